@@ -1,0 +1,94 @@
+"""Image datasets scaled once, exactly, and reused anywhere."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pixelprep.entry import Entry, Split
+    from pixelprep.errors import (
+        CacheError,
+        DownloadError,
+        EntryError,
+        MissingExtraError,
+        PixelprepError,
+        SourceError,
+        TrainError,
+        UsageError,
+    )
+    from pixelprep.preparation import prepare
+    from pixelprep.scaling import Scaling
+    from pixelprep.sources import Arrays
+
+__all__ = [
+    "Arrays",
+    "CacheError",
+    "DownloadError",
+    "Entry",
+    "EntryError",
+    "MissingExtraError",
+    "PixelprepError",
+    "Scaling",
+    "SourceError",
+    "Split",
+    "TrainError",
+    "UsageError",
+    "open",
+    "prepare",
+]
+
+_HOMES = {
+    "Arrays": "sources",
+    "Entry": "entry",
+    "Scaling": "scaling",
+    "Split": "entry",
+    "prepare": "preparation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that importing the package costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'pixelprep' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(f"pixelprep.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def open(
+    entry: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None
+) -> "Entry":
+    """Open a prepared entry, wherever its folder is, once its files are known to be right.
+
+    Parameters
+    ----------
+    entry : str or path
+        The entry's folder, its key, or ``DATASET/MODE-KEY`` in the cache.
+    cache_dir : path, optional
+        Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches. Files below it are
+        hashed only once; files elsewhere at every opening.
+
+    Returns
+    -------
+    Entry
+
+    Raises
+    ------
+    EntryError
+        When there is no such entry, or anything in it is missing, damaged or of a newer format.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> path = pixelprep.prepare("sample", mode="center", quiet=True).path
+    >>> pixelprep.open(path).mode
+    'center'
+    """
+    from pixelprep import files
+    from pixelprep.entry import open_entry, resolve
+
+    cache = files.cache_dir(cache_dir)
+    return open_entry(resolve(os.fspath(entry), cache), cache)

@@ -1,0 +1,5 @@
+"""``python -m pixelprep``."""
+
+from pixelprep.cli import main
+
+main()

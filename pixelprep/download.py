@@ -1,0 +1,276 @@
+"""Raw files from mirrors: retried, resumed, bounded in size, verified before anyone reads them.
+
+pooch transfers; what is added here is the continuation of a broken transfer (HTTP Range), a bound
+on its size, and the acceptance of a file by its archive's digest or by its content's.
+"""
+
+import gzip
+import hashlib
+import logging
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pixelprep import files
+from pixelprep.errors import DownloadError
+
+LOG = logging.getLogger("pixelprep")
+
+ATTEMPTS = 4  # tries a mirror
+BACK_OFF = 0.5  # seconds before the second try; doubled from try to try
+TIMEOUT = 20.0  # seconds without a byte
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A file that is known to the byte.
+
+    Parameters
+    ----------
+    name : str
+        Of the archive, on every mirror.
+    size : int
+        The archive's bytes.
+    sha256 : str
+        The archive's digest.
+    content_size : int
+        Bytes once unpacked.
+    content_sha256 : str or None
+        Digest of the unpacked content, where it is known; mirrors re-compress and users unpack.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    content_size: int
+    content_sha256: str | None = None
+
+
+def accepted(path: Path, pin: Pinned) -> bool:
+    """Whether a file is the pinned one: by its own digest, or by that of what it unpacks to."""
+    if files.sha256(path) == pin.sha256:
+        return True
+    return pin.content_sha256 is not None and _content_sha256(path, pin) == pin.content_sha256
+
+
+def _content_sha256(path: Path, pin: Pinned) -> str | None:
+    """The digest of the content, unpacked no further than one byte past its declared size."""
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            file: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
+            content = file.read(pin.content_size + 1)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return hashlib.sha256(content).hexdigest() if len(content) == pin.content_size else None
+
+
+def fetch(
+    pins: Iterable[Pinned],
+    folder: Path,
+    mirrors: Sequence[str],
+    *,
+    dataset: str,
+    offline: bool,
+    quiet: bool,
+) -> None:
+    """Have every pinned file in `folder`, from the first mirror that gives the right bytes.
+
+    Raises
+    ------
+    DownloadError
+        When a file is missing and no mirror gives it, or `offline` forbids to ask.
+    """
+    for pin in pins:
+        path = folder / pin.name
+        if path.is_file() and accepted(path, pin):
+            continue
+        if offline:
+            raise DownloadError(
+                f"{dataset}: {pin.name} is not in the cache, and --offline opens no connection",
+                _way_out(dataset),
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        _fetch(pin, path, mirrors, dataset, quiet)
+
+
+def _fetch(pin: Pinned, path: Path, mirrors: Sequence[str], dataset: str, quiet: bool) -> None:
+    failures = []
+    for mirror in mirrors:
+        url = mirror.rstrip("/") + "/" + pin.name
+        part = path.with_name(path.name + ".part")
+        try:
+            _transfer(url, part, pin, quiet)
+        except _Failed as failure:
+            failures.append(f"{url}: {failure}")
+            LOG.info("%s", failures[-1])
+            continue
+        files.fsync(part)
+        part.rename(path)
+        files.fsync(path.parent)
+        return
+    raise DownloadError(
+        f"{dataset}: no mirror gave {pin.name}; tried {'; '.join(failures) or 'none'}",
+        _way_out(dataset),
+    )
+
+
+def _way_out(dataset: str) -> str:
+    return (
+        f"give the files with --source DIR, another place with --mirror URL, or use the embedded"
+        f" dataset: pixelprep prepare sample (instead of {dataset})"
+    )
+
+
+class _Failed(Exception):
+    """One mirror's failure, in a few words."""
+
+
+def _transfer(url: str, part: Path, pin: Pinned, quiet: bool) -> None:
+    """Bring one file to `part`, continuing what is there; raise `_Failed` if it is not right."""
+    continued = part.exists()
+    for fresh in (False, True) if continued else (True,):
+        if fresh:
+            part.unlink(missing_ok=True)
+        try:
+            _retried(url, part, pin, quiet)
+        finally:
+            _drop_empty(part)
+        if accepted(part, pin):
+            return
+        # The start may have come from another mirror's file; whole and wrong is no start at all.
+        found = files.sha256(part)
+        part.unlink()
+    raise _Failed(f"wrong bytes: expected SHA-256 {pin.sha256[:12]}…, got {found[:12]}…")
+
+
+def _drop_empty(part: Path) -> None:
+    if _size(part) == 0:
+        part.unlink(missing_ok=True)
+
+
+def _retried(url: str, part: Path, pin: Pinned, quiet: bool) -> None:
+    import requests
+    import tenacity
+
+    passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, passing) or _is_busy(e)),
+        stop=_Patience(part),
+        wait=tenacity.wait_exponential(multiplier=BACK_OFF, max=8),
+        reraise=True,
+    )
+    try:
+        retrying(_once, url, part, pin, quiet)
+    except requests.RequestException as error:
+        raise _Failed(_in_short(error)) from error
+
+
+class _Patience:
+    """Stop after `ATTEMPTS` tries in a row that brought nothing: a slow mend is still a mend."""
+
+    def __init__(self, part: Path) -> None:
+        self.part, self.reached, self.left = part, _size(part), ATTEMPTS
+
+    def __call__(self, _: object) -> bool:
+        size = _size(self.part)
+        self.left = ATTEMPTS if size > self.reached else self.left - 1
+        self.reached = max(size, self.reached)
+        return self.left <= 0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Whether the server says that another try may succeed."""
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return status in (408, 425, 429) or status >= 500
+
+
+def _in_short(error: Exception) -> str:
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {TIMEOUT:g} s"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    return "no connection" if isinstance(error, requests.ConnectionError) else str(error)
+
+
+def _once(url: str, part: Path, pin: Pinned, quiet: bool) -> None:
+    """One request for what is still missing of `part`."""
+    import pooch
+
+    with part.open("ab") as file, _bar(pin, quiet) as bar:
+        sink = _Sink(file, limit=max(pin.size, pin.content_size) * 2, bar=bar)
+        headers = {"Accept-Encoding": "identity"}  # offsets must be those of the stored file
+        if file.tell():
+            headers["Range"] = f"bytes={file.tell()}-"
+        downloader = pooch.HTTPDownloader(
+            headers=headers,
+            timeout=TIMEOUT,
+            chunk_size=CHUNK,
+            hooks={"response": sink.begin},
+        )
+        try:
+            downloader(url, sink, None)
+        except _Complete:
+            return
+
+
+class _Complete(Exception):
+    """The server has nothing beyond what is already there."""
+
+
+class _Sink:
+    """Where pooch writes: continues, begins anew or stops, as the server's answer demands."""
+
+    def __init__(self, file: BinaryIO, limit: int, bar: Any) -> None:
+        self.file, self.limit, self.bar = file, limit, bar
+
+    def begin(self, response: Any, *_: object, **__: object) -> None:
+        """See what the server sends before a byte of it is written."""
+        have = self.file.tell()
+        if response.status_code == 416:  # the range begins at the end: all is there
+            raise _Complete
+        start = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
+        if response.status_code != 206 or start != str(have):
+            if response.status_code == 206 and have:
+                raise _Failed(f"the server answered with another range than asked: {start}")
+            if response.ok and not response.is_redirect:
+                self.file.truncate(0)  # the server ignores Range and sends it all
+                have = 0
+        self.bar.update(have - self.bar.n)
+
+    def write(self, data: bytes) -> int:
+        if self.file.tell() + len(data) > self.limit:
+            raise _Failed(f"the server sends more than {self.limit:,} bytes")
+        self.bar.update(len(data))
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        """Nothing: the file is flushed when it is closed."""
+
+
+@contextmanager
+def _bar(pin: Pinned, quiet: bool) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    with tqdm(
+        desc=pin.name,
+        total=pin.size,
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        disable=True if quiet else None,  # None: drawn on a terminal only
+    ) as bar:
+        yield bar

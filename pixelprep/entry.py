@@ -1,0 +1,429 @@
+"""A published cache entry: opened, checked, read."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import files, store
+from pixelprep.batches import Batches, Chunk, Plan
+from pixelprep.errors import EntryError
+from pixelprep.recipe import key_of
+from pixelprep.scaling import Scaling, Statistics
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SPLITS = ("train", "val", "test")
+MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
+AGAIN = "prepare it again with --force"
+FILE_NAME = re.compile(r"(train|val|test)(-\d{5}-of-\d{5})?\.h5")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of an entry: an ordered list of HDF5 files, read row by row.
+
+    Parameters
+    ----------
+    name : str
+        train, val or test.
+    shape : tuple of int
+        (N, H, W, C) of the stored images.
+    dtype : dtype
+        Of the stored images: float32 or float16.
+    parts : tuple of (Path, int)
+        The files and the rows of each.
+    chunk_rows : int
+        Rows that HDF5 reads at once.
+    per_image : bool
+        Whether each image's own mean and deviation are stored.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    parts: tuple[tuple[Path, int], ...]
+    chunk_rows: int
+    per_image: bool = False
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """All chunks in file order."""
+        return [
+            Chunk(path, start, min(start + self.chunk_rows, rows))
+            for path, rows in self.parts
+            for start in range(0, rows, self.chunk_rows)
+        ]
+
+    def read(self, start: int, stop: int, name: str = "images") -> NDArray[Any]:
+        """Rows `start` to `stop` of one column, across the files.
+
+        Parameters
+        ----------
+        start, stop : int
+            0 ≤ start ≤ stop ≤ N.
+        name : str
+            ``images`` (stored type, (n, H, W, C)), ``labels`` (int64, (n,)) or, per image,
+            ``mean`` or ``std`` (float64, (n,)).
+
+        Raises
+        ------
+        EntryError
+            When a file is damaged.
+        """
+        pieces, first = [], 0
+        with store.reading() as opened:
+            for path, rows in self.parts:
+                begin, end = max(start - first, 0), min(stop - first, rows)
+                if begin < end:
+                    pieces.append(opened.rows(path, begin, end, name))
+                first += rows
+        if pieces:
+            return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        return np.empty((0, *self.shape[1:]), self.dtype)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """All labels, int64 (N,)."""
+        return self.read(0, len(self), "labels")
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Per image only: each image's own mean, float64 (N,)."""
+        return self.read(0, len(self), "mean")
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Per image only: each image's own deviation, float64 (N,)."""
+        return self.read(0, len(self), "std")
+
+    def to_numpy(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """All images (N, H, W, C) and labels (N,), in memory, in file order."""
+        return self.read(0, len(self)), self.labels
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+    ) -> Batches:
+        """One epoch of (images, labels), streamed.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        shuffle : bool
+            Mixed by (seed, epoch); otherwise in file order.
+        seed, epoch : int
+            0 to 2**64 − 1. Equal values give equal batches on any machine.
+        drop_last : bool
+            Leave out a last batch of fewer rows.
+
+        Returns
+        -------
+        Batches
+            With a length; images of the stored type (n, H, W, C), labels int64 (n,).
+
+        Examples
+        --------
+        >>> import pixelprep
+        >>> train = pixelprep.prepare("sample", quiet=True).train
+        >>> for images, labels in train.batches(64, shuffle=True, seed=0, epoch=0):
+        ...     assert images.shape[1:] == (28, 28, 1) and len(images) == len(labels)
+        """
+        return Batches(self.chunks, Plan(batch_size, shuffle, seed, epoch, drop_last))
+
+    def to_tf(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+    ) -> "tf.data.Dataset":
+        """A ``tf.data.Dataset`` of the same batches; each pass over it is the next epoch.
+
+        Raises
+        ------
+        MissingExtraError
+            When TensorFlow is not installed.
+        """
+        from pixelprep import feeds
+
+        plan = Plan(batch_size, shuffle, seed, epoch, drop_last)
+        return feeds.to_tf(self.chunks, plan, self.shape[1:], self.dtype)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One prepared dataset.
+
+    Parameters
+    ----------
+    path : Path
+        The entry's folder.
+    manifest : dict
+        Its manifest (data/FORMAT.md).
+    hit : bool
+        Whether nothing had to be done to have it.
+    """
+
+    path: Path
+    manifest: dict[str, Any] = field(repr=False)
+    hit: bool = field(default=True, compare=False)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return str(self.manifest["dataset"])
+
+    @property
+    def mode(self) -> str:
+        """The scaling's mode."""
+        return str(self.manifest["mode"])
+
+    @property
+    def per(self) -> str:
+        """Over what one statistic is shared."""
+        return str(self.manifest["per"])
+
+    @property
+    def key(self) -> str:
+        """The first 12 hex digits of the recipe's digest."""
+        return str(self.manifest["key"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the labels 0, 1, … stand for."""
+        return tuple(self.manifest["source"]["class_names"])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the HDF5 files."""
+        return sum(int(split["bytes"]) for split in self.manifest["splits"].values())
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """The fitted scaling, with `Scaling.apply` and `Scaling.invert`."""
+        return scaling_of(self.manifest["scaling"], self.mode, self.per)
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: train, val where there is one, test."""
+        stored, recipe = self.manifest["splits"], self.manifest["recipe"]
+        present = [name for name in SPLITS if name in stored]
+        return {name: split_of(self.path, name, stored[name], recipe) for name in present}
+
+    @property
+    def train(self) -> Split:
+        """The training split."""
+        return self.splits["train"]
+
+    @property
+    def val(self) -> Split | None:
+        """The validation split; None where the recipe has none."""
+        return self.splits.get("val")
+
+    @property
+    def test(self) -> Split:
+        """The test split."""
+        return self.splits["test"]
+
+
+def scaling_of(record: Mapping[str, Any], mode: str, per: str) -> Scaling:
+    """The scaling as the manifest holds it."""
+    fitted = None
+    if per != "image":
+        names = ("mean", "std", "minimum", "maximum")
+        fitted = Statistics(*(np.array(record[name], np.float64) for name in names))
+    return Scaling(mode, per, record["unit"], record["raw_dtype"], fitted)
+
+
+def split_of(path: Path, name: str, record: Mapping[str, Any], recipe: Mapping[str, Any]) -> Split:
+    """A split as the manifest holds it."""
+    return Split(
+        name,
+        tuple(record["shape"]),
+        np.dtype(record["dtype"]),
+        tuple((path / file["name"], file["rows"]) for file in record["files"]),
+        recipe["chunk_rows"],
+        recipe["per"] == "image",
+    )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """An entry's manifest, once its digest is known to be right.
+
+    Raises
+    ------
+    EntryError
+        When there is none, it was changed, or it is of a newer format.
+    """
+    try:
+        content = (path / MANIFEST).read_bytes()
+        expected = (path / DIGEST).read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise EntryError(f"{path}: not an entry: cannot read {error.filename}: {reason}") from error
+    if digest_line(content) != expected:
+        raise EntryError(f"{path / MANIFEST}: differs from its digest in {DIGEST}", AGAIN)
+    try:
+        manifest = json.loads(content)
+        if (manifest["format"], manifest["format_version"]) != (
+            store.FORMAT,
+            store.FORMAT_VERSION,
+        ):
+            raise EntryError(
+                f"{path}: format {manifest['format']} version {manifest['format_version']},"
+                f" this reads {store.FORMAT} version {store.FORMAT_VERSION}",
+                "install a newer pixelprep",
+            )
+        _check_manifest(path, manifest)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EntryError(f"{path / MANIFEST}: not a manifest: {error!r}", AGAIN) from error
+    return dict(manifest)
+
+
+def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    if manifest["key"] != key_of(manifest["recipe"]):
+        raise EntryError(f"{path}: the key {manifest['key']} is not its recipe's", AGAIN)
+    if not {"train", "test"} <= set(manifest["splits"]) <= set(SPLITS):
+        raise EntryError(f"{path}: the splits are {sorted(manifest['splits'])}", AGAIN)
+    for name, split in manifest["splits"].items():
+        rows = sum(file["rows"] for file in split["files"])
+        names = [file["name"] for file in split["files"]]
+        if rows != split["rows"] or split["shape"][0] != rows:
+            raise EntryError(f"{path}: {name}: the files' rows do not add up", AGAIN)
+        if not all(FILE_NAME.fullmatch(n) and n.startswith(name) for n in names):
+            raise EntryError(f"{path}: {name}: not a file's name in {names}", AGAIN)
+
+
+def digest_line(manifest: bytes) -> bytes:
+    """What ``manifest.sha256`` holds; ``sha256sum --check`` reads it."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def open_entry(path: Path, cache: Path | None = None) -> Entry:
+    """Open and check the entry in this folder.
+
+    Every file is hashed before libhdf5 reads it; below `cache` only if its inode, size or time
+    differ from when it was last found right.
+
+    Raises
+    ------
+    EntryError
+        When anything is missing, damaged, or not as the format has it.
+    MissingExtraError
+        When its compression needs a package that is not installed.
+    """
+    manifest = read_manifest(path)
+    store.check_compression(manifest["recipe"]["compression"])
+    trusted = _trust_file(path, cache)
+    known = (files.recall(trusted) or {}) if trusted else {}
+    seen = {}
+    for name, split in manifest["splits"].items():
+        for file in split["files"]:
+            state = [*_stat(path / file["name"], file["bytes"]), file["sha256"]]
+            if known.get(file["name"]) != state:
+                _check_file(path / file["name"], file, name, manifest)
+            seen[file["name"]] = state
+    if trusted:
+        _touch(trusted) if seen == known else files.remember(trusted, seen)
+    return Entry(path, manifest)
+
+
+def trust(path: Path, cache: Path, manifest: Mapping[str, Any]) -> None:
+    """Remember that the files of a just published entry are right: they were hashed as written."""
+    trusted = _trust_file(path, cache)
+    if trusted:
+        listed = [file for split in manifest["splits"].values() for file in split["files"]]
+        seen = {f["name"]: [*_stat(path / f["name"], f["bytes"]), f["sha256"]] for f in listed}
+        files.remember(trusted, seen)
+
+
+def _trust_file(path: Path, cache: Path | None) -> Path | None:
+    """Where it is remembered which files were found right; None outside the cache."""
+    if cache is None or path.parent.parent != cache:
+        return None
+    return cache / files.TRUST / path.parent.name / f"{path.name}.json"
+
+
+def _touch(trusted: Path) -> None:
+    """The time of last use; a read-only cache goes without."""
+    try:
+        os.utime(trusted)
+    except OSError:
+        return
+
+
+def _stat(path: Path, size: int) -> list[int]:
+    if path.is_symlink() or not path.is_file():
+        raise EntryError(f"{path}: missing, or not a plain file", AGAIN)
+    status = path.stat()
+    if status.st_size != size:
+        raise EntryError(f"{path}: expected {size:,} bytes, found {status.st_size:,}", AGAIN)
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _check_file(
+    path: Path, file: Mapping[str, Any], split: str, manifest: Mapping[str, Any]
+) -> None:
+    if files.sha256(path) != file["sha256"]:
+        raise EntryError(f"{path}: differs from its SHA-256 in the manifest", AGAIN)
+    record = manifest["splits"][split]
+    rows = file["rows"]
+    expected = {
+        "images": ((rows, *record["shape"][1:]), record["dtype"]),
+        "labels": ((rows,), "int64"),
+    }
+    if manifest["recipe"]["per"] == "image":
+        expected |= {"mean": ((rows,), "float64"), "std": ((rows,), "float64")}
+    if (found := store.describe(path)) != expected:
+        raise EntryError(f"{path}: expected {expected}, found {found}", AGAIN)
+
+
+def names_an_entry(name: str, cache: Path) -> bool:
+    """Whether this is meant as an entry rather than as a dataset."""
+    if (Path(name).expanduser() / MANIFEST).is_file() or (cache / name / MANIFEST).is_file():
+        return True
+    return re.fullmatch("[0-9a-f]{12}", name) is not None
+
+
+def resolve(name: str, cache: Path) -> Path:
+    """The folder that a path, a key or ``DATASET/MODE-KEY`` means.
+
+    Raises
+    ------
+    EntryError
+        When there is none, or a key means several.
+    """
+    given = Path(name).expanduser()
+    if (given / MANIFEST).is_file():
+        return given.absolute()
+    found = [cache / name] if (cache / name / MANIFEST).is_file() else []
+    if not found and re.fullmatch("[0-9a-f]{4,12}", name):
+        found = sorted(cache.glob(f"[!.]*/*-{name}*"))
+    if len(found) != 1:
+        what = "no entry" if not found else f"{len(found)} entries"
+        raise EntryError(
+            f"{name}: {what} of this name here or in {cache}",
+            "give a folder, a key, or DATASET/MODE-KEY",
+        )
+    return found[0]

@@ -1,0 +1,82 @@
+"""Everything that pixelprep raises on purpose.
+
+::
+
+    PixelprepError
+    ├── UsageError (ValueError)   the call is wrong: an unknown mode, dataset or option value
+    ├── SourceError               raw data is missing or is not what it should be
+    │   └── DownloadError         no mirror gave the right bytes
+    ├── EntryError                a cache entry is missing, damaged or too new
+    ├── CacheError                the cache folder cannot be used, or the disk is full
+    ├── TrainError                a model or a run folder is not usable
+    └── MissingExtraError         an optional package is not installed
+
+Each message is one line that says where, what was expected and what was found; ``hint``, where
+there is a way out, is one line that says what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PixelprepError(Exception):
+    """Base of every error that pixelprep raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        One line: where, expected, got.
+    hint : str, optional
+        One line: what to do.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        # Names and system messages may bring line breaks of their own; an error stays one line.
+        self.message = " ".join(message.split())
+        self.hint = " ".join(hint.split()) if hint else None
+        super().__init__(self.message, self.hint)
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(PixelprepError, ValueError):
+    """The call itself is wrong: an unknown mode, dataset or option value."""
+
+
+class SourceError(PixelprepError):
+    """Raw data is missing or is not what it should be."""
+
+
+class DownloadError(SourceError):
+    """No mirror gave the right bytes."""
+
+
+class EntryError(PixelprepError):
+    """A cache entry is missing, damaged or of a newer format."""
+
+
+class CacheError(PixelprepError):
+    """The cache folder cannot be used, or its disk is full."""
+
+
+class TrainError(PixelprepError):
+    """A model or a run folder is not usable."""
+
+
+class MissingExtraError(PixelprepError):
+    """An optional package is not installed."""
+
+
+def unknown(what: str, got: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is none of the known ones, with the nearest of them as hint."""
+    names = list(known)
+    near = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else None
+    return UsageError(f"unknown {what} '{got}': expected one of {', '.join(names)}", hint)
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
+    """The error for an optional package that is not there."""
+    hint = f'pip install "pixelprep[{extra}]"'
+    return MissingExtraError(f"{purpose} needs {package}, which is not installed", hint)

@@ -1,0 +1,220 @@
+"""The cache folder: where it is, locks, digests, private work folders, publishing by rename.
+
+A final name means a finished thing. Whatever is made lies under a private name in ``.tmp`` of the
+same cache until every byte of it is on the disk; one rename then gives it its final name.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pixelprep.errors import CacheError
+
+LOG = logging.getLogger("pixelprep")
+
+RAW, SOURCES, LOCKS, TMP, TRASH, TRUST = (
+    ".raw",
+    ".sources",
+    ".locks",
+    ".tmp",
+    ".trash",
+    ".trust",
+)
+
+
+def cache_dir(given: str | os.PathLike[str] | None = None) -> Path:
+    """The cache folder: the given one, else ``PIXELPREP_CACHE_DIR``, else the system's place."""
+    if chosen := given or os.environ.get("PIXELPREP_CACHE_DIR"):
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pixelprep", appauthor=False)
+
+
+def canonical_json(value: object) -> bytes:
+    """The one spelling of a JSON value that digests are taken over: sorted, no spaces, UTF-8."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn a system error about the cache into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            hint = "free some space, or choose another place with --cache-dir"
+            raise CacheError(f"cannot write in {path}: {reason}", hint) from error
+        where = str(error.filename or path)
+        hint = "choose a folder that can be written: --cache-dir or PIXELPREP_CACHE_DIR"
+        ours = where.startswith(str(path)) or str(path).startswith(where)
+        raise CacheError(f"cannot use {where}: {reason}", hint if ours else None) from error
+
+
+def need_space(folder: Path, needed: int) -> None:
+    """Refuse to start writing what the disk has no room for.
+
+    Raises
+    ------
+    CacheError
+        When fewer than `needed` bytes are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CacheError(
+            f"not enough room in {folder}: {needed:,} bytes are needed, {free:,} are free",
+            "free some space, or choose another place with --cache-dir",
+        )
+
+
+@contextmanager
+def lock(cache: Path, name: str) -> Iterator[None]:
+    """Hold the lock of this name, waiting for whoever has it.
+
+    Locks only save work (nobody does what another is doing); what keeps the cache right is the
+    rename. So a file system that knows no locks is used without them.
+    """
+    from filelock import FileLock
+
+    held = FileLock(_made(cache / LOCKS) / f"{name}.lock")
+    try:
+        held.acquire()
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        LOG.warning("no locks in %s: work may be done twice", cache)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def workspace(cache: Path, name: str) -> Iterator[Path]:
+    """The path of a private folder in ``.tmp``, removed at the end unless it was published.
+
+    Its neighbour ``NAME.lock`` is locked as long as the owner lives, which is how `sweep` tells
+    the folder of a killed process from one in use.
+    """
+    from filelock import FileLock
+
+    folder = _made(cache / TMP) / f"{name}.{uuid.uuid4().hex[:12]}"
+    alive = folder.with_name(folder.name + ".lock")
+    with FileLock(alive):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            alive.unlink(missing_ok=True)
+
+
+def sweep(cache: Path) -> None:
+    """Remove what killed processes left in ``.tmp``, and what waits in ``.trash``."""
+    from filelock import FileLock, Timeout
+
+    for alive in (cache / TMP).glob("*.lock"):
+        with suppress(Timeout, OSError), FileLock(alive, timeout=0):
+            LOG.info("removing the leftovers of a killed process: %s", alive.stem)
+            shutil.rmtree(alive.with_suffix(""), ignore_errors=True)
+            alive.unlink(missing_ok=True)
+    for old in (cache / TRASH).glob("*"):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def publish(folder: Path, final: Path, cache: Path) -> None:
+    """Give a finished private folder its final name, durably.
+
+    Every file in `folder` must have been fsynced. A rename never lands on an existing folder:
+    what is there goes to ``.trash`` first.
+    """
+    fsync(folder)
+    _made(final.parent)
+    if final.exists():
+        discard(final, cache)
+    try:
+        folder.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        LOG.info("another process published %s first", final.name)
+    fsync(final.parent)
+    fsync(cache)
+
+
+def discard(folder: Path, cache: Path) -> None:
+    """Take a folder out of sight with one rename, then delete it."""
+    old = _made(cache / TRASH) / f"{folder.name}.{uuid.uuid4().hex[:12]}"
+    folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def fsync(path: Path) -> None:
+    """Have the system write a file, or a folder's list of names, to the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file durably: it is there whole, or not at all."""
+    private = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+    try:
+        with private.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        private.rename(path)
+    finally:
+        private.unlink(missing_ok=True)
+
+
+def remember(path: Path, record: Mapping[str, Any]) -> None:
+    """Keep a record that only saves time; a cache that cannot be written does without."""
+    with suppress(OSError):
+        write_whole(_made(path.parent) / path.name, canonical_json(record))
+
+
+def recall(path: Path) -> dict[str, Any] | None:
+    """The record kept under this path; None when there is none or it is damaged."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def identity(path: Path) -> list[int]:
+    """What tells one state of a file from another without reading it.
+
+    Returns
+    -------
+    list of int
+        Size in bytes, modification and change time in ns, inode.
+    """
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,219 @@
+"""From a dataset and choices to its cache entry: found there, or built."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pixelprep import entry as entries
+from pixelprep import files, sources
+from pixelprep.build import Build
+from pixelprep.entry import Entry
+from pixelprep.errors import EntryError, SourceError, UsageError
+from pixelprep.recipe import Choices, Recipe
+
+LOG = logging.getLogger("pixelprep")
+
+
+def prepare(
+    dataset: str | sources.Source = "mnist",
+    *,
+    mode: str = "standardize",
+    per: str = "channel",
+    rescale: bool = False,
+    val_fraction: float = 0.0,
+    split_seed: int = 0,
+    dtype: str = "float32",
+    compression: str = "none",
+    shard_rows: int | None = None,
+    source: str | os.PathLike[str] | None = None,
+    mirror: str | None = None,
+    offline: bool | None = None,
+    force: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+) -> Entry:
+    """Have a dataset scaled and stored, doing the work only once.
+
+    Parameters
+    ----------
+    dataset : str or Source
+        A known name, a path to images of your own (with a ``/`` in it), or a source object such
+        as `pixelprep.Arrays`.
+    mode : {"standardize", "center", "normalize"}
+        The scaling, fitted on the training split.
+    per : {"channel", "dataset", "pixel", "image"}
+        Over what one statistic is shared.
+    rescale : bool
+        Divide integers by their type's maximum first (``normalize`` is this alone).
+    val_fraction : float
+        0 ≤ fraction < 1: share of every class taken from train, before the statistics are fitted.
+    split_seed : int
+        0 to 2**64 − 1: which rows are taken.
+    dtype : {"float32", "float16"}
+        Of the stored images.
+    compression : {"none", "gzip", "lzf", "lz4", "zstd"}
+        Of the stored images.
+    shard_rows : int, optional
+        Rows a file; default: what fits into 256 MiB.
+    source : path, optional
+        A folder with the raw files; nothing is downloaded.
+    mirror : str, optional
+        A URL that is tried first; default: ``PIXELPREP_MIRROR``.
+    offline : bool, optional
+        Open no connection; default: whether ``PIXELPREP_OFFLINE`` is set.
+    force : bool
+        Make the entry again even where it is there.
+    cache_dir : path, optional
+        Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
+    quiet : bool
+        Draw no progress bars (they are drawn on a terminal only).
+
+    Returns
+    -------
+    Entry
+        With `Entry.hit` telling whether it was there already.
+
+    Raises
+    ------
+    UsageError, SourceError, CacheError, MissingExtraError
+        When a choice, the raw data or the cache is not usable; nothing is left behind.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> entry = pixelprep.prepare("sample", mode="center", quiet=True)
+    >>> entry.train.shape
+    (6000, 28, 28, 1)
+    """
+    choices = Choices(mode, per, rescale, val_fraction, split_seed, dtype, compression, shard_rows)
+    origin = dataset
+    if isinstance(origin, str):
+        origin = sources.find(origin, _options(source, mirror, offline, quiet))
+    cache = files.cache_dir(cache_dir)
+    with files.explained(cache):
+        facts, raw = _facts(origin, cache)
+        recipe = Recipe.of(choices, facts.digest, facts.splits)
+        path = cache / origin.name / recipe.folder
+        if not force and (found := _published(path, cache)):
+            return found
+        with files.lock(cache, f"{origin.name}-{recipe.folder}"):
+            if not force and (found := _published(path, cache)):  # by another process meanwhile
+                return found
+            files.sweep(cache)
+            raw = _read_again(origin, cache, facts) if raw is None else raw
+            return Build(origin.name, origin.provenance, raw, facts.about, recipe, quiet).publish(
+                path, cache
+            )
+
+
+def obtain(name: str, **options: Any) -> Entry:
+    """The entry that `name` means, or the entry of the dataset of this name, prepared if needed.
+
+    Parameters
+    ----------
+    name : str
+        An entry's folder, a key, ``DATASET/MODE-KEY``; else a dataset, as for `prepare`.
+    **options
+        As for `prepare`.
+
+    Raises
+    ------
+    UsageError
+        When `name` is an entry and an option asks for another recipe than the entry's.
+    """
+    cache = files.cache_dir(options.get("cache_dir"))
+    if not entries.names_an_entry(name, cache):
+        return prepare(name, **options)
+    entry = entries.open_entry(entries.resolve(name, cache), cache)
+    for option, default in asdict(Choices()).items():
+        asked, kept = options.get(option, default), entry.manifest["recipe"][option]
+        if asked not in (default, kept):
+            raise UsageError(
+                f"{name} is an entry with {option} {kept}, but {option} {asked} was asked for",
+                f"leave the option out, or name the dataset: {entry.dataset}",
+            )
+    return entry
+
+
+def _options(
+    source: str | os.PathLike[str] | None, mirror: str | None, offline: bool | None, quiet: bool
+) -> sources.Options:
+    if offline is None:
+        offline = os.environ.get("PIXELPREP_OFFLINE", "").lower() not in ("", "0", "false", "no")
+    return sources.Options(
+        Path(source).expanduser() if source is not None else None,
+        mirror or os.environ.get("PIXELPREP_MIRROR") or None,
+        offline,
+        quiet,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the key needs to know of raw data, so that a cache hit need not read it."""
+
+    about: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """The source digest."""
+        return hashlib.sha256(files.canonical_json(self.about)).hexdigest()
+
+    @property
+    def splits(self) -> dict[str, Any]:
+        """Type, shape and digests of each split, in the format's order."""
+        return {name: self.about["splits"][name] for name in ("train", "test")}
+
+
+def _facts(origin: sources.Source, cache: Path) -> tuple[Facts, sources.Raw | None]:
+    """The facts, remembered for this identity or read; and the raw data if it was read."""
+    identity = origin.identity()
+    if identity is None:
+        raw = origin.load(cache)
+        return Facts(sources.about(raw)), raw
+    name = hashlib.sha256(files.canonical_json(identity)).hexdigest()
+    record = cache / files.SOURCES / f"{name}.json"
+    if known := _remembered(record, identity):
+        return known, None
+    with files.lock(cache, f"{origin.name}-raw"):  # one process downloads and reads
+        if known := _remembered(record, identity):
+            return known, None
+        raw = origin.load(cache)
+        facts = Facts(sources.about(raw))
+        if origin.identity() == identity:  # the files stayed as they were while being read
+            files.remember(record, {"identity": identity, "about": facts.about})
+    return facts, raw
+
+
+def _remembered(record: Path, identity: Mapping[str, Any]) -> Facts | None:
+    kept = files.recall(record)
+    same = kept is not None and files.canonical_json(kept.get("identity")) == (
+        files.canonical_json(identity)
+    )
+    return Facts(kept["about"]) if kept is not None and same else None
+
+
+def _published(path: Path, cache: Path) -> Entry | None:
+    """The entry, if it is there and whole."""
+    if not path.exists():
+        return None
+    try:
+        return entries.open_entry(path, cache)
+    except EntryError as error:
+        LOG.warning("%s; making it again", error.message)
+        return None
+
+
+def _read_again(origin: sources.Source, cache: Path, facts: Facts) -> sources.Raw:
+    """The raw data, once it is sure to be what the key was made of."""
+    raw = origin.load(cache)
+    if sources.about(raw) != facts.about:
+        raise SourceError(
+            f"{origin.name}: the raw data is not what it was when its digest was taken",
+            f"delete {cache / files.SOURCES} and run again",
+        )
+    return raw

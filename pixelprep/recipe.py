@@ -1,0 +1,133 @@
+"""What decides the bytes of a cache entry, and nothing else: the recipe and its key."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from pixelprep import order, store
+from pixelprep.errors import UsageError, unknown
+from pixelprep.files import canonical_json
+from pixelprep.scaling import effective
+
+NUMERICS_VERSION = 1  # raised when the same recipe would give other numbers
+KEY_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user may choose about the stored bytes (the options of ``prepare``).
+
+    Raises
+    ------
+    UsageError
+        For a value that no recipe can hold.
+    MissingExtraError
+        When the compression needs a package that is not installed.
+    """
+
+    mode: str = "standardize"
+    per: str = "channel"
+    rescale: bool = False
+    val_fraction: float = 0.0
+    split_seed: int = 0
+    dtype: str = "float32"
+    compression: str = "none"
+    shard_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        effective(self.mode, self.per, self.rescale, "uint8")
+        if self.dtype not in store.DTYPES:
+            raise unknown("--dtype", self.dtype, store.DTYPES)
+        store.check_compression(self.compression)
+        if not (math.isfinite(self.val_fraction) and 0 <= self.val_fraction < 1):
+            raise UsageError(f"--val-fraction {self.val_fraction}: expected 0 or more, below 1")
+        if not 0 <= self.split_seed <= order.MAX_SEED:
+            raise UsageError(f"--split-seed {self.split_seed}: expected 0 to 2**64 - 1")
+        if self.shard_rows is not None and self.shard_rows < 1:
+            raise UsageError(f"--shard-rows {self.shard_rows}: expected 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Choices applied to a source: options without an effect on the bytes are gone."""
+
+    source: str
+    mode: str
+    per: str
+    rescale: bool
+    val_fraction: float
+    split_seed: int | None
+    dtype: str
+    compression: str
+    chunk_rows: int
+    shard_rows: int | None
+    format_version: int = store.FORMAT_VERSION
+    numerics_version: int = NUMERICS_VERSION
+
+    @classmethod
+    def of(cls, choices: Choices, digest: str, splits: Mapping[str, Mapping[str, Any]]) -> Self:
+        """The recipe for a source of this digest whose splits have these shapes and types."""
+        first = next(iter(splits.values()))
+        per, rescale = effective(choices.mode, choices.per, choices.rescale, first["dtype"])
+        image = first["shape"][1:]
+        rows = split_rows({name: s["shape"][0] for name, s in splits.items()}, choices.val_fraction)
+        shard_rows = choices.shard_rows or store.shard_rows(image, choices.dtype)
+        return cls(
+            source=digest,
+            mode=choices.mode,
+            per=per,
+            rescale=rescale,
+            val_fraction=float(choices.val_fraction),
+            split_seed=choices.split_seed if "val" in rows else None,
+            dtype=choices.dtype,
+            compression=choices.compression,
+            chunk_rows=store.chunk_rows(image, choices.dtype),
+            shard_rows=shard_rows if shard_rows < max(rows.values()) else None,
+        )
+
+    @property
+    def key(self) -> str:
+        """The first 12 hex digits of the SHA-256 of the recipe's canonical JSON."""
+        return key_of(asdict(self))
+
+    @property
+    def folder(self) -> str:
+        """The entry's folder name below its dataset."""
+        return f"{self.mode}-{self.key}"
+
+
+def key_of(recipe: Mapping[str, Any]) -> str:
+    """The key of a recipe as it stands in a manifest."""
+    return hashlib.sha256(canonical_json(recipe)).hexdigest()[:KEY_LENGTH]
+
+
+def split_rows(rows: Mapping[str, int], val_fraction: float) -> dict[str, int]:
+    """Rows of each stored split, validation (if any) taken from train.
+
+    Raises
+    ------
+    UsageError
+        When the fraction leaves the validation or the training split empty.
+    """
+    if not val_fraction:
+        return dict(rows)
+    taken = order.whole_share(rows["train"], val_fraction)
+    if not 0 < taken < rows["train"]:
+        raise UsageError(
+            f"--val-fraction {val_fraction}: takes {taken} of {rows['train']} training images,"
+            " expected at least 1 to be taken and 1 to stay"
+        )
+    return {"train": rows["train"] - taken, "val": taken, "test": rows["test"]}
+
+
+def shards(name: str, rows: int, shard_rows: int | None) -> dict[str, range]:
+    """The files of a split and the rows that each holds, in order."""
+    if shard_rows is None or rows <= shard_rows:
+        return {f"{name}.h5": range(rows)}
+    count = -(-rows // shard_rows)
+    return {
+        f"{name}-{i:05d}-of-{count:05d}.h5": range(rows)[i * shard_rows : (i + 1) * shard_rows]
+        for i in range(count)
+    }

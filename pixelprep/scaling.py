@@ -1,0 +1,384 @@
+"""Exact statistics of pixels, and the scalings that are made from them.
+
+The stored value of a raw pixel x is ``((x / unit) − shift) / divisor``, computed in float64 in
+this order and rounded once to the stored type. ``unit`` is the integer type's maximum where the
+recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pixelprep.errors import SourceError, UsageError, unknown
+
+Float = NDArray[np.float64]
+
+PER = ("dataset", "channel", "pixel", "image")
+BLOCK = 1 << 16  # pixels a step: half a MiB of float64 stays in the processor's cache
+TABLE_BITS = 16  # integers up to this width are scaled by a table of all their values
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a scaling is fitted on, of pixels that were divided by ``unit`` first.
+
+    Each is float64 and broadcasts against images (N, H, W, C): shape (1,) per dataset, (C,) per
+    channel, (H, W, C) per pixel, (N, 1, 1, 1) per image. ``std`` is the population standard
+    deviation (ddof 0).
+    """
+
+    mean: Float
+    std: Float
+    minimum: Float
+    maximum: Float
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way of scaling: what is subtracted and what is divided by, from the statistics."""
+
+    formula: str
+    shift: Callable[[Statistics], Float]
+    divisor: Callable[[Statistics], Float]
+    integers_need_only_unit: bool = False
+
+
+def _ones_for_zeros(divisor: Float) -> Float:
+    """A constant pixel has no spread to divide by; dividing it by 1 leaves it where it is."""
+    return np.where(divisor == 0, 1.0, divisor)
+
+
+MODES: Mapping[str, Mode] = MappingProxyType(
+    {
+        "normalize": Mode(
+            "x / maximum of the type; floats: (x - minimum) / (maximum - minimum)",
+            shift=lambda s: s.minimum,
+            divisor=lambda s: _ones_for_zeros(s.maximum - s.minimum),
+            integers_need_only_unit=True,
+        ),
+        "center": Mode(
+            "x - mean",
+            shift=lambda s: s.mean,
+            divisor=lambda s: np.ones_like(s.mean),
+        ),
+        "standardize": Mode(
+            "(x - mean) / std",
+            shift=lambda s: s.mean,
+            divisor=lambda s: _ones_for_zeros(s.std),
+        ),
+    }
+)
+
+
+def unit_of(dtype: DTypeLike, rescale: bool) -> int:
+    """What pixels of this type are divided by first: the type's maximum, or 1."""
+    kind = np.dtype(dtype)
+    return int(np.iinfo(kind).max) if rescale and kind.kind in "ui" else 1
+
+
+def statistics_shape(image_shape: tuple[int, int, int], per: str) -> tuple[int, ...]:
+    """The shape of one statistic for images of (H, W, C), except per image, which has N."""
+    height, width, channels = image_shape
+    shapes = {"dataset": (1,), "channel": (channels,), "pixel": (height, width, channels)}
+    if per not in shapes:
+        raise unknown("--per", per, shapes)
+    return shapes[per]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Exact sums of integer pixels; adding two gives those of all their pixels.
+
+    ``total``, ``squares``, ``minimum`` and ``maximum`` hold Python ints (dtype object), because
+    the squares of uint16 pixels overflow 64 bits at 2**32 pixels; ``count`` is the number of
+    pixels behind each.
+    """
+
+    count: int
+    total: NDArray[Any]
+    squares: NDArray[Any]
+    minimum: NDArray[Any]
+    maximum: NDArray[Any]
+
+    @classmethod
+    def of(cls, images: NDArray[Any], per: str) -> Self:
+        """Sum up integer images (N, H, W, C), N ≥ 1, over what ``per`` shares a statistic."""
+        if images.dtype.kind not in "ui" or images.dtype.itemsize > 2:
+            raise SourceError(
+                f"images are {images.dtype}: expected integers of 8 or 16 bits",
+                "convert the images to uint8 or uint16",
+            )
+        if per == "image":
+            shape: tuple[int, ...] = (len(images), 1, 1, 1)
+            pixels, shared = images.reshape(len(images), -1), 1
+        else:
+            shape = statistics_shape(images.shape[1:], per)
+            pixels, shared = images.reshape(-1, math.prod(shape)), 0
+        total, squares = _sums(pixels, shared)
+        return cls(
+            count=pixels.shape[shared],
+            total=total.reshape(shape),
+            squares=squares.reshape(shape),
+            minimum=pixels.min(axis=shared).astype(object).reshape(shape),
+            maximum=pixels.max(axis=shared).astype(object).reshape(shape),
+        )
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
+            np.minimum(self.minimum, other.minimum),
+            np.maximum(self.maximum, other.maximum),
+        )
+
+    def statistics(self, unit: int = 1) -> Statistics:
+        """Mean, population deviation, minimum and maximum of pixels divided by ``unit``.
+
+        Mean and variance are quotients of Python ints, which are correctly rounded:
+        mean = Σx / (n·unit), variance = (n·Σx² − (Σx)²) / (n·unit)².
+        """
+        n = self.count * unit
+        variance = (self.count * self.squares - self.total * self.total) / (n * n)
+        return Statistics(
+            mean=(self.total / n).astype(np.float64),
+            std=np.sqrt(variance.astype(np.float64)),
+            minimum=(self.minimum / unit).astype(np.float64),
+            maximum=(self.maximum / unit).astype(np.float64),
+        )
+
+
+def _sums(pixels: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Exact sums and sums of squares of integers (n, k) along an axis, as Python ints.
+
+    Within a block float64 is exact: 2**16 squares of 16-bit numbers stay below 2**53. So any
+    order of adding gives the same, and the processor's fast float units can be used.
+    """
+    step = BLOCK if axis == 1 else max(1, BLOCK // pixels.shape[1])
+    total = squares = np.zeros(pixels.shape[1 - axis], dtype=object)
+    for start in range(0, pixels.shape[axis], step):
+        part = pixels[:, start : start + step] if axis == 1 else pixels[start : start + step]
+        sums, products = _block_sums(part.astype(np.float64), axis)
+        total = total + sums.astype(np.int64).astype(object)  # Python's ints do not overflow
+        squares = squares + products.astype(np.int64).astype(object)
+    return total, squares
+
+
+def _block_sums(block: Float, axis: int) -> tuple[Float, Float]:
+    if axis == 0 and block.shape[1] == 1:  # one statistic of all pixels: a dot product is fastest
+        flat = block[:, 0]
+        return np.array([flat.sum()]), np.array([flat @ flat])
+    kept = "i" if axis == 1 else "j"
+    return block.sum(axis=axis), np.einsum(f"ij,ij->{kept}", block, block)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A fitted scaling: how raw pixels become stored values, and back.
+
+    Parameters
+    ----------
+    mode : str
+        One of `MODES`.
+    per : str
+        One of `PER`: over what one statistic is shared.
+    unit : int
+        What pixels are divided by first: their type's maximum, or 1.
+    raw_dtype : str
+        The type of the raw pixels, such as ``"uint8"``.
+    statistics : Statistics or None
+        Of the training split; None per image, where each image has its own.
+    """
+
+    mode: str
+    per: str
+    unit: int
+    raw_dtype: str
+    statistics: Statistics | None
+
+    @classmethod
+    def fit(
+        cls, images: NDArray[Any], mode: str, *, per: str = "channel", rescale: bool = False
+    ) -> Self:
+        """Fit on integer images (N, H, W, C), held in memory."""
+        per, rescale = effective(mode, per, rescale, images.dtype)
+        unit = unit_of(images.dtype, rescale)
+        fitted = None if per == "image" else Moments.of(images, per).statistics(unit)
+        return cls(mode, per, unit, images.dtype.name, fitted)
+
+    @property
+    def mean(self) -> Float:
+        """Mean of the training pixels (after division by ``unit``); empty per image."""
+        return self.statistics.mean if self.statistics else np.zeros(0)
+
+    @property
+    def std(self) -> Float:
+        """Population deviation of the training pixels (after ``unit``); empty per image."""
+        return self.statistics.std if self.statistics else np.zeros(0)
+
+    @property
+    def scale(self) -> Float:
+        """The factor in ``y ≈ x·scale + offset``; empty per image."""
+        if self.statistics is None:
+            return np.zeros(0)
+        return 1.0 / (self.unit * self._divisor(self.statistics))
+
+    @property
+    def offset(self) -> Float:
+        """The term in ``y ≈ x·scale + offset``; empty per image."""
+        if self.statistics is None:
+            return np.zeros(0)
+        return 0.0 - self._shift(self.statistics) / self._divisor(self.statistics)
+
+    def apply(self, raw: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+        """Scale raw pixels.
+
+        Parameters
+        ----------
+        raw : ndarray, shape (N, H, W, C) or (H, W, C)
+            Raw pixels of the type that was fitted.
+        dtype : dtype
+            Of the result: float32 or float16.
+
+        Returns
+        -------
+        ndarray of `dtype`, the shape of `raw`
+            ``((x / unit) − shift) / divisor`` in float64, rounded once.
+
+        Raises
+        ------
+        UsageError
+            When `raw` has another type than the images that were fitted, or values that `dtype`
+            cannot hold.
+        """
+        if raw.dtype != np.dtype(self.raw_dtype):
+            raise UsageError(
+                f"scaling.apply got {raw.dtype} pixels: expected {self.raw_dtype}, as fitted"
+            )
+        scaled, _ = self.apply_with_statistics(raw[None] if raw.ndim == 3 else raw, dtype)
+        return scaled.reshape(raw.shape)
+
+    def apply_with_statistics(
+        self, raw: NDArray[Any], dtype: DTypeLike
+    ) -> tuple[NDArray[Any], Statistics | None]:
+        """Scale (N, H, W, C); per image also return each image's own statistics."""
+        if self.per == "image":
+            own = Moments.of(raw, "image").statistics(self.unit)
+            return _rounded(self._exact(raw, own), dtype), own
+        if self._table is None or np.dtype(dtype) not in self._table:
+            return _rounded(self._exact(raw, self.statistics), dtype), None
+        table = self._table[np.dtype(dtype)]
+        scaled = np.empty(raw.shape, dtype=dtype)
+        if len(table) == 1:  # one statistic for all channels
+            return np.take(table[0], raw, out=scaled, mode="clip"), None
+        for channel, values in enumerate(table):
+            scaled[..., channel] = np.take(values, raw[..., channel], mode="clip")
+        return scaled, None
+
+    def invert(
+        self, scaled: NDArray[Any], mean: Float | None = None, std: Float | None = None
+    ) -> NDArray[Any]:
+        """Raw pixels from scaled ones, rounded to the raw type's nearest value.
+
+        Parameters
+        ----------
+        scaled : ndarray of float, shape (N, H, W, C)
+            Stored values.
+        mean, std : ndarray of float64, shape (N,)
+            Per image only: each image's own statistics, as the entry stores them.
+
+        Returns
+        -------
+        ndarray of the raw type, the shape of `scaled`
+
+        Raises
+        ------
+        UsageError
+            Per image, when `mean` and `std` are missing.
+        """
+        statistics = self.statistics or _per_image(mean, std)
+        exact = scaled.astype(np.float64) * self._divisor(statistics) + self._shift(statistics)
+        if np.dtype(self.raw_dtype).kind not in "ui":
+            return (exact * self.unit).astype(self.raw_dtype)
+        limits = np.iinfo(self.raw_dtype)
+        return np.clip(np.rint(exact * self.unit), limits.min, limits.max).astype(self.raw_dtype)
+
+    @cached_property
+    def _table(self) -> dict[np.dtype[Any], NDArray[Any]] | None:
+        """The stored value of every raw value, (1 or C, 2**bits), for each stored type."""
+        raw = np.dtype(self.raw_dtype)
+        if self.per not in ("dataset", "channel") or raw.kind != "u":
+            return None
+        every = np.arange(2 ** min(8 * raw.itemsize, TABLE_BITS), dtype=raw)
+        exact = self._exact(every[:, None], self.statistics).T
+        with np.errstate(over="ignore"):  # a value that no pixel has may overflow unharmed
+            tables = {np.dtype(t): np.ascontiguousarray(exact.astype(t)) for t in ("f2", "f4")}
+        return {t: table for t, table in tables.items() if np.isfinite(table).all()}
+
+    def _exact(self, raw: NDArray[Any], statistics: Statistics | None) -> Float:
+        """``((x / unit) − shift) / divisor`` in float64, each step rounded as written."""
+        assert statistics is not None  # only per image has none, and it brings its own
+        exact = raw.astype(np.float64)
+        if self.unit != 1:
+            exact /= self.unit
+        return (exact - self._shift(statistics)) / self._divisor(statistics)
+
+    def _only_unit(self) -> bool:
+        return MODES[self.mode].integers_need_only_unit and np.dtype(self.raw_dtype).kind in "ui"
+
+    def _shift(self, statistics: Statistics) -> Float:
+        if self._only_unit():
+            return np.zeros_like(statistics.mean)
+        return MODES[self.mode].shift(statistics)
+
+    def _divisor(self, statistics: Statistics) -> Float:
+        if self._only_unit():
+            return np.ones_like(statistics.mean)
+        return MODES[self.mode].divisor(statistics)
+
+
+def effective(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str, bool]:
+    """The `per` and `rescale` that really decide the stored bytes, for this mode and raw type.
+
+    Raises
+    ------
+    UsageError
+        For a mode or a `per` that does not exist.
+    """
+    if mode not in MODES:
+        raise unknown("mode", mode, MODES)
+    if per not in PER:
+        raise unknown("--per", per, PER)
+    integers = np.dtype(dtype).kind in "ui"
+    if integers and MODES[mode].integers_need_only_unit:
+        return "dataset", True
+    return per, rescale and integers
+
+
+def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(dtype)
+    if not np.isfinite(rounded).all():
+        largest = float(np.abs(exact).max())
+        raise UsageError(
+            f"scaled values reach ±{largest:.6g}, more than {np.dtype(dtype)} can hold",
+            "use --dtype float32, or --rescale",
+        )
+    return rounded
+
+
+def _per_image(mean: Float | None, std: Float | None) -> Statistics:
+    if mean is None or std is None:
+        raise UsageError(
+            "a scaling per image is inverted with each image's own mean and std",
+            "pass mean=split.mean, std=split.std of the rows",
+        )
+    own = np.asarray(mean, np.float64).reshape(-1, 1, 1, 1)
+    spread = np.asarray(std, np.float64).reshape(-1, 1, 1, 1)
+    return Statistics(own, spread, minimum=own, maximum=own + spread)

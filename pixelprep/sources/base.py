@@ -1,0 +1,159 @@
+"""Raw data, whatever it came from: splits of integer images and labels, and where they are from."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class RawSplit:
+    """Images as they came, and their labels.
+
+    images : integers, shape (N, H, W, C)
+    labels : int64, shape (N,), each the index of a class name
+    """
+
+    images: NDArray[Any]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A whole raw dataset: ``train`` and ``test``, class names and how it was decoded."""
+
+    splits: Mapping[str, RawSplit]
+    class_names: tuple[str, ...]
+    decode: Mapping[str, Any] = field(default_factory=dict)
+
+    def checked(self, where: str) -> "Raw":
+        """The same, once it is sure that the splits fit each other.
+
+        Raises
+        ------
+        SourceError
+            When images and labels differ in number, a split is empty, splits differ in shape or
+            type, or a label has no class.
+        """
+        kinds = {
+            (split.images.shape[1:], split.images.dtype.name) for split in self.splits.values()
+        }
+        if len(kinds) != 1:
+            raise SourceError(f"{where}: the splits differ in image shape or type: {sorted(kinds)}")
+        for name, split in self.splits.items():
+            _check_split(f"{where}: {name}", split, len(self.class_names))
+        return self
+
+
+def _check_split(where: str, split: RawSplit, classes: int) -> None:
+    images, labels = split.images, split.labels
+    if len(images) != len(labels):
+        raise SourceError(
+            f"{where}: {len(images)} images but {len(labels)} labels",
+            "the two files must belong together",
+        )
+    if images.ndim != 4 or 0 in images.shape:
+        raise SourceError(f"{where}: expected images of (N, H, W, C), none 0, got {images.shape}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise SourceError(
+            f"{where}: expected labels 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where data is from and on what terms it may be used."""
+
+    title: str
+    licence: str
+    homepage: str = ""
+    citation: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """For the manifest."""
+        return asdict(self)
+
+
+class Source(Protocol):
+    """What `prepare` needs of a dataset."""
+
+    @property
+    def name(self) -> str:
+        """The dataset's folder in the cache."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the data is from and on what terms."""
+
+    def identity(self) -> dict[str, Any] | None:
+        """A JSON value that changes whenever the data may have changed; None: not known, read."""
+
+    def load(self, cache: Path) -> Raw:
+        """Read the raw data, downloading into the cache what is not at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """A source that is already in memory.
+
+    Parameters
+    ----------
+    name : str
+        The dataset's folder in the cache.
+    train, test : tuple of ndarray
+        Images, integers (N, H, W) or (N, H, W, C), and labels, integers (N,).
+    class_names : tuple of str, optional
+        Default: the labels' numbers.
+    """
+
+    name: str
+    train: tuple[NDArray[Any], NDArray[Any]]
+    test: tuple[NDArray[Any], NDArray[Any]]
+    class_names: tuple[str, ...] = ()
+    provenance: Provenance = Provenance("arrays in memory", "not stated")
+
+    def identity(self) -> None:
+        """None: arrays can change without a trace."""
+
+    def load(self, cache: Path) -> Raw:
+        """The arrays, checked."""
+        splits = {
+            name: _split(*pair) for name, pair in (("train", self.train), ("test", self.test))
+        }
+        return Raw(splits, self.class_names or numbered(splits)).checked(self.name)
+
+
+def _split(images: NDArray[Any], labels: NDArray[Any]) -> RawSplit:
+    images = images[..., None] if images.ndim == 3 else images
+    return RawSplit(images, np.asarray(labels).astype(np.int64))
+
+
+def numbered(splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
+    """Class names for labels that have none: their numbers."""
+    highest = max(int(split.labels.max(initial=-1)) for split in splits.values())
+    return tuple(str(label) for label in range(highest + 1))
+
+
+def about(raw: Raw) -> dict[str, Any]:
+    """What the source digest is taken over: equal for equal data, whatever way it came."""
+    splits = {
+        name: {
+            "dtype": split.images.dtype.name,
+            "shape": list(split.images.shape),
+            "images": _digest(split.images),
+            "labels": _digest(split.labels),
+        }
+        for name, split in raw.splits.items()
+    }
+    return {"splits": splits, "class_names": list(raw.class_names), "decode": dict(raw.decode)}
+
+
+def _digest(array: NDArray[Any]) -> str:
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.data).hexdigest()

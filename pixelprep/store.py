@@ -1,0 +1,305 @@
+"""The only module that knows HDF5: one file of scaled images, written and read.
+
+data/FORMAT.md describes the file. Reproducible to the last byte: no object times, one version of
+HDF5's own format, fixed-length strings only.
+"""
+
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import EntryError, missing_extra, unknown
+
+FORMAT, FORMAT_VERSION = "pixelprep", 1
+CHUNK_BYTES = 1 << 20  # the largest chunk that HDF5's default chunk cache (1 MiB) still holds
+SHARD_BYTES = 256 << 20  # stored images of one file, before compression
+COMPRESSIONS = ("none", "gzip", "lzf", "lz4", "zstd")
+DTYPES = ("float32", "float16")
+GZIP_LEVEL, ZSTD_LEVEL = 4, 3
+SMALL = 4096  # statistics of more values than this are kept in the manifest alone
+OPEN_FILES = 32  # open at once while reading an entry of many files
+
+
+def chunk_rows(image_shape: Sequence[int], dtype: str) -> int:
+    """Rows a chunk: the largest power of two whose images fit into 1 MiB, at least 1."""
+    row = int(np.prod(image_shape)) * np.dtype(dtype).itemsize
+    return 1 << max(0, (CHUNK_BYTES // row).bit_length() - 1)
+
+
+def shard_rows(image_shape: Sequence[int], dtype: str) -> int:
+    """Rows a file: as many whole chunks as fit into 256 MiB, at least one."""
+    rows = chunk_rows(image_shape, dtype)
+    chunk = rows * int(np.prod(image_shape)) * np.dtype(dtype).itemsize
+    return rows * max(1, SHARD_BYTES // chunk)
+
+
+def check_compression(name: str) -> None:
+    """Refuse a compression that does not exist, or whose package is not installed."""
+    if name not in COMPRESSIONS:
+        raise unknown("--compression", name, COMPRESSIONS)
+    _filter(name)
+
+
+def _filter(name: str) -> dict[str, Any]:
+    """Arguments of ``create_dataset`` for this compression."""
+    if name in ("lz4", "zstd"):
+        try:
+            import hdf5plugin
+        except ImportError:
+            raise missing_extra("hdf5plugin", "compression", f"--compression {name}") from None
+        chosen = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=ZSTD_LEVEL)
+        return {"shuffle": True, **chosen}
+    if name == "none":
+        return {}
+    level = {"compression_opts": GZIP_LEVEL} if name == "gzip" else {}
+    return {"shuffle": True, "compression": name, **level}
+
+
+class _Disk(io.RawIOBase):
+    """A file for libhdf5 to write to, which never fails.
+
+    When a write fails (a full disk) libhdf5 cannot close its file any more and crashes the
+    interpreter at exit. So the first error is kept here, what follows is dropped, and `check`
+    raises it where Python can deal with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self.position = 0
+        self.error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        bases = {os.SEEK_SET: 0, os.SEEK_CUR: self.position}
+        base = bases[whence] if whence in bases else os.fstat(self.fd).st_size
+        self.position = base + offset
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        written = 0
+        try:
+            while self.error is None and written < len(view):
+                written += os.pwrite(self.fd, view[written:], self.position + written)
+        except OSError as error:
+            self.error = error
+        self.position += len(view)
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self.fd, len(view), self.position)
+        view[: len(data)] = data
+        self.position += len(view)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self.position if size is None else size
+        try:
+            if self.error is None:
+                os.ftruncate(self.fd, size)
+        except OSError as error:
+            self.error = error
+        return size
+
+    def check(self) -> None:
+        """Raise the first error, if there was one."""
+        if self.error is not None:
+            raise OSError(self.error.errno, self.error.strerror)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self.fd)
+        super().close()
+
+
+def _create(disk: _Disk) -> h5py.File:
+    # A function of its own: the property list that holds the Python file must die here, not when
+    # libhdf5 is torn down after the interpreter.
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)  # else the root group's time stamp changes the digest
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
+    return h5py.File(h5py.h5f.create(b"pixelprep", h5py.h5f.ACC_EXCL, creation, access))
+
+
+class Writer:
+    """Writes one file, row blocks in order. Use it as a context manager.
+
+    Parameters
+    ----------
+    path : Path
+        Must not exist.
+    shape : tuple of int
+        (N, H, W, C) of the whole file.
+    dtype : str
+        Of the images: float32 or float16.
+    rows : int
+        Rows a chunk.
+    compression : str
+        One of `COMPRESSIONS`.
+    attributes : mapping
+        Root attributes: str, int, list of str, or array of float64 (left out where not small).
+    per_image : bool
+        Whether each image's own mean and std are stored too.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or fails.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: str,
+        *,
+        rows: int,
+        compression: str = "none",
+        attributes: Mapping[str, Any] | None = None,
+        per_image: bool = False,
+    ) -> None:
+        self._disk = _Disk(path)
+        self._file = _create(self._disk)
+        self._row = 0
+        self._rows = rows
+        self._add("images", shape, "<" + np.dtype(dtype).str[1:], **_filter(compression))
+        self._add("labels", shape[:1], "<i8")
+        for name in ("mean", "std") if per_image else ():
+            self._add(name, shape[:1], "<f8")
+        for name, value in (attributes or {}).items():
+            _set_attribute(self._file, name, value)
+
+    def _add(self, name: str, shape: tuple[int, ...], dtype: str, **options: Any) -> None:
+        # A chunk may not be larger than the dataset.
+        chunks = (min(self._rows, shape[0]), *shape[1:])
+        self._file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **options)
+
+    def append(self, **columns: NDArray[Any]) -> None:
+        """Write the next rows; blocks of whole chunks are fastest."""
+        rows = slice(self._row, self._row + len(columns["labels"]))
+        for name, values in columns.items():
+            self._file[name][rows] = values
+        self._disk.check()
+        self._row = rows.stop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        try:
+            if kind is None:
+                self._disk.check()
+                os.fsync(self._disk.fd)
+        finally:
+            self._disk.close()
+
+
+def _set_attribute(file: h5py.File, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        value = [value]
+        _set_strings(file, name, value, scalar=True)
+    elif isinstance(value, int):
+        file.attrs.create(name, value, dtype="<i8")
+    elif isinstance(value, np.ndarray):
+        if value.size <= SMALL:
+            file.attrs.create(name, value, dtype="<f8")
+    else:
+        _set_strings(file, name, value)
+
+
+def _set_strings(file: h5py.File, name: str, values: list[str], *, scalar: bool = False) -> None:
+    # Fixed length: variable-length strings lie outside every checksum of HDF5.
+    encoded = [value.encode() for value in values]
+    kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
+    data = np.array(encoded, dtype=kind)
+    file.attrs.create(name, data[0] if scalar else data, dtype=kind)
+
+
+class Files:
+    """Open files of one entry, the least recently used of more than 32 closed again.
+
+    Not shared between processes: each opens its own (a handle carried over a fork is not safe).
+    """
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, h5py.File] = OrderedDict()
+
+    def rows(self, path: Path, start: int, stop: int, name: str = "images") -> NDArray[Any]:
+        """Rows `start` to `stop` of one dataset of one file.
+
+        Raises
+        ------
+        EntryError
+            When HDF5 finds the file damaged.
+        """
+        try:
+            data: NDArray[Any] = self._get(path)[name][start:stop]
+        except (OSError, KeyError) as error:
+            raise EntryError(
+                f"{path}: cannot read rows {start} to {stop} of /{name}: {error}",
+                "prepare it again with --force",
+            ) from error
+        return data
+
+    def _get(self, path: Path) -> h5py.File:
+        if path in self._open:
+            self._open.move_to_end(path)
+            return self._open[path]
+        if len(self._open) >= OPEN_FILES:
+            self._open.popitem(last=False)[1].close()
+        self._open[path] = file = h5py.File(path, "r")
+        return file
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+@contextmanager
+def reading() -> Iterator[Files]:
+    """Files that are closed at the end."""
+    files = Files()
+    try:
+        yield files
+    finally:
+        files.close()
+
+
+def describe(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each dataset of a file.
+
+    Raises
+    ------
+    EntryError
+        When it is no HDF5 file, or holds what version 1 does not allow: links, external or
+        virtual storage, datasets of another length.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            links = {name: file.get(name, getlink=True) for name in file}
+            if not all(isinstance(link, h5py.HardLink) for link in links.values()):
+                raise EntryError(f"{path}: expected datasets only, found links")
+            return {name: _plain(path, file[name]) for name in file}
+    except OSError as error:
+        raise EntryError(f"{path}: not a readable HDF5 file: {error}") from error
+
+
+def _plain(path: Path, dataset: Any) -> tuple[tuple[int, ...], str]:
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise EntryError(f"{path}: {dataset.name} is not a dataset stored in this file")
+    return dataset.shape, dataset.dtype.name

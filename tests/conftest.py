@@ -1,0 +1,53 @@
+"""Shared by all tests: where the real MNIST is, small generated sources, a cache per test."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pixelprep.sources import Arrays
+
+# No test may touch the user's own cache, or be led astray by his settings.
+for name in [name for name in os.environ if name.startswith("PIXELPREP_")]:
+    if name != "PIXELPREP_TEST_DATA":
+        del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own, also for the processes that it starts."""
+    monkeypatch.setenv("PIXELPREP_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    """The folder of the real MNIST files."""
+    data = os.environ.get("PIXELPREP_TEST_DATA")
+    if not data:
+        pytest.skip("PIXELPREP_TEST_DATA is not set: no real MNIST files to test with")
+    folder = Path(data) / "mnist"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} (from PIXELPREP_TEST_DATA) does not exist")
+    return folder
+
+
+def arrays(
+    train: int = 40,
+    test: int = 20,
+    shape: tuple[int, ...] = (6, 5, 3),
+    dtype: str = "uint8",
+    classes: int = 4,
+    seed: int = 0,
+    name: str = "little",
+) -> Arrays:
+    """A small source of random integer images in memory, every class in every split."""
+    random = np.random.default_rng(seed)
+    limits = np.iinfo(dtype)
+
+    def split(rows: int) -> tuple[np.ndarray, np.ndarray]:
+        images = random.integers(limits.min, limits.max, (rows, *shape), dtype, endpoint=True)
+        return images, random.permutation(np.arange(rows) % classes)
+
+    return Arrays(name, split(train), split(test))

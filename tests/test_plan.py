@@ -1,0 +1,111 @@
+"""The floor plan: imports go down only, and importing costs nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pixelprep
+
+PACKAGE = Path(pixelprep.__file__).parent
+
+# The lowest floor first; a module imports from its own floor or from those before it.
+FLOORS = [
+    {"errors", "order"},
+    {"files", "scaling", "store", "download"},
+    {"sources", "recipe", "batches"},
+    {"feeds", "entry", "build", "preparation"},
+    {"train"},
+    {"cli"},
+]
+
+
+def imported(module: Path) -> set[str]:
+    """Names of pixelprep's modules that a file imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pixelprep"):
+            parts = (node.module or "").split(".")
+            names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return names
+
+
+def rooms() -> dict[str, set[str]]:
+    """Each module or folder of the package, and what it imports from the others."""
+    found: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if not name.startswith("__"):
+            found.setdefault(name, set()).update(imported(path) - {name})
+    return found
+
+
+def test_imports_go_down_only() -> None:
+    """Every module stands on one floor and imports nothing from a higher one."""
+    floor = {name: height for height, names in enumerate(FLOORS) for name in names}
+    found = rooms()
+    assert found.keys() == floor.keys()
+    for name, others in found.items():
+        for other in others & floor.keys():
+            assert floor[other] <= floor[name], f"{name} imports {other}"
+
+
+def test_there_is_no_circle() -> None:
+    """No module reaches itself by imports."""
+    found = rooms()
+
+    def reached(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
+        below = found.get(name, set()) - seen
+        return below.union(*(reached(other, seen | below) for other in below))
+
+    for name in found:
+        assert name not in reached(name), f"{name} imports itself in a circle"
+
+
+def test_importing_the_command_line_is_cheap() -> None:
+    """`import pixelprep.cli` loads no TensorFlow, NumPy, h5py or download library."""
+    heavy = "{'tensorflow', 'keras', 'numpy', 'h5py', 'pooch', 'requests', 'matplotlib'}"
+    code = f"import sys, pixelprep.cli; print(sorted({heavy} & set(sys.modules)))"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.strip() == "[]"
+
+
+def test_preparing_never_loads_tensorflow() -> None:
+    """A whole `prepare` runs without TensorFlow."""
+    code = (
+        "import sys, pixelprep; pixelprep.prepare('sample', quiet=True);"
+        "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.strip() == "[]"
+
+
+def test_help_makes_no_folder(cache: Path) -> None:
+    """`--help` leaves no trace in the cache."""
+    subprocess.run([sys.executable, "-m", "pixelprep", "--help"], capture_output=True, check=True)
+    assert not cache.exists()
+
+
+def test_public_names() -> None:
+    """The exported names are these, and each is there."""
+    assert pixelprep.__all__ == [
+        "Arrays",
+        "CacheError",
+        "DownloadError",
+        "Entry",
+        "EntryError",
+        "MissingExtraError",
+        "PixelprepError",
+        "Scaling",
+        "SourceError",
+        "Split",
+        "TrainError",
+        "UsageError",
+        "open",
+        "prepare",
+    ]
+    assert all(hasattr(pixelprep, name) for name in pixelprep.__all__)
