@@ -1,0 +1,217 @@
+"""Statistics are exact, scalings equal float64 NumPy to the last bit, and can be undone."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import arrays
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import pixelprep
+from pixelprep import scaling
+from pixelprep.scaling import MODES, PER, Moments, Scaling
+
+AXES = {"dataset": (0, 1, 2, 3), "channel": (0, 1, 2), "pixel": (0,), "image": (1, 2, 3)}
+
+images = st.sampled_from(["uint8", "uint16"]).flatmap(
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=4, max_dims=4, max_side=5))
+)
+
+
+def by_numpy(x: np.ndarray, mode: str, per: str, rescale: bool) -> np.ndarray:
+    """The formula written down in NumPy's float64, rounded once to float32."""
+    exact = x.astype(np.float64)
+    if rescale or mode == "normalize":
+        exact = exact / np.iinfo(x.dtype).max
+    if mode != "normalize":
+        fitted = Moments.of(x, per).statistics(np.iinfo(x.dtype).max if rescale else 1)
+        exact = exact - fitted.mean
+        if mode == "standardize":
+            exact = exact / np.where(fitted.std == 0, 1, fitted.std)
+    return exact.astype(np.float32)
+
+
+@given(images, st.sampled_from(PER))
+def test_statistics_are_exact(x: np.ndarray, per: str) -> None:
+    """Mean is the float64 nearest to the true mean, std the root of the nearest to the variance."""
+    fitted = Moments.of(x, per).statistics()
+    groups = np.moveaxis(x, AXES[per], range(len(AXES[per])))
+    groups = groups.reshape(-1, fitted.mean.size)
+    for i, mean in enumerate(fitted.mean.reshape(-1)):
+        values = [int(v) for v in groups[:, i]]
+        true = Fraction(sum(values), len(values))
+        variance = Fraction(sum(v * v for v in values), len(values)) - true**2
+        assert mean == float(true)
+        assert fitted.std.reshape(-1)[i] == np.sqrt(float(variance))
+        assert fitted.minimum.reshape(-1)[i] == min(values)
+        assert fitted.maximum.reshape(-1)[i] == max(values)
+
+
+@given(images, st.sampled_from(["dataset", "channel", "pixel"]), st.data())
+def test_moments_merge_exactly(x: np.ndarray, per: str, data: st.DataObject) -> None:
+    """Cutting the images anywhere and adding the parts' moments changes nothing."""
+    whole = Moments.of(x, per)
+    cut = data.draw(st.integers(0, len(x)))
+    parts = [Moments.of(part, per) for part in (x[:cut], x[cut:]) if len(part)]
+    merged = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    assert merged.count == whole.count
+    for name in ("total", "squares", "minimum", "maximum"):
+        assert (getattr(merged, name) == getattr(whole, name)).all()
+
+
+def test_sums_do_not_overflow() -> None:
+    """Sums of squares beyond 64 bits stay exact: they are Python ints."""
+    white = Moments.of(np.full((4, 64, 64, 1), 65535, np.uint16), "dataset")
+    huge = white
+    for _ in range(20):  # 2**34 pixels: Σx² is about 2**66
+        huge = huge + huge
+    assert huge.squares[0] == (4 * 64 * 64 << 20) * 65535**2 > 2**64
+    assert huge.statistics().mean[0] == 65535
+    assert huge.statistics().std[0] == 0
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Summing in small blocks gives the sums of one large block, for every `per`."""
+    x = arrays(30, shape=(7, 9, 3)).train[0]
+    whole = {per: Moments.of(x, per) for per in PER}
+    monkeypatch.setattr(scaling, "BLOCK", 16)
+    for per in PER:
+        small = Moments.of(x, per)
+        assert (small.total == whole[per].total).all()
+        assert (small.squares == whole[per].squares).all()
+
+
+@given(images, st.sampled_from(list(MODES)), st.sampled_from(PER), st.booleans())
+@settings(max_examples=300)
+def test_scaled_values_equal_numpy_bit_for_bit(
+    x: np.ndarray, mode: str, per: str, rescale: bool
+) -> None:
+    """`apply` is the formula in float64, rounded once, for every mode, `per` and rescale."""
+    fitted = Scaling.fit(x, mode, per=per, rescale=rescale)
+    scaled = fitted.apply(x)
+    assert scaled.dtype == np.float32
+    assert scaled.tobytes() == by_numpy(x, mode, per, rescale).tobytes()
+
+
+@given(images, st.sampled_from(list(MODES)), st.sampled_from(PER), st.booleans())
+@settings(max_examples=300)
+def test_scaling_can_be_undone(x: np.ndarray, mode: str, per: str, rescale: bool) -> None:
+    """`invert` gives 8-bit pixels back exactly from float32."""
+    if x.dtype != np.uint8:
+        x = x.astype(np.uint8)
+    fitted = Scaling.fit(x, mode, per=per, rescale=rescale)
+    scaled = fitted.apply(x)
+    own = Moments.of(x, "image").statistics(fitted.unit)
+    mean, std = own.mean.reshape(-1), own.std.reshape(-1)
+    back = fitted.invert(scaled, mean, std) if fitted.per == "image" else fitted.invert(scaled)
+    assert back.dtype == x.dtype
+    assert (back == x).all()
+
+
+def test_scale_and_offset_are_the_same_line() -> None:
+    """``x·scale + offset`` is the scaling, but for rounding."""
+    x = arrays().train[0]
+    for mode in MODES:
+        for rescale in (False, True):
+            fitted = Scaling.fit(x, mode, rescale=rescale)
+            line = x * fitted.scale + fitted.offset
+            assert np.allclose(line, fitted.apply(x), rtol=1e-5, atol=1e-5)
+
+
+def test_one_image_is_scaled_like_many() -> None:
+    """`apply` takes (H, W, C) too."""
+    x = arrays().train[0]
+    for per in PER:
+        fitted = Scaling.fit(x, "standardize", per=per)
+        assert (fitted.apply(x[3]) == fitted.apply(x)[3]).all()
+
+
+def test_unseen_values_are_scaled_too() -> None:
+    """A raw value that train did not hold is scaled by the same formula (it may leave 0 to 1)."""
+    x = np.full((2, 3, 3, 1), 100, np.uint8)
+    fitted = Scaling.fit(x, "standardize")
+    assert (fitted.apply(x) == 0).all()  # deviation 0 divides by 1
+    assert (fitted.apply(x + 7) == 7).all()
+
+
+def test_other_pixels_than_fitted_are_refused() -> None:
+    """Already scaled or differently typed pixels are not scaled again."""
+    x = arrays().train[0]
+    fitted = Scaling.fit(x, "center")
+    with pytest.raises(pixelprep.UsageError, match="expected uint8"):
+        fitted.apply(x.astype(np.float32))
+
+
+def test_per_image_needs_its_own_statistics_to_invert() -> None:
+    """Without each image's mean and std there is a clear error, not a wrong number."""
+    x = arrays().train[0]
+    fitted = Scaling.fit(x, "standardize", per="image")
+    with pytest.raises(pixelprep.UsageError, match="own mean and std"):
+        fitted.invert(fitted.apply(x))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("per", PER)
+@pytest.mark.parametrize("rescale", [False, True])
+def test_stored_arrays_equal_numpy(mode: str, per: str, rescale: bool) -> None:
+    """What an entry's files hold is the float64 formula, rounded once, fitted on train alone."""
+    source = arrays(70, 30)
+    entry = pixelprep.prepare(source, mode=mode, per=per, rescale=rescale)
+    x, y = source.train
+    stored, labels = entry.train.to_numpy()
+    assert stored.tobytes() == by_numpy(x, mode, per, rescale).tobytes()
+    assert (labels == y).all()
+    fitted = Scaling.fit(x, mode, per=per, rescale=rescale)  # on train, applied to test
+    assert (entry.test.to_numpy()[0] == fitted.apply(source.test[0])).all()
+    if per == "image" and mode != "normalize":
+        back = entry.scaling.invert(entry.test.read(0, 30), entry.test.mean, entry.test.std)
+    else:
+        back = entry.scaling.invert(entry.test.read(0, 30))
+    assert (back == source.test[0]).all()
+
+
+# From the design's table and NumPy's float64 on the official files.
+MNIST = {
+    "normalize": (0.0, 1.0),
+    "center": (np.float32(0 - 33.318421449829934), np.float32(255 - 33.318421449829934)),
+    "standardize": (
+        np.float32((0 - 33.318421449829934) / 78.56748998339799),
+        np.float32((255 - 33.318421449829934) / 78.56748998339799),
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mnist_comes_out_exactly(mode: str, mnist: Path) -> None:
+    """The published figures of MNIST's training pixels, and every stored value, to the last bit."""
+    entry = pixelprep.prepare("mnist", mode=mode, source=mnist, offline=True, quiet=True)
+    assert entry.manifest["statistics"] == {
+        "count": 47_040_000,
+        "sum": 1_567_298_545,
+        "sum_of_squares": 342_590_800_147,
+    }
+    unit = 255 if mode == "normalize" else 1
+    assert entry.scaling.mean.tolist() == [1_567_298_545 / (47_040_000 * unit)]
+    if mode != "normalize":
+        assert entry.scaling.mean.tolist() == [33.318421449829934]
+        assert entry.scaling.std.tolist() == [78.56748998339799]
+    first = entry.manifest["splits"]["train"]["first_batch"]
+    assert (first["min"], first["max"]) == MNIST[mode]
+    assert (first["shape"], entry.train.shape) == ([64, 28, 28, 1], (60_000, 28, 28, 1))
+    x, y = raw_mnist(mnist)
+    stored, labels = entry.train.to_numpy()
+    assert stored.tobytes() == by_numpy(x, mode, "dataset", False).tobytes()
+    assert (labels == y).all()
+
+
+def raw_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Training images and labels, read without pixelprep."""
+    import gzip
+
+    with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
+        x = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28, 1)
+    with gzip.open(folder / "train-labels-idx1-ubyte.gz") as file:
+        return x, np.frombuffer(file.read(), np.uint8, offset=8)
