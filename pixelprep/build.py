@@ -197,7 +197,7 @@ class _Writing:
 
     def _file(self, name: str, part: range) -> dict[str, Any]:
         path = self.folder / name
-        with store.Writer(
+        with store.writing(
             path,
             (len(part), *self.rows.raw.images.shape[1:]),
             self.recipe.dtype,

@@ -19,6 +19,8 @@ from pixelprep.errors import PixelprepError, UsageError
 if TYPE_CHECKING:
     from pixelprep.entry import Entry
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="pixelprep",
     help="Image datasets scaled once, exactly, and reused anywhere.",
@@ -344,13 +346,13 @@ def main() -> NoReturn:
     debug = len(arguments) < len(sys.argv) - 1
     try:
         code = app(arguments, prog_name="pixelprep", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
     except Exception as error:
         if debug:
             raise
         _fail(*_explained(error))
-    except KeyboardInterrupt:
-        _fail("interrupted", None, 130)
+    if code == INTERRUPTED:  # Typer turns Ctrl-C into this
+        _fail("interrupted", None, INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _explained(error: Exception) -> tuple[str, str | None, int]:

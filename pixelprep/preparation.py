@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,6 +94,10 @@ def prepare(
     origin = dataset
     if isinstance(origin, str):
         origin = sources.find(origin, _options(source, mirror, offline, quiet))
+    if not re.fullmatch(r"\w[\w.-]*", origin.name):
+        raise UsageError(
+            f"dataset name '{origin.name}': expected letters, digits, '.', '_' and '-'"
+        )
     cache = files.cache_dir(cache_dir)
     with files.explained(cache):
         facts, raw = _facts(origin, cache)

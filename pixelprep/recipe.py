@@ -74,17 +74,18 @@ class Recipe:
         image = first["shape"][1:]
         rows = split_rows({name: s["shape"][0] for name, s in splits.items()}, choices.val_fraction)
         shard_rows = choices.shard_rows or store.shard_rows(image, choices.dtype)
+        # Plain types: 0, False and NumPy's numbers are spelled differently in JSON.
         return cls(
             source=digest,
             mode=choices.mode,
             per=per,
-            rescale=rescale,
-            val_fraction=float(choices.val_fraction),
-            split_seed=choices.split_seed if "val" in rows else None,
+            rescale=bool(rescale),
+            val_fraction=float(choices.val_fraction or 0),
+            split_seed=int(choices.split_seed) if "val" in rows else None,
             dtype=choices.dtype,
             compression=choices.compression,
             chunk_rows=store.chunk_rows(image, choices.dtype),
-            shard_rows=shard_rows if shard_rows < max(rows.values()) else None,
+            shard_rows=int(shard_rows) if shard_rows < max(rows.values()) else None,
         )
 
     @property

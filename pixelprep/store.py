@@ -6,11 +6,15 @@ HDF5's own format, fixed-length strings only.
 
 import io
 import os
+import signal
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -134,8 +138,68 @@ def _create(disk: _Disk) -> h5py.File:
     return h5py.File(h5py.h5f.create(b"pixelprep", h5py.h5f.ACC_EXCL, creation, access))
 
 
+@contextmanager
+def _interrupts_noted() -> Iterator[Callable[[], None]]:
+    """Ctrl-C takes effect only where the yielded function is called, never inside libhdf5.
+
+    A write that it breaks off is one that failed, and libhdf5 does not survive those (see `_Disk`).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # only the main thread may set handlers, and only it gets Ctrl-C
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass(slots=True)
 class Writer:
-    """Writes one file, row blocks in order. Use it as a context manager.
+    """Appends blocks of rows to one file (made by `writing`)."""
+
+    file: h5py.File
+    check: Callable[[], None]
+    row: int = 0
+
+    def append(self, **columns: NDArray[Any]) -> None:
+        """Write the next rows; blocks of whole chunks are fastest.
+
+        Parameters
+        ----------
+        **columns : ndarray
+            ``images``, ``labels`` and, per image, ``mean`` and ``std``: equally many rows.
+
+        Raises
+        ------
+        OSError
+            When the disk is full or fails.
+        """
+        rows = slice(self.row, self.row + len(columns["labels"]))
+        for name, values in columns.items():
+            self.file[name][rows] = values
+        self.check()
+        self.row = rows.stop
+
+
+@contextmanager
+def writing(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: str,
+    *,
+    rows: int,
+    compression: str = "none",
+    attributes: Mapping[str, Any] | None = None,
+    per_image: bool = False,
+) -> Iterator[Writer]:
+    """A new file to write to; it is on the disk when the block is left without an error.
 
     Parameters
     ----------
@@ -159,53 +223,35 @@ class Writer:
     OSError
         When the disk is full or fails.
     """
+    with _interrupts_noted() as interrupts, closing(_Disk(path)) as disk:
 
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, ...],
-        dtype: str,
-        *,
-        rows: int,
-        compression: str = "none",
-        attributes: Mapping[str, Any] | None = None,
-        per_image: bool = False,
-    ) -> None:
-        self._disk = _Disk(path)
-        self._file = _create(self._disk)
-        self._row = 0
-        self._rows = rows
-        self._add("images", shape, "<" + np.dtype(dtype).str[1:], **_filter(compression))
-        self._add("labels", shape[:1], "<i8")
-        for name in ("mean", "std") if per_image else ():
-            self._add(name, shape[:1], "<f8")
-        for name, value in (attributes or {}).items():
-            _set_attribute(self._file, name, value)
+        def check() -> None:
+            disk.check()
+            interrupts()
 
-    def _add(self, name: str, shape: tuple[int, ...], dtype: str, **options: Any) -> None:
-        # A chunk may not be larger than the dataset.
-        chunks = (min(self._rows, shape[0]), *shape[1:])
-        self._file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **options)
+        with _create(disk) as file:
+            _add(file, "images", shape, "<" + np.dtype(dtype).str[1:], rows, _filter(compression))
+            _add(file, "labels", shape[:1], "<i8", rows)
+            for name in ("mean", "std") if per_image else ():
+                _add(file, name, shape[:1], "<f8", rows)
+            for name, value in (attributes or {}).items():
+                _set_attribute(file, name, value)
+            yield Writer(file, check)
+        check()
+        os.fsync(disk.fd)
 
-    def append(self, **columns: NDArray[Any]) -> None:
-        """Write the next rows; blocks of whole chunks are fastest."""
-        rows = slice(self._row, self._row + len(columns["labels"]))
-        for name, values in columns.items():
-            self._file[name][rows] = values
-        self._disk.check()
-        self._row = rows.stop
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        try:
-            if kind is None:
-                self._disk.check()
-                os.fsync(self._disk.fd)
-        finally:
-            self._disk.close()
+def _add(
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    rows: int,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    # A chunk may not be larger than the dataset.
+    chunks = (min(rows, shape[0]), *shape[1:])
+    file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **options)
 
 
 def _set_attribute(file: h5py.File, name: str, value: Any) -> None:

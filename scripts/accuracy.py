@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the reference CNN on every mode with several seeds and print a Markdown table.
 
-    scripts/accuracy mnist --source DIR --seeds 3
+    scripts/accuracy.py mnist --source DIR --seeds 3
 
 Each run is a `pixelprep train` of its own, in a process of its own.
 """
