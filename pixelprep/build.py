@@ -192,7 +192,8 @@ class _Writing:
             "bytes": sum(file["bytes"] for file in listed),
             "files": listed,
         }
-        split = entries.split_of(self.folder, self.name, record, asdict(self.recipe))
+        states = {name: files.state(self.folder / name) for name in layout}
+        split = entries.split_of(self.folder, self.name, record, asdict(self.recipe), states)
         return record | {"first_batch": figures(split.read(0, min(FIRST_BATCH, len(split))))}
 
     def _file(self, name: str, part: range) -> dict[str, Any]:

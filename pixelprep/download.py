@@ -22,7 +22,7 @@ LOG = logging.getLogger("pixelprep")
 ATTEMPTS = 4  # tries a mirror
 BACK_OFF = 0.5  # seconds before the second try; doubled from try to try
 TIMEOUT = 20.0  # seconds without a byte
-CHUNK = 1 << 18
+CHUNK = 1 << 14  # bytes at a time; of a broken transfer, what an unfinished piece held is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class _Failed(Exception):
 
 def _transfer(url: str, part: Path, pin: Pinned, quiet: bool) -> None:
     """Bring one file to `part`, continuing what is there; raise `_Failed` if it is not right."""
-    continued = part.exists()
+    found, continued = "nothing", part.exists()
     for fresh in (False, True) if continued else (True,):
         if fresh:
             part.unlink(missing_ok=True)
@@ -141,12 +141,14 @@ def _transfer(url: str, part: Path, pin: Pinned, quiet: bool) -> None:
             _retried(url, part, pin, quiet)
         finally:
             _drop_empty(part)
+        if not part.exists():
+            continue
         if accepted(part, pin):
             return
         # The start may have come from another mirror's file; whole and wrong is no start at all.
-        found = files.sha256(part)
+        found = files.sha256(part)[:12] + "…"
         part.unlink()
-    raise _Failed(f"wrong bytes: expected SHA-256 {pin.sha256[:12]}…, got {found[:12]}…")
+    raise _Failed(f"wrong bytes: expected SHA-256 {pin.sha256[:12]}…, got {found}")
 
 
 def _drop_empty(part: Path) -> None:
@@ -158,16 +160,22 @@ def _retried(url: str, part: Path, pin: Pinned, quiet: bool) -> None:
     import requests
     import tenacity
 
-    passing = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    passing = (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+        _OtherRange,
+    )
+    patience = _Patience(part)
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda e: isinstance(e, passing) or _is_busy(e)),
-        stop=_Patience(part),
-        wait=tenacity.wait_exponential(multiplier=BACK_OFF, max=8),
+        stop=patience.over,
+        wait=patience.wait,
         reraise=True,
     )
     try:
         retrying(_once, url, part, pin, quiet)
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # ValueError: odd URLs and headers
         raise _Failed(_in_short(error)) from error
 
 
@@ -175,13 +183,18 @@ class _Patience:
     """Stop after `ATTEMPTS` tries in a row that brought nothing: a slow mend is still a mend."""
 
     def __init__(self, part: Path) -> None:
-        self.part, self.reached, self.left = part, _size(part), ATTEMPTS
+        self.part, self.reached, self.vain = part, _size(part), 0
 
-    def __call__(self, _: object) -> bool:
+    def wait(self, _: object) -> float:
+        """Seconds before the next try: doubled with each in vain. tenacity asks for them first."""
         size = _size(self.part)
-        self.left = ATTEMPTS if size > self.reached else self.left - 1
+        self.vain = 0 if size > self.reached else self.vain + 1
         self.reached = max(size, self.reached)
-        return self.left <= 0
+        return min(BACK_OFF * 2.0 ** max(self.vain - 1, 0), 8.0)
+
+    def over(self, _: object) -> bool:
+        """Whether to give up."""
+        return self.vain >= ATTEMPTS
 
 
 def _size(path: Path) -> int:
@@ -196,11 +209,16 @@ def _is_busy(error: BaseException) -> bool:
 
 def _in_short(error: Exception) -> str:
     import requests
+    import urllib3
 
+    cause = error.args[0] if error.args else None
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"{error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.Timeout):
+    silent = isinstance(cause, urllib3.exceptions.ReadTimeoutError)  # in the middle of a body
+    if silent or isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT:g} s"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no secure connection"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off"
     return "no connection" if isinstance(error, requests.ConnectionError) else str(error)
@@ -227,6 +245,10 @@ def _once(url: str, part: Path, pin: Pinned, quiet: bool) -> None:
             return
 
 
+class _OtherRange(_Failed):
+    """The server cannot continue; it may still send the whole."""
+
+
 class _Complete(Exception):
     """The server has nothing beyond what is already there."""
 
@@ -240,15 +262,18 @@ class _Sink:
     def begin(self, response: Any, *_: object, **__: object) -> None:
         """See what the server sends before a byte of it is written."""
         have = self.file.tell()
+        # Many servers say this of a .gz; it is the file itself, as pinned, that is wanted.
+        response.raw.headers.pop("Content-Encoding", None)
         if response.status_code == 416:  # the range begins at the end: all is there
             raise _Complete
         start = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
-        if response.status_code != 206 or start != str(have):
+        continues = response.status_code == 206 and start == str(have)
+        if response.ok and not response.is_redirect and not continues:
+            self.file.seek(0)
+            self.file.truncate()
             if response.status_code == 206 and have:
-                raise _Failed(f"the server answered with another range than asked: {start}")
-            if response.ok and not response.is_redirect:
-                self.file.truncate(0)  # the server ignores Range and sends it all
-                have = 0
+                raise _OtherRange(f"the server answered with another range: {start}")
+            have = 0  # the server ignores Range and sends it all
         self.bar.update(have - self.bar.n)
 
     def write(self, data: bytes) -> int:

@@ -40,8 +40,8 @@ class Split:
         (N, H, W, C) of the stored images.
     dtype : dtype
         Of the stored images: float32 or float16.
-    parts : tuple of (Path, int)
-        The files and the rows of each.
+    parts : tuple of Part
+        The files in order.
     chunk_rows : int
         Rows that HDF5 reads at once.
     per_image : bool
@@ -51,7 +51,7 @@ class Split:
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    parts: tuple[tuple[Path, int], ...]
+    parts: tuple[store.Part, ...]
     chunk_rows: int
     per_image: bool = False
 
@@ -62,9 +62,9 @@ class Split:
     def chunks(self) -> list[Chunk]:
         """All chunks in file order."""
         return [
-            Chunk(path, start, min(start + self.chunk_rows, rows))
-            for path, rows in self.parts
-            for start in range(0, rows, self.chunk_rows)
+            Chunk(part, start, min(start + self.chunk_rows, part.rows))
+            for part in self.parts
+            for start in range(0, part.rows, self.chunk_rows)
         ]
 
     def read(self, start: int, stop: int, name: str = "images") -> NDArray[Any]:
@@ -85,14 +85,14 @@ class Split:
         """
         pieces, first = [], 0
         with store.reading() as opened:
-            for path, rows in self.parts:
-                begin, end = max(start - first, 0), min(stop - first, rows)
+            for part in self.parts:
+                begin, end = max(start - first, 0), min(stop - first, part.rows)
                 if begin < end:
-                    pieces.append(opened.rows(path, begin, end, name))
-                first += rows
-        if pieces:
-            return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
-        return np.empty((0, *self.shape[1:]), self.dtype)
+                    pieces.append(opened.rows(part, begin, end, name))
+                first += part.rows
+            if not pieces:
+                return opened.rows(self.parts[0], 0, 0, name)
+        return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -121,6 +121,7 @@ class Split:
         seed: int = 0,
         epoch: int = 0,
         drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
     ) -> Batches:
         """One epoch of (images, labels), streamed.
 
@@ -134,11 +135,14 @@ class Split:
             0 to 2**64 − 1. Equal values give equal batches on any machine.
         drop_last : bool
             Leave out a last batch of fewer rows.
+        shard : tuple of int
+            (index, count): this of so many disjoint parts, which together are every row once.
 
         Returns
         -------
         Batches
-            With a length; images of the stored type (n, H, W, C), labels int64 (n,).
+            With a length; images of the stored type (n, H, W, C), labels int64 (n,). Its
+            iterator has ``state()``, and `Batches.resume` goes on from there.
 
         Examples
         --------
@@ -147,7 +151,8 @@ class Split:
         >>> for images, labels in train.batches(64, shuffle=True, seed=0, epoch=0):
         ...     assert images.shape[1:] == (28, 28, 1) and len(images) == len(labels)
         """
-        return Batches(self.chunks, Plan(batch_size, shuffle, seed, epoch, drop_last))
+        plan = Plan(batch_size, shuffle, seed, epoch, drop_last, shard)
+        return Batches(self.chunks, plan, self.shape[1:], self.dtype)
 
     def to_tf(
         self,
@@ -167,8 +172,9 @@ class Split:
         """
         from pixelprep import feeds
 
-        plan = Plan(batch_size, shuffle, seed, epoch, drop_last)
-        return feeds.to_tf(self.chunks, plan, self.shape[1:], self.dtype)
+        return feeds.to_tf(
+            self.batches(batch_size, shuffle=shuffle, seed=seed, epoch=epoch, drop_last=drop_last)
+        )
 
 
 @dataclass(frozen=True)
@@ -181,12 +187,16 @@ class Entry:
         The entry's folder.
     manifest : dict
         Its manifest (data/FORMAT.md).
+    states : dict
+        By file name, the `files.state` in which it was found right; a file that leaves it is not
+        read.
     hit : bool
         Whether nothing had to be done to have it.
     """
 
     path: Path
     manifest: dict[str, Any] = field(repr=False)
+    states: dict[str, tuple[int, ...]] = field(repr=False, compare=False)
     hit: bool = field(default=True, compare=False)
 
     @property
@@ -229,7 +239,9 @@ class Entry:
         """The splits by name: train, val where there is one, test."""
         stored, recipe = self.manifest["splits"], self.manifest["recipe"]
         present = [name for name in SPLITS if name in stored]
-        return {name: split_of(self.path, name, stored[name], recipe) for name in present}
+        return {
+            name: split_of(self.path, name, stored[name], recipe, self.states) for name in present
+        }
 
     @property
     def train(self) -> Split:
@@ -256,13 +268,22 @@ def scaling_of(record: Mapping[str, Any], mode: str, per: str) -> Scaling:
     return Scaling(mode, per, record["unit"], record["raw_dtype"], fitted)
 
 
-def split_of(path: Path, name: str, record: Mapping[str, Any], recipe: Mapping[str, Any]) -> Split:
+def split_of(
+    path: Path,
+    name: str,
+    record: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    states: Mapping[str, tuple[int, ...]],
+) -> Split:
     """A split as the manifest holds it."""
     return Split(
         name,
         tuple(record["shape"]),
         np.dtype(record["dtype"]),
-        tuple((path / file["name"], file["rows"]) for file in record["files"]),
+        tuple(
+            store.Part(path / file["name"], file["rows"], states[file["name"]])
+            for file in record["files"]
+        ),
         recipe["chunk_rows"],
         recipe["per"] == "image",
     )
@@ -346,7 +367,7 @@ def open_entry(path: Path, cache: Path | None = None) -> Entry:
             seen[file["name"]] = state
     if trusted:
         _touch(trusted) if seen == known else files.remember(trusted, seen)
-    return Entry(path, manifest)
+    return Entry(path, manifest, {name: tuple(state[:-1]) for name, state in seen.items()})
 
 
 def trust(path: Path, cache: Path, manifest: Mapping[str, Any]) -> None:
@@ -376,10 +397,10 @@ def _touch(trusted: Path) -> None:
 def _stat(path: Path, size: int) -> list[int]:
     if path.is_symlink() or not path.is_file():
         raise EntryError(f"{path}: missing, or not a plain file", AGAIN)
-    status = path.stat()
-    if status.st_size != size:
-        raise EntryError(f"{path}: expected {size:,} bytes, found {status.st_size:,}", AGAIN)
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
+    found = files.state(path)
+    if found[1] != size:
+        raise EntryError(f"{path}: expected {size:,} bytes, found {found[1]:,}", AGAIN)
+    return list(found)
 
 
 def _check_file(

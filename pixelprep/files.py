@@ -203,6 +203,14 @@ def recall(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
+def state(file: Path | int) -> tuple[int, ...]:
+    """Inode, size in bytes and modification time in ns of a path or descriptor: while they stay,
+    a file that was found right is taken to be right.
+    """
+    status = os.stat(file)  # noqa: PTH116 - pathlib knows no descriptors
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def identity(path: Path) -> list[int]:
     """What tells one state of a file from another without reading it.
 

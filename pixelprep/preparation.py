@@ -215,7 +215,8 @@ def _published(path: Path, cache: Path) -> Entry | None:
 
 def _read_again(origin: sources.Source, cache: Path, facts: Facts) -> sources.Raw:
     """The raw data, once it is sure to be what the key was made of."""
-    raw = origin.load(cache)
+    with files.lock(cache, f"{origin.name}-raw"):  # the raw files may have been deleted meanwhile
+        raw = origin.load(cache)
     if sources.about(raw) != facts.about:
         raise SourceError(
             f"{origin.name}: the raw data is not what it was when its digest was taken",

@@ -7,6 +7,7 @@ HDF5's own format, fixed-length strings only.
 import io
 import os
 import signal
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelprep import files
 from pixelprep.errors import EntryError, missing_extra, unknown
 
 FORMAT, FORMAT_VERSION = "pixelprep", 1
@@ -275,6 +277,72 @@ def _set_strings(file: h5py.File, name: str, values: list[str], *, scalar: bool 
     file.attrs.create(name, data[0] if scalar else data, dtype=kind)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a split, with its state (`files.state`) when it was found right."""
+
+    path: Path
+    rows: int
+    state: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A dataset whose rows lie in the file as they are: no filter but the checksum."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk_rows: int
+    offsets: tuple[int, ...]  # of each chunk, bytes from the file's start
+
+
+def _column(dataset: Any) -> _Column | None:
+    filters = dataset.id.get_create_plist()
+    only_checksum = filters.get_nfilters() == 1 and dataset.fletcher32
+    if not only_checksum or dataset.dtype.byteorder not in ("<", "="):
+        return None
+    if dataset.dtype.byteorder == "=" and sys.byteorder != "little":
+        return None
+    found: dict[int, int] = {}
+    dataset.id.chunk_iter(lambda c: found.__setitem__(c.chunk_offset[0], c.byte_offset))
+    offsets = tuple(found[start] for start in range(0, dataset.shape[0], dataset.chunks[0]))
+    return _Column(dataset.shape, dataset.dtype, dataset.chunks[0], offsets)
+
+
+class _Open:
+    """One open file. Rows stored as they are come straight from it, past libhdf5 and its lock;
+    others through libhdf5.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.fd = os.open(part.path, os.O_RDONLY)
+        self.file = h5py.File(part.path, "r")
+        columns = {name: _column(self.file[name]) for name in self.file}
+        self.columns = {name: column for name, column in columns.items() if column is not None}
+
+    def read(self, name: str, start: int, out: NDArray[Any]) -> None:
+        """Fill `out` with the rows from `start` on."""
+        if files.state(self.fd) != self.part.state:
+            raise OSError("the file was changed after it was checked")
+        if name not in self.columns:
+            self.file[name].read_direct(out, np.s_[start : start + len(out)])
+            return
+        column, done = self.columns[name], 0
+        row_bytes = out.nbytes // len(out)
+        while done < len(out):
+            chunk, first = divmod(start + done, column.chunk_rows)
+            rows = min(column.chunk_rows - first, len(out) - done)
+            space = out[done : done + rows].data.cast("B")
+            if os.preadv(self.fd, [space], column.offsets[chunk] + first * row_bytes) < len(space):
+                raise OSError("the file ends too early")
+            done += rows
+
+    def close(self) -> None:
+        os.close(self.fd)
+        self.file.close()
+
+
 class Files:
     """Open files of one entry, the least recently used of more than 32 closed again.
 
@@ -282,33 +350,36 @@ class Files:
     """
 
     def __init__(self) -> None:
-        self._open: OrderedDict[Path, h5py.File] = OrderedDict()
+        self._open: OrderedDict[Path, _Open] = OrderedDict()
 
-    def rows(self, path: Path, start: int, stop: int, name: str = "images") -> NDArray[Any]:
-        """Rows `start` to `stop` of one dataset of one file.
+    def rows(self, part: Part, start: int, stop: int, name: str = "images") -> NDArray[Any]:
+        """Rows `start` to `stop` of one dataset of one file, in a new array.
 
         Raises
         ------
         EntryError
-            When HDF5 finds the file damaged.
+            When the file is damaged, or was changed after it was checked.
         """
-        try:
-            data: NDArray[Any] = self._get(path)[name][start:stop]
-        except (OSError, KeyError) as error:
-            raise EntryError(
-                f"{path}: cannot read rows {start} to {stop} of /{name}: {error}",
-                "prepare it again with --force",
-            ) from error
-        return data
+        with _explained(part, name):
+            dataset = self._get(part).file[name]
+            out = np.empty((stop - start, *dataset.shape[1:]), dataset.dtype)
+        self.read(part, start, out, name)
+        return out
 
-    def _get(self, path: Path) -> h5py.File:
-        if path in self._open:
-            self._open.move_to_end(path)
-            return self._open[path]
+    def read(self, part: Part, start: int, out: NDArray[Any], name: str) -> None:
+        """The same into an array that is there already, contiguous and of the stored type."""
+        if len(out):
+            with _explained(part, name):
+                self._get(part).read(name, start, out)
+
+    def _get(self, part: Part) -> _Open:
+        if part.path in self._open:
+            self._open.move_to_end(part.path)
+            return self._open[part.path]
         if len(self._open) >= OPEN_FILES:
             self._open.popitem(last=False)[1].close()
-        self._open[path] = file = h5py.File(path, "r")
-        return file
+        self._open[part.path] = opened = _Open(part)
+        return opened
 
     def close(self) -> None:
         """Close all of them."""
@@ -317,13 +388,23 @@ class Files:
 
 
 @contextmanager
+def _explained(part: Part, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, KeyError) as error:
+        raise EntryError(
+            f"{part.path}: cannot read /{name}: {error}", "prepare it again with --force"
+        ) from error
+
+
+@contextmanager
 def reading() -> Iterator[Files]:
     """Files that are closed at the end."""
-    files = Files()
+    opened = Files()
     try:
-        yield files
+        yield opened
     finally:
-        files.close()
+        opened.close()
 
 
 def describe(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:

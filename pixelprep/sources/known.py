@@ -44,7 +44,7 @@ class Known:
     provenance: Provenance
     class_names: tuple[str, ...]
     splits: Mapping[str, Pair]
-    mirrors: tuple[str, ...]
+    mirrors: tuple[str, ...]  # plain HTTP will do where there is no other: digests are pinned
     embedded: bool = False  # shipped with the package
 
     @property

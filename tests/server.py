@@ -1,0 +1,242 @@
+"""A web server for tests: it serves a folder on 127.0.0.1 and, when told to, does so badly.
+
+It is a real one, with a thread a connection. `Server.twist` says what is wrong with the next
+answers for a file; `Server.requests` tells what was asked.
+"""
+
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Twist:
+    """What is wrong with one answer; as it stands, nothing.
+
+    Parameters
+    ----------
+    status : int, optional
+        Answered in place of the file, with a short text.
+    location : str, optional
+        Where a redirect leads to.
+    headers : mapping
+        Put in place of the right headers of the same names, or added to them.
+    content : bytes, optional
+        Served in place of the file's bytes.
+    wrong_byte : int, optional
+        Offset in the file of a byte that is another one.
+    ignore_range : bool
+        Every request is answered with 200 and the whole file.
+    cut : int, optional
+        The body ends after so many bytes, and its length is declared to be just that.
+    drop : int, optional
+        The connection is closed after so many bytes of the body.
+    stall : int, optional
+        After so many bytes of the body no more is sent, and the connection stays open.
+    hang_up : bool
+        The connection is closed with no answer at all.
+    endless : bool
+        The body has no declared length and goes on for ever.
+    undeclared : bool
+        The body has no declared length; it ends when the connection does.
+    """
+
+    status: int | None = None
+    location: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    wrong_byte: int | None = None
+    ignore_range: bool = False
+    cut: int | None = None
+    drop: int | None = None
+    stall: int | None = None
+    hang_up: bool = False
+    endless: bool = False
+    undeclared: bool = False
+
+
+FINE = Twist()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came in, and how it was answered."""
+
+    name: str
+    range: str | None
+    status: int
+    length: int  # bytes of the body that were to be sent, before any drop
+
+
+class Server:
+    """Serves the files of a folder until it is stopped; also a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.requests: list[Request] = []
+        self._next: dict[str, list[Twist]] = {}
+        self._always: dict[str, Twist] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._connections: set[socket.socket] = set()
+        self._http = _Http(("127.0.0.1", 0), _Handler)
+        self._http.owner = self
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where the files are."""
+        return f"http://127.0.0.1:{self._http.server_port}/"
+
+    def twist(self, name: str, *twists: Twist, then: Twist = FINE) -> None:
+        """Answer the next requests for a file with `twists`, one each, all later ones with `then`.
+
+        A twist of the name ``"*"`` holds for every file that has none of its own.
+        """
+        with self._lock:
+            self._next[name] = list(twists)
+            self._always[name] = then
+
+    def asked(self, name: str) -> list[str | None]:
+        """The Range header of each request for a file, in order; None where there was none."""
+        return [request.range for request in self.requests if request.name == name]
+
+    def stop(self) -> None:
+        """Close the port and every connection."""
+        self._stopping.set()
+        self._http.shutdown()
+        self._http.server_close()
+        with self._lock:
+            for connection in self._connections:
+                hang_up(connection)
+        self._thread.join()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # What the handlers call, each from its own thread.
+
+    def twist_for(self, name: str) -> Twist:
+        """How the request that has just come for this file is answered."""
+        with self._lock:
+            key = name if name in self._always else "*"
+            waiting = self._next.get(key)
+            return waiting.pop(0) if waiting else self._always.get(key, FINE)
+
+    def record(self, request: Request) -> None:
+        """Remember a request."""
+        with self._lock:
+            self.requests.append(request)
+
+    def opened(self, connection: socket.socket) -> None:
+        """Remember a connection, to close it at the end."""
+        with self._lock:
+            self._connections.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        """Forget a connection."""
+        with self._lock:
+            self._connections.discard(connection)
+
+    def wait(self) -> None:
+        """Do nothing until the server is stopped."""
+        self._stopping.wait()
+
+
+def hang_up(connection: socket.socket) -> None:
+    """End a connection for both sides."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    owner: Server
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: clients go away in the middle of things, that is what is tested."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Http
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.owner.opened(self.connection)
+
+    def finish(self) -> None:
+        self.server.owner.closed(self.connection)
+        super().finish()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:
+        name = self.path.removeprefix("/")
+        twist = self.server.owner.twist_for(name)
+        status, headers, body = self._answer(name, twist)
+        length = -1 if twist.endless else len(body)
+        self.server.owner.record(Request(name, self.headers.get("Range"), status, length))
+        if twist.hang_up:
+            hang_up(self.connection)
+            return
+        if not (twist.endless or twist.undeclared):
+            headers["Content-Length"] = str(length)
+        self.send_response(status)
+        for header, value in {**headers, **twist.headers}.items():
+            self.send_header(header, value)
+        self.end_headers()
+        self._send(body, twist)
+
+    def _answer(self, name: str, twist: Twist) -> tuple[int, dict[str, str], bytes]:
+        if twist.status is not None:
+            where = {"Location": twist.location} if twist.location else {}
+            return twist.status, where, b"not what you asked for\n"
+        path = self.server.owner.folder / name
+        if twist.content is None and not path.is_file():
+            return 404, {}, b"no such file\n"
+        whole = path.read_bytes() if twist.content is None else twist.content
+        if twist.wrong_byte is not None:
+            at = twist.wrong_byte
+            whole = whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :]
+        status, headers, body = self._ranged(whole, twist)
+        return status, headers, body if twist.cut is None else body[: twist.cut]
+
+    def _ranged(self, whole: bytes, twist: Twist) -> tuple[int, dict[str, str], bytes]:
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if asked is None or twist.ignore_range:
+            return 200, {}, whole
+        start = int(asked[1])
+        if start >= len(whole):
+            return 416, {"Content-Range": f"bytes */{len(whole)}"}, b""
+        headers = {"Content-Range": f"bytes {start}-{len(whole) - 1}/{len(whole)}"}
+        return 206, headers, whole[start:]
+
+    def _send(self, body: bytes, twist: Twist) -> None:
+        limits = [limit for limit in (twist.drop, twist.stall) if limit is not None]
+        sent = body[: min(limits)] if limits else body
+        for start in range(0, len(sent), BLOCK):
+            self.wfile.write(sent[start : start + BLOCK])
+        while twist.endless:
+            self.wfile.write(b"more" * 4096)
+        if twist.stall is not None:
+            self.server.owner.wait()
+        hang_up(self.connection)
