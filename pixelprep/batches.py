@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import store
-from pixelprep.errors import UsageError
+from pixelprep.errors import UsageError, whole
 from pixelprep.order import MAX_SEED, Purpose, permutation
 
 Pair = tuple[NDArray[Any], NDArray[np.int64]]
@@ -60,11 +60,9 @@ class Plan:
     shard: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"batch size {self.batch_size}: expected 1 or more")
-        for name in ("seed", "epoch"):
-            if not 0 <= getattr(self, name) <= MAX_SEED:
-                raise UsageError(f"{name} {getattr(self, name)}: expected 0 to 2**64 - 1")
+        whole("batch size", self.batch_size, 1)
+        whole("seed", self.seed, 0, MAX_SEED)
+        whole("epoch", self.epoch, 0, MAX_SEED)
         if not 0 <= self.shard[0] < self.shard[1]:
             raise UsageError(f"shard {self.shard}: expected (index, count), 0 <= index < count")
 

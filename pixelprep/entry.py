@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
 AGAIN = "prepare it again with --force"
-FILE_NAME = re.compile(r"(train|val|test)(-\d{5}-of-\d{5})?\.h5")
+FILE_NAME = re.compile(r"(train|val|test)(-[0-9]{5}-of-[0-9]{5})?\.h5")
 
 
 @dataclass(frozen=True)

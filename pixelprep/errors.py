@@ -16,6 +16,7 @@ there is a way out, is one line that says what to do.
 """
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 
@@ -66,6 +67,24 @@ class TrainError(PixelprepError):
 
 class MissingExtraError(PixelprepError):
     """An optional package is not installed."""
+
+
+def whole(option: str, value: object, low: int, high: int | None = None) -> int:
+    """The value as a plain int, once it is sure to be a whole number within the limits.
+
+    Raises
+    ------
+    UsageError
+        When it is not.
+    """
+    limits = f"{low} or more" if high is None else f"{low} to {high}"
+    try:
+        number = operator.index(value)  # type: ignore[arg-type] # what this asks
+    except TypeError:
+        raise UsageError(f"{option} {value!r}: expected a whole number, {limits}") from None
+    if number < low or (high is not None and number > high):
+        raise UsageError(f"{option} {number}: expected {limits}")
+    return number
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> UsageError:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from pixelprep import order, store
-from pixelprep.errors import UsageError, unknown
+from pixelprep.errors import UsageError, unknown, whole
 from pixelprep.files import canonical_json
 from pixelprep.scaling import effective
 
@@ -43,10 +43,11 @@ class Choices:
         store.check_compression(self.compression)
         if not (math.isfinite(self.val_fraction) and 0 <= self.val_fraction < 1):
             raise UsageError(f"--val-fraction {self.val_fraction}: expected 0 or more, below 1")
-        if not 0 <= self.split_seed <= order.MAX_SEED:
-            raise UsageError(f"--split-seed {self.split_seed}: expected 0 to 2**64 - 1")
-        if self.shard_rows is not None and self.shard_rows < 1:
-            raise UsageError(f"--shard-rows {self.shard_rows}: expected 1 or more")
+        whole("--split-seed", self.split_seed, 0, order.MAX_SEED)
+        if self.shard_rows is not None:
+            whole("--shard-rows", self.shard_rows, 1)
+        if self.rescale not in (False, True):
+            raise UsageError(f"--rescale {self.rescale!r}: expected true or false")
 
 
 @dataclass(frozen=True, slots=True)

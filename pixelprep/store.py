@@ -253,7 +253,10 @@ def _add(
 ) -> None:
     # A chunk may not be larger than the dataset.
     chunks = (min(rows, shape[0]), *shape[1:])
-    file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True, **options)
+    # The default fill time is not the same in every h5py, and it is written into the file.
+    file.create_dataset(
+        name, shape, dtype, chunks=chunks, fletcher32=True, fill_time="ifset", **options
+    )
 
 
 def _set_attribute(file: h5py.File, name: str, value: Any) -> None:
@@ -317,14 +320,23 @@ class _Open:
     def __init__(self, part: Part) -> None:
         self.part = part
         self.fd = os.open(part.path, os.O_RDONLY)
-        self.file = h5py.File(part.path, "r")
+        try:
+            self.check()  # before libhdf5 sees it
+            self.file = h5py.File(part.path, "r")
+        except BaseException:
+            os.close(self.fd)
+            raise
         columns = {name: _column(self.file[name]) for name in self.file}
         self.columns = {name: column for name, column in columns.items() if column is not None}
 
-    def read(self, name: str, start: int, out: NDArray[Any]) -> None:
-        """Fill `out` with the rows from `start` on."""
+    def check(self) -> None:
+        """Refuse a file that is not as it was when it was found right."""
         if files.state(self.fd) != self.part.state:
             raise OSError("the file was changed after it was checked")
+
+    def read(self, name: str, start: int, out: NDArray[Any]) -> None:
+        """Fill `out` with the rows from `start` on."""
+        self.check()
         if name not in self.columns:
             self.file[name].read_direct(out, np.s_[start : start + len(out)])
             return

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry, Split
-from pixelprep.errors import TrainError, UsageError, missing_extra
+from pixelprep.errors import TrainError, UsageError, missing_extra, whole
 
 if TYPE_CHECKING:
     import keras
@@ -65,11 +65,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "steps_per_execution"):
-            if getattr(self, name) < 1:
-                option = name.replace("_", "-")
-                raise UsageError(f"--{option} {getattr(self, name)}: expected 1 or more")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise UsageError(f"--seed {self.seed}: expected 0 to 2**32 - 1")
+            whole("--" + name.replace("_", "-"), getattr(self, name), 1)
+        whole("--seed", self.seed, 0, LARGEST_SEED)
 
 
 def train(entry: Entry, settings: Settings) -> dict[str, Any]:

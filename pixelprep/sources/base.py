@@ -41,6 +41,10 @@ class Raw:
             When images and labels differ in number, a split is empty, splits differ in shape or
             type, or a label has no class.
         """
+        try:
+            "".join(self.class_names).encode()
+        except UnicodeEncodeError as error:
+            raise SourceError(f"{where}: a class name is no valid text: {error}") from None
         kinds = {
             (split.images.shape[1:], split.images.dtype.name) for split in self.splits.values()
         }
@@ -130,8 +134,11 @@ class Arrays:
 
 
 def _split(images: NDArray[Any], labels: NDArray[Any]) -> RawSplit:
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "ui" or labels.ndim != 1:
+        raise SourceError(f"labels are {labels.dtype} {labels.shape}: expected integers (N,)")
     images = images[..., None] if images.ndim == 3 else images
-    return RawSplit(images, np.asarray(labels).astype(np.int64))
+    return RawSplit(images, labels.astype(np.int64))
 
 
 def numbered(splits: Mapping[str, RawSplit]) -> tuple[str, ...]:

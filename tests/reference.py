@@ -1,0 +1,624 @@
+"""An independent reader and re-computer of cache format 1, written from data/FORMAT.md alone.
+
+Nothing of pixelprep is imported here: Python's integers and fractions, NumPy and plain h5py only.
+Slow and short on purpose; tests compare it with the real code.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Json = dict[str, Any]
+
+MIB = 1 << 20
+WORD = (1 << 64) - 1
+WINDOW = 16  # chunks
+MODES = ("normalize", "center", "standardize")
+FILE_NAME = re.compile(r"(train|val|test)(-\d{5}-of-\d{5})?\.h5")
+SHUFFLE, FLETCHER32 = 2, 3
+COMPRESSORS = {"none": None, "gzip": 1, "lzf": 32000, "lz4": 32004, "zstd": 32015}
+LEVELS = {"gzip": 4, "zstd": 3}  # the first of the filter's options
+
+
+class NotInFormatError(Exception):
+    """A file or an entry is not what FORMAT.md says."""
+
+
+def need(holds: bool, what: str) -> None:
+    """Refuse what does not hold."""
+    if not holds:
+        raise NotInFormatError(what)
+
+
+# Digests and the manifest
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def key(recipe: Json) -> str:
+    """The twelve digits that name an entry."""
+    return digest(canonical(recipe))[:12]
+
+
+def split_source(images: Array, labels: Array) -> Json:
+    """What the source digest covers of one split; the images are (N, H, W, C)."""
+    return {
+        "dtype": images.dtype.name,
+        "shape": list(images.shape),
+        "images": digest(images.astype(images.dtype.newbyteorder("<")).tobytes()),
+        "labels": digest(labels.astype("<i8").tobytes()),
+    }
+
+
+def source_digest(splits: dict[str, Json], class_names: list[str], decode: Json) -> str:
+    """The digest of all the data that a recipe starts from."""
+    names = list(class_names)
+    return digest(canonical({"splits": splits, "class_names": names, "decode": decode}))
+
+
+def digest_line(manifest: bytes) -> bytes:
+    """The content of manifest.sha256."""
+    return f"{digest(manifest)}  manifest.json\n".encode()
+
+
+# Reading an entry
+
+
+@dataclass
+class Split:
+    """One split, its files joined."""
+
+    images: Array
+    labels: Array
+    mean: Array | None  # of each image, only where `per` is `image`
+    std: Array | None
+    files: list[int]  # the rows of each file
+
+
+@dataclass
+class Entry:
+    """One entry, read whole."""
+
+    path: Path
+    manifest: Json
+    splits: dict[str, Split]
+
+
+def read_manifest(folder: Path) -> Json:
+    """The manifest, checked against its digest, its version, and its own key and source digest."""
+    raw = (folder / "manifest.json").read_bytes()
+    need((folder / "manifest.sha256").read_bytes() == digest_line(raw), "manifest.sha256")
+    manifest: Json = json.loads(raw.decode())
+    need(manifest["format"] == "pixelprep", "format")
+    need(manifest["format_version"] == 1, "format_version")
+    need(manifest["key"] == key(manifest["recipe"]), "key")
+    source = manifest["source"]
+    made = source_digest(source["splits"], source["class_names"], source["decode"])
+    need(source["digest"] == manifest["recipe"]["source"] == made, "source digest")
+    return manifest
+
+
+def read_file(path: Path, about: Json, per_image: bool) -> list[Array]:
+    """Every dataset of one file, checked against the manifest first."""
+    raw = path.read_bytes()
+    need(FILE_NAME.fullmatch(path.name) is not None, f"name {path.name}")
+    need(len(raw) == about["bytes"], f"bytes of {path.name}")
+    need(digest(raw) == about["sha256"], f"digest of {path.name}")
+    columns = ["images", "labels", *(["mean", "std"] if per_image else [])]
+    with h5py.File(path, "r") as file:
+        need(sorted(file) == sorted(columns), f"datasets of {path.name}")
+        arrays = [np.asarray(file[name][()]) for name in columns]
+    need(all(len(array) == about["rows"] for array in arrays), f"rows of {path.name}")
+    return arrays
+
+
+def read_split(folder: Path, about: Json, per_image: bool) -> Split:
+    """One split, its files in the manifest's order."""
+    parts = [read_file(folder / file["name"], file, per_image) for file in about["files"]]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    need(list(columns[0].shape) == about["shape"], "shape of the images")
+    need(columns[0].dtype == np.dtype(about["dtype"]), "type of the images")
+    need(columns[1].dtype == np.dtype("<i8"), "type of the labels")
+    need(about["rows"] == len(columns[0]), "rows of the split")
+    need(about["bytes"] == sum(file["bytes"] for file in about["files"]), "bytes of the split")
+    mean, std = columns[2:] if per_image else (None, None)
+    return Split(columns[0], columns[1], mean, std, [file["rows"] for file in about["files"]])
+
+
+def read_entry(folder: Path) -> Entry:
+    """A whole entry."""
+    manifest = read_manifest(folder)
+    per_image = manifest["per"] == "image"
+    splits = {
+        name: read_split(folder, about, per_image) for name, about in manifest["splits"].items()
+    }
+    return Entry(folder, manifest, splits)
+
+
+# One HDF5 file, down to its bytes
+
+
+def fletcher32(data: bytes) -> int:
+    """HDF5's Fletcher-32: sums of big-endian 16-bit words, 1 … 65535 once a word is not zero."""
+    words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2").astype(np.uint64)
+    weights = np.arange(len(words), 0, -1, dtype=np.uint64)
+    sums = int(words.sum()), int((words * weights).sum())
+    low, high = ((total - 1) % 65535 + 1 if total else 0 for total in sums)
+    return high << 16 | low
+
+
+def filters(dataset: Any) -> list[tuple[int, tuple[int, ...]]]:
+    """The filters of a dataset in order: number and options."""
+    plist = dataset.id.get_create_plist()
+    found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
+    return [(number, tuple(options)) for number, _, options, _ in found]
+
+
+def check_filters(dataset: Any, compression: str) -> None:
+    """Exactly the filters that the recipe's compression means, the checksum last."""
+    found = filters(dataset)
+    compressor = COMPRESSORS[compression]
+    wanted = [FLETCHER32] if compressor is None else [SHUFFLE, compressor, FLETCHER32]
+    need([number for number, _ in found] == wanted, f"filters of {dataset.name}: {found}")
+    if compression in LEVELS:
+        need(found[1][1][0] == LEVELS[compression], f"level of {dataset.name}: {found}")
+
+
+def check_raw_chunks(path: Path, dataset: Any) -> None:
+    """Each chunk lies in the file as its values, zeros after the last row, then its checksum."""
+    raw = path.read_bytes()
+    values = np.asarray(dataset[()])
+    rows = dataset.chunks[0]
+    need(dataset.id.get_num_chunks() == -(-len(values) // rows), f"chunks of {dataset.name}")
+    for i in range(dataset.id.get_num_chunks()):
+        info = dataset.id.get_chunk_info(i)
+        stored = raw[info.byte_offset : info.byte_offset + info.size]
+        _, direct = dataset.id.read_direct_chunk(info.chunk_offset)
+        start = info.chunk_offset[0]
+        whole = np.zeros(dataset.chunks, dataset.dtype.newbyteorder("<"))
+        part = values[start : start + rows]
+        whole[: len(part)] = part
+        data = whole.tobytes()
+        need(info.filter_mask == 0, f"{dataset.name}: a filter was left out")
+        need(stored == direct, f"{dataset.name}: the chunk lies elsewhere")
+        need(stored[:-4] == data, f"{dataset.name}: values of chunk {i}")
+        need(stored[-4:] == fletcher32(data).to_bytes(4, "little"), f"checksum of chunk {i}")
+
+
+def check_dataset(path: Path, dataset: Any, compression: str, chunk_rows: int) -> None:
+    """One dataset: chunks, filters, raw bytes; inside the file and nowhere else."""
+    plist = dataset.id.get_create_plist()
+    need(not dataset.is_virtual, f"{dataset.name} is virtual")
+    need(plist.get_external_count() == 0, f"{dataset.name} lies in another file")
+    wanted = (min(chunk_rows, dataset.shape[0]), *dataset.shape[1:])
+    need(dataset.chunks == wanted, f"chunks of {dataset.name}")
+    need(dataset.maxshape == dataset.shape, f"{dataset.name} may grow")
+    check_filters(dataset, compression if dataset.name == "/images" else "none")
+    if dataset.name != "/images" or compression == "none":
+        check_raw_chunks(path, dataset)
+
+
+def check_times(raw: bytes, thing: Any) -> None:
+    """An object has a header of version 2 whose flags say that no times follow."""
+    at = h5py.h5o.get_info(thing.id).addr
+    need(raw[at : at + 5] == b"OHDR\x02", f"object header of {thing.name}")
+    need(not raw[at + 5] & 0x20, f"times of {thing.name}")
+
+
+def check_attribute(thing: Any, name: str) -> None:
+    """An attribute is a little-endian number or a string of fixed length."""
+    kind = h5py.h5a.open(thing.id, name.encode()).get_type()
+    if isinstance(kind, h5py.h5t.TypeStringID):
+        need(not kind.is_variable_str(), f"attribute {name} has variable length")
+    else:
+        need(kind.dtype in (np.dtype("<i8"), np.dtype("<f8")), f"type of attribute {name}")
+
+
+def plain(value: Any) -> Any:
+    """An attribute's value as JSON has it."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return [plain(item) for item in value.tolist()] if isinstance(value, np.ndarray) else value
+
+
+def check_attributes(file: Any, manifest: Json, split: str) -> None:
+    """Exactly the root attributes of the format, with the manifest's values."""
+    scaling = manifest["scaling"]
+    wanted = {name: manifest[name] for name in ("format", "format_version", "dataset", "mode")}
+    wanted |= {"split": split, "per": manifest["per"], "unit": scaling["unit"]}
+    wanted["source_digest"] = manifest["source"]["digest"]
+    wanted["class_names"] = manifest["source"]["class_names"]
+    if manifest["per"] != "image" and np.size(scaling["mean"]) <= 4096:
+        wanted |= {name: scaling[name] for name in ("mean", "std", "scale", "offset")}
+    found = {name: plain(value) for name, value in file.attrs.items()}
+    need(found == wanted, f"attributes {found}, not {wanted}")
+
+
+def check_hdf5(path: Path, compression: str, chunk_rows: int) -> None:
+    """All that FORMAT.md asks of one HDF5 file, but for its values and attributes."""
+    raw = path.read_bytes()
+    need(raw[:8] == b"\x89HDF\r\n\x1a\n", "signature")
+    need(raw[8] == 3, f"superblock {raw[8]}")
+    with h5py.File(path, "r") as file:
+        check_times(raw, file)
+        for name in file.attrs:
+            check_attribute(file, name)
+        for name in file:
+            need(type(file.get(name, getlink=True)) is h5py.HardLink, f"/{name} is a link")
+            need(isinstance(file[name], h5py.Dataset), f"/{name} is no dataset")
+            need(len(file[name].attrs) == 0, f"/{name} has attributes")
+            check_times(raw, file[name])
+            check_dataset(path, file[name], compression, chunk_rows)
+
+
+# Layout
+
+
+def layout(shape: tuple[int, ...], itemsize: int) -> tuple[int, int]:
+    """Rows of a chunk, and the most rows of a file where the user chose none."""
+    image = math.prod(shape) * itemsize
+    rows = 1
+    while rows * 2 * image <= MIB:
+        rows *= 2
+    return rows, rows * max(1, 256 * MIB // (rows * image))
+
+
+def file_rows(rows: int, most: int) -> list[int]:
+    """The rows of each file of a split: each full but the last."""
+    return [min(most, rows - start) for start in range(0, rows, most)]
+
+
+def file_names(split: str, files: int) -> list[str]:
+    """The names of a split's files."""
+    if files == 1:
+        return [f"{split}.h5"]
+    return [f"{split}-{i:05}-of-{files:05}.h5" for i in range(files)]
+
+
+# Recipes
+
+
+@dataclass
+class Source:
+    """Raw data: images (N, H, W, C) and labels of each split."""
+
+    train: tuple[Array, Array]
+    test: tuple[Array, Array]
+    class_names: list[str]
+
+    @property
+    def about(self) -> Json:
+        """The manifest's `source`."""
+        splits = {"train": split_source(*self.train), "test": split_source(*self.test)}
+        made = source_digest(splits, self.class_names, {})
+        return {"digest": made, "splits": splits, "class_names": self.class_names, "decode": {}}
+
+
+def recipe_of(source: Source, options: Json) -> Json:
+    """The recipe that options mean for integer data, what has no effect being fixed."""
+    images = source.train[0]
+    rows, most = layout(images.shape[1:], np.dtype(options["dtype"]).itemsize)
+    taken = len(validation_rows(source, options["val_fraction"], options["split_seed"]))
+    largest = max(len(images) - taken, taken, len(source.test[0]))
+    shard_rows = options["shard_rows"] or most
+    normalize = options["mode"] == "normalize"
+    return {
+        "format_version": 1,
+        "numerics_version": 1,
+        "source": source.about["digest"],
+        "mode": options["mode"],
+        "per": "dataset" if normalize else options["per"],
+        "rescale": normalize or options["rescale"],
+        "val_fraction": options["val_fraction"],
+        "split_seed": options["split_seed"] if taken else None,
+        "dtype": options["dtype"],
+        "compression": options["compression"],
+        "chunk_rows": rows,
+        "shard_rows": shard_rows if shard_rows < largest else None,
+    }
+
+
+# Statistics and scaling
+
+
+@dataclass
+class Statistics:
+    """Of each group of pixels that shares them, float64, shaped to be used with (N, H, W, C)."""
+
+    mean: Array
+    std: Array
+    minimum: Array
+    maximum: Array
+
+
+def unit_of(dtype: np.dtype[Any], rescale: bool) -> int:
+    """What raw pixels are divided by."""
+    return int(np.iinfo(dtype).max) if rescale else 1
+
+
+def groups(images: Array, per: str) -> tuple[list[list[int]], tuple[int, ...]]:
+    """The pixels of each group as Python integers, and the shape that the groups form."""
+    count, *shape = images.shape
+    flat, form = {
+        "dataset": (images.reshape(1, -1), (1,)),
+        "channel": (images.reshape(-1, shape[-1]).T, (shape[-1],)),
+        "pixel": (images.reshape(count, -1).T, tuple(shape)),
+        "image": (images.reshape(count, -1), (count, 1, 1, 1)),
+    }[per]
+    return [[int(x) for x in group] for group in flat], form
+
+
+def group_statistics(pixels: list[int], unit: int) -> tuple[float, float, float, float]:
+    """Mean, deviation, minimum and maximum of integers over `unit`: exact, then rounded."""
+    n, total, squares = len(pixels), sum(pixels), sum(x * x for x in pixels)
+    variance = Fraction(n * squares - total**2, (n * unit) ** 2)
+    extremes = float(Fraction(min(pixels), unit)), float(Fraction(max(pixels), unit))
+    return float(Fraction(total, n * unit)), math.sqrt(float(variance)), *extremes
+
+
+def statistics(images: Array, per: str, unit: int) -> Statistics:
+    """The statistics of raw integer images."""
+    lists, form = groups(images, per)
+    columns = zip(*(group_statistics(group, unit) for group in lists), strict=True)
+    return Statistics(*(np.array(column, "f8").reshape(form) for column in columns))
+
+
+def shift_and_divisor(mode: str, found: Statistics, floats: bool = False) -> tuple[Array, Array]:
+    """What is subtracted, and what is then divided by."""
+    zero, one = np.zeros_like(found.mean), np.ones_like(found.mean)
+    if mode == "normalize":
+        shift, divisor = (found.minimum, found.maximum - found.minimum) if floats else (zero, one)
+    else:
+        shift, divisor = found.mean, found.std if mode == "standardize" else one
+    return shift, np.where(divisor == 0, 1.0, divisor)
+
+
+def scaled(images: Array, unit: int, shift: Array, divisor: Array, dtype: str) -> Array:
+    """The stored values of raw images."""
+    x = images.astype("f8")
+    x = x / unit if unit != 1 else x
+    y: Array = ((x - shift) / divisor).astype(dtype)
+    return y
+
+
+def raw(stored: Array, unit: int, shift: Array, divisor: Array, dtype: str) -> Array:
+    """The raw integer images of stored values."""
+    limits = np.iinfo(dtype)
+    x = (stored.astype("f8") * divisor + shift) * unit
+    values: Array = np.clip(np.rint(x), limits.min, limits.max).astype(dtype)
+    return values
+
+
+def affine(unit: int, shift: Array, divisor: Array) -> tuple[Array, Array]:
+    """`scale` and `offset` of the manifest."""
+    return 1.0 / (unit * divisor), -shift / divisor
+
+
+def first_batch(stored: Array) -> Json:
+    """The figures of the first stored images, exact and then rounded to float64."""
+    batch = stored[:64]
+    values = [Fraction(float(y)) for y in batch.ravel()]
+    mean = sum(values, Fraction(0)) / len(values)
+    variance = sum(((y - mean) ** 2 for y in values), Fraction(0)) / len(values)
+    return {
+        "shape": list(batch.shape),
+        "min": float(min(values)),
+        "max": float(max(values)),
+        "mean": float(mean),
+        "std": math.sqrt(variance),
+    }
+
+
+# Random order
+
+
+def philox(counter: list[int], keys: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Ten rounds of Philox4x64."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = keys
+    for _ in range(10):
+        a, b = 0xD2E7470EE14C6C93 * c0, 0xCA5A826395121157 * c2
+        c0, c1, c2, c3 = (b >> 64) ^ c1 ^ k0, b & WORD, (a >> 64) ^ c3 ^ k1, a & WORD
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & WORD, (k1 + 0xBB67AE8584CAA73B) & WORD
+    return c0, c1, c2, c3
+
+
+def random_words(seed: int, epoch: int, purpose: int, index: int) -> Iterator[int]:
+    """The raw outputs of the generator, without end."""
+    start = index << 128 | purpose << 192
+    for block in itertools.count(start + 1):
+        yield from philox([block >> 64 * i & WORD for i in range(4)], (seed, epoch))
+
+
+def permutation(n: int, seed: int, epoch: int, purpose: int, index: int) -> list[int]:
+    """The numbers 0 … n−1 in a random order."""
+    words = list(itertools.islice(random_words(seed, epoch, purpose, index), n))
+    return sorted(range(n), key=words.__getitem__)
+
+
+def class_shares(sizes: list[int], fraction: float) -> list[int]:
+    """How many rows of each class are taken for the validation split."""
+    f = Fraction(repr(fraction))
+    shares = [math.floor(f * m) for m in sizes]
+    missing = math.floor(f * sum(sizes) + Fraction(1, 2)) - sum(shares)
+    rest = [f * m - share for m, share in zip(sizes, shares, strict=True)]
+    for c in sorted(range(len(sizes)), key=lambda c: (-rest[c], c))[:missing]:
+        shares[c] += 1
+    return shares
+
+
+def validation_rows(source: Source, fraction: float, seed: int) -> list[int]:
+    """The rows taken for the validation split, in the order they had."""
+    rows = [np.flatnonzero(source.train[1] == c).tolist() for c in range(len(source.class_names))]
+    taken: list[int] = []
+    for c, share in enumerate(class_shares([len(of) for of in rows], fraction)):
+        order = permutation(len(rows[c]), seed, 0, 3, c)
+        taken += [rows[c][i] for i in order[:share]]
+    return sorted(taken)
+
+
+def chunks(files: list[int], chunk_rows: int) -> list[range]:
+    """The rows of each chunk of a split, through all its files."""
+    found: list[range] = []
+    for start, rows in zip(itertools.accumulate([0, *files]), files, strict=False):
+        stop = start + rows
+        found += [range(at, min(at + chunk_rows, stop)) for at in range(start, stop, chunk_rows)]
+    return found
+
+
+def epoch_order(files: list[int], chunk_rows: int, seed: int, epoch: int) -> list[int]:
+    """The rows of a shuffled epoch."""
+    parts = chunks(files, chunk_rows)
+    visits = permutation(len(parts), seed, epoch, 1, 0)
+    order: list[int] = []
+    for window, start in enumerate(range(0, len(visits), WINDOW)):
+        rows = [row for chunk in visits[start : start + WINDOW] for row in parts[chunk]]
+        order += [rows[i] for i in permutation(len(rows), seed, epoch, 2, window)]
+    return order
+
+
+# A whole entry from its raw data
+
+
+def divided(source: Source, recipe: Json) -> dict[str, tuple[Array, Array]]:
+    """The raw images and labels of each stored split."""
+    images, labels = source.train
+    taken = validation_rows(source, recipe["val_fraction"], recipe["split_seed"] or 0)
+    stay = [row for row in range(len(images)) if row not in set(taken)]
+    splits = {"train": (images[stay], labels[stay]), "test": source.test}
+    return splits | ({"val": (images[taken], labels[taken])} if taken else {})
+
+
+def scale_split(raw: tuple[Array, Array], found: Statistics, recipe: Json) -> Split:
+    """What is stored of one split."""
+    images, labels = raw
+    unit = unit_of(images.dtype, recipe["rescale"])
+    stored = scaled(images, unit, *shift_and_divisor(recipe["mode"], found), recipe["dtype"])
+    files = file_rows(len(images), recipe["shard_rows"] or len(images))
+    split = Split(stored, labels.astype("<i8"), None, None, files)
+    if recipe["per"] == "image":
+        split.mean, split.std = found.mean.ravel(), found.std.ravel()
+    return split
+
+
+def stored_splits(source: Source, recipe: Json) -> dict[str, Split]:
+    """What an entry of this recipe must hold."""
+    raws = divided(source, recipe)
+    per, unit = recipe["per"], unit_of(source.train[0].dtype, recipe["rescale"])
+    shared = statistics(raws["train"][0], per, unit)
+    return {
+        name: scale_split(raw, statistics(raw[0], per, unit) if per == "image" else shared, recipe)
+        for name, raw in raws.items()
+    }
+
+
+def scaling_record(train: Array, recipe: Json) -> Json:
+    """The manifest's `scaling`."""
+    unit = unit_of(train.dtype, recipe["rescale"])
+    names = ("mean", "std", "minimum", "maximum", "scale", "offset")
+    record: Json = {"unit": unit, "raw_dtype": train.dtype.name}
+    if recipe["per"] == "image":
+        return record | {name: [] for name in names}
+    found = statistics(train, recipe["per"], unit)
+    scale, offset = affine(unit, *shift_and_divisor(recipe["mode"], found))
+    arrays = (found.mean, found.std, found.minimum, found.maximum, scale, offset)
+    return record | {name: array.tolist() for name, array in zip(names, arrays, strict=True)}
+
+
+def sums(train: Array) -> Json:
+    """The manifest's `statistics`."""
+    pixels = [int(x) for x in train.ravel()]
+    squares = sum(x * x for x in pixels)
+    return {"count": len(pixels), "sum": sum(pixels), "sum_of_squares": squares}
+
+
+def same(found: Array | None, wanted: Array | None) -> bool:
+    """Whether two arrays are equal in type, shape and every bit."""
+    if found is None or wanted is None:
+        return found is wanted
+    kind = found.dtype == wanted.dtype and found.shape == wanted.shape
+    return kind and found.tobytes() == wanted.tobytes()
+
+
+def check_split(name: str, found: Split, wanted: Split) -> None:
+    """A split holds what it must, to the last bit."""
+    for column in ("images", "labels", "mean", "std"):
+        need(same(getattr(found, column), getattr(wanted, column)), f"{column} of {name}")
+    need(found.files == wanted.files, f"files of {name}")
+
+
+def check_record(record: Json, raw: Array, split: Split, name: str) -> None:
+    """What the manifest says of a split is so."""
+    need(record["rows"] == len(raw), f"rows of {name}")
+    need(record["raw"] == {"minimum": int(raw.min()), "maximum": int(raw.max())}, f"raw {name}")
+    names = [file["name"] for file in record["files"]]
+    need(names == file_names(name, len(split.files)), f"file names of {name}")
+    figures, wanted = record["first_batch"], first_batch(split.images)
+    need(figures.keys() == wanted.keys(), f"first batch of {name}")
+    need(figures["shape"] == wanted["shape"], f"first batch of {name}")
+    for key in ("min", "max"):
+        need(figures[key] == wanted[key], f"{key} of the first batch of {name}")
+    for key in ("mean", "std"):  # the order of their sums is left open
+        near = math.isclose(figures[key], wanted[key], rel_tol=1e-12, abs_tol=1e-12)
+        need(near, f"{key} of the first batch of {name}")
+
+
+FIELDS = {
+    *("format", "format_version", "dataset", "mode", "per", "key", "recipe", "provenance"),
+    *("source", "scaling", "statistics", "splits"),
+}
+
+
+def check_manifest(manifest: Json, source: Source) -> None:
+    """Every field of the manifest but the splits follows from the raw data and the recipe."""
+    recipe = manifest["recipe"]
+    train = divided(source, recipe)["train"][0]
+    need(manifest.keys() == FIELDS, "fields of the manifest")
+    need(manifest["mode"] == recipe["mode"], "mode")
+    need(manifest["per"] == recipe["per"], "per")
+    need(manifest["source"] == source.about, "source")
+    need(manifest["scaling"] == scaling_record(train, recipe), "scaling")
+    need(manifest["statistics"] == sums(train), "statistics")
+
+
+def check_entry(folder: Path, source: Source) -> Entry:
+    """Everything that the format says of an entry holds for this one, made of this raw data."""
+    entry = read_entry(folder)
+    manifest, recipe = entry.manifest, entry.manifest["recipe"]
+    need(folder.name == f"{recipe['mode']}-{manifest['key']}", "name of the folder")
+    listed = [file["name"] for split in manifest["splits"].values() for file in split["files"]]
+    present = sorted(path.name for path in folder.iterdir())
+    need(present == sorted([*listed, "manifest.json", "manifest.sha256"]), "files of the folder")
+    check_manifest(manifest, source)
+    raws, wanted = divided(source, recipe), stored_splits(source, recipe)
+    need(entry.splits.keys() == wanted.keys(), "splits")
+    for name, split in wanted.items():
+        check_split(name, entry.splits[name], split)
+        record = manifest["splits"][name]
+        check_record(record, raws[name][0], split, name)
+        for file in record["files"]:
+            check_hdf5(folder / file["name"], recipe["compression"], recipe["chunk_rows"])
+            with h5py.File(folder / file["name"], "r") as opened:
+                check_attributes(opened, manifest, name)
+    return entry

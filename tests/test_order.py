@@ -1,0 +1,284 @@
+"""The random orders of the format and the batches made of them, against a plain Philox."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from pixelprep import Arrays, Split, UsageError, order, prepare
+from pixelprep.order import MAX_SEED, Purpose, permutation
+
+words = st.one_of(st.integers(0, 9), st.integers(0, MAX_SEED), st.just(MAX_SEED))
+purposes = st.sampled_from(Purpose)
+fractions = st.one_of(
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 999).map(lambda thousandths: thousandths / 1000),
+)
+calm = settings(deadline=None)  # a busy machine is no failure
+
+
+# The permutation
+
+
+def test_philox_gives_the_published_numbers() -> None:
+    """Random123's known answers for Philox4x64-10: all bits zero, all one, the digits of π."""
+    ones = reference.WORD
+    assert reference.philox([0, 0, 0, 0], (0, 0)) == (
+        *(0x16554D9ECA36314C, 0xDB20FE9D672D0FDC),
+        *(0xD7E772CEE186176B, 0x7E68B68AEC7BA23B),
+    )
+    assert reference.philox([ones] * 4, (ones, ones)) == (
+        *(0x87B092C3013FE90B, 0x438C3C67BE8D0224),
+        *(0x9CC7D7C69CD777B6, 0xA09CAEBF594F0BA0),
+    )
+    pi = [0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89]
+    assert reference.philox(pi, (0x452821E638D01377, 0xBE5466CF34E90C6C)) == (
+        *(0xA528F45403E61D95, 0x38C72DBD566E9788),
+        *(0xA5A1610E72FD18B5, 0x57BD43B5E52B7FE6),
+    )
+
+
+@calm
+@given(st.integers(0, 300), words, words, purposes, words)
+@example(0, 0, 0, Purpose.CHUNKS, 0)
+@example(1, 0, 0, Purpose.ROWS, MAX_SEED)
+@example(4, MAX_SEED, MAX_SEED, Purpose.SOURCE, MAX_SEED)
+def test_a_permutation_is_a_stable_sort_of_philox(
+    n: int, seed: int, epoch: int, purpose: Purpose, index: int
+) -> None:
+    """NumPy's raw output, sorted, is that of the generator written out in plain Python."""
+    found = permutation(n, seed=seed, epoch=epoch, purpose=purpose, index=index)
+    assert found.tolist() == reference.permutation(n, seed, epoch, purpose, index)
+    assert sorted(found.tolist()) == list(range(n))
+
+
+def test_purposes_are_the_numbers_of_the_page() -> None:
+    """1 chunks, 2 rows of a window, 3 a class of the validation split, 4 a sorted source."""
+    numbers = {purpose.name: purpose.value for purpose in Purpose}
+    assert numbers == {"CHUNKS": 1, "ROWS": 2, "SPLIT": 3, "SOURCE": 4}
+
+
+@calm
+@given(words, words, purposes, words)
+def test_every_argument_changes_the_order(
+    seed: int, epoch: int, purpose: Purpose, index: int
+) -> None:
+    """Seed, epoch, purpose and index each give unrelated orders."""
+    start = {"seed": seed, "epoch": epoch, "index": index}
+    orders = [permutation(60, purpose=purpose, **start)]
+    orders.append(permutation(60, purpose=Purpose(purpose % 4 + 1), **start))
+    for name, value in start.items():
+        orders.append(permutation(60, purpose=purpose, **start | {name: value ^ 1}))
+    assert len({tuple(found.tolist()) for found in orders}) == 5
+
+
+def test_a_longer_order_is_of_the_same_words() -> None:
+    """The relative order of the first numbers does not depend on how many follow."""
+    long = permutation(1000, seed=3, purpose=Purpose.ROWS)
+    short = permutation(10, seed=3, purpose=Purpose.ROWS)
+    assert long[long < 10].tolist() == short.tolist()
+
+
+# The validation split
+
+counts_of_classes = st.lists(st.integers(0, 400), min_size=1, max_size=30)
+
+
+@calm
+@given(counts_of_classes, fractions)
+@example([10, 10, 10], 0.15)
+@example([5, 5], 0.1)
+@example([1] * 10, 0.45)
+@example([100], 0.29)  # 0.29 × 100 is 28.999999999999996 in float64
+def test_shares_add_up_and_are_fair(counts: list[int], fraction: float) -> None:
+    """Together floor(f·n + ½); of each class less than one row more or less than its share."""
+    f = Fraction(repr(fraction))
+    found = order.shares(counts, fraction)
+    assert sum(found) == math.floor(f * sum(counts) + Fraction(1, 2))
+    assert sum(found) == order.whole_share(sum(counts), fraction)
+    for share, count in zip(found, counts, strict=True):
+        assert abs(share - f * count) < 1
+        assert 0 <= share <= count
+    assert found == reference.class_shares(counts, fraction)
+
+
+def labelled(labels: list[int]) -> reference.Source:
+    """A source of these training labels, its images left empty."""
+    array = np.array(labels, np.int64)
+    split = (np.zeros((len(labels), 1, 1, 1), np.uint8), array)
+    return reference.Source(split, split, [str(c) for c in range(max(labels) + 1)])
+
+
+@calm
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=300), fractions, words)
+def test_stratified_takes_the_rows_of_the_page(
+    labels: list[int], fraction: float, seed: int
+) -> None:
+    """The rows are those of the reference, again and again; every class gives its share."""
+    array = np.array(labels, np.int64)
+    taken = order.stratified(array, fraction, seed)
+    source = labelled(labels)
+    assert taken.dtype == np.bool_
+    assert np.flatnonzero(taken).tolist() == reference.validation_rows(source, fraction, seed)
+    assert np.array_equal(taken, order.stratified(array, fraction, seed))
+    counts = np.bincount(array)
+    of_each = np.bincount(array[taken], minlength=len(counts))
+    assert of_each.tolist() == order.shares(counts.tolist(), fraction)
+
+
+@calm
+@given(words, words)
+def test_the_seed_changes_which_rows_are_taken(one: int, other: int) -> None:
+    """Two seeds take different rows, as many of each class."""
+    assume(one != other)
+    labels = np.arange(300) % 3
+    first, second = (order.stratified(labels, 0.3, seed) for seed in (one, other))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(np.bincount(labels[first]), np.bincount(labels[second]))
+
+
+# Batches
+
+
+@contextmanager
+def numbered(rows: int, shard_rows: int | None = None) -> Iterator[Split]:
+    """A prepared split whose image i is the number i, its label i mod 7."""
+    images = np.arange(rows, dtype=np.uint16).reshape(rows, 1, 1, 1)
+    pair = (images, np.arange(rows) % 7)
+    with TemporaryDirectory() as cache:
+        yield prepare(
+            Arrays("numbered", pair, (images[:1], pair[1][:1])),
+            mode="normalize",
+            shard_rows=shard_rows,
+            cache_dir=cache,
+            quiet=True,
+        ).train
+
+
+def delivered(split: Split, size: int, **plan: object) -> list[list[int]]:
+    """The numbers of the rows in each batch of an epoch."""
+    batches = split.batches(size, **plan)  # type: ignore[arg-type]
+    found = []
+    for images, labels in batches:
+        rows = np.rint(images.astype(np.float64).reshape(-1) * 65535).astype(int)
+        assert images.dtype == np.float32
+        assert images.shape == (len(labels), 1, 1, 1)
+        assert labels.dtype == np.int64
+        assert np.array_equal(labels, rows % 7)
+        found.append(rows.tolist())
+    assert len(batches) == len(found)
+    return found
+
+
+def cut(rows: list[int], size: int, drop_last: bool) -> list[list[int]]:
+    """Rows in batches, from the start."""
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return batches[:-1] if drop_last and batches and len(batches[-1]) < size else batches
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[int, int | None, int]:
+    """Rows, rows a file (at most 12 files) and rows a chunk (at most some 150 chunks)."""
+    rows = draw(st.one_of(st.integers(1, 40), st.integers(1, 2000)))
+    shard_rows = draw(st.none() | st.integers(max(1, -(-rows // 12)), rows))
+    chunk_rows = draw(st.integers(max(1, rows // 150), rows))
+    return rows, shard_rows, chunk_rows
+
+
+@settings(deadline=None, max_examples=60)
+@given(layouts(), st.integers(1, 2100), words, words, st.booleans())
+@example((35, None, 2), 4, 0, 0, False)  # 18 chunks: one window of 16 and one of 2
+@example((1, None, 1), 1, 0, 0, True)
+@example((2000, 170, 13), 64, 1, 2, True)
+def test_batches_are_the_rows_of_the_page(
+    layout: tuple[int, int | None, int], size: int, seed: int, epoch: int, drop_last: bool
+) -> None:
+    """Shuffled, each row comes once in the reference's order; else in file order.
+
+    Whatever the number of rows, files, chunks and windows and the size of a batch; the length is
+    right; a last batch of fewer rows is left out on demand only.
+    """
+    rows, shard_rows, chunk_rows = layout
+    with numbered(rows, shard_rows) as stored:
+        for split in (stored, replace(stored, chunk_rows=chunk_rows)):
+            files = reference.file_rows(rows, shard_rows or rows)
+            mixed = reference.epoch_order(files, split.chunk_rows, seed, epoch)
+            assert sorted(mixed) == list(range(rows))
+            found = delivered(
+                split, size, shuffle=True, seed=seed, epoch=epoch, drop_last=drop_last
+            )
+            assert found == cut(mixed, size, drop_last)
+            plain = delivered(split, size, seed=seed, epoch=epoch, drop_last=drop_last)
+            assert plain == cut(list(range(rows)), size, drop_last)
+
+
+def test_chunks_of_the_real_size_are_mixed_in_windows_of_sixteen() -> None:
+    """Large images have small chunks: 70 of 256 KiB make 18 chunks, a window and a bit."""
+    images = np.empty((70, 256, 512, 1), np.uint8)
+    images[:] = np.arange(70).reshape(-1, 1, 1, 1)
+    pair = (images, np.arange(70))
+    source = Arrays("large", pair, (images[:1], pair[1][:1]))
+    split = prepare(source, mode="center", dtype="float16", compression="lzf", quiet=True).train
+    assert len(split.chunks) == 18
+    found = [row for _, labels in split.batches(8, shuffle=True, seed=5) for row in labels]
+    assert found == reference.epoch_order([70], 4, 5, 0)
+    assert sorted(found) == list(range(70))
+
+
+def test_seeds_and_epochs_give_different_orders() -> None:
+    """Ten epochs of ten seeds are a hundred orders, and none is the file order."""
+    with numbered(100) as split:
+        orders = {
+            tuple(chain.from_iterable(delivered(split, 32, shuffle=True, seed=seed, epoch=epoch)))
+            for seed in range(10)
+            for epoch in range(10)
+        }
+    assert len(orders) == 100
+    assert tuple(range(100)) not in orders
+
+
+def test_the_batch_size_does_not_change_the_order() -> None:
+    """The same rows come one after the other, however they are cut."""
+    with numbered(100, 30) as split:
+        epochs = [delivered(split, size, shuffle=True, seed=3) for size in (1, 7, 64, 999)]
+    orders = [list(chain.from_iterable(batches)) for batches in epochs]
+    assert orders == [orders[0]] * 4
+
+
+def test_an_epoch_can_be_gone_through_again() -> None:
+    """Iterating twice, or two at a time, gives the same batches."""
+    with numbered(50, 20) as split:
+        batches = split.batches(8, shuffle=True, seed=9)
+        for (one, first), (other, second) in zip(batches, batches, strict=True):
+            assert reference.same(one, other)
+            assert reference.same(first, second)
+
+
+def test_more_files_than_are_held_open() -> None:
+    """A split of more files than are open at once still gives every row, shuffled or not."""
+    with numbered(45, 1) as split:
+        assert delivered(split, 45) == [list(range(45))]
+        assert delivered(split, 45, shuffle=True) == [reference.epoch_order([1] * 45, 1, 0, 0)]
+
+
+@pytest.mark.parametrize("bad", [{"seed": -1}, {"epoch": -1}, {"seed": 2**64}, {"epoch": 2**64}])
+def test_seeds_are_words_of_64_bits(bad: dict[str, int]) -> None:
+    """What is no word of the generator's key is refused, not wrapped."""
+    with numbered(3) as split, pytest.raises(UsageError, match="expected 0 to"):
+        split.batches(1, shuffle=True, seed=bad.get("seed", 0), epoch=bad.get("epoch", 0))
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_has_a_row(size: int) -> None:
+    """A batch size below 1 is refused."""
+    with numbered(3) as split, pytest.raises(UsageError, match="batch size"):
+        split.batches(size)
