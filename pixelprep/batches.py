@@ -135,9 +135,9 @@ class Batches:
         """The state of a pass that has delivered `batch` batches."""
         return {**asdict(self.plan), "rows": self.rows, "batch": batch}
 
-    def at(self, epoch: int) -> "Batches":
-        """The same of another epoch."""
-        plan = replace(self.plan, epoch=epoch)
+    def at(self, epoch: int, shard: tuple[int, int] | None = None) -> "Batches":
+        """The same of another epoch (and another shard)."""
+        plan = replace(self.plan, epoch=epoch, shard=shard or self.plan.shard)
         return Batches(self.chunks, plan, self.image_shape, self.dtype)
 
     def blocks(self) -> Iterator[Pair]:

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +16,16 @@ from numpy.typing import NDArray
 
 from pixelprep import files, store
 from pixelprep.batches import Batches, Chunk, Plan
-from pixelprep.errors import EntryError
+from pixelprep.errors import EntryError, missing_extra
 from pixelprep.recipe import key_of
 from pixelprep.scaling import Scaling, Statistics
 
 if TYPE_CHECKING:
     import tensorflow as tf
+    from torch import Tensor
+    from torch.utils.data import IterableDataset
+
+    from pixelprep.feeds.jax import Feed as JaxFeed
 
 SPLITS = ("train", "val", "test")
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
@@ -163,18 +168,75 @@ class Split:
         epoch: int = 0,
         drop_last: bool = False,
     ) -> "tf.data.Dataset":
-        """A ``tf.data.Dataset`` of the same batches; each pass over it is the next epoch.
+        """A ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
 
         Raises
         ------
         MissingExtraError
             When TensorFlow is not installed.
         """
-        from pixelprep import feeds
-
-        return feeds.to_tf(
+        with _needs("TensorFlow", "train"):
+            from pixelprep.feeds.tensorflow import feed
+        return feed(
             self.batches(batch_size, shuffle=shuffle, seed=seed, epoch=epoch, drop_last=drop_last)
         )
+
+    def to_torch(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
+    ) -> "IterableDataset[tuple[Tensor, Tensor]]":
+        """An ``IterableDataset`` of whole batches; each pass is the next epoch.
+
+        Use it as ``DataLoader(feed, batch_size=None, num_workers=2)``. Workers share an epoch's
+        rows among them, after fork and after spawn; `shard` does the same for processes.
+
+        Raises
+        ------
+        MissingExtraError
+            When PyTorch is not installed.
+        """
+        with _needs("PyTorch", "torch"):
+            from pixelprep.feeds.torch import Feed
+        plan = Plan(batch_size, shuffle, seed, epoch, drop_last, shard)
+        return Feed(Batches(self.chunks, plan, self.shape[1:], self.dtype))
+
+    def to_jax(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
+        device: Any = None,
+    ) -> "JaxFeed":
+        """Batches as JAX arrays on `device` (default: JAX's); each pass is the next epoch.
+
+        Raises
+        ------
+        MissingExtraError
+            When JAX is not installed.
+        """
+        with _needs("JAX", "jax"):
+            from pixelprep.feeds.jax import Feed
+        plan = Plan(batch_size, shuffle, seed, epoch, drop_last, shard)
+        return Feed(Batches(self.chunks, plan, self.shape[1:], self.dtype), device)
+
+
+@contextmanager
+def _needs(package: str, extra: str) -> Iterator[None]:
+    """Name the extra where a framework is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_extra(package, extra, "this feed") from error
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from conftest import arrays
 import pixelprep
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry
-from pixelprep.errors import MissingExtraError
 from pixelprep.train import Settings, reference_cnn, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
@@ -246,15 +245,6 @@ def test_train_takes_an_entry(small: Entry, tmp_path: Path) -> None:
     refused = command("train", small.key, "--mode", "center", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"error: {small.key} is an entry with mode standardize")
-
-
-def test_without_tensorflow_it_says_what_to_install(
-    small: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where TensorFlow is missing, `to_tf` names the extra."""
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(MissingExtraError, match=r"pixelprep\[train\]"):
-        small.train.to_tf(64)
 
 
 @pytest.mark.long
