@@ -5,8 +5,10 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 
 import json
 import logging
+import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -342,13 +344,15 @@ def _size(count: int) -> str:
 
 def main() -> NoReturn:
     """Run the command line; every failure is one line and, where there is a way out, a hint."""
+    if sys.stderr is None:  # closed by who started us; messages go nowhere, and never into a file
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as we run
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
         code = app(arguments, prog_name="pixelprep", standalone_mode=False)
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         _fail(*_explained(error))
     if code == INTERRUPTED:  # Typer turns Ctrl-C into this
         _fail("interrupted", None, INTERRUPTED)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
 AGAIN = "prepare it again with --force"
-FILE_NAME = re.compile(r"(train|val|test)(-[0-9]{5}-of-[0-9]{5})?\.h5")
+FILE_NAME = re.compile(r"(train|val|test)(-[0-9]{5,}-of-[0-9]{5,})?\.h5")
 
 
 @dataclass(frozen=True)
@@ -379,17 +379,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
                 "install a newer pixelprep",
             )
         _check_manifest(path, manifest)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EntryError(f"{path / MANIFEST}: not a manifest: {error!r}", AGAIN) from error
     return dict(manifest)
 
 
 def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    if manifest["key"] != key_of(manifest["recipe"]):
+    recipe = manifest["recipe"]
+    if manifest["key"] != key_of(recipe):
         raise EntryError(f"{path}: the key {manifest['key']} is not its recipe's", AGAIN)
+    if (manifest["mode"], manifest["per"]) != (recipe["mode"], recipe["per"]):
+        raise EntryError(f"{path}: the mode or per is not its recipe's", AGAIN)
+    scaling_of(manifest["scaling"], manifest["mode"], manifest["per"])
+    for required in ("dataset", "provenance", "statistics"):
+        manifest[required]
+    manifest["source"]["class_names"]
     if not {"train", "test"} <= set(manifest["splits"]) <= set(SPLITS):
         raise EntryError(f"{path}: the splits are {sorted(manifest['splits'])}", AGAIN)
     for name, split in manifest["splits"].items():
+        split["first_batch"], split["raw"], split["bytes"], split["dtype"]
         rows = sum(file["rows"] for file in split["files"])
         names = [file["name"] for file in split["files"]]
         if rows != split["rows"] or split["shape"][0] != rows:

@@ -92,11 +92,15 @@ def lock(cache: Path, name: str) -> Iterator[None]:
     Locks only save work (nobody does what another is doing); what keeps the cache right is the
     rename. So a file system that knows no locks is used without them.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     held = FileLock(_made(cache / LOCKS) / f"{name}.lock")
     try:
-        held.acquire()
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            LOG.info("waiting for another process that works on %s", name)
+            held.acquire()
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             raise
@@ -136,7 +140,7 @@ def sweep(cache: Path) -> None:
             shutil.rmtree(alive.with_suffix(""), ignore_errors=True)
             alive.unlink(missing_ok=True)
     for old in (cache / TRASH).glob("*"):
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
 
 
 def publish(folder: Path, final: Path, cache: Path) -> None:
@@ -147,7 +151,7 @@ def publish(folder: Path, final: Path, cache: Path) -> None:
     """
     fsync(folder)
     _made(final.parent)
-    if final.exists():
+    if os.path.lexists(final):
         discard(final, cache)
     try:
         folder.rename(final)
@@ -160,10 +164,17 @@ def publish(folder: Path, final: Path, cache: Path) -> None:
 
 
 def discard(folder: Path, cache: Path) -> None:
-    """Take a folder out of sight with one rename, then delete it."""
+    """Take what stands here out of sight with one rename, then delete it."""
     old = _made(cache / TRASH) / f"{folder.name}.{uuid.uuid4().hex[:12]}"
     folder.rename(old)
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def fsync(path: Path) -> None:

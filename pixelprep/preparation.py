@@ -20,7 +20,7 @@ LOG = logging.getLogger("pixelprep")
 
 
 def prepare(
-    dataset: str | sources.Source = "mnist",
+    dataset: str | os.PathLike[str] | sources.Source = "mnist",
     *,
     mode: str = "standardize",
     per: str = "channel",
@@ -41,9 +41,9 @@ def prepare(
 
     Parameters
     ----------
-    dataset : str or Source
-        A known name, a path to images of your own (with a ``/`` in it), or a source object such
-        as `pixelprep.Arrays`.
+    dataset : str, path or Source
+        A known name, a path to images of your own (a string with a ``/`` in it, or a `Path`), or a
+        source object such as `pixelprep.Arrays`.
     mode : {"standardize", "center", "normalize"}
         The scaling, fitted on the training split.
     per : {"channel", "dataset", "pixel", "image"}
@@ -91,6 +91,8 @@ def prepare(
     (6000, 28, 28, 1)
     """
     choices = Choices(mode, per, rescale, val_fraction, split_seed, dtype, compression, shard_rows)
+    if isinstance(dataset, os.PathLike):
+        dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
     origin = dataset
     if isinstance(origin, str):
         origin = sources.find(origin, _options(source, mirror, offline, quiet))
@@ -199,7 +201,9 @@ def _remembered(record: Path, identity: Mapping[str, Any]) -> Facts | None:
     same = kept is not None and files.canonical_json(kept.get("identity")) == (
         files.canonical_json(identity)
     )
-    return Facts(kept["about"]) if kept is not None and same else None
+    if kept is None or not same or not isinstance(kept.get("about"), dict):
+        return None
+    return Facts(kept["about"])
 
 
 def _published(path: Path, cache: Path) -> Entry | None:

@@ -73,14 +73,15 @@ class _Disk(io.RawIOBase):
     """A file for libhdf5 to write to, which never fails.
 
     When a write fails (a full disk) libhdf5 cannot close its file any more and crashes the
-    interpreter at exit. So the first error is kept here, what follows is dropped, and `check`
-    raises it where Python can deal with it.
+    interpreter at exit. So the first error is kept here, what follows is kept in memory, and
+    `check` raises the error where Python can deal with it.
     """
 
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         self.position = 0
         self.error: OSError | None = None
+        self.lost: list[tuple[int, bytes]] = []  # what libhdf5 may still want to read back
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         bases = {os.SEEK_SET: 0, os.SEEK_CUR: self.position}
@@ -99,13 +100,24 @@ class _Disk(io.RawIOBase):
                 written += os.pwrite(self.fd, view[written:], self.position + written)
         except OSError as error:
             self.error = error
+        if self.error is not None:
+            self.lost.append((self.position, bytes(view)))
         self.position += len(view)
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         data = os.pread(self.fd, len(view), self.position)
-        view[: len(data)] = data
+        view[:] = data + bytes(len(view) - len(data))
+        for start, lost in self.lost:
+            first, last = (
+                max(start, self.position),
+                min(start + len(lost), self.position + len(view)),
+            )
+            if first < last:
+                view[first - self.position : last - self.position] = lost[
+                    first - start : last - start
+                ]
         self.position += len(view)
         return len(view)
 
@@ -146,8 +158,10 @@ def _interrupts_noted() -> Iterator[Callable[[], None]]:
 
     A write that it breaks off is one that failed, and libhdf5 does not survive those (see `_Disk`).
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None  # only the main thread may set handlers, and only it gets Ctrl-C
+    # Only the main thread may set handlers and gets Ctrl-C; some processes are told to ignore it.
+    ignored = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None)
+    if ignored or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
         return
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
@@ -160,6 +174,7 @@ def _interrupts_noted() -> Iterator[Callable[[], None]]:
         yield check
     finally:
         signal.signal(signal.SIGINT, before)
+    check()  # pressed since it was last asked
 
 
 @dataclass(slots=True)
@@ -238,6 +253,7 @@ def writing(
                 _add(file, name, shape[:1], "<f8", rows)
             for name, value in (attributes or {}).items():
                 _set_attribute(file, name, value)
+            check()
             yield Writer(file, check)
         check()
         os.fsync(disk.fd)

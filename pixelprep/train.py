@@ -8,6 +8,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -67,6 +68,16 @@ class Settings:
         for name in ("epochs", "batch_size", "steps_per_execution"):
             whole("--" + name.replace("_", "-"), getattr(self, name), 1)
         whole("--seed", self.seed, 0, LARGEST_SEED)
+        if self.model is not None and not re.fullmatch(r"[\w.]+:\w+", self.model):
+            raise UsageError(f"--model {self.model}: expected module:function")
+        if self.run_dir is not None:
+            _check_new(self.run_dir)
+
+
+def _check_new(run: Path) -> None:
+    """A run never lands on what is there already."""
+    if os.path.lexists(run):
+        raise TrainError(f"{run}: is there already", "name another folder with --run-dir")
 
 
 def train(entry: Entry, settings: Settings) -> dict[str, Any]:
@@ -201,8 +212,6 @@ def _model(entry: Entry, settings: Settings) -> keras.Model:
 def _imported(reference: str) -> Callable[[tuple[int, int, int], int], Any]:
     """The function that ``module:function`` names, importable from the current folder too."""
     module, _, function = reference.partition(":")
-    if not module or not function:
-        raise UsageError(f"--model {reference}: expected module:function")
     if os.getcwd() not in sys.path:  # noqa: PTH109 - compared with strings
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - likewise
     try:
@@ -314,8 +323,7 @@ def _run_folder(entry: Entry, settings: Settings) -> Iterator[tuple[Path, Path]]
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     default = Path("runs") / f"{entry.dataset}-{entry.mode}-{stamp}"
     final = (settings.run_dir or default).absolute()
-    if final.exists():
-        raise TrainError(f"{final}: is there already", "name another folder with --run-dir")
+    _check_new(final)
     private = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
     try:
         private.mkdir(parents=True)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
 
+SOME_CLASSES = 1000  # so many may be numbered, however few the images
+
 
 @dataclass(frozen=True, slots=True)
 class RawSplit:
@@ -61,6 +63,11 @@ def _check_split(where: str, split: RawSplit, classes: int) -> None:
         raise SourceError(
             f"{where}: {len(images)} images but {len(labels)} labels",
             "the two files must belong together",
+        )
+    if images.dtype.kind not in "ui" or images.dtype.itemsize > 2:
+        raise SourceError(
+            f"{where}: images are {images.dtype}: expected integers of 8 or 16 bits",
+            "convert the images to uint8 or uint16",
         )
     if images.ndim != 4 or 0 in images.shape:
         raise SourceError(f"{where}: expected images of (N, H, W, C), none 0, got {images.shape}")
@@ -144,6 +151,9 @@ def _split(images: NDArray[Any], labels: NDArray[Any]) -> RawSplit:
 def numbered(splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
     """Class names for labels that have none: their numbers."""
     highest = max(int(split.labels.max(initial=-1)) for split in splits.values())
+    images = sum(len(split.labels) for split in splits.values())
+    if highest >= max(images, SOME_CLASSES):
+        raise SourceError(f"labels up to {highest:,} of {images:,} images: expected 0, 1, 2, …")
     return tuple(str(label) for label in range(highest + 1))
 
 

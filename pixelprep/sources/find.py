@@ -69,7 +69,7 @@ class IdxFolder:
             for pair in IDX_NAMES.values()
             for name in pair
         }
-        return {"folder": os.fspath(self.folder.resolve()), "files": state}
+        return {"folder": ascii(os.fspath(self.folder.resolve())), "files": state}
 
     def load(self, cache: Path) -> Raw:
         """Read the four files."""

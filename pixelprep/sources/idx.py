@@ -25,6 +25,7 @@ TYPES = {
     0x0D: "float32",
     0x0E: "float64",
 }
+PIECE = 1 << 20
 DEFLATE_LIMIT = 1032  # deflate cannot shrink more than this, so no gzip holds more than this times
 
 
@@ -41,7 +42,7 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8
-        Read-only; (N, H, W) or (N,).
+        (N, H, W) or (N,).
 
     Raises
     ------
@@ -67,7 +68,9 @@ def _read(file: Any, path: Path, dimensions: int, limit: int) -> NDArray[np.uint
         raise SourceError(
             f"{path}: the header promises {size:,} bytes, more than the file can hold"
         )
-    data = file.read(size)
+    data = bytearray()  # grows with what is there, not with what is promised
+    while len(data) < size and (piece := file.read(min(size - len(data), PIECE))):
+        data += piece
     if len(data) < size:
         raise SourceError(
             f"{path}: the header promises {size:,} bytes, the file holds {len(data):,}"

@@ -1,6 +1,7 @@
 """The datasets known by name. A new one of the same kind is one entry in `KNOWN`."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -87,7 +88,7 @@ class KnownSource:
             return {"name": self.name, "pinned": [pin.sha256 for pin in self.known.pins]}
         folder = self.options.source
         present = [files.identity(idx_file(folder, pin.name)) for pin in self.known.pins]
-        return {"name": self.name, "folder": os.fspath(folder.resolve()), "files": present}
+        return {"name": self.name, "folder": ascii(os.fspath(folder.resolve())), "files": present}
 
     def load(self, cache: Path) -> Raw:
         """Read the four files, downloading those that are not at hand."""
@@ -124,9 +125,15 @@ def _pinned(folder: Path, pin: download.Pinned, dimensions: int) -> Any:
         idx.read(path, dimensions)  # a file that is broken says so better than its digest does
         raise SourceError(
             f"{path}: not the official {pin.name}: its SHA-256 differs (archive and content)",
-            f"to prepare images of your own, give their folder: pixelprep prepare ./{folder.name}",
+            f"to prepare images of your own, give their folder: pixelprep prepare {_typed(folder)}",
         )
     return idx.read(path, dimensions)
+
+
+def _typed(folder: Path) -> str:
+    """A folder as it is typed as a dataset: with a slash in it."""
+    text = os.fspath(folder)
+    return shlex.quote(text if "/" in text else f"./{text}")
 
 
 def idx_file(folder: Path, name: str) -> Path:
