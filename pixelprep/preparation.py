@@ -178,32 +178,34 @@ class Facts:
 
 def _facts(origin: sources.Source, cache: Path) -> tuple[Facts, sources.Raw | None]:
     """The facts, remembered for this identity or read; and the raw data if it was read."""
-    identity = origin.identity()
-    if identity is None:
+    identities = origin.identities()
+    if not identities:
         raw = origin.load(cache)
         return Facts(sources.about(raw)), raw
-    name = hashlib.sha256(files.canonical_json(identity)).hexdigest()
-    record = cache / files.SOURCES / f"{name}.json"
-    if known := _remembered(record, identity):
+    if known := _remembered(cache, identities[0]):
         return known, None
     with files.lock(cache, f"{origin.name}-raw"):  # one process downloads and reads
-        if known := _remembered(record, identity):
+        if known := _remembered(cache, identities[0]):
             return known, None
         raw = origin.load(cache)
         facts = Facts(sources.about(raw))
-        if origin.identity() == identity:  # the files stayed as they were while being read
-            files.remember(record, {"identity": identity, "about": facts.about})
+        if origin.identities() == identities:  # the files stayed as they were while being read
+            for identity in identities:
+                note = {"identity": identity, "about": facts.about}
+                files.remember(_note(cache, identity), note)
     return facts, raw
 
 
-def _remembered(record: Path, identity: Mapping[str, Any]) -> Facts | None:
-    kept = files.recall(record)
-    same = kept is not None and files.canonical_json(kept.get("identity")) == (
-        files.canonical_json(identity)
-    )
-    if kept is None or not same or not isinstance(kept.get("about"), dict):
-        return None
-    return Facts(kept["about"])
+def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
+    """Where the facts of this identity are remembered."""
+    name = hashlib.sha256(files.canonical_json(identity)).hexdigest()
+    return cache / files.SOURCES / f"{name}.json"
+
+
+def _remembered(cache: Path, identity: Mapping[str, Any]) -> Facts | None:
+    kept = files.recall(_note(cache, identity)) or {}
+    same = files.canonical_json(kept.get("identity")) == files.canonical_json(identity)
+    return Facts(kept["about"]) if same and isinstance(kept.get("about"), dict) else None
 
 
 def _published(path: Path, cache: Path) -> Entry | None:

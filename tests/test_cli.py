@@ -645,3 +645,10 @@ def test_a_run_folder_that_is_there_stops_train_before_any_work(
     assert "is there already" in error
     assert "--run-dir" in hint
     assert not cache.exists()
+
+
+def test_after_source_the_name_alone_is_a_hit(mnist: Path) -> None:
+    """What `--source` proved to be the official data is known by its name afterwards."""
+    first = prepared("mnist", "--source", str(mnist))
+    again = prepared("mnist", "--offline")
+    assert (first["hit"], again["hit"], again["path"]) == (False, True, first["path"])

@@ -102,8 +102,12 @@ class Source(Protocol):
     def provenance(self) -> Provenance:
         """Where the data is from and on what terms."""
 
-    def identity(self) -> dict[str, Any] | None:
-        """A JSON value that changes whenever the data may have changed; None: not known, read."""
+    def identities(self) -> list[dict[str, Any]]:
+        """JSON values, each of which changes whenever the data may have changed.
+
+        The first is asked for without reading the data; all are true once it was read. None at
+        all: not known, read it.
+        """
 
     def load(self, cache: Path) -> Raw:
         """Read the raw data, downloading into the cache what is not at hand."""
@@ -129,8 +133,9 @@ class Arrays:
     class_names: tuple[str, ...] = ()
     provenance: Provenance = Provenance("arrays in memory", "not stated")
 
-    def identity(self) -> None:
+    def identities(self) -> list[dict[str, Any]]:
         """None: arrays can change without a trace."""
+        return []
 
     def load(self, cache: Path) -> Raw:
         """The arrays, checked."""

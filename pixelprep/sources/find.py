@@ -62,14 +62,14 @@ class IdxFolder:
         """The user's own data; its terms are not known here."""
         return Provenance(f"the user's own images ({self.name})", "not stated")
 
-    def identity(self) -> dict[str, Any]:
+    def identities(self) -> list[dict[str, Any]]:
         """The state of the four files."""
         state = {
             name: files.identity(idx_file(self._checked(), name))
             for pair in IDX_NAMES.values()
             for name in pair
         }
-        return {"folder": ascii(os.fspath(self.folder.resolve())), "files": state}
+        return [{"folder": ascii(os.fspath(self.folder.resolve())), "files": state}]
 
     def load(self, cache: Path) -> Raw:
         """Read the four files."""

@@ -82,13 +82,17 @@ class KnownSource:
         """Where the data is from."""
         return self.known.provenance
 
-    def identity(self) -> dict[str, Any]:
-        """The pinned digests; with ``--source`` the state of the files there."""
+    def identities(self) -> list[dict[str, Any]]:
+        """With ``--source`` the state of the files there; always the pinned digests."""
+        pinned = {"name": self.name, "pinned": [pin.sha256 for pin in self.known.pins]}
         if self.options.source is None:
-            return {"name": self.name, "pinned": [pin.sha256 for pin in self.known.pins]}
+            return [pinned]
         folder = self.options.source
-        present = [files.identity(idx_file(folder, pin.name)) for pin in self.known.pins]
-        return {"name": self.name, "folder": ascii(os.fspath(folder.resolve())), "files": present}
+        state = [files.identity(idx_file(folder, pin.name)) for pin in self.known.pins]
+        return [
+            {"name": self.name, "folder": ascii(os.fspath(folder.resolve())), "files": state},
+            pinned,
+        ]
 
     def load(self, cache: Path) -> Raw:
         """Read the four files, downloading those that are not at hand."""
