@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import entry as entries
-from pixelprep import files, order, sources, store
+from pixelprep import files, order, progress, sources, store
 from pixelprep.entry import Entry
 from pixelprep.recipe import Recipe, shards, split_rows
 from pixelprep.scaling import Moments, Scaling, unit_of
@@ -69,7 +68,9 @@ class Build:
             files.need_space(cache, self._bytes_needed())
         with files.workspace(cache, f"{self.dataset}-{self.recipe.folder}") as folder:
             folder.mkdir()
-            with _bar("writing", sum(map(len, splits.values())), self.quiet) as bar:
+            with progress.bar(
+                "writing", sum(map(len, splits.values())), " images", self.quiet
+            ) as bar:
                 for name, rows in splits.items():
                     writing = _Writing(folder, name, rows, scaling, self.recipe, manifest, bar)
                     manifest["splits"][name] = writing.run() | {"raw": ranges[name]}
@@ -89,7 +90,7 @@ class Build:
         unit = unit_of(dtype, recipe.rescale)
         shared = "dataset" if recipe.per == "image" else recipe.per
         moments: Moments | None = None
-        with _bar("statistics", len(train), self.quiet) as bar:
+        with progress.bar("statistics", len(train), " images", self.quiet) as bar:
             for block in train.blocks(FIT_ROWS):
                 new = Moments.of(block, shared)
                 moments = new if moments is None else moments + new
@@ -263,18 +264,3 @@ def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     content = files.canonical_json(manifest) + b"\n"
     files.write_whole(folder / entries.MANIFEST, content)
     files.write_whole(folder / entries.DIGEST, entries.digest_line(content))
-
-
-@contextmanager
-def _bar(what: str, total: int, quiet: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    with tqdm(
-        desc=what,
-        total=total,
-        unit=" images",
-        unit_scale=True,
-        leave=False,
-        disable=True if quiet else None,  # None: drawn on a terminal only
-    ) as bar:
-        yield bar

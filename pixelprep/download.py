@@ -8,13 +8,12 @@ import gzip
 import hashlib
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pixelprep import files
+from pixelprep import files, progress
 from pixelprep.errors import DownloadError
 
 LOG = logging.getLogger("pixelprep")
@@ -228,7 +227,7 @@ def _once(url: str, part: Path, pin: Pinned, quiet: bool) -> None:
     """One request for what is still missing of `part`."""
     import pooch
 
-    with part.open("ab") as file, _bar(pin, quiet) as bar:
+    with part.open("ab") as file, progress.bar(pin.name, pin.size, "B", quiet) as bar:
         sink = _Sink(file, limit=max(pin.size, pin.content_size) * 2, bar=bar)
         headers = {"Accept-Encoding": "identity"}  # offsets must be those of the stored file
         if file.tell():
@@ -284,18 +283,3 @@ class _Sink:
 
     def flush(self) -> None:
         """Nothing: the file is flushed when it is closed."""
-
-
-@contextmanager
-def _bar(pin: Pinned, quiet: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    with tqdm(
-        desc=pin.name,
-        total=pin.size,
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        disable=True if quiet else None,  # None: drawn on a terminal only
-    ) as bar:
-        yield bar

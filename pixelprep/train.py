@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixelprep import progress
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import TrainError, UsageError, missing_extra, whole
@@ -257,17 +258,17 @@ def _fit(model: keras.Model, entry: Entry, settings: Settings) -> dict[str, list
     """Fit, and return Keras's history with the seconds of each epoch."""
     size = settings.batch_size
     val = None if entry.val is None else entry.val.to_tf(size)
-    progress = _progress(settings, _steps(entry.train, settings))
+    watch = _watch(settings, _steps(entry.train, settings))
     fitted = model.fit(
         entry.train.to_tf(size, shuffle=True, seed=settings.seed),
         epochs=settings.epochs,
         validation_data=val,
         shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
         verbose=0,
-        callbacks=[progress],
+        callbacks=[watch],
     )
     history = {name: [float(v) for v in values] for name, values in fitted.history.items()}
-    return history | {"seconds": progress.seconds}
+    return history | {"seconds": watch.seconds}
 
 
 def _evaluate(model: keras.Model, test: Split, settings: Settings) -> tuple[float, float]:
@@ -275,25 +276,19 @@ def _evaluate(model: keras.Model, test: Split, settings: Settings) -> tuple[floa
     return float(found["loss"]), float(found["accuracy"])
 
 
-def _progress(settings: Settings, steps: int) -> Any:
+def _watch(settings: Settings, steps: int) -> Any:
     """A Keras callback: a bar an epoch on a terminal, then a line with its result."""
     import keras
-    from tqdm import tqdm
 
-    class Progress(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
+    class Watch(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
         def __init__(self) -> None:
             super().__init__()
             self.seconds: list[float] = []
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.started = time.perf_counter()
-            self.bar = tqdm(
-                desc=f"epoch {epoch + 1}/{settings.epochs}",
-                total=steps,
-                unit=" steps",
-                leave=False,
-                disable=True if settings.quiet else None,  # None: drawn on a terminal only
-            )
+            what = f"epoch {epoch + 1}/{settings.epochs}"
+            self.bar = progress.bar(what, steps, " steps", settings.quiet)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.bar.update(batch + 1 - self.bar.n)
@@ -307,7 +302,7 @@ def _progress(settings: Settings, steps: int) -> Any:
             self.seconds.append(time.perf_counter() - self.started)
             LOG.info(_epoch_line(epoch, settings.epochs, logs or {}, self.seconds[-1]))
 
-    return Progress()
+    return Watch()
 
 
 def _epoch_line(epoch: int, epochs: int, logs: dict[str, float], seconds: float) -> str:

@@ -11,7 +11,7 @@ PACKAGE = Path(pixelprep.__file__).parent
 
 # The lowest floor first; a module imports from its own floor or from those before it.
 FLOORS = [
-    {"errors", "order"},
+    {"errors", "order", "progress"},
     {"files", "scaling", "store", "download"},
     {"sources", "recipe", "batches"},
     {"feeds", "entry", "build", "preparation"},

@@ -1,0 +1,17 @@
+"""Progress bars on standard error, drawn on a terminal only."""
+
+from typing import Any
+
+
+def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
+    """A tqdm bar with rate and time left, which vanishes at the end; use it with ``with``."""
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=what,
+        total=total,
+        unit=unit,
+        unit_scale=True,
+        leave=False,
+        disable=True if quiet else None,  # None: where standard error is no terminal
+    )
