@@ -5,6 +5,8 @@ stream of mixed rows into batches (data/FORMAT.md, "A shuffled epoch"). Two wind
 one is handed out while a thread reads the next.
 """
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import store
+from pixelprep import files, store
 from pixelprep.errors import UsageError, whole
 from pixelprep.order import MAX_SEED, Purpose, permutation
 
@@ -60,11 +62,18 @@ class Plan:
     shard: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
-        whole("batch size", self.batch_size, 1)
-        whole("seed", self.seed, 0, MAX_SEED)
-        whole("epoch", self.epoch, 0, MAX_SEED)
-        if not 0 <= self.shard[0] < self.shard[1]:
-            raise UsageError(f"shard {self.shard}: expected (index, count), 0 <= index < count")
+        # Plain ints, so that the state of a pass is JSON whatever numbers came.
+        plain = {
+            "batch_size": whole("batch size", self.batch_size, 1),
+            "seed": whole("seed", self.seed, 0, MAX_SEED),
+            "epoch": whole("epoch", self.epoch, 0, MAX_SEED),
+        }
+        if len(self.shard) != 2:
+            raise UsageError(f"shard {self.shard}: expected (index, count)")
+        count = whole("shard count", self.shard[1], 1)
+        plain["shard"] = (whole("shard index", self.shard[0], 0, count - 1), count)  # type: ignore[assignment]
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def steps(self, rows: int) -> int:
         """How many batches so many rows are."""
@@ -126,14 +135,20 @@ class Batches:
         UsageError
             When the state is of another plan or of other data.
         """
-        expected = self.state(int(state.get("batch", -1)))
-        if dict(state, shard=tuple(state.get("shard", ()))) != expected:
+        expected = self.state(0)
+        if {**state, "batch": 0} != expected:
             raise UsageError(f"cannot resume from {dict(state)}: expected the state of {expected}")
-        return Pass(self, expected["batch"])
+        return Pass(self, whole("state's batch", state.get("batch"), 0, len(self)))
 
     def state(self, batch: int) -> dict[str, Any]:
         """The state of a pass that has delivered `batch` batches."""
-        return {**asdict(self.plan), "rows": self.rows, "batch": batch}
+        plan = {**asdict(self.plan), "shard": list(self.plan.shard)}
+        return {**plan, "data": self._fingerprint(), "batch": batch}
+
+    def _fingerprint(self) -> str:
+        """What tells these rows in this order of chunks from any others."""
+        parts = {chunk.part.path.name: chunk.part.sha256 for chunk in self.chunks}
+        return hashlib.sha256(files.canonical_json(parts)).hexdigest()[:16]
 
     def at(self, epoch: int, shard: tuple[int, int] | None = None) -> "Batches":
         """The same of another epoch (and another shard)."""
@@ -149,13 +164,13 @@ class Batches:
         """The windows from number `first` on; each is valid until the next is asked for."""
         most = max((sum(map(len, chunks)) for chunks in self._windows), default=0)
         spaces = [self._space(most), self._space(most)]
-        with store.reading() as files, ThreadPoolExecutor(1) as reader:
+        with store.reading() as opened, ThreadPoolExecutor(1) as reader:
             coming = None
             for number in range(first, len(self._windows)):
-                ready = coming or reader.submit(self._read, files, number, spaces[number % 2])
+                ready = coming or reader.submit(self._read, opened, number, spaces[number % 2])
                 window = ready.result()
                 if number + 1 < len(self._windows):
-                    coming = reader.submit(self._read, files, number + 1, spaces[1 - number % 2])
+                    coming = reader.submit(self._read, opened, number + 1, spaces[1 - number % 2])
                 yield window
 
     def skip(self, rows: int) -> tuple[int, int]:
@@ -170,12 +185,12 @@ class Batches:
     def _space(self, rows: int) -> Pair:
         return np.empty((rows, *self.image_shape), self.dtype), np.empty(rows, np.int64)
 
-    def _read(self, files: store.Files, number: int, space: Pair) -> "Window":
+    def _read(self, opened: store.Files, number: int, space: Pair) -> "Window":
         first = 0
         for chunk in self._windows[number]:
             rows = slice(first, first + len(chunk))
-            files.read(chunk.part, chunk.start, space[0][rows], "images")
-            files.read(chunk.part, chunk.start, space[1][rows], "labels")
+            opened.read(chunk.part, chunk.start, space[0][rows], "images")
+            opened.read(chunk.part, chunk.start, space[1][rows], "labels")
             first = rows.stop
         order = None
         if self.plan.shuffle:
@@ -209,10 +224,13 @@ class Pass(Iterator[Pair]):
     """One pass over an epoch, which knows where it stands."""
 
     def __init__(self, batches: Batches, start: int) -> None:
-        self._batches, self._done = batches, start
+        self._batches, self._done, self._process = batches, start, os.getpid()
         self._coming = _cut(batches, start * batches.plan.batch_size)
 
     def __next__(self) -> Pair:
+        if self._process != os.getpid():  # a fork has neither the thread nor the files
+            self._coming = _cut(self._batches, self._done * self._batches.plan.batch_size)
+            self._process = os.getpid()
         batch = next(self._coming)
         self._done += 1
         return batch

@@ -170,7 +170,7 @@ def train(
     ] = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run (default: runs/DATASET-MODE-TIME).", metavar="DIR"),
+        typer.Option(help="Folder of the run (default: a new one below runs/).", metavar="DIR"),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

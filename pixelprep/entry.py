@@ -343,7 +343,7 @@ def split_of(
         tuple(record["shape"]),
         np.dtype(record["dtype"]),
         tuple(
-            store.Part(path / file["name"], file["rows"], states[file["name"]])
+            store.Part(path / file["name"], file["rows"], file["sha256"], states[file["name"]])
             for file in record["files"]
         ),
         recipe["chunk_rows"],

@@ -257,12 +257,24 @@ class Scaling:
             When `raw` has another type than the images that were fitted, or values that `dtype`
             cannot hold.
         """
+        raw = np.asarray(raw)
         if raw.dtype != np.dtype(self.raw_dtype):
             raise UsageError(
                 f"scaling.apply got {raw.dtype} pixels: expected {self.raw_dtype}, as fitted"
             )
-        scaled, _ = self.apply_with_statistics(raw[None] if raw.ndim == 3 else raw, dtype)
+        if np.dtype(dtype) not in (np.float16, np.float32, np.float64):
+            raise UsageError(f"scaling.apply to {np.dtype(dtype)}: expected a floating-point type")
+        scaled, _ = self.apply_with_statistics(self._batch(raw), dtype)
         return scaled.reshape(raw.shape)
+
+    def _batch(self, images: NDArray[Any]) -> NDArray[Any]:
+        """One image as a batch of one; images of another shape than fitted are refused."""
+        fitted = () if self.statistics is None else self.statistics.mean.shape
+        own = fitted if len(fitted) == 3 or fitted[:1] != (1,) else ()  # (1,) fits any shape
+        if images.ndim not in (3, 4) or (own and images.shape[-len(own) :] != own):
+            shape = "(…, H, W, C)" if not own else f"(…, {', '.join(map(str, own))})"
+            raise UsageError(f"images of {images.shape}: expected {shape}, as fitted")
+        return images[None] if images.ndim == 3 else images
 
     def apply_with_statistics(
         self, raw: NDArray[Any], dtype: DTypeLike
@@ -288,7 +300,7 @@ class Scaling:
 
         Parameters
         ----------
-        scaled : ndarray of float, shape (N, H, W, C)
+        scaled : ndarray of float, shape (N, H, W, C) or (H, W, C)
             Stored values.
         mean, std : ndarray of float64, shape (N,)
             Per image only: each image's own statistics, as the entry stores them.
@@ -302,12 +314,14 @@ class Scaling:
         UsageError
             Per image, when `mean` and `std` are missing.
         """
+        shape, scaled = scaled.shape, self._batch(np.asarray(scaled))
         statistics = self.statistics or _per_image(mean, std)
         exact = scaled.astype(np.float64) * self._divisor(statistics) + self._shift(statistics)
         if np.dtype(self.raw_dtype).kind not in "ui":
-            return (exact * self.unit).astype(self.raw_dtype)
+            return (exact * self.unit).astype(self.raw_dtype).reshape(shape)
         limits = np.iinfo(self.raw_dtype)
-        return np.clip(np.rint(exact * self.unit), limits.min, limits.max).astype(self.raw_dtype)
+        raw = np.clip(np.rint(exact * self.unit), limits.min, limits.max)
+        return raw.astype(self.raw_dtype).reshape(shape)
 
     @cached_property
     def _table(self) -> dict[np.dtype[Any], NDArray[Any]] | None:

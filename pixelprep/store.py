@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -158,23 +158,27 @@ def _interrupts_noted() -> Iterator[Callable[[], None]]:
 
     A write that it breaks off is one that failed, and libhdf5 does not survive those (see `_Disk`).
     """
-    # Only the main thread may set handlers and gets Ctrl-C; some processes are told to ignore it.
-    ignored = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None)
-    if ignored or threading.current_thread() is not threading.main_thread():
-        yield lambda: None
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # only the main thread may set handlers, and only it runs them
         return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    noted: list[int] = []
+    before: dict[int, Any] = {
+        n: h for n in signal.valid_signals() if callable(h := signal.getsignal(n))
+    }
 
     def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
+        while noted:
+            number = noted.pop(0)
+            before[number](number, None)
 
     try:
+        for number in before:
+            signal.signal(number, lambda got, _: noted.append(got))
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
-    check()  # pressed since it was last asked
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    check()
 
 
 @dataclass(slots=True)
@@ -298,10 +302,11 @@ def _set_strings(file: h5py.File, name: str, values: list[str], *, scalar: bool 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of a split, with its state (`files.state`) when it was found right."""
+    """One file of a split, its digest, and its `files.state` when it was found right."""
 
     path: Path
     rows: int
+    sha256: str
     state: tuple[int, ...]
 
 
@@ -334,9 +339,12 @@ class _Open:
     """
 
     def __init__(self, part: Part) -> None:
-        self.part = part
         self.fd = os.open(part.path, os.O_RDONLY)
         try:
+            self.state = files.state(self.fd)
+            # Made again by --force it is another file with the same bytes.
+            if self.state != part.state and files.sha256(part.path) != part.sha256:
+                raise OSError("the file was changed after it was checked")
             self.check()  # before libhdf5 sees it
             self.file = h5py.File(part.path, "r")
         except BaseException:
@@ -344,10 +352,13 @@ class _Open:
             raise
         columns = {name: _column(self.file[name]) for name in self.file}
         self.columns = {name: column for name, column in columns.items() if column is not None}
+        if "images" not in self.columns:
+            with suppress(ImportError):
+                import hdf5plugin  # noqa: F401 - registers its filters, in every process
 
     def check(self) -> None:
-        """Refuse a file that is not as it was when it was found right."""
-        if files.state(self.fd) != self.part.state:
+        """Refuse a file that is not as it was when it was opened."""
+        if files.state(self.fd) != self.state:
             raise OSError("the file was changed after it was checked")
 
     def read(self, name: str, start: int, out: NDArray[Any]) -> None:

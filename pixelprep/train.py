@@ -52,7 +52,7 @@ class Settings:
         ``module:function``, called with the input shape (H, W, C) and the number of classes;
         returns a Keras model, which is compiled here.
     run_dir : path, optional
-        The run's folder, not there yet; default: ``runs/DATASET-MODE-TIME``.
+        The run's folder, not there yet; default: ``runs/DATASET-MODE-TIME-PROCESS``.
     quiet : bool
         Draw no progress bars.
     """
@@ -128,9 +128,10 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
 
 
 def require_tensorflow() -> None:
-    """Say at once, before any work, when TensorFlow is missing."""
-    if importlib.util.find_spec("tensorflow") is None:
-        raise missing_extra("TensorFlow", "train", "training")
+    """Say at once, before any work, when TensorFlow or Matplotlib is missing."""
+    for module, name in (("tensorflow", "TensorFlow"), ("matplotlib", "Matplotlib")):
+        if importlib.util.find_spec(module) is None:
+            raise missing_extra(name, "train", "training")
 
 
 def start_tensorflow() -> None:
@@ -316,7 +317,7 @@ def _epoch_line(epoch: int, epochs: int, logs: dict[str, float], seconds: float)
 def _run_folder(entry: Entry, settings: Settings) -> Iterator[tuple[Path, Path]]:
     """A private folder that gets the run's name when the run is whole, and the final path."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    default = Path("runs") / f"{entry.dataset}-{entry.mode}-{stamp}"
+    default = Path("runs") / f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
     final = (settings.run_dir or default).absolute()
     _check_new(final)
     private = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
@@ -345,10 +346,8 @@ def _write_run(
 
 def _picture(path: Path, history: dict[str, list[float]], metrics: dict[str, Any]) -> None:
     """Loss and accuracy over the epochs, the test accuracy as a line."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise missing_extra("Matplotlib", "train", "training.png") from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs = range(1, len(history["loss"]) + 1)

@@ -137,15 +137,21 @@ def test_the_same_batches_in_another_process(entry: Entry, tmp_path: Path) -> No
 
 
 def test_a_changed_file_is_not_read(tmp_path: Path) -> None:
-    """A file that was replaced, cut or written to after it was checked gives an error."""
+    """A file that was cut or written to after it was checked gives an error; made again with
+    the same bytes (by `--force`) it is read.
+    """
     entry = pixelprep.prepare(arrays())
     path = entry.train.parts[0].path
     content = path.read_bytes()
-    for change in (content[:-1], content[:-1] + b"\0", content):
+    for change in (content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
         path.write_bytes(change)
         with pytest.raises(pixelprep.EntryError, match="changed after it was checked"):
             entry.train.to_numpy()
-    assert pixelprep.prepare(arrays()).train.to_numpy()[0].shape == (40, 6, 5, 3)
+    again = pixelprep.prepare(arrays())
+    assert not again.hit
+    assert (again.train.to_numpy()[0] == entry.train.to_numpy()[0]).all()
+    pixelprep.prepare(arrays(), force=True)
+    assert (again.train.to_numpy()[0] == entry.train.to_numpy()[0]).all()
 
 
 @pytest.mark.parametrize(
@@ -175,3 +181,31 @@ def test_no_descriptor_stays_open(entry: Entry) -> None:
     for _ in entry.train.batches(64, shuffle=True):
         break
     assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208 - a count
+
+
+def test_a_state_of_other_files_is_refused() -> None:
+    """Another layout of the same rows is another order: its state is not taken."""
+    one = pixelprep.prepare(arrays(100, 20), shard_rows=30).train
+    other = pixelprep.prepare(arrays(100, 20), shard_rows=20).train
+    state = iter(one.batches(8, shuffle=True)).state()
+    with pytest.raises(pixelprep.UsageError, match="cannot resume"):
+        other.batches(8, shuffle=True).resume(state)
+    for batch in (-1, 14, 10**6, None):
+        with pytest.raises(pixelprep.UsageError, match="batch"):
+            one.batches(8, shuffle=True).resume({**state, "batch": batch})
+
+
+def test_a_pass_goes_on_after_a_fork() -> None:
+    """A forked process that takes over a pass gets the batches that would have come."""
+    whole = [labels.tolist() for _, labels in pixelprep.prepare(arrays(900)).train.batches(64)]
+    code = (
+        "import os, sys, pixelprep\n"
+        "passing = iter(pixelprep.open(sys.argv[1]).train.batches(64)); next(passing)\n"
+        "if os.fork() == 0:\n"
+        "    print([labels.tolist() for _, labels in passing], flush=True); os._exit(0)\n"
+        "os.wait()"
+    )
+    path = str(pixelprep.prepare(arrays(900)).path)
+    command = [sys.executable, "-W", "ignore", "-c", code, path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{whole[1:]}\n", done.stderr

@@ -67,6 +67,17 @@ from torch.utils.data import DataLoader
 if __name__ == "__main__":
     entry = pixelprep.open(sys.argv[1])
     wanted = sorted(rows(entry.train.batches(64)))
+    feed = entry.train.to_torch(16, shuffle=True)
+    next(iter(feed))  # a look in this process, then loaders of other sizes
+    orders = []
+    for workers in (2, 4, 1, 0, 2):
+        loader = DataLoader(
+            feed, batch_size=None, num_workers=workers,
+            multiprocessing_context=sys.argv[2] if workers else None,
+        )
+        orders.append(rows(loader))
+        assert sorted(orders[-1]) == wanted, f"not every row once with {workers} workers"
+    assert all(a != b for i, a in enumerate(orders) for b in orders[:i]), "the same order again"
     for persistent in (False, True):
         loader = DataLoader(
             entry.train.to_torch(16, shuffle=True), batch_size=None, num_workers=2,

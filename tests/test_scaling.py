@@ -215,3 +215,27 @@ def raw_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         x = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28, 1)
     with gzip.open(folder / "train-labels-idx1-ubyte.gz") as file:
         return x, np.frombuffer(file.read(), np.uint8, offset=8)
+
+
+@pytest.mark.parametrize(
+    ("per", "shape"),
+    [("channel", (2, 6, 5, 4)), ("pixel", (2, 5, 6, 3)), ("channel", (6, 5)), ("image", (3,))],
+)
+def test_images_of_another_shape_are_refused(per: str, shape: tuple[int, ...]) -> None:
+    """Neither `apply` nor `invert` takes images that the statistics do not fit."""
+    fitted = Scaling.fit(arrays().train[0], "standardize", per=per)
+    with pytest.raises(pixelprep.UsageError, match="expected"):
+        fitted.apply(np.zeros(shape, np.uint8))
+    with pytest.raises(pixelprep.UsageError, match="expected"):
+        fitted.invert(np.zeros(shape, np.float32), np.zeros(2), np.ones(2))
+
+
+def test_one_image_is_inverted_like_many() -> None:
+    """`invert` keeps the shape (H, W, C), also per image."""
+    x = arrays().train[0]
+    for per in PER:
+        fitted = Scaling.fit(x, "standardize", per=per)
+        own = Moments.of(x[3:4], "image").statistics()
+        back = fitted.invert(fitted.apply(x[3]), own.mean, own.std)
+        assert back.shape == x[3].shape
+        assert (back == x[3]).all()
