@@ -3,6 +3,7 @@
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -94,12 +95,14 @@ def _pixelprep(
 ) -> None:
     if version:
         typer.echo(f"pixelprep {__version__}")
-    elif context.invoked_subcommand is None:
+        raise typer.Exit
+    if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 @app.command()
 def prepare(
+    context: typer.Context,
     dataset: Annotated[
         str,
         typer.Argument(
@@ -123,11 +126,12 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Scale a dataset and store it as HDF5, once; a second call finds it there."""
-    options = _options(locals(), "dataset")
+    given = context.params
     _messages(quiet)
     from pixelprep.preparation import prepare as prepare_dataset
 
     started = time.perf_counter()
+    options = {name: given[name] for name in given if name not in ("dataset", "as_json")}
     entry = prepare_dataset(dataset, **options)
     seconds = time.perf_counter() - started
     _show(_prepared(entry, seconds), as_json, lambda _: _print_prepared(entry, seconds))
@@ -135,6 +139,7 @@ def prepare(
 
 @app.command()
 def train(
+    context: typer.Context,
     dataset: Annotated[
         str,
         typer.Argument(
@@ -176,18 +181,27 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train the CNN on a prepared dataset, preparing it first if needed; then evaluate it."""
-    own = ("epochs", "batch_size", "seed", "steps_per_execution", "model", "run_dir")
-    given = locals()
-    options = _options({k: v for k, v in given.items() if k not in ("own", *own)}, "dataset")
+    given = context.params
     _messages(quiet)
     from pixelprep.preparation import obtain
     from pixelprep.train import Settings, require_tensorflow
     from pixelprep.train import train as train_model
 
-    settings = Settings(**{name: given[name] for name in own}, quiet=quiet)
+    own = ("epochs", "batch_size", "seed", "steps_per_execution", "model", "run_dir", "quiet")
+    settings = Settings(**{name: given[name] for name in own})
     require_tensorflow()
-    metrics = train_model(obtain(dataset, **options), settings)
+    # An option that was not given asks for nothing, also of an entry.
+    asked = {name: given[name] for name in given if _was_given(context, name)}
+    options = {name: asked[name] for name in asked if name not in (*own, "dataset", "as_json")}
+    with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
+        metrics = train_model(obtain(dataset, **options, quiet=quiet), settings)
     _show(metrics, as_json, _print_trained)
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was on the command line or in the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 @app.command()
@@ -214,11 +228,6 @@ def info(
     _show({"path": str(found.path), **found.manifest}, as_json, lambda _: _print_info(found))
 
 
-def _options(given: dict[str, Any], *leave_out: str) -> dict[str, Any]:
-    """Keywords of the library's functions from a command's parameters of the same names."""
-    return {k: v for k, v in given.items() if k not in ("as_json", *leave_out)}
-
-
 def _messages(quiet: bool) -> None:
     """Send the library's messages to standard error."""
     handler = logging.StreamHandler(sys.stderr)
@@ -230,7 +239,7 @@ def _messages(quiet: bool) -> None:
 
 def _show(result: dict[str, Any], as_json: bool, table: Callable[[dict[str, Any]], None]) -> None:
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
+        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
     else:
         table(result)
 
@@ -270,7 +279,7 @@ def _print_info(entry: "Entry") -> None:
     typer.echo(f"classes   {', '.join(entry.class_names)}")
     recipe = ", ".join(f"{k} {v}" for k, v in entry.manifest["recipe"].items() if v is not None)
     typer.echo(f"recipe    {recipe}")
-    typer.echo(f"{entry.path}\n{_size(entry.size)}, all files are as they were written")
+    typer.echo(f"{entry.path}\n{_size(entry.size)}, every file as it was when last checked")
 
 
 def _print_entry(entry: "Entry") -> None:
@@ -305,13 +314,17 @@ def _numbers(values: Any) -> str:
 
 def _print_trained(metrics: dict[str, Any]) -> None:
     typer.echo(
-        f"test accuracy {metrics['test_accuracy']:.2%}, loss {metrics['test_loss']:.4f}"
+        f"test accuracy {metrics['test_accuracy']:.2%}, loss {_decimal(metrics['test_loss'])}"
         f" ({metrics['test_steps']} steps)"
     )
     typer.echo(
         f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps"
     )
     typer.echo(metrics["run"])
+
+
+def _decimal(number: float | None) -> str:
+    return "not finite" if number is None else f"{number:.4f}"
 
 
 def _print_datasets(listed: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixelprep import files, store
 from pixelprep.batches import Batches, Chunk, Plan
-from pixelprep.errors import EntryError, missing_extra
+from pixelprep.errors import EntryError, UsageError, missing_extra
 from pixelprep.recipe import key_of
 from pixelprep.scaling import Scaling, Statistics
 
@@ -85,19 +85,32 @@ class Split:
 
         Raises
         ------
+        UsageError
+            When there is no such column, or there are no such rows.
         EntryError
             When a file is damaged.
         """
-        pieces, first = [], 0
+        columns = self._columns()
+        if name not in columns:
+            raise UsageError(f"{self.name} has no '{name}': expected one of {', '.join(columns)}")
+        if not 0 <= start <= stop <= len(self):
+            raise UsageError(f"rows {start} to {stop}: expected 0 to {len(self)}, in this order")
+        shape, dtype = columns[name]
+        out, first = np.empty((stop - start, *shape), dtype), 0
         with store.reading() as opened:
             for part in self.parts:
                 begin, end = max(start - first, 0), min(stop - first, part.rows)
                 if begin < end:
-                    pieces.append(opened.rows(part, begin, end, name))
+                    rows = slice(begin + first - start, end + first - start)
+                    opened.read(part, begin, out[rows], name)
                 first += part.rows
-            if not pieces:
-                return opened.rows(self.parts[0], 0, 0, name)
-        return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        return out
+
+    def _columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """What is stored of each row: shape and type."""
+        number, statistic = np.dtype(np.int64), np.dtype(np.float64)
+        own = {"mean": ((), statistic), "std": ((), statistic)} if self.per_image else {}
+        return {"images": (self.shape[1:], self.dtype), "labels": ((), number), **own}
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -156,7 +169,9 @@ class Split:
         >>> for images, labels in train.batches(64, shuffle=True, seed=0, epoch=0):
         ...     assert images.shape[1:] == (28, 28, 1) and len(images) == len(labels)
         """
-        plan = Plan(batch_size, shuffle, seed, epoch, drop_last, shard)
+        return self._batches(Plan(batch_size, shuffle, seed, epoch, drop_last, shard))
+
+    def _batches(self, plan: Plan) -> Batches:
         return Batches(self.chunks, plan, self.shape[1:], self.dtype)
 
     def to_tf(
@@ -177,9 +192,7 @@ class Split:
         """
         with _needs("TensorFlow", "train"):
             from pixelprep.feeds.tensorflow import feed
-        return feed(
-            self.batches(batch_size, shuffle=shuffle, seed=seed, epoch=epoch, drop_last=drop_last)
-        )
+        return feed(self._batches(Plan(batch_size, shuffle, seed, epoch, drop_last)))
 
     def to_torch(
         self,
@@ -203,8 +216,7 @@ class Split:
         """
         with _needs("PyTorch", "torch"):
             from pixelprep.feeds.torch import Feed
-        plan = Plan(batch_size, shuffle, seed, epoch, drop_last, shard)
-        return Feed(Batches(self.chunks, plan, self.shape[1:], self.dtype))
+        return Feed(self._batches(Plan(batch_size, shuffle, seed, epoch, drop_last, shard)))
 
     def to_jax(
         self,
@@ -227,7 +239,7 @@ class Split:
         with _needs("JAX", "jax"):
             from pixelprep.feeds.jax import Feed
         plan = Plan(batch_size, shuffle, seed, epoch, drop_last, shard)
-        return Feed(Batches(self.chunks, plan, self.shape[1:], self.dtype), device)
+        return Feed(self._batches(plan), device)
 
 
 @contextmanager
@@ -492,9 +504,10 @@ def _check_file(
 
 def names_an_entry(name: str, cache: Path) -> bool:
     """Whether this is meant as an entry rather than as a dataset."""
-    if (Path(name).expanduser() / MANIFEST).is_file() or (cache / name / MANIFEST).is_file():
-        return True
-    return re.fullmatch("[0-9a-f]{12}", name) is not None
+    if "/" in name:
+        shaped = re.fullmatch(r"[^./][^/]*/[a-z]+-[0-9a-f]{12}", name) is not None
+        return shaped or (files.expanded(name) / MANIFEST).is_file()
+    return re.fullmatch("[0-9a-f]{4,12}", name) is not None
 
 
 def resolve(name: str, cache: Path) -> Path:
@@ -505,7 +518,7 @@ def resolve(name: str, cache: Path) -> Path:
     EntryError
         When there is none, or a key means several.
     """
-    given = Path(name).expanduser()
+    given = files.expanded(name)
     if (given / MANIFEST).is_file():
         return given.absolute()
     found = [cache / name] if (cache / name / MANIFEST).is_file() else []

@@ -87,11 +87,16 @@ def whole(option: str, value: object, low: int, high: int | None = None) -> int:
     return number
 
 
-def unknown(what: str, got: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is none of the known ones, with the nearest of them as hint."""
+def unknown(
+    what: str, got: str, known: Iterable[str], otherwise: str | None = None, certain: bool = False
+) -> UsageError:
+    """The error for a name that is none of the known ones.
+
+    The hint is the nearest of them, or `otherwise` where none is near (or that is `certain`).
+    """
     names = list(known)
     near = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else None
+    hint = f"did you mean '{near[0]}'?" if near and not certain else otherwise
     return UsageError(f"unknown {what} '{got}': expected one of {', '.join(names)}", hint)
 
 

@@ -16,9 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pixelprep.errors import CacheError
+from pixelprep.errors import CacheError, UsageError
 
 LOG = logging.getLogger("pixelprep")
+
+# A file system without locks, or a cache that cannot be written.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES, errno.EROFS, errno.ENOENT)
 
 RAW, SOURCES, LOCKS, TMP, TRASH, TRUST = (
     ".raw",
@@ -33,10 +36,24 @@ RAW, SOURCES, LOCKS, TMP, TRASH, TRUST = (
 def cache_dir(given: str | os.PathLike[str] | None = None) -> Path:
     """The cache folder: the given one, else ``PIXELPREP_CACHE_DIR``, else the system's place."""
     if chosen := given or os.environ.get("PIXELPREP_CACHE_DIR"):
-        return Path(chosen).expanduser().absolute()
+        return expanded(chosen).absolute()
     from platformdirs import user_cache_path
 
     return user_cache_path("pixelprep", appauthor=False)
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path, its ``~`` replaced by the home folder.
+
+    Raises
+    ------
+    UsageError
+        When there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{os.fspath(path)}: {error}") from None
 
 
 def canonical_json(value: object) -> bytes:
@@ -92,19 +109,27 @@ def lock(cache: Path, name: str) -> Iterator[None]:
     Locks only save work (nobody does what another is doing); what keeps the cache right is the
     rename. So a file system that knows no locks is used without them.
     """
+    with suppress(OSError):  # in a cache that is read-only there is nothing to lock
+        _made(cache / LOCKS)
+    with _held(cache / LOCKS / f"{name}.lock", f"waiting for another process: {name}"):
+        yield
+
+
+@contextmanager
+def _held(path: Path, waiting: str = "") -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    held = FileLock(_made(cache / LOCKS) / f"{name}.lock")
+    held = FileLock(path)
     try:
         try:
             held.acquire(timeout=0)
         except Timeout:
-            LOG.info("waiting for another process that works on %s", name)
+            LOG.info("%s", waiting)
             held.acquire()
     except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+        if error.errno not in NO_LOCKS:
             raise
-        LOG.warning("no locks in %s: work may be done twice", cache)
+        LOG.debug("no locks at %s: work may be done twice", path)
     try:
         yield
     finally:
@@ -118,11 +143,9 @@ def workspace(cache: Path, name: str) -> Iterator[Path]:
     Its neighbour ``NAME.lock`` is locked as long as the owner lives, which is how `sweep` tells
     the folder of a killed process from one in use.
     """
-    from filelock import FileLock
-
     folder = _made(cache / TMP) / f"{name}.{uuid.uuid4().hex[:12]}"
     alive = folder.with_name(folder.name + ".lock")
-    with FileLock(alive):
+    with _held(alive):
         try:
             yield folder
         finally:
@@ -182,6 +205,9 @@ def fsync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise  # some file systems cannot write a folder on demand
     finally:
         os.close(fd)
 

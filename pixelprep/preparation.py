@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from pixelprep.errors import EntryError, SourceError, UsageError
 from pixelprep.recipe import Choices, Recipe
 
 LOG = logging.getLogger("pixelprep")
+
+LONGEST_NAME = 180  # bytes; with mode and key it must still be a file's name
 
 
 def prepare(
@@ -96,10 +98,7 @@ def prepare(
     origin = dataset
     if isinstance(origin, str):
         origin = sources.find(origin, _options(source, mirror, offline, quiet))
-    if not re.fullmatch(r"\w[\w.-]*", origin.name):
-        raise UsageError(
-            f"dataset name '{origin.name}': expected letters, digits, '.', '_' and '-'"
-        )
+    _check_name(origin)
     cache = files.cache_dir(cache_dir)
     with files.explained(cache):
         facts, raw = _facts(origin, cache)
@@ -117,6 +116,18 @@ def prepare(
             )
 
 
+def _check_name(origin: sources.Source) -> None:
+    """A dataset's name is a folder's name, and a known dataset's is its own alone."""
+    fits = re.fullmatch(r"\w[\w.-]*", origin.name) and len(origin.name.encode()) <= LONGEST_NAME
+    if not fits:
+        raise UsageError(
+            f"dataset name '{origin.name[:LONGEST_NAME]}': expected letters, digits, '.', '_' and"
+            f" '-', at most {LONGEST_NAME} bytes"
+        )
+    if origin.name in sources.KNOWN and not isinstance(origin, sources.KnownSource):
+        raise UsageError(f"dataset name '{origin.name}': is that of a known dataset")
+
+
 def obtain(name: str, **options: Any) -> Entry:
     """The entry that `name` means, or the entry of the dataset of this name, prepared if needed.
 
@@ -125,7 +136,7 @@ def obtain(name: str, **options: Any) -> Entry:
     name : str
         An entry's folder, a key, ``DATASET/MODE-KEY``; else a dataset, as for `prepare`.
     **options
-        As for `prepare`.
+        As for `prepare`, only those that were asked for.
 
     Raises
     ------
@@ -136,13 +147,15 @@ def obtain(name: str, **options: Any) -> Entry:
     if not entries.names_an_entry(name, cache):
         return prepare(name, **options)
     entry = entries.open_entry(entries.resolve(name, cache), cache)
-    for option, default in asdict(Choices()).items():
-        asked, kept = options.get(option, default), entry.manifest["recipe"][option]
-        if asked not in (default, kept):
-            raise UsageError(
-                f"{name} is an entry with {option} {kept}, but {option} {asked} was asked for",
-                f"leave the option out, or name the dataset: {entry.dataset}",
-            )
+    recipe = entry.manifest["recipe"]
+    for option, asked in options.items():
+        if option in ("cache_dir", "quiet") or asked == recipe.get(option, object()):
+            continue
+        kept = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
+        raise UsageError(
+            f"{name} is an entry {kept}, but {option} {asked} was asked for",
+            f"leave the option out, or name the dataset: {entry.dataset}",
+        )
     return entry
 
 
@@ -150,9 +163,10 @@ def _options(
     source: str | os.PathLike[str] | None, mirror: str | None, offline: bool | None, quiet: bool
 ) -> sources.Options:
     if offline is None:
-        offline = os.environ.get("PIXELPREP_OFFLINE", "").lower() not in ("", "0", "false", "no")
+        said = os.environ.get("PIXELPREP_OFFLINE", "").lower()
+        offline = said not in ("", "0", "false", "f", "no", "n", "off")
     return sources.Options(
-        Path(source).expanduser() if source is not None else None,
+        files.expanded(source) if source is not None else None,
         mirror or os.environ.get("PIXELPREP_MIRROR") or None,
         offline,
         quiet,

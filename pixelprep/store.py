@@ -391,22 +391,14 @@ class Files:
     def __init__(self) -> None:
         self._open: OrderedDict[Path, _Open] = OrderedDict()
 
-    def rows(self, part: Part, start: int, stop: int, name: str = "images") -> NDArray[Any]:
-        """Rows `start` to `stop` of one dataset of one file, in a new array.
+    def read(self, part: Part, start: int, out: NDArray[Any], name: str) -> None:
+        """Fill `out`, contiguous and of the stored type, with one dataset's rows from `start` on.
 
         Raises
         ------
         EntryError
             When the file is damaged, or was changed after it was checked.
         """
-        with _explained(part, name):
-            dataset = self._get(part).file[name]
-            out = np.empty((stop - start, *dataset.shape[1:]), dataset.dtype)
-        self.read(part, start, out, name)
-        return out
-
-    def read(self, part: Part, start: int, out: NDArray[Any], name: str) -> None:
-        """The same into an array that is there already, contiguous and of the stored type."""
         if len(out):
             with _explained(part, name):
                 self._get(part).read(name, start, out)

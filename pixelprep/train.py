@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -75,6 +76,15 @@ class Settings:
             _check_new(self.run_dir)
 
 
+def _finite(value: Any) -> Any:
+    """The same with null for infinity and NaN (a loss that diverged), which JSON has not."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _check_new(run: Path) -> None:
     """A run never lands on what is there already."""
     if os.path.lexists(run):
@@ -108,22 +118,25 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
         _announce(entry, settings)
         history = _fit(model, entry, settings)
         test_loss, test_accuracy = _evaluate(model, entry.test, settings)
-        metrics = {
-            "run": os.fspath(final),
-            "entry": os.fspath(entry.path),
-            "dataset": entry.dataset,
-            "mode": entry.mode,
-            "per": entry.per,
-            "key": entry.key,
-            **{k: v for k, v in asdict(settings).items() if k not in ("run_dir", "quiet")},
-            "steps_per_epoch": _steps(entry.train, settings),
-            "test_steps": _steps(entry.test, settings),
-            "history": history,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-            "seconds_per_epoch": statistics.median(history["seconds"]),
-        }
-        _write_run(folder, model, history, metrics)
+        metrics: dict[str, Any] = _finite(
+            {
+                "run": os.fspath(final),
+                "entry": os.fspath(entry.path),
+                "dataset": entry.dataset,
+                "mode": entry.mode,
+                "per": entry.per,
+                "key": entry.key,
+                **{k: v for k, v in asdict(settings).items() if k not in ("run_dir", "quiet")},
+                "steps_per_epoch": _steps(entry.train, settings),
+                "test_steps": _steps(entry.test, settings),
+                "history": history,
+                "test_loss": test_loss,
+                "test_accuracy": test_accuracy,
+                "seconds_per_epoch": statistics.median(history["seconds"]),
+            }
+        )
+        with _explained(final):
+            _write_run(folder, model, history, metrics)
     return metrics
 
 
@@ -231,6 +244,8 @@ def _check_model(model: Any, name: str, shape: tuple[int, ...], classes: int) ->
 
     if not isinstance(model, keras.Model):
         raise TrainError(f"{name}: expected a Keras model, got {type(model).__name__}")
+    if not model.built:  # a Sequential without its Input
+        model.build((None, *shape))
     got = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
     if got != (tuple(shape), (classes,)):
         raise TrainError(
@@ -322,14 +337,22 @@ def _run_folder(entry: Entry, settings: Settings) -> Iterator[tuple[Path, Path]]
     _check_new(final)
     private = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
     try:
-        private.mkdir(parents=True)
+        with _explained(final):
+            private.mkdir(parents=True)
         yield private, final
-        private.rename(final)
-    except OSError as error:
-        reason = error.strerror or error
-        raise TrainError(f"{final}: cannot write the run: {reason}", "use --run-dir") from error
+        with _explained(final):
+            private.rename(final)
     finally:
         shutil.rmtree(private, ignore_errors=True)
+
+
+@contextmanager
+def _explained(run: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise TrainError(f"{run}: cannot write the run: {reason}", "use --run-dir") from error
 
 
 def _write_run(
@@ -355,9 +378,9 @@ def _picture(path: Path, history: dict[str, list[float]], metrics: dict[str, Any
         axes.plot(epochs, history[name], marker="o", label="train")
         if f"val_{name}" in history:
             axes.plot(epochs, history[f"val_{name}"], marker="s", label="validation")
-        axes.axhline(
-            metrics[f"test_{name}"], linestyle="--", color="grey", label="test, at the end"
-        )
+        if metrics[f"test_{name}"] is not None:  # a loss may have diverged
+            style = {"linestyle": "--", "color": "grey", "label": "test, at the end"}
+            axes.axhline(metrics[f"test_{name}"], **style)
         axes.set(xlabel="epoch", ylabel=name, xticks=list(epochs))
         axes.legend()
     title = f"{metrics['dataset']}, {metrics['mode']} per {metrics['per']}, seed {metrics['seed']}"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -16,6 +17,7 @@ from conftest import arrays
 import pixelprep
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry
+from pixelprep.sources.known import embedded
 from pixelprep.train import Settings, reference_cnn, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
@@ -162,6 +164,13 @@ def narrow(input_shape, classes):
 
 def nothing(input_shape, classes):
     return None
+
+def chatty(input_shape, classes):
+    print("hello")
+    start = keras.initializers.Constant(float("nan"))
+    return keras.Sequential([
+        keras.layers.Flatten(), keras.layers.Dense(classes, kernel_initializer=start),
+    ])
 """
 
 
@@ -242,9 +251,12 @@ def test_train_takes_an_entry(small: Entry, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "test accuracy" in done.stdout
-    refused = command("train", small.key, "--mode", "center", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(f"error: {small.key} is an entry with mode standardize")
+    for option, value in (("--mode", "center"), ("--val-fraction", "0"), ("--source", ".")):
+        refused = command("train", small.key, option, value, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"error: {small.key} is an entry ")
+    again = command("train", small.key, "--mode", "standardize", "--epochs", "0", cwd=tmp_path)
+    assert again.stderr.startswith("error: --epochs 0")
 
 
 @pytest.mark.long
@@ -255,3 +267,40 @@ def test_mnist_is_learnt(mode: str, mnist: Path, tmp_path: Path) -> None:
     metrics = train(entry, Settings(run_dir=tmp_path / "run", quiet=True))
     assert (metrics["steps_per_epoch"], metrics["test_steps"]) == (938, 157)
     assert metrics["test_accuracy"] > 0.9807
+
+
+def test_a_model_that_prints_and_diverges_leaves_json(
+    small: Entry, own: str, tmp_path: Path
+) -> None:
+    """What a model prints goes to standard error; a loss that is no number is null."""
+    asked = ("train", small.key, "--epochs", "1", "--model", f"{own}:chatty", "--json")
+    done = command(*asked, "--run-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "hello" in done.stderr
+    metrics = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert metrics["test_loss"] is None
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+
+
+def test_a_known_name_is_a_dataset_whatever_lies_here(small: Entry, tmp_path: Path) -> None:
+    """A plain word is a known name though a folder of that name is an entry; an entry that is
+    not there says so.
+    """
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "manifest.json").write_text("{}")
+    done = command("train", "sample", "--epochs", "1", "--run-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = command("train", "sample/center-000000000000", cwd=tmp_path)
+    assert done.stderr.startswith("error: sample/center-000000000000: no entry")
+
+
+def test_bytes_of_a_known_dataset_keep_their_licence(tmp_path: Path) -> None:
+    """The same files as a folder of one's own are another entry than the known dataset's."""
+    shutil.copytree(embedded("sample"), tmp_path / "sample")
+    mine = pixelprep.prepare(tmp_path / "sample")
+    known = pixelprep.prepare("sample", source=tmp_path / "sample")
+    assert mine.key == known.key
+    assert (mine.dataset, known.dataset) == ("sample-own", "sample")
+    assert known.manifest["provenance"]["licence"] == "CC0 1.0"
+    with pytest.raises(pixelprep.UsageError, match="known dataset"):
+        pixelprep.prepare(arrays(name="mnist"))

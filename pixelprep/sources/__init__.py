@@ -2,12 +2,13 @@
 
 from pixelprep.sources.base import Arrays, Provenance, Raw, RawSplit, Source, about
 from pixelprep.sources.find import find
-from pixelprep.sources.known import KNOWN, Known, Options
+from pixelprep.sources.known import KNOWN, Known, KnownSource, Options
 
 __all__ = [
     "KNOWN",
     "Arrays",
     "Known",
+    "KnownSource",
     "Options",
     "Provenance",
     "Raw",

@@ -14,6 +14,7 @@ from pixelprep.sources import idx
 from pixelprep.sources.base import Provenance, Raw, RawSplit, Source, numbered
 from pixelprep.sources.known import KNOWN, KnownSource, Options, idx_file
 
+LONGEST = 60  # letters of a folder's name that are kept
 IDX_NAMES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
@@ -35,15 +36,13 @@ def find(dataset: str, options: Options) -> Source:
     if dataset in KNOWN:
         return KnownSource(KNOWN[dataset], options)
     if "/" not in dataset and os.sep not in dataset:
-        error = unknown("dataset", dataset, KNOWN)
-        if error.hint is None or Path(dataset).is_dir():
-            error.hint = f"a folder of your own is written with a slash: ./{dataset}"
-        raise error
+        own = f"a folder of your own is written with a slash: ./{dataset}"
+        raise unknown("dataset", dataset, KNOWN, own, certain=Path(dataset).is_dir())
     if options.source is not None:
         raise UsageError(
             f"{dataset}: a path to your own images takes no --source", "give one of the two"
         )
-    return IdxFolder(Path(dataset).expanduser())
+    return IdxFolder(files.expanded(dataset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,10 @@ class IdxFolder:
 
     @property
     def name(self) -> str:
-        """The folder's name, in letters that every file system takes."""
-        return re.sub(r"[^\w.-]+", "-", self.folder.resolve().name).strip(".-") or "images"
+        """The folder's name, in letters that every file system takes, never a known one's."""
+        letters = re.sub(r"[^\w.-]+", "-", self.folder.resolve().name).strip(".-")
+        name = letters[:LONGEST].rstrip(".-") or "images"
+        return f"{name}-own" if name in KNOWN else name
 
     @property
     def provenance(self) -> Provenance:

@@ -126,9 +126,10 @@ def _pinned(folder: Path, pin: download.Pinned, dimensions: int) -> Any:
     """Read one file and refuse it unless its archive or its content is the pinned one."""
     path = idx_file(folder, pin.name)
     if not download.accepted(path, pin):
+        compared = "archive and content" if pin.content_sha256 else "only the archive's is known"
         idx.read(path, dimensions)  # a file that is broken says so better than its digest does
         raise SourceError(
-            f"{path}: not the official {pin.name}: its SHA-256 differs (archive and content)",
+            f"{path}: not the official {pin.name}: its SHA-256 differs ({compared})",
             f"to prepare images of your own, give their folder: pixelprep prepare {_typed(folder)}",
         )
     return idx.read(path, dimensions)
