@@ -11,7 +11,7 @@ def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
         desc=what,
         total=total,
         unit=unit,
-        unit_scale=True,
+        unit_scale=total >= 10_000,  # small counts are easier to read in full
         leave=False,
         disable=True if quiet else None,  # None: where standard error is no terminal
     )

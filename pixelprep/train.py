@@ -307,7 +307,8 @@ def _watch(settings: Settings, steps: int) -> Any:
             self.bar = progress.bar(what, steps, " steps", settings.quiet)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.bar.update(batch + 1 - self.bar.n)
+            # Keras counts the steps of its last execution in full, also where they ran out.
+            self.bar.update(min(batch + 1, steps) - self.bar.n)
             if logs:
                 self.bar.set_postfix(
                     loss=f"{float(logs['loss']):.4f}", accuracy=f"{float(logs['accuracy']):.2%}"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import arrays
+from tqdm import tqdm
 
 import pixelprep
 from pixelprep.batches import Plan
@@ -304,3 +305,24 @@ def test_bytes_of_a_known_dataset_keep_their_licence(tmp_path: Path) -> None:
     assert known.manifest["provenance"]["licence"] == "CC0 1.0"
     with pytest.raises(pixelprep.UsageError, match="known dataset"):
         pixelprep.prepare(arrays(name="mnist"))
+
+
+def test_the_bar_ends_where_the_epoch_ends(
+    small: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar counts real steps: it never goes past the last, however many run at once."""
+    seen: list[tuple[float, float]] = []
+
+    class Recorded(tqdm):  # type: ignore[type-arg] # generic in the stubs only
+        def update(self, n: float | None = 1) -> bool | None:
+            done = super().update(n)
+            seen.append((self.n, self.total or 0))
+            return done
+
+    def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
+        return Recorded(desc=what, total=total, file=(tmp_path / "bar").open("w"))
+
+    monkeypatch.setattr("pixelprep.progress.bar", bar)
+    train(small, Settings(1, run_dir=tmp_path / "run", steps_per_execution=3))
+    assert [n for n, _ in seen] == [3, 4]
+    assert {total for _, total in seen} == {4}
