@@ -191,8 +191,8 @@ def train(
     settings = Settings(**{name: given[name] for name in own})
     require_tensorflow()
     # An option that was not given asks for nothing, also of an entry.
-    asked = {name: given[name] for name in given if _was_given(context, name)}
-    options = {name: asked[name] for name in asked if name not in (*own, "dataset", "as_json")}
+    rest = [name for name in given if name not in (*own, "dataset", "as_json")]
+    options = {name: given[name] for name in rest if _was_given(context, name)}
     with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
         metrics = train_model(obtain(dataset, **options, quiet=quiet), settings)
     _show(metrics, as_json, _print_trained)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixelprep import files, store
 from pixelprep.batches import Batches, Chunk, Plan
-from pixelprep.errors import EntryError, UsageError, missing_extra
+from pixelprep.errors import AGAIN, EntryError, UsageError, missing_extra
 from pixelprep.recipe import key_of
 from pixelprep.scaling import Scaling, Statistics
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
-AGAIN = "prepare it again with --force"
 FILE_NAME = re.compile(r"(train|val|test)(-[0-9]{5,}-of-[0-9]{5,})?\.h5")
 
 
@@ -403,19 +402,24 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     if (manifest["mode"], manifest["per"]) != (recipe["mode"], recipe["per"]):
         raise EntryError(f"{path}: the mode or per is not its recipe's", AGAIN)
     scaling_of(manifest["scaling"], manifest["mode"], manifest["per"])
-    for required in ("dataset", "provenance", "statistics"):
-        manifest[required]
-    manifest["source"]["class_names"]
+    _check_fields(path, manifest, "dataset", "provenance", "statistics")
+    _check_fields(path, manifest["source"], "class_names")
     if not {"train", "test"} <= set(manifest["splits"]) <= set(SPLITS):
         raise EntryError(f"{path}: the splits are {sorted(manifest['splits'])}", AGAIN)
     for name, split in manifest["splits"].items():
-        split["first_batch"], split["raw"], split["bytes"], split["dtype"]
+        _check_fields(path, split, "first_batch", "raw", "bytes", "dtype")
         rows = sum(file["rows"] for file in split["files"])
         names = [file["name"] for file in split["files"]]
         if rows != split["rows"] or split["shape"][0] != rows:
             raise EntryError(f"{path}: {name}: the files' rows do not add up", AGAIN)
         if not all(FILE_NAME.fullmatch(n) and n.startswith(name) for n in names):
             raise EntryError(f"{path}: {name}: not a file's name in {names}", AGAIN)
+
+
+def _check_fields(path: Path, record: Mapping[str, Any], *names: str) -> None:
+    """Refuse a part of a manifest that lacks what is read from it later."""
+    if missing := [name for name in names if name not in record]:
+        raise EntryError(f"{path / MANIFEST}: lacks {', '.join(missing)}", AGAIN)
 
 
 def digest_line(manifest: bytes) -> bytes:

@@ -19,6 +19,8 @@ import difflib
 import operator
 from collections.abc import Iterable
 
+AGAIN = "prepare it again with --force"  # the way out of a damaged entry
+
 
 class PixelprepError(Exception):
     """Base of every error that pixelprep raises on purpose.

@@ -7,7 +7,6 @@ HDF5's own format, fixed-length strings only.
 import io
 import os
 import signal
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import files
-from pixelprep.errors import EntryError, missing_extra, unknown
+from pixelprep.errors import AGAIN, EntryError, missing_extra, unknown
 
 FORMAT, FORMAT_VERSION = "pixelprep", 1
 CHUNK_BYTES = 1 << 20  # the largest chunk that HDF5's default chunk cache (1 MiB) still holds
@@ -109,16 +108,12 @@ class _Disk(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         data = os.pread(self.fd, len(view), self.position)
         view[:] = data + bytes(len(view) - len(data))
+        here, end = self.position, self.position + len(view)
         for start, lost in self.lost:
-            first, last = (
-                max(start, self.position),
-                min(start + len(lost), self.position + len(view)),
-            )
+            first, last = max(start, here), min(start + len(lost), end)
             if first < last:
-                view[first - self.position : last - self.position] = lost[
-                    first - start : last - start
-                ]
-        self.position += len(view)
+                view[first - here : last - here] = lost[first - start : last - start]
+        self.position = end
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
@@ -153,10 +148,11 @@ def _create(disk: _Disk) -> h5py.File:
 
 
 @contextmanager
-def _interrupts_noted() -> Iterator[Callable[[], None]]:
-    """Ctrl-C takes effect only where the yielded function is called, never inside libhdf5.
+def _signals_noted() -> Iterator[Callable[[], None]]:
+    """Signals take effect only where the yielded function is called, never inside libhdf5.
 
-    A write that it breaks off is one that failed, and libhdf5 does not survive those (see `_Disk`).
+    A write that a handler breaks off (Ctrl-C) is one that failed, and libhdf5 does not survive
+    those (see `_Disk`).
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # only the main thread may set handlers, and only it runs them
@@ -244,11 +240,11 @@ def writing(
     OSError
         When the disk is full or fails.
     """
-    with _interrupts_noted() as interrupts, closing(_Disk(path)) as disk:
+    with _signals_noted() as signals, closing(_Disk(path)) as disk:
 
         def check() -> None:
             disk.check()
-            interrupts()
+            signals()
 
         with _create(disk) as file:
             _add(file, "images", shape, "<" + np.dtype(dtype).str[1:], rows, _filter(compression))
@@ -314,8 +310,6 @@ class Part:
 class _Column:
     """A dataset whose rows lie in the file as they are: no filter but the checksum."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
     chunk_rows: int
     offsets: tuple[int, ...]  # of each chunk, bytes from the file's start
 
@@ -323,14 +317,12 @@ class _Column:
 def _column(dataset: Any) -> _Column | None:
     filters = dataset.id.get_create_plist()
     only_checksum = filters.get_nfilters() == 1 and dataset.fletcher32
-    if not only_checksum or dataset.dtype.byteorder not in ("<", "="):
-        return None
-    if dataset.dtype.byteorder == "=" and sys.byteorder != "little":
+    if not only_checksum or not dataset.dtype.isnative:
         return None
     found: dict[int, int] = {}
     dataset.id.chunk_iter(lambda c: found.__setitem__(c.chunk_offset[0], c.byte_offset))
     offsets = tuple(found[start] for start in range(0, dataset.shape[0], dataset.chunks[0]))
-    return _Column(dataset.shape, dataset.dtype, dataset.chunks[0], offsets)
+    return _Column(dataset.chunks[0], offsets)
 
 
 class _Open:
@@ -423,9 +415,7 @@ def _explained(part: Part, name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError) as error:
-        raise EntryError(
-            f"{part.path}: cannot read /{name}: {error}", "prepare it again with --force"
-        ) from error
+        raise EntryError(f"{part.path}: cannot read /{name}: {error}", AGAIN) from error
 
 
 @contextmanager
