@@ -1,39 +1,27 @@
 """Seeded, shuffled batches of NumPy arrays, streamed from an entry's files.
 
-An epoch visits the chunks in a seeded order, mixes the rows of a window of chunks, and cuts the
-stream of mixed rows into batches (data/FORMAT.md, "A shuffled epoch"). Two windows are in memory:
-one is handed out while a thread reads the next.
+A shuffled epoch reads runs of neighbouring rows. A window of runs is in memory at a time, one from
+each part of the split, so that it is a fair sample of all rows also where the split is sorted; its
+rows are mixed and cut into batches (data/FORMAT.md, "A shuffled epoch").
 """
 
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, store
+from pixelprep import files
 from pixelprep.errors import UsageError, whole
 from pixelprep.order import MAX_SEED, Purpose, permutation
+from pixelprep.store import reading
 
 Pair = tuple[NDArray[Any], NDArray[np.int64]]
 
-WINDOW = 16  # chunks that are mixed with each other
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Rows `start` to `stop` of one file: what is read at once."""
-
-    part: store.Part
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
+WINDOW = 32  # runs that are mixed with each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +76,34 @@ class Batches:
 
     Parameters
     ----------
-    chunks : sequence of Chunk
-        Of the whole split, in file order.
-    plan : Plan
-        What the epoch delivers.
+    parts : sequence of Part
+        The split's files, in order.
+    run_rows : int
+        Neighbouring rows of a file that are read at once, at least 1.
     image_shape : tuple of int
         (H, W, C).
     dtype : dtype
         Of the stored images.
+    plan : Plan
+        What the epoch delivers.
     """
 
     def __init__(
         self,
-        chunks: Sequence[Chunk],
-        plan: Plan,
+        parts: Sequence[reading.Part],
+        run_rows: int,
         image_shape: tuple[int, ...],
         dtype: np.dtype[Any],
+        plan: Plan,
     ) -> None:
-        self.chunks, self.plan, self.image_shape, self.dtype = chunks, plan, image_shape, dtype
-        visited = list(chunks)
-        if plan.shuffle:
-            order = permutation(
-                len(chunks), seed=plan.seed, epoch=plan.epoch, purpose=Purpose.CHUNKS
-            )
-            visited = [chunks[i] for i in order]
-        mine = visited[plan.shard[0] :: plan.shard[1]]
-        self.rows = sum(map(len, mine))
-        self._windows = [mine[i : i + WINDOW] for i in range(0, len(mine), WINDOW)]
+        self.parts, self.run_rows, self.plan = parts, run_rows, plan
+        self.image_shape, self.dtype = image_shape, dtype
+        self._part_rows = np.array([part.rows for part in parts])
+        self._part_ends = np.cumsum(-(-self._part_rows // run_rows))  # in runs
+        mine = self._visited()[plan.shard[0] :: plan.shard[1]]
+        self.rows = int(self._places(mine)[2].sum())
+        self.windows = -(-len(mine) // WINDOW)
+        self._runs = _spread(mine, self.windows) if plan.shuffle else mine
 
     def __len__(self) -> int:
         return self.plan.steps(self.rows)
@@ -146,78 +135,86 @@ class Batches:
         return {**plan, "data": self._fingerprint(), "batch": batch}
 
     def _fingerprint(self) -> str:
-        """What tells these rows in this order of chunks from any others."""
-        parts = {chunk.part.path.name: chunk.part.sha256 for chunk in self.chunks}
-        return hashlib.sha256(files.canonical_json(parts)).hexdigest()[:16]
+        """What tells these rows in this order of files from any others."""
+        content = {part.path.name: part.sha256 for part in self.parts}
+        return hashlib.sha256(files.canonical_json(content)).hexdigest()[:16]
 
     def at(self, epoch: int, shard: tuple[int, int] | None = None) -> "Batches":
         """The same of another epoch (and another shard)."""
         plan = replace(self.plan, epoch=epoch, shard=shard or self.plan.shard)
-        return Batches(self.chunks, plan, self.image_shape, self.dtype)
+        return Batches(self.parts, self.run_rows, self.image_shape, self.dtype, plan)
 
     def blocks(self) -> Iterator[Pair]:
         """The same rows in the same order, a window at a time."""
-        for window in self.windows(0):
-            yield window.rows(0, len(window))
+        with reading.opening() as opened:
+            space = self.space(WINDOW * self.run_rows)
+            for number in range(self.windows):
+                images, labels, order = self.window(number, opened, space)
+                yield images.take(order, axis=0), labels.take(order)
 
-    def windows(self, first: int) -> Iterator["Window"]:
-        """The windows from number `first` on; each is valid until the next is asked for."""
-        most = max((sum(map(len, chunks)) for chunks in self._windows), default=0)
-        spaces = [self._space(most), self._space(most)]
-        with store.reading() as opened, ThreadPoolExecutor(1) as reader:
-            coming = None
-            for number in range(first, len(self._windows)):
-                ready = coming or reader.submit(self._read, opened, number, spaces[number % 2])
-                window = ready.result()
-                if number + 1 < len(self._windows):
-                    coming = reader.submit(self._read, opened, number + 1, spaces[1 - number % 2])
-                yield window
+    def window(
+        self, number: int, opened: reading.Files, space: Pair
+    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Read a window into `space`: its images, its labels, and the order to hand them out in."""
+        first = 0
+        for part, start, rows in zip(*self._places(self._window_runs(number)), strict=True):
+            images, labels = (column[first : first + rows] for column in space)
+            opened.read(self.parts[part], int(start), images=images, labels=labels)
+            first += rows
+        return space[0][:first], space[1][:first], self._order(number, first)
 
-    def skip(self, rows: int) -> tuple[int, int]:
+    def locate(self, row: int) -> tuple[int, int]:
         """The window that holds this row of the epoch, and the row's number in it."""
-        for number, chunks in enumerate(self._windows):
-            held = sum(map(len, chunks))
-            if rows < held:
-                return number, rows
-            rows -= held
-        return len(self._windows), 0
+        for number in range(self.windows):
+            held = int(self._places(self._window_runs(number))[2].sum())
+            if row < held:
+                return number, row
+            row -= held
+        return self.windows, 0
 
-    def _space(self, rows: int) -> Pair:
+    def space(self, rows: int) -> Pair:
+        """Room for so many images and labels, no more than the epoch has."""
+        rows = min(rows, self.rows)
         return np.empty((rows, *self.image_shape), self.dtype), np.empty(rows, np.int64)
 
-    def _read(self, opened: store.Files, number: int, space: Pair) -> "Window":
-        first = 0
-        for chunk in self._windows[number]:
-            rows = slice(first, first + len(chunk))
-            opened.read(chunk.part, chunk.start, space[0][rows], "images")
-            opened.read(chunk.part, chunk.start, space[1][rows], "labels")
-            first = rows.stop
-        order = None
+    def _visited(self) -> NDArray[np.int64]:
+        """The numbers of all shards' runs, in the order in which the epoch comes to them."""
+        runs = int(self._part_ends[-1])
+        if not self.plan.shuffle:
+            return np.arange(runs)
+        seed, epoch = self.plan.seed, self.plan.epoch
+        return permutation(runs, seed=seed, epoch=epoch, purpose=Purpose.RUNS)
+
+    def _window_runs(self, number: int) -> NDArray[np.int64]:
         if self.plan.shuffle:
-            seed, epoch = self.plan.seed, self.plan.epoch
-            # Shards mix their windows independently of each other.
-            index = number * self.plan.shard[1] + self.plan.shard[0]
-            order = permutation(first, seed=seed, epoch=epoch, purpose=Purpose.ROWS, index=index)
-        return Window(space[0][:first], space[1][:first], order)
+            return self._runs[number :: self.windows]
+        return self._runs[number * WINDOW : (number + 1) * WINDOW]
+
+    def _places(self, runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Of each run the number of its file, its first row in the file, and how many rows."""
+        part = np.searchsorted(self._part_ends, runs, side="right")
+        before = np.append(0, self._part_ends)[part]
+        start = (runs - before) * self.run_rows
+        return part, start, np.minimum(self.run_rows, self._part_rows[part] - start)
+
+    def _order(self, number: int, rows: int) -> NDArray[np.int64]:
+        if not self.plan.shuffle:
+            return np.arange(rows)
+        # Shards mix their windows independently of each other.
+        index = number * self.plan.shard[1] + self.plan.shard[0]
+        seed, epoch = self.plan.seed, self.plan.epoch
+        return permutation(rows, seed=seed, epoch=epoch, purpose=Purpose.ROWS, index=index)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Some chunks in memory, and the order in which their rows are handed out."""
+def _spread(visited: NDArray[np.int64], windows: int) -> NDArray[np.int64]:
+    """Put runs into an order of which every `windows`-th, from number w on, makes window w.
 
-    images: NDArray[Any]
-    labels: NDArray[np.int64]
-    order: NDArray[np.int64] | None  # None: as they are
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def rows(self, start: int, stop: int) -> Pair:
-        """Copies of the rows from `start` to `stop` in that order."""
-        if self.order is None:
-            return self.images[start:stop].copy(), self.labels[start:stop].copy()
-        picked = self.order[start:stop]
-        return self.images.take(picked, axis=0), self.labels.take(picked)
+    In file order the runs are cut into parts of `windows` runs; window w has of each part the run
+    that is visited as number w of that part. So it samples the whole file evenly.
+    """
+    in_file = np.empty_like(visited)
+    in_file[np.argsort(visited)] = np.arange(len(visited))
+    return visited[np.argsort(in_file // max(1, windows), kind="stable")]
 
 
 class Pass(Iterator[Pair]):
@@ -228,7 +225,7 @@ class Pass(Iterator[Pair]):
         self._coming = _cut(batches, start * batches.plan.batch_size)
 
     def __next__(self) -> Pair:
-        if self._process != os.getpid():  # a fork has neither the thread nor the files
+        if self._process != os.getpid():  # open files are not carried over a fork
             self._coming = _cut(self._batches, self._done * self._batches.plan.batch_size)
             self._process = os.getpid()
         batch = next(self._coming)
@@ -240,26 +237,25 @@ class Pass(Iterator[Pair]):
         return self._batches.state(self._done)
 
 
-def _cut(batches: Batches, skip: int) -> Iterator[Pair]:
-    """Cut the stream of rows into batches, from row number `skip` of the epoch on."""
-    size, rest = batches.plan.batch_size, None
-    number, start = batches.skip(skip)
-    for window in batches.windows(number):
-        if rest is not None:  # a batch that began in the window before
-            stop = min(size - len(rest[1]), len(window))
-            rest, start = _joined(rest, window.rows(0, stop)), stop
-            if len(rest[1]) == size:
-                yield rest
-                rest = None
-        while start + size <= len(window):
-            yield window.rows(start, start + size)
-            start += size
-        if start < len(window):
-            rest = window.rows(start, len(window))
-        start = 0
-    if rest is not None and not batches.plan.drop_last:
-        yield rest
-
-
-def _joined(first: Pair, second: Pair) -> Pair:
-    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+def _cut(batches: Batches, row: int) -> Iterator[Pair]:
+    """Cut the stream of rows into batches, from row number `row` of the epoch on."""
+    size = batches.plan.batch_size
+    first_window, start = batches.locate(row)
+    filled, (images, labels) = 0, batches.space(size)
+    with reading.opening() as opened:
+        space = batches.space(WINDOW * batches.run_rows)
+        for number in range(first_window, batches.windows):
+            held, their_labels, order = batches.window(number, opened, space)
+            while start < len(order):
+                picked = order[start : start + size - filled]
+                start += len(picked)
+                into = slice(filled, filled + len(picked))
+                held.take(picked, axis=0, out=images[into], mode="clip")  # other modes copy twice
+                their_labels.take(picked, out=labels[into], mode="clip")
+                filled = into.stop
+                if filled == size:
+                    yield images, labels
+                    filled, (images, labels) = 0, batches.space(size)
+            start = 0
+    if filled and not batches.plan.drop_last:
+        yield images[:filled], labels[:filled]

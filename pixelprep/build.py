@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import entry as entries
-from pixelprep import files, order, progress, sources, store
+from pixelprep import files, order, parallel, progress, sources
 from pixelprep.entry import Entry
 from pixelprep.recipe import Recipe, shards, split_rows
 from pixelprep.scaling import Moments, Scaling, unit_of
+from pixelprep.store import layout, writing
 
 LOG = logging.getLogger("pixelprep")
 
 FIRST_BATCH = 64  # rows whose figures are shown and kept
-FIT_ROWS = 4096  # rows summed up at once
+FIT_BYTES = 1 << 20  # of raw images that are summed up at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,22 @@ class Rows:
     def block(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Raw images (n, H, W, C) and labels (n,) of some rows."""
         rows = slice(start, stop) if self.picked is None else self.picked[start:stop]
-        return self.raw.images[rows], self.raw.labels[rows]
+        return self.raw.images[rows], self.raw.labels[rows].astype(np.int64)
 
-    def blocks(self, step: int) -> Iterator[NDArray[Any]]:
-        """All images, some rows at a time."""
-        for start in range(0, len(self), step):
-            yield self.block(start, start + step)[0]
+    def moments(self, per: str, pool: Executor, bar: Any) -> Moments:
+        """The exact sums over all images, over what `per` shares a statistic."""
+        images = self.raw.images
+        step = max(1, FIT_BYTES * len(images) // images.nbytes)
+        total: Moments | None = None
+
+        def block(start: int) -> Moments:
+            return Moments.of(self.block(start, start + step)[0], per)
+
+        for new in parallel.ordered(pool, block, range(0, len(self), step)):
+            total = new if total is None else total + new
+            bar.update(step)
+        assert total is not None  # no split is empty
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +72,20 @@ class Build:
     def publish(self, path: Path, cache: Path) -> Entry:
         """Fit, scale, write, and give the finished entry its name."""
         splits = divided(self.raw, self.recipe)
-        ranges = {name: _range(name, rows) for name, rows in splits.items()}
-        scaling, sums = self._fit(splits["train"])
-        manifest = self._manifest(scaling, sums)
         cache.mkdir(parents=True, exist_ok=True)
         if self.recipe.compression == "none":
             files.need_space(cache, self._bytes_needed())
-        with files.workspace(cache, f"{self.dataset}-{self.recipe.folder}") as folder:
+        with (
+            files.workspace(cache, f"{self.dataset}-{self.recipe.folder}") as folder,
+            parallel.threads() as pool,
+        ):
             folder.mkdir()
-            with progress.bar(
-                "writing", sum(map(len, splits.values())), " images", self.quiet
-            ) as bar:
-                for name, rows in splits.items():
-                    writing = _Writing(folder, name, rows, scaling, self.recipe, manifest, bar)
-                    manifest["splits"][name] = writing.run() | {"raw": ranges[name]}
+            moments = self._moments(splits, pool)
+            scaling = self._fitted(moments["train"])
+            manifest = self._manifest(scaling, moments["train"].overall())
+            manifest["splits"] = self._write(folder, splits, scaling, manifest, pool)
+            for name, found in moments.items():
+                manifest["splits"][name]["raw"] = _range(found)
             _write_manifest(folder, manifest)
             files.publish(folder, path, cache)
         entries.trust(path, cache, manifest)
@@ -84,31 +96,48 @@ class Build:
         image = math.prod(self.raw.splits["train"].images.shape[1:])
         return rows * (image * np.dtype(self.recipe.dtype).itemsize + 32)
 
-    def _fit(self, train: Rows) -> tuple[Scaling, dict[str, int]]:
-        """The scaling, and the exact sums over all training pixels."""
-        recipe, dtype = self.recipe, train.raw.images.dtype
+    def _moments(self, splits: Mapping[str, Rows], pool: Executor) -> dict[str, Moments]:
+        """The exact sums of each split; their range is shown before anything is scaled."""
+        found = {}
+        for name, rows in splits.items():
+            # Only train is fitted; of the others no more than the range is wanted.
+            per = self.recipe.per if name == "train" and self.recipe.per != "image" else "dataset"
+            with progress.bar(f"reading {name}", len(rows), " images", self.quiet) as bar:
+                found[name] = rows.moments(per, pool, bar)
+            _show_raw(name, rows, found[name])
+        return found
+
+    def _fitted(self, train: Moments) -> Scaling:
+        recipe, dtype = self.recipe, self.raw.splits["train"].images.dtype
         unit = unit_of(dtype, recipe.rescale)
-        shared = "dataset" if recipe.per == "image" else recipe.per
-        moments: Moments | None = None
-        with progress.bar("statistics", len(train), " images", self.quiet) as bar:
-            for block in train.blocks(FIT_ROWS):
-                new = Moments.of(block, shared)
-                moments = new if moments is None else moments + new
-                bar.update(len(block))
-        assert moments is not None  # no split is empty
-        fitted = None if recipe.per == "image" else moments.statistics(unit)
-        sums = {
-            "count": moments.count * moments.total.size,
-            "sum": int(moments.total.sum()),
-            "sum_of_squares": int(moments.squares.sum()),
-        }
-        return Scaling(recipe.mode, recipe.per, unit, dtype.name, fitted), sums
+        fitted = None if recipe.per == "image" else train.statistics(unit)
+        return Scaling(recipe.mode, recipe.per, unit, dtype.name, fitted)
+
+    def _write(
+        self,
+        folder: Path,
+        splits: Mapping[str, Rows],
+        scaling: Scaling,
+        manifest: Mapping[str, Any],
+        pool: Executor,
+    ) -> dict[str, Any]:
+        """Write all files; what the manifest holds of each split."""
+        images = sum(map(len, splits.values()))
+        with progress.bar("writing", images, " images", self.quiet) as bar:
+            writings = {
+                name: _Writing(folder, name, rows, scaling, self.recipe, manifest, pool, bar)
+                for name, rows in splits.items()
+            }
+            # While one split is written, the one before is hashed and brought to the disk.
+            for written in writings.values():
+                written.write()
+            return {name: written.record() for name, written in writings.items()}
 
     def _manifest(self, scaling: Scaling, sums: Mapping[str, int]) -> dict[str, Any]:
         """All of the manifest but the splits."""
         return {
-            "format": store.FORMAT,
-            "format_version": store.FORMAT_VERSION,
+            "format": layout.FORMAT,
+            "format_version": layout.FORMAT_VERSION,
             "dataset": self.dataset,
             "mode": self.recipe.mode,
             "per": self.recipe.per,
@@ -150,11 +179,13 @@ def divided(raw: sources.Raw, recipe: Recipe) -> dict[str, Rows]:
     }
 
 
-def _range(name: str, rows: Rows) -> dict[str, int]:
-    """Raw minimum and maximum, shown before anything is scaled."""
-    limits = [(int(block.min()), int(block.max())) for block in rows.blocks(FIT_ROWS)]
-    low, high = min(low for low, _ in limits), max(high for _, high in limits)
-    images = rows.raw.images
+def _range(moments: Moments) -> dict[str, int]:
+    """Raw minimum and maximum."""
+    return {"minimum": int(moments.minimum.min()), "maximum": int(moments.maximum.max())}
+
+
+def _show_raw(name: str, rows: Rows, moments: Moments) -> None:
+    images, limits = rows.raw.images, _range(moments)
     shape = "×".join(map(str, images.shape[1:]))
     LOG.info(
         "raw %-5s %s × %s %s, minimum %d, maximum %d",
@@ -162,13 +193,22 @@ def _range(name: str, rows: Rows) -> dict[str, int]:
         f"{len(rows):,}",
         shape,
         images.dtype,
-        low,
-        high,
+        limits["minimum"],
+        limits["maximum"],
     )
-    return {"minimum": low, "maximum": high}
 
 
 @dataclass(frozen=True, slots=True)
+class _Written:
+    """A file that is complete; its digest is being taken and it is on its way to the disk."""
+
+    name: str
+    rows: int
+    sha256: Future[str]
+    on_disk: Future[None]
+
+
+@dataclass(slots=True)
 class _Writing:
     """One split on its way into its files."""
 
@@ -178,27 +218,50 @@ class _Writing:
     scaling: Scaling
     recipe: Recipe
     manifest: Mapping[str, Any]
+    pool: Executor
     bar: Any
+    written: list[_Written] = field(default_factory=list)
 
-    def run(self) -> dict[str, Any]:
-        """Write all files; return what the manifest holds of the split."""
-        layout = shards(self.name, len(self.rows), self.recipe.shard_rows)
-        listed = [self._file(name, part) for name, part in layout.items()]
-        shape = [len(self.rows), *self.rows.raw.images.shape[1:]]
+    def write(self) -> None:
+        """Write all files of the split."""
+        parts = shards(self.name, len(self.rows), self.recipe.shard_rows)
+        for name, part in parts.items():
+            self._file(self.folder / name, part)
+            self.written.append(
+                _Written(
+                    name,
+                    len(part),
+                    self.pool.submit(files.sha256, self.folder / name),
+                    self.pool.submit(files.fsync, self.folder / name),
+                )
+            )
+
+    def record(self) -> dict[str, Any]:
+        """What the manifest holds of the split, once its files are on the disk."""
+        for file in self.written:
+            file.on_disk.result()
+        states = {file.name: files.state(self.folder / file.name) for file in self.written}
+        listed = [
+            {
+                "name": file.name,
+                "rows": file.rows,
+                "bytes": states[file.name][1],
+                "sha256": file.sha256.result(),
+            }
+            for file in self.written
+        ]
         record = {
             "rows": len(self.rows),
-            "shape": shape,
+            "shape": [len(self.rows), *self.rows.raw.images.shape[1:]],
             "dtype": self.recipe.dtype,
-            "bytes": sum(file["bytes"] for file in listed),
+            "bytes": sum(state[1] for state in states.values()),
             "files": listed,
         }
-        states = {name: files.state(self.folder / name) for name in layout}
         split = entries.split_of(self.folder, self.name, record, asdict(self.recipe), states)
         return record | {"first_batch": figures(split.read(0, min(FIRST_BATCH, len(split))))}
 
-    def _file(self, name: str, part: range) -> dict[str, Any]:
-        path = self.folder / name
-        with store.writing(
+    def _file(self, path: Path, part: range) -> None:
+        with writing.create(
             path,
             (len(part), *self.rows.raw.images.shape[1:]),
             self.recipe.dtype,
@@ -207,28 +270,27 @@ class _Writing:
             attributes=self._attributes(),
             per_image=self.recipe.per == "image",
         ) as writer:
-            for start in range(part.start, part.stop, self.recipe.chunk_rows):
-                self._block(writer, start, min(start + self.recipe.chunk_rows, part.stop))
-        return {
-            "name": name,
-            "rows": len(part),
-            "bytes": path.stat().st_size,
-            "sha256": files.sha256(path),
-        }
 
-    def _block(self, writer: store.Writer, start: int, stop: int) -> None:
+            def block(start: int) -> writing.Block:
+                return self._block(writer, start, min(start + self.recipe.chunk_rows, part.stop))
+
+            starts = range(part.start, part.stop, self.recipe.chunk_rows)
+            for ready in parallel.ordered(self.pool, block, starts):
+                writer.append(ready)
+                self.bar.update(ready.rows)
+
+    def _block(self, writer: writing.Writer, start: int, stop: int) -> writing.Block:
         raw, labels = self.rows.block(start, stop)
         images, own = self.scaling.apply_with_statistics(raw, self.recipe.dtype)
         columns = {"images": images, "labels": labels}
         if own is not None:
             columns |= {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
-        writer.append(**columns)
-        self.bar.update(stop - start)
+        return writer.block(**columns)
 
     def _attributes(self) -> dict[str, Any]:
         attributes = {
-            "format": store.FORMAT,
-            "format_version": store.FORMAT_VERSION,
+            "format": layout.FORMAT,
+            "format_version": layout.FORMAT_VERSION,
             "dataset": self.manifest["dataset"],
             "split": self.name,
             "mode": self.recipe.mode,

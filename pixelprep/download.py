@@ -4,17 +4,15 @@ pooch transfers; what is added here is the continuation of a broken transfer (HT
 on its size, and the acceptance of a file by its archive's digest or by its content's.
 """
 
-import gzip
 import hashlib
 import logging
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pixelprep import files, progress
-from pixelprep.errors import DownloadError
+from pixelprep import files, progress, unpack
+from pixelprep.errors import DownloadError, SourceError
 
 LOG = logging.getLogger("pixelprep")
 
@@ -57,16 +55,17 @@ def accepted(path: Path, pin: Pinned) -> bool:
 
 
 def _content_sha256(path: Path, pin: Pinned) -> str | None:
-    """The digest of the content, unpacked no further than one byte past its declared size."""
+    """The digest of the content, unpacked no further than just past its declared size."""
+    digest, size = hashlib.sha256(), 0
     try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            file: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
-            content = file.read(pin.content_size + 1)
-    except (OSError, EOFError, zlib.error):
+        for piece in unpack.pieces(path):
+            size += len(piece)
+            if size > pin.content_size:
+                return None
+            digest.update(piece)
+    except SourceError:
         return None
-    return hashlib.sha256(content).hexdigest() if len(content) == pin.content_size else None
+    return digest.hexdigest()
 
 
 def fetch(

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, store
-from pixelprep.batches import Batches, Chunk, Plan
+from pixelprep import files
+from pixelprep.batches import Batches, Plan
 from pixelprep.errors import AGAIN, EntryError, UsageError, missing_extra
 from pixelprep.recipe import key_of
 from pixelprep.scaling import Scaling, Statistics
+from pixelprep.store import layout, reading
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -46,8 +47,8 @@ class Split:
         Of the stored images: float32 or float16.
     parts : tuple of Part
         The files in order.
-    chunk_rows : int
-        Rows that HDF5 reads at once.
+    run_rows : int
+        Neighbouring rows that a pass reads at once.
     per_image : bool
         Whether each image's own mean and deviation are stored.
     """
@@ -55,21 +56,12 @@ class Split:
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    parts: tuple[store.Part, ...]
-    chunk_rows: int
+    parts: tuple[reading.Part, ...]
+    run_rows: int
     per_image: bool = False
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    @property
-    def chunks(self) -> list[Chunk]:
-        """All chunks in file order."""
-        return [
-            Chunk(part, start, min(start + self.chunk_rows, part.rows))
-            for part in self.parts
-            for start in range(0, part.rows, self.chunk_rows)
-        ]
 
     def read(self, start: int, stop: int, name: str = "images") -> NDArray[Any]:
         """Rows `start` to `stop` of one column, across the files.
@@ -96,12 +88,12 @@ class Split:
             raise UsageError(f"rows {start} to {stop}: expected 0 to {len(self)}, in this order")
         shape, dtype = columns[name]
         out, first = np.empty((stop - start, *shape), dtype), 0
-        with store.reading() as opened:
+        with reading.opening() as opened:
             for part in self.parts:
                 begin, end = max(start - first, 0), min(stop - first, part.rows)
                 if begin < end:
                     rows = slice(begin + first - start, end + first - start)
-                    opened.read(part, begin, out[rows], name)
+                    opened.read(part, begin, **{name: out[rows]})
                 first += part.rows
         return out
 
@@ -171,7 +163,7 @@ class Split:
         return self._batches(Plan(batch_size, shuffle, seed, epoch, drop_last, shard))
 
     def _batches(self, plan: Plan) -> Batches:
-        return Batches(self.chunks, plan, self.shape[1:], self.dtype)
+        return Batches(self.parts, self.run_rows, self.shape[1:], self.dtype, plan)
 
     def to_tf(
         self,
@@ -354,10 +346,10 @@ def split_of(
         tuple(record["shape"]),
         np.dtype(record["dtype"]),
         tuple(
-            store.Part(path / file["name"], file["rows"], file["sha256"], states[file["name"]])
+            reading.Part(path / file["name"], file["rows"], file["sha256"], states[file["name"]])
             for file in record["files"]
         ),
-        recipe["chunk_rows"],
+        layout.run_rows(recipe["chunk_rows"], recipe["compression"]),
         recipe["per"] == "image",
     )
 
@@ -381,12 +373,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
         if (manifest["format"], manifest["format_version"]) != (
-            store.FORMAT,
-            store.FORMAT_VERSION,
+            layout.FORMAT,
+            layout.FORMAT_VERSION,
         ):
             raise EntryError(
                 f"{path}: format {manifest['format']} version {manifest['format_version']},"
-                f" this reads {store.FORMAT} version {store.FORMAT_VERSION}",
+                f" this reads {layout.FORMAT} version {layout.FORMAT_VERSION}",
                 "install a newer pixelprep",
             )
         _check_manifest(path, manifest)
@@ -441,7 +433,7 @@ def open_entry(path: Path, cache: Path | None = None) -> Entry:
         When its compression needs a package that is not installed.
     """
     manifest = read_manifest(path)
-    store.check_compression(manifest["recipe"]["compression"])
+    layout.check_compression(manifest["recipe"]["compression"])
     trusted = _trust_file(path, cache)
     known = (files.recall(trusted) or {}) if trusted else {}
     seen = {}
@@ -502,7 +494,7 @@ def _check_file(
     }
     if manifest["recipe"]["per"] == "image":
         expected |= {"mean": ((rows,), "float64"), "std": ((rows,), "float64")}
-    if (found := store.describe(path)) != expected:
+    if (found := reading.describe(path)) != expected:
         raise EntryError(f"{path}: expected {expected}, found {found}", AGAIN)
 
 

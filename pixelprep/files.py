@@ -10,11 +10,12 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pixelprep.errors import CacheError, UsageError
 
@@ -151,6 +152,16 @@ def workspace(cache: Path, name: str) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             alive.unlink(missing_ok=True)
+
+
+def scratch(cache: Path) -> BinaryIO:
+    """A private file without a name in ``.tmp``, gone when it is closed and no longer mapped."""
+    try:
+        return tempfile.TemporaryFile(dir=_made(cache / TMP))
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        return tempfile.TemporaryFile()  # raw data can be looked at with a cache that is read-only
 
 
 def sweep(cache: Path) -> None:

@@ -17,8 +17,8 @@ MAX_SEED = 2**64 - 1
 class Purpose(IntEnum):
     """What an order is for: equal seeds give unrelated orders for different purposes."""
 
-    CHUNKS = 1  # the order in which a shuffled epoch visits the chunks
-    ROWS = 2  # the order of the rows within one window of chunks
+    RUNS = 1  # the order in which a shuffled epoch visits runs of neighbouring rows
+    ROWS = 2  # the order of the rows within one window of runs
     SPLIT = 3  # which rows of a class go to the validation split
     SOURCE = 4  # the stored order of a source that comes sorted by class
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from pixelprep import entry as entries
 from pixelprep import files, sources
-from pixelprep.build import Build
 from pixelprep.entry import Entry
 from pixelprep.errors import EntryError, SourceError, UsageError
 from pixelprep.recipe import Choices, Recipe
@@ -109,6 +108,8 @@ def prepare(
         with files.lock(cache, f"{origin.name}-{recipe.folder}"):
             if not force and (found := _published(path, cache)):  # by another process meanwhile
                 return found
+            from pixelprep.build import Build  # loads h5py, which a hit does without
+
             files.sweep(cache)
             raw = _read_again(origin, cache, facts) if raw is None else raw
             return Build(origin.name, origin.provenance, raw, facts.about, recipe, quiet).publish(

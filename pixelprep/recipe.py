@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from pixelprep import order, store
+from pixelprep import order
 from pixelprep.errors import UsageError, unknown, whole
 from pixelprep.files import canonical_json
 from pixelprep.scaling import effective
+from pixelprep.store import layout
 
 NUMERICS_VERSION = 1  # raised when the same recipe would give other numbers
 KEY_LENGTH = 12
@@ -38,9 +39,9 @@ class Choices:
 
     def __post_init__(self) -> None:
         effective(self.mode, self.per, self.rescale, "uint8")
-        if self.dtype not in store.DTYPES:
-            raise unknown("--dtype", self.dtype, store.DTYPES)
-        store.check_compression(self.compression)
+        if self.dtype not in layout.DTYPES:
+            raise unknown("--dtype", self.dtype, layout.DTYPES)
+        layout.check_compression(self.compression)
         if not (math.isfinite(self.val_fraction) and 0 <= self.val_fraction < 1):
             raise UsageError(f"--val-fraction {self.val_fraction}: expected 0 or more, below 1")
         whole("--split-seed", self.split_seed, 0, order.MAX_SEED)
@@ -64,7 +65,7 @@ class Recipe:
     compression: str
     chunk_rows: int
     shard_rows: int | None
-    format_version: int = store.FORMAT_VERSION
+    format_version: int = layout.FORMAT_VERSION
     numerics_version: int = NUMERICS_VERSION
 
     @classmethod
@@ -74,7 +75,7 @@ class Recipe:
         per, rescale = effective(choices.mode, choices.per, choices.rescale, first["dtype"])
         image = first["shape"][1:]
         rows = split_rows({name: s["shape"][0] for name, s in splits.items()}, choices.val_fraction)
-        shard_rows = choices.shard_rows or store.shard_rows(image, choices.dtype)
+        shard_rows = choices.shard_rows or layout.shard_rows(image, choices.dtype)
         # Plain types: 0, False and NumPy's numbers are spelled differently in JSON.
         return cls(
             source=digest,
@@ -85,7 +86,7 @@ class Recipe:
             split_seed=int(choices.split_seed) if "val" in rows else None,
             dtype=choices.dtype,
             compression=choices.compression,
-            chunk_rows=store.chunk_rows(image, choices.dtype),
+            chunk_rows=layout.chunk_rows(image, choices.dtype),
             shard_rows=int(shard_rows) if shard_rows < max(rows.values()) else None,
         )
 

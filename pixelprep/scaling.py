@@ -20,7 +20,10 @@ from pixelprep.errors import SourceError, UsageError, unknown
 Float = NDArray[np.float64]
 
 PER = ("dataset", "channel", "pixel", "image")
-BLOCK = 1 << 16  # pixels a step: half a MiB of float64 stays in the processor's cache
+SIDE_BY_SIDE = 768  # pixels a row of the table that is summed up, where a statistic has fewer
+SUMMED = 256  # rows of it that floats sum up exactly
+EXACT = 1 << 16  # squares of 16 bits that float64 sums up exactly
+PIXELS = 1 << 30  # whose squares' sum 64 bits can hold
 TABLE_BITS = 16  # integers up to this width are scaled by a table of all their values
 
 
@@ -95,9 +98,9 @@ def statistics_shape(image_shape: tuple[int, int, int], per: str) -> tuple[int, 
 class Moments:
     """Exact sums of integer pixels; adding two gives those of all their pixels.
 
-    ``total``, ``squares``, ``minimum`` and ``maximum`` hold Python ints (dtype object), because
-    the squares of uint16 pixels overflow 64 bits at 2**32 pixels; ``count`` is the number of
-    pixels behind each.
+    ``total``, ``squares``, ``minimum`` and ``maximum`` are int64 as long as 64 bits are certain to
+    suffice, and Python ints (dtype object) from then on: the squares of uint16 pixels overflow at
+    2**32 pixels. ``count`` is the number of pixels behind each.
     """
 
     count: int
@@ -107,36 +110,40 @@ class Moments:
     maximum: NDArray[Any]
 
     @classmethod
-    def of(cls, images: NDArray[Any], per: str) -> Self:
+    def of(cls, images: NDArray[Any], per: str) -> "Moments":
         """Sum up integer images (N, H, W, C), N ≥ 1, over what ``per`` shares a statistic."""
         if images.dtype.kind not in "ui" or images.dtype.itemsize > 2:
             raise SourceError(
                 f"images are {images.dtype}: expected integers of 8 or 16 bits",
                 "convert the images to uint8 or uint16",
             )
+        if images.size > PIXELS and per != "image" and len(images) > 1:
+            half = len(images) // 2
+            return cls.of(images[:half], per) + cls.of(images[half:], per)
         if per == "image":
             shape: tuple[int, ...] = (len(images), 1, 1, 1)
             pixels, shared = images.reshape(len(images), -1), 1
+            total, squares = _row_sums(pixels)
         else:
             shape = statistics_shape(images.shape[1:], per)
             pixels, shared = images.reshape(-1, math.prod(shape)), 0
-        total, squares = _sums(pixels, shared)
+            total, squares = _column_sums(pixels)
         return cls(
             count=pixels.shape[shared],
             total=total.reshape(shape),
             squares=squares.reshape(shape),
-            minimum=pixels.min(axis=shared).astype(object).reshape(shape),
-            maximum=pixels.max(axis=shared).astype(object).reshape(shape),
+            minimum=pixels.min(axis=shared).astype(np.int64).reshape(shape),
+            maximum=pixels.max(axis=shared).astype(np.int64).reshape(shape),
         )
 
     def __add__(self, other: "Moments") -> "Moments":
-        return Moments(
-            self.count + other.count,
-            self.total + other.total,
-            self.squares + other.squares,
-            np.minimum(self.minimum, other.minimum),
-            np.maximum(self.maximum, other.maximum),
-        )
+        minimum = np.minimum(self.minimum, other.minimum)
+        maximum = np.maximum(self.maximum, other.maximum)
+        count = self.count + other.count
+        largest = max(-int(minimum.min()), int(maximum.max()))
+        kind = np.int64 if count * largest**2 < 2**63 else object
+        total, squares = self.total.astype(kind), self.squares.astype(kind)
+        return Moments(count, total + other.total, squares + other.squares, minimum, maximum)
 
     def statistics(self, unit: int = 1) -> Statistics:
         """Mean, population deviation, minimum and maximum of pixels divided by ``unit``.
@@ -145,37 +152,65 @@ class Moments:
         mean = Σx / (n·unit), variance = (n·Σx² − (Σx)²) / (n·unit)².
         """
         n = self.count * unit
-        variance = (self.count * self.squares - self.total * self.total) / (n * n)
+        total, squares = self.total.astype(object), self.squares.astype(object)
+        variance = (self.count * squares - total * total) / (n * n)
         return Statistics(
-            mean=(self.total / n).astype(np.float64),
+            mean=(total / n).astype(np.float64),
             std=np.sqrt(variance.astype(np.float64)),
             minimum=(self.minimum / unit).astype(np.float64),
             maximum=(self.maximum / unit).astype(np.float64),
         )
 
+    def overall(self) -> dict[str, int]:
+        """``count``, ``sum`` and ``sum_of_squares`` of all pixels together."""
+        return {
+            "count": self.count * self.total.size,
+            "sum": int(self.total.astype(object).sum()),
+            "sum_of_squares": int(self.squares.astype(object).sum()),
+        }
 
-def _sums(pixels: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Exact sums and sums of squares of integers (n, k) along an axis, as Python ints.
 
-    Within a block float64 is exact: 2**16 squares of 16-bit numbers stay below 2**53. So any
-    order of adding gives the same, and the processor's fast float units can be used.
+def _column_sums(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Exact sums and sums of squares of integers (n, k) down each column.
+
+    The fast units of the processor are those for floats, and floats are exact here: 256 squares
+    of 8 bits stay below 2**24, which float32 holds, and those of 16 bits below 2**53 of float64.
+    So any order of adding gives the same.
     """
-    step = BLOCK if axis == 1 else max(1, BLOCK // pixels.shape[1])
-    total = squares = np.zeros(pixels.shape[1 - axis], dtype=object)
-    for start in range(0, pixels.shape[axis], step):
-        part = pixels[:, start : start + step] if axis == 1 else pixels[start : start + step]
-        sums, products = _block_sums(part.astype(np.float64), axis)
-        total = total + sums.astype(np.int64).astype(object)  # Python's ints do not overflow
-        squares = squares + products.astype(np.int64).astype(object)
+    columns = pixels.shape[1]
+    side = max(1, SIDE_BY_SIDE // columns)
+    whole = len(pixels) // side * side
+    total, squares = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
+    for table in (pixels[:whole].reshape(-1, side * columns), pixels[whole:]):
+        sums, products = _table_sums(table)
+        total += sums.reshape(-1, columns).sum(axis=0)
+        squares += products.reshape(-1, columns).sum(axis=0)
     return total, squares
 
 
-def _block_sums(block: Float, axis: int) -> tuple[Float, Float]:
-    if axis == 0 and block.shape[1] == 1:  # one statistic of all pixels: a dot product is fastest
-        flat = block[:, 0]
-        return np.array([flat.sum()]), np.array([flat @ flat])
-    kept = "i" if axis == 1 else "j"
-    return block.sum(axis=axis), np.einsum(f"ij,ij->{kept}", block, block)
+def _table_sums(table: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    width = table.shape[1]
+    rows = max(1, min(SUMMED, SIDE_BY_SIDE * SUMMED // width))
+    kind = np.float32 if table.dtype.itemsize == 1 else np.float64
+    floats, ones = np.empty((rows, width), kind), np.ones(rows, kind)
+    total, squares = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    for start in range(0, len(table), rows):
+        part = table[start : start + rows]
+        block = floats[: len(part)]
+        block[...] = part
+        total += (ones[: len(part)] @ block).astype(np.int64)
+        squares += np.einsum("ij,ij->j", block, block).astype(np.int64)
+    return total, squares
+
+
+def _row_sums(pixels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Exact sums and sums of squares of integers (n, k) along each row."""
+    total, squares = np.zeros(len(pixels), np.int64), np.zeros(len(pixels), np.int64)
+    for start in range(0, pixels.shape[1], EXACT):
+        block = pixels[:, start : start + EXACT].astype(np.float64)
+        total += block.sum(axis=1).astype(np.int64)
+        squares += np.einsum("ij,ij->i", block, block).astype(np.int64)
+    return total, squares
 
 
 @dataclass(frozen=True)

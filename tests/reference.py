@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 MIB = 1 << 20
 WORD = (1 << 64) - 1
-WINDOW = 16  # chunks
+WINDOW = 32  # runs
 MODES = ("normalize", "center", "standardize")
 FILE_NAME = re.compile(r"(train|val|test)(-\d{5}-of-\d{5})?\.h5")
 SHUFFLE, FLETCHER32 = 2, 3
@@ -478,23 +478,31 @@ def validation_rows(source: Source, fraction: float, seed: int) -> list[int]:
     return sorted(taken)
 
 
-def chunks(files: list[int], chunk_rows: int) -> list[range]:
-    """The rows of each chunk of a split, through all its files."""
+def runs(files: list[int], run_rows: int) -> list[range]:
+    """The rows of each run of a split, through all its files."""
     found: list[range] = []
     for start, rows in zip(itertools.accumulate([0, *files]), files, strict=False):
         stop = start + rows
-        found += [range(at, min(at + chunk_rows, stop)) for at in range(start, stop, chunk_rows)]
+        found += [range(at, min(at + run_rows, stop)) for at in range(start, stop, run_rows)]
     return found
 
 
-def epoch_order(files: list[int], chunk_rows: int, seed: int, epoch: int) -> list[int]:
-    """The rows of a shuffled epoch."""
-    parts = chunks(files, chunk_rows)
-    visits = permutation(len(parts), seed, epoch, 1, 0)
+def epoch_order(
+    files: list[int], run_rows: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1)
+) -> list[int]:
+    """The rows of a shuffled epoch, or of a shard of it."""
+    index, count = shard
+    every = runs(files, run_rows)
+    visits = permutation(len(every), seed, epoch, 1, 0)[index::count]
+    windows = -(-len(visits) // WINDOW)
+    in_file = sorted(visits)
+    parts = [in_file[at : at + windows] for at in range(0, len(visits), windows or 1)]
     order: list[int] = []
-    for window, start in enumerate(range(0, len(visits), WINDOW)):
-        rows = [row for chunk in visits[start : start + WINDOW] for row in parts[chunk]]
-        order += [rows[i] for i in permutation(len(rows), seed, epoch, 2, window)]
+    for window in range(windows):
+        chosen = [[run for run in visits if run in part][window : window + 1] for part in parts]
+        rows = [row for one in chosen for run in one for row in every[run]]
+        mixed = permutation(len(rows), seed, epoch, 2, window * count + index)
+        order += [rows[i] for i in mixed]
     return order
 
 

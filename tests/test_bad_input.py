@@ -25,7 +25,7 @@ import pixelprep
 from pixelprep import Arrays, EntryError, PixelprepError, SourceError, UsageError
 from pixelprep.scaling import MODES
 from pixelprep.sources.known import embedded
-from pixelprep.store import DTYPES
+from pixelprep.store.layout import DTYPES
 
 __all__ = ["digits"]  # a fixture, used by name
 
@@ -81,7 +81,7 @@ ZIPPED = packed(idx(IMAGES))
 
 BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "gzip cut off": (f"{TRAIN}.gz", ZIPPED[: len(ZIPPED) // 2], "ends too early"),
-    "gzip with a wrong checksum": (f"{TRAIN}.gz", flipped(ZIPPED, -6), "CRC check failed"),
+    "gzip with a wrong checksum": (f"{TRAIN}.gz", flipped(ZIPPED, -6), "incorrect data check"),
     "gzip with a wrong length": (f"{TRAIN}.gz", flipped(ZIPPED, -1), "length"),
     "gzip with a damaged middle": (f"{TRAIN}.gz", flipped(ZIPPED, len(ZIPPED) // 2), ""),
     "gzip with something behind it": (f"{TRAIN}.gz", ZIPPED + b"more", "cannot read"),

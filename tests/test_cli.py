@@ -21,7 +21,7 @@ import pixelprep
 from pixelprep.scaling import MODES, PER
 from pixelprep.sources import KNOWN
 from pixelprep.sources.known import embedded
-from pixelprep.store import COMPRESSIONS, DTYPES
+from pixelprep.store.layout import COMPRESSIONS, DTYPES
 
 Done = subprocess.CompletedProcess[str]
 
@@ -113,12 +113,12 @@ def test_prepare_prints_figures_path_and_size(cache: Path) -> None:
 
 
 def test_raw_range_comes_before_anything_is_scaled(digits: str) -> None:
-    """Raw minimum and maximum are shown first, even where not one byte can be stored."""
+    """Raw minimum and maximum are shown first, even where no scaled image can be stored."""
 
-    def no_bytes() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    def room_for_raw() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # 40 × 36 raw bytes
 
-    lines = run("prepare", digits, preexec_fn=no_bytes).stderr.splitlines()
+    lines = run("prepare", digits, preexec_fn=room_for_raw).stderr.splitlines()
     assert lines[:2] == [
         "raw train 40 × 6×6×1 uint8, minimum 0, maximum 255",
         "raw test  20 × 6×6×1 uint8, minimum 0, maximum 255",
@@ -220,7 +220,7 @@ def on_terminal(*arguments: str) -> tuple[str, str]:
 def test_bars_are_drawn_on_a_terminal_only(digits: str) -> None:
     """Where standard error is a terminal, there are bars on it; standard output has none."""
     shown, seen = on_terminal("prepare", digits, "--json")
-    assert "statistics: " in seen
+    assert "reading train: " in seen
     assert "writing: " in seen
     assert json.loads(shown)["hit"] is False
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pixelprep import Arrays, Split, UsageError, order, prepare
 from pixelprep.order import MAX_SEED, Purpose, permutation
+from pixelprep.store.reading import OPEN_FILES
 
 words = st.one_of(st.integers(0, 9), st.integers(0, MAX_SEED), st.just(MAX_SEED))
 purposes = st.sampled_from(Purpose)
@@ -49,7 +50,7 @@ def test_philox_gives_the_published_numbers() -> None:
 
 @calm
 @given(st.integers(0, 300), words, words, purposes, words)
-@example(0, 0, 0, Purpose.CHUNKS, 0)
+@example(0, 0, 0, Purpose.RUNS, 0)
 @example(1, 0, 0, Purpose.ROWS, MAX_SEED)
 @example(4, MAX_SEED, MAX_SEED, Purpose.SOURCE, MAX_SEED)
 def test_a_permutation_is_a_stable_sort_of_philox(
@@ -62,9 +63,9 @@ def test_a_permutation_is_a_stable_sort_of_philox(
 
 
 def test_purposes_are_the_numbers_of_the_page() -> None:
-    """1 chunks, 2 rows of a window, 3 a class of the validation split, 4 a sorted source."""
+    """1 runs, 2 rows of a window, 3 a class of the validation split, 4 a sorted source."""
     numbers = {purpose.name: purpose.value for purpose in Purpose}
-    assert numbers == {"CHUNKS": 1, "ROWS": 2, "SPLIT": 3, "SOURCE": 4}
+    assert numbers == {"RUNS": 1, "ROWS": 2, "SPLIT": 3, "SOURCE": 4}
 
 
 @calm
@@ -187,51 +188,60 @@ def cut(rows: list[int], size: int, drop_last: bool) -> list[list[int]]:
 
 @st.composite
 def layouts(draw: st.DrawFn) -> tuple[int, int | None, int]:
-    """Rows, rows a file (at most 12 files) and rows a chunk (at most some 150 chunks)."""
+    """Rows, rows a file (at most 12 files) and rows a run (at most some 150 runs)."""
     rows = draw(st.one_of(st.integers(1, 40), st.integers(1, 2000)))
     shard_rows = draw(st.none() | st.integers(max(1, -(-rows // 12)), rows))
-    chunk_rows = draw(st.integers(max(1, rows // 150), rows))
-    return rows, shard_rows, chunk_rows
+    run_rows = draw(st.integers(max(1, rows // 150), rows))
+    return rows, shard_rows, run_rows
 
 
 @settings(deadline=None, max_examples=60)
-@given(layouts(), st.integers(1, 2100), words, words, st.booleans())
-@example((35, None, 2), 4, 0, 0, False)  # 18 chunks: one window of 16 and one of 2
-@example((1, None, 1), 1, 0, 0, True)
-@example((2000, 170, 13), 64, 1, 2, True)
+@given(layouts(), st.integers(1, 2100), words, words, st.booleans(), st.integers(1, 5))
+@example((67, None, 2), 4, 0, 0, False, 1)  # 34 runs: two windows, the last part has no second run
+@example((1, None, 1), 1, 0, 0, True, 2)
+@example((2000, 170, 13), 64, 1, 2, True, 3)
 def test_batches_are_the_rows_of_the_page(
-    layout: tuple[int, int | None, int], size: int, seed: int, epoch: int, drop_last: bool
+    layout: tuple[int, int | None, int],
+    size: int,
+    seed: int,
+    epoch: int,
+    drop_last: bool,
+    shards: int,
 ) -> None:
     """Shuffled, each row comes once in the reference's order; else in file order.
 
-    Whatever the number of rows, files, chunks and windows and the size of a batch; the length is
-    right; a last batch of fewer rows is left out on demand only.
+    Whatever the number of rows, files, runs, windows and shards and the size of a batch; the
+    length is right; a last batch of fewer rows is left out on demand only.
     """
-    rows, shard_rows, chunk_rows = layout
+    rows, shard_rows, run_rows = layout
+    files = reference.file_rows(rows, shard_rows or rows)
     with numbered(rows, shard_rows) as stored:
-        for split in (stored, replace(stored, chunk_rows=chunk_rows)):
-            files = reference.file_rows(rows, shard_rows or rows)
-            mixed = reference.epoch_order(files, split.chunk_rows, seed, epoch)
-            assert sorted(mixed) == list(range(rows))
-            found = delivered(
-                split, size, shuffle=True, seed=seed, epoch=epoch, drop_last=drop_last
-            )
-            assert found == cut(mixed, size, drop_last)
-            plain = delivered(split, size, seed=seed, epoch=epoch, drop_last=drop_last)
+        for split in (stored, replace(stored, run_rows=run_rows)):
+            every = []
+            for shard in ((index, shards) for index in range(shards)):
+                mixed = reference.epoch_order(files, split.run_rows, seed, epoch, shard)
+                plan = {"seed": seed, "epoch": epoch, "drop_last": drop_last, "shard": shard}
+                assert delivered(split, size, shuffle=True, **plan) == cut(mixed, size, drop_last)
+                every += mixed
+            assert sorted(every) == list(range(rows))
+            plain = delivered(split, size, drop_last=drop_last)
             assert plain == cut(list(range(rows)), size, drop_last)
 
 
-def test_chunks_of_the_real_size_are_mixed_in_windows_of_sixteen() -> None:
-    """Large images have small chunks: 70 of 256 KiB make 18 chunks, a window and a bit."""
-    images = np.empty((70, 256, 512, 1), np.uint8)
-    images[:] = np.arange(70).reshape(-1, 1, 1, 1)
-    pair = (images, np.arange(70))
+@pytest.mark.parametrize(("compression", "run"), [("lzf", 4), ("none", 1)])
+def test_runs_of_the_real_size(compression: str, run: int) -> None:
+    """Images of 256 KiB lie 4 to a chunk: a quarter of it is a run, all of it when compressed."""
+    images = np.empty((140, 256, 512, 1), np.uint8)
+    images[:] = np.arange(140).reshape(-1, 1, 1, 1)
+    pair = (images, np.arange(140))
     source = Arrays("large", pair, (images[:1], pair[1][:1]))
-    split = prepare(source, mode="center", dtype="float16", compression="lzf", quiet=True).train
-    assert len(split.chunks) == 18
+    split = prepare(
+        source, mode="center", dtype="float16", compression=compression, quiet=True
+    ).train
+    assert split.run_rows == run
     found = [row for _, labels in split.batches(8, shuffle=True, seed=5) for row in labels]
-    assert found == reference.epoch_order([70], 4, 5, 0)
-    assert sorted(found) == list(range(70))
+    assert found == reference.epoch_order([140], run, 5, 0)
+    assert sorted(found) == list(range(140))
 
 
 def test_seeds_and_epochs_give_different_orders() -> None:
@@ -265,9 +275,10 @@ def test_an_epoch_can_be_gone_through_again() -> None:
 
 def test_more_files_than_are_held_open() -> None:
     """A split of more files than are open at once still gives every row, shuffled or not."""
-    with numbered(45, 1) as split:
-        assert delivered(split, 45) == [list(range(45))]
-        assert delivered(split, 45, shuffle=True) == [reference.epoch_order([1] * 45, 1, 0, 0)]
+    rows = 2 * OPEN_FILES + 5
+    with numbered(rows, 1) as split:
+        assert delivered(split, rows) == [list(range(rows))]
+        assert delivered(split, rows, shuffle=True) == [reference.epoch_order([1] * rows, 1, 0, 0)]
 
 
 @pytest.mark.parametrize("bad", [{"seed": -1}, {"epoch": -1}, {"seed": 2**64}, {"epoch": 2**64}])

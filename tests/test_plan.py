@@ -12,7 +12,7 @@ PACKAGE = Path(pixelprep.__file__).parent
 # The lowest floor first; a module imports from its own floor or from those before it.
 FLOORS = [
     {"errors", "order", "progress"},
-    {"files", "scaling", "store", "download"},
+    {"files", "scaling", "store", "parallel", "unpack", "download"},
     {"sources", "recipe", "batches"},
     {"feeds", "entry", "build", "preparation"},
     {"train"},

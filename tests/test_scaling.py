@@ -77,7 +77,8 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     """Summing in small blocks gives the sums of one large block, for every `per`."""
     x = arrays(30, shape=(7, 9, 3)).train[0]
     whole = {per: Moments.of(x, per) for per in PER}
-    monkeypatch.setattr(scaling, "BLOCK", 16)
+    for name in ("SIDE_BY_SIDE", "SUMMED", "EXACT", "PIXELS"):
+        monkeypatch.setattr(scaling, name, 16)
     for per in PER:
         small = Moments.of(x, per)
         assert (small.total == whole[per].total).all()

@@ -1,16 +1,20 @@
 """Raw data, whatever it came from: splits of integer images and labels, and where they are from."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelprep import parallel
 from pixelprep.errors import SourceError
 
+File = TypeVar("File")
+
+BLOCK_BYTES = 1 << 22  # of an array that are looked at at once
 SOME_CLASSES = 1000  # so many may be numbered, however few the images
 
 
@@ -19,11 +23,13 @@ class RawSplit:
     """Images as they came, and their labels.
 
     images : integers, shape (N, H, W, C)
-    labels : int64, shape (N,), each the index of a class name
+    labels : integers, shape (N,), each the index of a class name
+
+    Either may be larger than memory: they are read block by block.
     """
 
     images: NDArray[Any]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +161,7 @@ def _split(images: NDArray[Any], labels: NDArray[Any]) -> RawSplit:
 
 def numbered(splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
     """Class names for labels that have none: their numbers."""
-    highest = max(int(split.labels.max(initial=-1)) for split in splits.values())
+    highest = max(int(split.labels.max()) if len(split.labels) else -1 for split in splits.values())
     images = sum(len(split.labels) for split in splits.values())
     if highest >= max(images, SOME_CLASSES):
         raise SourceError(f"labels up to {highest:,} of {images:,} images: expected 0, 1, 2, …")
@@ -168,14 +174,41 @@ def about(raw: Raw) -> dict[str, Any]:
         name: {
             "dtype": split.images.dtype.name,
             "shape": list(split.images.shape),
-            "images": _digest(split.images),
-            "labels": _digest(split.labels),
+            "images": _digest(split.images, split.images.dtype),
+            "labels": _digest(split.labels, np.dtype(np.int64)),
         }
         for name, split in raw.splits.items()
     }
     return {"splits": splits, "class_names": list(raw.class_names), "decode": dict(raw.decode)}
 
 
-def _digest(array: NDArray[Any]) -> str:
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return hashlib.sha256(little.data).hexdigest()
+def _digest(array: NDArray[Any], dtype: np.dtype[Any]) -> str:
+    """The digest of an array as this type, little-endian."""
+    digest, step = hashlib.sha256(), max(1, BLOCK_BYTES * len(array) // max(1, array.nbytes))
+    for start in range(0, len(array), step):
+        block = array[start : start + step]
+        digest.update(np.ascontiguousarray(block, dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
+
+
+def read_pairs(
+    pairs: Mapping[str, tuple[File, File]], read: Callable[[File, int], NDArray[np.uint8]]
+) -> dict[str, RawSplit]:
+    """The splits whose images and labels are in files of their own, several read at a time.
+
+    Parameters
+    ----------
+    pairs : mapping
+        By split what names the file of images and the file of labels.
+    read : callable
+        Given one of these and the number of dimensions, 3 or 1, returns the array.
+    """
+    with parallel.threads() as pool:
+        coming = {
+            name: (pool.submit(read, images, 3), pool.submit(read, labels, 1))
+            for name, (images, labels) in pairs.items()
+        }
+        return {
+            name: RawSplit(images.result()[..., None], labels.result())
+            for name, (images, labels) in coming.items()
+        }

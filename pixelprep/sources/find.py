@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pixelprep import files
 from pixelprep.errors import SourceError, UsageError, unknown
 from pixelprep.sources import idx
-from pixelprep.sources.base import Provenance, Raw, RawSplit, Source, numbered
+from pixelprep.sources.base import Provenance, Raw, Source, numbered, read_pairs
 from pixelprep.sources.known import KNOWN, KnownSource, Options, idx_file
 
 LONGEST = 60  # letters of a folder's name that are kept
@@ -74,15 +72,11 @@ class IdxFolder:
 
     def load(self, cache: Path) -> Raw:
         """Read the four files."""
-        splits = {split: self._split(*pair) for split, pair in IDX_NAMES.items()}
-        return Raw(splits, numbered(splits)).checked(os.fspath(self.folder))
-
-    def _split(self, images: str, labels: str) -> RawSplit:
         folder = self._checked()
-        return RawSplit(
-            idx.read(idx_file(folder, images), 3)[..., None],
-            idx.read(idx_file(folder, labels), 1).astype(np.int64),
+        splits = read_pairs(
+            IDX_NAMES, lambda name, dims: idx.read(idx_file(folder, name), dims, cache)
         )
+        return Raw(splits, numbered(splits)).checked(os.fspath(folder))
 
     def _checked(self) -> Path:
         if not self.folder.is_dir():

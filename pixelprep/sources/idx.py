@@ -4,16 +4,14 @@ A header of big-endian numbers (two zero bytes, a type, the number of dimensions
 in 4 bytes), then the values. Described at http://yann.lecun.com/exdb/mnist/.
 """
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelprep import unpack
 from pixelprep.errors import SourceError
 
 UBYTE = 0x08
@@ -25,11 +23,9 @@ TYPES = {
     0x0D: "float32",
     0x0E: "float64",
 }
-PIECE = 1 << 20
-DEFLATE_LIMIT = 1032  # deflate cannot shrink more than this, so no gzip holds more than this times
 
 
-def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
+def read(path: Path, dimensions: int, cache: Path) -> NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes, no further than its header promises.
 
     Parameters
@@ -38,10 +34,12 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
         Gzipped (known by its first bytes) or plain.
     dimensions : int
         3 for images, 1 for labels.
+    cache : Path
+        Where a private copy of the content may lie, as long as the result is used.
 
     Returns
     -------
-    ndarray of uint8
+    ndarray of uint8, read-only
         (N, H, W) or (N,).
 
     Raises
@@ -49,47 +47,46 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     SourceError
         When the header is another one, or the file holds less or more than it promises.
     """
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            limit = path.stat().st_size * (DEFLATE_LIMIT if zipped else 1)
-            return _read(gzip.GzipFile(fileobj=raw) if zipped else raw, path, dimensions, limit)
-    except EOFError:
-        raise SourceError(f"{path}: the gzip file ends too early", "get it again") from None
-    except (OSError, zlib.error) as error:
-        raise SourceError(f"{path}: cannot read: {error}", "get it again") from error
-
-
-def _read(file: Any, path: Path, dimensions: int, limit: int) -> NDArray[np.uint8]:
-    shape = _header(file, path, dimensions)
-    size = math.prod(shape)
-    if size > limit:
+    start = b""
+    for piece in unpack.pieces(path):
+        start += piece
+        if len(start) >= _header_bytes(dimensions):
+            break
+    promised = math.prod(_header(start, path, dimensions))
+    if promised > unpack.most_held(path):
         raise SourceError(
-            f"{path}: the header promises {size:,} bytes, more than the file can hold"
+            f"{path}: the header promises {promised:,} bytes, more than the file can hold"
         )
-    data = bytearray()  # grows with what is there, not with what is promised
-    while len(data) < size and (piece := file.read(min(size - len(data), PIECE))):
-        data += piece
+    most = _header_bytes(dimensions) + promised
+    return parse(unpack.unpacked(path, most, cache).content, path, dimensions)
+
+
+def parse(content: NDArray[np.uint8], path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """The array in the content of an IDX file; otherwise as `read`."""
+    shape = _header(content[: _header_bytes(dimensions)].tobytes(), path, dimensions)
+    data, size = content[_header_bytes(dimensions) :], math.prod(shape)
     if len(data) < size:
         raise SourceError(
             f"{path}: the header promises {size:,} bytes, the file holds {len(data):,}"
         )
-    if file.read(1):
+    if len(data) > size:
         raise SourceError(f"{path}: the file goes on after the {size:,} bytes its header promises")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    return data.reshape(shape)
 
 
-def _header(file: BinaryIO, path: Path, dimensions: int) -> tuple[int, ...]:
-    start = file.read(4)
+def _header_bytes(dimensions: int) -> int:
+    return 4 + 4 * dimensions
+
+
+def _header(start: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES:
-        raise SourceError(f"{path}: not an IDX file: it begins with {start.hex(' ') or 'nothing'}")
+        begins = start[:4].hex(" ") or "nothing"
+        raise SourceError(f"{path}: not an IDX file: it begins with {begins}")
     if start[2] != UBYTE or start[3] != dimensions:
         got = f"{TYPES[start[2]]} in {start[3]} dimensions"
         raise SourceError(
             f"{path}: expected uint8 in {dimensions} dimensions, the header says {got}"
         )
-    sizes = file.read(4 * dimensions)
-    if len(sizes) < 4 * dimensions:
+    if len(start) < _header_bytes(dimensions):
         raise SourceError(f"{path}: the file ends in its header")
-    return struct.unpack(f">{dimensions}I", sizes)
+    return struct.unpack_from(f">{dimensions}I", start, 4)

@@ -1,5 +1,6 @@
 """The datasets known by name. A new one of the same kind is one entry in `KNOWN`."""
 
+import hashlib
 import os
 import shlex
 from collections.abc import Mapping
@@ -9,10 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pixelprep import download, files
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import download, files, unpack
 from pixelprep.errors import SourceError
 from pixelprep.sources import idx
-from pixelprep.sources.base import Provenance, Raw, RawSplit
+from pixelprep.sources.base import Provenance, Raw, read_pairs
 
 IMAGE_HEADER, LABEL_HEADER = 16, 8
 PIXELS = 28 * 28
@@ -97,7 +101,8 @@ class KnownSource:
     def load(self, cache: Path) -> Raw:
         """Read the four files, downloading those that are not at hand."""
         folder = self._folder(cache)
-        splits = {name: self._split(folder, pair) for name, pair in self.known.splits.items()}
+        pairs = {name: (pair.images, pair.labels) for name, pair in self.known.splits.items()}
+        splits = read_pairs(pairs, lambda pin, dims: _pinned(folder, pin, dims, cache))
         return Raw(splits, self.known.class_names).checked(self.name)
 
     def _folder(self, cache: Path) -> Path:
@@ -117,22 +122,26 @@ class KnownSource:
         )
         return folder
 
-    def _split(self, folder: Path, pair: Pair) -> RawSplit:
-        images = _pinned(folder, pair.images, 3)[..., None]
-        return RawSplit(images, _pinned(folder, pair.labels, 1).astype("int64"))
 
-
-def _pinned(folder: Path, pin: download.Pinned, dimensions: int) -> Any:
+def _pinned(folder: Path, pin: download.Pinned, dimensions: int, cache: Path) -> NDArray[np.uint8]:
     """Read one file and refuse it unless its archive or its content is the pinned one."""
     path = idx_file(folder, pin.name)
-    if not download.accepted(path, pin):
+    found = unpack.unpacked(path, pin.content_size, cache)
+    if not _is_official(found, pin):
+        if len(found.content) <= pin.content_size:
+            idx.parse(found.content, path, dimensions)  # what is broken says so better
         compared = "archive and content" if pin.content_sha256 else "only the archive's is known"
-        idx.read(path, dimensions)  # a file that is broken says so better than its digest does
         raise SourceError(
             f"{path}: not the official {pin.name}: its SHA-256 differs ({compared})",
             f"to prepare images of your own, give their folder: pixelprep prepare {_typed(folder)}",
         )
-    return idx.read(path, dimensions)
+    return idx.parse(found.content, path, dimensions)
+
+
+def _is_official(found: unpack.Unpacked, pin: download.Pinned) -> bool:
+    if found.sha256 == pin.sha256:
+        return True
+    return hashlib.sha256(found.content.data).hexdigest() == pin.content_sha256
 
 
 def _typed(folder: Path) -> str:

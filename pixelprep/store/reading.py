@@ -1,0 +1,207 @@
+"""Reading rows of the files of an entry."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import files
+from pixelprep.errors import AGAIN, EntryError
+
+OPEN_FILES = 64  # open at once while reading an entry of many files
+KNOWN_FILES = 4096  # whose chunks' places are kept in mind: some 3 kB each
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a split, its digest, and its `files.state` when it was found right."""
+
+    path: Path
+    rows: int
+    sha256: str
+    state: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A dataset whose rows lie in the file as they are: no filter but the checksum."""
+
+    chunk_rows: int
+    offsets: NDArray[np.int64]  # of each chunk, bytes from the file's start
+
+
+@lru_cache(maxsize=KNOWN_FILES)
+def _columns(part: Part) -> Mapping[str, _Column]:
+    """The columns of a file that can be read past libhdf5, which is asked only once."""
+    import h5py
+
+    with h5py.File(part.path, "r") as file:
+        columns = {name: _column(file[name]) for name in file}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def _column(dataset: Any) -> _Column | None:
+    filters = dataset.id.get_create_plist()
+    only_checksum = filters.get_nfilters() == 1 and dataset.fletcher32
+    if not only_checksum or not dataset.dtype.isnative:
+        return None
+    rows = dataset.chunks[0]
+    offsets = np.empty(-(-dataset.shape[0] // rows), np.int64)
+
+    def note(chunk: Any) -> None:
+        offsets[chunk.chunk_offset[0] // rows] = chunk.byte_offset
+
+    dataset.id.chunk_iter(note)
+    return _Column(rows, offsets)
+
+
+class _Open:
+    """One open file. Rows stored as they are come straight from it, past libhdf5 and its lock;
+    others through libhdf5.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.fd = os.open(part.path, os.O_RDONLY)
+        self.file: Any = None
+        try:
+            self.state = files.state(self.fd)
+            # Made again by --force it is another file with the same bytes.
+            if self.state != part.state and files.sha256(part.path) != part.sha256:
+                raise OSError("the file was changed after it was checked")
+            self.check()  # before libhdf5 sees it
+            self.columns = _columns(part)
+            if "images" not in self.columns:
+                self.file = _through_libhdf5(part.path)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def check(self) -> None:
+        """Refuse a file that is not as it was when it was opened."""
+        if files.state(self.fd) != self.state:
+            raise OSError("the file was changed after it was checked")
+
+    def read(self, start: int, spaces: Mapping[str, NDArray[Any]]) -> None:
+        """Fill each space with its column's rows from `start` on."""
+        self.check()
+        for name, out in spaces.items():
+            if name in self.columns:
+                self._read(self.columns[name], start, out)
+            else:
+                self.file[name].read_direct(out, np.s_[start : start + len(out)])
+
+    def _read(self, column: _Column, start: int, out: NDArray[Any]) -> None:
+        done, row_bytes = 0, out.nbytes // len(out)
+        while done < len(out):
+            chunk, first = divmod(start + done, column.chunk_rows)
+            space = out[done : done + column.chunk_rows - first]
+            place = int(column.offsets[chunk]) + first * row_bytes
+            if os.preadv(self.fd, [space.data], place) < space.nbytes:
+                raise OSError("the file ends too early")
+            done += len(space)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        if self.file is not None:
+            self.file.close()
+
+
+def _through_libhdf5(path: Path) -> Any:
+    import h5py
+
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - registers its filters, in every process
+    return h5py.File(path, "r")
+
+
+class Files:
+    """Open files of one entry, the least recently used of more than 64 closed again.
+
+    Not shared between processes: each opens its own (a handle carried over a fork is not safe).
+    """
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, _Open] = OrderedDict()
+
+    def read(self, part: Part, start: int, **spaces: NDArray[Any]) -> None:
+        """Fill each space with rows of the column of its name, from row `start` on.
+
+        Parameters
+        ----------
+        part : Part
+            The file.
+        start : int
+            First row.
+        **spaces : ndarray
+            Contiguous, of the stored type, not empty, each as long as there are rows to read.
+
+        Raises
+        ------
+        EntryError
+            When the file is damaged, or was changed after it was checked.
+        """
+        try:
+            self._get(part).read(start, spaces)
+        except (OSError, KeyError) as error:
+            names = ", ".join(f"/{name}" for name in spaces)
+            raise EntryError(f"{part.path}: cannot read {names}: {error}", AGAIN) from error
+
+    def _get(self, part: Part) -> _Open:
+        if part.path in self._open:
+            self._open.move_to_end(part.path)
+            return self._open[part.path]
+        if len(self._open) >= OPEN_FILES:
+            self._open.popitem(last=False)[1].close()
+        self._open[part.path] = opened = _Open(part)
+        return opened
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+@contextmanager
+def opening() -> Iterator[Files]:
+    """Files that are closed at the end."""
+    opened = Files()
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def describe(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each dataset of a file.
+
+    Raises
+    ------
+    EntryError
+        When it is no HDF5 file, or holds what version 1 does not allow: links, external or
+        virtual storage, datasets of another length.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            links = {name: file.get(name, getlink=True) for name in file}
+            if not all(isinstance(link, h5py.HardLink) for link in links.values()):
+                raise EntryError(f"{path}: expected datasets only, found links")
+            return {name: _plain(path, file[name]) for name in file}
+    except OSError as error:
+        raise EntryError(f"{path}: not a readable HDF5 file: {error}") from error
+
+
+def _plain(path: Path, dataset: Any) -> tuple[tuple[int, ...], str]:
+    import h5py
+
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise EntryError(f"{path}: {dataset.name} is not a dataset stored in this file")
+    return dataset.shape, dataset.dtype.name

@@ -1,0 +1,107 @@
+"""What a gzipped or plain file holds: read once, piece by piece, no further than is wanted.
+
+The content goes to a private file without a name, which is mapped into memory: data may be larger
+than memory, and what was checked is what is used, whatever happens to the user's file meanwhile.
+"""
+
+import hashlib
+import mmap
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import files
+from pixelprep.errors import SourceError
+
+GZIP = b"\x1f\x8b"  # how a gzip file begins
+MOST_SHRINKING = 1032  # deflate cannot do better: no file holds more than so many times its size
+PIECE = 1 << 16  # bytes of a file at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What a file held, and the digest of the file itself.
+
+    content : uint8, shape (bytes,), read-only
+    sha256 : in hex; of a file that held more than was wanted, only of what was read
+    """
+
+    content: NDArray[np.uint8]
+    sha256: str
+
+
+def unpacked(path: Path, most: int, cache: Path) -> Unpacked:
+    """Unpack a file into a private one; of more than `most` bytes only the first `most` + 1.
+
+    Raises
+    ------
+    SourceError
+        When the file cannot be read, or is a damaged gzip file.
+    OSError
+        When the private file cannot be written.
+    """
+    digest, size = hashlib.sha256(), 0
+    with files.scratch(cache) as private:
+        for piece in pieces(path, digest):
+            size += private.write(piece[: most + 1 - size])
+            if size > most:
+                break
+        private.flush()
+        # Nobody else can cut this file short, so reading the map is safe.
+        held = mmap.mmap(private.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+    return Unpacked(np.frombuffer(held, np.uint8), digest.hexdigest())
+
+
+def pieces(path: Path, digest: Any = None) -> Iterator[bytes]:
+    """What a gzipped or plain file holds; `digest` is updated with the bytes of the file itself.
+
+    Raises
+    ------
+    SourceError
+        When the file cannot be read, or is a damaged gzip file.
+    """
+    try:
+        with path.open("rb") as file:
+            first = file.read(PIECE)
+            read = chain([first], iter(partial(file.read, PIECE), b""))
+            noted = read if digest is None else _noted(read, digest)
+            yield from _inflated(noted) if first.startswith(GZIP) else noted
+    except EOFError:
+        raise SourceError(f"{path}: the gzip file ends too early", "get it again") from None
+    except (OSError, zlib.error) as error:
+        raise SourceError(f"{path}: cannot read: {error}", "get it again") from error
+
+
+def most_held(path: Path) -> int:
+    """The most bytes that a file can hold, going by its size."""
+    with path.open("rb") as file:
+        zipped = file.read(len(GZIP)) == GZIP
+    return path.stat().st_size * (MOST_SHRINKING if zipped else 1)
+
+
+def _noted(read: Iterable[bytes], digest: Any) -> Iterator[bytes]:
+    for piece in read:
+        digest.update(piece)
+        yield piece
+
+
+def _inflated(packed: Iterable[bytes]) -> Iterator[bytes]:
+    """Unpack the members of a gzip file, one after the other; each one's checksum is checked."""
+    member, inside = zlib.decompressobj(wbits=31), False
+    for piece in packed:
+        while piece:
+            inside = True
+            yield member.decompress(piece)
+            piece = b""
+            if member.eof:
+                piece = member.unused_data.lstrip(b"\0")  # zeros may fill up the end
+                member, inside = zlib.decompressobj(wbits=31), False
+    if inside:
+        raise EOFError
