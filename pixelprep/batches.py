@@ -157,11 +157,13 @@ class Batches:
     ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
         """Read a window into `space`: its images, its labels, and the order to hand them out in."""
         first = 0
-        for part, start, rows in zip(*self._places(self._window_runs(number)), strict=True):
-            images, labels = (column[first : first + rows] for column in space)
-            opened.read(self.parts[part], int(start), images=images, labels=labels)
+        images, labels = space
+        places = (column.tolist() for column in self._places(self._window_runs(number)))
+        for part, start, rows in zip(*places, strict=True):
+            into = slice(first, first + rows)
+            opened.read(self.parts[part], start, images=images[into], labels=labels[into])
             first += rows
-        return space[0][:first], space[1][:first], self._order(number, first)
+        return images[:first], labels[:first], self._order(number, first)
 
     def locate(self, row: int) -> tuple[int, int]:
         """The window that holds this row of the epoch, and the row's number in it."""

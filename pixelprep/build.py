@@ -21,7 +21,7 @@ from pixelprep.store import layout, writing
 LOG = logging.getLogger("pixelprep")
 
 FIRST_BATCH = 64  # rows whose figures are shown and kept
-FIT_BYTES = 1 << 20  # of raw images that are summed up at once
+FIT_BYTES = 4 << 20  # of raw images that are summed up at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,13 @@ class Rows:
         rows = slice(start, stop) if self.picked is None else self.picked[start:stop]
         return self.raw.images[rows], self.raw.labels[rows].astype(np.int64)
 
-    def moments(self, per: str, pool: Executor, bar: Any) -> Moments:
+    def moments(self, per: str, bar: Any) -> Moments:
         """The exact sums over all images, over what `per` shares a statistic."""
         images = self.raw.images
         step = max(1, FIT_BYTES * len(images) // images.nbytes)
         total: Moments | None = None
-
-        def block(start: int) -> Moments:
-            return Moments.of(self.block(start, start + step)[0], per)
-
-        for new in parallel.ordered(pool, block, range(0, len(self), step)):
+        for start in range(0, len(self), step):
+            new = Moments.of(self.block(start, start + step)[0], per)
             total = new if total is None else total + new
             bar.update(step)
         assert total is not None  # no split is empty
@@ -75,15 +72,12 @@ class Build:
         cache.mkdir(parents=True, exist_ok=True)
         if self.recipe.compression == "none":
             files.need_space(cache, self._bytes_needed())
-        with (
-            files.workspace(cache, f"{self.dataset}-{self.recipe.folder}") as folder,
-            parallel.threads() as pool,
-        ):
+        with files.workspace(cache, f"{self.dataset}-{self.recipe.folder}") as folder:
             folder.mkdir()
-            moments = self._moments(splits, pool)
+            moments = self._moments(splits)
             scaling = self._fitted(moments["train"])
             manifest = self._manifest(scaling, moments["train"].overall())
-            manifest["splits"] = self._write(folder, splits, scaling, manifest, pool)
+            manifest["splits"] = self._write(folder, splits, scaling, manifest)
             for name, found in moments.items():
                 manifest["splits"][name]["raw"] = _range(found)
             _write_manifest(folder, manifest)
@@ -96,14 +90,14 @@ class Build:
         image = math.prod(self.raw.splits["train"].images.shape[1:])
         return rows * (image * np.dtype(self.recipe.dtype).itemsize + 32)
 
-    def _moments(self, splits: Mapping[str, Rows], pool: Executor) -> dict[str, Moments]:
+    def _moments(self, splits: Mapping[str, Rows]) -> dict[str, Moments]:
         """The exact sums of each split; their range is shown before anything is scaled."""
         found = {}
         for name, rows in splits.items():
             # Only train is fitted; of the others no more than the range is wanted.
             per = self.recipe.per if name == "train" and self.recipe.per != "image" else "dataset"
             with progress.bar(f"reading {name}", len(rows), " images", self.quiet) as bar:
-                found[name] = rows.moments(per, pool, bar)
+                found[name] = rows.moments(per, bar)
             _show_raw(name, rows, found[name])
         return found
 
@@ -119,11 +113,13 @@ class Build:
         splits: Mapping[str, Rows],
         scaling: Scaling,
         manifest: Mapping[str, Any],
-        pool: Executor,
     ) -> dict[str, Any]:
         """Write all files; what the manifest holds of each split."""
         images = sum(map(len, splits.values()))
-        with progress.bar("writing", images, " images", self.quiet) as bar:
+        with (
+            parallel.threads() as pool,
+            progress.bar("writing", images, " images", self.quiet) as bar,
+        ):
             writings = {
                 name: _Writing(folder, name, rows, scaling, self.recipe, manifest, pool, bar)
                 for name, rows in splits.items()
@@ -270,22 +266,17 @@ class _Writing:
             attributes=self._attributes(),
             per_image=self.recipe.per == "image",
         ) as writer:
+            for start in range(part.start, part.stop, self.recipe.chunk_rows):
+                self._chunk(writer, start, min(start + self.recipe.chunk_rows, part.stop))
 
-            def block(start: int) -> writing.Block:
-                return self._block(writer, start, min(start + self.recipe.chunk_rows, part.stop))
-
-            starts = range(part.start, part.stop, self.recipe.chunk_rows)
-            for ready in parallel.ordered(self.pool, block, starts):
-                writer.append(ready)
-                self.bar.update(ready.rows)
-
-    def _block(self, writer: writing.Writer, start: int, stop: int) -> writing.Block:
+    def _chunk(self, writer: writing.Writer, start: int, stop: int) -> None:
         raw, labels = self.rows.block(start, stop)
         images, own = self.scaling.apply_with_statistics(raw, self.recipe.dtype)
         columns = {"images": images, "labels": labels}
         if own is not None:
             columns |= {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
-        return writer.block(**columns)
+        writer.append(**columns)
+        self.bar.update(stop - start)
 
     def _attributes(self) -> dict[str, Any]:
         attributes = {

@@ -122,19 +122,13 @@ class Moments:
             return cls.of(images[:half], per) + cls.of(images[half:], per)
         if per == "image":
             shape: tuple[int, ...] = (len(images), 1, 1, 1)
-            pixels, shared = images.reshape(len(images), -1), 1
-            total, squares = _row_sums(pixels)
+            pixels = images.reshape(len(images), -1)
+            count, found = pixels.shape[1], _row_moments(pixels)
         else:
             shape = statistics_shape(images.shape[1:], per)
-            pixels, shared = images.reshape(-1, math.prod(shape)), 0
-            total, squares = _column_sums(pixels)
-        return cls(
-            count=pixels.shape[shared],
-            total=total.reshape(shape),
-            squares=squares.reshape(shape),
-            minimum=pixels.min(axis=shared).astype(np.int64).reshape(shape),
-            maximum=pixels.max(axis=shared).astype(np.int64).reshape(shape),
-        )
+            pixels = images.reshape(-1, math.prod(shape))
+            count, found = len(pixels), _column_moments(pixels)
+        return cls(count, *(values.reshape(shape) for values in found))
 
     def __add__(self, other: "Moments") -> "Moments":
         minimum = np.minimum(self.minimum, other.minimum)
@@ -170,25 +164,41 @@ class Moments:
         }
 
 
-def _column_sums(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Exact sums and sums of squares of integers (n, k) down each column.
+Found = tuple[NDArray[np.int64], ...]  # total, squares, minimum, maximum
+
+
+def _column_moments(pixels: NDArray[Any]) -> Found:
+    """Exact moments of integers (n, k) down each column."""
+    columns = pixels.shape[1]
+    side = max(1, SIDE_BY_SIDE // columns) if len(pixels) >= SIDE_BY_SIDE else 1
+    whole = len(pixels) // side * side
+    # Rows of some hundred pixels, each column's side by side: many columns are faster than few.
+    found = _table_moments(pixels[:whole].reshape(-1, side * columns), columns)
+    if whole == len(pixels):
+        return found
+    rest = _table_moments(pixels[whole:], columns)
+    merge = (np.add, np.add, np.minimum, np.maximum)
+    return tuple(join(one, other) for join, one, other in zip(merge, found, rest, strict=True))
+
+
+def _table_moments(table: NDArray[Any], columns: int) -> Found:
+    sums, squares = _table_sums(table)
+    low, high = table.min(axis=0).astype(np.int64), table.max(axis=0).astype(np.int64)
+    return (
+        sums.reshape(-1, columns).sum(axis=0),
+        squares.reshape(-1, columns).sum(axis=0),
+        low.reshape(-1, columns).min(axis=0),
+        high.reshape(-1, columns).max(axis=0),
+    )
+
+
+def _table_sums(table: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Exact sums and sums of squares down each column.
 
     The fast units of the processor are those for floats, and floats are exact here: 256 squares
     of 8 bits stay below 2**24, which float32 holds, and those of 16 bits below 2**53 of float64.
     So any order of adding gives the same.
     """
-    columns = pixels.shape[1]
-    side = max(1, SIDE_BY_SIDE // columns)
-    whole = len(pixels) // side * side
-    total, squares = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
-    for table in (pixels[:whole].reshape(-1, side * columns), pixels[whole:]):
-        sums, products = _table_sums(table)
-        total += sums.reshape(-1, columns).sum(axis=0)
-        squares += products.reshape(-1, columns).sum(axis=0)
-    return total, squares
-
-
-def _table_sums(table: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     width = table.shape[1]
     rows = max(1, min(SUMMED, SIDE_BY_SIDE * SUMMED // width))
     kind = np.float32 if table.dtype.itemsize == 1 else np.float64
@@ -203,14 +213,15 @@ def _table_sums(table: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return total, squares
 
 
-def _row_sums(pixels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Exact sums and sums of squares of integers (n, k) along each row."""
+def _row_moments(pixels: NDArray[Any]) -> Found:
+    """Exact moments of integers (n, k) along each row."""
     total, squares = np.zeros(len(pixels), np.int64), np.zeros(len(pixels), np.int64)
     for start in range(0, pixels.shape[1], EXACT):
         block = pixels[:, start : start + EXACT].astype(np.float64)
         total += block.sum(axis=1).astype(np.int64)
         squares += np.einsum("ij,ij->i", block, block).astype(np.int64)
-    return total, squares
+    low, high = pixels.min(axis=1), pixels.max(axis=1)
+    return total, squares, low.astype(np.int64), high.astype(np.int64)
 
 
 @dataclass(frozen=True)

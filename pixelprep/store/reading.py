@@ -1,6 +1,7 @@
 """Reading rows of the files of an entry."""
 
 import os
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,7 +35,7 @@ class _Column:
     """A dataset whose rows lie in the file as they are: no filter but the checksum."""
 
     chunk_rows: int
-    offsets: NDArray[np.int64]  # of each chunk, bytes from the file's start
+    offsets: "array[int]"  # of each chunk, bytes from the file's start
 
 
 @lru_cache(maxsize=KNOWN_FILES)
@@ -53,7 +54,7 @@ def _column(dataset: Any) -> _Column | None:
     if not only_checksum or not dataset.dtype.isnative:
         return None
     rows = dataset.chunks[0]
-    offsets = np.empty(-(-dataset.shape[0] // rows), np.int64)
+    offsets = array("q", bytes(8 * -(-dataset.shape[0] // rows)))
 
     def note(chunk: Any) -> None:
         offsets[chunk.chunk_offset[0] // rows] = chunk.byte_offset
@@ -101,9 +102,9 @@ class _Open:
         done, row_bytes = 0, out.nbytes // len(out)
         while done < len(out):
             chunk, first = divmod(start + done, column.chunk_rows)
-            space = out[done : done + column.chunk_rows - first]
-            place = int(column.offsets[chunk]) + first * row_bytes
-            if os.preadv(self.fd, [space.data], place) < space.nbytes:
+            space = out[done : done + column.chunk_rows - first].data
+            place = column.offsets[chunk] + first * row_bytes
+            if os.preadv(self.fd, [space], place) < space.nbytes:
                 raise OSError("the file ends too early")
             done += len(space)
 

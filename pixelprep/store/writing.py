@@ -2,16 +2,16 @@
 
 Reproducible to the last byte: no object times, one version of HDF5's own format, fixed-length
 strings only. Chunks that only need their checksum are finished here and handed to libhdf5 as
-they are; so other threads can prepare them while one writes.
+they are: its own way costs two copies more.
 """
 
 import io
+import math
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -148,68 +148,50 @@ def _signals_noted() -> Iterator[Callable[[], None]]:
     check()
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The next rows of a file, finished as far as that can be done outside libhdf5."""
-
-    rows: int
-    columns: Mapping[str, NDArray[Any]]  # values, or a chunk's bytes as they lie in the file
-
-
-@dataclass(slots=True)
 class Writer:
-    """Appends blocks of rows to one file (made by `create`)."""
+    """Appends chunks to one file (made by `create`)."""
 
-    file: h5py.File
-    check: Callable[[], None]
-    chunk_rows: int
-    compressed: bool
-    row: int = 0
+    def __init__(self, file: h5py.File, check: Callable[[], None], compressed: bool) -> None:
+        self._check, self._row = check, 0
+        self._datasets = {name: file[name] for name in file}
+        self._filtered = {"images"} if compressed else set()
+        self._stored = {
+            name: np.empty(math.prod(dataset.chunks) * dataset.dtype.itemsize + 4, np.uint8)
+            for name, dataset in self._datasets.items()
+        }
 
-    def block(self, **columns: NDArray[Any]) -> Block:
-        """Finish a chunk's rows; any thread may do this.
+    def append(self, **columns: NDArray[Any]) -> None:
+        """Write the next chunk.
 
         Parameters
         ----------
         **columns : ndarray
-            ``images``, ``labels`` and, per image, ``mean`` and ``std``: equally many rows of the
-            stored types, `chunk_rows` of them or, at the end of the file, fewer.
-        """
-        finished = {
-            name: values if self._filtered(name) else _as_stored(values, self.chunk_rows)
-            for name, values in columns.items()
-        }
-        return Block(len(columns["labels"]), finished)
-
-    def append(self, block: Block) -> None:
-        """Write the next rows.
+            ``images``, ``labels`` and, per image, ``mean`` and ``std``, of the stored types:
+            equally many rows, as many as a chunk has or, at the end of the file, fewer.
 
         Raises
         ------
         OSError
             When the disk is full or fails.
         """
-        for name, values in block.columns.items():
-            dataset = self.file[name]
-            if self._filtered(name):
-                dataset[self.row : self.row + block.rows] = values
+        for name, values in columns.items():
+            dataset = self._datasets[name]
+            if name in self._filtered:
+                dataset[self._row : self._row + len(values)] = values
             else:
-                start = (self.row, *(0 for _ in dataset.shape[1:]))
-                dataset.id.write_direct_chunk(start, values)
-        self.check()
-        self.row += block.rows
-
-    def _filtered(self, name: str) -> bool:
-        return self.compressed and name == "images"
+                start = (self._row,) + (0,) * (values.ndim - 1)
+                dataset.id.write_direct_chunk(start, _fill(self._stored[name], values))
+        self._check()
+        self._row += len(columns["labels"])
 
 
-def _as_stored(values: NDArray[Any], chunk_rows: int) -> NDArray[np.uint8]:
+def _fill(stored: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.uint8]:
     """A chunk's bytes in the file: values, zeros for rows that are not there, checksum."""
-    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    stored = np.empty(chunk_rows * (little.nbytes // len(little)) + 4, np.uint8)
-    stored[: little.nbytes] = little.reshape(-1).view(np.uint8)
-    stored[little.nbytes : -4] = 0
-    stored[-4:].view("<u4")[0] = fletcher32(stored[:-4])
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    held = stored[: values.nbytes].view(little.dtype).reshape(values.shape)
+    held[...] = little
+    stored[values.nbytes : -4] = 0
+    stored[-4:] = np.frombuffer(fletcher32(stored[:-4]).to_bytes(4, "little"), np.uint8)
     return stored
 
 
@@ -262,7 +244,7 @@ def create(
             for name, value in (attributes or {}).items():
                 _set_attribute(file, name, value)
             check()
-            yield Writer(file, check, min(rows, shape[0]), compression != "none")
+            yield Writer(file, check, compression != "none")
         check()
 
 
