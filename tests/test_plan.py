@@ -84,6 +84,19 @@ def test_preparing_never_loads_tensorflow() -> None:
     assert shown.strip() == "[]"
 
 
+def test_a_hit_loads_no_hdf5() -> None:
+    """What is there already is found without h5py."""
+    pixelprep.prepare("sample", quiet=True)
+    code = (
+        "import sys, pixelprep; assert pixelprep.prepare('sample', quiet=True).hit;"
+        "print(sorted({'h5py', 'pooch', 'tqdm'} & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.strip() == "[]"
+
+
 def test_help_makes_no_folder(cache: Path) -> None:
     """`--help` leaves no trace in the cache."""
     subprocess.run([sys.executable, "-m", "pixelprep", "--help"], capture_output=True, check=True)
