@@ -9,6 +9,8 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -156,13 +158,13 @@ class Batches:
         self, number: int, opened: reading.Files, space: Pair
     ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
         """Read a window into `space`: its images, its labels, and the order to hand them out in."""
-        first = 0
-        images, labels = space
-        places = (column.tolist() for column in self._places(self._window_runs(number)))
-        for part, start, rows in zip(*places, strict=True):
-            into = slice(first, first + rows)
-            opened.read(self.parts[part], start, images=images[into], labels=labels[into])
-            first += rows
+        (images, labels), first = space, 0
+        places = zip(*(p.tolist() for p in self._places(self._window_runs(number))), strict=True)
+        for part, runs in groupby(places, key=itemgetter(0)):
+            held = [(start, rows) for _, start, rows in runs]
+            into = slice(first, first + sum(rows for _, rows in held))
+            opened.read(self.parts[part], held, images=images[into], labels=labels[into])
+            first = into.stop
         return images[:first], labels[:first], self._order(number, first)
 
     def locate(self, row: int) -> tuple[int, int]:

@@ -93,7 +93,7 @@ class Split:
                 begin, end = max(start - first, 0), min(stop - first, part.rows)
                 if begin < end:
                     rows = slice(begin + first - start, end + first - start)
-                    opened.read(part, begin, **{name: out[rows]})
+                    opened.read(part, [(begin, end - begin)], **{name: out[rows]})
                 first += part.rows
         return out
 

@@ -3,7 +3,7 @@
 import os
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from pixelprep import files
 from pixelprep.errors import AGAIN, EntryError
+
+Runs = Sequence[tuple[int, int]]  # first row and number of rows
 
 OPEN_FILES = 64  # open at once while reading an entry of many files
 KNOWN_FILES = 4096  # whose chunks' places are kept in mind: some 3 kB each
@@ -89,24 +91,34 @@ class _Open:
         if files.state(self.fd) != self.state:
             raise OSError("the file was changed after it was checked")
 
-    def read(self, start: int, spaces: Mapping[str, NDArray[Any]]) -> None:
-        """Fill each space with its column's rows from `start` on."""
+    def read(self, runs: Runs, spaces: Mapping[str, NDArray[Any]]) -> None:
+        """Fill each space with its column's rows of these runs, one after the other."""
         self.check()
         for name, out in spaces.items():
             if name in self.columns:
-                self._read(self.columns[name], start, out)
+                self._read(self.columns[name], runs, out)
             else:
-                self.file[name].read_direct(out, np.s_[start : start + len(out)])
+                self._read_through_libhdf5(name, runs, out)
 
-    def _read(self, column: _Column, start: int, out: NDArray[Any]) -> None:
-        done, row_bytes = 0, out.nbytes // len(out)
-        while done < len(out):
-            chunk, first = divmod(start + done, column.chunk_rows)
-            space = out[done : done + column.chunk_rows - first].data
-            place = column.offsets[chunk] + first * row_bytes
-            if os.preadv(self.fd, [space], place) < space.nbytes:
-                raise OSError("the file ends too early")
-            done += len(space)
+    def _read(self, column: _Column, runs: Runs, out: NDArray[Any]) -> None:
+        filled, row_bytes = 0, out.nbytes // len(out)
+        for start, rows in runs:
+            stop = start + rows
+            while start < stop:  # one read a chunk
+                chunk, first = divmod(start, column.chunk_rows)
+                count = min(column.chunk_rows - first, stop - start)
+                space = out[filled : filled + count].data
+                place = column.offsets[chunk] + first * row_bytes
+                if os.preadv(self.fd, [space], place) < count * row_bytes:
+                    raise OSError("the file ends too early")
+                start, filled = start + count, filled + count
+
+    def _read_through_libhdf5(self, name: str, runs: Runs, out: NDArray[Any]) -> None:
+        filled = 0
+        for start, rows in runs:
+            into = out[filled : filled + rows]
+            self.file[name].read_direct(into, np.s_[start : start + rows])
+            filled += rows
 
     def close(self) -> None:
         os.close(self.fd)
@@ -131,17 +143,17 @@ class Files:
     def __init__(self) -> None:
         self._open: OrderedDict[Path, _Open] = OrderedDict()
 
-    def read(self, part: Part, start: int, **spaces: NDArray[Any]) -> None:
-        """Fill each space with rows of the column of its name, from row `start` on.
+    def read(self, part: Part, runs: Runs, **spaces: NDArray[Any]) -> None:
+        """Fill each space with rows of the column of its name, one run after the other.
 
         Parameters
         ----------
         part : Part
             The file.
-        start : int
-            First row.
+        runs : sequence of tuple of int
+            First row and number of rows of each run, 1 or more.
         **spaces : ndarray
-            Contiguous, of the stored type, not empty, each as long as there are rows to read.
+            Contiguous, of the stored type, each as long as there are rows to read.
 
         Raises
         ------
@@ -149,7 +161,7 @@ class Files:
             When the file is damaged, or was changed after it was checked.
         """
         try:
-            self._get(part).read(start, spaces)
+            self._get(part).read(runs, spaces)
         except (OSError, KeyError) as error:
             names = ", ".join(f"/{name}" for name in spaces)
             raise EntryError(f"{part.path}: cannot read {names}: {error}", AGAIN) from error

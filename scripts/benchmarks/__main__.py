@@ -1,0 +1,139 @@
+"""The command line of `scripts/bench`."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from benchmarks import machine, report
+from benchmarks.contest import Line
+from benchmarks.place import FILES, LeftOut, Place
+from benchmarks.rows import ROWS
+
+INTERRUPTED = 130
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    data = os.environ.get("PIXELPREP_TEST_DATA")
+    made = argparse.ArgumentParser("scripts/bench", description="Measure pixelprep and its peers.")
+    made.add_argument(
+        "--source",
+        type=Path,
+        metavar="DIR",
+        default=Path(data) / "mnist" if data else None,
+        help="MNIST's four gzipped files (default: $PIXELPREP_TEST_DATA/mnist)",
+    )
+    made.add_argument("--only", metavar="NAME[,NAME]", help="these rows")
+    made.add_argument("--list", action="store_true", help="name the rows and end")
+    made.add_argument("--rounds", type=_positive, metavar="N", help="after one that is thrown away")
+    made.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes")
+    made.add_argument("--json", type=Path, metavar="FILE", help="every value, as JSON")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="what is printed, as a file")
+    made.add_argument("--work", type=Path, metavar="DIR", help="where caches go for the time being")
+    return made
+
+
+def checked(given: argparse.Namespace) -> list[str]:
+    """The rows to run; ends the program where an option makes no sense."""
+    names = given.only.split(",") if given.only else list(ROWS)
+    if wrong := [name for name in names if name not in ROWS]:
+        parser().error(f"no row {', '.join(wrong)}: expected some of {', '.join(ROWS)}")
+    if given.source is None:
+        parser().error("name the folder of MNIST's files with --source")
+    for file in filter(None, (given.json, given.markdown)):
+        if not file.parent.is_dir():  # said now, and not after an hour
+            parser().error(f"{file}: no such folder")
+    wanted = [name for pair in FILES.values() for name in pair]
+    if missing := [name for name in wanted if not (given.source / name).is_file()]:
+        parser().error(f"--source {given.source}: lacks {', '.join(missing)}")
+    return names
+
+
+def measured(names: Sequence[str], place: Place) -> tuple[list[Line], list[str]]:
+    """All lines, and what was left out; what fails does not end the run."""
+    lines: list[Line] = []
+    remarks: list[str] = []
+
+    def say(remark: str) -> None:
+        remarks.append(remark)
+        _tell(remark)
+
+    for name in names:
+        _tell(f"{name}: {ROWS[name].what} …")
+        try:
+            for line in ROWS[name].run(place, say):
+                lines.append(line)
+                _tell(report.short(line))
+        except LeftOut as reason:
+            say(f"left out: {name}: {reason}")
+        except Exception as error:
+            say(f"failed: {name}: {type(error).__name__}: {error}")
+    return lines, remarks
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(given: argparse.Namespace, names: Sequence[str]) -> bool:
+    """Measure in a folder that is gone at the end, however it ends; then show.
+
+    Returns
+    -------
+    bool
+        Whether nothing of ours failed; a peer's failure is only told.
+    """
+    if given.work is not None:
+        given.work.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="pixelprep-bench-", dir=given.work)).resolve()
+    try:
+        facts = machine.facts(work)
+        place = Place(str(given.source.resolve()), str(work), given.quick, given.rounds)
+        os.environ.update(place.environment())
+        lines, remarks = measured(names, place)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    table = report.as_markdown(facts, lines, remarks)
+    print(table, end="")
+    if given.markdown:
+        given.markdown.write_text(table)
+    if given.json:
+        given.json.write_text(report.as_json(facts, lines, remarks))
+    return not any(remark.startswith("failed") for remark in remarks)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Parse, measure, show."""
+    given = parser().parse_args()
+    if given.list:
+        for row in ROWS.values():
+            print(f"{row.name:<13} {row.what}")
+        return
+    names = checked(given)
+    signal.signal(signal.SIGTERM, _terminated)  # so that it is cleaned up after as well
+    try:
+        sys.exit(0 if run(given, names) else 1)
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
