@@ -177,25 +177,41 @@ def train(
         Path | None,
         typer.Option(help="Folder of the run (default: a new one below runs/).", metavar="DIR"),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with an unfinished run, of which dataset and options are known.",
+            metavar="RUN",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the CNN on a prepared dataset, preparing it first if needed; then evaluate it."""
-    given = context.params
     _messages(quiet)
+    from pixelprep.train import resume as resume_training
+
+    # An option that was not given asks for nothing, also of an entry or of an unfinished run.
+    options = [name for name in context.params if name not in ("resume", "as_json")]
+    asked = {name: context.params[name] for name in options if _was_given(context, name)}
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
+            metrics = resume_training(resume, **asked) if resume else _train_anew(dataset, asked)
+    except KeyboardInterrupt as error:  # Typer would forget the way to go on
+        _fail("interrupted", _way_on(error), INTERRUPTED)
+    _show(metrics, as_json, _print_trained)
+
+
+def _train_anew(dataset: str, asked: dict[str, Any]) -> dict[str, Any]:
     from pixelprep.preparation import obtain
     from pixelprep.train import Settings, require_tensorflow
     from pixelprep.train import train as train_model
 
     own = ("epochs", "batch_size", "seed", "steps_per_execution", "model", "run_dir", "quiet")
-    settings = Settings(**{name: given[name] for name in own})
+    settings = Settings(**{name: asked[name] for name in own if name in asked})
     require_tensorflow()
-    # An option that was not given asks for nothing, also of an entry.
-    rest = [name for name in given if name not in (*own, "dataset", "as_json")]
-    options = {name: given[name] for name in rest if _was_given(context, name)}
-    with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
-        metrics = train_model(obtain(dataset, **options, quiet=quiet), settings)
-    _show(metrics, as_json, _print_trained)
+    options = {name: asked[name] for name in asked if name not in (*own, "dataset")}
+    return train_model(obtain(dataset, **options, quiet=settings.quiet), settings)
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
@@ -374,14 +390,23 @@ def main() -> NoReturn:
 
 def _explained(error: Exception) -> tuple[str, str | None, int]:
     """Message, hint and exit status of an error."""
+    way_on = _way_on(error)
     if isinstance(error, PixelprepError):
-        return error.message, error.hint, 2 if isinstance(error, UsageError) else 1
+        hint = ", then ".join(filter(None, (error.hint, way_on)))
+        return error.message, hint, 2 if isinstance(error, UsageError) else 1
     if hasattr(error, "format_message"):  # Typer's own: wrong usage
         return _wrong_usage(error)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or error}", None, 1
-    return f"{type(error).__name__}: {error}", "run again with --debug for the traceback", 1
+        return f"{name}{error.strerror or error}", way_on, 1
+    hint = f"{way_on} --debug" if way_on else "run again with --debug for the traceback"
+    return f"{type(error).__name__}: {error}", hint, 1
+
+
+def _way_on(error: BaseException) -> str | None:
+    """The command that goes on with what this error broke off."""
+    notes = getattr(error, "__notes__", [])
+    return next((note for note in notes if note.startswith("pixelprep ")), None)
 
 
 def _wrong_usage(error: Any) -> tuple[str, str | None, int]:

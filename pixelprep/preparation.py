@@ -17,6 +17,8 @@ from pixelprep.recipe import Choices, Recipe
 
 LOG = logging.getLogger("pixelprep")
 
+# Asked of the machine; the network's may be set for good in the environment.
+NOT_OF_AN_ENTRY = ("cache_dir", "quiet", "offline", "mirror")
 LONGEST_NAME = 180  # bytes; with mode and key it must still be a file's name
 
 
@@ -150,7 +152,7 @@ def obtain(name: str, **options: Any) -> Entry:
     entry = entries.open_entry(entries.resolve(name, cache), cache)
     recipe = entry.manifest["recipe"]
     for option, asked in options.items():
-        if option in ("cache_dir", "quiet") or asked == recipe.get(option, object()):
+        if option in NOT_OF_AN_ENTRY or asked == recipe.get(option, object()):
             continue
         kept = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
         raise UsageError(

@@ -1,31 +1,30 @@
-"""Train a CNN on an entry's files, evaluate it, and leave a run folder."""
+"""Train a CNN on an entry's files, evaluate it, and leave a run folder; or go on with one."""
 
 from __future__ import annotations
 
-import csv
 import importlib
 import importlib.util
-import json
 import logging
 import math
 import os
 import re
-import shutil
 import statistics
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixelprep import progress
+from numpy.typing import NDArray
+
+from pixelprep import files, progress
 from pixelprep.batches import Plan
-from pixelprep.entry import Entry, Split
-from pixelprep.errors import TrainError, UsageError, missing_extra, whole
+from pixelprep.entry import Entry, Split, open_entry
+from pixelprep.errors import EntryError, TrainError, UsageError, missing_extra, whole
+from pixelprep.run import Run, State, unfinished
 
 if TYPE_CHECKING:
     import keras
@@ -34,6 +33,9 @@ LOG = logging.getLogger("pixelprep")
 
 SMALLEST = 10  # pixels of height and width that the reference CNN's layers need
 LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
+
+# What may be asked of a run that goes on, for its result is the same.
+FREE = ("epochs", "quiet", "cache_dir", "source", "mirror", "offline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,12 @@ class Settings:
         if self.model is not None and not re.fullmatch(r"[\w.]+:\w+", self.model):
             raise UsageError(f"--model {self.model}: expected module:function")
         if self.run_dir is not None:
-            _check_new(self.run_dir)
+            Run(self.run_dir.absolute()).check_new()
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Those that a run keeps when it goes on."""
+        return {k: v for k, v in asdict(self).items() if k not in ("run_dir", "quiet")}
 
 
 def _finite(value: Any) -> Any:
@@ -83,12 +90,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _check_new(run: Path) -> None:
-    """A run never lands on what is there already."""
-    if os.path.lexists(run):
-        raise TrainError(f"{run}: is there already", "name another folder with --run-dir")
 
 
 def train(entry: Entry, settings: Settings) -> dict[str, Any]:
@@ -109,35 +110,140 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
     TrainError
         When the model does not fit the images, or the run folder is there already.
     """
+    run = Run((settings.run_dir or _default_folder(entry)).absolute())
     start_tensorflow()
-    with _run_folder(entry, settings) as (folder, final):
-        import keras
+    run.make()
+    with run.held(), run.resumable():
+        start = State(os.fspath(entry.path), entry.key, settings.decisive, {})
+        return _finish(run, entry, settings, start)
 
-        keras.utils.set_random_seed(settings.seed)
-        model = _model(entry, settings)
-        _announce(entry, settings)
-        history = _fit(model, entry, settings)
-        test_loss, test_accuracy = _evaluate(model, entry.test, settings)
-        metrics: dict[str, Any] = _finite(
-            {
-                "run": os.fspath(final),
-                "entry": os.fspath(entry.path),
-                "dataset": entry.dataset,
-                "mode": entry.mode,
-                "per": entry.per,
-                "key": entry.key,
-                **{k: v for k, v in asdict(settings).items() if k not in ("run_dir", "quiet")},
-                "steps_per_epoch": _steps(entry.train, settings),
-                "test_steps": _steps(entry.test, settings),
-                "history": history,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-                "seconds_per_epoch": statistics.median(history["seconds"]),
-            }
-        )
-        with _explained(final):
-            _write_run(folder, model, history, metrics)
+
+def resume(path: Path, **asked: Any) -> dict[str, Any]:
+    """Go on with an unfinished run: the result is that of a run which was never interrupted.
+
+    Parameters
+    ----------
+    path : Path
+        The unfinished run's folder, ``NAME.unfinished``, or the name it will have.
+    **asked
+        As for `Settings` and `preparation.obtain`, only those that were asked for. ``epochs`` may
+        be another number, down to the epochs that are finished; the rest is as the run has it.
+
+    Returns
+    -------
+    dict
+        As of `train`.
+
+    Raises
+    ------
+    UsageError
+        When something else is asked for than the run has.
+    TrainError
+        When there is no such run, it is finished, another process is training it, its checkpoint
+        is damaged, or the entry or model is no longer what it was.
+    """
+    run = unfinished(path)
+    with run.held():
+        done, variables = run.load()
+        with run.resumable():
+            entry = _entry_of(done, asked.get("cache_dir"))
+            settings = _settings_of(run, done, entry, asked)
+            start_tensorflow()
+            done = replace(done, settings=settings.decisive)
+            return _finish(run, entry, settings, done, variables)
+
+
+def _default_folder(entry: Entry) -> Path:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
+
+
+def _entry_of(done: State, cache: str | os.PathLike[str] | None) -> Entry:
+    """The entry that a run was trained on so far."""
+    hint = "put it back, or prepare it again from the same data with the same options"
+    try:
+        entry = open_entry(Path(done.entry), files.cache_dir(cache))
+    except EntryError as error:
+        raise EntryError(error.message, error.hint or hint) from error
+    if entry.key != done.key:
+        raise EntryError(f"{entry.path}: expected the entry {done.key}, found {entry.key}", hint)
+    return entry
+
+
+def _settings_of(run: Run, done: State, entry: Entry, asked: Mapping[str, Any]) -> Settings:
+    """The settings of a run that goes on, once it is sure that nothing else is asked for."""
+    kept = {"dataset": entry.dataset, "force": False, "run_dir": run.final}
+    kept |= entry.manifest["recipe"] | done.settings
+    for name, value in asked.items():
+        value = value.absolute() if name == "run_dir" else value
+        if name not in FREE and value != kept.get(name):
+            raise UsageError(
+                f"{run.folder} is a run with {name} {kept.get(name)}, but {value} was asked for",
+                "leave it out",
+            )
+    free = {name: asked[name] for name in ("epochs", "quiet") if name in asked}
+    settings = replace(Settings(**done.settings), **free)
+    if settings.epochs < done.epochs:
+        raise UsageError(f"--epochs {settings.epochs}: {run.folder} has finished {done.epochs}")
+    return settings
+
+
+def _finish(
+    run: Run, entry: Entry, settings: Settings, done: State, variables: Sequence[NDArray[Any]] = ()
+) -> dict[str, Any]:
+    """Train what is not done yet, evaluate, publish."""
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)
+    model = _model(entry, settings)
+    if done.epochs:
+        _restore(model, variables, run)
+        LOG.info("going on after epoch %d of %d", done.epochs, settings.epochs)
+    _announce(entry, settings)
+    _fit(model, entry, settings, run, done)
+    test_loss, test_accuracy = _evaluate(model, entry.test, settings)
+    metrics: dict[str, Any] = _finite(
+        {
+            "run": os.fspath(run.final),
+            "entry": os.fspath(entry.path),
+            "dataset": entry.dataset,
+            "mode": entry.mode,
+            "per": entry.per,
+            "key": entry.key,
+            **settings.decisive,
+            "steps_per_epoch": _steps(entry.train, settings),
+            "test_steps": _steps(entry.test, settings),
+            "history": done.history,
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "seconds_per_epoch": statistics.median(done.history["seconds"]),
+        }
+    )
+    run.publish(model, done.history, metrics)
     return metrics
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    """Everything that decides how training goes on, in an order that building again repeats.
+
+    Weights, moving statistics, seed generators, and the optimizer's; Keras resets metrics at
+    every epoch. Plain variables, unlike Keras's own files, need no layer that can be saved.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _restore(model: keras.Model, saved: Sequence[NDArray[Any]], run: Run) -> None:
+    variables = _variables(model)
+    fresh = [variable.numpy() for variable in variables]
+    if [(v.shape, v.itemsize) for v in fresh] != [(v.shape, v.itemsize) for v in saved]:
+        raise TrainError(
+            f"{run.checkpoint}: its variables are not those of the model that is built now",
+            "give the model the layers that it had",
+        )
+    for variable, now, then in zip(variables, fresh, saved, strict=True):
+        variable.assign(then.view(now.dtype))  # NumPy's files forget the name of bfloat16
 
 
 def require_tensorflow() -> None:
@@ -270,21 +376,25 @@ def _announce(entry: Entry, settings: Settings) -> None:
     LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, images.min(), images.max())
 
 
-def _fit(model: keras.Model, entry: Entry, settings: Settings) -> dict[str, list[float]]:
-    """Fit, and return Keras's history with the seconds of each epoch."""
-    size = settings.batch_size
+def _fit(model: keras.Model, entry: Entry, settings: Settings, run: Run, done: State) -> None:
+    """Fit the epochs that are not finished, and after each save how far the run is."""
+    size, first = settings.batch_size, done.epochs
     val = None if entry.val is None else entry.val.to_tf(size)
-    watch = _watch(settings, _steps(entry.train, settings))
-    fitted = model.fit(
-        entry.train.to_tf(size, shuffle=True, seed=settings.seed),
+
+    def finished(logs: dict[str, float]) -> None:
+        for name, value in logs.items():
+            done.history.setdefault(name, []).append(float(value))
+        run.save(done, [variable.numpy() for variable in _variables(model)])
+
+    model.fit(
+        entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
         epochs=settings.epochs,
+        initial_epoch=first,
         validation_data=val,
         shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
         verbose=0,
-        callbacks=[watch],
+        callbacks=[_watch(settings, _steps(entry.train, settings), finished)],
     )
-    history = {name: [float(v) for v in values] for name, values in fitted.history.items()}
-    return history | {"seconds": watch.seconds}
 
 
 def _evaluate(model: keras.Model, test: Split, settings: Settings) -> tuple[float, float]:
@@ -292,15 +402,14 @@ def _evaluate(model: keras.Model, test: Split, settings: Settings) -> tuple[floa
     return float(found["loss"]), float(found["accuracy"])
 
 
-def _watch(settings: Settings, steps: int) -> Any:
-    """A Keras callback: a bar an epoch on a terminal, then a line with its result."""
+def _watch(settings: Settings, steps: int, finished: Callable[[dict[str, float]], None]) -> Any:
+    """A Keras callback: a bar an epoch on a terminal, then a line with its result.
+
+    `finished` is called with each epoch's results and seconds before its line is printed.
+    """
     import keras
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
-        def __init__(self) -> None:
-            super().__init__()
-            self.seconds: list[float] = []
-
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.started = time.perf_counter()
             what = f"epoch {epoch + 1}/{settings.epochs}"
@@ -316,74 +425,15 @@ def _watch(settings: Settings, steps: int) -> Any:
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.bar.close()
-            self.seconds.append(time.perf_counter() - self.started)
-            LOG.info(_epoch_line(epoch, settings.epochs, logs or {}, self.seconds[-1]))
+            results = {**(logs or {}), "seconds": time.perf_counter() - self.started}
+            finished(results)
+            LOG.info(_epoch_line(epoch, settings.epochs, results))
 
     return Watch()
 
 
-def _epoch_line(epoch: int, epochs: int, logs: dict[str, float], seconds: float) -> str:
+def _epoch_line(epoch: int, epochs: int, logs: dict[str, float]) -> str:
     line = f"epoch {epoch + 1}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
     if "val_loss" in logs:
         line += f"  val loss {logs['val_loss']:.4f}  val accuracy {logs['val_accuracy']:.2%}"
-    return f"{line}  {seconds:.1f} s"
-
-
-@contextmanager
-def _run_folder(entry: Entry, settings: Settings) -> Iterator[tuple[Path, Path]]:
-    """A private folder that gets the run's name when the run is whole, and the final path."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    default = Path("runs") / f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
-    final = (settings.run_dir or default).absolute()
-    _check_new(final)
-    private = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with _explained(final):
-            private.mkdir(parents=True)
-        yield private, final
-        with _explained(final):
-            private.rename(final)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
-
-
-@contextmanager
-def _explained(run: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise TrainError(f"{run}: cannot write the run: {reason}", "use --run-dir") from error
-
-
-def _write_run(
-    folder: Path, model: keras.Model, history: dict[str, list[float]], metrics: dict[str, Any]
-) -> None:
-    model.save(folder / "model.keras")
-    with (folder / "history.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *history])
-        writer.writerows([i + 1, *row] for i, row in enumerate(zip(*history.values(), strict=True)))
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    _picture(folder / "training.png", history, metrics)
-
-
-def _picture(path: Path, history: dict[str, list[float]], metrics: dict[str, Any]) -> None:
-    """Loss and accuracy over the epochs, the test accuracy as a line."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    epochs = range(1, len(history["loss"]) + 1)
-    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
-        axes.plot(epochs, history[name], marker="o", label="train")
-        if f"val_{name}" in history:
-            axes.plot(epochs, history[f"val_{name}"], marker="s", label="validation")
-        if metrics[f"test_{name}"] is not None:  # a loss may have diverged
-            style = {"linestyle": "--", "color": "grey", "label": "test, at the end"}
-            axes.axhline(metrics[f"test_{name}"], **style)
-        axes.set(xlabel="epoch", ylabel=name, xticks=list(epochs))
-        axes.legend()
-    title = f"{metrics['dataset']}, {metrics['mode']} per {metrics['per']}, seed {metrics['seed']}"
-    figure.suptitle(f"{title}: test accuracy {metrics['test_accuracy']:.2%}")
-    figure.savefig(path, dpi=120)
+    return f"{line}  {logs['seconds']:.1f} s"

@@ -15,7 +15,7 @@ FLOORS = [
     {"files", "scaling", "store", "parallel", "unpack", "download"},
     {"sources", "recipe", "batches"},
     {"feeds", "entry", "build", "preparation"},
-    {"train"},
+    {"run", "train"},
     {"cli"},
 ]
 

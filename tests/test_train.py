@@ -18,6 +18,7 @@ from tqdm import tqdm
 import pixelprep
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry
+from pixelprep.preparation import obtain
 from pixelprep.sources.known import embedded
 from pixelprep.train import Settings, reference_cnn, train
 
@@ -326,3 +327,9 @@ def test_the_bar_ends_where_the_epoch_ends(
     train(small, Settings(1, run_dir=tmp_path / "run", steps_per_execution=3))
     assert [n for n, _ in seen] == [3, 4]
     assert {total for _, total in seen} == {4}
+
+
+def test_an_entry_asks_for_no_network(small: Entry) -> None:
+    """An entry is opened whatever is said of the network, as the environment may for good."""
+    found = obtain(str(small.path), offline=True, mirror="http://127.0.0.1:9/", quiet=True)
+    assert found.key == small.key

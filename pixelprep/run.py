@@ -1,0 +1,251 @@
+"""A training run's folder: its name, its checkpoint, and what is in it at the end.
+
+A final name means a finished run. Until then the run is ``NAME.unfinished`` beside it, with one
+checkpoint: every variable of the model and how far the run is, in one file that is replaced whole
+after each epoch. So the history never stands beside the variables of another epoch, whenever the
+process is killed.
+"""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import files
+from pixelprep.errors import TrainError
+
+if TYPE_CHECKING:
+    import keras
+
+UNFINISHED = ".unfinished"
+
+History = dict[str, list[float]]  # by name, one value an epoch
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far a run is, and what it needs to go on.
+
+    Parameters
+    ----------
+    entry, key : str
+        Folder and key of the entry that is trained on.
+    settings : dict
+        Those that decide the result.
+    history : dict of list of float
+        Of the finished epochs.
+    """
+
+    entry: str
+    key: str
+    settings: dict[str, Any]
+    history: History
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are finished."""
+        return len(self.history.get("loss", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The folder of one run.
+
+    Parameters
+    ----------
+    final : Path
+        Where the finished run will be, absolute.
+    """
+
+    final: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is while it is unfinished."""
+        return Path(f"{self.final}{UNFINISHED}")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last finished epoch; there is none before the first."""
+        return self.folder / "checkpoint.npz"
+
+    @property
+    def resuming(self) -> str:
+        """The command that goes on with this run."""
+        here, folder = Path.cwd(), self.folder
+        shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+        return f"pixelprep train --resume {shlex.quote(os.fspath(shown))}"
+
+    def check_new(self) -> None:
+        """Refuse to start a run where one is already.
+
+        Raises
+        ------
+        TrainError
+            When a finished or an unfinished run, or anything else, has this name.
+        """
+        self._check_unpublished("name another folder with --run-dir")
+        if os.path.lexists(self.folder):
+            hint = self.resuming if self.checkpoint.exists() else f"delete {self.folder}"
+            raise TrainError(f"{self.folder}: is there already", hint)
+
+    def _check_unpublished(self, hint: str) -> None:
+        """A run never lands on what is there already."""
+        if os.path.lexists(self.final):
+            raise TrainError(f"{self.final}: is there already", hint)
+
+    def make(self) -> None:
+        """Make the folder of a new run."""
+        self.check_new()
+        with self._explained():
+            self.folder.mkdir(parents=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out; afterwards the folder is there only if a checkpoint is."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TrainError(f"{self.folder}: another process is training this run") from None
+        except OSError as error:
+            if error.errno not in files.NO_LOCKS:
+                raise
+        try:
+            yield
+        finally:
+            lock.release()
+            if not self.checkpoint.exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Add to whatever goes wrong how to go on, where there is a checkpoint to go on from."""
+        try:
+            yield
+        except BaseException as error:
+            if self.checkpoint.exists():
+                error.add_note(self.resuming)
+            raise
+
+    def save(self, state: State, variables: Sequence[NDArray[Any]]) -> None:
+        """Replace the checkpoint; the one before stays until this one is on the disk whole."""
+        new = self.folder / "new.npz"
+        with self._explained():
+            try:
+                np.savez(new, *variables, progress=np.array(json.dumps(asdict(state))))
+                files.fsync(new)
+                new.replace(self.checkpoint)
+            finally:
+                new.unlink(missing_ok=True)
+
+    def load(self) -> tuple[State, list[NDArray[Any]]]:
+        """The checkpoint: how far the run is, and the variables as they were given to `save`.
+
+        Raises
+        ------
+        TrainError
+            When it is damaged or something else; it stays as it is.
+        """
+        try:
+            with np.load(self.checkpoint) as saved:
+                state = State(**json.loads(str(saved["progress"])))
+                variables = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1)]
+                if state.epochs < 1:
+                    raise ValueError("no epochs")
+        except Exception as error:  # NumPy, zipfile, zlib and json each say it in their own way
+            raise TrainError(
+                f"{self.checkpoint}: not a checkpoint, or a damaged one: {error!r}",
+                f"delete {self.folder} and train again from the start",
+            ) from error
+        return state, variables
+
+    def publish(self, model: "keras.Model", history: History, metrics: Mapping[str, Any]) -> None:
+        """Write the finished run and give it its name; then the checkpoint goes."""
+        finished = self.folder / "finished"
+        with self._explained():
+            shutil.rmtree(finished, ignore_errors=True)  # of a process killed while it wrote this
+            finished.mkdir()
+            _write(finished, model, history, metrics)
+            for path in (*finished.iterdir(), finished):
+                files.fsync(path)
+            self._check_unpublished("move it away")
+            finished.rename(self.final)
+            files.fsync(self.final.parent)
+            self.checkpoint.unlink()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn a system error about the run into one line that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            hint = None if self.checkpoint.exists() else "use --run-dir"
+            reason = error.strerror or error
+            raise TrainError(f"{self.final}: cannot write the run: {reason}", hint) from error
+
+
+def unfinished(path: Path) -> Run:
+    """The unfinished run that is meant by its folder, or by the name it will have.
+
+    Raises
+    ------
+    TrainError
+        When there is none, it is finished, or none of its epochs is.
+    """
+    run = Run(Path(str(path.absolute()).removesuffix(UNFINISHED)))
+    there = run.checkpoint.exists()
+    if os.path.lexists(run.final):
+        # Both: its process was killed after the rename and before it could tidy up.
+        hint = f"delete {run.folder}, or move {run.final} away" if there else None
+        raise TrainError(f"{run.final}: this run is finished", hint)
+    if not there:
+        raise TrainError(
+            f"{run.folder}: no unfinished run: expected a checkpoint in it",
+            "a run has none before the end of its first epoch: train again",
+        )
+    return run
+
+
+def _write(
+    folder: Path, model: "keras.Model", history: History, metrics: Mapping[str, Any]
+) -> None:
+    model.save(folder / "model.keras")
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *history])
+        writer.writerows([i + 1, *row] for i, row in enumerate(zip(*history.values(), strict=True)))
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    _picture(folder / "training.png", history, metrics)
+
+
+def _picture(path: Path, history: History, metrics: Mapping[str, Any]) -> None:
+    """Loss and accuracy over the epochs, the test accuracy as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    epochs = range(1, len(history["loss"]) + 1)
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+        axes.plot(epochs, history[name], marker="o", label="train")
+        if f"val_{name}" in history:
+            axes.plot(epochs, history[f"val_{name}"], marker="s", label="validation")
+        if metrics[f"test_{name}"] is not None:  # a loss may have diverged
+            style = {"linestyle": "--", "color": "grey", "label": "test, at the end"}
+            axes.axhline(metrics[f"test_{name}"], **style)
+        axes.set(xlabel="epoch", ylabel=name, xticks=list(epochs))
+        axes.legend()
+    title = f"{metrics['dataset']}, {metrics['mode']} per {metrics['per']}, seed {metrics['seed']}"
+    figure.suptitle(f"{title}: test accuracy {metrics['test_accuracy']:.2%}")
+    figure.savefig(path, dpi=120)
