@@ -17,6 +17,7 @@ from pixelprep.entry import Entry
 from pixelprep.recipe import Recipe, shards, split_rows
 from pixelprep.scaling import Moments, Scaling, unit_of
 from pixelprep.store import layout, writing
+from pixelprep.store.libhdf5 import Outline
 
 LOG = logging.getLogger("pixelprep")
 
@@ -124,7 +125,7 @@ class Build:
                 name: _Writing(folder, name, rows, scaling, self.recipe, manifest, pool, bar)
                 for name, rows in splits.items()
             }
-            # While one split is written, the one before is hashed and brought to the disk.
+            # While one split is written, the one before is brought to the disk.
             for written in writings.values():
                 written.write()
             return {name: written.record() for name, written in writings.items()}
@@ -196,11 +197,11 @@ def _show_raw(name: str, rows: Rows, moments: Moments) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A file that is complete; its digest is being taken and it is on its way to the disk."""
+    """A file that is complete and on its way to the disk."""
 
     name: str
     rows: int
-    sha256: Future[str]
+    sha256: str
     on_disk: Future[None]
 
 
@@ -222,15 +223,9 @@ class _Writing:
         """Write all files of the split."""
         parts = shards(self.name, len(self.rows), self.recipe.shard_rows)
         for name, part in parts.items():
-            self._file(self.folder / name, part)
-            self.written.append(
-                _Written(
-                    name,
-                    len(part),
-                    self.pool.submit(files.sha256, self.folder / name),
-                    self.pool.submit(files.fsync, self.folder / name),
-                )
-            )
+            digest = self._file(self.folder / name, part)
+            on_disk = self.pool.submit(files.fsync, self.folder / name)
+            self.written.append(_Written(name, len(part), digest, on_disk))
 
     def record(self) -> dict[str, Any]:
         """What the manifest holds of the split, once its files are on the disk."""
@@ -242,7 +237,7 @@ class _Writing:
                 "name": file.name,
                 "rows": file.rows,
                 "bytes": states[file.name][1],
-                "sha256": file.sha256.result(),
+                "sha256": file.sha256,
             }
             for file in self.written
         ]
@@ -256,18 +251,20 @@ class _Writing:
         split = entries.split_of(self.folder, self.name, record, asdict(self.recipe), states)
         return record | {"first_batch": figures(split.read(0, min(FIRST_BATCH, len(split))))}
 
-    def _file(self, path: Path, part: range) -> None:
-        with writing.create(
-            path,
+    def _file(self, path: Path, part: range) -> str:
+        """Write one file; its digest."""
+        outline = Outline(
             (len(part), *self.rows.raw.images.shape[1:]),
             self.recipe.dtype,
-            rows=self.recipe.chunk_rows,
-            compression=self.recipe.compression,
-            attributes=self._attributes(),
-            per_image=self.recipe.per == "image",
-        ) as writer:
+            self.recipe.chunk_rows,
+            self.recipe.compression,
+            self._attributes(),
+            self.recipe.per == "image",
+        )
+        with writing.create(path, outline) as writer:
             for start in range(part.start, part.stop, self.recipe.chunk_rows):
                 self._chunk(writer, start, min(start + self.recipe.chunk_rows, part.stop))
+        return writer.sha256
 
     def _chunk(self, writer: writing.Writer, start: int, stop: int) -> None:
         raw, labels = self.rows.block(start, stop)

@@ -1,164 +1,38 @@
 """Writing one file of scaled images.
 
-Reproducible to the last byte: no object times, one version of HDF5's own format, fixed-length
-strings only. Chunks that only need their checksum are finished here and handed to libhdf5 as
-they are: its own way costs two copies more.
+libhdf5 lays the whole file out first, with room for the chunks; they are then filled in and the
+file's digest is taken on the way, in another thread. So each byte is touched once, and nothing
+that goes wrong meanwhile is libhdf5's to survive. Compressed chunks, whose size only shows when
+they are made, go through libhdf5.
 """
 
-import io
+import hashlib
 import math
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelprep import files
 from pixelprep.store.checksum import fletcher32
+from pixelprep.store.libhdf5 import Disk, Outline, outlined
 
-GZIP_LEVEL, ZSTD_LEVEL = 4, 3
-SMALL = 4096  # statistics of more values than this are kept in the manifest alone
+AHEAD = 3  # chunks of a column in memory: one is made while others are hashed
 
-
-def _filter(name: str) -> dict[str, Any]:
-    """Arguments of ``create_dataset`` for this compression."""
-    if name in ("lz4", "zstd"):
-        import hdf5plugin
-
-        chosen = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=ZSTD_LEVEL)
-        return {"shuffle": True, **chosen}
-    if name == "none":
-        return {}
-    level = {"compression_opts": GZIP_LEVEL} if name == "gzip" else {}
-    return {"shuffle": True, "compression": name, **level}
-
-
-class _Disk(io.RawIOBase):
-    """A file for libhdf5 to write to, which never fails.
-
-    When a write fails (a full disk) libhdf5 cannot close its file any more and crashes the
-    interpreter at exit. So the first error is kept here, what follows is kept in memory, and
-    `check` raises the error where Python can deal with it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        self.position = 0
-        self.error: OSError | None = None
-        self.lost: list[tuple[int, bytes]] = []  # what libhdf5 may still want to read back
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        bases = {os.SEEK_SET: 0, os.SEEK_CUR: self.position}
-        base = bases[whence] if whence in bases else os.fstat(self.fd).st_size
-        self.position = base + offset
-        return self.position
-
-    def tell(self) -> int:
-        return self.position
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        written = 0
-        try:
-            while self.error is None and written < len(view):
-                written += os.pwrite(self.fd, view[written:], self.position + written)
-        except OSError as error:
-            self.error = error
-        if self.error is not None:
-            self.lost.append((self.position, bytes(view)))
-        self.position += len(view)
-        return len(view)
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = os.pread(self.fd, len(view), self.position)
-        view[:] = data + bytes(len(view) - len(data))
-        here, end = self.position, self.position + len(view)
-        for start, lost in self.lost:
-            first, last = max(start, here), min(start + len(lost), end)
-            if first < last:
-                view[first - here : last - here] = lost[first - start : last - start]
-        self.position = end
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        size = self.position if size is None else size
-        try:
-            if self.error is None:
-                os.ftruncate(self.fd, size)
-        except OSError as error:
-            self.error = error
-        return size
-
-    def check(self) -> None:
-        """Raise the first error, if there was one."""
-        if self.error is not None:
-            raise OSError(self.error.errno, self.error.strerror)
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self.fd)
-        super().close()
-
-
-def _create(disk: _Disk) -> h5py.File:
-    # A function of its own: the property list that holds the Python file must die here, not when
-    # libhdf5 is torn down after the interpreter.
-    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
-    creation.set_obj_track_times(False)  # else the root group's time stamp changes the digest
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
-    return h5py.File(h5py.h5f.create(b"pixelprep", h5py.h5f.ACC_EXCL, creation, access))
-
-
-@contextmanager
-def _signals_noted() -> Iterator[Callable[[], None]]:
-    """Signals take effect only where the yielded function is called, never inside libhdf5.
-
-    A write that a handler breaks off (Ctrl-C) is one that failed, and libhdf5 does not survive
-    those (see `_Disk`).
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None  # only the main thread may set handlers, and only it runs them
-        return
-    noted: list[int] = []
-    before: dict[int, Any] = {
-        n: h for n in signal.valid_signals() if callable(h := signal.getsignal(n))
-    }
-
-    def check() -> None:
-        while noted:
-            number = noted.pop(0)
-            before[number](number, None)
-
-    try:
-        for number in before:
-            signal.signal(number, lambda got, _: noted.append(got))
-        yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    check()
+Place = tuple[str, int]  # of a chunk: its column, and where in the file it begins
 
 
 class Writer:
-    """Appends chunks to one file (made by `create`)."""
+    """Appends chunks to one file (made by `create`); has its digest when it is complete."""
 
-    def __init__(self, file: h5py.File, check: Callable[[], None], compressed: bool) -> None:
-        self._check, self._row = check, 0
-        self._datasets = {name: file[name] for name in file}
-        self._filtered = {"images"} if compressed else set()
-        self._stored = {
-            name: np.empty(math.prod(dataset.chunks) * dataset.dtype.itemsize + 4, np.uint8)
-            for name, dataset in self._datasets.items()
-        }
+    sha256: str
 
     def append(self, **columns: NDArray[Any]) -> None:
         """Write the next chunk.
@@ -174,112 +48,126 @@ class Writer:
         OSError
             When the disk is full or fails.
         """
-        for name, values in columns.items():
-            dataset = self._datasets[name]
-            if name in self._filtered:
-                dataset[self._row : self._row + len(values)] = values
-            else:
-                start = (self._row,) + (0,) * (values.ndim - 1)
-                dataset.id.write_direct_chunk(start, _fill(self._stored[name], values))
-        self._check()
-        self._row += len(columns["labels"])
-
-
-def _fill(stored: NDArray[np.uint8], values: NDArray[Any]) -> NDArray[np.uint8]:
-    """A chunk's bytes in the file: values, zeros for rows that are not there, checksum."""
-    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    held = stored[: values.nbytes].view(little.dtype).reshape(values.shape)
-    held[...] = little
-    stored[values.nbytes : -4] = 0
-    stored[-4:] = np.frombuffer(fletcher32(stored[:-4]).to_bytes(4, "little"), np.uint8)
-    return stored
+        raise NotImplementedError
 
 
 @contextmanager
-def create(
-    path: Path,
-    shape: tuple[int, ...],
-    dtype: str,
-    *,
-    rows: int,
-    compression: str = "none",
-    attributes: Mapping[str, Any] | None = None,
-    per_image: bool = False,
-) -> Iterator[Writer]:
+def create(path: Path, outline: Outline) -> Iterator[Writer]:
     """A new file to write to; complete, but not yet fsynced, when the block is left.
-
-    Parameters
-    ----------
-    path : Path
-        Must not exist.
-    shape : tuple of int
-        (N, H, W, C) of the whole file.
-    dtype : str
-        Of the images: float32 or float16.
-    rows : int
-        Rows a chunk.
-    compression : str
-        One of `COMPRESSIONS`.
-    attributes : mapping
-        Root attributes: str, int, list of str, or array of float64 (left out where not small).
-    per_image : bool
-        Whether each image's own mean and std are stored too.
 
     Raises
     ------
     OSError
         When the disk is full or fails.
     """
-    with _signals_noted() as signals, closing(_Disk(path)) as disk:
+    making = _filling if outline.compression == "none" else _compressing
+    with making(path, outline) as writer:
+        yield writer
 
-        def check() -> None:
-            disk.check()
-            signals()
 
-        with _create(disk) as file:
-            _add(file, "images", shape, "<" + np.dtype(dtype).str[1:], rows, _filter(compression))
-            _add(file, "labels", shape[:1], "<i8", rows)
-            for name in ("mean", "std") if per_image else ():
-                _add(file, name, shape[:1], "<f8", rows)
-            for name, value in (attributes or {}).items():
-                _set_attribute(file, name, value)
-            check()
-            yield Writer(file, check, compression != "none")
+@contextmanager
+def _compressing(path: Path, outline: Outline) -> Iterator[Writer]:
+    with outlined(path, outline) as (file, _, check):
+        writer = _Compressing(file, check)
+        yield writer
+    writer.sha256 = files.sha256(path)
+
+
+class _Compressing(Writer):
+    """Through libhdf5."""
+
+    def __init__(self, file: h5py.File, check: Any) -> None:
+        self._file, self._check, self._row = file, check, 0
+
+    def append(self, **columns: NDArray[Any]) -> None:
+        rows = slice(self._row, self._row + len(columns["labels"]))
+        for name, values in columns.items():
+            self._file[name][rows] = values
+        self._check()
+        self._row = rows.stop
+
+
+@contextmanager
+def _filling(path: Path, outline: Outline) -> Iterator[Writer]:
+    with outlined(path, outline) as (file, disk, check):
+        sizes = {name: _stored_bytes(file[name]) for name in file}
+        places = _reserved(file, disk, sizes)
         check()
+    fd = os.open(path, os.O_RDWR)
+    try:
+        with ThreadPoolExecutor(1) as hasher:
+            writer = _Filling(fd, places, sizes, hasher)
+            yield writer
+            writer.finish()
+    finally:
+        os.close(fd)
 
 
-def _add(
-    file: h5py.File,
-    name: str,
-    shape: tuple[int, ...],
-    dtype: str,
-    rows: int,
-    options: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    # A chunk may not be larger than the dataset.
-    chunks = (min(rows, shape[0]), *shape[1:])
-    # The default fill time is not the same in every h5py, and it is written into the file.
-    file.create_dataset(
-        name, shape, dtype, chunks=chunks, fletcher32=True, fill_time="ifset", **options
-    )
+def _stored_bytes(dataset: Any) -> int:
+    """Bytes of a chunk and its checksum."""
+    return int(math.prod(dataset.chunks) * dataset.dtype.itemsize) + 4
 
 
-def _set_attribute(file: h5py.File, name: str, value: Any) -> None:
-    if isinstance(value, str):
-        value = [value]
-        _set_strings(file, name, value, scalar=True)
-    elif isinstance(value, int):
-        file.attrs.create(name, value, dtype="<i8")
-    elif isinstance(value, np.ndarray):
-        if value.size <= SMALL:
-            file.attrs.create(name, value, dtype="<f8")
-    else:
-        _set_strings(file, name, value)
+def _reserved(file: h5py.File, disk: Disk, sizes: dict[str, int]) -> list[Place]:
+    """Have libhdf5 make room for all chunks; their places, in the order of `Writer.append`."""
+    names = []
+    chunks = {
+        name: (file[name].id, (0,) * (file[name].ndim - 1), np.zeros(size, np.uint8))
+        for name, size in sizes.items()
+    }
+    for row in range(0, len(file["labels"]), file["labels"].chunks[0]):
+        for name, (dataset, corner, blank) in chunks.items():
+            disk.blank = len(blank)
+            dataset.write_direct_chunk((row, *corner), blank)
+            disk.blank = 0
+            names.append(name)
+    return list(zip(names, disk.blanks, strict=True))
 
 
-def _set_strings(file: h5py.File, name: str, values: list[str], *, scalar: bool = False) -> None:
-    # Fixed length: variable-length strings lie outside every checksum of HDF5.
-    encoded = [value.encode() for value in values]
-    kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
-    data = np.array(encoded, dtype=kind)
-    file.attrs.create(name, data[0] if scalar else data, dtype=kind)
+class _Filling(Writer):
+    """Into the places that libhdf5 keeps for the chunks, which follow each other in the file."""
+
+    def __init__(
+        self, fd: int, places: Sequence[Place], sizes: dict[str, int], hasher: ThreadPoolExecutor
+    ) -> None:
+        self._fd, self._places, self._hasher = fd, deque(places), hasher
+        self._digest, self._hashed = hashlib.sha256(), 0
+        self._spaces: dict[str, deque[tuple[NDArray[np.uint8], Future[None] | None]]] = {
+            name: deque((np.empty(size, np.uint8), None) for _ in range(AHEAD))
+            for name, size in sizes.items()
+        }
+
+    def append(self, **columns: NDArray[Any]) -> None:
+        for _ in columns:
+            name, place = self._places.popleft()
+            stored, hashing = self._spaces[name].popleft()
+            if hashing is not None:
+                hashing.result()  # it may not change before
+            _fill(stored, columns[name])
+            self._write(stored, place)
+            before = os.pread(self._fd, place - self._hashed, self._hashed)
+            self._hashed = place + len(stored)
+            self._spaces[name].append((stored, self._hasher.submit(self._hash, before, stored)))
+
+    def finish(self) -> None:
+        """Take the digest to its end."""
+        end = os.pread(self._fd, os.fstat(self._fd).st_size - self._hashed, self._hashed)
+        self._hasher.submit(self._hash, end).result()
+        self.sha256 = self._digest.hexdigest()
+
+    def _write(self, stored: NDArray[np.uint8], place: int) -> None:
+        view, written = stored.data, 0
+        while written < len(view):
+            written += os.pwrite(self._fd, view[written:], place + written)
+
+    def _hash(self, *pieces: Any) -> None:
+        for piece in pieces:
+            self._digest.update(piece)
+
+
+def _fill(stored: NDArray[np.uint8], values: NDArray[Any]) -> None:
+    """Make a chunk's bytes: values, zeros for rows that are not there, checksum."""
+    little = values.dtype.newbyteorder("<")
+    stored[: values.nbytes].view(little).reshape(values.shape)[...] = values
+    stored[values.nbytes : -4] = 0
+    stored[-4:] = np.frombuffer(fletcher32(stored[:-4]).to_bytes(4, "little"), np.uint8)

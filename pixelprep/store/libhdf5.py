@@ -1,0 +1,246 @@
+"""libhdf5 writing a file that is the same to the last byte, and surviving what goes wrong.
+
+The same to the last byte: no object times, one version of HDF5's own format, fixed-length strings
+only.
+"""
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import h5py
+import numpy as np
+
+GZIP_LEVEL, ZSTD_LEVEL = 4, 3
+SMALL = 4096  # statistics of more values than this are kept in the manifest alone
+
+
+def _filter(name: str) -> dict[str, Any]:
+    """Arguments of ``create_dataset`` for this compression."""
+    if name in ("lz4", "zstd"):
+        import hdf5plugin
+
+        chosen = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=ZSTD_LEVEL)
+        return {"shuffle": True, **chosen}
+    if name == "none":
+        return {}
+    level = {"compression_opts": GZIP_LEVEL} if name == "gzip" else {}
+    return {"shuffle": True, "compression": name, **level}
+
+
+class Disk(io.RawIOBase):
+    """A file for libhdf5 to write to, which never fails.
+
+    When a write fails (a full disk) libhdf5 cannot close its file any more and crashes the
+    interpreter at exit. So the first error is kept here, what follows is kept in memory, and
+    `check` raises the error where Python can deal with it.
+
+    While `blank` is set, a piece of so many bytes is a chunk that is filled in later: it is left
+    out, and its place kept in `blanks`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self.position = 0
+        self.error: OSError | None = None
+        self.lost: list[tuple[int, bytes]] = []  # what libhdf5 may still want to read back
+        self.blank = 0
+        self.blanks: list[int] = []
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        bases = {os.SEEK_SET: 0, os.SEEK_CUR: self.position}
+        base = bases[whence] if whence in bases else os.fstat(self.fd).st_size
+        self.position = base + offset
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if self.blank and len(view) == self.blank:
+            self.blanks.append(self.position)
+        else:
+            self._write(view)
+        self.position += len(view)
+        return len(view)
+
+    def _write(self, view: memoryview) -> None:
+        written = 0
+        try:
+            while self.error is None and written < len(view):
+                written += os.pwrite(self.fd, view[written:], self.position + written)
+        except OSError as error:
+            self.error = error
+        if self.error is not None:
+            self.lost.append((self.position, bytes(view)))
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self.fd, len(view), self.position)
+        view[:] = data + bytes(len(view) - len(data))
+        here, end = self.position, self.position + len(view)
+        for start, lost in self.lost:
+            first, last = max(start, here), min(start + len(lost), end)
+            if first < last:
+                view[first - here : last - here] = lost[first - start : last - start]
+        self.position = end
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self.position if size is None else size
+        try:
+            if self.error is None:
+                os.ftruncate(self.fd, size)
+        except OSError as error:
+            self.error = error
+        return size
+
+    def check(self) -> None:
+        """Raise the first error, if there was one."""
+        if self.error is not None:
+            raise OSError(self.error.errno, self.error.strerror)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self.fd)
+        super().close()
+
+
+def _create(disk: Disk) -> h5py.File:
+    # A function of its own: the property list that holds the Python file must die here, not when
+    # libhdf5 is torn down after the interpreter.
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)  # else the root group's time stamp changes the digest
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
+    return h5py.File(h5py.h5f.create(b"pixelprep", h5py.h5f.ACC_EXCL, creation, access))
+
+
+@contextmanager
+def _signals_noted() -> Iterator[Callable[[], None]]:
+    """Signals take effect only where the yielded function is called, never inside libhdf5.
+
+    A write that a handler breaks off (Ctrl-C) is one that failed, and libhdf5 does not survive
+    those (see `Disk`).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # only the main thread may set handlers, and only it runs them
+        return
+    noted: list[int] = []
+    before: dict[int, Any] = {
+        n: h for n in signal.valid_signals() if callable(h := signal.getsignal(n))
+    }
+
+    def check() -> None:
+        while noted:
+            number = noted.pop(0)
+            before[number](number, None)
+
+    try:
+        for number in before:
+            signal.signal(number, lambda got, _: noted.append(got))
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    check()
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a file looks like before there is data in it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (N, H, W, C) of the whole file.
+    dtype : str
+        Of the images: float32 or float16.
+    rows : int
+        Rows a chunk.
+    compression : str
+        One of `layout.COMPRESSIONS`.
+    attributes : mapping
+        Root attributes: str, int, list of str, or array of float64 (left out where not small).
+    per_image : bool
+        Whether each image's own mean and std are stored too.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    rows: int
+    compression: str = "none"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    per_image: bool = False
+
+
+@contextmanager
+def outlined(path: Path, outline: Outline) -> Iterator[tuple[h5py.File, Disk, Callable[[], None]]]:
+    """A new file with its datasets and attributes; complete when the block is left.
+
+    Yields the file, the disk below it, and what to call from time to time: it raises what went
+    wrong meanwhile, an OSError or what a signal means.
+    """
+    with _signals_noted() as signals, closing(Disk(path)) as disk:
+
+        def check() -> None:
+            disk.check()
+            signals()
+
+        with _create(disk) as file:
+            images = "<" + np.dtype(outline.dtype).str[1:]
+            _add(file, "images", outline, images, _filter(outline.compression))
+            _add(file, "labels", outline, "<i8")
+            for name in ("mean", "std") if outline.per_image else ():
+                _add(file, name, outline, "<f8")
+            for name, value in outline.attributes.items():
+                _set_attribute(file, name, value)
+            check()
+            yield file, disk, check
+        check()
+
+
+def _add(
+    file: h5py.File,
+    name: str,
+    outline: Outline,
+    dtype: str,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    shape = outline.shape if name == "images" else outline.shape[:1]
+    # A chunk may not be larger than the dataset.
+    chunks = (min(outline.rows, shape[0]), *shape[1:])
+    # The default fill time is not the same in every h5py, and it is written into the file.
+    file.create_dataset(
+        name, shape, dtype, chunks=chunks, fletcher32=True, fill_time="ifset", **options
+    )
+
+
+def _set_attribute(file: h5py.File, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        value = [value]
+        _set_strings(file, name, value, scalar=True)
+    elif isinstance(value, int):
+        file.attrs.create(name, value, dtype="<i8")
+    elif isinstance(value, np.ndarray):
+        if value.size <= SMALL:
+            file.attrs.create(name, value, dtype="<f8")
+    else:
+        _set_strings(file, name, value)
+
+
+def _set_strings(file: h5py.File, name: str, values: list[str], *, scalar: bool = False) -> None:
+    # Fixed length: variable-length strings lie outside every checksum of HDF5.
+    encoded = [value.encode() for value in values]
+    kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
+    data = np.array(encoded, dtype=kind)
+    file.attrs.create(name, data[0] if scalar else data, dtype=kind)
