@@ -158,14 +158,24 @@ class Batches:
         self, number: int, opened: reading.Files, space: Pair
     ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
         """Read a window into `space`: its images, its labels, and the order to hand them out in."""
+        for part, runs in self._pieces(number + 1):
+            opened.expect(part, runs)  # on its way from the disk while this one is used
         (images, labels), first = space, 0
-        places = zip(*(p.tolist() for p in self._places(self._window_runs(number))), strict=True)
-        for part, runs in groupby(places, key=itemgetter(0)):
-            held = [(start, rows) for _, start, rows in runs]
-            into = slice(first, first + sum(rows for _, rows in held))
-            opened.read(self.parts[part], held, images=images[into], labels=labels[into])
+        for part, runs in self._pieces(number):
+            into = slice(first, first + sum(rows for _, rows in runs))
+            opened.read(part, runs, images=images[into], labels=labels[into])
             first = into.stop
         return images[:first], labels[:first], self._order(number, first)
+
+    def _pieces(self, number: int) -> list[tuple[reading.Part, reading.Runs]]:
+        """What is read for a window, file by file; nothing after the last one."""
+        if number >= self.windows:
+            return []
+        places = zip(*(p.tolist() for p in self._places(self._window_runs(number))), strict=True)
+        return [
+            (self.parts[part], [(start, rows) for _, start, rows in runs])
+            for part, runs in groupby(places, key=itemgetter(0))
+        ]
 
     def locate(self, row: int) -> tuple[int, int]:
         """The window that holds this row of the epoch, and the row's number in it."""

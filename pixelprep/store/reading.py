@@ -1,5 +1,6 @@
 """Reading rows of the files of an entry."""
 
+import math
 import os
 from array import array
 from collections import OrderedDict
@@ -37,7 +38,13 @@ class _Column:
     """A dataset whose rows lie in the file as they are: no filter but the checksum."""
 
     chunk_rows: int
+    row_bytes: int
     offsets: "array[int]"  # of each chunk, bytes from the file's start
+
+    def place(self, row: int) -> int:
+        """Where a row begins, bytes from the file's start."""
+        chunk, first = divmod(row, self.chunk_rows)
+        return self.offsets[chunk] + first * self.row_bytes
 
 
 @lru_cache(maxsize=KNOWN_FILES)
@@ -62,7 +69,8 @@ def _column(dataset: Any) -> _Column | None:
         offsets[chunk.chunk_offset[0] // rows] = chunk.byte_offset
 
     dataset.id.chunk_iter(note)
-    return _Column(rows, offsets)
+    row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    return _Column(rows, row_bytes, offsets)
 
 
 class _Open:
@@ -100,16 +108,24 @@ class _Open:
             else:
                 self._read_through_libhdf5(name, runs, out)
 
+    def expect(self, runs: Runs) -> None:
+        """Have the system bring the images of these runs from the disk meanwhile."""
+        if "images" not in self.columns or not hasattr(os, "posix_fadvise"):
+            return
+        column = self.columns["images"]
+        for start, rows in runs:
+            first, last = column.place(start), column.place(start + rows - 1)
+            size = last - first + column.row_bytes
+            os.posix_fadvise(self.fd, first, size, os.POSIX_FADV_WILLNEED)
+
     def _read(self, column: _Column, runs: Runs, out: NDArray[Any]) -> None:
-        filled, row_bytes = 0, out.nbytes // len(out)
+        filled = 0
         for start, rows in runs:
             stop = start + rows
             while start < stop:  # one read a chunk
-                chunk, first = divmod(start, column.chunk_rows)
-                count = min(column.chunk_rows - first, stop - start)
+                count = min(column.chunk_rows - start % column.chunk_rows, stop - start)
                 space = out[filled : filled + count].data
-                place = column.offsets[chunk] + first * row_bytes
-                if os.preadv(self.fd, [space], place) < count * row_bytes:
+                if os.preadv(self.fd, [space], column.place(start)) < space.nbytes:
                     raise OSError("the file ends too early")
                 start, filled = start + count, filled + count
 
@@ -165,6 +181,11 @@ class Files:
         except (OSError, KeyError) as error:
             names = ", ".join(f"/{name}" for name in spaces)
             raise EntryError(f"{part.path}: cannot read {names}: {error}", AGAIN) from error
+
+    def expect(self, part: Part, runs: Runs) -> None:
+        """Say that these runs are read next, so that a disk need not be waited for."""
+        with suppress(OSError):  # whatever is wrong, reading says it
+            self._get(part).expect(runs)
 
     def _get(self, part: Part) -> _Open:
         if part.path in self._open:
