@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -134,8 +135,9 @@ class Batches:
     def state(self, batch: int) -> dict[str, Any]:
         """The state of a pass that has delivered `batch` batches."""
         plan = {**asdict(self.plan), "shard": list(self.plan.shard)}
-        return {**plan, "data": self._fingerprint(), "batch": batch}
+        return {**plan, "data": self._fingerprint, "batch": batch}
 
+    @cached_property
     def _fingerprint(self) -> str:
         """What tells these rows in this order of files from any others."""
         content = {part.path.name: part.sha256 for part in self.parts}

@@ -161,7 +161,9 @@ def scratch(cache: Path) -> BinaryIO:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise
-        return tempfile.TemporaryFile()  # raw data can be looked at with a cache that is read-only
+        # Raw data can be looked at with a cache that is read-only.
+        LOG.debug("%s cannot be written: unpacking in %s", cache, tempfile.gettempdir())
+        return tempfile.TemporaryFile()
 
 
 def sweep(cache: Path) -> None:

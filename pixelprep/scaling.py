@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -216,10 +217,12 @@ def _table_sums(table: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int6
 def _row_moments(pixels: NDArray[Any]) -> Found:
     """Exact moments of integers (n, k) along each row."""
     total, squares = np.zeros(len(pixels), np.int64), np.zeros(len(pixels), np.int64)
-    for start in range(0, pixels.shape[1], EXACT):
-        block = pixels[:, start : start + EXACT].astype(np.float64)
-        total += block.sum(axis=1).astype(np.int64)
-        squares += np.einsum("ij,ij->i", block, block).astype(np.int64)
+    step = max(1, EXACT // pixels.shape[1])  # rows at a time: what the processor's cache holds
+    for row, column in product(range(0, len(pixels), step), range(0, pixels.shape[1], EXACT)):
+        rows = slice(row, row + step)
+        block = pixels[rows, column : column + EXACT].astype(np.float64)
+        total[rows] += block.sum(axis=1).astype(np.int64)
+        squares[rows] += np.einsum("ij,ij->i", block, block).astype(np.int64)
     low, high = pixels.min(axis=1), pixels.max(axis=1)
     return total, squares, low.astype(np.int64), high.astype(np.int64)
 

@@ -142,8 +142,8 @@ def resume(path: Path, **asked: Any) -> dict[str, Any]:
         When there is no such run, it is finished, another process is training it, its checkpoint
         is damaged, or the entry or model is no longer what it was.
     """
-    run = unfinished(path)
-    with run.held():
+    with unfinished(path).held():
+        run = unfinished(path)  # again: another process may have finished it meanwhile
         done, variables = run.load()
         with run.resumable():
             entry = _entry_of(done, asked.get("cache_dir"))

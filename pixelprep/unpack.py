@@ -95,13 +95,12 @@ def _noted(read: Iterable[bytes], digest: Any) -> Iterator[bytes]:
 def _inflated(packed: Iterable[bytes]) -> Iterator[bytes]:
     """Unpack the members of a gzip file, one after the other; each one's checksum is checked."""
     member, inside = zlib.decompressobj(wbits=31), False
-    for piece in packed:
-        while piece:
-            inside = True
+    for packed_piece in packed:
+        piece = packed_piece
+        while piece := piece if inside else piece.lstrip(b"\0"):  # zeros may follow a member
             yield member.decompress(piece)
-            piece = b""
+            piece, inside = member.unused_data, not member.eof
             if member.eof:
-                piece = member.unused_data.lstrip(b"\0")  # zeros may fill up the end
-                member, inside = zlib.decompressobj(wbits=31), False
+                member = zlib.decompressobj(wbits=31)
     if inside:
         raise EOFError

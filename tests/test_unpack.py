@@ -35,6 +35,15 @@ def test_members_are_one_content(
         assert found.sha256 == files.sha256(path)
 
 
+@pytest.mark.parametrize("size", [unpack.PIECE - 120, unpack.PIECE - 23, unpack.PIECE])
+def test_zeros_may_fill_up_any_block(tmp_path: Path, size: int) -> None:
+    """Zeros after a member are no member, wherever they are met; tapes and copies add them."""
+    content = np.random.default_rng(0).bytes(size)
+    path = tmp_path / "file.gz"
+    path.write_bytes(members(content) + bytes(3 * unpack.PIECE) + members(b"end") + bytes(9))
+    assert unpack.unpacked(path, 1 << 20, tmp_path).content.tobytes() == content + b"end"
+
+
 @given(st.binary(max_size=3000).filter(lambda content: not content.startswith(unpack.GZIP)))
 def test_a_plain_file_is_its_content(
     tmp_path_factory: pytest.TempPathFactory, content: bytes

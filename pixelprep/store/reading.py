@@ -63,13 +63,16 @@ def _column(dataset: Any) -> _Column | None:
     if not only_checksum or not dataset.dtype.isnative:
         return None
     rows = dataset.chunks[0]
-    offsets = array("q", bytes(8 * -(-dataset.shape[0] // rows)))
+    row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    offsets = array("q", [-1]) * -(-dataset.shape[0] // rows)
 
     def note(chunk: Any) -> None:
-        offsets[chunk.chunk_offset[0] // rows] = chunk.byte_offset
+        if chunk.size == rows * row_bytes + 4 and not chunk.filter_mask:
+            offsets[chunk.chunk_offset[0] // rows] = chunk.byte_offset
 
     dataset.id.chunk_iter(note)
-    row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    if -1 in offsets:
+        raise OSError("chunks are missing, or not stored with their checksum")
     return _Column(rows, row_bytes, offsets)
 
 

@@ -6,6 +6,7 @@ that goes wrong meanwhile is libhdf5's to survive. Compressed chunks, whose size
 they are made, go through libhdf5.
 """
 
+import errno
 import hashlib
 import math
 import os
@@ -145,15 +146,26 @@ class _Filling(Writer):
                 hashing.result()  # it may not change before
             _fill(stored, columns[name])
             self._write(stored, place)
-            before = os.pread(self._fd, place - self._hashed, self._hashed)
-            self._hashed = place + len(stored)
+            before = self._until(place)
+            self._hashed += len(stored)
             self._spaces[name].append((stored, self._hasher.submit(self._hash, before, stored)))
 
     def finish(self) -> None:
         """Take the digest to its end."""
-        end = os.pread(self._fd, os.fstat(self._fd).st_size - self._hashed, self._hashed)
+        end = self._until(os.fstat(self._fd).st_size)
         self._hasher.submit(self._hash, end).result()
         self.sha256 = self._digest.hexdigest()
+
+    def _until(self, place: int) -> bytes:
+        """What libhdf5 wrote between what is hashed and this place."""
+        found = b""
+        while self._hashed < place:
+            piece = os.pread(self._fd, place - self._hashed, self._hashed)
+            if not piece:
+                raise OSError(errno.EIO, "the file ends too early")
+            found, self._hashed = found + piece, self._hashed + len(piece)
+        assert self._hashed == place  # chunks follow each other in the file
+        return found
 
     def _write(self, stored: NDArray[np.uint8], place: int) -> None:
         view, written = stored.data, 0
