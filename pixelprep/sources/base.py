@@ -1,6 +1,7 @@
 """Raw data, whatever it came from: splits of integer images and labels, and where they are from."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -184,7 +185,8 @@ def about(raw: Raw) -> dict[str, Any]:
 
 def _digest(array: NDArray[Any], dtype: np.dtype[Any]) -> str:
     """The digest of an array as this type, little-endian."""
-    digest, step = hashlib.sha256(), max(1, BLOCK_BYTES * len(array) // max(1, array.nbytes))
+    row_bytes = math.prod(array.shape[1:]) * dtype.itemsize
+    digest, step = hashlib.sha256(), max(1, BLOCK_BYTES // max(1, row_bytes))
     for start in range(0, len(array), step):
         block = array[start : start + step]
         digest.update(np.ascontiguousarray(block, dtype.newbyteorder("<")).data)
