@@ -62,39 +62,30 @@ def test_there_is_no_circle() -> None:
         assert name not in reached(name), f"{name} imports itself in a circle"
 
 
+def loaded(code: str, modules: set[str]) -> str:
+    """Which of these modules a fresh process has loaded once it ran this code."""
+    code += f"; import sys; print(sorted({modules} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_importing_the_command_line_is_cheap() -> None:
     """`import pixelprep.cli` loads no TensorFlow, NumPy, h5py or download library."""
-    heavy = "{'tensorflow', 'keras', 'numpy', 'h5py', 'pooch', 'requests', 'matplotlib'}"
-    code = f"import sys, pixelprep.cli; print(sorted({heavy} & set(sys.modules)))"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert shown.strip() == "[]"
+    heavy = {"tensorflow", "keras", "numpy", "h5py", "pooch", "requests", "matplotlib"}
+    assert loaded("import pixelprep.cli", heavy) == "[]"
 
 
 def test_preparing_never_loads_tensorflow() -> None:
     """A whole `prepare` runs without TensorFlow."""
-    code = (
-        "import sys, pixelprep; pixelprep.prepare('sample', quiet=True);"
-        "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert shown.strip() == "[]"
+    code = "import pixelprep; pixelprep.prepare('sample', quiet=True)"
+    assert loaded(code, {"tensorflow", "keras"}) == "[]"
 
 
 def test_a_hit_loads_no_hdf5() -> None:
     """What is there already is found without h5py."""
     pixelprep.prepare("sample", quiet=True)
-    code = (
-        "import sys, pixelprep; assert pixelprep.prepare('sample', quiet=True).hit;"
-        "print(sorted({'h5py', 'pooch', 'tqdm'} & set(sys.modules)))"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert shown.strip() == "[]"
+    code = "import pixelprep; assert pixelprep.prepare('sample', quiet=True).hit"
+    assert loaded(code, {"h5py", "pooch", "tqdm"}) == "[]"
 
 
 def test_help_makes_no_folder(cache: Path) -> None:

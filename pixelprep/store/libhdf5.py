@@ -35,6 +35,13 @@ def _filter(name: str) -> dict[str, Any]:
     return {"shuffle": True, "compression": name, **level}
 
 
+def write_at(fd: int, data: memoryview, place: int) -> None:
+    """Write all of it: a system may take less at a time."""
+    written = 0
+    while written < len(data):
+        written += os.pwrite(fd, data[written:], place + written)
+
+
 class Disk(io.RawIOBase):
     """A file for libhdf5 to write to, which never fails.
 
@@ -73,10 +80,9 @@ class Disk(io.RawIOBase):
         return len(view)
 
     def _write(self, view: memoryview) -> None:
-        written = 0
         try:
-            while self.error is None and written < len(view):
-                written += os.pwrite(self.fd, view[written:], self.position + written)
+            if self.error is None:
+                write_at(self.fd, view, self.position)
         except OSError as error:
             self.error = error
         if self.error is not None:

@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pixelprep import files
 from pixelprep.store.checksum import fletcher32
-from pixelprep.store.libhdf5 import Disk, Outline, outlined
+from pixelprep.store.libhdf5 import Disk, Outline, outlined, write_at
 
 AHEAD = 3  # chunks of a column in memory: one is made while others are hashed
 
@@ -52,8 +52,7 @@ class Writer:
         raise NotImplementedError
 
 
-@contextmanager
-def create(path: Path, outline: Outline) -> Iterator[Writer]:
+def create(path: Path, outline: Outline) -> AbstractContextManager[Writer]:
     """A new file to write to; complete, but not yet fsynced, when the block is left.
 
     Raises
@@ -62,8 +61,7 @@ def create(path: Path, outline: Outline) -> Iterator[Writer]:
         When the disk is full or fails.
     """
     making = _filling if outline.compression == "none" else _compressing
-    with making(path, outline) as writer:
-        yield writer
+    return making(path, outline)
 
 
 @contextmanager
@@ -145,7 +143,7 @@ class _Filling(Writer):
             if hashing is not None:
                 hashing.result()  # it may not change before
             _fill(stored, columns[name])
-            self._write(stored, place)
+            write_at(self._fd, stored.data, place)
             before = self._until(place)
             self._hashed += len(stored)
             self._spaces[name].append((stored, self._hasher.submit(self._hash, before, stored)))
@@ -166,11 +164,6 @@ class _Filling(Writer):
             found, self._hashed = found + piece, self._hashed + len(piece)
         assert self._hashed == place  # chunks follow each other in the file
         return found
-
-    def _write(self, stored: NDArray[np.uint8], place: int) -> None:
-        view, written = stored.data, 0
-        while written < len(view):
-            written += os.pwrite(self._fd, view[written:], place + written)
 
     def _hash(self, *pieces: Any) -> None:
         for piece in pieces:
