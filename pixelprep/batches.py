@@ -23,6 +23,7 @@ from pixelprep.order import MAX_SEED, Purpose, permutation
 from pixelprep.store import reading
 
 Pair = tuple[NDArray[Any], NDArray[np.int64]]
+Window = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]  # and the rows' order
 
 WINDOW = 32  # runs that are mixed with each other
 
@@ -150,15 +151,17 @@ class Batches:
 
     def blocks(self) -> Iterator[Pair]:
         """The same rows in the same order, a window at a time."""
+        for images, labels, order in self.windows_from(0):
+            yield images.take(order, axis=0), labels.take(order)
+
+    def windows_from(self, first: int) -> Iterator[Window]:
+        """The windows from number `first` on; each is valid until the next is asked for."""
         with reading.opening() as opened:
             space = self.space(WINDOW * self.run_rows)
-            for number in range(self.windows):
-                images, labels, order = self.window(number, opened, space)
-                yield images.take(order, axis=0), labels.take(order)
+            for number in range(first, self.windows):
+                yield self._window(number, opened, space)
 
-    def window(
-        self, number: int, opened: reading.Files, space: Pair
-    ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    def _window(self, number: int, opened: reading.Files, space: Pair) -> Window:
         """Read a window into `space`: its images, its labels, and the order to hand them out in."""
         for part, runs in self._pieces(number + 1):
             opened.expect(part, runs)  # on its way from the disk while this one is used
@@ -258,20 +261,17 @@ def _cut(batches: Batches, row: int) -> Iterator[Pair]:
     size = batches.plan.batch_size
     first_window, start = batches.locate(row)
     filled, (images, labels) = 0, batches.space(size)
-    with reading.opening() as opened:
-        space = batches.space(WINDOW * batches.run_rows)
-        for number in range(first_window, batches.windows):
-            held, their_labels, order = batches.window(number, opened, space)
-            while start < len(order):
-                picked = order[start : start + size - filled]
-                start += len(picked)
-                into = slice(filled, filled + len(picked))
-                held.take(picked, axis=0, out=images[into], mode="clip")  # other modes copy twice
-                their_labels.take(picked, out=labels[into], mode="clip")
-                filled = into.stop
-                if filled == size:
-                    yield images, labels
-                    filled, (images, labels) = 0, batches.space(size)
-            start = 0
+    for held, their_labels, order in batches.windows_from(first_window):
+        while start < len(order):
+            picked = order[start : start + size - filled]
+            start += len(picked)
+            into = slice(filled, filled + len(picked))
+            held.take(picked, axis=0, out=images[into], mode="clip")  # other modes copy twice
+            their_labels.take(picked, out=labels[into], mode="clip")
+            filled = into.stop
+            if filled == size:
+                yield images, labels
+                filled, (images, labels) = 0, batches.space(size)
+        start = 0
     if filled and not batches.plan.drop_last:
         yield images[:filled], labels[:filled]
