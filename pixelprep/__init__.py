@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         SourceError,
         TrainError,
         UsageError,
+        WorkerError,
     )
     from pixelprep.preparation import prepare
     from pixelprep.scaling import Scaling
@@ -34,6 +35,7 @@ __all__ = [
     "Split",
     "TrainError",
     "UsageError",
+    "WorkerError",
     "open",
     "prepare",
 ]

@@ -1,10 +1,11 @@
 """Build one cache entry: fit on train, scale and write every split, publish."""
 
+import json
 import logging
 import math
-from collections.abc import Mapping
-from concurrent.futures import Executor, Future
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +16,16 @@ from pixelprep import entry as entries
 from pixelprep import files, order, parallel, progress, sources
 from pixelprep.entry import Entry
 from pixelprep.recipe import Recipe, shards, split_rows
-from pixelprep.scaling import Moments, Scaling, unit_of
+from pixelprep.scaling import AnyMoments, Scaling, merged, moments_of, unit_of
+from pixelprep.sources import blocks
 from pixelprep.store import layout, writing
 from pixelprep.store.libhdf5 import Outline
 
 LOG = logging.getLogger("pixelprep")
 
 FIRST_BATCH = 64  # rows whose figures are shown and kept
-FIT_BYTES = 4 << 20  # of raw images that are summed up at once
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of one stored split, picked from a raw one."""
-
-    raw: sources.RawSplit
-    picked: NDArray[np.int64] | None = None  # None: all, in their order
-
-    def __len__(self) -> int:
-        return len(self.raw.labels if self.picked is None else self.picked)
-
-    def block(self, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Raw images (n, H, W, C) and labels (n,) of some rows."""
-        rows = slice(start, stop) if self.picked is None else self.picked[start:stop]
-        return self.raw.images[rows], self.raw.labels[rows].astype(np.int64)
-
-    def moments(self, per: str, bar: Any) -> Moments:
-        """The exact sums over all images, over what `per` shares a statistic."""
-        images = self.raw.images
-        step = max(1, FIT_BYTES * len(images) // images.nbytes)
-        total: Moments | None = None
-        for start in range(0, len(self), step):
-            new = Moments.of(self.block(start, start + step)[0], per)
-            total = new if total is None else total + new
-            bar.update(step)
-        assert total is not None  # no split is empty
-        return total
+FIT_BYTES = 64 << 20  # of raw images that one task sums up
+PLAN = "plan.json"  # in a work folder: what the writing of its files goes by
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +40,28 @@ class Build:
     raw: sources.Raw
     about: Mapping[str, Any]
     recipe: Recipe
-    quiet: bool = False
+    place: sources.Place
 
-    def publish(self, path: Path, cache: Path) -> Entry:
+    def publish(self, path: Path) -> Entry:
         """Fit, scale, write, and give the finished entry its name."""
+        cache = self.place.cache
         splits = divided(self.raw, self.recipe)
         cache.mkdir(parents=True, exist_ok=True)
-        if self.recipe.compression == "none":
-            files.need_space(cache, self._bytes_needed())
-        with files.workspace(cache, f"{self.dataset}-{self.recipe.folder}") as folder:
-            folder.mkdir()
+        # Of one file a split there is nothing to go on with.
+        several = self.recipe.shard_rows is not None
+        name = f"{self.dataset}-{self.recipe.folder}"
+        with files.workspace(cache, name, resumable=several) as work:
+            if self.recipe.compression == "none":
+                files.need_space(cache, self._bytes_needed() - _bytes_there(work))
             moments = self._moments(splits)
             scaling = self._fitted(moments["train"])
             manifest = self._manifest(scaling, moments["train"].overall())
-            manifest["splits"] = self._write(folder, splits, scaling, manifest)
+            files.write_whole(work / PLAN, files.canonical_json(manifest))
+            manifest["splits"] = self._write(work, splits)
             for name, found in moments.items():
                 manifest["splits"][name]["raw"] = _range(found)
-            _write_manifest(folder, manifest)
-            files.publish(folder, path, cache)
+            _write_manifest(work / files.FILES, manifest)
+            files.publish(work / files.FILES, path, cache)
         entries.trust(path, cache, manifest)
         return replace(entries.open_entry(path, cache), hit=False)
 
@@ -91,46 +70,80 @@ class Build:
         image = math.prod(self.raw.splits["train"].images.shape[1:])
         return rows * (image * np.dtype(self.recipe.dtype).itemsize + 32)
 
-    def _moments(self, splits: Mapping[str, Rows]) -> dict[str, Moments]:
-        """The exact sums of each split; their range is shown before anything is scaled."""
+    def _moments(self, splits: Mapping[str, sources.RawSplit]) -> dict[str, AnyMoments]:
+        """The sums of each split; their range is shown before anything is scaled."""
         found = {}
-        for name, rows in splits.items():
+        for name, split in splits.items():
             # Only train is fitted; of the others no more than the range is wanted.
             per = self.recipe.per if name == "train" and self.recipe.per != "image" else "dataset"
-            with progress.bar(f"reading {name}", len(rows), " images", self.quiet) as bar:
-                found[name] = rows.moments(per, bar)
-            _show_raw(name, rows, found[name])
+            images = split.images
+            parts = [sources.cut(images, rows) for rows in sources.pieces(images, FIT_BYTES)]
+            sums = self.place.team.map(_moments_of, ((part, per) for part in parts))
+            with progress.bar(f"reading {name}", len(images), " images", self.place.quiet) as bar:
+                found[name] = merged(progress.followed(sums, map(len, parts), bar))
+            _show_raw(name, images, found[name])
         return found
 
-    def _fitted(self, train: Moments) -> Scaling:
+    def _fitted(self, train: AnyMoments) -> Scaling:
         recipe, dtype = self.recipe, self.raw.splits["train"].images.dtype
         unit = unit_of(dtype, recipe.rescale)
         fitted = None if recipe.per == "image" else train.statistics(unit)
         return Scaling(recipe.mode, recipe.per, unit, dtype.name, fitted)
 
-    def _write(
-        self,
-        folder: Path,
-        splits: Mapping[str, Rows],
-        scaling: Scaling,
-        manifest: Mapping[str, Any],
-    ) -> dict[str, Any]:
+    def _write(self, work: Path, splits: Mapping[str, sources.RawSplit]) -> dict[str, Any]:
         """Write all files; what the manifest holds of each split."""
-        images = sum(map(len, splits.values()))
-        with (
-            parallel.threads() as pool,
-            progress.bar("writing", images, " images", self.quiet) as bar,
-        ):
-            writings = {
-                name: _Writing(folder, name, rows, scaling, self.recipe, manifest, pool, bar)
-                for name, rows in splits.items()
-            }
-            # While one split is written, the one before is brought to the disk.
-            for written in writings.values():
-                written.write()
-            return {name: written.record() for name, written in writings.items()}
+        shards = [
+            Shard(work, name, file, split.cut(rows))
+            for name, split in splits.items()
+            for file, rows in self._files(name, split).items()
+        ]
+        images = sum(len(split.labels) for split in splits.values())
+        with progress.bar("writing", images, " images", self.place.quiet) as bar:
+            written = self._inline(shards, bar) if self.place.team.inline else self._by(shards, bar)
+        return {
+            name: self._record(work, name, splits[name], written, self._files(name, splits[name]))
+            for name in splits
+        }
 
-    def _manifest(self, scaling: Scaling, sums: Mapping[str, int]) -> dict[str, Any]:
+    def _files(self, name: str, split: sources.RawSplit) -> dict[str, range]:
+        return shards(name, len(split.labels), self.recipe.shard_rows)
+
+    def _inline(self, shards: list["Shard"], bar: Any) -> dict[str, Any]:
+        # While one file is written, those before are brought to the disk.
+        with parallel.threads() as pool:
+            ready = {shard.name: pool.submit(shard.made(bar.update).finish) for shard in shards}
+            return {name: record.result() for name, record in ready.items()}
+
+    def _by(self, shards: list["Shard"], bar: Any) -> dict[str, Any]:
+        """By the workers, each a file at a time."""
+        records = self.place.team.map(_written, shards)
+        sizes = (len(shard.rows.labels) for shard in shards)
+        names = (shard.name for shard in shards)
+        return dict(zip(names, progress.followed(records, sizes, bar), strict=True))
+
+    def _record(
+        self,
+        work: Path,
+        name: str,
+        split: sources.RawSplit,
+        written: Mapping[str, Any],
+        names: Iterable[str],
+    ) -> dict[str, Any]:
+        """What the manifest holds of one split."""
+        states = {file: files.state(work / files.FILES / file) for file in names}
+        listed = [{"name": file, "bytes": states[file][1], **written[file]} for file in names]
+        record = {
+            "rows": len(split.labels),
+            "shape": list(split.images.shape),
+            "dtype": self.recipe.dtype,
+            "bytes": sum(state[1] for state in states.values()),
+            "files": listed,
+        }
+        recipe = asdict(self.recipe)
+        stored = entries.split_of(work / files.FILES, name, record, recipe, states)
+        return record | {"first_batch": figures(stored.read(0, min(FIRST_BATCH, len(stored))))}
+
+    def _manifest(self, scaling: Scaling, sums: Mapping[str, float]) -> dict[str, Any]:
         """All of the manifest but the splits."""
         return {
             "format": layout.FORMAT,
@@ -162,32 +175,44 @@ def _scaling_record(scaling: Scaling) -> dict[str, Any]:
     }
 
 
-def divided(raw: sources.Raw, recipe: Recipe) -> dict[str, Rows]:
+def divided(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
     """The stored splits: validation, if any, is taken from train, class by class."""
     train, test = raw.splits["train"], raw.splits["test"]
     counts = {"train": len(train.labels), "test": len(test.labels)}
     if "val" not in split_rows(counts, recipe.val_fraction):
-        return {"train": Rows(train), "test": Rows(test)}
-    taken = order.stratified(train.labels, recipe.val_fraction, recipe.split_seed or 0)
+        return {"train": train, "test": test}
+    labels = train.labels[:].astype(np.int64)
+    taken = order.stratified(labels, recipe.val_fraction, recipe.split_seed or 0)
     return {
-        "train": Rows(train, np.flatnonzero(~taken)),
-        "val": Rows(train, np.flatnonzero(taken)),
-        "test": Rows(test),
+        "train": train.picked(np.flatnonzero(~taken)),
+        "val": train.picked(np.flatnonzero(taken)),
+        "test": test,
     }
 
 
-def _range(moments: Moments) -> dict[str, int]:
+def _moments_of(task: tuple[sources.Array, str]) -> AnyMoments:
+    """The sums of some rows of images."""
+    images, per = task
+    return merged(moments_of(block, per) for block in blocks(images))
+
+
+def _bytes_there(work: Path) -> int:
+    """Bytes of the files that are finished already."""
+    return sum(path.stat().st_size for path in (work / files.FILES).glob("*"))
+
+
+def _range(moments: AnyMoments) -> dict[str, Any]:
     """Raw minimum and maximum."""
-    return {"minimum": int(moments.minimum.min()), "maximum": int(moments.maximum.max())}
+    return {"minimum": moments.minimum.min().item(), "maximum": moments.maximum.max().item()}
 
 
-def _show_raw(name: str, rows: Rows, moments: Moments) -> None:
-    images, limits = rows.raw.images, _range(moments)
+def _show_raw(name: str, images: sources.Array, moments: AnyMoments) -> None:
+    limits = _range(moments)
     shape = "×".join(map(str, images.shape[1:]))
     LOG.info(
-        "raw %-5s %s × %s %s, minimum %d, maximum %d",
+        "raw %-5s %s × %s %s, minimum %.6g, maximum %.6g",
         name,
-        f"{len(rows):,}",
+        f"{len(images):,}",
         shape,
         images.dtype,
         limits["minimum"],
@@ -196,101 +221,92 @@ def _show_raw(name: str, rows: Rows, moments: Moments) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """A file that is complete and on its way to the disk."""
+class Shard:
+    """One file to be written, by this process or by another.
 
+    work : the work folder, with the plan
+    split : whose rows these are
+    name : the file's
+    rows : raw images and labels
+    """
+
+    work: Path
+    split: str
     name: str
-    rows: int
-    sha256: str
-    on_disk: Future[None]
+    rows: sources.RawSplit
 
+    def made(self, note: Callable[[int], object] = lambda _: None) -> files.Making:
+        """The file, written unless it is there; ``finish`` it."""
+        return files.once(self.work, self.name, lambda private: self._write(private, note))
 
-@dataclass(slots=True)
-class _Writing:
-    """One split on its way into its files."""
-
-    folder: Path
-    name: str
-    rows: Rows
-    scaling: Scaling
-    recipe: Recipe
-    manifest: Mapping[str, Any]
-    pool: Executor
-    bar: Any
-    written: list[_Written] = field(default_factory=list)
-
-    def write(self) -> None:
-        """Write all files of the split."""
-        parts = shards(self.name, len(self.rows), self.recipe.shard_rows)
-        for name, part in parts.items():
-            digest = self._file(self.folder / name, part)
-            on_disk = self.pool.submit(files.fsync, self.folder / name)
-            self.written.append(_Written(name, len(part), digest, on_disk))
-
-    def record(self) -> dict[str, Any]:
-        """What the manifest holds of the split, once its files are on the disk."""
-        for file in self.written:
-            file.on_disk.result()
-        states = {file.name: files.state(self.folder / file.name) for file in self.written}
-        listed = [
-            {
-                "name": file.name,
-                "rows": file.rows,
-                "bytes": states[file.name][1],
-                "sha256": file.sha256,
-            }
-            for file in self.written
-        ]
-        record = {
-            "rows": len(self.rows),
-            "shape": [len(self.rows), *self.rows.raw.images.shape[1:]],
-            "dtype": self.recipe.dtype,
-            "bytes": sum(state[1] for state in states.values()),
-            "files": listed,
-        }
-        split = entries.split_of(self.folder, self.name, record, asdict(self.recipe), states)
-        return record | {"first_batch": figures(split.read(0, min(FIRST_BATCH, len(split))))}
-
-    def _file(self, path: Path, part: range) -> str:
-        """Write one file; its digest."""
+    def _write(self, path: Path, note: Callable[[int], object]) -> dict[str, Any]:
+        plan = _plan(self.work / PLAN)
+        recipe, count = plan.recipe, len(self.rows.labels)
         outline = Outline(
-            (len(part), *self.rows.raw.images.shape[1:]),
-            self.recipe.dtype,
-            self.recipe.chunk_rows,
-            self.recipe.compression,
-            self._attributes(),
-            self.recipe.per == "image",
+            self.rows.images.shape,
+            recipe["dtype"],
+            recipe["chunk_rows"],
+            recipe["compression"],
+            plan.attributes(self.split),
+            recipe["per"] == "image",
         )
         with writing.create(path, outline) as writer:
-            for start in range(part.start, part.stop, self.recipe.chunk_rows):
-                self._chunk(writer, start, min(start + self.recipe.chunk_rows, part.stop))
-        return writer.sha256
+            for start in range(0, count, recipe["chunk_rows"]):
+                rows = range(start, min(start + recipe["chunk_rows"], count))
+                writer.append(**plan.scaled(self.rows, rows))
+                note(len(rows))
+        return {"rows": count, "sha256": writer.sha256}
 
-    def _chunk(self, writer: writing.Writer, start: int, stop: int) -> None:
-        raw, labels = self.rows.block(start, stop)
-        images, own = self.scaling.apply_with_statistics(raw, self.recipe.dtype)
-        columns = {"images": images, "labels": labels}
-        if own is not None:
-            columns |= {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
-        writer.append(**columns)
-        self.bar.update(stop - start)
 
-    def _attributes(self) -> dict[str, Any]:
+def _written(shard: Shard) -> dict[str, Any]:
+    return shard.made().finish()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All of an entry's manifest but its splits: what its files are written by."""
+
+    manifest: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return dict(self.manifest["recipe"])
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        recipe = self.recipe
+        return entries.scaling_of(self.manifest["scaling"], recipe["mode"], recipe["per"])
+
+    def scaled(self, raw: sources.RawSplit, rows: range) -> dict[str, NDArray[Any]]:
+        """The stored columns of some rows."""
+        images, labels = raw.images[rows.start : rows.stop], raw.labels[rows.start : rows.stop]
+        scaled, own = self.scaling.apply_with_statistics(images, self.recipe["dtype"])
+        columns = {"images": scaled, "labels": labels.astype(np.int64)}
+        return columns if own is None else columns | self.scaling.stored_of(own)
+
+    def attributes(self, split: str) -> dict[str, Any]:
+        """The root attributes of a file of this split."""
         attributes = {
             "format": layout.FORMAT,
             "format_version": layout.FORMAT_VERSION,
             "dataset": self.manifest["dataset"],
-            "split": self.name,
-            "mode": self.recipe.mode,
-            "per": self.recipe.per,
+            "split": split,
+            "mode": self.recipe["mode"],
+            "per": self.recipe["per"],
             "class_names": self.manifest["source"]["class_names"],
-            "source_digest": self.recipe.source,
+            "source_digest": self.recipe["source"],
             "unit": self.scaling.unit,
         }
         if self.scaling.statistics is None:
             return attributes
         numbers = ("mean", "std", "scale", "offset")
         return attributes | {name: getattr(self.scaling, name) for name in numbers}
+
+
+@lru_cache(maxsize=2)
+def _plan(path: Path) -> _Plan:
+    """The plan, read once by each process. Its path names its recipe or is of one build alone."""
+    return _Plan(json.loads(path.read_bytes()))
 
 
 def figures(images: NDArray[Any]) -> dict[str, Any]:

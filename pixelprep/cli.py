@@ -72,6 +72,44 @@ Offline = Annotated[
     bool | None,
     typer.Option("--offline", help="Open no connection.", envvar="PIXELPREP_OFFLINE"),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(help="Resize the images of a folder.", metavar="HxW"),
+]
+Color = Annotated[
+    str | None,
+    typer.Option(help="Turn the images of a folder into these.", metavar="grey|rgb"),
+]
+TestFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of every class that becomes the test split, where there is none.", metavar="F"
+    ),
+]
+OnError = Annotated[
+    str | None,
+    typer.Option(
+        help="A damaged image of a folder stops all (fail), or is left out and listed (skip).",
+        metavar="fail|skip",
+    ),
+]
+ImagesKey = Annotated[
+    str | None,
+    typer.Option(
+        help="Where an HDF5 file has images; {split} in it stands for train and test.",
+        metavar="KEY",
+    ),
+]
+LabelsKey = Annotated[
+    str | None, typer.Option(help="Where an HDF5 file has labels.", metavar="KEY")
+]
+Workers = Annotated[
+    int, typer.Option(help="Processes that share the work; changes no byte.", metavar="N")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Dask scheduler whose workers share the work.", metavar="tcp://HOST:PORT"),
+]
 Force = Annotated[bool, typer.Option("--force", help="Make the entry again if it is there.")]
 CacheDir = Annotated[
     Path | None,
@@ -120,6 +158,14 @@ def prepare(
     source: SourceDir = None,
     mirror: Mirror = None,
     offline: Offline = None,
+    size: Size = None,
+    color: Color = None,
+    test_fraction: TestFraction = None,
+    on_error: OnError = None,
+    images_key: ImagesKey = None,
+    labels_key: LabelsKey = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
     force: Force = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -157,6 +203,14 @@ def train(
     source: SourceDir = None,
     mirror: Mirror = None,
     offline: Offline = None,
+    size: Size = None,
+    color: Color = None,
+    test_fraction: TestFraction = None,
+    on_error: OnError = None,
+    images_key: ImagesKey = None,
+    labels_key: LabelsKey = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
     force: Force = False,
     cache_dir: CacheDir = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
@@ -223,10 +277,11 @@ def _was_given(context: typer.Context, name: str) -> bool:
 @app.command()
 def datasets(as_json: Json = False) -> None:
     """The datasets known by name."""
-    from pixelprep.sources import KNOWN
+    from pixelprep.sources import KNOWN, plugins
 
     listed = [known.summary() for known in KNOWN.values()]
-    _show({"datasets": listed}, as_json, lambda found: _print_datasets(found["datasets"]))
+    brought = [{"name": name, "from": point.value} for name, point in plugins().items()]
+    _show({"datasets": listed, "plugins": brought}, as_json, _print_datasets)
 
 
 @app.command()
@@ -312,7 +367,7 @@ def _print_entry(entry: "Entry") -> None:
         first, raw = record["first_batch"], record["raw"]
         figures = [f"{first[f]:.6g}" for f in ("min", "max", "mean", "std")]
         shape = "×".join(map(str, split.shape[1:]))
-        limits = f"{raw['minimum']} to {raw['maximum']}"
+        limits = f"{raw['minimum']:.6g} to {raw['maximum']:.6g}"
         rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
     _table(rows)
     batch = entry.manifest["splits"]["train"]["first_batch"]["shape"][0]
@@ -343,16 +398,18 @@ def _decimal(number: float | None) -> str:
     return "not finite" if number is None else f"{number:.4f}"
 
 
-def _print_datasets(listed: list[dict[str, Any]]) -> None:
+def _print_datasets(found: dict[str, Any]) -> None:
     rows: list[tuple[str, ...]] = [
         ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
     ]
-    for one in listed:
+    for one in found["datasets"]:
         shape = "×".join(map(str, one["shape"]))
         size = _size(one["download_bytes"]) if one["download_bytes"] else "embedded"
         counts = (f"{one['train']:,}", f"{one['test']:,}", shape, str(one["classes"]))
         rows.append((one["name"], *counts, size, one["licence"], one["title"]))
     _table(rows)
+    for plugin in found["plugins"]:
+        typer.echo(f"{plugin['name']}  from {plugin['from']}")
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:

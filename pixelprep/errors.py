@@ -8,6 +8,7 @@
     │   └── DownloadError         no mirror gave the right bytes
     ├── EntryError                a cache entry is missing, damaged or too new
     ├── CacheError                the cache folder cannot be used, or the disk is full
+    ├── WorkerError               worker processes died, or the cluster is not there
     ├── TrainError                a model or a run folder is not usable
     └── MissingExtraError         an optional package is not installed
 
@@ -61,6 +62,10 @@ class EntryError(PixelprepError):
 
 class CacheError(PixelprepError):
     """The cache folder cannot be used, or its disk is full."""
+
+
+class WorkerError(PixelprepError):
+    """Worker processes died again and again, or the cluster is not there."""
 
 
 class TrainError(PixelprepError):

@@ -9,20 +9,27 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import shutil
-import tempfile
+import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pixelprep.errors import CacheError, UsageError
 
 LOG = logging.getLogger("pixelprep")
 
+RESUMABLE = ".resumable"  # at the end of a work folder's name
+FILES, DONE, PARTS = "files", "done", "parts"  # in a work folder: finished, their receipts, begun
+KEPT = 7 * 24 * 3600  # seconds that unfinished work is kept to go on with
+
 # A file system without locks, or a cache that cannot be written.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES, errno.EROFS, errno.ENOENT)
+READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
 
 RAW, SOURCES, LOCKS, TMP, TRASH, TRUST = (
     ".raw",
@@ -138,45 +145,137 @@ def _held(path: Path, waiting: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def workspace(cache: Path, name: str) -> Iterator[Path]:
-    """The path of a private folder in ``.tmp``, removed at the end unless it was published.
+def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Path]:
+    """A private folder in ``.tmp``, removed at the end.
 
-    Its neighbour ``NAME.lock`` is locked as long as the owner lives, which is how `sweep` tells
-    the folder of a killed process from one in use.
+    Its neighbour ``FOLDER.lock`` is locked as long as the owner lives, which is how `sweep` tells
+    the folder of a killed process from one in use. A resumable folder keeps its name: what an
+    interrupted process finished there (see `once`) is found again by the next one.
     """
-    folder = _made(cache / TMP) / f"{name}.{uuid.uuid4().hex[:12]}"
-    alive = folder.with_name(folder.name + ".lock")
-    with _held(alive):
+    with ExitStack() as held:
+        folder = _made(cache / TMP) / f"{name}{RESUMABLE}"
+        if not (resumable and held.enter_context(_held_now(_lock_of(folder)))):
+            folder = folder.with_name(f"{name}.{uuid.uuid4().hex[:12]}")
+            held.enter_context(_held(_lock_of(folder)))
+        keep = False
         try:
+            folder.mkdir(exist_ok=True)
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            alive.unlink(missing_ok=True)
-
-
-def scratch(cache: Path) -> BinaryIO:
-    """A private file without a name in ``.tmp``, gone when it is closed and no longer mapped."""
-    try:
-        return tempfile.TemporaryFile(dir=_made(cache / TMP))
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
+        except Exception:
             raise
-        # Raw data can be looked at with a cache that is read-only.
-        LOG.debug("%s cannot be written: unpacking in %s", cache, tempfile.gettempdir())
-        return tempfile.TemporaryFile()
+        except BaseException:  # interrupted, which only costs time
+            keep = folder.name.endswith(RESUMABLE) and any((folder / DONE).glob("*"))
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+                _lock_of(folder).unlink(missing_ok=True)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+@contextmanager
+def _held_now(path: Path) -> Iterator[bool]:
+    """Hold a lock unless somebody else has it; whether it is held."""
+    from filelock import FileLock, Timeout
+
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except (Timeout, OSError):  # a file system without locks could not tell
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        held.release()
+
+
+def once(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> "Making":
+    """Make one file of a work folder, unless it is there, finished and whole.
+
+    It is made under a private name, so that it may be made twice at the same time, and its maker
+    killed at any moment.
+
+    Parameters
+    ----------
+    work : Path
+        A `workspace`. The file will be ``work/files/NAME``.
+    name : str
+        The file's name, which says what is in it: equal names, equal bytes.
+    make : callable
+        Makes the file at the path it is given; returns JSON values, with the file's ``sha256``.
+
+    Raises
+    ------
+    CacheError
+        When there is no such work folder.
+    """
+    path, receipt = work / FILES / name, work / DONE / f"{name}.json"
+    record = recall(receipt)
+    if record is not None and path.is_file() and sha256(path) == record.get("sha256"):
+        return Making(path, path, receipt, record)
+    private = work / PARTS / f"{name}.{uuid.uuid4().hex[:12]}"
+    try:
+        for folder in (path, receipt, private):
+            folder.parent.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        raise CacheError(
+            f"{work}: not there, as seen from {platform.node()}",
+            "the cache must lie on a file system that all workers share",
+        ) from error
+    try:
+        return Making(private, path, receipt, make(private))
+    except BaseException:
+        private.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """A file that is made, but not yet sure to be on the disk under its own name."""
+
+    private: Path
+    path: Path
+    receipt: Path
+    record: dict[str, Any]
+
+    def finish(self, *, durable: bool = True) -> dict[str, Any]:
+        """Have it on the disk if it must be, give it its name; what its maker returned."""
+        if self.private != self.path:
+            if durable:
+                fsync(self.private)
+            self.private.rename(self.path)
+            # Need not be whole: it is believed only if the file has the digest that it names.
+            self.receipt.write_bytes(canonical_json(self.record))
+        return self.record
 
 
 def sweep(cache: Path) -> None:
-    """Remove what killed processes left in ``.tmp``, and what waits in ``.trash``."""
+    """Remove what killed processes left in ``.tmp``, and what waits in ``.trash``.
+
+    What somebody may want to go on with is kept for a week.
+    """
     from filelock import FileLock, Timeout
 
     for alive in (cache / TMP).glob("*.lock"):
+        folder = alive.with_suffix("")
+        if folder.name.endswith(RESUMABLE) and _recent(folder / DONE):
+            continue
         with suppress(Timeout, OSError), FileLock(alive, timeout=0):
-            LOG.info("removing the leftovers of a killed process: %s", alive.stem)
-            shutil.rmtree(alive.with_suffix(""), ignore_errors=True)
+            LOG.info("removing the leftovers of a killed process: %s", folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
             alive.unlink(missing_ok=True)
     for old in (cache / TRASH).glob("*"):
         _remove(old)
+
+
+def _recent(folder: Path) -> bool:
+    with suppress(OSError):
+        return time.time() - folder.stat().st_mtime < KEPT
+    return False
 
 
 def publish(folder: Path, final: Path, cache: Path) -> None:

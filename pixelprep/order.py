@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     ROWS = 2  # the order of the rows within one window of runs
     SPLIT = 3  # which rows of a class go to the validation split
     SOURCE = 4  # the stored order of a source that comes sorted by class
+    TEST = 5  # which rows of a class go to a test split that a source does not have
 
 
 def permutation(
@@ -73,8 +74,10 @@ def shares(counts: Sequence[int], fraction: float) -> list[int]:
     return taken
 
 
-def stratified(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which rows go to the validation split: the same share of every class, seeded.
+def stratified(
+    labels: NDArray[np.int64], fraction: float, seed: int, purpose: Purpose = Purpose.SPLIT
+) -> NDArray[np.bool_]:
+    """Which rows go to the validation or test split: the same share of every class, seeded.
 
     Parameters
     ----------
@@ -84,6 +87,8 @@ def stratified(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray
         0 to 1.
     seed : int
         0 to 2**64 − 1.
+    purpose : Purpose
+        SPLIT or TEST.
 
     Returns
     -------
@@ -94,6 +99,6 @@ def stratified(labels: NDArray[np.int64], fraction: float, seed: int) -> NDArray
     counts = np.bincount(labels).tolist()
     for label, share in enumerate(shares(counts, fraction)):
         rows = np.flatnonzero(labels == label)
-        mixed = permutation(len(rows), seed=seed, purpose=Purpose.SPLIT, index=label)
+        mixed = permutation(len(rows), seed=seed, purpose=purpose, index=label)
         chosen[rows[mixed[:share]]] = True
     return chosen

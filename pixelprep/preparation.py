@@ -5,20 +5,22 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pixelprep import entry as entries
-from pixelprep import files, sources
+from pixelprep import files, parallel, sources
 from pixelprep.entry import Entry
-from pixelprep.errors import EntryError, SourceError, UsageError
+from pixelprep.errors import EntryError, SourceError, UsageError, unknown, whole
 from pixelprep.recipe import Choices, Recipe
 
 LOG = logging.getLogger("pixelprep")
 
 # Asked of the machine; the network's may be set for good in the environment.
-NOT_OF_AN_ENTRY = ("cache_dir", "quiet", "offline", "mirror")
+NOT_OF_AN_ENTRY = ("cache_dir", "quiet", "offline", "mirror", "workers", "scheduler")
+MOST_SIDE = 1 << 16  # pixels
 LONGEST_NAME = 180  # bytes; with mode and key it must still be a file's name
 
 
@@ -36,6 +38,14 @@ def prepare(
     source: str | os.PathLike[str] | None = None,
     mirror: str | None = None,
     offline: bool | None = None,
+    size: str | tuple[int, int] | None = None,
+    color: str | None = None,
+    test_fraction: float | None = None,
+    on_error: str | None = None,
+    images_key: str | None = None,
+    labels_key: str | None = None,
+    workers: int | Executor = 1,
+    scheduler: str | None = None,
     force: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
@@ -45,8 +55,9 @@ def prepare(
     Parameters
     ----------
     dataset : str, path or Source
-        A known name, a path to images of your own (a string with a ``/`` in it, or a `Path`), or a
-        source object such as `pixelprep.Arrays`.
+        A known name, a path to images of your own (a string with a ``/`` in it, or a `Path`: a
+        folder of images or of IDX files, an ``.npz`` or HDF5 file), or a source object such as
+        `pixelprep.Arrays`.
     mode : {"standardize", "center", "normalize"}
         The scaling, fitted on the training split.
     per : {"channel", "dataset", "pixel", "image"}
@@ -56,7 +67,7 @@ def prepare(
     val_fraction : float
         0 ≤ fraction < 1: share of every class taken from train, before the statistics are fitted.
     split_seed : int
-        0 to 2**64 − 1: which rows are taken.
+        0 to 2**64 − 1: which rows are taken, here and for `test_fraction`.
     dtype : {"float32", "float16"}
         Of the stored images.
     compression : {"none", "gzip", "lzf", "lz4", "zstd"}
@@ -69,6 +80,22 @@ def prepare(
         A URL that is tried first; default: ``PIXELPREP_MIRROR``.
     offline : bool, optional
         Open no connection; default: whether ``PIXELPREP_OFFLINE`` is set.
+    size : tuple of int or str, optional
+        (H, W) or ``"HxW"`` that the images of a folder are resized to, by Pillow's bilinear filter.
+    color : {"grey", "rgb"}, optional
+        What the images of a folder are turned into.
+    test_fraction : float, optional
+        0 < fraction < 1: share of every class of a folder or HDF5 file that becomes the test split,
+        where it has none of its own.
+    on_error : {"fail", "skip"}, optional
+        What to do about a damaged image of a folder; the manifest lists what was skipped.
+    images_key, labels_key : str, optional
+        Where an HDF5 file has images and labels, ``{split}`` in it standing for train and test.
+    workers : int or Executor
+        Processes that share the work; or an executor of your own, which can pickle functions of
+        modules. Changes no byte.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers share the work and the cache's file system.
     force : bool
         Make the entry again even where it is there.
     cache_dir : path, optional
@@ -83,8 +110,9 @@ def prepare(
 
     Raises
     ------
-    UsageError, SourceError, CacheError, MissingExtraError
-        When a choice, the raw data or the cache is not usable; nothing is left behind.
+    UsageError, SourceError, CacheError, WorkerError, MissingExtraError
+        When a choice, the raw data, the cache or the workers are not usable; nothing is left
+        behind.
 
     Examples
     --------
@@ -98,25 +126,35 @@ def prepare(
         dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
     origin = dataset
     if isinstance(origin, str):
-        origin = sources.find(origin, _options(source, mirror, offline, quiet))
+        decoding = (size, color, test_fraction, on_error, images_key, labels_key)
+        origin = sources.find(
+            origin, _options(source, mirror, offline, quiet, split_seed, *decoding)
+        )
     _check_name(origin)
     cache = files.cache_dir(cache_dir)
-    with files.explained(cache):
-        facts, raw = _facts(origin, cache)
-        recipe = Recipe.of(choices, facts.digest, facts.splits)
-        path = cache / origin.name / recipe.folder
-        if not force and (found := _published(path, cache)):
-            return found
-        with files.lock(cache, f"{origin.name}-{recipe.folder}"):
-            if not force and (found := _published(path, cache)):  # by another process meanwhile
-                return found
-            from pixelprep.build import Build  # loads h5py, which a hit does without
+    with (
+        files.explained(cache),
+        parallel.Team(workers, scheduler) as team,
+        sources.Place(cache, team, quiet) as place,
+    ):
+        return _prepared(origin, choices, place, force)
 
-            files.sweep(cache)
-            raw = _read_again(origin, cache, facts) if raw is None else raw
-            return Build(origin.name, origin.provenance, raw, facts.about, recipe, quiet).publish(
-                path, cache
-            )
+
+def _prepared(origin: sources.Source, choices: Choices, place: sources.Place, force: bool) -> Entry:
+    cache = place.cache
+    facts, raw = _facts(origin, place)
+    recipe = Recipe.of(choices, facts.digest, facts.splits)
+    path = cache / origin.name / recipe.folder
+    if not force and (found := _published(path, cache)):
+        return found
+    with files.lock(cache, f"{origin.name}-{recipe.folder}"):
+        if not force and (found := _published(path, cache)):  # by another process meanwhile
+            return found
+        from pixelprep.build import Build  # loads h5py, which a hit does without
+
+        files.sweep(cache)
+        raw = _read_again(origin, place, facts) if raw is None else raw
+        return Build(origin.name, origin.provenance, raw, facts.about, recipe, place).publish(path)
 
 
 def _check_name(origin: sources.Source) -> None:
@@ -163,17 +201,56 @@ def obtain(name: str, **options: Any) -> Entry:
 
 
 def _options(
-    source: str | os.PathLike[str] | None, mirror: str | None, offline: bool | None, quiet: bool
+    source: str | os.PathLike[str] | None,
+    mirror: str | None,
+    offline: bool | None,
+    quiet: bool,
+    split_seed: int,
+    size: str | tuple[int, int] | None,
+    color: str | None,
+    test_fraction: float | None,
+    on_error: str | None,
+    images_key: str | None,
+    labels_key: str | None,
 ) -> sources.Options:
     if offline is None:
         said = os.environ.get("PIXELPREP_OFFLINE", "").lower()
         offline = said not in ("", "0", "false", "f", "no", "n", "off")
+    for option, value, known in (
+        ("--color", color, ("grey", "rgb")),
+        ("--on-error", on_error, ("fail", "skip")),
+    ):
+        if value is not None and value not in known:
+            raise unknown(option, value, known)
+    if test_fraction is not None and not 0 < test_fraction < 1:
+        raise UsageError(f"--test-fraction {test_fraction}: expected more than 0, below 1")
     return sources.Options(
         files.expanded(source) if source is not None else None,
         mirror or os.environ.get("PIXELPREP_MIRROR") or None,
         offline,
         quiet,
+        _size(size),
+        color,
+        test_fraction,
+        int(split_seed),
+        on_error,
+        images_key,
+        labels_key,
     )
+
+
+def _size(size: str | tuple[int, int] | None) -> tuple[int, int] | None:
+    """(H, W) of what the user wrote."""
+    if size is None:
+        return None
+    sides = re.split("[x×]", size) if isinstance(size, str) else size
+    try:
+        height, width = (whole("--size", int(side), 1, MOST_SIDE) for side in sides)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"--size {size}: expected HxW, such as 64x64, each 1 to {MOST_SIDE}"
+        ) from None
+    return height, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,24 +270,31 @@ class Facts:
         return {name: self.about["splits"][name] for name in ("train", "test")}
 
 
-def _facts(origin: sources.Source, cache: Path) -> tuple[Facts, sources.Raw | None]:
+def _facts(origin: sources.Source, place: sources.Place) -> tuple[Facts, sources.Raw | None]:
     """The facts, remembered for this identity or read; and the raw data if it was read."""
-    identities = origin.identities()
+    identities, cache = origin.identities(), place.cache
     if not identities:
-        raw = origin.load(cache)
-        return Facts(sources.about(raw)), raw
+        raw, facts = _read(origin, place)
+        return facts, raw
     if known := _remembered(cache, identities[0]):
         return known, None
     with files.lock(cache, f"{origin.name}-raw"):  # one process downloads and reads
         if known := _remembered(cache, identities[0]):
             return known, None
-        raw = origin.load(cache)
-        facts = Facts(sources.about(raw))
+        raw, facts = _read(origin, place)
         if origin.identities() == identities:  # the files stayed as they were while being read
             for identity in identities:
                 note = {"identity": identity, "about": facts.about}
                 files.remember(_note(cache, identity), note)
     return facts, raw
+
+
+def _read(origin: sources.Source, place: sources.Place) -> tuple[sources.Raw, Facts]:
+    """The raw data, where the workers can read it, and what the key needs to know of it."""
+    raw = origin.load(place)
+    if not place.team.inline:
+        raw = raw.in_files(place)
+    return raw, Facts(sources.about(raw, place.team, origin.name))
 
 
 def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
@@ -236,11 +320,12 @@ def _published(path: Path, cache: Path) -> Entry | None:
         return None
 
 
-def _read_again(origin: sources.Source, cache: Path, facts: Facts) -> sources.Raw:
+def _read_again(origin: sources.Source, place: sources.Place, facts: Facts) -> sources.Raw:
     """The raw data, once it is sure to be what the key was made of."""
+    cache = place.cache
     with files.lock(cache, f"{origin.name}-raw"):  # the raw files may have been deleted meanwhile
-        raw = origin.load(cache)
-    if sources.about(raw) != facts.about:
+        raw, found = _read(origin, place)
+    if found != facts:
         raise SourceError(
             f"{origin.name}: the raw data is not what it was when its digest was taken",
             f"delete {cache / files.SOURCES} and run again",

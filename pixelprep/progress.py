@@ -1,6 +1,9 @@
 """Progress bars on standard error, drawn on a terminal only."""
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
 
 
 def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
@@ -15,3 +18,10 @@ def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
         leave=False,
         disable=True if quiet else None,  # None: where standard error is no terminal
     )
+
+
+def followed(items: Iterable[Item], sizes: Iterable[int], bar: Any) -> Iterator[Item]:
+    """The same items; the bar goes on by each one's size when it comes."""
+    for item, size in zip(items, sizes, strict=True):
+        bar.update(size)
+        yield item

@@ -1,4 +1,4 @@
-"""Exact statistics of pixels, and the scalings that are made from them.
+"""Statistics of pixels, exact for integers, and the scalings that are made from them.
 
 The stored value of a raw pixel x is ``((x / unit) − shift) / divisor``, computed in float64 in
 this order and rounded once to the stored type. ``unit`` is the integer type's maximum where the
@@ -6,7 +6,7 @@ recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -115,8 +115,8 @@ class Moments:
         """Sum up integer images (N, H, W, C), N ≥ 1, over what ``per`` shares a statistic."""
         if images.dtype.kind not in "ui" or images.dtype.itemsize > 2:
             raise SourceError(
-                f"images are {images.dtype}: expected integers of 8 or 16 bits",
-                "convert the images to uint8 or uint16",
+                f"images are {images.dtype}: expected integers of 8 or 16 bits, or floats",
+                "convert the images to uint8, uint16 or float32",
             )
         if images.size > PIXELS and per != "image" and len(images) > 1:
             half = len(images) // 2
@@ -163,6 +163,123 @@ class Moments:
             "sum": int(self.total.astype(object).sum()),
             "sum_of_squares": int(self.squares.astype(object).sum()),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class FloatMoments:
+    """Sums of float pixels in float64; adding two gives those of all their pixels.
+
+    Rounding depends on what is added to what: `merged` adds in an order that depends on nothing
+    but the number of parts.
+
+    Parameters
+    ----------
+    count : int
+        Pixels behind each number.
+    mean, spread : ndarray of float64
+        Mean, and sum of the squared deviations from it.
+    minimum, maximum : ndarray of float64
+    """
+
+    count: int
+    mean: Float
+    spread: Float
+    minimum: Float
+    maximum: Float
+
+    @classmethod
+    def of(cls, images: NDArray[Any], per: str) -> "FloatMoments":
+        """Sum up float images (N, H, W, C), N ≥ 1, over what ``per`` shares a statistic.
+
+        Plain additions and products in a fixed order: no processor's own way of fusing or
+        reordering them has a part in it. Numbers that share a statistic lie side by side, where
+        NumPy adds pairwise, but for ``pixel``, of which a block has few.
+        """
+        if per == "image":
+            shape: tuple[int, ...] = (len(images), 1, 1, 1)
+        else:
+            shape = statistics_shape(images.shape[1:], per)
+        size = math.prod(shape)
+        if per in ("image", "dataset"):
+            table, axis = images.reshape(size, -1).astype(np.float64), 1
+        elif per == "channel":
+            table, axis = images.reshape(-1, size).T.astype(np.float64, order="C"), 1
+        else:
+            table, axis = images.reshape(-1, size).astype(np.float64), 0
+        count = table.shape[axis]
+        low, high = table.min(axis=axis), table.max(axis=axis)
+        with np.errstate(over="ignore", invalid="ignore"):  # `statistics` refuses what overflows
+            mean = table.sum(axis=axis) / count
+            table -= np.expand_dims(mean, axis)
+            rest = table.sum(axis=axis)  # 0 but for what rounding left in the mean
+            table *= table
+            spread = np.maximum(table.sum(axis=axis) - rest * rest / count, 0.0)
+            mean = mean + rest / count
+        return cls(count, *(values.reshape(shape) for values in (mean, spread, low, high)))
+
+    def __add__(self, other: "FloatMoments") -> "FloatMoments":
+        """As Chan, Golub and LeVeque, "Updating formulae …" (1979), have it."""
+        count = self.count + other.count
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = other.mean - self.mean
+            mean = self.mean + apart * (other.count / count)
+            spread = self.spread + other.spread
+            spread = spread + apart * apart * (self.count * other.count / count)
+        low = np.minimum(self.minimum, other.minimum)
+        high = np.maximum(self.maximum, other.maximum)
+        return FloatMoments(count, mean, spread, low, high)
+
+    def statistics(self, unit: int = 1) -> Statistics:
+        """Mean, population deviation, minimum and maximum; floats are not rescaled.
+
+        Raises
+        ------
+        SourceError
+            When numbers are so large that these are no float64, or are not finite.
+        """
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.spread).all()):
+            raise SourceError(
+                f"float images of {self.minimum.min():g} to {self.maximum.max():g}: their squares"
+                " do not fit into 64 bits, or some are not finite",
+                "mend the images",
+            )
+        return Statistics(self.mean, np.sqrt(self.spread / self.count), self.minimum, self.maximum)
+
+    def overall(self) -> dict[str, float]:
+        """``count``, ``sum`` and ``sum_of_squares`` of all pixels together."""
+        mean, spread = self.mean.reshape(-1), self.spread.reshape(-1)
+        return {
+            "count": self.count * mean.size,
+            "sum": math.fsum(self.count * mean),
+            "sum_of_squares": math.fsum(spread + self.count * mean * mean),
+        }
+
+
+AnyMoments = Moments | FloatMoments
+
+
+def moments_of(images: NDArray[Any], per: str) -> AnyMoments:
+    """Moments of images (N, H, W, C), N ≥ 1, of any type that is prepared."""
+    return (FloatMoments if images.dtype.kind == "f" else Moments).of(images, per)
+
+
+def merged(parts: Iterable[AnyMoments]) -> AnyMoments:
+    """The sum of one part or more, pairwise (data/FORMAT.md, section 3).
+
+    The first half, which is the largest power of two of the parts that leaves a rest, and the
+    rest are summed up in the same way, then added.
+    """
+    sums: list[tuple[int, Any]] = []  # of 2**level parts each, the level falling
+    for part in parts:
+        level, total = 0, part
+        while sums and sums[-1][0] == level:
+            level, total = level + 1, sums.pop()[1] + total
+        sums.append((level, total))
+    while len(sums) > 1:
+        (_, total), (_, before) = sums.pop(), sums.pop()
+        sums.append((0, before + total))
+    result: AnyMoments = sums[0][1]
+    return result
 
 
 Found = tuple[NDArray[np.int64], ...]  # total, squares, minimum, maximum
@@ -255,10 +372,10 @@ class Scaling:
     def fit(
         cls, images: NDArray[Any], mode: str, *, per: str = "channel", rescale: bool = False
     ) -> Self:
-        """Fit on integer images (N, H, W, C), held in memory."""
+        """Fit on images (N, H, W, C), held in memory: integers of 8 or 16 bits, or floats."""
         per, rescale = effective(mode, per, rescale, images.dtype)
         unit = unit_of(images.dtype, rescale)
-        fitted = None if per == "image" else Moments.of(images, per).statistics(unit)
+        fitted = None if per == "image" else moments_of(images, per).statistics(unit)
         return cls(mode, per, unit, images.dtype.name, fitted)
 
     @property
@@ -330,7 +447,7 @@ class Scaling:
     ) -> tuple[NDArray[Any], Statistics | None]:
         """Scale (N, H, W, C); per image also return each image's own statistics."""
         if self.per == "image":
-            own = Moments.of(raw, "image").statistics(self.unit)
+            own = moments_of(raw, "image").statistics(self.unit)
             return _rounded(self._exact(raw, own), dtype), own
         if self._table is None or np.dtype(dtype) not in self._table:
             return _rounded(self._exact(raw, self.statistics), dtype), None
@@ -341,6 +458,12 @@ class Scaling:
         for channel, values in enumerate(table):
             scaled[..., channel] = np.take(values, raw[..., channel], mode="clip")
         return scaled, None
+
+    def stored_of(self, own: Statistics) -> dict[str, Float]:
+        """Per image: what is stored as ``mean`` and ``std``, from which `invert` goes back."""
+        if MODES[self.mode].integers_need_only_unit and not self._only_unit():
+            return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
+        return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
 
     def invert(
         self, scaled: NDArray[Any], mean: Float | None = None, std: Float | None = None

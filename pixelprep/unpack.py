@@ -1,11 +1,10 @@
 """What a gzipped or plain file holds: read once, piece by piece, no further than is wanted.
 
-The content goes to a private file without a name, which is mapped into memory: data may be larger
+The content goes to a private file, of which rows are read as they are needed: data may be larger
 than memory, and what was checked is what is used, whatever happens to the user's file meanwhile.
 """
 
 import hashlib
-import mmap
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,10 +13,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pixelprep import files
 from pixelprep.errors import SourceError
 
 GZIP = b"\x1f\x8b"  # how a gzip file begins
@@ -27,18 +22,20 @@ PIECE = 1 << 16  # bytes of a file at a time
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What a file held, and the digest of the file itself.
+    """What a file held, in a private file.
 
-    content : uint8, shape (bytes,), read-only
-    sha256 : in hex; of a file that held more than was wanted, only of what was read
+    path : of the private file
+    size : bytes of it
+    sha256 : of the file itself, in hex; where it held more than was wanted, of what was read
     """
 
-    content: NDArray[np.uint8]
+    path: Path
+    size: int
     sha256: str
 
 
-def unpacked(path: Path, most: int, cache: Path) -> Unpacked:
-    """Unpack a file into a private one; of more than `most` bytes only the first `most` + 1.
+def unpacked(path: Path, most: int, private: Path) -> Unpacked:
+    """Unpack a file into a new one; of more than `most` bytes only the first `most` + 1.
 
     Raises
     ------
@@ -48,15 +45,12 @@ def unpacked(path: Path, most: int, cache: Path) -> Unpacked:
         When the private file cannot be written.
     """
     digest, size = hashlib.sha256(), 0
-    with files.scratch(cache) as private:
+    with private.open("xb") as file:
         for piece in pieces(path, digest):
-            size += private.write(piece[: most + 1 - size])
+            size += file.write(piece[: most + 1 - size])
             if size > most:
                 break
-        private.flush()
-        # Nobody else can cut this file short, so reading the map is safe.
-        held = mmap.mmap(private.fileno(), size, access=mmap.ACCESS_READ) if size else b""
-    return Unpacked(np.frombuffer(held, np.uint8), digest.hexdigest())
+    return Unpacked(private, size, digest.hexdigest())
 
 
 def pieces(path: Path, digest: Any = None) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from test_cli import COMMAND, bytes_of, digits, failure, idx, prepared, run, wri
 import pixelprep
 from pixelprep import Arrays, EntryError, PixelprepError, SourceError, UsageError
 from pixelprep.scaling import MODES
-from pixelprep.sources.known import embedded
+from pixelprep.sources.pinned import embedded
 from pixelprep.store.layout import DTYPES
 
 __all__ = ["digits"]  # a fixture, used by name
@@ -198,8 +198,8 @@ def test_zipped_and_plain_files_make_the_same_entry(digits: str) -> None:
 @pytest.mark.parametrize(
     ("dataset", "source", "kind", "error", "hint"),
     [
-        ("./nowhere", None, SourceError, "nowhere: no such folder", ""),
-        ("/dev/null", None, SourceError, "/dev/null: no such folder", ""),
+        ("./nowhere", None, SourceError, "nowhere: no such file or folder", ""),
+        ("/dev/null", None, SourceError, "/dev/null: expected a folder", ""),
         ("digits", None, UsageError, "unknown dataset 'digits'", "with a slash: ./digits"),
         ("nowhere", None, UsageError, "unknown dataset 'nowhere'", "with a slash: ./nowhere"),
         ("sample", "nowhere", SourceError, "--source nowhere: no such folder", ""),
@@ -267,7 +267,7 @@ def test_a_path_object_is_a_path(digits: str) -> None:
     """A `Path` means a folder, with or without a slash in it; a plain word means a known name."""
     entry = pixelprep.prepare(Path(digits))
     assert entry == pixelprep.prepare(Path(digits).absolute()) == pixelprep.prepare(digits)
-    with pytest.raises(SourceError, match="no such folder"):
+    with pytest.raises(SourceError, match="no such file or folder"):
         pixelprep.prepare(Path("mnist"))
 
 
@@ -338,16 +338,16 @@ def labels(rows: int) -> np.ndarray:
 
 def broken_images(value: float) -> np.ndarray:
     """Float images, one pixel of which is no number."""
-    x = images(20, "float32")
+    x = images(20, "float64")
     x[3, 2, 1, 0] = value
     return x
 
 
 BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
     "int32 images": (images(20, "int32"), labels(20), "int32"),
-    "float32 images": (images(20, "float32"), labels(20), "float32"),
-    "images with NaN": (broken_images(np.nan), labels(20), "float32"),
-    "images with infinity": (broken_images(np.inf), labels(20), "float32"),
+    "images with NaN": (broken_images(np.nan), labels(20), "train: image 3 (counted from 0)"),
+    "images with infinity": (broken_images(np.inf), labels(20), "holds inf"),
+    "images that overflow": (broken_images(1e300), labels(20), "do not fit"),
     "bool images": (images(20, "bool"), labels(20), "bool"),
     "complex images": (images(20, "complex64"), labels(20), "complex64"),
     "flat images": (images(20, shape=(90,)), labels(20), "(N, H, W, C)"),
@@ -362,7 +362,7 @@ BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
     "labels beyond int64": (images(20), np.full(20, 2**63, np.uint64), "labels"),
     "labels that are no integers": (images(20), labels(20) + 0.5, "labels"),
     "labels that are words": (images(20), np.full(20, "one"), "labels"),
-    "labels in a column": (images(20), labels(20)[:, None], "labels"),
+    "labels in two columns": (images(20), labels(40).reshape(20, 2), "labels"),
     "labels one-hot": (images(20), np.eye(4, dtype=int)[labels(20)], "labels"),
 }
 
@@ -822,7 +822,7 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
 
 def wait_until_it_writes(process: subprocess.Popen[str], cache: Path) -> None:
     """Come back when the first file is being written."""
-    while process.poll() is None and not list(cache.glob(".tmp/*/train.h5")):
+    while process.poll() is None and not list(cache.glob(".tmp/*/parts/train.h5.*")):
         time.sleep(0.001)
 
 
@@ -857,7 +857,7 @@ def test_the_next_run_removes_what_a_killed_one_left(
     wait_until_it_writes(process, cache)
     process.kill()
     process.communicate()
-    assert list(cache.glob(".tmp/*/train.h5"))
+    assert list(cache.glob(".tmp/*/parts/train.h5.*"))
     assert not whole_or_nothing(cache, right[0])
     assert prepared(str(many))["hit"] is False
     assert whole_or_nothing(cache, right[0])

@@ -20,7 +20,7 @@ import pytest
 import pixelprep
 from pixelprep.scaling import MODES, PER
 from pixelprep.sources import KNOWN
-from pixelprep.sources.known import embedded
+from pixelprep.sources.pinned import embedded
 from pixelprep.store.layout import COMPRESSIONS, DTYPES
 
 Done = subprocess.CompletedProcess[str]

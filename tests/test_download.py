@@ -33,8 +33,8 @@ from server import FINE, Request, Server, Twist
 import pixelprep
 from pixelprep import DownloadError, download
 from pixelprep.download import ATTEMPTS, Pinned
-from pixelprep.sources import KNOWN, Options, idx
-from pixelprep.sources.known import KnownSource, embedded
+from pixelprep.sources import KNOWN, Options, Place, idx
+from pixelprep.sources.pinned import KnownSource, embedded
 
 GZIPPED = {"Content-Encoding": "gzip"}
 ELSEWHERE = {"Content-Range": "bytes 0-10/11"}
@@ -1055,7 +1055,8 @@ def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> No
 def test_mnist_read_again_asks_nothing(prepared: Prepared, mnist_server: Server) -> None:
     """Raw files in the cache are read with no question to the server."""
     source = KnownSource(KNOWN["mnist"], Options(mirror=mnist_server.url, quiet=True))
-    raw = source.load(prepared.cache)
+    with Place(prepared.cache) as place:
+        raw = source.load(place)
     assert raw.splits["train"].images.shape == (60_000, 28, 28, 1)
     assert mnist_server.requests == []
 
@@ -1071,7 +1072,8 @@ def test_mnist_compressed_anew_or_unpacked(
             pin.name, then=Twist(content=gzip.compress(content, 1) if packed else content)
         )
     source = KnownSource(KNOWN["mnist"], Options(mirror=mnist_server.url, quiet=True))
-    raw = source.load(tmp_path)
+    with Place(tmp_path) as place:
+        raw = source.load(place)
     assert {name: len(split.labels) for name, split in raw.splits.items()} == {
         "train": 60_000,
         "test": 10_000,

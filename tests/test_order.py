@@ -63,9 +63,9 @@ def test_a_permutation_is_a_stable_sort_of_philox(
 
 
 def test_purposes_are_the_numbers_of_the_page() -> None:
-    """1 runs, 2 rows of a window, 3 a class of the validation split, 4 a sorted source."""
+    """1 runs, 2 rows of a window, 3 validation, 4 a sorted source, 5 a test split."""
     numbers = {purpose.name: purpose.value for purpose in Purpose}
-    assert numbers == {"RUNS": 1, "ROWS": 2, "SPLIT": 3, "SOURCE": 4}
+    assert numbers == {"RUNS": 1, "ROWS": 2, "SPLIT": 3, "SOURCE": 4, "TEST": 5}
 
 
 @calm

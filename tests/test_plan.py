@@ -12,7 +12,7 @@ PACKAGE = Path(pixelprep.__file__).parent
 # The lowest floor first; a module imports from its own floor or from those before it.
 FLOORS = [
     {"errors", "order", "progress"},
-    {"files", "scaling", "store", "parallel", "unpack", "download"},
+    {"files", "scaling", "store", "cluster", "parallel", "unpack", "download"},
     {"sources", "recipe", "batches"},
     {"feeds", "entry", "build", "preparation"},
     {"run", "train"},
@@ -109,6 +109,7 @@ def test_public_names() -> None:
         "Split",
         "TrainError",
         "UsageError",
+        "WorkerError",
         "open",
         "prepare",
     ]

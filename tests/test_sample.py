@@ -11,7 +11,7 @@ import pytest
 
 import pixelprep
 from pixelprep.sources import KNOWN
-from pixelprep.sources.known import embedded
+from pixelprep.sources.pinned import embedded
 from pixelprep.train import Settings, train
 
 GENERATOR = Path(__file__).parents[1] / "scripts" / "make_sample.py"

@@ -19,7 +19,7 @@ import pixelprep
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry
 from pixelprep.preparation import obtain
-from pixelprep.sources.known import embedded
+from pixelprep.sources.pinned import embedded
 from pixelprep.train import Settings, reference_cnn, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")

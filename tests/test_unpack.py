@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_cli import idx
 
 from pixelprep import SourceError, files, unpack
-from pixelprep.sources import Options, find
+from pixelprep.sources import Options, Place, find
 
 
 def members(*contents: bytes) -> bytes:
@@ -29,8 +29,8 @@ def test_members_are_one_content(
     """Members follow each other, zeros may fill the end; more than is wanted is cut off."""
     path = tmp_path_factory.mktemp("raw") / "file.gz"
     path.write_bytes(members(b"", *contents) + bytes(zeros))
-    found = unpack.unpacked(path, most, path.parent)
-    assert found.content.tobytes() == b"".join(contents)[: most + 1]
+    found = unpack.unpacked(path, most, path.with_name("private"))
+    assert found.path.read_bytes() == b"".join(contents)[: most + 1]
     if len(b"".join(contents)) <= most:
         assert found.sha256 == files.sha256(path)
 
@@ -41,7 +41,9 @@ def test_zeros_may_fill_up_any_block(tmp_path: Path, size: int) -> None:
     content = np.random.default_rng(0).bytes(size)
     path = tmp_path / "file.gz"
     path.write_bytes(members(content) + bytes(3 * unpack.PIECE) + members(b"end") + bytes(9))
-    assert unpack.unpacked(path, 1 << 20, tmp_path).content.tobytes() == content + b"end"
+    assert (
+        unpack.unpacked(path, 1 << 20, tmp_path / "private").path.read_bytes() == content + b"end"
+    )
 
 
 @given(st.binary(max_size=3000).filter(lambda content: not content.startswith(unpack.GZIP)))
@@ -51,8 +53,8 @@ def test_a_plain_file_is_its_content(
     """What is no gzip file is taken as it is, and its digest is that of its bytes."""
     path = tmp_path_factory.mktemp("raw") / "file"
     path.write_bytes(content)
-    found = unpack.unpacked(path, 10_000, path.parent)
-    assert found.content.tobytes() == content
+    found = unpack.unpacked(path, 10_000, path.with_name("private"))
+    assert found.path.read_bytes() == content
     assert found.sha256 == hashlib.sha256(content).hexdigest()
 
 
@@ -64,7 +66,7 @@ def test_a_damaged_member_is_refused(tmp_path: Path, damage: int) -> None:
     path = tmp_path / "file.gz"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"file\.gz"):
-        unpack.unpacked(path, 10_000, tmp_path)
+        unpack.unpacked(path, 10_000, tmp_path / "private")
 
 
 def test_what_was_read_does_not_change(tmp_path: Path) -> None:
@@ -74,11 +76,12 @@ def test_what_was_read_does_not_change(tmp_path: Path) -> None:
     for name in ("train", "t10k"):
         (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
         (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
-    raw = find(str(tmp_path), Options()).load(tmp_path / "cache")
-    for path in tmp_path.glob("*ubyte"):
-        path.write_bytes(bytes(10))
-    assert (raw.splits["train"].images[..., 0] == images).all()
-    assert (raw.splits["test"].labels == labels).all()
+    with Place(tmp_path / "cache") as place:
+        raw = find(str(tmp_path), Options()).load(place)
+        for path in tmp_path.glob("*ubyte"):
+            path.write_bytes(bytes(10))
+        assert (raw.splits["train"].images[:][..., 0] == images).all()
+        assert (raw.splits["test"].labels[:] == labels).all()
     assert list((tmp_path / "cache" / files.TMP).iterdir()) == []
 
 

@@ -1,7 +1,6 @@
-"""Raw data, whatever it came from: splits of integer images and labels, and where they are from."""
+"""Raw data, whatever it came from: splits of images and labels, and where they are from."""
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,25 +11,61 @@ from numpy.typing import NDArray
 
 from pixelprep import parallel
 from pixelprep.errors import SourceError
+from pixelprep.sources.stored import (
+    Array,
+    Picked,
+    Place,
+    Stored,
+    blocks,
+    cut,
+    pieces,
+    reshaped,
+    store,
+)
 
 File = TypeVar("File")
 
-BLOCK_BYTES = 1 << 22  # of an array that are looked at at once
 SOME_CLASSES = 1000  # so many may be numbered, however few the images
+DIGEST_BYTES = 64 << 20  # of pixels under one digest (data/FORMAT.md, section 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user said about where raw data is and how it is read."""
+
+    source: Path | None = None
+    mirror: str | None = None
+    offline: bool = False
+    quiet: bool = False
+    size: tuple[int, int] | None = None
+    color: str | None = None
+    test_fraction: float | None = None
+    split_seed: int = 0
+    on_error: str | None = None
+    images_key: str | None = None
+    labels_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RawSplit:
     """Images as they came, and their labels.
 
-    images : integers, shape (N, H, W, C)
+    images : integers of 8 or 16 bits or floats, shape (N, H, W, C)
     labels : integers, shape (N,), each the index of a class name
 
     Either may be larger than memory: they are read block by block.
     """
 
-    images: NDArray[Any]
-    labels: NDArray[Any]
+    images: Array
+    labels: Array
+
+    def cut(self, rows: range) -> "RawSplit":
+        """Some neighbouring rows of both."""
+        return RawSplit(cut(self.images, rows), cut(self.labels, rows))
+
+    def picked(self, numbers: NDArray[np.int64]) -> "RawSplit":
+        """The rows of these numbers, in their order."""
+        return RawSplit(Picked(self.images, numbers), Picked(self.labels, numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +98,48 @@ class Raw:
             _check_split(f"{where}: {name}", split, len(self.class_names))
         return self
 
+    def in_files(self, place: Place) -> "Raw":
+        """The same, what was in memory being in files, so that other processes can read it."""
+        splits = {
+            name: RawSplit(
+                _in_file(split.images, place.file(f"{name}-images")),
+                _in_file(split.labels, place.file(f"{name}-labels")),
+            )
+            for name, split in self.splits.items()
+        }
+        return Raw(splits, self.class_names, self.decode)
+
+
+def _in_file(array: Array, path: Path) -> Array:
+    if isinstance(array, Picked):
+        return Picked(_in_file(array.array, path), array.numbers)
+    return array if isinstance(array, Stored) else store(path, array.shape, blocks(array))
+
 
 def _check_split(where: str, split: RawSplit, classes: int) -> None:
     images, labels = split.images, split.labels
     if len(images) != len(labels):
         raise SourceError(
             f"{where}: {len(images)} images but {len(labels)} labels",
-            "the two files must belong together",
+            "the two must belong together",
         )
-    if images.dtype.kind not in "ui" or images.dtype.itemsize > 2:
+    sizes = {"u": (1, 2), "i": (1, 2), "f": (2, 4, 8)}
+    if images.dtype.itemsize not in sizes.get(images.dtype.kind, ()):
         raise SourceError(
-            f"{where}: images are {images.dtype}: expected integers of 8 or 16 bits",
-            "convert the images to uint8 or uint16",
+            f"{where}: images are {images.dtype}: expected integers of 8 or 16 bits, or floats",
+            "convert the images to uint8, uint16 or float32",
         )
-    if images.ndim != 4 or 0 in images.shape:
+    if len(images.shape) != 4 or 0 in images.shape:
         raise SourceError(f"{where}: expected images of (N, H, W, C), none 0, got {images.shape}")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise SourceError(
-            f"{where}: expected labels 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
-        )
+    low, high = extremes(split)
+    if low < 0 or high >= classes:
+        raise SourceError(f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}")
+
+
+def extremes(split: RawSplit) -> tuple[int, int]:
+    """The lowest and the highest label; 0 and -1 of none."""
+    found = [(int(block.min()), int(block.max())) for block in blocks(split.labels)]
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else (0, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +174,7 @@ class Source(Protocol):
         all: not known, read it.
         """
 
-    def load(self, cache: Path) -> Raw:
+    def load(self, place: Place) -> Raw:
         """Read the raw data, downloading into the cache what is not at hand."""
 
 
@@ -129,7 +187,8 @@ class Arrays:
     name : str
         The dataset's folder in the cache.
     train, test : tuple of ndarray
-        Images, integers (N, H, W) or (N, H, W, C), and labels, integers (N,).
+        Images, integers of 8 or 16 bits or floats, (N, H, W) or (N, H, W, C), and labels, integers
+        (N,).
     class_names : tuple of str, optional
         Default: the labels' numbers.
     """
@@ -144,57 +203,106 @@ class Arrays:
         """None: arrays can change without a trace."""
         return []
 
-    def load(self, cache: Path) -> Raw:
+    def load(self, place: Place) -> Raw:
         """The arrays, checked."""
+        pairs = {"train": self.train, "test": self.test}
         splits = {
-            name: _split(*pair) for name, pair in (("train", self.train), ("test", self.test))
+            name: split_of(f"{self.name}: {name}", np.asarray(images), np.asarray(labels))
+            for name, (images, labels) in pairs.items()
         }
         return Raw(splits, self.class_names or numbered(splits)).checked(self.name)
 
 
-def _split(images: NDArray[Any], labels: NDArray[Any]) -> RawSplit:
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "ui" or labels.ndim != 1:
-        raise SourceError(f"labels are {labels.dtype} {labels.shape}: expected integers (N,)")
-    images = images[..., None] if images.ndim == 3 else images
-    return RawSplit(images, labels.astype(np.int64))
+def split_of(where: str, images: Array, labels: Array) -> RawSplit:
+    """Images (N, H, W) or (N, H, W, C) and labels (N,) or (N, 1) as a split.
+
+    Raises
+    ------
+    SourceError
+        When the labels are something else than integers, one an image.
+    """
+    if labels.shape[1:] == (1,):
+        labels = reshaped(labels, ())  # as Keras has them
+    if labels.dtype.kind not in "ui" or len(labels.shape) != 1:
+        got = f"{labels.dtype} {labels.shape}"
+        raise SourceError(f"{where}: labels are {got}: expected integers (N,)")
+    if len(images.shape) == 3:
+        images = reshaped(images, (*images.shape[1:], 1))
+    return RawSplit(images, labels)
 
 
 def numbered(splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
     """Class names for labels that have none: their numbers."""
-    highest = max(int(split.labels.max()) if len(split.labels) else -1 for split in splits.values())
+    highest = max(extremes(split)[1] for split in splits.values())
     images = sum(len(split.labels) for split in splits.values())
     if highest >= max(images, SOME_CLASSES):
         raise SourceError(f"labels up to {highest:,} of {images:,} images: expected 0, 1, 2, …")
     return tuple(str(label) for label in range(highest + 1))
 
 
-def about(raw: Raw) -> dict[str, Any]:
-    """What the source digest is taken over: equal for equal data, whatever way it came."""
+def about(raw: Raw, team: parallel.Team, where: str = "") -> dict[str, Any]:
+    """What the source digest is taken over: equal for equal data, whatever way it came.
+
+    Raises
+    ------
+    SourceError
+        When floats are not finite.
+    """
     splits = {
         name: {
             "dtype": split.images.dtype.name,
             "shape": list(split.images.shape),
-            "images": _digest(split.images, split.images.dtype),
-            "labels": _digest(split.labels, np.dtype(np.int64)),
+            "images": _images_digest(split.images, team, f"{where}: {name}"),
+            "labels": _labels_digest(split),
         }
         for name, split in raw.splits.items()
     }
     return {"splits": splits, "class_names": list(raw.class_names), "decode": dict(raw.decode)}
 
 
-def _digest(array: NDArray[Any], dtype: np.dtype[Any]) -> str:
-    """The digest of an array as this type, little-endian."""
-    row_bytes = math.prod(array.shape[1:]) * dtype.itemsize
-    digest, step = hashlib.sha256(), max(1, BLOCK_BYTES // max(1, row_bytes))
-    for start in range(0, len(array), step):
-        block = array[start : start + step]
-        digest.update(np.ascontiguousarray(block, dtype.newbyteorder("<")).data)
+def _labels_digest(split: RawSplit) -> str:
+    digest = hashlib.sha256()
+    for block in blocks(split.labels):
+        digest.update(block.astype("<i8").data)
     return digest.hexdigest()
 
 
+def _images_digest(images: Array, team: parallel.Team, where: str) -> str:
+    """The digest of all pixels or, of many, of the digests of their pieces.
+
+    So that pieces may be taken side by side.
+    """
+    tasks = ((cut(images, rows), where, rows.start) for rows in pieces(images, DIGEST_BYTES))
+    with parallel.threads() as pool:  # hashing lets the interpreter go
+        helpers = parallel.Team(pool) if team.inline else team
+        digests = list(helpers.map(_piece_digest, tasks))
+    return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()).hex()
+
+
+def _piece_digest(task: tuple[Array, str, int]) -> bytes:
+    images, where, first = task
+    digest, little = hashlib.sha256(), images.dtype.newbyteorder("<")
+    for block in blocks(images):
+        if block.dtype.kind == "f":
+            _check_finite(block, where, first)
+        digest.update(np.ascontiguousarray(block, little).data)
+        first += len(block)
+    return digest.digest()
+
+
+def _check_finite(block: NDArray[Any], where: str, first: int) -> None:
+    finite = np.isfinite(block).all(axis=(1, 2, 3))
+    if not finite.all():
+        row = int(np.argmin(finite))
+        value = block[row][~np.isfinite(block[row])][0]
+        raise SourceError(
+            f"{where}: image {first + row} (counted from 0) holds {value}: expected finite numbers",
+            "mend or leave out the image",
+        )
+
+
 def read_pairs(
-    pairs: Mapping[str, tuple[File, File]], read: Callable[[File, int], NDArray[np.uint8]]
+    pairs: Mapping[str, tuple[File, File]], read: Callable[[File, int], Stored]
 ) -> dict[str, RawSplit]:
     """The splits whose images and labels are in files of their own, several read at a time.
 
@@ -211,6 +319,6 @@ def read_pairs(
             for name, (images, labels) in pairs.items()
         }
         return {
-            name: RawSplit(images.result()[..., None], labels.result())
+            name: RawSplit(images.result(), labels.result())
             for name, (images, labels) in coming.items()
         }

@@ -1,84 +1,98 @@
 """From what the user wrote to the source that is meant."""
 
 import os
-import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import fields
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
 
 from pixelprep import files
 from pixelprep.errors import SourceError, UsageError, unknown
-from pixelprep.sources import idx
-from pixelprep.sources.base import Provenance, Raw, Source, numbered, read_pairs
-from pixelprep.sources.known import KNOWN, KnownSource, Options, idx_file
+from pixelprep.sources.base import Options, Source
+from pixelprep.sources.hdf5 import Hdf5
+from pixelprep.sources.images import ImageFolder
+from pixelprep.sources.known import KNOWN
+from pixelprep.sources.npz import Npz
+from pixelprep.sources.own import DECODING, IDX_NAMES, IdxFolder, Own
+from pixelprep.sources.pinned import spellings
 
-LONGEST = 60  # letters of a folder's name that are kept
-IDX_NAMES = {
-    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-}
+GROUP = "pixelprep.sources"  # of entry points: a name, and what makes a Source of Options
+FILES: dict[str, type[Own]] = {".npz": Npz, ".h5": Hdf5, ".hdf5": Hdf5}
 
 
 def find(dataset: str, options: Options) -> Source:
-    """The source of this name, or of the folder at this path.
+    """The source of this name, or of the file or folder at this path.
 
     Raises
     ------
     UsageError
-        For a name that is not known.
+        For a name that is not known, or an option that means nothing to the source.
     SourceError
         For a path where nothing usable is.
     """
     if options.source is not None and not options.source.is_dir():
         raise SourceError(f"--source {options.source}: no such folder")
     if dataset in KNOWN:
-        return KnownSource(KNOWN[dataset], options)
+        _refuse_others(dataset, options, frozenset())
+        return KNOWN[dataset].source(options)
     if "/" not in dataset and os.sep not in dataset:
-        own = f"a folder of your own is written with a slash: ./{dataset}"
-        raise unknown("dataset", dataset, KNOWN, own, certain=Path(dataset).is_dir())
+        return _elsewhere(dataset, options)
     if options.source is not None:
         raise UsageError(
             f"{dataset}: a path to your own images takes no --source", "give one of the two"
         )
-    return IdxFolder(files.expanded(dataset))
+    path = files.expanded(dataset)
+    kind = _kind(path)
+    _refuse_others(dataset, options, kind.takes)
+    return kind(path, options)
 
 
-@dataclass(frozen=True, slots=True)
-class IdxFolder:
-    """The user's own images: four IDX files with MNIST's names in one folder."""
+def plugins() -> dict[str, EntryPoint]:
+    """The datasets that other installed packages bring, by name."""
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    return {name: found[name] for name in sorted(found) if name not in KNOWN}
 
-    folder: Path
 
-    @property
-    def name(self) -> str:
-        """The folder's name, in letters that every file system takes, never a known one's."""
-        letters = re.sub(r"[^\w.-]+", "-", self.folder.resolve().name).strip(".-")
-        name = letters[:LONGEST].rstrip(".-") or "images"
-        return f"{name}-own" if name in KNOWN else name
+def _elsewhere(dataset: str, options: Options) -> Source:
+    """A dataset that another installed package brings."""
+    brought = plugins()
+    if dataset not in brought:
+        own = f"a path to images of your own is written with a slash: ./{dataset}"
+        known = [*KNOWN, *brought]
+        raise unknown("dataset", dataset, known, own, certain=Path(dataset).exists())
+    try:
+        make: Callable[[Options], Source] = brought[dataset].load()
+        return make(options)
+    except (ImportError, AttributeError, TypeError) as error:
+        where = brought[dataset].value
+        raise SourceError(f"{dataset}: its package's {where} does not work: {error}") from error
 
-    @property
-    def provenance(self) -> Provenance:
-        """The user's own data; its terms are not known here."""
-        return Provenance(f"the user's own images ({self.name})", "not stated")
 
-    def identities(self) -> list[dict[str, Any]]:
-        """The state of the four files."""
-        state = {
-            name: files.identity(idx_file(self._checked(), name))
-            for pair in IDX_NAMES.values()
-            for name in pair
-        }
-        return [{"folder": ascii(os.fspath(self.folder.resolve())), "files": state}]
-
-    def load(self, cache: Path) -> Raw:
-        """Read the four files."""
-        folder = self._checked()
-        splits = read_pairs(
-            IDX_NAMES, lambda name, dims: idx.read(idx_file(folder, name), dims, cache)
+def _kind(path: Path) -> type[Own]:
+    """What reads this path."""
+    if path.is_dir():
+        names = [name for pair in IDX_NAMES.values() for name in pair]
+        has_idx = any((path / spelling).exists() for name in names for spelling in spellings(name))
+        return IdxFolder if has_idx or not _has_folders(path) else ImageFolder
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    if path.suffix.lower() not in FILES:
+        raise SourceError(
+            f"{path}: expected a folder of images or of IDX files, or a file that ends in"
+            f" {', '.join(FILES)}"
         )
-        return Raw(splits, numbered(splits)).checked(os.fspath(folder))
+    return FILES[path.suffix.lower()]
 
-    def _checked(self) -> Path:
-        if not self.folder.is_dir():
-            raise SourceError(f"{self.folder}: no such folder")
-        return self.folder
+
+def _has_folders(path: Path) -> bool:
+    return any(entry.is_dir() for entry in path.iterdir() if not entry.name.startswith("."))
+
+
+def _refuse_others(dataset: str, options: Options, takes: frozenset[str]) -> None:
+    """Refuse options that mean nothing to this source, rather than ignoring them."""
+    for option in fields(options):
+        name = option.name
+        if name in DECODING and name not in takes and getattr(options, name) is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')}: means nothing to {dataset}", "leave the option out"
+            )

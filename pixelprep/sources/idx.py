@@ -9,10 +9,10 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixelprep import unpack
 from pixelprep.errors import SourceError
+from pixelprep.sources.stored import Place, Stored, in_one_file
 
 UBYTE = 0x08
 TYPES = {
@@ -25,7 +25,7 @@ TYPES = {
 }
 
 
-def read(path: Path, dimensions: int, cache: Path) -> NDArray[np.uint8]:
+def read(path: Path, dimensions: int, place: Place) -> Stored:
     """Read one IDX file of unsigned bytes, no further than its header promises.
 
     Parameters
@@ -34,13 +34,13 @@ def read(path: Path, dimensions: int, cache: Path) -> NDArray[np.uint8]:
         Gzipped (known by its first bytes) or plain.
     dimensions : int
         3 for images, 1 for labels.
-    cache : Path
-        Where a private copy of the content may lie, as long as the result is used.
+    place : Place
+        Where a private copy of the content may lie.
 
     Returns
     -------
-    ndarray of uint8, read-only
-        (N, H, W) or (N,).
+    Stored
+        uint8, (N, H, W, 1) or (N,).
 
     Raises
     ------
@@ -58,20 +58,20 @@ def read(path: Path, dimensions: int, cache: Path) -> NDArray[np.uint8]:
             f"{path}: the header promises {promised:,} bytes, more than the file can hold"
         )
     most = _header_bytes(dimensions) + promised
-    return parse(unpack.unpacked(path, most, cache).content, path, dimensions)
+    return parse(unpack.unpacked(path, most, place.file(path.name)), path, dimensions)
 
 
-def parse(content: NDArray[np.uint8], path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """The array in the content of an IDX file; otherwise as `read`."""
-    shape = _header(content[: _header_bytes(dimensions)].tobytes(), path, dimensions)
-    data, size = content[_header_bytes(dimensions) :], math.prod(shape)
-    if len(data) < size:
-        raise SourceError(
-            f"{path}: the header promises {size:,} bytes, the file holds {len(data):,}"
-        )
-    if len(data) > size:
+def parse(content: unpack.Unpacked, path: Path, dimensions: int) -> Stored:
+    """The array in the content of the IDX file at `path`; otherwise as `read`."""
+    with content.path.open("rb") as file:
+        shape = _header(file.read(_header_bytes(dimensions)), path, dimensions)
+    held, size = content.size - _header_bytes(dimensions), math.prod(shape)
+    if held < size:
+        raise SourceError(f"{path}: the header promises {size:,} bytes, the file holds {held:,}")
+    if held > size:
         raise SourceError(f"{path}: the file goes on after the {size:,} bytes its header promises")
-    return data.reshape(shape)
+    full = shape if dimensions == 1 else (*shape, 1)
+    return in_one_file(content.path, full, np.dtype(np.uint8), _header_bytes(dimensions))
 
 
 def _header_bytes(dimensions: int) -> int:

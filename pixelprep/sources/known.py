@@ -1,176 +1,16 @@
-"""The datasets known by name. A new one of the same kind is one entry in `KNOWN`."""
+"""The datasets known by name. A new one is one entry in `KNOWN`."""
 
-import hashlib
-import os
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files as package_files
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pixelprep import download, files, unpack
-from pixelprep.errors import SourceError
-from pixelprep.sources import idx
-from pixelprep.sources.base import Provenance, Raw, read_pairs
+from pixelprep import download
+from pixelprep.sources.base import Provenance
+from pixelprep.sources.cifar import Cifar10
+from pixelprep.sources.pinned import IdxPairs, Known, Pair
 
 IMAGE_HEADER, LABEL_HEADER = 16, 8
 PIXELS = 28 * 28
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Where raw files may come from."""
-
-    source: Path | None = None
-    mirror: str | None = None
-    offline: bool = False
-    quiet: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The two files of one split, each with its pinned digests."""
-
-    rows: int
-    images: download.Pinned
-    labels: download.Pinned
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A dataset of four IDX files whose digests are pinned."""
-
-    name: str
-    provenance: Provenance
-    class_names: tuple[str, ...]
-    splits: Mapping[str, Pair]
-    mirrors: tuple[str, ...]  # plain HTTP will do where there is no other: digests are pinned
-    embedded: bool = False  # shipped with the package
-
-    @property
-    def pins(self) -> list[download.Pinned]:
-        """All its files."""
-        return [pin for pair in self.splits.values() for pin in (pair.images, pair.labels)]
-
-    def summary(self) -> dict[str, Any]:
-        """What there is to know before it is prepared."""
-        return {
-            "name": self.name,
-            **{split: pair.rows for split, pair in self.splits.items()},
-            "shape": [28, 28, 1],
-            "classes": len(self.class_names),
-            "download_bytes": 0 if self.embedded else sum(pin.size for pin in self.pins),
-            **self.provenance.as_dict(),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class KnownSource:
-    """A known dataset, with where its raw files may come from."""
-
-    known: Known
-    options: Options
-
-    @property
-    def name(self) -> str:
-        """The dataset's folder in the cache."""
-        return self.known.name
-
-    @property
-    def provenance(self) -> Provenance:
-        """Where the data is from."""
-        return self.known.provenance
-
-    def identities(self) -> list[dict[str, Any]]:
-        """With ``--source`` the state of the files there; always the pinned digests."""
-        pinned = {"name": self.name, "pinned": [pin.sha256 for pin in self.known.pins]}
-        if self.options.source is None:
-            return [pinned]
-        folder = self.options.source
-        state = [files.identity(idx_file(folder, pin.name)) for pin in self.known.pins]
-        return [
-            {"name": self.name, "folder": ascii(os.fspath(folder.resolve())), "files": state},
-            pinned,
-        ]
-
-    def load(self, cache: Path) -> Raw:
-        """Read the four files, downloading those that are not at hand."""
-        folder = self._folder(cache)
-        pairs = {name: (pair.images, pair.labels) for name, pair in self.known.splits.items()}
-        splits = read_pairs(pairs, lambda pin, dims: _pinned(folder, pin, dims, cache))
-        return Raw(splits, self.known.class_names).checked(self.name)
-
-    def _folder(self, cache: Path) -> Path:
-        if self.options.source is not None:
-            return self.options.source
-        if self.known.embedded:
-            return embedded(self.name)
-        folder = cache / files.RAW / self.name
-        mirrors = [self.options.mirror] if self.options.mirror else []
-        download.fetch(
-            self.known.pins,
-            folder,
-            [*mirrors, *self.known.mirrors],
-            dataset=self.name,
-            offline=self.options.offline,
-            quiet=self.options.quiet,
-        )
-        return folder
-
-
-def _pinned(folder: Path, pin: download.Pinned, dimensions: int, cache: Path) -> NDArray[np.uint8]:
-    """Read one file and refuse it unless its archive or its content is the pinned one."""
-    path = idx_file(folder, pin.name)
-    found = unpack.unpacked(path, pin.content_size, cache)
-    if not _is_official(found, pin):
-        if len(found.content) <= pin.content_size:
-            idx.parse(found.content, path, dimensions)  # what is broken says so better
-        compared = "archive and content" if pin.content_sha256 else "only the archive's is known"
-        raise SourceError(
-            f"{path}: not the official {pin.name}: its SHA-256 differs ({compared})",
-            f"to prepare images of your own, give their folder: pixelprep prepare {_typed(folder)}",
-        )
-    return idx.parse(found.content, path, dimensions)
-
-
-def _is_official(found: unpack.Unpacked, pin: download.Pinned) -> bool:
-    if found.sha256 == pin.sha256:
-        return True
-    return hashlib.sha256(found.content.data).hexdigest() == pin.content_sha256
-
-
-def _typed(folder: Path) -> str:
-    """A folder as it is typed as a dataset: with a slash in it."""
-    text = os.fspath(folder)
-    return shlex.quote(text if "/" in text else f"./{text}")
-
-
-def idx_file(folder: Path, name: str) -> Path:
-    """The file of this official name in a folder, gzipped or plain, with either spelling.
-
-    Raises
-    ------
-    SourceError
-        When there is none.
-    """
-    plain = name.removesuffix(".gz")
-    spellings = [name, plain, plain.replace("-idx", ".idx") + ".gz", plain.replace("-idx", ".idx")]
-    for spelling in spellings:
-        if (folder / spelling).is_file():
-            return folder / spelling
-    raise SourceError(f"{folder}: expected {name} (or {plain}), found neither")
-
-
-def embedded(name: str) -> Path:
-    """The folder of a dataset that is shipped with the package."""
-    installed = Path(str(package_files("pixelprep"))) / "data" / name
-    checkout = Path(__file__).parents[2] / "data" / name
-    return installed if installed.is_dir() else checkout
+CIFAR_TAR = 190_000_000  # bytes, more than its six files of 30,730,000 take in a tar file
 
 
 def _pair(rows: int, stem: str, *digests: str, sizes: tuple[int, int]) -> Pair:
@@ -197,17 +37,17 @@ def _pair(rows: int, stem: str, *digests: str, sizes: tuple[int, int]) -> Pair:
 
 DIGITS = tuple("0123456789")
 
-_ALL = (
-    Known(
-        "mnist",
-        Provenance(
+_ALL: tuple[Known, ...] = (
+    IdxPairs(
+        name="mnist",
+        provenance=Provenance(
             "MNIST handwritten digits",
             "CC BY-SA 3.0",
             "http://yann.lecun.com/exdb/mnist/",
             "Yann LeCun, Corinna Cortes, Christopher J. C. Burges",
         ),
-        DIGITS,
-        {
+        class_names=DIGITS,
+        splits={
             "train": _pair(
                 60_000,
                 "train",
@@ -227,20 +67,20 @@ _ALL = (
                 sizes=(1_648_877, 4_542),
             ),
         },
-        (
+        mirrors=(
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
         ),
     ),
-    Known(
-        "fashion-mnist",
-        Provenance(
+    IdxPairs(
+        name="fashion-mnist",
+        provenance=Provenance(
             "Fashion-MNIST, Zalando's article images",
             "MIT",
             "https://github.com/zalandoresearch/fashion-mnist",
             "Han Xiao, Kashif Rasul, Roland Vollgraf (arXiv:1708.07747)",
         ),
-        (
+        class_names=(
             "T-shirt/top",
             "Trouser",
             "Pullover",
@@ -252,7 +92,7 @@ _ALL = (
             "Bag",
             "Ankle boot",
         ),
-        {
+        splits={
             "train": _pair(
                 60_000,
                 "train",
@@ -268,21 +108,21 @@ _ALL = (
                 sizes=(4_422_102, 5_148),
             ),
         },
-        (
+        mirrors=(
             "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         ),
     ),
-    Known(
-        "kmnist",
-        Provenance(
+    IdxPairs(
+        name="kmnist",
+        provenance=Provenance(
             "Kuzushiji-MNIST, cursive Japanese characters",
             "CC BY-SA 4.0",
             "http://codh.rois.ac.jp/kmnist/",
             "Tarin Clanuwat et al. (arXiv:1812.01718)",
         ),
-        ("お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を"),
-        {
+        class_names=("お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を"),
+        splits={
             "train": _pair(
                 60_000,
                 "train",
@@ -298,16 +138,44 @@ _ALL = (
                 sizes=(3_041_136, 5_120),
             ),
         },
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
     ),
-    Known(
-        "sample",
-        Provenance(
+    Cifar10(
+        name="cifar10",
+        provenance=Provenance(
+            "CIFAR-10, photographs of ten kinds of things",
+            "not stated; its authors ask to be cited",
+            "https://www.cs.toronto.edu/~kriz/cifar.html",
+            "Alex Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009",
+        ),
+        class_names=(
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ),
+        archive=download.Pinned(
+            "cifar-10-binary.tar.gz",
+            170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            CIFAR_TAR,
+        ),
+        mirrors=("https://www.cs.toronto.edu/~kriz/",),
+    ),
+    IdxPairs(
+        name="sample",
+        provenance=Provenance(
             "Digits drawn by pixelprep's scripts/make_sample.py",
             "CC0 1.0",
         ),
-        DIGITS,
-        {
+        class_names=DIGITS,
+        splits={
             "train": _pair(
                 6_000,
                 "train",
@@ -327,7 +195,6 @@ _ALL = (
                 sizes=(112_572, 524),
             ),
         },
-        (),
         embedded=True,
     ),
 )

@@ -1,0 +1,110 @@
+"""CIFAR-10's binary archive: records of a label byte and three planes of 32×32 pixels.
+
+Described at https://www.cs.toronto.edu/~kriz/cifar.html.
+"""
+
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import download, files
+from pixelprep.errors import SourceError
+from pixelprep.sources.base import Raw, RawSplit
+from pixelprep.sources.pinned import Known, not_official, raw_file
+from pixelprep.sources.stored import Place, Stored
+
+ROWS = 10_000  # records of a member
+SHAPE = (32, 32, 3)
+RECORD = 1 + 32 * 32 * 3  # bytes
+AT_ONCE = 1000  # records that are read at once
+MEMBER = re.compile(r"cifar-10-batches-bin/(?:data_batch_([1-5])|test_batch)\.bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cifar10(Known):
+    """Five training files and one of test images, in one archive."""
+
+    archive: download.Pinned
+    batch_rows: int = ROWS
+
+    @property
+    def pins(self) -> list[download.Pinned]:
+        """The one archive."""
+        return [self.archive]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Images of each split."""
+        return {"train": 5 * self.batch_rows, "test": self.batch_rows}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return SHAPE
+
+    def read(self, folder: Path, place: Place) -> Raw:
+        """Stream the archive's six files; nothing is unpacked under a name of the archive's."""
+        path = raw_file(folder, self.archive.name)
+        if files.sha256(path) != self.archive.sha256:
+            raise not_official(path, self.archive)
+        try:
+            found = {self._split(name, file, place) for name, file in _members(path)}
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise SourceError(f"{path}: cannot read: {error}", "get it again") from error
+        wanted = {*(("train", i) for i in range(5)), ("test", 0)}
+        if found != wanted:
+            raise SourceError(f"{path}: expected six files of images, found {len(found)}")
+        splits = {name: self._stored(name, place) for name in ("train", "test")}
+        return Raw(splits, self.class_names).checked(self.name)
+
+    def _stored(self, name: str, place: Place) -> RawSplit:
+        rows, byte = self.rows[name], np.dtype(np.uint8)
+        images = Stored(_stem(place, name, "images"), self.batch_rows, (rows, *SHAPE), byte)
+        return RawSplit(
+            images, Stored(_stem(place, name, "labels"), self.batch_rows, (rows,), byte)
+        )
+
+    def _split(self, member: str, file: IO[bytes], place: Place) -> tuple[str, int]:
+        """Write one member's records as rows of images and labels; which part of what it is."""
+        number = MEMBER.fullmatch(member)
+        assert number is not None
+        name, part = ("train", int(number[1]) - 1) if number[1] else ("test", 0)
+        with (
+            Path(f"{_stem(place, name, 'images')}{part}").open("xb") as images,
+            Path(f"{_stem(place, name, 'labels')}{part}").open("xb") as labels,
+        ):
+            for records in self._records(member, file):
+                labels.write(records[:, 0].tobytes())
+                planes = records[:, 1:].reshape(-1, 3, 32, 32)
+                images.write(planes.transpose(0, 2, 3, 1).tobytes())
+        return name, part
+
+    def _records(self, member: str, file: IO[bytes]) -> Iterator[NDArray[np.uint8]]:
+        """The records of a member, no more than it should have."""
+        left = self.batch_rows
+        while left:
+            wanted = min(left, AT_ONCE) * RECORD
+            piece = file.read(wanted)
+            if len(piece) < wanted:
+                raise SourceError(f"{member}: expected {self.batch_rows:,} records, it ends early")
+            yield np.frombuffer(piece, np.uint8).reshape(-1, RECORD)
+            left -= len(piece) // RECORD
+
+
+def _stem(place: Place, split: str, what: str) -> str:
+    return f"{place.folder() / split}-{what}."
+
+
+def _members(path: Path) -> Iterator[tuple[str, Any]]:
+    """The plain files of the archive that hold records, as streams, in the archive's order."""
+    with tarfile.open(path, "r|*") as archive:
+        for member in archive:
+            if member.isfile() and MEMBER.fullmatch(member.name):
+                yield member.name, archive.extractfile(member)

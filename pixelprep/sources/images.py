@@ -1,0 +1,257 @@
+"""Folders of images: ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import files, order, progress
+from pixelprep.errors import SourceError, UsageError
+from pixelprep.sources import pictures
+from pixelprep.sources.base import Raw, RawSplit
+from pixelprep.sources.own import Own, taken_for_test
+from pixelprep.sources.pictures import Wanted
+from pixelprep.sources.stored import Place, Stored
+
+LOG = logging.getLogger("pixelprep")
+
+PARTS = 64  # files that decoded images are divided into, at least
+PART_BYTES = 64 << 20  # pixels of such a file, at most
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Images of one split, before they are read: paths below the folder, and their classes."""
+
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+
+    def picked(self, rows: NDArray[np.int64]) -> "_Listed":
+        return _Listed([self.paths[row] for row in rows], self.labels[rows])
+
+    def mixed(self, index: int) -> "_Listed":
+        """In the seeded order in which the format stores what comes sorted by class."""
+        return self.picked(
+            order.permutation(len(self.paths), seed=0, purpose=order.Purpose.SOURCE, index=index)
+        )
+
+
+class ImageFolder(Own):
+    """A folder of images of one size, sorted into folders by class."""
+
+    takes: ClassVar[frozenset[str]] = frozenset({"size", "color", "test_fraction", "on_error"})
+
+    def _files(self) -> Iterable[Path]:
+        folders = (_class_folders(top) for top in self._tops().values())
+        return (path for found in folders for folder in found for path in _images(folder))
+
+    def load(self, place: Place) -> Raw:
+        """Decode every image, as many at a time as there are workers."""
+        pictures.require()
+        class_names, listed = self._listed()
+        work = place.work(f"{self.name}-{self._digest()[:16]}")
+        splits, skipped = {}, []
+        for name, images in listed.items():
+            splits[name], left_out = self._decoded(name, images, work, place)
+            skipped += left_out
+        self._check_classes(splits, class_names)
+        return Raw(splits, class_names, self._decode(skipped)).checked(os.fspath(self.path))
+
+    def _digest(self) -> str:
+        return hashlib.sha256(files.canonical_json(self.identities())).hexdigest()
+
+    def _decode(self, skipped: list[str]) -> dict[str, Any]:
+        """What the source digest is taken over beside the pixels."""
+        options, decode = self.options, dict[str, Any]()
+        if options.size:
+            decode |= {"size": list(options.size), "resampling": pictures.RESAMPLING}
+        if options.color:
+            decode["color"] = options.color
+        if options.test_fraction is not None:
+            decode |= {"test_fraction": options.test_fraction, "split_seed": options.split_seed}
+        return decode | ({"skipped": sorted(skipped)} if skipped else {})
+
+    def _tops(self) -> dict[str, Path]:
+        """The folders that hold the class folders, by split; one of all where there is no train."""
+        tops = {name: self.path / name for name in ("train", "test")}
+        if not tops["train"].is_dir():
+            return {"all": self.path}
+        if not tops["test"].is_dir():
+            return {"all": tops["train"]}
+        if self.options.test_fraction is not None:
+            raise UsageError(f"--test-fraction: {self.path} has a test split of its own")
+        return tops
+
+    def _listed(self) -> tuple[tuple[str, ...], dict[str, _Listed]]:
+        """Class names, and the images of each split in the order in which they are stored."""
+        tops, other = self._tops(), _Others()
+        class_names = tuple(folder.name for folder in _class_folders(next(iter(tops.values()))))
+        if len(class_names) < 2:
+            raise SourceError(
+                f"{self.path}: expected a folder of images for each of two classes or more,"
+                f" found {len(class_names)}: {', '.join(class_names) or 'none'}",
+                "sort the images into folders: CLASS/*.png, or train/CLASS/*.png",
+            )
+        listed = {name: self._of_classes(top, class_names, other) for name, top in tops.items()}
+        other.say()
+        if "all" in listed:
+            whole = listed["all"]
+            test = taken_for_test(os.fspath(self.path), whole.labels, self.options)
+            listed = {
+                "train": whole.picked(np.flatnonzero(~test)),
+                "test": whole.picked(np.flatnonzero(test)),
+            }
+        return class_names, {
+            name: listed[name].mixed(i) for i, name in enumerate(("train", "test"))
+        }
+
+    def _of_classes(self, top: Path, class_names: tuple[str, ...], other: "_Others") -> _Listed:
+        found = [folder.name for folder in _class_folders(top)]
+        if set(found) != set(class_names):
+            differ = ", ".join(sorted(set(found) ^ set(class_names)))
+            raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
+        paths: list[str] = []
+        counts = []
+        for name in class_names:
+            images = [os.path.relpath(path, self.path) for path in _images(top / name, other)]
+            if not images:
+                raise SourceError(f"{top / name}: an empty class: no image in it")
+            paths += images
+            counts.append(len(images))
+        return _Listed(paths, np.repeat(np.arange(len(counts)), counts))
+
+    def _decoded(
+        self, split: str, listed: _Listed, work: Path, place: Place
+    ) -> tuple[RawSplit, list[str]]:
+        """The images of one split, and the paths of those that were skipped."""
+        options = self.options
+        wanted = Wanted(options.size, options.color, options.on_error == "skip")
+        wanted = wanted.like(self.path, listed.paths)
+        assert wanted.format is not None  # the first image has one
+        total, row_bytes = len(listed.paths), wanted.format.bytes
+        files.need_space(place.cache, total * row_bytes)
+        rows = max(1, min(-(-total // PARTS), PART_BYTES // row_bytes))
+        tasks = (
+            _Part(work, f"{split}.{i}", self.path, listed.paths[start : start + rows], wanted)
+            for i, start in enumerate(range(0, total, rows))
+        )
+        skipped: list[int] = []
+        with progress.bar(f"decoding {split}", total, " images", place.quiet) as bar:
+            for i, gone in enumerate(place.team.map(_decode_part, tasks)):
+                skipped += [i * rows + row for row in gone]
+                bar.update(min(rows, total - i * rows))
+        stem = os.fspath(work / files.FILES / f"{split}.")
+        images = Stored(stem, rows, (total, *wanted.format.shape), np.dtype(wanted.format.dtype))
+        whole = RawSplit(images, listed.labels)
+        if not skipped:
+            return whole, []
+        LOG.warning("%s: %d unreadable images skipped", self.path / split, len(skipped))
+        kept = np.setdiff1d(np.arange(total), skipped)
+        return whole.picked(kept), [_printable(listed.paths[row]) for row in skipped]
+
+    def _check_classes(self, splits: dict[str, RawSplit], class_names: tuple[str, ...]) -> None:
+        """Refuse a class of which nothing is left after skipping."""
+        for split, found in splits.items():
+            counts = np.bincount(np.asarray(found.labels[:]), minlength=len(class_names))
+            if 0 in counts and self.options.on_error == "skip":
+                name = class_names[int(np.argmin(counts))]
+                raise SourceError(
+                    f"{self.path}: {split}: every image of class {name} is unreadable"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some images that one worker decodes into one file."""
+
+    work: Path
+    name: str
+    folder: Path
+    paths: Sequence[str]
+    wanted: Wanted
+
+
+def _decode_part(part: _Part) -> list[int]:
+    """Decode, unless it was done before; which of the images were skipped."""
+    made = files.once(part.work, part.name, partial(_write_part, part))
+    return list(made.finish(durable=False)["skipped"])
+
+
+def _write_part(part: _Part, private: Path) -> dict[str, Any]:
+    assert part.wanted.format is not None  # set before the work is divided
+    digest, skipped = hashlib.sha256(), []
+    with private.open("xb") as file, pictures.careful():
+        for row, path in enumerate(part.paths):
+            try:
+                pixels = part.wanted.read(part.folder / path).tobytes()
+            except pictures.Unreadable:
+                if not part.wanted.skip:
+                    raise
+                skipped.append(row)
+                pixels = bytes(part.wanted.format.bytes)  # its place is kept, and left out later
+            digest.update(pixels)
+            file.write(pixels)
+    return {"sha256": digest.hexdigest(), "skipped": skipped}
+
+
+class _Others:
+    """Files that are no images: said, not silently left out."""
+
+    def __init__(self) -> None:
+        self.count, self.first = 0, ""
+
+    def note(self, path: str) -> None:
+        self.count, self.first = self.count + 1, self.first or path
+
+    def say(self) -> None:
+        if self.count:
+            LOG.info("%d files are no images, such as %s", self.count, self.first)
+
+
+def _class_folders(top: Path) -> list[Path]:
+    """Its folders, by name; those that begin with a dot are not meant."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(top) if entry.is_dir())
+    except OSError as error:
+        raise SourceError(f"{top}: cannot read: {error.strerror}") from error
+    return [_inside(top, top / name) for name in names if not name.startswith(".")]
+
+
+def _images(folder: Path, other: _Others | None = None) -> Iterator[Path]:
+    """The images of a class, by name."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        if entry.name.startswith("."):
+            continue
+        if not entry.name.lower().endswith(SUFFIXES) or entry.is_dir():
+            if other is not None:
+                other.note(entry.path)
+            continue
+        yield _inside(folder.parent, Path(entry.path)) if entry.is_symlink() else Path(entry.path)
+
+
+def _inside(top: Path, path: Path) -> Path:
+    """The path, unless it is a link that leads out of the folder."""
+    if path.is_symlink():
+        real = path.resolve()
+        if not real.exists():
+            raise SourceError(f"{path}: a link that leads nowhere")
+        if not real.is_relative_to(top.resolve()):
+            raise SourceError(
+                f"{path}: a link that leaves {top}", "copy what it leads to into the folder"
+            )
+    return path
+
+
+def _printable(path: str) -> str:
+    """A path as text that JSON can hold, whatever bytes its name has."""
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -1,0 +1,177 @@
+"""One picture file: decoded by Pillow into pixels of the wanted size and colours."""
+
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import SourceError, missing_extra
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+COLORS = {"grey": 1, "rgb": 3}
+RESAMPLING = "bilinear"
+GREY = ("1", "L", "LA", "La")  # Pillow's names of 8-bit grey images
+DEEP = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
+TOO_DEEP = ("I", "F")
+MOST_PIXELS = 89_478_485  # of one image: Pillow's own limit
+
+
+class Unreadable(SourceError):
+    """A file that is damaged, or no picture at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What an image looks like: (H, W, C) and uint8 or uint16."""
+
+    shape: tuple[int, int, int]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        """Of one image."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def __str__(self) -> str:
+        return f"{'×'.join(map(str, self.shape))} {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What images are to look like.
+
+    Parameters
+    ----------
+    size : tuple of int, optional
+        (H, W) that they are resized to; otherwise they must be equal already.
+    color : str, optional
+        grey or rgb; otherwise they must be equal already.
+    skip : bool
+        Whether unreadable ones are left out.
+    format : Format, optional
+        Of the first image; the others must have the same.
+    first : Path, optional
+        That image.
+    """
+
+    size: tuple[int, int] | None
+    color: str | None
+    skip: bool
+    format: Format | None = None
+    first: Path | None = None
+
+    def like(self, folder: Path, paths: Sequence[str]) -> "Wanted":
+        """The same, the format being that of the first readable image."""
+        with careful():
+            for path in paths:
+                try:
+                    pixels = self.read(folder / path)
+                except Unreadable:
+                    if not self.skip:
+                        raise
+                    continue
+                height, width, channels = pixels.shape
+                found = Format((height, width, channels), pixels.dtype.name)
+                return replace(self, format=found, first=folder / path)
+        raise SourceError(f"{folder}: none of {len(paths)} images can be read")
+
+    def read(self, path: Path) -> NDArray[Any]:
+        """The pixels of an image, uint8 or uint16 (H, W, C); within `careful`.
+
+        Raises
+        ------
+        Unreadable
+            When the file is damaged or no picture.
+        SourceError
+            When its format is another than that of the first image.
+        """
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                pixels = self._pixels(path, image)
+        except SourceError:
+            raise
+        except Exception as error:  # Pillow's plugins raise whatever went wrong in them
+            reason = "no picture" if isinstance(error, UnidentifiedImageError) else error
+            raise Unreadable(
+                f"{path}: cannot read the image: {reason}", "leave such out: --on-error skip"
+            ) from error
+        self._check(path, pixels)
+        return pixels
+
+    def _pixels(self, path: Path, image: "Image") -> NDArray[Any]:
+        from PIL.Image import Resampling
+
+        if math.prod(image.size) > MOST_PIXELS:
+            raise SourceError(
+                f"{path}: {image.width:,}×{image.height:,} pixels: expected at most {MOST_PIXELS:,}"
+            )
+        deep = image.mode in DEEP
+        if image.mode in TOO_DEEP or (not deep and _loses_bits(image)):
+            raise SourceError(
+                f"{path}: more than 8 bits a colour, or 16 of grey, would be lost",
+                "convert it to 8-bit colour or 16-bit grey",
+            )
+        if not deep:
+            color = self.color or ("grey" if image.mode in GREY else "rgb")
+            mode = "L" if color == "grey" else "RGB"
+            image = image if image.mode == mode else image.convert(mode)
+        if self.size is not None:
+            height, width = self.size
+            image = image.resize((width, height), Resampling.BILINEAR)
+        pixels = np.asarray(image)
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, None]
+            if deep and self.color == "rgb":
+                pixels = np.repeat(pixels, 3, axis=2)
+        return pixels
+
+    def _check(self, path: Path, pixels: NDArray[Any]) -> None:
+        height, width, channels = pixels.shape
+        found = Format((height, width, channels), pixels.dtype.name)
+        if self.format is None or found == self.format:
+            return
+        if found.shape[:2] != self.format.shape[:2]:
+            hint = "make them equal: --size HxW"
+        elif found.dtype != self.format.dtype:
+            hint = "keep images of 8 and 16 bits apart"
+        else:
+            hint = "make them equal: --color grey or --color rgb"
+        raise SourceError(f"{path}: is {found}, but {self.first} is {self.format}", hint)
+
+
+def _loses_bits(image: "Image") -> bool:
+    """Whether Pillow would cut 16 bits a channel down to 8 while decoding."""
+    modes = (args if isinstance(args, str) else args[:1] for *_, args in getattr(image, "tile", ()))
+    return any(re.search(r";16[BLN]", str(mode)) for mode in modes)
+
+
+@contextmanager
+def careful() -> Iterator[None]:
+    """Pillow's warnings: of bombs they are errors, others are not the user's."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def require() -> None:
+    """Refuse to begin without Pillow."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("Pillow", "images", "a folder of images") from error
