@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -98,28 +98,32 @@ class Build:
             for file, rows in self._files(name, split).items()
         ]
         images = sum(len(split.labels) for split in splits.values())
-        with progress.bar("writing", images, " images", self.place.quiet) as bar:
-            written = self._inline(shards, bar) if self.place.team.inline else self._by(shards, bar)
+        written = {}
+        with (
+            parallel.threads() as pool,
+            progress.bar("writing", images, " images", self.place.quiet) as bar,
+        ):
+            on_disk = []
+            for shard, record in zip(shards, self._written(shards, bar), strict=True):
+                written[shard.name] = record
+                # While others are written, those before are brought to the disk.
+                on_disk.append(pool.submit(files.fsync, work / files.FILES / shard.name))
+            for done in on_disk:
+                done.result()
         return {
             name: self._record(work, name, splits[name], written, self._files(name, splits[name]))
             for name in splits
         }
 
+    def _written(self, shards: list["Shard"], bar: Any) -> Iterator[dict[str, Any]]:
+        """Write the files, here or by the workers."""
+        if self.place.team.inline:
+            return (shard.write(bar.update) for shard in shards)
+        sizes = (len(shard.rows.labels) for shard in shards)
+        return progress.followed(self.place.team.map(Shard.write, shards), sizes, bar)
+
     def _files(self, name: str, split: sources.RawSplit) -> dict[str, range]:
         return shards(name, len(split.labels), self.recipe.shard_rows)
-
-    def _inline(self, shards: list["Shard"], bar: Any) -> dict[str, Any]:
-        # While one file is written, those before are brought to the disk.
-        with parallel.threads() as pool:
-            ready = {shard.name: pool.submit(shard.made(bar.update).finish) for shard in shards}
-            return {name: record.result() for name, record in ready.items()}
-
-    def _by(self, shards: list["Shard"], bar: Any) -> dict[str, Any]:
-        """By the workers, each a file at a time."""
-        records = self.place.team.map(_written, shards)
-        sizes = (len(shard.rows.labels) for shard in shards)
-        names = (shard.name for shard in shards)
-        return dict(zip(names, progress.followed(records, sizes, bar), strict=True))
 
     def _record(
         self,
@@ -235,8 +239,8 @@ class Shard:
     name: str
     rows: sources.RawSplit
 
-    def made(self, note: Callable[[int], object] = lambda _: None) -> files.Making:
-        """The file, written unless it is there; ``finish`` it."""
+    def write(self, note: Callable[[int], object] = lambda _: None) -> dict[str, Any]:
+        """Write the file, unless it is there; ``rows`` and ``sha256`` of it."""
         return files.once(self.work, self.name, lambda private: self._write(private, note))
 
     def _write(self, path: Path, note: Callable[[int], object]) -> dict[str, Any]:
@@ -256,10 +260,6 @@ class Shard:
                 writer.append(**plan.scaled(self.rows, rows))
                 note(len(rows))
         return {"rows": count, "sha256": writer.sha256}
-
-
-def _written(shard: Shard) -> dict[str, Any]:
-    return shard.made().finish()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +192,12 @@ def _held_now(path: Path) -> Iterator[bool]:
         held.release()
 
 
-def once(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> "Making":
+def once(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """Make one file of a work folder, unless it is there, finished and whole.
 
     It is made under a private name, so that it may be made twice at the same time, and its maker
-    killed at any moment.
+    killed at any moment. It is not fsynced: what is believed to be finished later must have the
+    digest that was noted of it, and what is published must be fsynced before.
 
     Parameters
     ----------
@@ -208,6 +208,11 @@ def once(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> "Maki
     make : callable
         Makes the file at the path it is given; returns JSON values, with the file's ``sha256``.
 
+    Returns
+    -------
+    dict
+        What `make` returned, now or then.
+
     Raises
     ------
     CacheError
@@ -216,7 +221,7 @@ def once(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> "Maki
     path, receipt = work / FILES / name, work / DONE / f"{name}.json"
     record = recall(receipt)
     if record is not None and path.is_file() and sha256(path) == record.get("sha256"):
-        return Making(path, path, receipt, record)
+        return record
     private = work / PARTS / f"{name}.{uuid.uuid4().hex[:12]}"
     try:
         for folder in (path, receipt, private):
@@ -227,30 +232,13 @@ def once(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> "Maki
             "the cache must lie on a file system that all workers share",
         ) from error
     try:
-        return Making(private, path, receipt, make(private))
+        record = make(private)
+        private.rename(path)
     except BaseException:
         private.unlink(missing_ok=True)
         raise
-
-
-@dataclass(frozen=True, slots=True)
-class Making:
-    """A file that is made, but not yet sure to be on the disk under its own name."""
-
-    private: Path
-    path: Path
-    receipt: Path
-    record: dict[str, Any]
-
-    def finish(self, *, durable: bool = True) -> dict[str, Any]:
-        """Have it on the disk if it must be, give it its name; what its maker returned."""
-        if self.private != self.path:
-            if durable:
-                fsync(self.private)
-            self.private.rename(self.path)
-            # Need not be whole: it is believed only if the file has the digest that it names.
-            self.receipt.write_bytes(canonical_json(self.record))
-        return self.record
+    receipt.write_bytes(canonical_json(record))
+    return record
 
 
 def sweep(cache: Path) -> None:
@@ -360,7 +348,7 @@ def state(file: Path | int) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def identity(path: Path) -> list[int]:
+def identity(path: Path | os.DirEntry[str]) -> list[int]:
     """What tells one state of a file from another without reading it.
 
     Returns

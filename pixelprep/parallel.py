@@ -175,6 +175,7 @@ class Team:
         from loky import ProcessPoolExecutor
 
         executor: Executor = ProcessPoolExecutor(self._workers)
+        executor.submit(int)  # the first task starts them
         return executor
 
     def _dismiss(self, at_once: bool) -> None:

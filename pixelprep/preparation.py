@@ -262,7 +262,7 @@ class Facts:
     @property
     def digest(self) -> str:
         """The source digest."""
-        return hashlib.sha256(files.canonical_json(self.about)).hexdigest()
+        return _digest(self.about)
 
     @property
     def splits(self) -> dict[str, Any]:
@@ -276,6 +276,7 @@ def _facts(origin: sources.Source, place: sources.Place) -> tuple[Facts, sources
     if not identities:
         raw, facts = _read(origin, place)
         return facts, raw
+    place.state = _digest(identities[0])
     if known := _remembered(cache, identities[0]):
         return known, None
     with files.lock(cache, f"{origin.name}-raw"):  # one process downloads and reads
@@ -291,16 +292,20 @@ def _facts(origin: sources.Source, place: sources.Place) -> tuple[Facts, sources
 
 def _read(origin: sources.Source, place: sources.Place) -> tuple[sources.Raw, Facts]:
     """The raw data, where the workers can read it, and what the key needs to know of it."""
+    place.team.start()  # they need a while, as listing and unpacking do
     raw = origin.load(place)
     if not place.team.inline:
         raw = raw.in_files(place)
     return raw, Facts(sources.about(raw, place.team, origin.name))
 
 
+def _digest(value: object) -> str:
+    return hashlib.sha256(files.canonical_json(value)).hexdigest()
+
+
 def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
     """Where the facts of this identity are remembered."""
-    name = hashlib.sha256(files.canonical_json(identity)).hexdigest()
-    return cache / files.SOURCES / f"{name}.json"
+    return cache / files.SOURCES / f"{_digest(identity)}.json"
 
 
 def _remembered(cache: Path, identity: Mapping[str, Any]) -> Facts | None:

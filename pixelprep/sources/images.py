@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """Images of one split, before they are read: paths below the folder, and their classes."""
+    """Images of one split, before they are read: paths and classes."""
 
     paths: Sequence[str]
     labels: NDArray[np.int64]
@@ -49,24 +49,23 @@ class ImageFolder(Own):
 
     takes: ClassVar[frozenset[str]] = frozenset({"size", "color", "test_fraction", "on_error"})
 
-    def _files(self) -> Iterable[Path]:
-        folders = (_class_folders(top) for top in self._tops().values())
-        return (path for found in folders for folder in found for path in _images(folder))
+    def _states(self) -> Iterator[tuple[str, list[int]]]:
+        for split, top in self._tops().items():
+            for name in _class_folders(top):
+                for image in _images(top, name):
+                    yield f"{split}/{name}/{image.name}", _state(image)
 
     def load(self, place: Place) -> Raw:
         """Decode every image, as many at a time as there are workers."""
         pictures.require()
         class_names, listed = self._listed()
-        work = place.work(f"{self.name}-{self._digest()[:16]}")
+        work = place.work(self.name)
         splits, skipped = {}, []
         for name, images in listed.items():
             splits[name], left_out = self._decoded(name, images, work, place)
             skipped += left_out
         self._check_classes(splits, class_names)
         return Raw(splits, class_names, self._decode(skipped)).checked(os.fspath(self.path))
-
-    def _digest(self) -> str:
-        return hashlib.sha256(files.canonical_json(self.identities())).hexdigest()
 
     def _decode(self, skipped: list[str]) -> dict[str, Any]:
         """What the source digest is taken over beside the pixels."""
@@ -93,7 +92,7 @@ class ImageFolder(Own):
     def _listed(self) -> tuple[tuple[str, ...], dict[str, _Listed]]:
         """Class names, and the images of each split in the order in which they are stored."""
         tops, other = self._tops(), _Others()
-        class_names = tuple(folder.name for folder in _class_folders(next(iter(tops.values()))))
+        class_names = tuple(_class_folders(next(iter(tops.values()))))
         if len(class_names) < 2:
             raise SourceError(
                 f"{self.path}: expected a folder of images for each of two classes or more,"
@@ -114,14 +113,13 @@ class ImageFolder(Own):
         }
 
     def _of_classes(self, top: Path, class_names: tuple[str, ...], other: "_Others") -> _Listed:
-        found = [folder.name for folder in _class_folders(top)]
-        if set(found) != set(class_names):
-            differ = ", ".join(sorted(set(found) ^ set(class_names)))
+        if differing := set(_class_folders(top)) ^ set(class_names):
+            differ = ", ".join(sorted(differing))
             raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
         paths: list[str] = []
         counts = []
         for name in class_names:
-            images = [os.path.relpath(path, self.path) for path in _images(top / name, other)]
+            images = [image.path for image in _images(top, name, other)]
             if not images:
                 raise SourceError(f"{top / name}: an empty class: no image in it")
             paths += images
@@ -134,13 +132,13 @@ class ImageFolder(Own):
         """The images of one split, and the paths of those that were skipped."""
         options = self.options
         wanted = Wanted(options.size, options.color, options.on_error == "skip")
-        wanted = wanted.like(self.path, listed.paths)
+        wanted = wanted.like(listed.paths)
         assert wanted.format is not None  # the first image has one
         total, row_bytes = len(listed.paths), wanted.format.bytes
         files.need_space(place.cache, total * row_bytes)
         rows = max(1, min(-(-total // PARTS), PART_BYTES // row_bytes))
         tasks = (
-            _Part(work, f"{split}.{i}", self.path, listed.paths[start : start + rows], wanted)
+            _Part(work, f"{split}.{i}", listed.paths[start : start + rows], wanted)
             for i, start in enumerate(range(0, total, rows))
         )
         skipped: list[int] = []
@@ -155,7 +153,8 @@ class ImageFolder(Own):
             return whole, []
         LOG.warning("%s: %d unreadable images skipped", self.path / split, len(skipped))
         kept = np.setdiff1d(np.arange(total), skipped)
-        return whole.picked(kept), [_printable(listed.paths[row]) for row in skipped]
+        names = [os.path.relpath(listed.paths[row], self.path) for row in skipped]
+        return whole.picked(kept), [_printable(name) for name in names]
 
     def _check_classes(self, splits: dict[str, RawSplit], class_names: tuple[str, ...]) -> None:
         """Refuse a class of which nothing is left after skipping."""
@@ -174,15 +173,13 @@ class _Part:
 
     work: Path
     name: str
-    folder: Path
     paths: Sequence[str]
     wanted: Wanted
 
 
 def _decode_part(part: _Part) -> list[int]:
     """Decode, unless it was done before; which of the images were skipped."""
-    made = files.once(part.work, part.name, partial(_write_part, part))
-    return list(made.finish(durable=False)["skipped"])
+    return list(files.once(part.work, part.name, partial(_write_part, part))["skipped"])
 
 
 def _write_part(part: _Part, private: Path) -> dict[str, Any]:
@@ -191,7 +188,7 @@ def _write_part(part: _Part, private: Path) -> dict[str, Any]:
     with private.open("xb") as file, pictures.careful():
         for row, path in enumerate(part.paths):
             try:
-                pixels = part.wanted.read(part.folder / path).tobytes()
+                pixels = part.wanted.read(path).tobytes()
             except pictures.Unreadable:
                 if not part.wanted.skip:
                     raise
@@ -216,40 +213,50 @@ class _Others:
             LOG.info("%d files are no images, such as %s", self.count, self.first)
 
 
-def _class_folders(top: Path) -> list[Path]:
-    """Its folders, by name; those that begin with a dot are not meant."""
+def _class_folders(top: Path) -> list[str]:
+    """The names of its folders, in order; those that begin with a dot are not meant."""
     try:
-        names = sorted(entry.name for entry in os.scandir(top) if entry.is_dir())
+        with os.scandir(top) as entries:
+            found = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
     except OSError as error:
         raise SourceError(f"{top}: cannot read: {error.strerror}") from error
-    return [_inside(top, top / name) for name in names if not name.startswith(".")]
+    for entry in found:
+        _check_link(top, entry)
+    return sorted(entry.name for entry in found)
 
 
-def _images(folder: Path, other: _Others | None = None) -> Iterator[Path]:
+def _images(top: Path, name: str, other: _Others | None = None) -> Iterator[os.DirEntry[str]]:
     """The images of a class, by name."""
-    with os.scandir(folder) as entries:
+    with os.scandir(top / name) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
-        if entry.name.startswith("."):
+        if entry.name[0] == ".":
             continue
-        if not entry.name.lower().endswith(SUFFIXES) or entry.is_dir():
-            if other is not None:
-                other.note(entry.path)
-            continue
-        yield _inside(folder.parent, Path(entry.path)) if entry.is_symlink() else Path(entry.path)
+        _check_link(top, entry)
+        if entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+            yield entry
+        elif other is not None:
+            other.note(entry.path)
 
 
-def _inside(top: Path, path: Path) -> Path:
-    """The path, unless it is a link that leads out of the folder."""
-    if path.is_symlink():
-        real = path.resolve()
-        if not real.exists():
-            raise SourceError(f"{path}: a link that leads nowhere")
-        if not real.is_relative_to(top.resolve()):
-            raise SourceError(
-                f"{path}: a link that leaves {top}", "copy what it leads to into the folder"
-            )
-    return path
+def _check_link(top: Path, entry: os.DirEntry[str]) -> None:
+    """Refuse a link that leads out of the folder."""
+    if not entry.is_symlink():
+        return
+    real = Path(entry.path).resolve()
+    if not real.exists():
+        raise SourceError(f"{entry.path}: a link that leads nowhere")
+    if not real.is_relative_to(top.resolve()):
+        raise SourceError(
+            f"{entry.path}: a link that leaves {top}", "copy what it leads to into the folder"
+        )
+
+
+def _state(image: os.DirEntry[str]) -> list[int]:
+    try:
+        return files.identity(image)
+    except OSError as error:
+        raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
 
 
 def _printable(path: str) -> str:

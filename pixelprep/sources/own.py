@@ -60,16 +60,15 @@ class Own:
         """The state of all files, and the options by which they are read."""
         # One digest, not a list: a folder may hold millions of files.
         digest = hashlib.sha256()
-        for path in self._files():
-            name = ascii(os.path.relpath(path, self.path))
-            digest.update(files.canonical_json([name, *files.identity(path)]))
+        for name, state in self._states():
+            digest.update(ascii((name, *state)).encode())
         options = {name: asdict(self.options)[name] for name in (*DECODING, "split_seed")}
         where = ascii(os.fspath(self.path.resolve()))
         return [{"path": where, "files": digest.hexdigest(), "options": options}]
 
-    def _files(self) -> Iterable[Path]:
-        """Every file that is read, in a fixed order."""
-        return [self.path]
+    def _states(self) -> Iterable[tuple[str, list[int]]]:
+        """Every file that is read and its `files.identity`, in a fixed order."""
+        return [(self.path.name, files.identity(self.path))]
 
     def load(self, place: Place) -> Raw:
         """Read it."""
@@ -79,8 +78,9 @@ class Own:
 class IdxFolder(Own):
     """Four IDX files with MNIST's names in one folder."""
 
-    def _files(self) -> Iterable[Path]:
-        return [raw_file(self.path, name) for pair in IDX_NAMES.values() for name in pair]
+    def _states(self) -> Iterable[tuple[str, list[int]]]:
+        paths = [raw_file(self.path, name) for pair in IDX_NAMES.values() for name in pair]
+        return [(path.name, files.identity(path)) for path in paths]
 
     def load(self, place: Place) -> Raw:
         """Read the four files."""

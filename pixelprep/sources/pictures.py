@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,32 +60,32 @@ class Wanted:
         Whether unreadable ones are left out.
     format : Format, optional
         Of the first image; the others must have the same.
-    first : Path, optional
-        That image.
+    first : str
+        That image's path.
     """
 
     size: tuple[int, int] | None
     color: str | None
     skip: bool
     format: Format | None = None
-    first: Path | None = None
+    first: str = ""
 
-    def like(self, folder: Path, paths: Sequence[str]) -> "Wanted":
+    def like(self, paths: Sequence[str]) -> "Wanted":
         """The same, the format being that of the first readable image."""
         with careful():
             for path in paths:
                 try:
-                    pixels = self.read(folder / path)
+                    pixels = self.read(path)
                 except Unreadable:
                     if not self.skip:
                         raise
                     continue
                 height, width, channels = pixels.shape
                 found = Format((height, width, channels), pixels.dtype.name)
-                return replace(self, format=found, first=folder / path)
-        raise SourceError(f"{folder}: none of {len(paths)} images can be read")
+                return replace(self, format=found, first=path)
+        raise SourceError(f"{paths[0]}: can not be read, nor can {len(paths) - 1} others")
 
-    def read(self, path: Path) -> NDArray[Any]:
+    def read(self, path: str) -> NDArray[Any]:
         """The pixels of an image, uint8 or uint16 (H, W, C); within `careful`.
 
         Raises
@@ -98,7 +98,9 @@ class Wanted:
         from PIL import Image, UnidentifiedImageError
 
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands of them
+                content = BytesIO(file.read())  # one read, where Pillow makes many
+            with Image.open(content, formats=FORMATS) as image:
                 pixels = self._pixels(path, image)
         except SourceError:
             raise
@@ -110,7 +112,7 @@ class Wanted:
         self._check(path, pixels)
         return pixels
 
-    def _pixels(self, path: Path, image: "Image") -> NDArray[Any]:
+    def _pixels(self, path: str, image: "Image") -> NDArray[Any]:
         from PIL.Image import Resampling
 
         if math.prod(image.size) > MOST_PIXELS:
@@ -138,7 +140,7 @@ class Wanted:
                 pixels = np.repeat(pixels, 3, axis=2)
         return pixels
 
-    def _check(self, path: Path, pixels: NDArray[Any]) -> None:
+    def _check(self, path: str, pixels: NDArray[Any]) -> None:
         height, width, channels = pixels.shape
         found = Format((height, width, channels), pixels.dtype.name)
         if self.format is None or found == self.format:

@@ -223,11 +223,15 @@ class Place:
         Who works on blocks.
     quiet : bool
         Draw no progress bars.
+    state : str
+        Digest of the source's identity; empty where it has none. Work that is gone on with later
+        must be of the same state.
     """
 
     cache: Path
     team: parallel.Team = field(default_factory=parallel.Team)
     quiet: bool = False
+    state: str = ""
     _held: ExitStack = field(default_factory=ExitStack)
     _folder: Path | None = None
 
@@ -249,8 +253,9 @@ class Place:
         return self.folder() / f"{name}.0"
 
     def work(self, name: str) -> Path:
-        """A folder for `files.once`, found again after an interruption under the same name."""
-        return self._held.enter_context(files.workspace(self.cache, name, resumable=True))
+        """A folder for `files.once`, found again after an interruption."""
+        named, known = f"{name}-{self.state[:16]}", bool(self.state)
+        return self._held.enter_context(files.workspace(self.cache, named, resumable=known))
 
     def __enter__(self) -> Self:
         return self
