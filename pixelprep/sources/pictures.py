@@ -23,6 +23,8 @@ RESAMPLING = "bilinear"
 GREY = ("1", "L", "LA", "La")  # Pillow's names of 8-bit grey images
 DEEP = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
 TOO_DEEP = ("I", "F")
+BILINEAR = 2  # Pillow's number of it
+CUT = re.compile(r";16[BLN]")  # in Pillow's names of what lies in a file
 MOST_PIXELS = 89_478_485  # of one image: Pillow's own limit
 
 
@@ -113,8 +115,6 @@ class Wanted:
         return pixels
 
     def _pixels(self, path: str, image: "Image") -> NDArray[Any]:
-        from PIL.Image import Resampling
-
         if math.prod(image.size) > MOST_PIXELS:
             raise SourceError(
                 f"{path}: {image.width:,}×{image.height:,} pixels: expected at most {MOST_PIXELS:,}"
@@ -131,9 +131,8 @@ class Wanted:
             image = image if image.mode == mode else image.convert(mode)
         if self.size is not None:
             height, width = self.size
-            image = image.resize((width, height), Resampling.BILINEAR)
+            image = image.resize((width, height), BILINEAR)
         pixels = np.asarray(image)
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
             if deep and self.color == "rgb":
@@ -141,23 +140,26 @@ class Wanted:
         return pixels
 
     def _check(self, path: str, pixels: NDArray[Any]) -> None:
+        wanted = self.format
+        if wanted is None or (pixels.shape == wanted.shape and pixels.dtype == wanted.dtype):
+            return
         height, width, channels = pixels.shape
         found = Format((height, width, channels), pixels.dtype.name)
-        if self.format is None or found == self.format:
+        if found == wanted:  # in another byte order
             return
-        if found.shape[:2] != self.format.shape[:2]:
+        if found.shape[:2] != wanted.shape[:2]:
             hint = "make them equal: --size HxW"
-        elif found.dtype != self.format.dtype:
+        elif found.dtype != wanted.dtype:
             hint = "keep images of 8 and 16 bits apart"
         else:
             hint = "make them equal: --color grey or --color rgb"
-        raise SourceError(f"{path}: is {found}, but {self.first} is {self.format}", hint)
+        raise SourceError(f"{path}: is {found}, but {self.first} is {wanted}", hint)
 
 
 def _loses_bits(image: "Image") -> bool:
     """Whether Pillow would cut 16 bits a channel down to 8 while decoding."""
     modes = (args if isinstance(args, str) else args[:1] for *_, args in getattr(image, "tile", ()))
-    return any(re.search(r";16[BLN]", str(mode)) for mode in modes)
+    return any(CUT.search(str(mode)) for mode in modes)
 
 
 @contextmanager

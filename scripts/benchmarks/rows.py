@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from benchmarks import commands, feeding, fitting, footprint, streaming, training
+from benchmarks import commands, feeding, fitting, footprint, pictures, streaming, training
 from benchmarks.contest import Contest, Line, Say
 from benchmarks.place import Place
 
@@ -35,6 +35,8 @@ _CONTESTS = (
     feeding.DEVICE_TORCH,
     feeding.DEVICE_JAX,
     training.TRAINING,
+    pictures.DECODING,
+    pictures.WORKERS,
 )
 CONTESTS: dict[str, Contest] = {contest.name: contest for contest in _CONTESTS}
 
