@@ -6,6 +6,7 @@ their speed can change what is made of them.
 
 import logging
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -25,7 +26,8 @@ LOG = logging.getLogger("pixelprep")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-WINDOW = 64  # tasks that are waited for at a time, at least
+ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://[^/]+:[0-9]+")  # Dask's transports
+SPARE = 2  # tasks that wait for a worker, beside as many as there are workers
 MOST_WORKERS = 1024
 TRIES = 3  # times that workers may die before any finishes a task
 PATIENCE = 60.0  # seconds for what is under way in others' workers when it is no longer wanted
@@ -56,7 +58,8 @@ class Team:
     Raises
     ------
     UsageError
-        For another number of workers, or for workers as well as a scheduler.
+        For another number of workers, for workers as well as a scheduler, or for an address that
+        is none.
     """
 
     def __init__(self, workers: int | Executor = 1, scheduler: str | None = None) -> None:
@@ -64,6 +67,9 @@ class Team:
         self._workers = 0 if self._given else whole("--workers", workers, 1, MOST_WORKERS)
         if scheduler is not None and self._workers != 1:
             raise UsageError("--scheduler and --workers: expected one of the two")
+        if scheduler is not None and not ADDRESS.fullmatch(scheduler):
+            expected = "expected tcp://HOST:PORT or tls://HOST:PORT"
+            raise UsageError(f"--scheduler {scheduler}: {expected}")
         self._scheduler = scheduler
         self._executor: Executor | None = None
         self._cluster: Cluster | None = None
@@ -164,7 +170,7 @@ class Team:
 
     def _window(self) -> int:
         threads = self._cluster.threads() if self._cluster else self._workers
-        return max(WINDOW, 2 * threads)
+        return 2 * threads + SPARE
 
     def _started(self) -> Executor:
         if self._scheduler is not None:

@@ -151,9 +151,12 @@ class ImageFolder(Own):
         whole = RawSplit(images, listed.labels)
         if not skipped:
             return whole, []
-        LOG.warning("%s: %d unreadable images skipped", self.path / split, len(skipped))
         kept = np.setdiff1d(np.arange(total), skipped)
         names = [os.path.relpath(listed.paths[row], self.path) for row in skipped]
+        LOG.warning(
+            "%s: left out of %s: %d of %d images, such as %s",
+            *(self.name, split, len(names), total, names[0]),
+        )
         return whole.picked(kept), [_printable(name) for name in names]
 
     def _check_classes(self, splits: dict[str, RawSplit], class_names: tuple[str, ...]) -> None:
