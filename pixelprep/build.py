@@ -56,7 +56,7 @@ class Build:
             moments = self._moments(splits)
             scaling = self._fitted(moments["train"])
             manifest = self._manifest(scaling, moments["train"].overall())
-            files.write_whole(work / PLAN, files.canonical_json(manifest))
+            (work / PLAN).write_bytes(files.canonical_json(manifest))
             manifest["splits"] = self._write(work, splits)
             for name, found in moments.items():
                 manifest["splits"][name]["raw"] = _range(found)

@@ -64,8 +64,9 @@ class Team:
 
     def __init__(self, workers: int | Executor = 1, scheduler: str | None = None) -> None:
         self._given = workers if isinstance(workers, Executor) else None
-        self._workers = 0 if self._given else whole("--workers", workers, 1, MOST_WORKERS)
-        if scheduler is not None and self._workers != 1:
+        count = (os.cpu_count() or 1) if self._given else workers  # of another's, a guess
+        self._workers = whole("--workers", count, 1, MOST_WORKERS)
+        if scheduler is not None and workers != 1:
             raise UsageError("--scheduler and --workers: expected one of the two")
         if scheduler is not None and not ADDRESS.fullmatch(scheduler):
             expected = "expected tcp://HOST:PORT or tls://HOST:PORT"
@@ -77,7 +78,7 @@ class Team:
     @property
     def inline(self) -> bool:
         """Whether all is done in this process."""
-        return self._workers == 1 and self._scheduler is None
+        return self._workers == 1 and self._given is None and self._scheduler is None
 
     def start(self) -> None:
         """Have the workers start, which takes a while, before there is work for them."""

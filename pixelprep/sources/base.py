@@ -29,6 +29,10 @@ SOME_CLASSES = 1000  # so many may be numbered, however few the images
 DIGEST_BYTES = 64 << 20  # of pixels under one digest (data/FORMAT.md, section 4)
 
 
+# The options that only some sources know.
+DECODING = ("size", "color", "test_fraction", "on_error", "images_key", "labels_key")
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the user said about where raw data is and how it is read."""

@@ -4,8 +4,6 @@ Described at https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +52,9 @@ class Cifar10(Known):
         path = raw_file(folder, self.archive.name)
         if files.sha256(path) != self.archive.sha256:
             raise not_official(path, self.archive)
+        import tarfile  # other datasets do without
+        import zlib
+
         try:
             found = {self._split(name, file, place) for name, file in _members(path)}
         except (tarfile.TarError, EOFError, zlib.error) as error:
@@ -104,6 +105,8 @@ def _stem(place: Place, split: str, what: str) -> str:
 
 def _members(path: Path) -> Iterator[tuple[str, Any]]:
     """The plain files of the archive that hold records, as streams, in the archive's order."""
+    import tarfile
+
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             if member.isfile() and MEMBER.fullmatch(member.name):

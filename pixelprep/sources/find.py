@@ -3,21 +3,18 @@
 import os
 from collections.abc import Callable
 from dataclasses import fields
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pixelprep import files
 from pixelprep.errors import SourceError, UsageError, unknown
-from pixelprep.sources.base import Options, Source
-from pixelprep.sources.hdf5 import Hdf5
-from pixelprep.sources.images import ImageFolder
+from pixelprep.sources.base import DECODING, Options, Source
 from pixelprep.sources.known import KNOWN
-from pixelprep.sources.npz import Npz
-from pixelprep.sources.own import DECODING, IDX_NAMES, IdxFolder, Own
-from pixelprep.sources.pinned import spellings
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "pixelprep.sources"  # of entry points: a name, and what makes a Source of Options
-FILES: dict[str, type[Own]] = {".npz": Npz, ".h5": Hdf5, ".hdf5": Hdf5}
 
 
 def find(dataset: str, options: Options) -> Source:
@@ -41,14 +38,18 @@ def find(dataset: str, options: Options) -> Source:
         raise UsageError(
             f"{dataset}: a path to your own images takes no --source", "give one of the two"
         )
+    from pixelprep.sources.paths import kind_of  # a known name does without
+
     path = files.expanded(dataset)
-    kind = _kind(path)
+    kind = kind_of(path)
     _refuse_others(dataset, options, kind.takes)
     return kind(path, options)
 
 
-def plugins() -> dict[str, EntryPoint]:
+def plugins() -> "dict[str, EntryPoint]":
     """The datasets that other installed packages bring, by name."""
+    from importlib.metadata import entry_points  # a known name does without
+
     found = {point.name: point for point in entry_points(group=GROUP)}
     return {name: found[name] for name in sorted(found) if name not in KNOWN}
 
@@ -66,26 +67,6 @@ def _elsewhere(dataset: str, options: Options) -> Source:
     except (ImportError, AttributeError, TypeError) as error:
         where = brought[dataset].value
         raise SourceError(f"{dataset}: its package's {where} does not work: {error}") from error
-
-
-def _kind(path: Path) -> type[Own]:
-    """What reads this path."""
-    if path.is_dir():
-        names = [name for pair in IDX_NAMES.values() for name in pair]
-        has_idx = any((path / spelling).exists() for name in names for spelling in spellings(name))
-        return IdxFolder if has_idx or not _has_folders(path) else ImageFolder
-    if not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
-    if path.suffix.lower() not in FILES:
-        raise SourceError(
-            f"{path}: expected a folder of images or of IDX files, or a file that ends in"
-            f" {', '.join(FILES)}"
-        )
-    return FILES[path.suffix.lower()]
-
-
-def _has_folders(path: Path) -> bool:
-    return any(entry.is_dir() for entry in path.iterdir() if not entry.name.startswith("."))
 
 
 def _refuse_others(dataset: str, options: Options, takes: frozenset[str]) -> None:

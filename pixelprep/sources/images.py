@@ -165,9 +165,7 @@ class ImageFolder(Own):
             counts = np.bincount(np.asarray(found.labels[:]), minlength=len(class_names))
             if 0 in counts and self.options.on_error == "skip":
                 name = class_names[int(np.argmin(counts))]
-                raise SourceError(
-                    f"{self.path}: {split}: every image of class {name} is unreadable"
-                )
+                raise SourceError(f"{self.path}: {split}: no image of class {name} can be read")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,20 @@ import numpy as np
 from pixelprep import files, order
 from pixelprep.errors import UsageError
 from pixelprep.sources import idx
-from pixelprep.sources.base import Options, Provenance, Raw, RawSplit, numbered, read_pairs
+from pixelprep.sources.base import (
+    DECODING,
+    Options,
+    Provenance,
+    Raw,
+    RawSplit,
+    numbered,
+    read_pairs,
+)
 from pixelprep.sources.known import KNOWN
 from pixelprep.sources.pinned import raw_file
 from pixelprep.sources.stored import Place
 
 LONGEST = 60  # letters of a name that are kept
-DECODING = ("size", "color", "test_fraction", "on_error", "images_key", "labels_key")
 IDX_NAMES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),

@@ -238,14 +238,7 @@ class Place:
     def folder(self) -> Path:
         """A private folder; on a disk that all workers share if the cache is on one."""
         if self._folder is None:
-            try:
-                self._folder = self._held.enter_context(files.workspace(self.cache, "raw"))
-            except OSError as error:
-                if error.errno not in files.READ_ONLY:
-                    raise
-                # Raw data can be looked at with a cache that is read-only.
-                made = self._held.enter_context(tempfile.TemporaryDirectory(prefix="pixelprep-"))
-                self._folder = Path(made)
+            self._folder = self._made("raw", resumable=False)
         return self._folder
 
     def file(self, name: str) -> Path:
@@ -254,8 +247,18 @@ class Place:
 
     def work(self, name: str) -> Path:
         """A folder for `files.once`, found again after an interruption."""
-        named, known = f"{name}-{self.state[:16]}", bool(self.state)
-        return self._held.enter_context(files.workspace(self.cache, named, resumable=known))
+        return self._made(f"{name}-{self.state[:16]}", resumable=bool(self.state))
+
+    def _made(self, name: str, *, resumable: bool) -> Path:
+        try:
+            work = files.workspace(self.cache, name, resumable=resumable)
+            return self._held.enter_context(work)
+        except OSError as error:
+            if error.errno not in files.READ_ONLY:
+                raise
+            # Raw data can be looked at with a cache that is read-only.
+            made = tempfile.TemporaryDirectory(prefix="pixelprep-")
+            return Path(self._held.enter_context(made))
 
     def __enter__(self) -> Self:
         return self
