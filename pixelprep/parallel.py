@@ -161,11 +161,12 @@ class Team:
 
     def _stop(self, waiting: "list[Future[Any]]") -> None:
         """Have nobody work on what is no longer wanted, before its files are removed."""
+        if self._given is None and self._cluster is None:
+            self._dismiss(at_once=True)
+            return
         for future in waiting:
             future.cancel()
-        if self._executor is not None and self._executor is not self._given:
-            self._dismiss(at_once=True)
-        for future in waiting:
+        for future in waiting if self._given else ():  # a cluster's are left to end alone
             with suppress(BaseException):
                 future.exception(timeout=PATIENCE)
 

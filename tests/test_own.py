@@ -68,9 +68,9 @@ def failure(command: list[str], status: int, **environment: str) -> str:
 def written_npz(path: Path, source: Arrays, **changes: Pixels) -> Path:
     """The arrays under Keras's names."""
     (x, y), (x2, y2) = source.train, source.test
-    np.savez_compressed(
-        path, **({"x_train": x, "y_train": y, "x_test": x2, "y_test": y2} | changes)
-    )
+    named: Any = {"x_train": x, "y_train": y, "x_test": x2, "y_test": y2}
+    named.update(changes)
+    np.savez_compressed(path, **named)
     return path
 
 

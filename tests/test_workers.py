@@ -1,0 +1,409 @@
+"""Any number of workers gives the same bytes, and one that is killed costs time, not data."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import arrays
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import pixelprep
+from pixelprep import SourceError, UsageError, WorkerError, build, files, sources
+from pixelprep.parallel import Team
+from pixelprep.sources import Arrays, base, stored
+
+COMMAND = [sys.executable, "-m", "pixelprep"]
+OPTIONS = ["--shard-rows", "40", "--quiet"]
+
+
+class Shuffled(Executor):
+    """Threads that finish tasks in an order of their own."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.threads, self.random = ThreadPoolExecutor(4), random.Random(seed)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Later tasks often overtake this one."""
+        wait = self.random.uniform(0, 0.01)
+
+        def late() -> Any:
+            time.sleep(wait)
+            return fn(*args, **kwargs)
+
+        return self.threads.submit(late)
+
+
+def bytes_of(entry: pixelprep.Entry) -> dict[str, bytes]:
+    """Everything in an entry's folder."""
+    return {path.name: path.read_bytes() for path in entry.path.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 300 little PNG images of three classes."""
+    top, numbers = tmp_path_factory.mktemp("in") / "pictures", np.random.default_rng(0)
+    for i in range(300):
+        path = top / ("test" if i % 5 == 0 else "train") / f"c{i % 3}" / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    return top
+
+
+@pytest.fixture(scope="session")
+def right(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes of the folder."""
+    cache = tmp_path_factory.mktemp("right")
+    return bytes_of(pixelprep.prepare(folder, shard_rows=40, cache_dir=cache, quiet=True))
+
+
+# The same bytes
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_a_folder_gives_the_same_bytes(folder: Path, right: dict[str, bytes], workers: int) -> None:
+    """Two and four processes make every file, the manifest and the key as one does."""
+    entry = pixelprep.prepare(folder, shard_rows=40, workers=workers, quiet=True)
+    assert bytes_of(entry) == right
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks, digests and tasks of some rows, so that little data has many."""
+    monkeypatch.setattr(stored, "BLOCK_BYTES", 4 * 6 * 5 * 3 * 8)
+    monkeypatch.setattr(base, "DIGEST_BYTES", 16 * 6 * 5 * 3 * 8)
+    monkeypatch.setattr(build, "FIT_BYTES", 16 * 6 * 5 * 3 * 8)
+
+
+def floats(source: Arrays) -> Arrays:
+    """The same images, each by a factor that makes sums inexact."""
+    train, test = ((x * np.float32(0.1), y) for x, y in (source.train, source.test))
+    return Arrays(source.name, train, test)
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("per", ["dataset", "channel", "pixel", "image"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_shuffled_completion_changes_nothing(cache: Path, kind: str, per: str) -> None:
+    """Whatever order tasks finish in, keys, statistics and every file are the same."""
+    source = arrays(train=500, test=90, dtype="uint16" if kind == "uint16" else "uint8")
+    source = floats(source) if kind == "float32" else source
+    options: dict[str, Any] = {"per": per, "shard_rows": 64, "val_fraction": 0.2, "quiet": True}
+    teams: tuple[int | Executor, ...] = (1, Shuffled(1), Shuffled(2))
+    made = [
+        pixelprep.prepare(source, workers=workers, cache_dir=cache / str(i), **options)
+        for i, workers in enumerate(teams)
+    ]
+    assert made[0].manifest == made[1].manifest
+    assert bytes_of(made[0]) == bytes_of(made[1]) == bytes_of(made[2])
+
+
+def test_floats_in_worker_processes(cache: Path) -> None:
+    """Statistics of floats over several blocks are bit for bit those of one process."""
+    source = floats(arrays(train=40_000, test=400, shape=(8, 8, 3)))  # 31 MB: eight blocks
+    made = [
+        pixelprep.prepare(source, workers=n, cache_dir=cache / str(n), quiet=True) for n in (1, 2)
+    ]
+    assert made[0].scaling.std.tolist() == made[1].scaling.std.tolist()
+    assert bytes_of(made[0]) == bytes_of(made[1])
+
+
+# The team
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=40), st.integers(0, 99))
+def test_a_map_keeps_the_order(delays: list[int], seed: int) -> None:
+    """Results come in the order of the tasks, whoever finishes first."""
+    with Team(Shuffled(seed)) as team:
+        assert list(team.map(abs, [-delay for delay in delays])) == delays
+
+
+def test_tasks_are_taken_as_they_are_needed() -> None:
+    """A map over endless tasks can be begun and left."""
+    taken: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        while True:
+            taken.append(len(taken))
+            yield -len(taken)
+
+    with Team(Shuffled()) as team:
+        results = team.map(abs, tasks())
+        assert [next(results) for _ in range(3)] == [1, 2, 3]
+    assert len(taken) < 40
+
+
+def fail_at_seven(number: int) -> int:
+    """One task that fails, after others that take longer."""
+    if number == 7:
+        raise SourceError("seven")
+    time.sleep(0.01)
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2, Shuffled()], ids=str)
+def test_the_first_failure_is_the_maps(workers: int | Executor) -> None:
+    """What a task raises is raised where its result would have come, and ends the map."""
+    with Team(workers) as team:
+        results = team.map(fail_at_seven, range(100))
+        assert [next(results) for _ in range(7)] == list(range(7))
+        with pytest.raises(SourceError, match="seven"):
+            next(results)
+
+
+def die_once(marker: str) -> str:
+    """A task that kills its worker the first time."""
+    with suppress(FileExistsError):
+        Path(marker).touch(exist_ok=False)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return marker
+
+
+def die(number: int) -> int:
+    """A task that always kills its worker."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_worker_that_dies_costs_only_time(tmp_path: Path) -> None:
+    """Tasks whose workers were killed are done again, and the map goes on."""
+    tasks = [str(tmp_path / str(i)) for i in range(6)]
+    for marker in tasks[:2] + tasks[3:]:
+        Path(marker).touch()
+    with Team(2) as team:
+        assert list(team.map(die_once, tasks)) == tasks
+
+
+def test_workers_that_always_die_end_in_an_error() -> None:
+    """A task that kills every worker is given up after some tries, with a hint."""
+    with Team(2) as team, pytest.raises(WorkerError, match="died 3 times") as caught:
+        list(team.map(die, range(4)))
+    assert "memory" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("workers", [0, -1, 10**6, "x", 1.5])
+def test_a_number_of_workers_that_cannot_be(workers: Any) -> None:
+    """Numbers of workers are whole, 1 to 1024."""
+    with pytest.raises(UsageError, match=r"--workers .* expected"):
+        pixelprep.prepare("sample", workers=workers)
+
+
+@pytest.mark.parametrize(
+    "options", [["--workers", "0"], ["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"]]
+)
+def test_wrong_workers_are_wrong_usage(options: list[str]) -> None:
+    """The command line refuses them with exit 2."""
+    done = subprocess.run([*COMMAND, "prepare", "sample", *options], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_no_main_guard_is_needed(tmp_path: Path) -> None:
+    """A plain script may prepare with workers."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pixelprep\n"
+        "print(pixelprep.prepare('sample', workers=2, shard_rows=2000, quiet=True).hit)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+# Killed
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """A `prepare` in a process group of its own."""
+    return subprocess.Popen(
+        [*COMMAND, "prepare", str(folder), *OPTIONS, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started and that still live."""
+    found = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return [one for child in found for one in (child, *children(child))]
+
+
+def working(pid: int) -> list[int]:
+    """Those of them that are workers."""
+    found = []
+    for child in children(pid):
+        with suppress(OSError):
+            line = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"popen_loky" in line:
+                found.append(child)
+    return found
+
+
+def finished(cache: Path, pattern: str) -> dict[str, int]:
+    """Files of unfinished work that were noted as finished, by name, and their inodes."""
+    found = {}
+    for receipt in cache.glob(f".tmp/*/done/{pattern}.json"):
+        path = receipt.parents[1] / "files" / receipt.stem
+        with suppress(OSError, ValueError):  # it may just be written, or already be published
+            json.loads(receipt.read_bytes())
+            found[path.name] = path.stat().st_ino
+    return found
+
+
+def wait_for(process: subprocess.Popen[str], ready: Callable[[], object]) -> None:
+    """Until something is so, or the process has ended."""
+    while process.poll() is None and not ready():
+        time.sleep(0.001)
+
+
+# In which phase, and what is there to see by then. Decoded parts have no suffix.
+PHASES = {"starting": "", "decoding": "train.[0-9]", "writing": "train-*.h5"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system has no /proc")
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_killed_worker_is_replaced(
+    folder: Path, cache: Path, right: dict[str, bytes], phase: str
+) -> None:
+    """SIGKILL of a worker in any phase leaves the result as it would have been."""
+    process = start(folder, "--workers", "2", "--json")
+    pattern = PHASES[phase]
+    wait_for(process, lambda: working(process.pid) and (not pattern or finished(cache, pattern)))
+    for worker in working(process.pid)[:1]:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "")
+    assert bytes_of(pixelprep.open(json.loads(out)["path"])) == right
+    assert list(cache.glob(".tmp/*")) == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("phase", ["decoding", "writing"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
+def test_an_interrupted_prepare_goes_on(
+    folder: Path,
+    cache: Path,
+    right: dict[str, bytes],
+    workers: str,
+    phase: str,
+    number: signal.Signals,
+) -> None:
+    """What was finished when all was killed, or Ctrl-C came, is taken up by the next run."""
+    pattern = PHASES[phase]
+    process = start(folder, "--workers", workers)
+    wait_for(process, lambda: len(finished(cache, pattern)) > 1)
+    os.killpg(process.pid, number)
+    said = process.communicate()[1]
+    if number == signal.SIGINT and process.returncode:
+        assert (process.returncode, said) == (130, "error: interrupted\n")
+    kept = finished(cache, pattern)
+    if process.returncode == 0 or not kept:
+        pytest.skip("it was too fast to be interrupted")
+    damaged = cache.glob(f".tmp/*/files/{min(kept)}").__next__()
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    seen: dict[str, int] = {}
+    made = files.once
+
+    def noting(work: Path, name: str, make: Any) -> dict[str, Any]:
+        before = (work / files.FILES / name).stat().st_ino if name in kept else 0
+        record = made(work, name, make)
+        if before == (work / files.FILES / name).stat().st_ino:
+            seen[name] = before
+        return record
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "once", noting)
+        entry = pixelprep.prepare(folder, shard_rows=40, quiet=True)
+    believed = {name for name in kept if kept[name] == seen.get(name)}
+    assert believed == set(kept) - {min(kept)}  # and the damaged one was made again
+    assert bytes_of(entry) == right
+    assert list(cache.glob(".tmp/*")) == []
+
+
+def test_a_failed_run_leaves_nothing_to_go_on_with(folder: Path, cache: Path) -> None:
+    """An error takes away what was finished, with workers as without."""
+    extra = folder / "train" / "c0" / "zzz.png"
+    extra.write_bytes(b"no picture")
+    try:
+        for workers in (1, 2):
+            with pytest.raises(SourceError, match=r"zzz\.png"):
+                pixelprep.prepare(folder, shard_rows=40, workers=workers, quiet=True)
+            assert list(cache.glob(".tmp/*")) == []
+    finally:
+        extra.unlink()
+
+
+def test_old_unfinished_work_is_swept(folder: Path, cache: Path) -> None:
+    """Work that nobody went on with for a week is removed by the next `prepare`; newer is kept."""
+    for name, age in (("old", 8), ("new", 6)):
+        with suppress(KeyboardInterrupt), files.workspace(cache, name, resumable=True) as work:
+            files.once(work, "x", lambda path: {"sha256": "", "n": path.write_bytes(b"")})
+            raise KeyboardInterrupt
+        then = time.time() - age * 24 * 3600
+        os.utime(cache / files.TMP / f"{name}.resumable" / files.DONE, (then, then))
+    pixelprep.prepare(folder, quiet=True)
+    assert {path.name for path in cache.glob(".tmp/*")} == {"new.resumable", "new.resumable.lock"}
+
+
+def test_work_is_not_found_where_there_is_none(tmp_path: Path) -> None:
+    """A worker that does not see the work folder says on which machine, and what is needed."""
+    with pytest.raises(pixelprep.CacheError, match="as seen from") as caught:
+        files.once(tmp_path / "gone", "x", lambda path: {})
+    assert "share" in (caught.value.hint or "")
+
+
+PEAK = """
+import sys, resource, pixelprep
+pixelprep.prepare(sys.argv[1], workers=int(sys.argv[2]), dtype="float16", quiet=True)
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
+if sys.argv[2] != "1":
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_memory_does_not_grow_with_the_data(tmp_path: Path, workers: str) -> None:
+    """Five times the rows take no more memory in the main process or in a worker."""
+    peaks = []
+    for rows in (100_000, 500_000):  # with less, not every thread has a block of its own
+        path = tmp_path / f"{rows}.npz"
+        x, y = np.zeros((rows, 28, 28), np.uint8), np.arange(rows) % 10
+        named: Any = {"x_train": x, "y_train": y, "x_test": x[:100], "y_test": y[:100]}
+        np.savez_compressed(path, **named)
+        command = [sys.executable, "-c", PEAK, str(path), workers]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append([int(line) for line in done.stdout.split()])
+    for small, large in zip(*peaks, strict=True):
+        assert large < small * 1.1 + 8192, peaks
+
+
+def test_raw_data_for_workers_is_in_files(tmp_path: Path) -> None:
+    """Arrays in memory are written once where workers can read them; rows stay what they were."""
+    source = arrays(train=30)
+    with sources.Place(tmp_path) as place:
+        raw = source.load(place).in_files(place)
+        split = raw.splits["train"].picked(np.array([3, 4, 9, 0]))
+        assert isinstance(raw.splits["train"].images, stored.Stored)
+        assert (split.images[1:3] == source.train[0][[4, 9]]).all()
+        assert (stored.cut(split.labels, range(2, 4))[:] == source.train[1][[9, 0]]).all()
+    assert list((tmp_path / files.TMP).iterdir()) == []
