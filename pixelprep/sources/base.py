@@ -26,6 +26,7 @@ from pixelprep.sources.stored import (
 File = TypeVar("File")
 
 SOME_CLASSES = 1000  # so many may be numbered, however few the images
+HASHED = 1 << 18  # bytes that are hashed at once, which the processor's cache holds
 DIGEST_BYTES = 64 << 20  # of pixels under one digest (data/FORMAT.md, section 4)
 
 
@@ -142,7 +143,7 @@ def _check_split(where: str, split: RawSplit, classes: int) -> None:
 
 def extremes(split: RawSplit) -> tuple[int, int]:
     """The lowest and the highest label; 0 and -1 of none."""
-    found = [(int(block.min()), int(block.max())) for block in blocks(split.labels)]
+    found = [(int(block.min()), int(block.max())) for block in blocks(split.labels, HASHED)]
     return (min(low for low, _ in found), max(high for _, high in found)) if found else (0, -1)
 
 
@@ -266,7 +267,7 @@ def about(raw: Raw, team: parallel.Team, where: str = "") -> dict[str, Any]:
 
 def _labels_digest(split: RawSplit) -> str:
     digest = hashlib.sha256()
-    for block in blocks(split.labels):
+    for block in blocks(split.labels, HASHED):
         digest.update(block.astype("<i8").data)
     return digest.hexdigest()
 
@@ -286,7 +287,7 @@ def _images_digest(images: Array, team: parallel.Team, where: str) -> str:
 def _piece_digest(task: tuple[Array, str, int]) -> bytes:
     images, where, first = task
     digest, little = hashlib.sha256(), images.dtype.newbyteorder("<")
-    for block in blocks(images):
+    for block in blocks(images, HASHED):
         if block.dtype.kind == "f":
             _check_finite(block, where, first)
         digest.update(np.ascontiguousarray(block, little).data)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -191,9 +190,10 @@ def piece_rows(array: Array, piece_bytes: int) -> int:
     return 1 << max(0, (piece_bytes // row_bytes).bit_length() - 1)
 
 
-def blocks(array: Array) -> Iterator[NDArray[Any]]:
-    """The rows of an array, some at a time."""
-    return (array[rows.start : rows.stop] for rows in pieces(array, BLOCK_BYTES))
+def blocks(array: Array, block_bytes: int | None = None) -> Iterator[NDArray[Any]]:
+    """The rows of an array, some at a time: as many as statistics look at, or as fit into this."""
+    size = BLOCK_BYTES if block_bytes is None else block_bytes
+    return (array[rows.start : rows.stop] for rows in pieces(array, size))
 
 
 def store(path: Path, shape: tuple[int, ...], parts: Iterable[NDArray[Any]]) -> Stored:
@@ -256,6 +256,8 @@ class Place:
         except OSError as error:
             if error.errno not in files.READ_ONLY:
                 raise
+            import tempfile  # elsewhere not needed
+
             # Raw data can be looked at with a cache that is read-only.
             made = tempfile.TemporaryDirectory(prefix="pixelprep-")
             return Path(self._held.enter_context(made))
