@@ -243,9 +243,9 @@ def _size(size: str | tuple[int, int] | None) -> tuple[int, int] | None:
     """(H, W) of what the user wrote."""
     if size is None:
         return None
-    sides = re.split("[x×]", size) if isinstance(size, str) else size
     try:
-        height, width = (whole("--size", int(side), 1, MOST_SIDE) for side in sides)
+        sides = map(int, re.split("[x×]", size)) if isinstance(size, str) else size
+        height, width = (whole("--size", side, 1, MOST_SIDE) for side in sides)
     except (TypeError, ValueError):
         raise UsageError(
             f"--size {size}: expected HxW, such as 64x64, each 1 to {MOST_SIDE}"

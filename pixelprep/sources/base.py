@@ -215,7 +215,7 @@ class Arrays:
             name: split_of(f"{self.name}: {name}", np.asarray(images), np.asarray(labels))
             for name, (images, labels) in pairs.items()
         }
-        return Raw(splits, self.class_names or numbered(splits)).checked(self.name)
+        return Raw(splits, self.class_names or numbered(self.name, splits)).checked(self.name)
 
 
 def split_of(where: str, images: Array, labels: Array) -> RawSplit:
@@ -236,12 +236,14 @@ def split_of(where: str, images: Array, labels: Array) -> RawSplit:
     return RawSplit(images, labels)
 
 
-def numbered(splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
+def numbered(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
     """Class names for labels that have none: their numbers."""
     highest = max(extremes(split)[1] for split in splits.values())
     images = sum(len(split.labels) for split in splits.values())
     if highest >= max(images, SOME_CLASSES):
-        raise SourceError(f"labels up to {highest:,} of {images:,} images: expected 0, 1, 2, …")
+        raise SourceError(
+            f"{where}: labels up to {highest:,} of {images:,} images: expected 0, 1, 2, …"
+        )
     return tuple(str(label) for label in range(highest + 1))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixelprep import files
-from pixelprep.errors import SourceError, UsageError, unknown
+from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown
 from pixelprep.sources.base import DECODING, Options, Source
 from pixelprep.sources.known import KNOWN
 
@@ -61,12 +61,18 @@ def _elsewhere(dataset: str, options: Options) -> Source:
         own = f"a path to images of your own is written with a slash: ./{dataset}"
         known = [*KNOWN, *brought]
         raise unknown("dataset", dataset, known, own, certain=Path(dataset).exists())
+    where = f"{dataset}: its package's {brought[dataset].value}"
     try:
         make: Callable[[Options], Source] = brought[dataset].load()
-        return make(options)
-    except (ImportError, AttributeError, TypeError) as error:
-        where = brought[dataset].value
-        raise SourceError(f"{dataset}: its package's {where} does not work: {error}") from error
+        source = make(options)
+    except PixelprepError:
+        raise
+    except Exception as error:  # whatever goes wrong in a package of somebody else's
+        raise SourceError(f"{where} does not work: {type(error).__name__}: {error}") from error
+    wanted = ("name", "provenance", "identities", "load")
+    if missing := [name for name in wanted if not hasattr(source, name)]:
+        raise SourceError(f"{where} gives a {type(source).__name__}: lacks {', '.join(missing)}")
+    return source
 
 
 def _refuse_others(dataset: str, options: Options, takes: frozenset[str]) -> None:

@@ -24,19 +24,22 @@ class Hdf5(Own):
 
     def load(self, place: Place) -> Raw:
         """Read train and test, or all images and take the test split from them."""
+        where = os.fspath(self.path)
         with foreign.opened(self.path) as file:
             images, labels = self._keys(file)
-            if SPLIT in images:
+            if SPLIT in images and not self._only_train(file, images):
                 self._refuse_fraction()
                 splits = {
                     name: self._split(file, name, images, labels, place)
                     for name in ("train", "test")
                 }
-                return Raw(splits, numbered(splits)).checked(os.fspath(self.path))
-            whole = self._split(file, "all", images, labels, place)
-        names = numbered({"all": whole})
-        Raw({"all": whole}, names).checked(os.fspath(self.path))
-        splits = taken_apart(os.fspath(self.path), whole, self.options)
+                return Raw(splits, numbered(os.fspath(self.path), splits)).checked(
+                    os.fspath(self.path)
+                )
+            whole = self._split(file, "train", images, labels, place)  # which no key may name
+        names = numbered(where, {"all": whole})
+        Raw({"all": whole}, names).checked(where)
+        splits = taken_apart(where, whole, self.options)
         fraction, seed = self.options.test_fraction, self.options.split_seed
         return Raw(splits, names, {"test_fraction": fraction, "split_seed": seed})
 
@@ -57,6 +60,12 @@ class Hdf5(Own):
             f" {', '.join(foreign.listed(file)) or 'nothing'}",
             f"name them: --images-key 'x_{SPLIT}' --labels-key 'y_{SPLIT}'",
         )
+
+    def _only_train(self, file: Any, images: str) -> bool:
+        """Whether there is no test split, and one is to be taken from train."""
+        if self.options.test_fraction is None:
+            return False
+        return foreign.dataset(file, images.replace(SPLIT, "test")) is None
 
     def _refuse_fraction(self) -> None:
         if self.options.test_fraction is not None:

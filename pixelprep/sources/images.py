@@ -51,8 +51,9 @@ class ImageFolder(Own):
 
     def _states(self) -> Iterator[tuple[str, list[int]]]:
         for split, top in self._tops().items():
-            for name in _class_folders(top):
-                for image in _images(top, name):
+            for name in self._classes(top):
+                yield f"{split}/{name}", []  # also of a class without images
+                for image in self._images(top, name):
                     yield f"{split}/{name}/{image.name}", _state(image)
 
     def load(self, place: Place) -> Raw:
@@ -81,6 +82,8 @@ class ImageFolder(Own):
     def _tops(self) -> dict[str, Path]:
         """The folders that hold the class folders, by split; one of all where there is no train."""
         tops = {name: self.path / name for name in ("train", "test")}
+        for top in tops.values():
+            self._check_link(top)
         if not tops["train"].is_dir():
             return {"all": self.path}
         if not tops["test"].is_dir():
@@ -92,7 +95,7 @@ class ImageFolder(Own):
     def _listed(self) -> tuple[tuple[str, ...], dict[str, _Listed]]:
         """Class names, and the images of each split in the order in which they are stored."""
         tops, other = self._tops(), _Others()
-        class_names = tuple(_class_folders(next(iter(tops.values()))))
+        class_names = tuple(self._classes(next(iter(tops.values()))))
         if len(class_names) < 2:
             raise SourceError(
                 f"{self.path}: expected a folder of images for each of two classes or more,"
@@ -113,18 +116,56 @@ class ImageFolder(Own):
         }
 
     def _of_classes(self, top: Path, class_names: tuple[str, ...], other: "_Others") -> _Listed:
-        if differing := set(_class_folders(top)) ^ set(class_names):
+        if differing := set(self._classes(top)) ^ set(class_names):
             differ = ", ".join(sorted(differing))
             raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
         paths: list[str] = []
         counts = []
         for name in class_names:
-            images = [image.path for image in _images(top, name, other)]
+            images = [image.path for image in self._images(top, name, other)]
             if not images:
                 raise SourceError(f"{top / name}: an empty class: no image in it")
             paths += images
             counts.append(len(images))
         return _Listed(paths, np.repeat(np.arange(len(counts)), counts))
+
+    def _classes(self, top: Path) -> list[str]:
+        """The names of its folders, in order; those that begin with a dot are not meant."""
+        try:
+            with os.scandir(top) as entries:
+                found = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
+        except OSError as error:
+            raise SourceError(f"{top}: cannot read: {error.strerror}") from error
+        for entry in found:
+            self._check_link(entry)
+        return sorted(entry.name for entry in found)
+
+    def _images(
+        self, top: Path, name: str, other: "_Others | None" = None
+    ) -> Iterator[os.DirEntry[str]]:
+        """The images of a class, by name."""
+        with os.scandir(top / name) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            if entry.name[0] == ".":
+                continue
+            self._check_link(entry)
+            if entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                yield entry
+            elif other is not None:
+                other.note(entry.path)
+
+    def _check_link(self, found: os.DirEntry[str] | Path) -> None:
+        """Refuse a link that leads nowhere, or out of the folder."""
+        if not found.is_symlink():
+            return
+        path = Path(found)
+        if not os.path.exists(path):  # noqa: PTH110 - pathlib fails on a link to itself
+            raise SourceError(f"{path}: a link that leads nowhere")
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise SourceError(
+                f"{path}: a link that leaves {self.path}", "copy what it leads to into the folder"
+            )
 
     def _decoded(
         self, split: str, listed: _Listed, work: Path, place: Place
@@ -152,12 +193,12 @@ class ImageFolder(Own):
         if not skipped:
             return whole, []
         kept = np.setdiff1d(np.arange(total), skipped)
-        names = [os.path.relpath(listed.paths[row], self.path) for row in skipped]
+        names = [_printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
         LOG.warning(
             "%s: left out of %s: %d of %d images, such as %s",
             *(self.name, split, len(names), total, names[0]),
         )
-        return whole.picked(kept), [_printable(name) for name in names]
+        return whole.picked(kept), names
 
     def _check_classes(self, splits: dict[str, RawSplit], class_names: tuple[str, ...]) -> None:
         """Refuse a class of which nothing is left after skipping."""
@@ -211,46 +252,7 @@ class _Others:
 
     def say(self) -> None:
         if self.count:
-            LOG.info("%d files are no images, such as %s", self.count, self.first)
-
-
-def _class_folders(top: Path) -> list[str]:
-    """The names of its folders, in order; those that begin with a dot are not meant."""
-    try:
-        with os.scandir(top) as entries:
-            found = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
-    except OSError as error:
-        raise SourceError(f"{top}: cannot read: {error.strerror}") from error
-    for entry in found:
-        _check_link(top, entry)
-    return sorted(entry.name for entry in found)
-
-
-def _images(top: Path, name: str, other: _Others | None = None) -> Iterator[os.DirEntry[str]]:
-    """The images of a class, by name."""
-    with os.scandir(top / name) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if entry.name[0] == ".":
-            continue
-        _check_link(top, entry)
-        if entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-            yield entry
-        elif other is not None:
-            other.note(entry.path)
-
-
-def _check_link(top: Path, entry: os.DirEntry[str]) -> None:
-    """Refuse a link that leads out of the folder."""
-    if not entry.is_symlink():
-        return
-    real = Path(entry.path).resolve()
-    if not real.exists():
-        raise SourceError(f"{entry.path}: a link that leads nowhere")
-    if not real.is_relative_to(top.resolve()):
-        raise SourceError(
-            f"{entry.path}: a link that leaves {top}", "copy what it leads to into the folder"
-        )
+            LOG.info("%d files are no images, such as %s", self.count, _printable(self.first))
 
 
 def _state(image: os.DirEntry[str]) -> list[int]:

@@ -31,7 +31,7 @@ class Npz(Own):
             for split, names in NAMES.items():
                 images, labels = (self._array(archive, name, place) for name in names)
                 splits[split] = split_of(f"{self.path}: {split}", images, labels)
-        return Raw(splits, numbered(splits)).checked(os.fspath(self.path))
+        return Raw(splits, numbered(os.fspath(self.path), splits)).checked(os.fspath(self.path))
 
     def _array(self, archive: zipfile.ZipFile, name: str, place: Place) -> Stored:
         where = f"{self.path}: {name}"
@@ -60,9 +60,12 @@ def _stored(where: str, member: IO[bytes], size: int, path: Any) -> Stored:
     if fortran:  # the first index runs fastest: only the whole can be turned around
         array = np.frombuffer(member.read(), dtype).reshape(shape[::-1]).T
         return store(path, shape, [array])
+    copied = 0
     with path.open("xb") as file:
         while piece := member.read(PIECE):
-            file.write(piece)
+            copied += file.write(piece)
+    if copied != promised:
+        raise SourceError(f"{where}: promises {promised:,} bytes, it holds {copied:,}")
     return in_one_file(path, shape, dtype)
 
 
@@ -76,6 +79,8 @@ def _header(where: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dt
     if version not in readers:
         raise SourceError(f"{where}: expected a .npy header of version 1 or 2, got {version}")
     shape, fortran, dtype = readers[version](member)
+    if any(side < 0 for side in shape):
+        raise SourceError(f"{where}: the header's shape is {shape}")
     if dtype.hasobject:
         raise SourceError(
             f"{where}: holds pickled Python objects, which are never loaded",

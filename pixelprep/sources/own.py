@@ -94,7 +94,7 @@ class IdxFolder(Own):
         splits = read_pairs(
             IDX_NAMES, lambda name, dims: idx.read(raw_file(self.path, name), dims, place)
         )
-        return Raw(splits, numbered(splits)).checked(os.fspath(self.path))
+        return Raw(splits, numbered(os.fspath(self.path), splits)).checked(os.fspath(self.path))
 
 
 def taken_apart(where: str, split: RawSplit, options: Options) -> dict[str, RawSplit]:

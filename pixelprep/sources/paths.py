@@ -23,7 +23,7 @@ def kind_of(path: Path) -> type[Own]:
     if path.is_dir():
         names = [name for pair in IDX_NAMES.values() for name in pair]
         has_idx = any((path / spelling).exists() for name in names for spelling in spellings(name))
-        return IdxFolder if has_idx or not _has_folders(path) else ImageFolder
+        return IdxFolder if has_idx else ImageFolder
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     if path.suffix.lower() not in FILES:
@@ -32,7 +32,3 @@ def kind_of(path: Path) -> type[Own]:
             f" {', '.join(FILES)}"
         )
     return FILES[path.suffix.lower()]
-
-
-def _has_folders(path: Path) -> bool:
-    return any(entry.is_dir() for entry in path.iterdir() if not entry.name.startswith("."))

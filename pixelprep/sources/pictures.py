@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pixelprep.errors import SourceError, missing_extra
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as Picture
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 COLORS = {"grey": 1, "rgb": 3}
@@ -114,7 +114,9 @@ class Wanted:
         self._check(path, pixels)
         return pixels
 
-    def _pixels(self, path: str, image: "Image") -> NDArray[Any]:
+    def _pixels(self, path: str, image: "Picture") -> NDArray[Any]:
+        from PIL import Image
+
         if math.prod(image.size) > MOST_PIXELS:
             raise SourceError(
                 f"{path}: {image.width:,}×{image.height:,} pixels: expected at most {MOST_PIXELS:,}"
@@ -125,7 +127,10 @@ class Wanted:
                 f"{path}: more than 8 bits a colour, or 16 of grey, would be lost",
                 "convert it to 8-bit colour or 16-bit grey",
             )
-        if not deep:
+        if deep:
+            # Pillow resizes and converts only one byte order of it rightly.
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        else:
             color = self.color or ("grey" if image.mode in GREY else "rgb")
             mode = "L" if color == "grey" else "RGB"
             image = image if image.mode == mode else image.convert(mode)
@@ -156,7 +161,7 @@ class Wanted:
         raise SourceError(f"{path}: is {found}, but {self.first} is {wanted}", hint)
 
 
-def _loses_bits(image: "Image") -> bool:
+def _loses_bits(image: "Picture") -> bool:
     """Whether Pillow would cut 16 bits a channel down to 8 while decoding."""
     modes = (args if isinstance(args, str) else args[:1] for *_, args in getattr(image, "tile", ()))
     return any(CUT.search(str(mode)) for mode in modes)
