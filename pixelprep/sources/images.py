@@ -1,4 +1,4 @@
-"""Folders of images: ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``."""
+"""Images of a folder, decoded into files of equally many rows, by as many as work on it."""
 
 import hashlib
 import logging
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pixelprep import files, order, progress
-from pixelprep.errors import SourceError, UsageError
+from pixelprep import files, progress
+from pixelprep.errors import SourceError
 from pixelprep.sources import pictures
 from pixelprep.sources.base import Raw, RawSplit
-from pixelprep.sources.own import Own, taken_for_test
+from pixelprep.sources.folders import Folder, Listed, printable
+from pixelprep.sources.own import Own
 from pixelprep.sources.pictures import Wanted
 from pixelprep.sources.stored import Place, Stored
 
@@ -24,24 +24,6 @@ LOG = logging.getLogger("pixelprep")
 
 PARTS = 64  # files that decoded images are divided into, at least
 PART_BYTES = 64 << 20  # pixels of such a file, at most
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """Images of one split, before they are read: paths and classes."""
-
-    paths: Sequence[str]
-    labels: NDArray[np.int64]
-
-    def picked(self, rows: NDArray[np.int64]) -> "_Listed":
-        return _Listed([self.paths[row] for row in rows], self.labels[rows])
-
-    def mixed(self, index: int) -> "_Listed":
-        """In the seeded order in which the format stores what comes sorted by class."""
-        return self.picked(
-            order.permutation(len(self.paths), seed=0, purpose=order.Purpose.SOURCE, index=index)
-        )
 
 
 class ImageFolder(Own):
@@ -50,16 +32,12 @@ class ImageFolder(Own):
     takes: ClassVar[frozenset[str]] = frozenset({"size", "color", "test_fraction", "on_error"})
 
     def _states(self) -> Iterator[tuple[str, list[int]]]:
-        for split, top in self._tops().items():
-            for name in self._classes(top):
-                yield f"{split}/{name}", []  # also of a class without images
-                for image in self._images(top, name):
-                    yield f"{split}/{name}/{image.name}", _state(image)
+        return Folder(self.path, self.options).states()
 
     def load(self, place: Place) -> Raw:
         """Decode every image, as many at a time as there are workers."""
         pictures.require()
-        class_names, listed = self._listed()
+        class_names, listed = Folder(self.path, self.options).listed()
         work = place.work(self.name)
         splits, skipped = {}, []
         for name, images in listed.items():
@@ -79,96 +57,8 @@ class ImageFolder(Own):
             decode |= {"test_fraction": options.test_fraction, "split_seed": options.split_seed}
         return decode | ({"skipped": sorted(skipped)} if skipped else {})
 
-    def _tops(self) -> dict[str, Path]:
-        """The folders that hold the class folders, by split; one of all where there is no train."""
-        tops = {name: self.path / name for name in ("train", "test")}
-        for top in tops.values():
-            self._check_link(top)
-        if not tops["train"].is_dir():
-            return {"all": self.path}
-        if not tops["test"].is_dir():
-            return {"all": tops["train"]}
-        if self.options.test_fraction is not None:
-            raise UsageError(f"--test-fraction: {self.path} has a test split of its own")
-        return tops
-
-    def _listed(self) -> tuple[tuple[str, ...], dict[str, _Listed]]:
-        """Class names, and the images of each split in the order in which they are stored."""
-        tops, other = self._tops(), _Others()
-        class_names = tuple(self._classes(next(iter(tops.values()))))
-        if len(class_names) < 2:
-            raise SourceError(
-                f"{self.path}: expected a folder of images for each of two classes or more,"
-                f" found {len(class_names)}: {', '.join(class_names) or 'none'}",
-                "sort the images into folders: CLASS/*.png, or train/CLASS/*.png",
-            )
-        listed = {name: self._of_classes(top, class_names, other) for name, top in tops.items()}
-        other.say()
-        if "all" in listed:
-            whole = listed["all"]
-            test = taken_for_test(os.fspath(self.path), whole.labels, self.options)
-            listed = {
-                "train": whole.picked(np.flatnonzero(~test)),
-                "test": whole.picked(np.flatnonzero(test)),
-            }
-        return class_names, {
-            name: listed[name].mixed(i) for i, name in enumerate(("train", "test"))
-        }
-
-    def _of_classes(self, top: Path, class_names: tuple[str, ...], other: "_Others") -> _Listed:
-        if differing := set(self._classes(top)) ^ set(class_names):
-            differ = ", ".join(sorted(differing))
-            raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
-        paths: list[str] = []
-        counts = []
-        for name in class_names:
-            images = [image.path for image in self._images(top, name, other)]
-            if not images:
-                raise SourceError(f"{top / name}: an empty class: no image in it")
-            paths += images
-            counts.append(len(images))
-        return _Listed(paths, np.repeat(np.arange(len(counts)), counts))
-
-    def _classes(self, top: Path) -> list[str]:
-        """The names of its folders, in order; those that begin with a dot are not meant."""
-        try:
-            with os.scandir(top) as entries:
-                found = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
-        except OSError as error:
-            raise SourceError(f"{top}: cannot read: {error.strerror}") from error
-        for entry in found:
-            self._check_link(entry)
-        return sorted(entry.name for entry in found)
-
-    def _images(
-        self, top: Path, name: str, other: "_Others | None" = None
-    ) -> Iterator[os.DirEntry[str]]:
-        """The images of a class, by name."""
-        with os.scandir(top / name) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            if entry.name[0] == ".":
-                continue
-            self._check_link(entry)
-            if entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                yield entry
-            elif other is not None:
-                other.note(entry.path)
-
-    def _check_link(self, found: os.DirEntry[str] | Path) -> None:
-        """Refuse a link that leads nowhere, or out of the folder."""
-        if not found.is_symlink():
-            return
-        path = Path(found)
-        if not os.path.exists(path):  # noqa: PTH110 - pathlib fails on a link to itself
-            raise SourceError(f"{path}: a link that leads nowhere")
-        if not path.resolve().is_relative_to(self.path.resolve()):
-            raise SourceError(
-                f"{path}: a link that leaves {self.path}", "copy what it leads to into the folder"
-            )
-
     def _decoded(
-        self, split: str, listed: _Listed, work: Path, place: Place
+        self, split: str, listed: Listed, work: Path, place: Place
     ) -> tuple[RawSplit, list[str]]:
         """The images of one split, and the paths of those that were skipped."""
         options = self.options
@@ -193,7 +83,7 @@ class ImageFolder(Own):
         if not skipped:
             return whole, []
         kept = np.setdiff1d(np.arange(total), skipped)
-        names = [_printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
+        names = [printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
         LOG.warning(
             "%s: left out of %s: %d of %d images, such as %s",
             *(self.name, split, len(names), total, names[0]),
@@ -239,29 +129,3 @@ def _write_part(part: _Part, private: Path) -> dict[str, Any]:
                 skipped.append(row)
     private.write_bytes(block.data)
     return {"sha256": hashlib.sha256(block.data).hexdigest(), "skipped": skipped}
-
-
-class _Others:
-    """Files that are no images: said, not silently left out."""
-
-    def __init__(self) -> None:
-        self.count, self.first = 0, ""
-
-    def note(self, path: str) -> None:
-        self.count, self.first = self.count + 1, self.first or path
-
-    def say(self) -> None:
-        if self.count:
-            LOG.info("%d files are no images, such as %s", self.count, _printable(self.first))
-
-
-def _state(image: os.DirEntry[str]) -> list[int]:
-    try:
-        return files.identity(image)
-    except OSError as error:
-        raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
-
-
-def _printable(path: str) -> str:
-    """A path as text that JSON can hold, whatever bytes its name has."""
-    return os.fsencode(path).decode(errors="backslashreplace")
