@@ -167,7 +167,7 @@ class Team:
         for future in waiting:
             future.cancel()
         for future in waiting if self._given else ():  # a cluster's are left to end alone
-            with suppress(BaseException):
+            with suppress(Exception):
                 future.exception(timeout=PATIENCE)
 
     def _window(self) -> int:

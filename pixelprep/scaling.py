@@ -207,7 +207,8 @@ class FloatMoments:
         else:
             table, axis = images.reshape(-1, size).astype(np.float64), 0
         count = table.shape[axis]
-        low, high = table.min(axis=axis), table.max(axis=axis)
+        # Which of 0.0 and -0.0 is found depends on the processor; adding 0.0 makes both 0.0.
+        low, high = table.min(axis=axis) + 0.0, table.max(axis=axis) + 0.0
         with np.errstate(over="ignore", invalid="ignore"):  # `statistics` refuses what overflows
             mean = table.sum(axis=axis) / count
             table -= np.expand_dims(mean, axis)

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ Array = NDArray[Any]
 Json = dict[str, Any]
 
 MIB = 1 << 20
+DIGEST_BYTES, BLOCK_BYTES = 64 * MIB, 4 * MIB  # of raw pixels
 WORD = (1 << 64) - 1
 WINDOW = 32  # runs
 MODES = ("normalize", "center", "standardize")
@@ -61,12 +62,39 @@ def key(recipe: Json) -> str:
     return digest(canonical(recipe))[:12]
 
 
+def largest_power(row_bytes: int, most: int) -> int:
+    """The largest power of two of rows whose bytes are at most this, at least 1."""
+    rows = 1
+    while rows * 2 * row_bytes <= most:
+        rows *= 2
+    return rows
+
+
+def cut(images: Array, rows: int) -> list[Array]:
+    """The images in pieces of so many rows; the last may have fewer."""
+    return [images[start : start + rows] for start in range(0, len(images), rows)]
+
+
+def images_digest(images: Array) -> str:
+    """The digest of raw pixels or, of more than 64 MiB, of the digests of their pieces."""
+    rows = len(images)
+    if images.nbytes > DIGEST_BYTES:
+        rows = largest_power(images.nbytes // len(images), DIGEST_BYTES)
+    found = []
+    for piece in cut(images, rows):
+        one = hashlib.sha256()
+        for image in piece:  # one at a time: pixels may be many
+            one.update(image.astype(image.dtype.newbyteorder("<")).tobytes())
+        found.append(one.digest())
+    return found[0].hex() if len(found) == 1 else digest(b"".join(found))
+
+
 def split_source(images: Array, labels: Array) -> Json:
     """What the source digest covers of one split; the images are (N, H, W, C)."""
     return {
         "dtype": images.dtype.name,
         "shape": list(images.shape),
-        "images": digest(images.astype(images.dtype.newbyteorder("<")).tobytes()),
+        "images": images_digest(images),
         "labels": digest(labels.astype("<i8").tobytes()),
     }
 
@@ -278,9 +306,7 @@ def check_hdf5(path: Path, compression: str, chunk_rows: int) -> None:
 def layout(shape: tuple[int, ...], itemsize: int) -> tuple[int, int]:
     """Rows of a chunk, and the most rows of a file where the user chose none."""
     image = math.prod(shape) * itemsize
-    rows = 1
-    while rows * 2 * image <= MIB:
-        rows *= 2
+    rows = largest_power(image, MIB)
     return rows, rows * max(1, 256 * MIB // (rows * image))
 
 
@@ -306,30 +332,33 @@ class Source:
     train: tuple[Array, Array]
     test: tuple[Array, Array]
     class_names: list[str]
+    decode: Json = field(default_factory=dict)
 
     @property
     def about(self) -> Json:
         """The manifest's `source`."""
         splits = {"train": split_source(*self.train), "test": split_source(*self.test)}
-        made = source_digest(splits, self.class_names, {})
-        return {"digest": made, "splits": splits, "class_names": self.class_names, "decode": {}}
+        made = source_digest(splits, self.class_names, self.decode)
+        about = {"splits": splits, "class_names": self.class_names, "decode": self.decode}
+        return {"digest": made, **about}
 
 
 def recipe_of(source: Source, options: Json) -> Json:
-    """The recipe that options mean for integer data, what has no effect being fixed."""
+    """The recipe that options mean, what has no effect being fixed."""
     images = source.train[0]
     rows, most = layout(images.shape[1:], np.dtype(options["dtype"]).itemsize)
     taken = len(validation_rows(source, options["val_fraction"], options["split_seed"]))
     largest = max(len(images) - taken, taken, len(source.test[0]))
     shard_rows = options["shard_rows"] or most
-    normalize = options["mode"] == "normalize"
+    integers = is_integer(images)
+    normalize = integers and options["mode"] == "normalize"
     return {
         "format_version": 1,
         "numerics_version": 1,
         "source": source.about["digest"],
         "mode": options["mode"],
         "per": "dataset" if normalize else options["per"],
-        "rescale": normalize or options["rescale"],
+        "rescale": normalize or (integers and options["rescale"]),
         "val_fraction": options["val_fraction"],
         "split_seed": options["split_seed"] if taken else None,
         "dtype": options["dtype"],
@@ -352,13 +381,18 @@ class Statistics:
     maximum: Array
 
 
+def is_integer(images: Array) -> bool:
+    """Whether raw pixels are integers; else they are floats."""
+    return images.dtype.kind in "ui"
+
+
 def unit_of(dtype: np.dtype[Any], rescale: bool) -> int:
     """What raw pixels are divided by."""
     return int(np.iinfo(dtype).max) if rescale else 1
 
 
-def groups(images: Array, per: str) -> tuple[list[list[int]], tuple[int, ...]]:
-    """The pixels of each group as Python integers, and the shape that the groups form."""
+def groups(images: Array, per: str) -> tuple[Array, tuple[int, ...]]:
+    """The pixels of each group, one a row, and the shape that the groups form."""
     count, *shape = images.shape
     flat, form = {
         "dataset": (images.reshape(1, -1), (1,)),
@@ -366,29 +400,95 @@ def groups(images: Array, per: str) -> tuple[list[list[int]], tuple[int, ...]]:
         "pixel": (images.reshape(count, -1).T, tuple(shape)),
         "image": (images.reshape(count, -1), (count, 1, 1, 1)),
     }[per]
-    return [[int(x) for x in group] for group in flat], form
+    return flat, form
 
 
-def group_statistics(pixels: list[int], unit: int) -> tuple[float, float, float, float]:
+def group_statistics(group: Array, unit: int) -> tuple[float, float, float, float]:
     """Mean, deviation, minimum and maximum of integers over `unit`: exact, then rounded."""
+    pixels = [int(x) for x in group]
     n, total, squares = len(pixels), sum(pixels), sum(x * x for x in pixels)
     variance = Fraction(n * squares - total**2, (n * unit) ** 2)
     extremes = float(Fraction(min(pixels), unit)), float(Fraction(max(pixels), unit))
     return float(Fraction(total, n * unit)), math.sqrt(float(variance)), *extremes
 
 
+@dataclass
+class Part:
+    """What is known of n floats of each group."""
+
+    n: int
+    mean: Array
+    spread: Array
+
+    def __add__(self, other: "Part") -> "Part":
+        n = self.n + other.n
+        g = other.mean - self.mean
+        mean = self.mean + g * (other.n / n)
+        spread = (self.spread + other.spread) + g * g * (self.n * other.n / n)
+        return Part(n, mean, spread)
+
+
+def block_sums(table: Array, per: str) -> Array:
+    """The sum of each group, one a row."""
+    if per == "pixel" and len(table) > 1:  # image after image
+        total = table[:, 0]
+        for column in table.T[1:]:
+            total = total + column
+        return total
+    return np.array([np.sum(np.ascontiguousarray(group)) for group in table])
+
+
+def block_part(images: Array, per: str) -> Part:
+    """The floats of one block."""
+    table = groups(images, per)[0].astype("f8")
+    n = table.shape[1]
+    m = block_sums(table, per) / n
+    d = table - m[:, None]
+    e = block_sums(d, per)
+    return Part(n, m + e / n, np.maximum(block_sums(d * d, per) - e * e / n, 0.0))
+
+
+def added(parts: list[Part]) -> Part:
+    """The sum of neighbouring blocks, pairwise."""
+    if len(parts) == 1:
+        return parts[0]
+    p = 1
+    while p * 2 < len(parts):
+        p *= 2
+    return added(parts[:p]) + added(parts[p:])
+
+
+def float_statistics(images: Array, per: str) -> Statistics:
+    """The statistics of raw floats."""
+    rows = len(images)
+    if per != "image":
+        rows = largest_power(images.nbytes // len(images), BLOCK_BYTES)
+    found = added([block_part(block, per) for block in cut(images, rows)])
+    flat, form = groups(images.astype("f8"), per)
+    std = np.sqrt(found.spread / found.n)
+    columns = (found.mean, std, flat.min(axis=1), flat.max(axis=1))
+    return Statistics(*(column.reshape(form) for column in columns))
+
+
 def statistics(images: Array, per: str, unit: int) -> Statistics:
-    """The statistics of raw integer images."""
-    lists, form = groups(images, per)
-    columns = zip(*(group_statistics(group, unit) for group in lists), strict=True)
+    """The statistics of raw images."""
+    if not is_integer(images):
+        return float_statistics(images, per)
+    rows, form = groups(images, per)
+    columns = zip(*(group_statistics(group, unit) for group in rows), strict=True)
     return Statistics(*(np.array(column, "f8").reshape(form) for column in columns))
 
 
-def shift_and_divisor(mode: str, found: Statistics, floats: bool = False) -> tuple[Array, Array]:
+def ranges(found: Statistics) -> tuple[Array, Array]:
+    """Minimum, and maximum less minimum: what floats are normalized by."""
+    return found.minimum, found.maximum - found.minimum
+
+
+def shift_and_divisor(mode: str, found: Statistics, floats: bool) -> tuple[Array, Array]:
     """What is subtracted, and what is then divided by."""
     zero, one = np.zeros_like(found.mean), np.ones_like(found.mean)
     if mode == "normalize":
-        shift, divisor = (found.minimum, found.maximum - found.minimum) if floats else (zero, one)
+        shift, divisor = ranges(found) if floats else (zero, one)
     else:
         shift, divisor = found.mean, found.std if mode == "standardize" else one
     return shift, np.where(divisor == 0, 1.0, divisor)
@@ -403,9 +503,11 @@ def scaled(images: Array, unit: int, shift: Array, divisor: Array, dtype: str) -
 
 
 def raw(stored: Array, unit: int, shift: Array, divisor: Array, dtype: str) -> Array:
-    """The raw integer images of stored values."""
-    limits = np.iinfo(dtype)
+    """The raw images of stored values."""
     x = (stored.astype("f8") * divisor + shift) * unit
+    if np.dtype(dtype).kind == "f":
+        return np.asarray(x.astype(dtype))
+    limits = np.iinfo(dtype)
     values: Array = np.clip(np.rint(x), limits.min, limits.max).astype(dtype)
     return values
 
@@ -468,14 +570,30 @@ def class_shares(sizes: list[int], fraction: float) -> list[int]:
     return shares
 
 
-def validation_rows(source: Source, fraction: float, seed: int) -> list[int]:
-    """The rows taken for the validation split, in the order they had."""
-    rows = [np.flatnonzero(source.train[1] == c).tolist() for c in range(len(source.class_names))]
+def taken_rows(labels: Array, classes: int, fraction: float, seed: int, purpose: int) -> list[int]:
+    """The rows taken of every class, in the order they had."""
+    rows = [np.flatnonzero(labels == c).tolist() for c in range(classes)]
     taken: list[int] = []
     for c, share in enumerate(class_shares([len(of) for of in rows], fraction)):
-        order = permutation(len(rows[c]), seed, 0, 3, c)
+        order = permutation(len(rows[c]), seed, 0, purpose, c)
         taken += [rows[c][i] for i in order[:share]]
     return sorted(taken)
+
+
+def validation_rows(source: Source, fraction: float, seed: int) -> list[int]:
+    """The rows taken for the validation split, in the order they had."""
+    return taken_rows(source.train[1], len(source.class_names), fraction, seed, 3)
+
+
+def with_test(labels: Array, classes: int, fraction: float, seed: int) -> tuple[Array, Array]:
+    """The rows that stay in train, and those taken for a test split, each in their order."""
+    taken = taken_rows(labels, classes, fraction, seed, 5)
+    return np.setdiff1d(np.arange(len(labels)), taken), np.array(taken)
+
+
+def mixed(rows: Array, index: int) -> Array:
+    """Rows that come sorted by class in the order in which they are stored."""
+    return rows[permutation(len(rows), 0, 0, 4, index)]
 
 
 def runs(files: list[int], run_rows: int) -> list[range]:
@@ -522,11 +640,16 @@ def scale_split(raw: tuple[Array, Array], found: Statistics, recipe: Json) -> Sp
     """What is stored of one split."""
     images, labels = raw
     unit = unit_of(images.dtype, recipe["rescale"])
-    stored = scaled(images, unit, *shift_and_divisor(recipe["mode"], found), recipe["dtype"])
+    floats = not is_integer(images)
+    shift, divisor = shift_and_divisor(recipe["mode"], found, floats)
+    stored = scaled(images, unit, shift, divisor, recipe["dtype"])
     files = file_rows(len(images), recipe["shard_rows"] or len(images))
     split = Split(stored, labels.astype("<i8"), None, None, files)
     if recipe["per"] == "image":
-        split.mean, split.std = found.mean.ravel(), found.std.ravel()
+        kept = (found.mean, found.std)
+        if floats and recipe["mode"] == "normalize":
+            kept = ranges(found)
+        split.mean, split.std = kept[0].ravel(), kept[1].ravel()
     return split
 
 
@@ -549,16 +672,30 @@ def scaling_record(train: Array, recipe: Json) -> Json:
     if recipe["per"] == "image":
         return record | {name: [] for name in names}
     found = statistics(train, recipe["per"], unit)
-    scale, offset = affine(unit, *shift_and_divisor(recipe["mode"], found))
+    floats = not is_integer(train)
+    scale, offset = affine(unit, *shift_and_divisor(recipe["mode"], found, floats))
     arrays = (found.mean, found.std, found.minimum, found.maximum, scale, offset)
     return record | {name: array.tolist() for name, array in zip(names, arrays, strict=True)}
 
 
 def sums(train: Array) -> Json:
-    """The manifest's `statistics`."""
+    """The manifest's `statistics` of integers."""
     pixels = [int(x) for x in train.ravel()]
     squares = sum(x * x for x in pixels)
     return {"count": len(pixels), "sum": sum(pixels), "sum_of_squares": squares}
+
+
+def check_sums(found: Json, train: Array) -> None:
+    """The manifest's `statistics` are exact for integers, near for floats."""
+    need(found.keys() == {"count", "sum", "sum_of_squares"}, "statistics")
+    need(found["count"] == train.size, "count")
+    if is_integer(train):
+        need(found == sums(train), "statistics")
+        return
+    x = train.ravel().astype("f8")
+    for name, terms in (("sum", x), ("sum_of_squares", x * x)):
+        lost = abs(found[name] - math.fsum(terms))
+        need(lost <= 1e-13 * math.fsum(abs(terms)), f"{name}: {lost}")
 
 
 def same(found: Array | None, wanted: Array | None) -> bool:
@@ -579,7 +716,8 @@ def check_split(name: str, found: Split, wanted: Split) -> None:
 def check_record(record: Json, raw: Array, split: Split, name: str) -> None:
     """What the manifest says of a split is so."""
     need(record["rows"] == len(raw), f"rows of {name}")
-    need(record["raw"] == {"minimum": int(raw.min()), "maximum": int(raw.max())}, f"raw {name}")
+    limits = {"minimum": raw.min().item(), "maximum": raw.max().item()}
+    need(record["raw"] == limits, f"raw {name}")
     names = [file["name"] for file in record["files"]]
     need(names == file_names(name, len(split.files)), f"file names of {name}")
     figures, wanted = record["first_batch"], first_batch(split.images)
@@ -607,7 +745,7 @@ def check_manifest(manifest: Json, source: Source) -> None:
     need(manifest["per"] == recipe["per"], "per")
     need(manifest["source"] == source.about, "source")
     need(manifest["scaling"] == scaling_record(train, recipe), "scaling")
-    need(manifest["statistics"] == sums(train), "statistics")
+    check_sums(manifest["statistics"], train)
 
 
 def check_entry(folder: Path, source: Source) -> Entry:

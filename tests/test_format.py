@@ -26,8 +26,9 @@ from reference import Array, Json, Source
 
 import pixelprep
 from pixelprep import Arrays, EntryError, prepare
+from pixelprep.parallel import Team
 from pixelprep.recipe import Choices, Recipe, shards
-from pixelprep.sources import Provenance
+from pixelprep.sources import Place, Provenance, about
 
 COMMITTED = sorted((Path(__file__).parents[1] / "data" / "format-1").iterdir())
 DEFAULTS: Json = {
@@ -159,6 +160,15 @@ def without_bytes(manifest: Json) -> Json:
 # Any recipe
 
 
+def any_arrays(dtype: str, **shape: Any) -> Arrays:
+    """A small source of integers, or of floats that are far from 0."""
+    if np.dtype(dtype).kind != "f":
+        return arrays(dtype=dtype, **shape)
+    source = arrays(dtype="int16", **shape)
+    train, test = ((300 + x / 301).astype(dtype) for x, _ in (source.train, source.test))
+    return Arrays(source.name, (train, source.train[1]), (test, source.test[1]))
+
+
 def cases() -> list[tuple[str, Json]]:
     """Raw types and options: every mode, per and rescale; every type, layout and division."""
     kinds = itertools.cycle(["uint8", "uint16", "int8", "int16"])
@@ -167,9 +177,14 @@ def cases() -> list[tuple[str, Json]]:
     found: list[tuple[str, Json]] = [
         (next(kinds), {"mode": mode, "per": per, "rescale": rescale}) for mode, per, rescale in grid
     ]
+    kinds = itertools.cycle(["float32", "float64", "float16"])
+    grid = itertools.product(modes, ("dataset", "channel", "pixel", "image"), (False, True))
+    found += [(next(kinds), {"mode": m, "per": per, "rescale": r}) for m, per, r in grid]
     both = {"val_fraction": 0.3, "shard_rows": 7}
     return [
         *found,
+        ("float32", {"mode": "normalize", "per": "image", "compression": "gzip", **both}),
+        ("float64", {"mode": "normalize", "per": "pixel", "dtype": "float16", **both}),
         ("uint8", {"dtype": "float16"}),
         ("uint16", {"dtype": "float16", "mode": "normalize"}),
         ("uint8", {"val_fraction": 0.25, "split_seed": 2**64 - 1}),
@@ -189,7 +204,7 @@ def label(value: object) -> str:
 @pytest.mark.parametrize(("dtype", "options"), cases(), ids=label)
 def test_an_entry_is_what_the_page_says(dtype: str, options: Json) -> None:
     """The recipe, its key, the manifest, every stored bit and the HDF5 files are as specified."""
-    source = arrays(dtype=dtype, shape=(3, 4, 2), seed=len(options))
+    source = any_arrays(dtype, shape=(3, 4, 2), seed=len(options))
     source.train[0][5] = 77  # a constant image
     source.train[0][:, 1, 2] = source.test[0][:, 1, 2] = 9  # a constant place
     entry = make(source, **options)
@@ -198,6 +213,56 @@ def test_an_entry_is_what_the_page_says(dtype: str, options: Json) -> None:
     assert entry.manifest["recipe"] == recipe
     assert entry.key == reference.key(recipe)
     reference.check_entry(entry.path, raw)
+
+
+@pytest.mark.parametrize("per", ["dataset", "channel", "pixel"])
+def test_statistics_of_floats_follow_from_blocks(per: str) -> None:
+    """Of seven blocks, what the validation split leaves of the last included, every bit is so."""
+    rows = 7000  # 1,024 a block, of 2,560 bytes each
+    source = any_arrays("float64", train=rows, test=9, shape=(8, 8, 5))
+    entry = make(source, per=per, val_fraction=0.1)
+    reference.check_entry(entry.path, raw_of(source))
+
+
+@pytest.mark.parametrize(
+    ("per", "dtype", "shape", "rows"),
+    [
+        ("channel", "float32", (1100, 1000, 1), 3),  # more than a block each
+        ("dataset", "float32", (512, 512, 4), 3),  # just a block each
+        ("channel", "float32", (512, 512, 4), 3),
+        *((per, "float16", (17, 31, 3), 4000) for per in ("dataset", "channel", "pixel")),
+        *((per, "float32", (1, 1, 3), 700_000) for per in ("dataset", "channel", "pixel")),
+        *((per, "float64", (1, 1, 1), 5000) for per in ("dataset", "channel", "pixel")),
+        *((per, "float64", (1, 130, 1), 1) for per in ("dataset", "channel", "pixel")),
+    ],
+    ids=str,
+)
+def test_blocks_follow_from_the_size_of_an_image(
+    per: str, dtype: str, shape: tuple[int, ...], rows: int
+) -> None:
+    """Statistics of floats are bit for bit those of the page for small and large images."""
+    x = (5 + np.random.default_rng(0).normal(size=(rows, *shape))).astype(dtype)
+    train, test = (x, np.zeros(rows, np.int64)), (x[:1], np.zeros(1, np.int64))
+    entry = make(Arrays("sizes", train, test), per=per)
+    assert entry.manifest["scaling"] == reference.scaling_record(x, entry.manifest["recipe"])
+
+
+@pytest.mark.parametrize("mode", reference.MODES)
+@pytest.mark.parametrize("per", ["channel", "image"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_are_inverted_by_the_formula(mode: str, per: str, dtype: str) -> None:
+    """`invert` is (y · divisor + shift) · unit; per image /mean and /std are shift and divisor."""
+    source = any_arrays(dtype)
+    source.train[0][5] = 77  # a constant image
+    entry = make(source, mode=mode, per=per)
+    y, found = entry.train.to_numpy()[0], reference.statistics(source.train[0], per, 1)
+    shift, divisor = reference.shift_and_divisor(mode, found, floats=True)
+    own = (entry.train.mean, entry.train.std) if per == "image" else ()
+    if per == "image" and mode == "normalize":
+        assert reference.same(entry.train.mean, shift.ravel())
+        assert reference.same(entry.train.std, reference.ranges(found)[1].ravel())
+    wanted = reference.raw(y, 1, shift, divisor, dtype)
+    assert reference.same(entry.scaling.invert(y, *own), wanted)
 
 
 @pytest.mark.parametrize("per", ["dataset", "image"])
@@ -431,6 +496,37 @@ def test_the_same_pixels_give_the_same_source_digest_however_they_are_held() -> 
         shutil.rmtree(other.path.parents[1])
 
 
+def windows(rows: int, shape: tuple[int, ...], dtype: str) -> Array:
+    """Many different images that share nearly all their memory."""
+    size = int(np.prod(shape))
+    numbers = np.random.default_rng(0).integers(0, 200, size + rows).astype(dtype)
+    return np.lib.stride_tricks.sliding_window_view(numbers, size)[:rows].reshape(rows, *shape)
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape", "dtype"),
+    [
+        (64, (1024, 1024, 1), "uint8"),  # 64 MiB: one digest
+        (65, (1024, 1024, 1), "uint8"),
+        (70, (1024, 1024, 1), "uint8"),
+        (85, (512, 512, 3), "uint8"),  # 63.75 MiB: one digest, though 64 images are one piece
+        (90, (512, 512, 3), "uint8"),
+        (40, (1024, 1024, 1), "uint16"),
+        (2, (4096, 4160, 1), "float32"),  # 65 MiB each
+    ],
+    ids=str,
+)
+def test_many_pixels_have_a_digest_of_digests(
+    tmp_path: Path, rows: int, shape: tuple[int, ...], dtype: str
+) -> None:
+    """More than 64 MiB of pixels are cut into pieces of a power of two of images."""
+    images, labels = windows(rows, shape, dtype), np.arange(rows) % 2
+    source = Arrays("many", (images, labels), (images[:1], labels[:1]))
+    found = about(source.load(Place(tmp_path)), Team())["splits"]
+    assert found["train"] == reference.split_source(images, labels)
+    assert found["test"] == reference.split_source(images[:1], labels[:1])
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -623,6 +719,74 @@ def test_a_hit_reads_no_hdf5_file() -> None:
     assert make(arrays()).hit
     os.utime(path)
     assert not make(arrays()).hit
+
+
+# Sources without a test split, and sources that come sorted by class
+
+NAMES = {"b": 9, "B": 12, "à": 10, "10": 11, "9": 7}  # class names and how many images
+
+
+def written(top: Path) -> tuple[list[Path], Array, Array]:
+    """A folder of PNG images by class: paths, images and labels by class and name."""
+    picture = pytest.importorskip("PIL.Image")
+    names = sorted(NAMES)
+    labels = np.repeat(np.arange(len(names)), [NAMES[name] for name in names])
+    images = arrays(len(labels), 1, (5, 4, 3), seed=len(top.name)).train[0]
+    paths = []
+    for name in names:
+        (top / name).mkdir(parents=True)
+        paths += sorted(top / name / f"{i}.png" for i in range(NAMES[name]))  # 10 before 2
+    for path, image in zip(paths, images, strict=True):
+        picture.fromarray(image).save(path)
+    return paths, images, labels
+
+
+@pytest.mark.parametrize("damaged", [(), (0, 30, 31, 48)], ids=["whole", "damaged"])
+@pytest.mark.parametrize("fraction", [0.3, None])
+def test_a_folder_is_stored_in_the_order_of_the_page(
+    tmp_path: Path, fraction: float | None, damaged: tuple[int, ...]
+) -> None:
+    """Taken for test by purpose 5, ordered by purpose 4, then rid of what was skipped."""
+    top = tmp_path / "mine"
+    tops = [top] if fraction else [top / "train", top / "test"]
+    parts = [written(folder) for folder in tops]
+    skipped = [parts[0][0][row] for row in damaged]
+    for path in skipped:
+        path.write_bytes(b"no picture")
+    options: Json = {"val_fraction": 0.2, "split_seed": 77}
+    options |= {"test_fraction": fraction} if fraction else {}
+    entry = prepare(top, quiet=True, on_error="skip", **options)
+
+    _, images, labels = parts[0]
+    if fraction:
+        rows = reference.with_test(labels, len(NAMES), fraction, 77)
+    else:
+        rows = np.arange(len(labels)), np.arange(len(labels), 2 * len(labels))
+        images, labels = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+    stored = [reference.mixed(some, index) for index, some in enumerate(rows)]
+    stored = [some[~np.isin(some, damaged)] for some in stored]
+    decode = entry.manifest["source"]["decode"]
+    assert decode.get("skipped", []) == sorted(str(path.relative_to(top)) for path in skipped)
+    train, test = ((images[some], labels[some]) for some in stored)
+    reference.check_entry(entry.path, Source(train, test, sorted(NAMES), decode))
+
+
+@pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.1, 2**64 - 1)])
+def test_a_test_split_is_taken_before_the_validation_split(
+    tmp_path: Path, fraction: float, seed: int
+) -> None:
+    """Rows taken from one array by purpose 5, and rows that stay, keep their order."""
+    images, labels = arrays(77, 1).train
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["x"], file["y"] = images, labels
+    keys: Json = {"images_key": "x", "labels_key": "y", "test_fraction": fraction}
+    options: Json = {"split_seed": seed, "val_fraction": 0.3, "quiet": True}
+    entry = prepare(tmp_path / "mine.h5", **keys, **options)
+    train, test = (
+        (images[rows], labels[rows]) for rows in reference.with_test(labels, 4, fraction, seed)
+    )
+    decode = entry.manifest["source"]["decode"]
+    reference.check_entry(entry.path, Source(train, test, list("0123"), decode))
 
 
 # Reading safely

@@ -1,5 +1,7 @@
 """Statistics are exact, scalings equal float64 NumPy to the last bit, and can be undone."""
 
+import math
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,13 +14,37 @@ from hypothesis.extra import numpy as hnp
 
 import pixelprep
 from pixelprep import scaling
-from pixelprep.scaling import MODES, PER, Moments, Scaling
+from pixelprep.scaling import MODES, PER, FloatMoments, Moments, Scaling, merged
 
 AXES = {"dataset": (0, 1, 2, 3), "channel": (0, 1, 2), "pixel": (0,), "image": (1, 2, 3)}
 
 images = st.sampled_from(["uint8", "uint16"]).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=4, max_dims=4, max_side=5))
 )
+
+LARGEST = {"float16": 2.0**13, "float32": 2.0**20, "float64": 2.0**20}
+
+
+def numbers(dtype: str) -> st.SearchStrategy[float]:
+    """Finite floats of a type, none so small that its square vanishes."""
+    most, width = LARGEST[dtype], {"float16": 16, "float32": 32, "float64": 64}[dtype]
+    found = st.floats(-most, most, allow_subnormal=False, width=width)  # type: ignore[arg-type]
+    return found.map(lambda value: value if abs(value) > 1e-100 else 0.0)
+
+
+float_types = st.sampled_from(list(LARGEST))
+float_images = float_types.flatmap(
+    lambda dtype: hnp.arrays(
+        dtype, hnp.array_shapes(min_dims=4, max_dims=4, max_side=5), elements=numbers(dtype)
+    )
+)
+EPS = float(np.finfo(np.float64).eps)
+
+
+def grouped(x: np.ndarray, per: str) -> np.ndarray:
+    """Pixels that share a statistic, down each column."""
+    first = np.moveaxis(x, AXES[per], range(len(AXES[per])))
+    return first.reshape(int(np.prod(first.shape[: len(AXES[per])])), -1)
 
 
 def by_numpy(x: np.ndarray, mode: str, per: str, rescale: bool) -> np.ndarray:
@@ -38,8 +64,7 @@ def by_numpy(x: np.ndarray, mode: str, per: str, rescale: bool) -> np.ndarray:
 def test_statistics_are_exact(x: np.ndarray, per: str) -> None:
     """Mean is the float64 nearest to the true mean, std the root of the nearest to the variance."""
     fitted = Moments.of(x, per).statistics()
-    groups = np.moveaxis(x, AXES[per], range(len(AXES[per])))
-    groups = groups.reshape(-1, fitted.mean.size)
+    groups = grouped(x, per)
     for i, mean in enumerate(fitted.mean.reshape(-1)):
         values = [int(v) for v in groups[:, i]]
         true = Fraction(sum(values), len(values))
@@ -240,3 +265,143 @@ def test_one_image_is_inverted_like_many() -> None:
         back = fitted.invert(fitted.apply(x[3]), own.mean, own.std)
         assert back.shape == x[3].shape
         assert (back == x[3]).all()
+
+
+# Floats
+
+
+def float_formula(x: np.ndarray, mode: str, per: str) -> np.ndarray:
+    """The formula for floats in float64, rounded once to float32."""
+    found = FloatMoments.of(x, per).statistics()
+    shift, divisor = found.mean, np.ones_like(found.mean)
+    if mode == "normalize":
+        shift, divisor = found.minimum, found.maximum - found.minimum
+    elif mode == "standardize":
+        divisor = found.std
+    exact = (x.astype(np.float64) - shift) / np.where(divisor == 0, 1, divisor)
+    return exact.astype(np.float32)
+
+
+def misses(found: FloatMoments, groups: np.ndarray) -> Iterator[tuple[float, float, float]]:
+    """How far mean and variance of each column are from the truth, in ulps of what may be lost.
+
+    An ulp of the mean is that of the largest number; one of the variance is that of the true
+    variance and of the square of an ulp of the largest number. The third is the error of std in
+    ulps of the largest number.
+    """
+    one = found.statistics()
+    for i, (mean, std) in enumerate(zip(one.mean.ravel(), one.std.ravel(), strict=True)):
+        values = [Fraction(float(v)) for v in groups[:, i]]
+        true = sum(values, Fraction(0)) / len(values)
+        variance = sum(((v - true) ** 2 for v in values), Fraction(0)) / len(values)
+        ulp = EPS * float(max(map(abs, values))) or 1.0
+        lost = EPS * float(variance) + ulp * ulp
+        yield (
+            abs(float(Fraction(float(mean)) - true)) / ulp,
+            abs(float(Fraction(float(std)) ** 2 - variance)) / lost,
+            abs(float(std) - math.sqrt(variance)) / ulp,
+        )
+
+
+@given(float_images, st.sampled_from(PER))
+def test_statistics_of_floats_are_near_the_truth(x: np.ndarray, per: str) -> None:
+    """Mean is an ulp of the largest number from the true mean, the variance a few of its own."""
+    found = FloatMoments.of(x, per)
+    groups = grouped(x, per)
+    for mean, variance, _ in misses(found, groups):
+        assert mean <= 1
+        assert variance <= 16
+    assert (found.minimum.ravel() == groups.min(axis=0)).all()
+    assert (found.maximum.ravel() == groups.max(axis=0)).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6, -1e9])
+@pytest.mark.parametrize("per", ["dataset", "channel", "pixel"])
+@pytest.mark.parametrize("order", ["mixed", "sorted"])
+def test_a_large_offset_costs_floats_nothing(offset: float, per: str, order: str) -> None:
+    """Of blocks of numbers far from 0, mean and std are right to few ulps of the numbers."""
+    x = offset + np.random.default_rng(0).normal(size=(70, 4, 3, 2))
+    if order == "sorted":
+        x = np.sort(x, axis=0)  # the blocks' means differ most
+    single = FloatMoments.of(x, per)
+    blocks = merged(FloatMoments.of(x[i : i + 8], per) for i in range(0, 70, 8))
+    for mean, variance, _ in misses(single, grouped(x, per)):
+        assert mean <= 1
+        assert variance <= 16
+    assert isinstance(blocks, FloatMoments)
+    for mean, _, std in misses(blocks, grouped(x, per)):
+        assert mean <= 4
+        assert std <= 4
+
+
+@given(float_images, st.sampled_from(["dataset", "channel", "pixel"]), st.data())
+def test_tasks_do_not_show_in_statistics_of_floats(
+    x: np.ndarray, per: str, data: st.DataObject
+) -> None:
+    """Blocks summed up by tasks of 2**k of them give bitwise what they give one by one."""
+    count = data.draw(st.integers(1, 40))
+    scale = np.linspace(1, 2, count)
+    blocks = [FloatMoments.of(x.astype(np.float64) * factor, per) for factor in scale]
+    whole = merged(blocks)
+    size = 1 << data.draw(st.integers(0, 6))
+    tasks = (merged(blocks[i : i + size]) for i in range(0, count, size))
+    same_bits(merged(tasks), whole)
+
+
+@pytest.mark.parametrize("count", range(1, 20))
+def test_blocks_are_added_pairwise(count: int) -> None:
+    """The largest power of two of blocks that leaves a rest, then the rest, then the two."""
+    x = np.random.default_rng(count).normal(size=(count, 2, 2, 3))
+    blocks = [FloatMoments.of(x[i : i + 1], "channel") for i in range(count)]
+
+    def added(parts: list[FloatMoments]) -> FloatMoments:
+        if len(parts) == 1:
+            return parts[0]
+        half = 1 << (len(parts) - 1).bit_length() - 1
+        return added(parts[:half]) + added(parts[half:])
+
+    same_bits(merged(blocks), added(blocks))
+
+
+def same_bits(one: object, other: object) -> None:
+    """Equal to the last bit."""
+    for name in ("count", "mean", "spread", "minimum", "maximum"):
+        first, second = (np.asarray(getattr(moments, name)) for moments in (one, other))
+        assert first.tobytes() == second.tobytes(), name
+
+
+@given(
+    float_types.flatmap(lambda dtype: numbers(dtype).map(np.dtype(dtype).type)),
+    st.lists(st.integers(1, 300), min_size=1, max_size=5),
+    st.sampled_from(["dataset", "channel", "pixel"]),
+)
+def test_constant_floats_have_no_deviation(value: np.floating, rows: list[int], per: str) -> None:
+    """However many equal numbers there are, their mean is the number and their std is 0."""
+    found = merged(FloatMoments.of(np.full((n, 1, 2, 3), value), per) for n in rows).statistics()
+    assert (found.mean == np.float64(value)).all()
+    assert (found.std == 0).all()
+
+
+@given(float_images, st.sampled_from(list(MODES)), st.sampled_from(PER), st.booleans())
+@settings(max_examples=300)
+def test_floats_are_scaled_by_the_formula_and_back(
+    x: np.ndarray, mode: str, per: str, rescale: bool
+) -> None:
+    """`apply` is the formula bit for bit, whatever `rescale`; `invert` is as near as float32."""
+    fitted = Scaling.fit(x, mode, per=per, rescale=rescale)
+    scaled = fitted.apply(x)
+    assert scaled.tobytes() == float_formula(x, mode, per).tobytes()
+    own = FloatMoments.of(x, "image").statistics()
+    kept = fitted.stored_of(own) if per == "image" else {}
+    back = fitted.invert(scaled, **kept)
+    assert back.dtype == x.dtype
+    used = own if per == "image" else fitted.statistics
+    assert used is not None
+    shift = used.minimum if mode == "normalize" else used.mean
+    # Once rounded as y, once as a raw pixel, and by some float64 between; the last of numbers that
+    # are subnormal as y or as a raw pixel.
+    exact, kind = x.astype(np.float64), np.finfo(x.dtype)
+    bound = 2.0**-24 * np.abs(exact - shift) + float(kind.eps) / 2 * np.abs(exact)
+    bound = bound + 4 * EPS * (np.abs(exact) + np.abs(shift))
+    bound = bound + 2.0**-149 * (used.maximum - used.minimum + 1) + float(kind.smallest_subnormal)
+    assert (np.abs(back.astype(np.float64) - exact) <= bound * (1 + 1e-6)).all()

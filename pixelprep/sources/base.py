@@ -1,6 +1,7 @@
 """Raw data, whatever it came from: splits of images and labels, and where they are from."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -279,7 +280,9 @@ def _images_digest(images: Array, team: parallel.Team, where: str) -> str:
 
     So that pieces may be taken side by side.
     """
-    tasks = ((cut(images, rows), where, rows.start) for rows in pieces(images, DIGEST_BYTES))
+    few = math.prod(images.shape) * images.dtype.itemsize <= DIGEST_BYTES
+    parts = [range(len(images))] if few else pieces(images, DIGEST_BYTES)
+    tasks = ((cut(images, rows), where, rows.start) for rows in parts)
     with parallel.threads() as pool:  # hashing lets the interpreter go
         helpers = parallel.Team(pool) if team.inline else team
         digests = list(helpers.map(_piece_digest, tasks))

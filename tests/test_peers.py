@@ -1,0 +1,399 @@
+"""Statistics and stored images beside those of Keras, scikit-learn and NumPy."""
+
+import itertools
+import math
+import warnings
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep import Arrays
+from pixelprep.scaling import MODES, PER, Scaling
+
+Array = np.ndarray[Any, Any]
+AXES = {"dataset": (0, 1, 2, 3), "channel": (0, 1, 2), "pixel": (0,), "image": (1, 2, 3)}
+KINDS = {
+    "grey": ("uint8", 1),
+    "rgb": ("uint8", 3),
+    "deep": ("uint16", 1),
+    "floats": ("float32", 3),
+}
+# Floats are not divided by a type's maximum.
+RESCALED = [(kind, on) for kind in KINDS for on in (False, True) if kind != "floats" or not on]
+HALF = 2.0**-24  # by which float32 rounds, of the number
+SUMMED = 32  # such roundings may be in a float32 sum of 900 numbers, about a random walk's √900
+EPSILON = 1e-6  # what ImageDataGenerator adds to a deviation
+
+
+def drawn(kind: str, rows: int, side: int = 5, seed: int = 0) -> Array:
+    """Images whose brightness and contrast differ, by image and by channel."""
+    dtype, channels = KINDS[kind]
+    random = np.random.default_rng(seed)
+    light = random.normal(120, 40, (rows, 1, 1, 1)) + random.normal(0, 30, (1, 1, 1, channels))
+    x = light + random.normal(0, 25, (rows, side, side, channels))
+    if dtype == "float32":
+        return x.astype(dtype)
+    return (x.clip(0, 255) * (np.iinfo(dtype).max / 255)).astype(dtype)
+
+
+def source(kind: str) -> Arrays:
+    """A few images of a kind."""
+    train, test = drawn(kind, 36), drawn(kind, 9, seed=1)
+    return Arrays(kind, (train, np.arange(36) % 3), (test, np.arange(9) % 3))
+
+
+def prepared(of: Arrays, mode: str, per: str, rescale: bool = False) -> pixelprep.Entry:
+    """The entry, quietly."""
+    return pixelprep.prepare(of, mode=mode, per=per, rescale=rescale, quiet=True)
+
+
+def splits(of: Arrays, entry: pixelprep.Entry) -> list[tuple[Array, Array]]:
+    """Raw and stored images of train and of test."""
+    pairs = ((of.train[0], entry.train), (of.test[0], entry.test))
+    return [(raw, stored.to_numpy()[0]) for raw, stored in pairs]
+
+
+def unit(x: Array, rescale: bool) -> int:
+    """What integers are divided by."""
+    return int(np.iinfo(x.dtype).max) if rescale and x.dtype.kind == "u" else 1
+
+
+def near(found: Array, wanted: Array, x: Array, divisor: Array | float, added: float) -> None:
+    """Equal but for so many roundings to float32 of a raw number, over the divisor."""
+    largest = float(np.abs(x.astype(np.float64)).max())
+    bound = HALF * added * largest / np.where(divisor == 0, 1, divisor)
+    missed = np.abs(found.astype(np.float64) - wanted)
+    assert (missed <= bound).all(), float((missed / bound).max())
+
+
+# Keras
+
+
+@pytest.fixture(scope="module")
+def generators() -> ModuleType:
+    """The module of ImageDataGenerator."""
+    module: ModuleType = pytest.importorskip(
+        "keras.src.legacy.preprocessing.image", reason="this Keras has no ImageDataGenerator"
+    )
+    return module
+
+
+@pytest.fixture(scope="module")
+def layers() -> ModuleType:
+    """Keras's layers."""
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    module: ModuleType = keras.layers
+    return module
+
+
+FLAGS = (
+    *("rescale", "featurewise_center", "featurewise_std_normalization"),
+    *("samplewise_center", "samplewise_std_normalization"),
+)
+Flags = tuple[bool, bool, bool, bool, bool]
+EVERY: list[Flags] = [
+    (a, b, c, d, e) for a, b, c, d, e in itertools.product([False, True], repeat=5)
+]
+
+
+def counterpart(flags: Flags) -> tuple[str, str] | None:
+    """Our mode and `per` for a generator's options; none for raw pixels or two scalings in a row.
+
+    A generator that divides by the deviation subtracts the mean too, asked or not.
+    """
+    rescale, center, deviation, own_center, own_deviation = flags
+    if (center or deviation) and (own_center or own_deviation):
+        return None
+    if center or deviation:
+        return ("standardize" if deviation else "center"), "channel"
+    if own_center or own_deviation:
+        return ("standardize" if own_deviation else "center"), "image"
+    return ("normalize", "dataset") if rescale else None
+
+
+SHARED = [flags for flags in EVERY if counterpart(flags)]
+
+
+def name(flags: Flags) -> str:
+    """The options that are on."""
+    return "+".join(flag for flag, on in zip(FLAGS, flags, strict=True) if on)
+
+
+def generator(generators: ModuleType, flags: Flags, x: Array) -> Any:
+    """A fitted generator."""
+    options: dict[str, Any] = dict(zip(FLAGS, flags, strict=True))
+    options["rescale"] = 1 / np.iinfo(x.dtype).max if flags[0] else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it will subtract the mean too
+        made = generators.ImageDataGenerator(**options)
+    if flags[1] or flags[2]:
+        made.fit(x)
+    return made
+
+
+def test_thirteen_of_a_generators_combinations_are_modes() -> None:
+    """The others leave pixels raw, or scale twice: each image by itself, then all of them."""
+    assert len(SHARED) == 13
+    for flags in set(EVERY) - set(SHARED):
+        assert not any(flags) or (any(flags[1:3]) and any(flags[3:]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [(kind, flags) for flags in SHARED for kind in KINDS if (kind, flags[0]) in RESCALED],
+    ids=lambda case: case if isinstance(case, str) else name(case),
+)
+def test_stored_images_are_a_generators(generators: ModuleType, kind: str, flags: Flags) -> None:
+    """Each combination gives the stored images within float32 rounding, but for its added 1e-6."""
+    of = source(kind)
+    mode, per = counterpart(flags) or ("", "")
+    entry, made = (
+        prepared(of, mode, per, rescale=flags[0]),
+        generator(generators, flags, of.train[0]),
+    )
+    for raw, stored in splits(of, entry):
+        with np.errstate(all="raise"):
+            theirs = next(made.flow(raw, batch_size=len(raw), shuffle=False))
+        x = raw / unit(raw, flags[0])
+        std = x.std(axis=(1, 2, 3), keepdims=True) if per == "image" else entry.scaling.std
+        divisor = std if mode == "standardize" else np.ones(1)
+        if mode == "standardize":
+            theirs = theirs.astype(np.float64) * ((std + EPSILON) / std)
+        near(theirs, stored, x, divisor, SUMMED)
+
+
+@pytest.mark.parametrize(("kind", "rescale"), RESCALED)
+def test_statistics_are_a_generators(generators: ModuleType, kind: str, rescale: bool) -> None:
+    """Mean and deviation of few pixels are the generator's within float32 rounding."""
+    of = source(kind)
+    x = of.train[0]
+    made = generator(generators, (rescale, True, True, False, False), x)
+    scaling = prepared(of, "standardize", "channel", rescale).scaling
+    near(made.mean.ravel(), scaling.mean, x / unit(x, rescale), 1.0, SUMMED)
+    near(made.std.ravel(), scaling.std, x / unit(x, rescale), 1.0, SUMMED)
+
+
+LAYERS = {"dataset": None, "channel": -1, "pixel": (1, 2, 3)}
+
+
+@pytest.mark.parametrize(("kind", "rescale"), RESCALED)
+@pytest.mark.parametrize("per", LAYERS)
+def test_stored_images_are_a_normalization_layers(
+    layers: ModuleType, kind: str, per: str, rescale: bool
+) -> None:
+    """Keras's layer, adapted to train, gives the stored images within float32 rounding."""
+    of = source(kind)
+    entry = prepared(of, "standardize", per, rescale)
+    layer = layers.Normalization(axis=LAYERS[per])
+    rescaling = layers.Rescaling(1 / unit(of.train[0], rescale))
+    fit = of.train[0] / unit(of.train[0], rescale)
+    layer.adapt(fit)
+    mean, variance = (np.asarray(a).reshape(entry.scaling.mean.shape) for a in _adapted(layer))
+    near(mean, entry.scaling.mean, fit, 1.0, SUMMED)
+    near(np.sqrt(variance), entry.scaling.std, fit, 1.0, SUMMED)
+    for raw, stored in splits(of, entry):
+        theirs = np.asarray(layer(rescaling(raw.astype(np.float32))))
+        near(theirs, stored, raw / unit(raw, rescale), entry.scaling.std, SUMMED)
+
+
+def _adapted(layer: Any) -> tuple[Any, Any]:
+    return layer.adapt_mean, layer.adapt_variance
+
+
+@pytest.mark.parametrize("kind", ["grey", "rgb"])
+def test_a_normalization_layer_undoes_a_scaling(layers: ModuleType, kind: str) -> None:
+    """Its inverse, given our statistics, turns stored images into the raw ones, as `invert`."""
+    of = source(kind)
+    entry = prepared(of, "standardize", "channel")
+    scaling = entry.scaling
+    layer = layers.Normalization(mean=scaling.mean, variance=scaling.std**2, invert=True)
+    for raw, stored in splits(of, entry):
+        assert (np.rint(np.asarray(layer(stored))) == raw).all()
+        assert (scaling.invert(stored) == raw).all()
+
+
+@pytest.mark.parametrize("kind", ["grey", "rgb", "deep"])
+def test_a_rescaling_layer_is_normalize(layers: ModuleType, kind: str) -> None:
+    """Keras's Rescaling by the type's maximum is the mode normalize within float32 rounding."""
+    of = source(kind)
+    entry = prepared(of, "normalize", "channel")
+    for raw, stored in splits(of, entry):
+        theirs = np.asarray(layers.Rescaling(1 / np.iinfo(raw.dtype).max)(raw))
+        near(theirs, stored, raw / np.iinfo(raw.dtype).max, 1.0, 4)
+
+
+# scikit-learn
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", ["center", "standardize"])
+def test_stored_images_are_a_standard_scalers(kind: str, mode: str) -> None:
+    """StandardScaler over pixels as features gives statistics, stored images and raw ones."""
+    preprocessing = pytest.importorskip("sklearn.preprocessing", reason="no scikit-learn")
+    of = source(kind)
+    of.train[0][:, 2, 3] = 9  # a constant pixel, divided by 1 by both
+    entry = prepared(of, mode, "pixel")
+    peer = preprocessing.StandardScaler(with_std=mode == "standardize").fit(flat(of.train[0]))
+    assert np.allclose(peer.mean_, entry.scaling.mean.ravel(), rtol=1e-13, atol=0)
+    if mode == "standardize":
+        assert np.allclose(np.sqrt(peer.var_), entry.scaling.std.ravel(), rtol=1e-13, atol=0)
+    for raw, stored in splits(of, entry):
+        theirs = peer.transform(flat(raw)).reshape(raw.shape)
+        assert rounded_once(stored, theirs)
+        back = peer.inverse_transform(flat(stored)).reshape(raw.shape)
+        assert np.allclose(entry.scaling.invert(stored), back, rtol=1e-6, atol=0.5)
+
+
+def test_normalized_floats_are_a_min_max_scalers() -> None:
+    """MinMaxScaler over pixels as features gives the mode normalize of floats."""
+    preprocessing = pytest.importorskip("sklearn.preprocessing", reason="no scikit-learn")
+    of = source("floats")
+    of.train[0][:, 2, 3] = 9
+    entry = prepared(of, "normalize", "pixel")
+    peer = preprocessing.MinMaxScaler().fit(flat(of.train[0]))
+    assert peer.data_min_.tolist() == np.ravel(entry.manifest["scaling"]["minimum"]).tolist()
+    assert peer.data_max_.tolist() == np.ravel(entry.manifest["scaling"]["maximum"]).tolist()
+    for raw, stored in splits(of, entry):
+        assert rounded_once(stored, peer.transform(flat(raw)).reshape(raw.shape))
+
+
+def flat(x: Array) -> Array:
+    """Images as rows of float64 features."""
+    return x.reshape(len(x), -1).astype(np.float64)
+
+
+def rounded_once(stored: Array, exact: Array) -> bool:
+    """Whether stored values are float64 ones rounded to float32, but for the last bits of those."""
+    return np.allclose(stored, exact, rtol=HALF * 1.001, atol=1e-11 * np.abs(exact).max())
+
+
+# NumPy
+
+
+@pytest.mark.parametrize(("kind", "rescale"), RESCALED)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("per", PER)
+def test_stored_images_are_numpys(kind: str, mode: str, per: str, rescale: bool) -> None:
+    """The formulas in NumPy's float64 give every mode's statistics and stored images."""
+    of = source(kind)
+    entry = prepared(of, mode, per, rescale)
+    own = per == "image" and (mode != "normalize" or kind == "floats")
+    for (raw, stored), split in zip(splits(of, entry), (entry.train, entry.test), strict=True):
+        shift, divisor = by_numpy(raw if own else of.train[0], mode, per, rescale)
+        x = raw.astype(np.float64)
+        scaled = unit(raw, rescale or mode == "normalize")
+        assert rounded_once(stored, (x / scaled - shift) / divisor)
+        if own:
+            mean, std = (x / scaled).mean(axis=(1, 2, 3)), (x / scaled).std(axis=(1, 2, 3))
+            if mode == "normalize":
+                mean, std = shift.ravel(), divisor.ravel()
+            assert split.mean is not None
+            assert split.std is not None
+            assert np.allclose(split.mean, mean, rtol=1e-13, atol=0)
+            assert np.allclose(split.std, std, rtol=1e-13, atol=0)
+
+
+def by_numpy(x: Array, mode: str, per: str, rescale: bool) -> tuple[Array, Array]:
+    """What is subtracted from pixels, over `unit`, and divided by."""
+    exact = x / np.float64(unit(x, rescale))
+    if mode == "normalize" and x.dtype.kind == "u":
+        return np.zeros(1), np.ones(1)
+    low, high = (f(exact, axis=AXES[per], keepdims=True) for f in (np.min, np.max))
+    if mode == "normalize":
+        return low, high - low
+    mean = exact.mean(axis=AXES[per], keepdims=True)
+    std = exact.std(axis=AXES[per], keepdims=True)
+    return mean, std if mode == "standardize" else np.ones(1)
+
+
+# Where they are off
+
+
+def truth(x: Array) -> list[tuple[Fraction, Decimal]]:
+    """Exact mean, and deviation to 40 digits, of each channel of integers or small floats."""
+    found = []
+    for channel in np.moveaxis(x, -1, 0).reshape(x.shape[-1], -1).astype(np.int64):
+        n, total, squares = channel.size, int(channel.sum()), int((channel * channel).sum())
+        with localcontext(prec=40):
+            variance = Decimal(n * squares - total**2) / (n * n)
+            found.append((Fraction(total, n), variance.sqrt()))
+    return found
+
+
+def off(mean: Array, std: Array, x: Array) -> tuple[float, float]:
+    """The largest relative errors of mean and deviation of the channels."""
+    wanted = list(zip(mean.ravel().tolist(), std.ravel().tolist(), truth(x), strict=True))
+    with localcontext(prec=40):
+        return (
+            max(float(abs(Fraction(m) / true - 1)) for m, _, (true, _) in wanted),
+            max(float(abs(Decimal(s) / true - 1)) for _, s, (_, true) in wanted),
+        )
+
+
+ULP = 2.0**-52  # the largest that an ulp is of a number
+
+
+def report(peer: str, theirs: tuple[float, float], ours: tuple[float, float]) -> None:
+    """Print by how much both are off."""
+    print(f"{peer}: mean off by {theirs[0]:.1e}, std by {theirs[1]:.1e}; pixelprep: {ours}")
+
+
+def test_a_generators_sums_of_rgb_are_off(generators: ModuleType) -> None:
+    """Of 4,000 RGB images its float32 sums miss std by 0.1% or more; ours are right to an ulp."""
+    x = drawn("rgb", 4000, side=32)
+    scaling = Scaling.fit(x, "standardize")
+    made = generator(generators, (False, True, True, False, False), x)
+    ours, theirs = off(scaling.mean, scaling.std, x), off(made.mean, made.std, x)
+    report("ImageDataGenerator", theirs, ours)
+    assert max(ours) <= ULP
+    assert theirs[0] >= 1e-5
+    assert theirs[1] >= 1e-3
+    assert min(theirs) / ULP >= 1e10
+
+
+def test_a_generators_sums_of_grey_are_right(generators: ModuleType) -> None:
+    """Of one channel NumPy adds pairwise, and the generator is right to float32 rounding."""
+    x = drawn("grey", 4000, side=32)
+    scaling = Scaling.fit(x, "standardize")
+    made = generator(generators, (False, True, True, False, False), x)
+    ours, theirs = off(scaling.mean, scaling.std, x), off(made.mean, made.std, x)
+    report("ImageDataGenerator", theirs, ours)
+    assert max(ours) <= ULP
+    assert max(theirs) <= 8 * HALF
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_normalization_layers_sums_of_floats_are_off(layers: ModuleType, dtype: str) -> None:
+    """Keras's layer adds integers in float64 but floats in float32; ours are right for both."""
+    x = drawn("rgb", 4000, side=32).astype(dtype)
+    scaling = Scaling.fit(x, "standardize")
+    layer = layers.Normalization(axis=-1)
+    layer.adapt(x)
+    mean, variance = (np.asarray(a) for a in _adapted(layer))
+    ours, theirs = off(scaling.mean, scaling.std, x), off(mean, np.sqrt(np.float64(variance)), x)
+    report(f"Normalization of {dtype}", theirs, ours)
+    assert max(ours) <= (ULP if dtype == "uint8" else 4 * ULP)
+    if dtype == "uint8":
+        assert max(theirs) <= 2 * HALF
+    else:
+        assert theirs[1] >= 1e-3
+
+
+def test_constant_pixels_explode_elsewhere(generators: ModuleType, layers: ModuleType) -> None:
+    """A colour that train never changes and test does is divided by 1e-6 or 1e-7 by Keras."""
+    train, test = drawn("rgb", 36), drawn("rgb", 9, seed=1)
+    train[..., 2], test[..., 2] = 7, 8
+    labels = np.arange(36) % 3
+    entry = prepared(Arrays("rgb", (train, labels), (test, labels[:9])), "standardize", "channel")
+    layer = layers.Normalization(axis=-1)
+    layer.adapt(train)
+    made = generator(generators, (False, True, True, False, False), train)
+    assert (entry.test.to_numpy()[0][..., 2] == 1).all()
+    assert math.isclose(made.standardize(test[0].astype(np.float32))[0, 0, 2], 1e6, rel_tol=1e-6)
+    exploded = float(np.asarray(layer(test.astype(np.float32)))[0, 0, 0, 2])
+    assert math.isclose(exploded, 1e7, rel_tol=1e-6)
