@@ -72,9 +72,11 @@ def right(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 # The same bytes
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_a_folder_gives_the_same_bytes(folder: Path, right: dict[str, bytes], workers: int) -> None:
-    """Two and four processes make every file, the manifest and the key as one does."""
+@pytest.mark.parametrize("workers", [2, 4, Shuffled()], ids=["2", "4", "shuffled"])
+def test_a_folder_gives_the_same_bytes(
+    folder: Path, right: dict[str, bytes], workers: int | Executor
+) -> None:
+    """Two and four processes, and threads, make every file, manifest and key as one does."""
     entry = pixelprep.prepare(folder, shard_rows=40, workers=workers, quiet=True)
     assert bytes_of(entry) == right
 
@@ -164,6 +166,23 @@ def test_the_first_failure_is_the_maps(workers: int | Executor) -> None:
             next(results)
 
 
+def test_what_waits_is_not_done_after_a_failure() -> None:
+    """Once a task has failed, those that no worker has begun are cancelled."""
+    done: list[int] = []
+
+    def task(number: int) -> None:
+        time.sleep(0.02)
+        if number == 0:
+            raise SourceError("the first")
+        done.append(number)
+
+    with ThreadPoolExecutor(1) as pool, Team(pool) as team:
+        with pytest.raises(SourceError, match="the first"):
+            list(team.map(task, range(100)))
+        assert len(done) < 2
+        assert pool.submit(int).result() == 0  # the pool stays its owner's
+
+
 def die_once(marker: str) -> str:
     """A task that kills its worker the first time."""
     with suppress(FileExistsError):
@@ -201,13 +220,16 @@ def test_a_number_of_workers_that_cannot_be(workers: Any) -> None:
         pixelprep.prepare("sample", workers=workers)
 
 
-@pytest.mark.parametrize(
-    "options", [["--workers", "0"], ["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"]]
-)
-def test_wrong_workers_are_wrong_usage(options: list[str]) -> None:
-    """The command line refuses them with exit 2."""
-    done = subprocess.run([*COMMAND, "prepare", "sample", *options], capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+@pytest.mark.parametrize("options", ["0", "-1", "x", "1000000", "2 --scheduler tcp://127.0.0.1:1"])
+def test_wrong_workers_are_wrong_usage(options: str) -> None:
+    """The command line refuses them with exit 2 and one line."""
+    command = [*COMMAND, "prepare", "sample", "--workers", *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    error, *hints = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert "--workers" in error
+    assert all(hint.startswith("hint: ") for hint in hints)
 
 
 def test_no_main_guard_is_needed(tmp_path: Path) -> None:
@@ -272,8 +294,25 @@ def wait_for(process: subprocess.Popen[str], ready: Callable[[], object]) -> Non
         time.sleep(0.001)
 
 
-# In which phase, and what is there to see by then. Decoded parts have no suffix.
-PHASES = {"starting": "", "decoding": "train.[0-9]", "writing": "train-*.h5"}
+# In which phase, and which files are finished by then. Decoded parts have no suffix.
+PHASES = {"starting": "", "decoding": "train.[0-9]", "statistics": "", "writing": "train-*.h5"}
+
+
+def begun(cache: Path, phase: str) -> bool:
+    """Whether a `prepare` has come to a phase; that of the statistics has a folder for shards."""
+    if phase == "statistics":
+        return bool(list(cache.glob(".tmp/*-standardize-*.resumable")))
+    return not PHASES[phase] or bool(finished(cache, PHASES[phase]))
+
+
+def ended(pids: list[int]) -> bool:
+    """Whether none of these processes is alive a little later."""
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system has no /proc")
@@ -283,11 +322,11 @@ def test_a_killed_worker_is_replaced(
 ) -> None:
     """SIGKILL of a worker in any phase leaves the result as it would have been."""
     process = start(folder, "--workers", "2", "--json")
-    pattern = PHASES[phase]
-    wait_for(process, lambda: working(process.pid) and (not pattern or finished(cache, pattern)))
-    for worker in working(process.pid)[:1]:
-        with suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGKILL)
+    wait_for(process, lambda: working(process.pid) and begun(cache, phase))
+    worker = working(process.pid)[0]
+    os.kill(worker, signal.SIGKILL)
+    if phase == "statistics":
+        assert not list(cache.glob(".tmp/*-standardize-*/plan.json"))  # it was in time
     out, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, "")
     assert bytes_of(pixelprep.open(json.loads(out)["path"])) == right
@@ -309,8 +348,10 @@ def test_an_interrupted_prepare_goes_on(
     pattern = PHASES[phase]
     process = start(folder, "--workers", workers)
     wait_for(process, lambda: len(finished(cache, pattern)) > 1)
+    team = working(process.pid)
     os.killpg(process.pid, number)
     said = process.communicate()[1]
+    assert ended(team)
     if number == signal.SIGINT and process.returncode:
         assert (process.returncode, said) == (130, "error: interrupted\n")
     kept = finished(cache, pattern)
@@ -335,6 +376,35 @@ def test_an_interrupted_prepare_goes_on(
     assert believed == set(kept) - {min(kept)}  # and the damaged one was made again
     assert bytes_of(entry) == right
     assert list(cache.glob(".tmp/*")) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda n: n.name)
+def test_workers_end_with_the_main_process(
+    folder: Path, cache: Path, number: signal.Signals
+) -> None:
+    """A signal to the main process alone, and its workers end too, without a word."""
+    process = start(folder, "--workers", "2")
+    wait_for(process, lambda: begun(cache, "decoding"))
+    team = working(process.pid)
+    process.send_signal(number)
+    process.wait(timeout=60)
+    try:
+        assert ended(team)
+    finally:
+        for worker in team:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+    said = process.communicate()[1]
+    assert said == ("" if number == signal.SIGKILL else "error: interrupted\n")
+
+
+def test_json_with_workers_is_one_object(folder: Path) -> None:
+    """Workers add nothing to what is printed, on standard output or standard error."""
+    command = [*COMMAND, "prepare", str(folder), "--json", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert json.loads(done.stdout)["hit"] is False
+    assert (done.stdout.count("\n"), done.stderr.count("\n")) == (1, 2)
+    assert all(line.startswith("raw ") for line in done.stderr.splitlines())
 
 
 def test_a_failed_run_leaves_nothing_to_go_on_with(folder: Path, cache: Path) -> None:
