@@ -1,10 +1,13 @@
 """A Dask cluster that is there already, as a `concurrent.futures.Executor`."""
 
 import logging
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures import TimeoutError as Late
-from contextlib import suppress
-from typing import TypeVar
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from pixelprep import __version__
 from pixelprep.errors import WorkerError, missing_extra
@@ -14,6 +17,7 @@ LOG = logging.getLogger("pixelprep")
 Result = TypeVar("Result")
 
 PATIENCE = 10.0  # seconds until a scheduler must have answered, or a first worker be there
+LOGGERS = ("distributed.client", "distributed.core", "distributed.comm.tcp", "tornado.application")
 REMINDER = 30.0  # seconds between looks at whether there are workers at all
 
 
@@ -36,15 +40,17 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         try:
-            from distributed import Client
+            import distributed  # noqa: F401 - which sets its loggers up
         except ImportError as error:
             raise missing_extra("Dask", "cluster", "--scheduler") from error
-        self._address = address
+        self._address, self._held = address, ExitStack()
+        self._held.enter_context(_quiet())
         try:
-            self._client = Client(address, timeout=PATIENCE, set_as_default=False)
+            self._client = _in_time(partial(_client, address), 2 * PATIENCE)
         except Exception as error:  # whatever Dask's transports raise for an address
+            reason = str(error) or "it says nothing"
             raise WorkerError(
-                f"--scheduler {address}: no Dask scheduler answers there: {error}",
+                f"--scheduler {address}: no Dask scheduler answers there: {reason}",
                 "start one (`dask scheduler`), or leave the option out",
             ) from error
         try:
@@ -56,24 +62,29 @@ class Cluster:
     def _check(self) -> None:
         with suppress(Late):  # said below
             self._client.wait_for_workers(1, timeout=PATIENCE)
-        try:
-            versions = set(self._client.run(_version).values())
-        except Exception as error:
-            raise WorkerError(
-                f"{self._address}: its workers cannot run pixelprep: {error}",
-                "install pixelprep where the workers run",
-            ) from error
-        if not versions:
-            raise WorkerError(
-                f"{self._address}: the scheduler has no workers",
-                f"start some: dask worker {self._address}",
-            )
-        if versions != {__version__}:
-            found = ", ".join(sorted(versions))
-            raise WorkerError(
-                f"{self._address}: its workers have pixelprep {found}, this is {__version__}",
-                "install the same version where the workers run",
-            )
+        asked: dict[str, Callable[[], set[str]]] = {
+            "workers": lambda: set(self._client.run(_version).values()),
+            "scheduler": lambda: {self._client.run_on_scheduler(_version)},
+        }
+        for who, ask in asked.items():
+            try:
+                versions = ask()
+            except Exception as error:
+                raise WorkerError(
+                    f"{self._address}: its {who} cannot run pixelprep: {error}",
+                    f"install pixelprep where the {who} run",
+                ) from error
+            if not versions:
+                raise WorkerError(
+                    f"{self._address}: the scheduler has no workers",
+                    f"start some: dask worker {self._address}",
+                )
+            if versions != {__version__}:
+                found = ", ".join(sorted(versions))
+                raise WorkerError(
+                    f"{self._address}: its {who} have pixelprep {found}, this is {__version__}",
+                    f"install the same version where the {who} run",
+                )
 
     def executor(self) -> Executor:
         """What tasks are submitted to."""
@@ -108,8 +119,47 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster."""
-        with suppress(Exception):
+        with self._held, suppress(Exception):
             self._client.close()
+
+
+def _in_time(make: Callable[[], Result], seconds: float) -> Result:
+    """What `make` returns; Dask may wait for ever for a service that takes calls and is silent."""
+    made: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except Exception as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return made.result(seconds)
+
+
+def _client(address: str) -> Any:
+    """A client of Dask's, that nobody but `Cluster.close` closes."""
+    from distributed import Client
+
+    class Connected(Client):  # type: ignore[misc] # Dask has no types
+        def __del__(self) -> None:
+            """Nothing: Dask's own waits for a scheduler that is not there, and complains."""
+
+    return Connected(address, timeout=PATIENCE, set_as_default=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What Dask says of lost workers and schedulers is said here, in an error or not at all."""
+    logs = [logging.getLogger(name) for name in LOGGERS]
+    before = [log.level for log in logs]
+    try:
+        for log in logs:
+            log.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
 
 
 def _version() -> str:

@@ -167,7 +167,9 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             raise
         finally:
             if not keep:
-                shutil.rmtree(folder, ignore_errors=True)
+                # Out of sight at once: whoever still works on it finds no place to leave things.
+                with suppress(OSError):
+                    discard(folder, cache)
                 _lock_of(folder).unlink(missing_ok=True)
 
 

@@ -7,10 +7,13 @@ their speed can change what is made of them.
 import logging
 import os
 import re
+import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -182,8 +185,11 @@ class Team:
             return self._cluster.executor()
         from loky import ProcessPoolExecutor
 
-        executor: Executor = ProcessPoolExecutor(self._workers)
-        executor.submit(int)  # the first task starts them
+        executor: Executor = ProcessPoolExecutor(
+            self._workers, initializer=_end_with, initargs=(os.getpid(),)
+        )
+        with _interrupts_waiting():  # workers inherit it: Ctrl-C is for this process alone
+            executor.submit(int)  # the first task starts them
         return executor
 
     def _dismiss(self, at_once: bool) -> None:
@@ -200,6 +206,26 @@ class Team:
 
     def __exit__(self, *error: object) -> None:
         self._dismiss(at_once=error[0] is not None)
+
+
+@contextmanager
+def _interrupts_waiting() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with(parent: int) -> None:
+    """Have this worker end soon after the process that started it, however that ends."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _is_done(future: "Future[Any]") -> bool:
