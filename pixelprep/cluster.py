@@ -18,7 +18,8 @@ Result = TypeVar("Result")
 
 PATIENCE = 10.0  # seconds until a scheduler must have answered, or a first worker be there
 LOGGERS = ("distributed.client", "distributed.core", "distributed.comm.tcp", "tornado.application")
-REMINDER = 30.0  # seconds between looks at whether there are workers at all
+REMINDER = 30  # seconds between looks at whether there are workers at all
+LOOK = 2  # seconds between looks at whether there is a scheduler
 
 
 class Cluster:
@@ -48,6 +49,7 @@ class Cluster:
         try:
             self._client = _in_time(partial(_client, address), 2 * PATIENCE)
         except Exception as error:  # whatever Dask's transports raise for an address
+            self._held.close()
             reason = str(error) or "it says nothing"
             raise WorkerError(
                 f"--scheduler {address}: no Dask scheduler answers there: {reason}",
@@ -62,17 +64,17 @@ class Cluster:
     def _check(self) -> None:
         with suppress(Late):  # said below
             self._client.wait_for_workers(1, timeout=PATIENCE)
-        asked: dict[str, Callable[[], set[str]]] = {
-            "workers": lambda: set(self._client.run(_version).values()),
-            "scheduler": lambda: {self._client.run_on_scheduler(_version)},
+        asked: dict[tuple[str, str, str], Callable[[], set[str]]] = {
+            ("workers", "have", "run"): lambda: set(self._client.run(_version).values()),
+            ("scheduler", "has", "runs"): lambda: {self._client.run_on_scheduler(_version)},
         }
-        for who, ask in asked.items():
+        for (who, has, runs), ask in asked.items():
             try:
                 versions = ask()
             except Exception as error:
                 raise WorkerError(
                     f"{self._address}: its {who} cannot run pixelprep: {error}",
-                    f"install pixelprep where the {who} run",
+                    f"install pixelprep where the {who} {runs}",
                 ) from error
             if not versions:
                 raise WorkerError(
@@ -82,8 +84,8 @@ class Cluster:
             if versions != {__version__}:
                 found = ", ".join(sorted(versions))
                 raise WorkerError(
-                    f"{self._address}: its {who} have pixelprep {found}, this is {__version__}",
-                    f"install the same version where the {who} run",
+                    f"{self._address}: its {who} {has} pixelprep {found}, this is {__version__}",
+                    f"install the same version where the {who} {runs}",
                 )
 
     def executor(self) -> Executor:
@@ -93,29 +95,45 @@ class Cluster:
 
     def threads(self) -> int:
         """How many tasks the workers do at a time."""
-        return int(sum(self._client.nthreads().values()))
+        try:
+            return int(sum(self._client.nthreads().values()))
+        except Exception as error:  # of a client that is closed, whatever
+            raise self.gone() from error
 
     def result(self, future: "Future[Result]") -> Result:
         """What a task returned, waited for as long as there is somebody to do it."""
         from distributed import KilledWorker
 
+        waited = 0
         while True:
             try:
-                return future.result(timeout=REMINDER)
+                return future.result(timeout=LOOK)
             except KilledWorker as error:
                 raise WorkerError(
                     f"{self._address}: workers died again and again: {error}",
                     "they may have run out of memory",
                 ) from error
             except CancelledError as error:
-                raise WorkerError(
-                    f"{self._address}: the scheduler is gone", "start it again, and run this again"
-                ) from error
+                raise self.gone() from error
             except Late:
                 if future.done():
                     raise  # the task's own
-                if not self._client.nthreads():
+                if self.lost:
+                    raise self.gone() from None  # Dask may forget to tell the future
+                waited += LOOK
+                if waited % REMINDER == 0 and not self.threads():
                     LOG.warning("%s has no workers; waiting for one", self._address)
+
+    @property
+    def lost(self) -> bool:
+        """Whether Dask has given the scheduler up."""
+        return self._client.status not in ("running", "connecting")
+
+    def gone(self) -> WorkerError:
+        """The error when nobody is there any more."""
+        return WorkerError(
+            f"{self._address}: the scheduler is gone", "start it again, and run this again"
+        )
 
     def close(self) -> None:
         """Leave the cluster."""

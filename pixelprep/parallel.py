@@ -146,6 +146,10 @@ class Team:
             future: Future[Result] = Future()
             future.set_exception(error)
             return future
+        except Exception as error:
+            if self._cluster is not None and self._cluster.lost:
+                raise self._cluster.gone() from error
+            raise
 
     def _result(self, future: "Future[Result]") -> Result:
         if self._cluster is None:

@@ -3,6 +3,7 @@
 Scheduler and workers are processes of their own, as ``dask scheduler`` and ``dask worker`` are.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -36,7 +37,7 @@ from test_workers import (
 )
 
 import pixelprep
-from pixelprep import SourceError, UsageError, WorkerError
+from pixelprep import SourceError, UsageError, WorkerError, cluster
 from pixelprep.parallel import Team
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
@@ -46,6 +47,8 @@ if not Path("/proc/self/task").exists():
 __all__ = ["folder", "right"]  # fixtures, used by name
 
 Process = subprocess.Popen[bytes]
+
+LONG = pytest.mark.long
 
 STARTING = 60  # seconds that a server may take to start
 
@@ -216,6 +219,7 @@ def test_a_damaged_image_is_the_same_error(servers: Servers, folder: Path, cache
         damaged.unlink()
 
 
+@LONG
 def test_tasks_under_way_leave_nothing(servers: Servers, cache: Path, tmp_path: Path) -> None:
     """What workers still write when another's task has failed is removed with all the rest."""
     address, numbers = servers.have(4), np.random.default_rng(0)
@@ -286,7 +290,7 @@ def test_a_task_that_kills_every_worker_is_given_up(servers: Servers) -> None:
     assert "memory" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize("phase", ["decoding", "writing"])
+@pytest.mark.parametrize("phase", [pytest.param("decoding", marks=LONG), "writing"])
 def test_a_killed_scheduler_is_an_error(
     tmp_path: Path, folder: Path, cache: Path, phase: str
 ) -> None:
@@ -303,10 +307,31 @@ def test_a_killed_scheduler_is_an_error(
     assert nothing_is_left(cache)
 
 
+@pytest.mark.parametrize("pause", [0, pytest.param(0.5, marks=LONG), 4])
+def test_tasks_for_a_lost_scheduler_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    """What is to be done when the scheduler has gone, just now or long ago, is the same error."""
+    monkeypatch.setattr(cluster, "PATIENCE", 2)
+    monkeypatch.setattr(cluster, "REMINDER", 3)
+    with serving(tmp_path) as servers, Team(scheduler=servers.have(1)) as team:
+        results = team.map(abs, itertools.count())
+        assert next(results) == 0
+        time.sleep(0.5)  # the next few are done too
+        end(servers.scheduler)
+        time.sleep(pause)
+        with pytest.raises(WorkerError, match="the scheduler is gone"):
+            for _ in results:
+                pass
+
+
 @pytest.mark.parametrize(
     ("phase", "number"),
-    [("decoding", signal.SIGKILL), ("writing", signal.SIGKILL), ("writing", signal.SIGINT)],
-    ids=["decoding-SIGKILL", "writing-SIGKILL", "writing-SIGINT"],
+    [
+        pytest.param("decoding", signal.SIGKILL, marks=LONG, id="decoding-SIGKILL"),
+        pytest.param("writing", signal.SIGKILL, id="writing-SIGKILL"),
+        pytest.param("writing", signal.SIGINT, marks=LONG, id="writing-SIGINT"),
+    ],
 )
 def test_an_interrupted_prepare_goes_on(
     servers: Servers,
@@ -377,10 +402,11 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_a_scheduler_that_is_not_there(folder: Path, cache: Path) -> None:
+@pytest.mark.parametrize("command", [HASTY, pytest.param(COMMAND, marks=LONG)], ids=["2 s", "10 s"])
+def test_a_scheduler_that_is_not_there(folder: Path, cache: Path, command: list[str]) -> None:
     """It is waited for a few seconds; then an error names the address, and a hint what to start."""
     address, started = f"tcp://127.0.0.1:{free_port()}", time.monotonic()
-    error, hint = failure(prepared(folder, "--scheduler", address))
+    error, hint = failure(prepared(folder, "--scheduler", address, command=command))
     assert time.monotonic() - started < 20
     assert error.startswith(f"--scheduler {address}: no Dask scheduler answers there: ")
     assert "dask scheduler" in hint

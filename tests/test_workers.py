@@ -122,6 +122,34 @@ def test_floats_in_worker_processes(cache: Path) -> None:
     assert bytes_of(made[0]) == bytes_of(made[1])
 
 
+MANY = """
+import sys, numpy as np
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from pixelprep.store import writing
+from pixelprep.store.libhdf5 import Outline
+
+outline = Outline((64, 6, 5, 3), "float32", 16)
+images, labels = np.ones((16, 6, 5, 3), np.float32), np.arange(16)
+
+def write(number):
+    with writing.create(Path(sys.argv[1]) / str(number), outline) as writer:
+        for _ in range(4):
+            writer.append(images=images, labels=labels)
+    return writer.sha256
+
+with ThreadPoolExecutor(4) as pool:
+    print(len(set(pool.map(write, range(400)))))
+"""
+
+
+def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:
+    """Files that several threads of one process write are whole, and the process survives it."""
+    command = [sys.executable, "-c", MANY, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
 # The team
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py._objects import phil
 from numpy.typing import NDArray
 
 from pixelprep import files
@@ -117,7 +118,8 @@ def _reserved(file: h5py.File, disk: Disk, sizes: dict[str, int]) -> list[Place]
     for row in range(0, len(file["labels"]), file["labels"].chunks[0]):
         for name, (dataset, corner, blank) in chunks.items():
             disk.blank = len(blank)
-            dataset.write_direct_chunk((row, *corner), blank)
+            with phil:  # which h5py forgets here
+                dataset.write_direct_chunk((row, *corner), blank)
             disk.blank = 0
             names.append(name)
     return list(zip(names, disk.blanks, strict=True))
