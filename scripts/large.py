@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.footprint import family, memory
 
 import pixelprep
 from pixelprep import build, preparation, sources
@@ -109,21 +110,10 @@ def timed() -> Iterator[dict[str, float]]:
             setattr(owner, name, function)
 
 
-def family(pid: int) -> Iterator[int]:
-    """A process and all its descendants."""
-    yield pid
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from family(int(child))
-
-
 def anonymous(pid: int) -> int:
-    """Bytes of a process that are no file's."""
+    """Bytes of a process that are no file's; 0 of one that has ended."""
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
+        return memory(pid, "RssAnon")
     return 0
 
 

@@ -1,10 +1,8 @@
 """Datasets known to the byte: the digests of their files are pinned."""
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +183,8 @@ def not_official(path: Path, pin: download.Pinned) -> SourceError:
 
 def _typed(folder: Path) -> str:
     """A folder as it is typed as a dataset: with a slash in it."""
+    import shlex
+
     text = os.fspath(folder)
     return shlex.quote(text if "/" in text else f"./{text}")
 
@@ -212,6 +212,8 @@ def spellings(name: str) -> list[str]:
 
 def embedded(name: str) -> Path:
     """The folder of a dataset that is shipped with the package."""
+    from importlib.resources import files as package_files  # others need not wait for it
+
     installed = Path(str(package_files("pixelprep"))) / "data" / name
     checkout = Path(__file__).parents[2] / "data" / name
     return installed if installed.is_dir() else checkout

@@ -45,18 +45,18 @@ def memory(pid: int, field: str) -> int:
     return 0
 
 
-def _family(pid: int) -> Iterator[int]:
+def family(pid: int) -> Iterator[int]:
     """A process and all its descendants."""
     yield pid
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                yield from _family(int(child))
+                yield from family(int(child))
 
 
 def _anonymous(pid: int) -> int:
     found = 0
-    for one in _family(pid):
+    for one in family(pid):
         with suppress(OSError):  # it may have just ended
             found += memory(one, "RssAnon")
     return found
