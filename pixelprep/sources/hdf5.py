@@ -33,9 +33,7 @@ class Hdf5(Own):
                     name: self._split(file, name, images, labels, place)
                     for name in ("train", "test")
                 }
-                return Raw(splits, numbered(os.fspath(self.path), splits)).checked(
-                    os.fspath(self.path)
-                )
+                return Raw(splits, numbered(where, splits)).checked(where)
             whole = self._split(file, "train", images, labels, place)  # which no key may name
         names = numbered(where, {"all": whole})
         Raw({"all": whole}, names).checked(where)

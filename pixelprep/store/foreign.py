@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pixelprep.errors import SourceError
+from pixelprep.unpack import MOST_SHRINKING
 
-MOST_SHRINKING = 1032  # deflate cannot do better
 BOUNDED = {1, 2, 3, 32000}  # deflate, shuffle, Fletcher-32, LZF: HDF5's numbers of them
 
 
