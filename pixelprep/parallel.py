@@ -187,8 +187,12 @@ class Team:
 
             self._cluster = Cluster(self._scheduler)
             return self._cluster.executor()
+        from multiprocessing import resource_tracker
+
         from loky import ProcessPoolExecutor
 
+        # The first worker would have it started, and starting it lets interrupts through again.
+        resource_tracker.ensure_running()
         executor: Executor = ProcessPoolExecutor(
             self._workers, initializer=_end_with, initargs=(os.getpid(),)
         )

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -359,6 +360,17 @@ def test_a_killed_worker_is_replaced(
     assert (process.returncode, said) == (0, "")
     assert bytes_of(pixelprep.open(json.loads(out)["path"])) == right
     assert list(cache.glob(".tmp/*")) == []
+
+
+def test_interrupts_are_for_the_first_process_alone(folder: Path) -> None:
+    """No worker, the first that is started included, is reached by Ctrl-C."""
+    process = start(folder, "--workers", "2")
+    wait_for(process, lambda: len(working(process.pid)) == 2)
+    masks = [Path(f"/proc/{pid}/status").read_text() for pid in working(process.pid)]
+    process.communicate()
+    blocked = [int(re.findall(r"SigBlk:\s*([0-9a-f]+)", mask)[0], 16) for mask in masks]
+    assert len(blocked) == 2
+    assert all(mask >> (signal.SIGINT - 1) & 1 for mask in blocked)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
