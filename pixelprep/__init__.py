@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pixelprep.preparation import prepare
     from pixelprep.scaling import Scaling
     from pixelprep.sources import Arrays
+    from pixelprep.verification import Verdict, verify
 
 __all__ = [
     "Arrays",
@@ -35,9 +36,11 @@ __all__ = [
     "Split",
     "TrainError",
     "UsageError",
+    "Verdict",
     "WorkerError",
     "open",
     "prepare",
+    "verify",
 ]
 
 _HOMES = {
@@ -45,7 +48,9 @@ _HOMES = {
     "Entry": "entry",
     "Scaling": "scaling",
     "Split": "entry",
+    "Verdict": "verification",
     "prepare": "preparation",
+    "verify": "verification",
 }
 
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from pixelprep import entry as entries
 from pixelprep import files, order, parallel, progress, sources
+from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.recipe import Recipe, shards, split_rows
 from pixelprep.scaling import AnyMoments, Scaling, merged, moments_of, unit_of
 from pixelprep.sources import blocks
 from pixelprep.store import layout, writing
-from pixelprep.store.libhdf5 import Outline
+from pixelprep.store.layout import Outline
 
 LOG = logging.getLogger("pixelprep")
 
-FIRST_BATCH = 64  # rows whose figures are shown and kept
 FIT_BYTES = 64 << 20  # of raw images that one task sums up
 PLAN = "plan.json"  # in a work folder: what the writing of its files goes by
 
@@ -59,7 +59,7 @@ class Build:
             (work / PLAN).write_bytes(files.canonical_json(manifest))
             manifest["splits"] = self._write(work, splits)
             for name, found in moments.items():
-                manifest["splits"][name]["raw"] = _range(found)
+                manifest["splits"][name]["raw"] = manifests.limits(found)
             _write_manifest(work / files.FILES, manifest)
             files.publish(work / files.FILES, path, cache)
         entries.trust(path, cache, manifest)
@@ -145,7 +145,11 @@ class Build:
         }
         recipe = asdict(self.recipe)
         stored = entries.split_of(work / files.FILES, name, record, recipe, states)
-        return record | {"first_batch": figures(stored.read(0, min(FIRST_BATCH, len(stored))))}
+        return record | {
+            "first_batch": manifests.figures(
+                stored.read(0, min(manifests.FIRST_BATCH, len(stored)))
+            )
+        }
 
     def _manifest(self, scaling: Scaling, sums: Mapping[str, float]) -> dict[str, Any]:
         """All of the manifest but the splits."""
@@ -159,24 +163,10 @@ class Build:
             "recipe": asdict(self.recipe),
             "provenance": self.provenance.as_dict(),
             "source": {"digest": self.recipe.source, **self.about},
-            "scaling": _scaling_record(scaling),
+            "scaling": manifests.scaling_record(scaling),
             "statistics": dict(sums),
             "splits": {},
         }
-
-
-def _scaling_record(scaling: Scaling) -> dict[str, Any]:
-    statistics = scaling.statistics
-    return {
-        "unit": scaling.unit,
-        "raw_dtype": scaling.raw_dtype,
-        "mean": scaling.mean.tolist(),
-        "std": scaling.std.tolist(),
-        "minimum": statistics.minimum.tolist() if statistics else [],
-        "maximum": statistics.maximum.tolist() if statistics else [],
-        "scale": scaling.scale.tolist(),
-        "offset": scaling.offset.tolist(),
-    }
 
 
 def divided(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
@@ -205,13 +195,8 @@ def _bytes_there(work: Path) -> int:
     return sum(path.stat().st_size for path in (work / files.FILES).glob("*"))
 
 
-def _range(moments: AnyMoments) -> dict[str, Any]:
-    """Raw minimum and maximum."""
-    return {"minimum": moments.minimum.min().item(), "maximum": moments.maximum.max().item()}
-
-
 def _show_raw(name: str, images: sources.Array, moments: AnyMoments) -> None:
-    limits = _range(moments)
+    limits = manifests.limits(moments)
     shape = "×".join(map(str, images.shape[1:]))
     LOG.info(
         "raw %-5s %s × %s %s, minimum %.6g, maximum %.6g",
@@ -275,7 +260,7 @@ class _Plan:
     @cached_property
     def scaling(self) -> Scaling:
         recipe = self.recipe
-        return entries.scaling_of(self.manifest["scaling"], recipe["mode"], recipe["per"])
+        return manifests.scaling_of(self.manifest["scaling"], recipe["mode"], recipe["per"])
 
     def scaled(self, raw: sources.RawSplit, rows: range) -> dict[str, NDArray[Any]]:
         """The stored columns of some rows."""
@@ -309,24 +294,7 @@ def _plan(path: Path) -> _Plan:
     return _Plan(json.loads(path.read_bytes()))
 
 
-def figures(images: NDArray[Any]) -> dict[str, Any]:
-    """Shape, minimum, maximum, mean and population deviation of a batch, as JSON values.
-
-    Sums are exact (``math.fsum``), so that the figures are the same on every machine.
-    """
-    exact = images.reshape(-1).astype(np.float64)
-    mean = math.fsum(exact) / exact.size
-    variance = math.fsum((exact - mean) ** 2) / exact.size
-    return {
-        "shape": list(images.shape),
-        "min": float(exact.min()),
-        "max": float(exact.max()),
-        "mean": mean,
-        "std": math.sqrt(variance),
-    }
-
-
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     content = files.canonical_json(manifest) + b"\n"
-    files.write_whole(folder / entries.MANIFEST, content)
-    files.write_whole(folder / entries.DIGEST, entries.digest_line(content))
+    files.write_whole(folder / manifests.NAME, content)
+    files.write_whole(folder / manifests.DIGEST, manifests.digest_line(content))

@@ -4,23 +4,21 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 """
 
 import contextlib
-import json
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from pixelprep import __version__
+from pixelprep import __version__, show
 from pixelprep.errors import PixelprepError, UsageError
 
 if TYPE_CHECKING:
-    from pixelprep.entry import Entry
+    from pixelprep.cache import Item
 
 INTERRUPTED = 130
 
@@ -31,6 +29,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+cache_app = typer.Typer(help="Look into the cache, and delete from it.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
 
 Mode = Annotated[str, typer.Option(help="The scaling.", metavar="normalize|center|standardize")]
 Per = Annotated[
@@ -119,6 +120,8 @@ CacheDir = Annotated[
         metavar="DIR",
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bars, no messages; results only.")]
 
@@ -180,7 +183,7 @@ def prepare(
     options = {name: given[name] for name in given if name not in ("dataset", "as_json")}
     entry = prepare_dataset(dataset, **options)
     seconds = time.perf_counter() - started
-    _show(_prepared(entry, seconds), as_json, lambda _: _print_prepared(entry, seconds))
+    show.show(show.prepared(entry, seconds), as_json, lambda _: show.print_prepared(entry, seconds))
 
 
 @app.command()
@@ -253,7 +256,7 @@ def train(
             metrics = resume_training(resume, **asked) if resume else _train_anew(dataset, asked)
     except KeyboardInterrupt as error:  # Typer would forget the way to go on
         _fail("interrupted", _way_on(error), INTERRUPTED)
-    _show(metrics, as_json, _print_trained)
+    show.show(metrics, as_json, show.print_trained)
 
 
 def _train_anew(dataset: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -281,7 +284,7 @@ def datasets(as_json: Json = False) -> None:
 
     listed = [known.summary() for known in KNOWN.values()]
     brought = [{"name": name, "from": point.value} for name, point in plugins().items()]
-    _show({"datasets": listed, "plugins": brought}, as_json, _print_datasets)
+    show.show({"datasets": listed, "plugins": brought}, as_json, show.print_datasets)
 
 
 @app.command()
@@ -296,136 +299,148 @@ def info(
     import pixelprep
 
     found = pixelprep.open(entry, cache_dir=cache_dir)
-    _show({"path": str(found.path), **found.manifest}, as_json, lambda _: _print_info(found))
+    about = {"path": str(found.path), **found.manifest}
+    show.show(about, as_json, lambda _: show.print_info(found))
+
+
+@app.command()
+def verify(
+    entry: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders, keys, or DATASET/MODE-KEY.", metavar="[ENTRY…]"),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All entries of the cache.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make what is broken again, from its raw data.")
+    ] = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Re-read entries whole, and check digests, format, and the promised statistics."""
+    _messages(quiet)
+    import pixelprep
+
+    verdicts = pixelprep.verify(
+        *(entry or ()), every=every, repair=repair, cache_dir=cache_dir, quiet=quiet
+    )
+    listed = [show.verified(verdict) for verdict in verdicts]
+    show.show({"entries": listed}, as_json, lambda _: show.print_verified(verdicts))
+    if bad := [verdict for verdict in verdicts if not verdict.ok]:
+        hint = None if repair else "make them again from their raw data with --repair"
+        number = "1 entry is" if len(bad) == 1 else f"{len(bad)} entries are"
+        _fail(f"{number} damaged, of {len(verdicts)}", hint, 1)
+
+
+@cache_app.command("list")
+def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
+    """What is in the cache: entries, raw downloads, and what is left over."""
+    from pixelprep import cache, files
+
+    items = cache.contents(cache_dir)
+    place = str(files.cache_dir(cache_dir))
+    total = sum(item.bytes for item in items)
+    result = {"cache": place, **show.by_kind(items), "bytes": total}
+    shown = [item for item in items if item.kind != "note"]
+    show.show(result, as_json, lambda _: show.print_cache(shown))
+
+
+@cache_app.command("path")
+def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
+    """Where the cache folder is."""
+    from pixelprep import files
+
+    place = str(files.cache_dir(cache_dir))
+    show.show({"cache": place}, as_json, lambda _: typer.echo(place))
+
+
+@cache_app.command("remove")
+def cache_remove(
+    entry: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders, keys, DATASET/MODE-KEY; or a dataset, its downloads too.",
+            metavar="ENTRY…",
+        ),
+    ],
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Delete entries, or all there is of a dataset."""
+    _messages(quiet=False)
+    from pixelprep import cache
+
+    _remove(cache.named(entry, cache_dir), yes, dry_run, cache_dir, as_json)
+
+
+@cache_app.command("prune")
+def cache_prune(
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            help="Also entries last used longer ago than this, such as 12h, 30d, 1y.", metavar="AGE"
+        ),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(help="Never the N entries used last (alone: all but these).", metavar="N"),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Delete what killed processes left and, if asked, entries that were not used lately."""
+    _messages(quiet=False)
+    from pixelprep import cache
+
+    items = cache.unused(older_than, keep, cache_dir)
+    _remove(items, yes, dry_run, cache_dir, as_json)
+
+
+def _remove(
+    items: "list[Item]", yes: bool, dry_run: bool, cache_dir: Path | None, as_json: bool
+) -> None:
+    """Show what is to go, ask, and delete it."""
+    from pixelprep import cache
+
+    if not as_json:
+        show.print_cache(items)
+    if not dry_run and items:
+        _ask(yes, f"delete {len(items)} of these for good?" if len(items) > 1 else "delete it?")
+        items = cache.remove(items, cache_dir)
+    total = sum(item.bytes for item in items)
+    result = {"dry_run": dry_run, **show.by_kind(items), "bytes": total}
+    said = "nothing was deleted" if dry_run or not items else f"deleted {show.size(total)}"
+    show.show(result, as_json, lambda _: show.say(said))
+
+
+def _ask(yes: bool, question: str) -> None:
+    """Go on only with a yes, on the command line or from a person."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        _fail("nothing was deleted: there is nobody to ask", "say --yes, or --dry-run", 1)
+    if not typer.confirm(question, err=True):
+        _fail("nothing was deleted", None, 1)
+
+
+class _Plain(logging.Formatter):
+    """Messages with names in them that may be anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return show.plain(super().format(record))
 
 
 def _messages(quiet: bool) -> None:
     """Send the library's messages to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Plain("%(message)s"))
     log = logging.getLogger("pixelprep")
     log.handlers = [handler]
     log.setLevel(logging.WARNING if quiet else logging.INFO)
-
-
-def _show(result: dict[str, Any], as_json: bool, table: Callable[[dict[str, Any]], None]) -> None:
-    if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
-    else:
-        table(result)
-
-
-def _prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
-    kept = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
-    scaling = entry.manifest["scaling"]
-    return {
-        "dataset": entry.dataset,
-        "mode": entry.mode,
-        "per": entry.per,
-        "key": entry.key,
-        "path": str(entry.path),
-        "hit": entry.hit,
-        "seconds": seconds,
-        "scaling": {name: scaling[name] for name in ("mean", "std", "scale", "offset")},
-        "splits": {
-            name: {field: entry.manifest["splits"][name][field] for field in kept}
-            for name in entry.splits
-        },
-    }
-
-
-def _print_prepared(entry: "Entry", seconds: float) -> None:
-    _print_entry(entry)
-    done = "was there already" if entry.hit else f"prepared in {seconds:.1f} s"
-    typer.echo(f"{entry.path}\n{_size(entry.size)}, {done}")
-
-
-def _print_info(entry: "Entry") -> None:
-    _print_entry(entry)
-    about = entry.manifest["provenance"]
-    typer.echo(f"data      {about['title']}; licence {about['licence']}")
-    for name in ("citation", "homepage"):
-        if about[name]:
-            typer.echo(f"          {about[name]}")
-    typer.echo(f"classes   {', '.join(entry.class_names)}")
-    recipe = ", ".join(f"{k} {v}" for k, v in entry.manifest["recipe"].items() if v is not None)
-    typer.echo(f"recipe    {recipe}")
-    typer.echo(f"{entry.path}\n{_size(entry.size)}, every file as it was when last checked")
-
-
-def _print_entry(entry: "Entry") -> None:
-    scaling = entry.scaling
-    typer.echo(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
-    units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
-    for name, values in (("mean", scaling.mean), ("std", scaling.std)):
-        typer.echo(f"{name:<9} {_numbers(values)}{units}")
-    rows: list[tuple[str, ...]] = [
-        ("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")
-    ]
-    for name, split in entry.splits.items():
-        record = entry.manifest["splits"][name]
-        first, raw = record["first_batch"], record["raw"]
-        figures = [f"{first[f]:.6g}" for f in ("min", "max", "mean", "std")]
-        shape = "×".join(map(str, split.shape[1:]))
-        limits = f"{raw['minimum']:.6g} to {raw['maximum']:.6g}"
-        rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
-    _table(rows)
-    batch = entry.manifest["splits"]["train"]["first_batch"]["shape"][0]
-    typer.echo(f"(stored: of the first batch of {batch}, read back from the file)")
-
-
-def _numbers(values: Any) -> str:
-    """Few numbers in full; many by their range; none where each image has its own."""
-    if values.size == 0:
-        return "each image's own"
-    if values.size <= 4:
-        return ", ".join(repr(float(value)) for value in values.reshape(-1))
-    return f"{values.size} values, {values.min():.6g} to {values.max():.6g}"
-
-
-def _print_trained(metrics: dict[str, Any]) -> None:
-    typer.echo(
-        f"test accuracy {metrics['test_accuracy']:.2%}, loss {_decimal(metrics['test_loss'])}"
-        f" ({metrics['test_steps']} steps)"
-    )
-    typer.echo(
-        f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps"
-    )
-    typer.echo(metrics["run"])
-
-
-def _decimal(number: float | None) -> str:
-    return "not finite" if number is None else f"{number:.4f}"
-
-
-def _print_datasets(found: dict[str, Any]) -> None:
-    rows: list[tuple[str, ...]] = [
-        ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
-    ]
-    for one in found["datasets"]:
-        shape = "×".join(map(str, one["shape"]))
-        size = _size(one["download_bytes"]) if one["download_bytes"] else "embedded"
-        counts = (f"{one['train']:,}", f"{one['test']:,}", shape, str(one["classes"]))
-        rows.append((one["name"], *counts, size, one["licence"], one["title"]))
-    _table(rows)
-    for plugin in found["plugins"]:
-        typer.echo(f"{plugin['name']}  from {plugin['from']}")
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        typer.echo("  ".join(cells).rstrip())
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def main() -> NoReturn:
@@ -484,7 +499,7 @@ def _wrong_usage(error: Any) -> tuple[str, str | None, int]:
 
 
 def _fail(message: str, hint: str | None, code: int) -> NoReturn:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    show.say(f"error: {' '.join(message.split())}", err=True)
     if hint:
-        typer.echo(f"hint: {hint}", err=True)
+        show.say(f"hint: {hint}", err=True)
     sys.exit(code)

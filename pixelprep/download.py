@@ -19,6 +19,7 @@ LOG = logging.getLogger("pixelprep")
 ATTEMPTS = 4  # tries a mirror
 BACK_OFF = 0.5  # seconds before the second try; doubled from try to try
 TIMEOUT = 20.0  # seconds without a byte
+PART = ".part"  # after the name of a file that is not here whole
 CHUNK = 1 << 14  # bytes at a time; of a broken transfer, what an unfinished piece held is lost
 
 
@@ -101,7 +102,7 @@ def _fetch(pin: Pinned, path: Path, mirrors: Sequence[str], dataset: str, quiet:
     failures = []
     for mirror in mirrors:
         url = mirror.rstrip("/") + "/" + pin.name
-        part = path.with_name(path.name + ".part")
+        part = path.with_name(path.name + PART)
         try:
             _transfer(url, part, pin, quiet)
         except _Failed as failure:

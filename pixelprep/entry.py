@@ -1,9 +1,8 @@
 """A published cache entry: opened, checked, read."""
 
-import hashlib
-import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import files
+from pixelprep import manifest as manifests
 from pixelprep.batches import Batches, Plan
 from pixelprep.errors import AGAIN, EntryError, UsageError, missing_extra
-from pixelprep.recipe import key_of
-from pixelprep.scaling import Scaling, Statistics
+from pixelprep.scaling import Scaling
 from pixelprep.store import layout, reading
 
 if TYPE_CHECKING:
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
 
     from pixelprep.feeds.jax import Feed as JaxFeed
 
-SPLITS = ("train", "val", "test")
-MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
-FILE_NAME = re.compile(r"(train|val|test)(-[0-9]{5,}-of-[0-9]{5,})?\.h5")
+
+IN_PLACE = re.compile("[a-z]+-[0-9a-f]{12}")  # the name of an entry's folder
 
 
 @dataclass(frozen=True)
@@ -297,13 +295,13 @@ class Entry:
     @cached_property
     def scaling(self) -> Scaling:
         """The fitted scaling, with `Scaling.apply` and `Scaling.invert`."""
-        return scaling_of(self.manifest["scaling"], self.mode, self.per)
+        return manifests.scaling_of(self.manifest["scaling"], self.mode, self.per)
 
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The splits by name: train, val where there is one, test."""
         stored, recipe = self.manifest["splits"], self.manifest["recipe"]
-        present = [name for name in SPLITS if name in stored]
+        present = [name for name in manifests.SPLITS if name in stored]
         return {
             name: split_of(self.path, name, stored[name], recipe, self.states) for name in present
         }
@@ -322,15 +320,6 @@ class Entry:
     def test(self) -> Split:
         """The test split."""
         return self.splits["test"]
-
-
-def scaling_of(record: Mapping[str, Any], mode: str, per: str) -> Scaling:
-    """The scaling as the manifest holds it."""
-    fitted = None
-    if per != "image":
-        names = ("mean", "std", "minimum", "maximum")
-        fitted = Statistics(*(np.array(record[name], np.float64) for name in names))
-    return Scaling(mode, per, record["unit"], record["raw_dtype"], fitted)
 
 
 def split_of(
@@ -354,76 +343,11 @@ def split_of(
     )
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """An entry's manifest, once its digest is known to be right.
-
-    Raises
-    ------
-    EntryError
-        When there is none, it was changed, or it is of a newer format.
-    """
-    try:
-        content = (path / MANIFEST).read_bytes()
-        expected = (path / DIGEST).read_bytes()
-    except OSError as error:
-        reason = error.strerror or error
-        raise EntryError(f"{path}: not an entry: cannot read {error.filename}: {reason}") from error
-    if digest_line(content) != expected:
-        raise EntryError(f"{path / MANIFEST}: differs from its digest in {DIGEST}", AGAIN)
-    try:
-        manifest = json.loads(content)
-        if (manifest["format"], manifest["format_version"]) != (
-            layout.FORMAT,
-            layout.FORMAT_VERSION,
-        ):
-            raise EntryError(
-                f"{path}: format {manifest['format']} version {manifest['format_version']},"
-                f" this reads {layout.FORMAT} version {layout.FORMAT_VERSION}",
-                "install a newer pixelprep",
-            )
-        _check_manifest(path, manifest)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise EntryError(f"{path / MANIFEST}: not a manifest: {error!r}", AGAIN) from error
-    return dict(manifest)
-
-
-def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    recipe = manifest["recipe"]
-    if manifest["key"] != key_of(recipe):
-        raise EntryError(f"{path}: the key {manifest['key']} is not its recipe's", AGAIN)
-    if (manifest["mode"], manifest["per"]) != (recipe["mode"], recipe["per"]):
-        raise EntryError(f"{path}: the mode or per is not its recipe's", AGAIN)
-    scaling_of(manifest["scaling"], manifest["mode"], manifest["per"])
-    _check_fields(path, manifest, "dataset", "provenance", "statistics")
-    _check_fields(path, manifest["source"], "class_names")
-    if not {"train", "test"} <= set(manifest["splits"]) <= set(SPLITS):
-        raise EntryError(f"{path}: the splits are {sorted(manifest['splits'])}", AGAIN)
-    for name, split in manifest["splits"].items():
-        _check_fields(path, split, "first_batch", "raw", "bytes", "dtype")
-        rows = sum(file["rows"] for file in split["files"])
-        names = [file["name"] for file in split["files"]]
-        if rows != split["rows"] or split["shape"][0] != rows:
-            raise EntryError(f"{path}: {name}: the files' rows do not add up", AGAIN)
-        if not all(FILE_NAME.fullmatch(n) and n.startswith(name) for n in names):
-            raise EntryError(f"{path}: {name}: not a file's name in {names}", AGAIN)
-
-
-def _check_fields(path: Path, record: Mapping[str, Any], *names: str) -> None:
-    """Refuse a part of a manifest that lacks what is read from it later."""
-    if missing := [name for name in names if name not in record]:
-        raise EntryError(f"{path / MANIFEST}: lacks {', '.join(missing)}", AGAIN)
-
-
-def digest_line(manifest: bytes) -> bytes:
-    """What ``manifest.sha256`` holds; ``sha256sum --check`` reads it."""
-    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
-
-
 def open_entry(path: Path, cache: Path | None = None) -> Entry:
     """Open and check the entry in this folder.
 
     Every file is hashed before libhdf5 reads it; below `cache` only if its inode, size or time
-    differ from when it was last found right.
+    differ from when it was last found right (or it was written just now, which times do not tell).
 
     Raises
     ------
@@ -432,36 +356,92 @@ def open_entry(path: Path, cache: Path | None = None) -> Entry:
     MissingExtraError
         When its compression needs a package that is not installed.
     """
-    manifest = read_manifest(path)
+    manifest = manifests.read(path)
+    check_place(path, manifest, cache)
     layout.check_compression(manifest["recipe"]["compression"])
     trusted = _trust_file(path, cache)
     known = (files.recall(trusted) or {}) if trusted else {}
-    seen = {}
-    for name, split in manifest["splits"].items():
-        for file in split["files"]:
-            state = [*_stat(path / file["name"], file["bytes"]), file["sha256"]]
-            if known.get(file["name"]) != state:
-                _check_file(path / file["name"], file, name, manifest)
-            seen[file["name"]] = state
+    found = _states(path, manifest)
+    for split, file in manifests.files_of(manifest):
+        if known.get(file["name"]) != _note(file, found):
+            check_file(path / file["name"], split, file, manifest)
     if trusted:
+        seen = _notes(manifest, found)
         _touch(trusted) if seen == known else files.remember(trusted, seen)
-    return Entry(path, manifest, {name: tuple(state[:-1]) for name, state in seen.items()})
+    return Entry(path, manifest, found)
 
 
 def trust(path: Path, cache: Path, manifest: Mapping[str, Any]) -> None:
     """Remember that the files of a just published entry are right: they were hashed as written."""
     trusted = _trust_file(path, cache)
     if trusted:
-        listed = [file for split in manifest["splits"].values() for file in split["files"]]
-        seen = {f["name"]: [*_stat(path / f["name"], f["bytes"]), f["sha256"]] for f in listed}
-        files.remember(trusted, seen)
+        found = _states(path, manifest)
+        time.sleep(max(0.0, files.TICK - min(map(files.age, found.values()))))
+        files.remember(trusted, _notes(manifest, found))
+
+
+def _states(path: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The state of each file, which is a plain one and as long as it should be."""
+    listed = [file for _, file in manifests.files_of(manifest)]
+    return {file["name"]: state(path / file["name"], file["bytes"]) for file in listed}
+
+
+def _note(file: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]) -> list[Any]:
+    return [*found[file["name"]], file["sha256"]]
+
+
+def _notes(
+    manifest: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]
+) -> dict[str, list[Any]]:
+    """What to remember of files that were found right, but for those written just now."""
+    listed = [file for _, file in manifests.files_of(manifest)]
+    return {f["name"]: _note(f, found) for f in listed if files.age(found[f["name"]]) >= files.TICK}
+
+
+def in_cache(path: Path, cache: Path | None) -> bool:
+    """Whether an entry's folder is in this cache."""
+    return cache is not None and path.parent.parent == cache
+
+
+def check_place(path: Path, manifest: Mapping[str, Any], cache: Path | None) -> None:
+    """Refuse an entry of the cache that stands where another one belongs.
+
+    Raises
+    ------
+    EntryError
+        When the folders' names are not those of its dataset, mode and key.
+    """
+    own = f"{manifest['dataset']}/{manifest['mode']}-{manifest['key']}"
+    if in_cache(path, cache) and f"{path.parent.name}/{path.name}" != own:
+        raise EntryError(f"{path}: is the entry {own}, in another's place", AGAIN)
 
 
 def _trust_file(path: Path, cache: Path | None) -> Path | None:
     """Where it is remembered which files were found right; None outside the cache."""
-    if cache is None or path.parent.parent != cache:
+    if cache is None or not in_cache(path, cache):
         return None
     return cache / files.TRUST / path.parent.name / f"{path.name}.json"
+
+
+def forget(path: Path, cache: Path) -> None:
+    """Drop what is noted of an entry of the cache: which files were found right, the last use."""
+    trusted = _trust_file(path, cache)
+    if trusted:
+        trusted.unlink(missing_ok=True)
+
+
+def last_use(path: Path, cache: Path) -> float:
+    """When an entry of the cache was last opened or, where that is not known, made; in seconds."""
+    trusted = _trust_file(path, cache)
+    assert trusted is not None
+    return max(_changed(trusted), _changed(path))
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _touch(trusted: Path) -> None:
@@ -472,54 +452,81 @@ def _touch(trusted: Path) -> None:
         return
 
 
-def _stat(path: Path, size: int) -> list[int]:
+def state(path: Path, size: int) -> tuple[int, ...]:
+    """The `files.state` of an entry's file, which is a plain one and of this size.
+
+    Raises
+    ------
+    EntryError
+        When it is not.
+    """
     if path.is_symlink() or not path.is_file():
         raise EntryError(f"{path}: missing, or not a plain file", AGAIN)
     found = files.state(path)
     if found[1] != size:
         raise EntryError(f"{path}: expected {size:,} bytes, found {found[1]:,}", AGAIN)
-    return list(found)
+    return found
 
 
-def _check_file(
-    path: Path, file: Mapping[str, Any], split: str, manifest: Mapping[str, Any]
+def check_file(
+    path: Path, split: str, file: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> None:
+    """Refuse a file of an entry that is not what the manifest says; its digest comes first.
+
+    Raises
+    ------
+    EntryError
+        When its bytes have another digest, or are not an HDF5 file as the format has it.
+    """
     if files.sha256(path) != file["sha256"]:
         raise EntryError(f"{path}: differs from its SHA-256 in the manifest", AGAIN)
-    record = manifest["splits"][split]
-    rows = file["rows"]
-    expected = {
-        "images": ((rows, *record["shape"][1:]), record["dtype"]),
-        "labels": ((rows,), "int64"),
-    }
-    if manifest["recipe"]["per"] == "image":
-        expected |= {"mean": ((rows,), "float64"), "std": ((rows,), "float64")}
-    if (found := reading.describe(path)) != expected:
-        raise EntryError(f"{path}: expected {expected}, found {found}", AGAIN)
+    shape = (file["rows"], *manifest["splits"][split]["shape"][1:])
+    recipe = manifest["recipe"]
+    outline = layout.Outline(
+        shape,
+        recipe["dtype"],
+        recipe["chunk_rows"],
+        recipe["compression"],
+        per_image=recipe["per"] == "image",
+    )
+    reading.check(path, outline)
 
 
 def names_an_entry(name: str, cache: Path) -> bool:
     """Whether this is meant as an entry rather than as a dataset."""
     if "/" in name:
-        shaped = re.fullmatch(r"[^./][^/]*/[a-z]+-[0-9a-f]{12}", name) is not None
-        return shaped or (files.expanded(name) / MANIFEST).is_file()
+        shaped = re.fullmatch(f"[^./][^/]*/{IN_PLACE.pattern}", name) is not None
+        return shaped or (files.expanded(name) / manifests.NAME).is_file()
     return re.fullmatch("[0-9a-f]{4,12}", name) is not None
 
 
-def resolve(name: str, cache: Path) -> Path:
+def all_of(cache: Path) -> list[Path]:
+    """Everything in a cache that has the place and name of an entry, in the order of the names."""
+    return [path for path in sorted(cache.glob("[!.]*/*")) if IN_PLACE.fullmatch(path.name)]
+
+
+def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
     """The folder that a path, a key or ``DATASET/MODE-KEY`` means.
+
+    Parameters
+    ----------
+    name : str or path
+        What the user wrote.
+    cache : Path
+        The cache folder; an entry in it is given by a path that begins with this one.
+    damaged : bool
+        Whatever is there will do, though it be no entry any more.
 
     Raises
     ------
     EntryError
         When there is none, or a key means several.
     """
-    given = files.expanded(name)
-    if (given / MANIFEST).is_file():
-        return given.absolute()
-    found = [cache / name] if (cache / name / MANIFEST).is_file() else []
-    if not found and re.fullmatch("[0-9a-f]{4,12}", name):
-        found = sorted(cache.glob(f"[!.]*/*-{name}*"))
+    name = os.fspath(name)
+    found = _named(name, cache, damaged)
+    if not found and _may_be_made(cache / name, cache):
+        with files.lock(cache, f"{Path(name).parent.name}-{Path(name).name}"):
+            found = _named(name, cache, damaged)
     if len(found) != 1:
         what = "no entry" if not found else f"{len(found)} entries"
         raise EntryError(
@@ -527,3 +534,26 @@ def resolve(name: str, cache: Path) -> Path:
             "give a folder, a key, or DATASET/MODE-KEY",
         )
     return found[0]
+
+
+def _named(name: str, cache: Path, damaged: bool) -> list[Path]:
+    """The folders that a name may mean."""
+    given = files.expanded(name).absolute()
+    if _is_there(given, damaged):
+        inside = given.parent.parent.resolve() == cache.resolve()
+        return [cache / given.parent.name / given.name if inside else given]
+    if "/" in name and _is_there(cache / name, damaged):
+        return [cache / name]
+    if re.fullmatch("[0-9a-f]{4,12}", name):
+        return sorted(cache.glob(f"[!.]*/*-{name}*"))
+    return []
+
+
+def _is_there(path: Path, damaged: bool) -> bool:
+    return os.path.lexists(path) if damaged else (path / manifests.NAME).is_file()
+
+
+def _may_be_made(path: Path, cache: Path) -> bool:
+    """Whether another process may be replacing this entry just now."""
+    name = f"{path.parent.name}-{path.name}.lock"
+    return in_cache(path, cache) and (cache / files.LOCKS / name).exists()

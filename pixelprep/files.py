@@ -13,7 +13,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,18 @@ LOG = logging.getLogger("pixelprep")
 
 RESUMABLE = ".resumable"  # at the end of a work folder's name
 FILES, DONE, PARTS = "files", "done", "parts"  # in a work folder: finished, their receipts, begun
+TICK = 0.01  # seconds, no less than the steps in which systems count the time of a change
+OWNER = "owner.json"  # in a work folder: whose it is
 KEPT = 7 * 24 * 3600  # seconds that unfinished work is kept to go on with
+GRACE = 60  # seconds in which a process that made a work folder will have said that it did
+TRIES = 3  # times that others may take away the place of what is being published
 
 # A file system without locks, or a cache that cannot be written.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES, errno.EROFS, errno.ENOENT)
 READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
 
-RAW, SOURCES, LOCKS, TMP, TRASH, TRUST = (
-    ".raw",
-    ".sources",
-    ".locks",
-    ".tmp",
-    ".trash",
-    ".trust",
-)
+RAW, SOURCES, ORIGINS, LOCKS = ".raw", ".sources", ".origins", ".locks"
+TMP, TRASH, TRUST = ".tmp", ".trash", ".trust"
 
 
 def cache_dir(given: str | os.PathLike[str] | None = None) -> Path:
@@ -71,10 +69,17 @@ def canonical_json(value: object) -> bytes:
     return text.encode()
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digest(value: object) -> str:
+    """The SHA-256 of a JSON value's one spelling, in hex."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def sha256(file: Path | int) -> str:
+    """The SHA-256 of a file, or of all that is behind a descriptor, in hex."""
+    if isinstance(file, int):
+        os.lseek(file, 0, os.SEEK_SET)
+    with open(file, "rb", closefd=not isinstance(file, int)) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @contextmanager
@@ -118,8 +123,12 @@ def lock(cache: Path, name: str) -> Iterator[None]:
     """
     with suppress(OSError):  # in a cache that is read-only there is nothing to lock
         _made(cache / LOCKS)
-    with _held(cache / LOCKS / f"{name}.lock", f"waiting for another process: {name}"):
+    with _held(_named(cache, name), f"waiting for another process: {name}"):
         yield
+
+
+def _named(cache: Path, name: str) -> Path:
+    return cache / LOCKS / f"{name}.lock"
 
 
 @contextmanager
@@ -147,18 +156,21 @@ def _held(path: Path, waiting: str = "") -> Iterator[None]:
 def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Path]:
     """A private folder in ``.tmp``, removed at the end.
 
-    Its neighbour ``FOLDER.lock`` is locked as long as the owner lives, which is how `sweep` tells
-    the folder of a killed process from one in use. A resumable folder keeps its name: what an
-    interrupted process finished there (see `once`) is found again by the next one.
+    Its neighbour ``FOLDER.lock`` is locked as long as the owner lives, and `OWNER` in it says who
+    that is, for file systems without locks; so `sweep` tells the folder of a killed process from
+    one in use. A resumable folder keeps its name: what an interrupted process finished there (see
+    `once`) is found again by the next one.
     """
     with ExitStack() as held:
         folder = _made(cache / TMP) / f"{name}{RESUMABLE}"
-        if not (resumable and held.enter_context(_held_now(_lock_of(folder)))):
+        free = resumable and held.enter_context(_held_now(_lock_of(folder)))
+        if not (free and _claimed(folder)):
             folder = folder.with_name(f"{name}.{uuid.uuid4().hex[:12]}")
             held.enter_context(_held(_lock_of(folder)))
+            folder.mkdir()
         keep = False
         try:
-            folder.mkdir(exist_ok=True)
+            remember(folder / OWNER, _myself())
             yield folder
         except Exception:
             raise
@@ -166,7 +178,9 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             keep = folder.name.endswith(RESUMABLE) and any((folder / DONE).glob("*"))
             raise
         finally:
-            if not keep:
+            if keep:
+                remember(folder / OWNER, {})
+            else:
                 # Out of sight at once: whoever still works on it finds no place to leave things.
                 with suppress(OSError):
                     discard(folder, cache)
@@ -185,13 +199,66 @@ def _held_now(path: Path) -> Iterator[bool]:
     held = FileLock(path)
     try:
         held.acquire(timeout=0)
-    except (Timeout, OSError):  # a file system without locks could not tell
+    except Timeout:
         yield False
         return
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     try:
         yield True
     finally:
         held.release()
+
+
+def _claimed(folder: Path) -> bool:
+    """Whether a folder could be made one's own: it is new, or its owner is gone."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if _in_use(folder):
+            return False
+        with suppress(FileNotFoundError):
+            (folder / OWNER).rename(folder / f"{OWNER}.{uuid.uuid4().hex[:12]}")
+            return True  # nobody else can have renamed it
+        return False
+    return True
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether somebody may be working in a folder of ``.tmp``, whatever its lock says."""
+    owner = recall(folder / OWNER)
+    if owner is None:  # it may be about to say who it is
+        return not _older(folder, GRACE)
+    if owner.get("host") != platform.node():
+        return bool(owner) and not _older(folder, KEPT)
+    return _born(owner.get("process")) == owner.get("born")
+
+
+def _myself() -> dict[str, Any]:
+    return {"host": platform.node(), "process": os.getpid(), "born": _born(os.getpid())}
+
+
+def _born(process: object) -> int | None:
+    """When a living process of this machine was started, in its own ticks; None if it is gone.
+
+    Numbers of processes are used again, these pairs are not.
+    """
+    try:
+        with open(f"/proc/{process}/stat") as file:  # noqa: PTH123 - a name, not a path
+            state, *rest = file.read().rpartition(")")[2].split()
+        return None if state in "ZX" else int(rest[18])
+    except (OSError, ValueError, IndexError):
+        return None if Path("/proc/self").exists() else _answers(process)
+
+
+def _answers(process: object) -> int | None:
+    """As `_born`, on systems that do not tell when: 0 for any that is there."""
+    try:
+        os.kill(int(str(process)), 0)
+    except (OSError, ValueError):
+        return None
+    return 0
 
 
 def once(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -248,24 +315,68 @@ def sweep(cache: Path) -> None:
 
     What somebody may want to go on with is kept for a week.
     """
-    from filelock import FileLock, Timeout
-
-    for alive in (cache / TMP).glob("*.lock"):
-        folder = alive.with_suffix("")
-        if folder.name.endswith(RESUMABLE) and _recent(folder / DONE):
-            continue
-        with suppress(Timeout, OSError), FileLock(alive, timeout=0):
-            LOG.info("removing the leftovers of a killed process: %s", folder.name)
-            shutil.rmtree(folder, ignore_errors=True)
-            alive.unlink(missing_ok=True)
+    for path in leftovers(cache):
+        LOG.info("removing the leftovers of a killed process: %s", path.name)
+        with _held_now(_lock_of(path)) as free:
+            if free:
+                with suppress(OSError):
+                    discard(path, cache)
+                _lock_of(path).unlink(missing_ok=True)
     for old in (cache / TRASH).glob("*"):
         _remove(old)
 
 
-def _recent(folder: Path) -> bool:
-    with suppress(OSError):
-        return time.time() - folder.stat().st_mtime < KEPT
-    return False
+def leftovers(cache: Path, *, unfinished: bool = False) -> list[Path]:
+    """What is in ``.tmp`` and has no owner any more, but for work that may be gone on with.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache folder.
+    unfinished : bool
+        Also work of the last week that may be gone on with.
+    """
+    found = {path.with_suffix("") for path in (cache / TMP).glob("*.lock")}
+    found |= {path for path in (cache / TMP).glob("*") if path.suffix != ".lock"}
+    return sorted(path for path in found if _is_left(path, unfinished))
+
+
+def _is_left(path: Path, unfinished: bool) -> bool:
+    if path.name.endswith(RESUMABLE) and not (unfinished or _older(path / DONE, KEPT)):
+        return False
+    return not (path.is_dir() and _in_use(path)) and _is_free(_lock_of(path))
+
+
+def _is_free(lock: Path) -> bool:
+    """Whether nobody holds a lock, as far as the file system can tell."""
+    if not lock.exists():
+        return True
+    with _held_now(lock) as free:
+        return free
+
+
+def is_free(cache: Path, name: str) -> bool:
+    """Whether nobody holds the lock of this name."""
+    return _is_free(_named(cache, name))
+
+
+def unlock(path: Path) -> bool:
+    """Remove the file of a lock that nobody holds; whether it was so.
+
+    Whoever waits for it meanwhile finds that the file is gone, and makes it anew.
+    """
+    with _held_now(path) as free:
+        if free:
+            path.unlink(missing_ok=True)
+        return free
+
+
+def _older(path: Path, seconds: float) -> bool:
+    """Whether nothing was put into a folder for so long; of none, that is so."""
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:
+        return True
 
 
 def publish(folder: Path, final: Path, cache: Path) -> None:
@@ -275,15 +386,18 @@ def publish(folder: Path, final: Path, cache: Path) -> None:
     what is there goes to ``.trash`` first.
     """
     fsync(folder)
-    _made(final.parent)
-    if os.path.lexists(final):
-        discard(final, cache)
-    try:
-        folder.rename(final)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        LOG.info("another process published %s first", final.name)
+    for _ in range(TRIES):
+        _made(final.parent)
+        with suppress(FileNotFoundError):  # another process took it, or its folder, away
+            if os.path.lexists(final):
+                discard(final, cache)
+            try:
+                folder.rename(final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                LOG.info("another process published %s first", final.name)
+            break
     fsync(final.parent)
     fsync(cache)
 
@@ -330,9 +444,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def remember(path: Path, record: Mapping[str, Any]) -> None:
-    """Keep a record that only saves time; a cache that cannot be written does without."""
+    """Keep a record that only saves time; a cache that cannot be written does without.
+
+    It is written in place, so that a process killed meanwhile leaves nothing but it; what was
+    written halfway, or by two at a time, is no JSON and as good as nothing.
+    """
     with suppress(OSError):
-        write_whole(_made(path.parent) / path.name, canonical_json(record))
+        _made(path.parent)
+        path.write_bytes(canonical_json(record))
 
 
 def recall(path: Path) -> dict[str, Any] | None:
@@ -345,11 +464,16 @@ def recall(path: Path) -> dict[str, Any] | None:
 
 
 def state(file: Path | int) -> tuple[int, ...]:
-    """Inode, size in bytes and modification time in ns of a path or descriptor: while they stay,
-    a file that was found right is taken to be right.
+    """Inode, size in bytes, modification and change time in ns of a path or descriptor: while they
+    stay, a file that was found right is taken to be right.
     """
     status = os.stat(file)  # noqa: PTH116 - pathlib knows no descriptors
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def age(found: Sequence[int]) -> float:
+    """Seconds since a file came into this state; below `TICK`, a change may not show in it."""
+    return time.time() - found[3] / 1e9
 
 
 def identity(path: Path | os.DirEntry[str]) -> list[int]:

@@ -1,17 +1,16 @@
 """From a dataset and choices to its cache entry: found there, or built."""
 
-import hashlib
 import logging
 import os
 import re
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pixelprep import entry as entries
-from pixelprep import files, parallel, sources
+from pixelprep import files, manifest, origins, parallel, sources
 from pixelprep.entry import Entry
 from pixelprep.errors import EntryError, SourceError, UsageError, unknown, whole
 from pixelprep.recipe import Choices, Recipe
@@ -21,7 +20,7 @@ LOG = logging.getLogger("pixelprep")
 # Asked of the machine; the network's may be set for good in the environment.
 NOT_OF_AN_ENTRY = ("cache_dir", "quiet", "offline", "mirror", "workers", "scheduler")
 MOST_SIDE = 1 << 16  # pixels
-LONGEST_NAME = 180  # bytes; with mode and key it must still be a file's name
+CHOICES = {field.name: field for field in fields(Choices)}
 
 
 def prepare(
@@ -121,30 +120,85 @@ def prepare(
     >>> entry.train.shape
     (6000, 28, 28, 1)
     """
-    choices = Choices(mode, per, rescale, val_fraction, split_seed, dtype, compression, shard_rows)
+    asked = {
+        "dataset": dataset,
+        "mode": mode,
+        "per": per,
+        "rescale": rescale,
+        "val_fraction": val_fraction,
+        "split_seed": split_seed,
+        "dtype": dtype,
+        "compression": compression,
+        "shard_rows": shard_rows,
+        "source": source,
+        "size": size,
+        "color": color,
+        "test_fraction": test_fraction,
+        "on_error": on_error,
+        "images_key": images_key,
+        "labels_key": labels_key,
+    }
+    team = parallel.Team(workers, scheduler)
+    place = sources.Place(files.cache_dir(cache_dir), team, quiet)
+    return _made(asked, _network(mirror, offline), place, force)
+
+
+def prepare_again(path: Path, cache: Path, asked: Mapping[str, Any], *, quiet: bool) -> Entry:
+    """Make the entry in this folder of the cache anew, from its raw data.
+
+    Parameters
+    ----------
+    path, cache : Path
+        Where it stands, and the cache.
+    asked : mapping
+        The arguments of `prepare` that it came from (`origins`).
+    quiet : bool
+        Draw no progress bars.
+
+    Raises
+    ------
+    SourceError
+        When the raw data is no longer there, or no longer what it was.
+    """
+    return _made(asked, _network(), sources.Place(cache, quiet=quiet), True, only=path)
+
+
+def _made(
+    asked: Mapping[str, Any],
+    network: Mapping[str, Any],
+    place: sources.Place,
+    force: bool,
+    only: Path | None = None,
+) -> Entry:
+    choices = Choices(**{name: asked.get(name, field.default) for name, field in CHOICES.items()})
+    origin, dataset = asked["dataset"], asked["dataset"]
     if isinstance(dataset, os.PathLike):
         dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
-    origin = dataset
-    if isinstance(origin, str):
-        decoding = (size, color, test_fraction, on_error, images_key, labels_key)
-        origin = sources.find(
-            origin, _options(source, mirror, offline, quiet, split_seed, *decoding)
-        )
+    if isinstance(dataset, str):
+        origin = sources.find(dataset, _options(asked, network, place.quiet))
     _check_name(origin)
-    cache = files.cache_dir(cache_dir)
-    with (
-        files.explained(cache),
-        parallel.Team(workers, scheduler) as team,
-        sources.Place(cache, team, quiet) as place,
-    ):
-        return _prepared(origin, choices, place, force)
+    with files.explained(place.cache), place.team, place:
+        entry = _prepared(origin, choices, place, force, only)
+        if isinstance(dataset, str) and not entry.hit:
+            kept = {name: value for name, value in asked.items() if value is not None}
+            origins.remember(entry.path, place.cache, kept | {"dataset": dataset})
+    return entry
 
 
-def _prepared(origin: sources.Source, choices: Choices, place: sources.Place, force: bool) -> Entry:
+def _prepared(
+    origin: sources.Source,
+    choices: Choices,
+    place: sources.Place,
+    force: bool,
+    only: Path | None = None,
+) -> Entry:
     cache = place.cache
     facts, raw = _facts(origin, place)
     recipe = Recipe.of(choices, facts.digest, facts.splits)
     path = cache / origin.name / recipe.folder
+    if only not in (None, path):
+        was = f"{only.parent.name}/{only.name}"
+        raise SourceError(f"{was}: its raw data makes {origin.name}/{recipe.folder} now")
     if not force and (found := _published(path, cache)):
         return found
     with files.lock(cache, f"{origin.name}-{recipe.folder}"):
@@ -159,11 +213,11 @@ def _prepared(origin: sources.Source, choices: Choices, place: sources.Place, fo
 
 def _check_name(origin: sources.Source) -> None:
     """A dataset's name is a folder's name, and a known dataset's is its own alone."""
-    fits = re.fullmatch(r"\w[\w.-]*", origin.name) and len(origin.name.encode()) <= LONGEST_NAME
-    if not fits:
+    if not manifest.fits_a_folder(origin.name):
+        most = manifest.LONGEST_NAME
         raise UsageError(
-            f"dataset name '{origin.name[:LONGEST_NAME]}': expected letters, digits, '.', '_' and"
-            f" '-', at most {LONGEST_NAME} bytes"
+            f"dataset name '{origin.name[:most]}': expected letters, digits, '.', '_' and '-',"
+            f" at most {most} bytes"
         )
     if origin.name in sources.KNOWN and not isinstance(origin, sources.KnownSource):
         raise UsageError(f"dataset name '{origin.name}': is that of a known dataset")
@@ -200,42 +254,28 @@ def obtain(name: str, **options: Any) -> Entry:
     return entry
 
 
-def _options(
-    source: str | os.PathLike[str] | None,
-    mirror: str | None,
-    offline: bool | None,
-    quiet: bool,
-    split_seed: int,
-    size: str | tuple[int, int] | None,
-    color: str | None,
-    test_fraction: float | None,
-    on_error: str | None,
-    images_key: str | None,
-    labels_key: str | None,
-) -> sources.Options:
+def _network(mirror: str | None = None, offline: bool | None = None) -> dict[str, Any]:
+    """Where raw data may come from, as asked for or as the environment has it."""
     if offline is None:
         said = os.environ.get("PIXELPREP_OFFLINE", "").lower()
         offline = said not in ("", "0", "false", "f", "no", "n", "off")
-    for option, value, known in (
-        ("--color", color, ("grey", "rgb")),
-        ("--on-error", on_error, ("fail", "skip")),
-    ):
-        if value is not None and value not in known:
-            raise unknown(option, value, known)
-    if test_fraction is not None and not 0 < test_fraction < 1:
-        raise UsageError(f"--test-fraction {test_fraction}: expected more than 0, below 1")
+    return {"mirror": mirror or os.environ.get("PIXELPREP_MIRROR") or None, "offline": offline}
+
+
+def _options(asked: Mapping[str, Any], network: Mapping[str, Any], quiet: bool) -> sources.Options:
+    given: dict[str, Any] = {name: asked.get(name) for name in sources.DECODING}
+    for name, known in (("color", ("grey", "rgb")), ("on_error", ("fail", "skip"))):
+        if given[name] is not None and given[name] not in known:
+            raise unknown(f"--{name.replace('_', '-')}", given[name], known)
+    fraction, source = given["test_fraction"], asked.get("source")
+    if fraction is not None and not 0 < fraction < 1:
+        raise UsageError(f"--test-fraction {fraction}: expected more than 0, below 1")
     return sources.Options(
-        files.expanded(source) if source is not None else None,
-        mirror or os.environ.get("PIXELPREP_MIRROR") or None,
-        offline,
-        quiet,
-        _size(size),
-        color,
-        test_fraction,
-        int(split_seed),
-        on_error,
-        images_key,
-        labels_key,
+        source=files.expanded(source) if source is not None else None,
+        quiet=quiet,
+        split_seed=int(asked.get("split_seed", 0)),
+        **given | {"size": _size(given["size"])},
+        **network,
     )
 
 
@@ -262,7 +302,7 @@ class Facts:
     @property
     def digest(self) -> str:
         """The source digest."""
-        return _digest(self.about)
+        return files.digest(self.about)
 
     @property
     def splits(self) -> dict[str, Any]:
@@ -276,7 +316,7 @@ def _facts(origin: sources.Source, place: sources.Place) -> tuple[Facts, sources
     if not identities:
         raw, facts = _read(origin, place)
         return facts, raw
-    place.state = _digest(identities[0])
+    place.state = files.digest(identities[0])
     if known := _remembered(cache, identities[0]):
         return known, None
     with files.lock(cache, f"{origin.name}-raw"):  # one process downloads and reads
@@ -299,13 +339,9 @@ def _read(origin: sources.Source, place: sources.Place) -> tuple[sources.Raw, Fa
     return raw, Facts(sources.about(raw, place.team, origin.name))
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(files.canonical_json(value)).hexdigest()
-
-
 def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
     """Where the facts of this identity are remembered."""
-    return cache / files.SOURCES / f"{_digest(identity)}.json"
+    return cache / files.SOURCES / f"{files.digest(identity)}.json"
 
 
 def _remembered(cache: Path, identity: Mapping[str, Any]) -> Facts | None:

@@ -1,14 +1,12 @@
 """What decides the bytes of a cache entry, and nothing else: the recipe and its key."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from pixelprep import order
+from pixelprep import files, order
 from pixelprep.errors import UsageError, unknown, whole
-from pixelprep.files import canonical_json
 from pixelprep.scaling import effective
 from pixelprep.store import layout
 
@@ -103,7 +101,7 @@ class Recipe:
 
 def key_of(recipe: Mapping[str, Any]) -> str:
     """The key of a recipe as it stands in a manifest."""
-    return hashlib.sha256(canonical_json(recipe)).hexdigest()[:KEY_LENGTH]
+    return files.digest(recipe)[:KEY_LENGTH]
 
 
 def split_rows(rows: Mapping[str, int], val_fraction: float) -> dict[str, int]:

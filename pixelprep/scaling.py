@@ -466,6 +466,12 @@ class Scaling:
             return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
         return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
 
+    def scaled_statistics(self, raw: Statistics) -> Statistics:
+        """The statistics of what is stored, but for rounding, from those of the raw pixels."""
+        shift, divisor = self._shift(raw), self._divisor(raw)
+        mean, low, high = ((x - shift) / divisor for x in (raw.mean, raw.minimum, raw.maximum))
+        return Statistics(mean, raw.std / divisor, low, high)
+
     def invert(
         self, scaled: NDArray[Any], mean: Float | None = None, std: Float | None = None
     ) -> NDArray[Any]:
@@ -488,7 +494,7 @@ class Scaling:
             Per image, when `mean` and `std` are missing.
         """
         shape, scaled = scaled.shape, self._batch(np.asarray(scaled))
-        statistics = self.statistics or _per_image(mean, std)
+        statistics = self.statistics or statistics_per_image(mean, std)
         exact = scaled.astype(np.float64) * self._divisor(statistics) + self._shift(statistics)
         if np.dtype(self.raw_dtype).kind not in "ui":
             return (exact * self.unit).astype(self.raw_dtype).reshape(shape)
@@ -560,7 +566,8 @@ def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
     return rounded
 
 
-def _per_image(mean: Float | None, std: Float | None) -> Statistics:
+def statistics_per_image(mean: Float | None, std: Float | None) -> Statistics:
+    """Each image's own statistics, as far as what is stored beside it tells them."""
     if mean is None or std is None:
         raise UsageError(
             "a scaling per image is inverted with each image's own mean and std",

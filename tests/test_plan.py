@@ -14,9 +14,10 @@ FLOORS = [
     {"errors", "order", "progress"},
     {"files", "scaling", "store", "cluster", "parallel", "unpack", "download"},
     {"sources", "recipe", "batches"},
-    {"feeds", "entry", "build", "preparation"},
+    {"feeds", "manifest", "entry", "build", "origins", "preparation"},
+    {"promises", "verification", "cache"},
     {"run", "train"},
-    {"cli"},
+    {"show", "cli"},
 ]
 
 
@@ -109,8 +110,10 @@ def test_public_names() -> None:
         "Split",
         "TrainError",
         "UsageError",
+        "Verdict",
         "WorkerError",
         "open",
         "prepare",
+        "verify",
     ]
     assert all(hasattr(pixelprep, name) for name in pixelprep.__all__)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import pixelprep
 from pixelprep import files
-from pixelprep.store import libhdf5, reading, writing
+from pixelprep.store import layout, libhdf5, reading, writing
 from pixelprep.store.checksum import fletcher32
 
 
@@ -33,7 +33,7 @@ def test_a_filled_file_is_what_libhdf5_writes(
 ) -> None:
     """Filled in or written through libhdf5, a file has the same bytes and the digest is theirs."""
     folder = tmp_path_factory.mktemp("file")
-    outline = libhdf5.Outline((n, 1, pixels, 1), "float32", rows, per_image=per_image)
+    outline = layout.Outline((n, 1, pixels, 1), "float32", rows, per_image=per_image)
     random = np.random.default_rng(n)
     columns: dict[str, Any] = {
         "images": random.random((n, 1, pixels, 1), np.float32),

@@ -128,7 +128,7 @@ import sys, numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pixelprep.store import writing
-from pixelprep.store.libhdf5 import Outline
+from pixelprep.store.layout import Outline
 
 outline = Outline((64, 6, 5, 3), "float32", 16)
 images, labels = np.ones((16, 6, 5, 3), np.float32), np.arange(16)

@@ -5,6 +5,7 @@ of the group ``pixelprep.sources``: a callable that is given `Options` and retur
 """
 
 from pixelprep.sources.base import (
+    DECODING,
     Arrays,
     Options,
     Provenance,
@@ -12,6 +13,9 @@ from pixelprep.sources.base import (
     RawSplit,
     Source,
     about,
+    extremes,
+    images_digest,
+    labels_digest,
 )
 from pixelprep.sources.find import find, plugins
 from pixelprep.sources.known import KNOWN
@@ -19,6 +23,7 @@ from pixelprep.sources.pinned import Known, KnownSource
 from pixelprep.sources.stored import Array, Picked, Place, Stored, blocks, cut, pieces, store
 
 __all__ = [
+    "DECODING",
     "KNOWN",
     "Array",
     "Arrays",
@@ -35,7 +40,10 @@ __all__ = [
     "about",
     "blocks",
     "cut",
+    "extremes",
     "find",
+    "images_digest",
+    "labels_digest",
     "pieces",
     "plugins",
     "store",

@@ -260,22 +260,23 @@ def about(raw: Raw, team: parallel.Team, where: str = "") -> dict[str, Any]:
         name: {
             "dtype": split.images.dtype.name,
             "shape": list(split.images.shape),
-            "images": _images_digest(split.images, team, f"{where}: {name}"),
-            "labels": _labels_digest(split),
+            "images": images_digest(split.images, team, f"{where}: {name}"),
+            "labels": labels_digest(split),
         }
         for name, split in raw.splits.items()
     }
     return {"splits": splits, "class_names": list(raw.class_names), "decode": dict(raw.decode)}
 
 
-def _labels_digest(split: RawSplit) -> str:
+def labels_digest(split: RawSplit) -> str:
+    """The digest of a split's labels as int64."""
     digest = hashlib.sha256()
     for block in blocks(split.labels, HASHED):
         digest.update(block.astype("<i8").data)
     return digest.hexdigest()
 
 
-def _images_digest(images: Array, team: parallel.Team, where: str) -> str:
+def images_digest(images: Array, team: parallel.Team, where: str) -> str:
     """The digest of all pixels or, of many, of the digests of their pieces.
 
     So that pieces may be taken side by side.

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -167,9 +167,8 @@ class Picked:
 
 def cut(array: Array, rows: range) -> Array:
     """Some neighbouring rows of an array, small to hand on to another process."""
-    if isinstance(array, Stored | Picked):
-        return array.cut(rows)
-    return array[rows.start : rows.stop]
+    own: Callable[[range], Array] | None = getattr(array, "cut", None)
+    return own(rows) if own else array[rows.start : rows.stop]
 
 
 def reshaped(array: Array, row: tuple[int, ...]) -> Array:

@@ -8,15 +8,15 @@ import io
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import h5py
 import numpy as np
+
+from pixelprep.store.layout import Outline
 
 GZIP_LEVEL, ZSTD_LEVEL = 4, 3
 SMALL = 4096  # statistics of more values than this are kept in the manifest alone
@@ -161,34 +161,6 @@ def _signals_noted() -> Iterator[Callable[[], None]]:
     check()
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """What a file looks like before there is data in it.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (N, H, W, C) of the whole file.
-    dtype : str
-        Of the images: float32 or float16.
-    rows : int
-        Rows a chunk.
-    compression : str
-        One of `layout.COMPRESSIONS`.
-    attributes : mapping
-        Root attributes: str, int, list of str, or array of float64 (left out where not small).
-    per_image : bool
-        Whether each image's own mean and std are stored too.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    rows: int
-    compression: str = "none"
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    per_image: bool = False
-
-
 @contextmanager
 def outlined(path: Path, outline: Outline) -> Iterator[tuple[h5py.File, Disk, Callable[[], None]]]:
     """A new file with its datasets and attributes; complete when the block is left.
@@ -203,32 +175,23 @@ def outlined(path: Path, outline: Outline) -> Iterator[tuple[h5py.File, Disk, Ca
             signals()
 
         with _create(disk) as file:
-            images = "<" + np.dtype(outline.dtype).str[1:]
-            _add(file, "images", outline, images, _filter(outline.compression))
-            _add(file, "labels", outline, "<i8")
-            for name in ("mean", "std") if outline.per_image else ():
-                _add(file, name, outline, "<f8")
+            for name, column in outline.columns.items():
+                options = _filter(outline.compression) if name == "images" else {}
+                # The default fill time differs from h5py to h5py, and it is written into the file.
+                file.create_dataset(
+                    name,
+                    column.shape,
+                    column.dtype,
+                    chunks=column.chunks,
+                    fletcher32=True,
+                    fill_time="ifset",
+                    **options,
+                )
             for name, value in outline.attributes.items():
                 _set_attribute(file, name, value)
             check()
             yield file, disk, check
         check()
-
-
-def _add(
-    file: h5py.File,
-    name: str,
-    outline: Outline,
-    dtype: str,
-    options: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    shape = outline.shape if name == "images" else outline.shape[:1]
-    # A chunk may not be larger than the dataset.
-    chunks = (min(outline.rows, shape[0]), *shape[1:])
-    # The default fill time is not the same in every h5py, and it is written into the file.
-    file.create_dataset(
-        name, shape, dtype, chunks=chunks, fletcher32=True, fill_time="ifset", **options
-    )
 
 
 def _set_attribute(file: h5py.File, name: str, value: Any) -> None:

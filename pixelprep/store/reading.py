@@ -16,8 +16,14 @@ from numpy.typing import NDArray
 
 from pixelprep import files
 from pixelprep.errors import AGAIN, EntryError
+from pixelprep.store import layout
+from pixelprep.store.checksum import fletcher32
+from pixelprep.store.layout import Outline
 
 Runs = Sequence[tuple[int, int]]  # first row and number of rows
+
+# What h5py raises where libhdf5 cannot read a file, or finds in it what it does not expect.
+LIBHDF5 = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError)
 
 OPEN_FILES = 64  # open at once while reading an entry of many files
 KNOWN_FILES = 4096  # whose chunks' places are kept in mind: some 3 kB each
@@ -40,11 +46,24 @@ class _Column:
     chunk_rows: int
     row_bytes: int
     offsets: "array[int]"  # of each chunk, bytes from the file's start
+    sound: bytearray  # by chunk, 1 once its checksum was found right
 
     def place(self, row: int) -> int:
         """Where a row begins, bytes from the file's start."""
         chunk, first = divmod(row, self.chunk_rows)
         return self.offsets[chunk] + first * self.row_bytes
+
+    def check(self, fd: int, row: int) -> None:
+        """Refuse the chunk of a row if its checksum differs; once a process is enough."""
+        chunk = row // self.chunk_rows
+        if self.sound[chunk]:
+            return
+        stored = np.empty(self.chunk_rows * self.row_bytes + 4, np.uint8)
+        if os.preadv(fd, [stored.data], self.offsets[chunk]) < len(stored):
+            raise OSError("the file ends too early")
+        if fletcher32(stored[:-4]) != int.from_bytes(stored[-4:].tobytes(), "little"):
+            raise OSError(f"row {chunk * self.chunk_rows} or one soon after it is damaged")
+        self.sound[chunk] = 1
 
 
 @lru_cache(maxsize=KNOWN_FILES)
@@ -64,7 +83,8 @@ def _column(dataset: Any) -> _Column | None:
         return None
     rows = dataset.chunks[0]
     row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
-    offsets = array("q", [-1]) * -(-dataset.shape[0] // rows)
+    count = -(-dataset.shape[0] // rows)
+    offsets = array("q", [-1]) * count
 
     def note(chunk: Any) -> None:
         if chunk.size == rows * row_bytes + 4 and not chunk.filter_mask:
@@ -73,7 +93,7 @@ def _column(dataset: Any) -> _Column | None:
     dataset.id.chunk_iter(note)
     if -1 in offsets:
         raise OSError("chunks are missing, or not stored with their checksum")
-    return _Column(rows, row_bytes, offsets)
+    return _Column(rows, row_bytes, offsets, bytearray(count))
 
 
 class _Open:
@@ -82,13 +102,10 @@ class _Open:
     """
 
     def __init__(self, part: Part) -> None:
-        self.fd = os.open(part.path, os.O_RDONLY)
+        self.fd = os.open(part.path, os.O_RDONLY | os.O_NOFOLLOW)
+        self.part, self.state = part, part.state
         self.file: Any = None
         try:
-            self.state = files.state(self.fd)
-            # Made again by --force it is another file with the same bytes.
-            if self.state != part.state and files.sha256(part.path) != part.sha256:
-                raise OSError("the file was changed after it was checked")
             self.check()  # before libhdf5 sees it
             self.columns = _columns(part)
             if "images" not in self.columns:
@@ -98,9 +115,15 @@ class _Open:
             raise
 
     def check(self) -> None:
-        """Refuse a file that is not as it was when it was opened."""
-        if files.state(self.fd) != self.state:
-            raise OSError("the file was changed after it was checked")
+        """Refuse a file that was changed after it was found right.
+
+        A changed state may also mean that it was made again, or that its rights were changed.
+        """
+        state = files.state(self.fd)
+        if state != self.state:
+            if files.sha256(self.fd) != self.part.sha256:
+                raise OSError("the file was changed after it was checked")
+            self.state = state
 
     def read(self, runs: Runs, spaces: Mapping[str, NDArray[Any]]) -> None:
         """Fill each space with its column's rows of these runs, one after the other."""
@@ -127,6 +150,7 @@ class _Open:
             stop = start + rows
             while start < stop:  # one read a chunk
                 count = min(column.chunk_rows - start % column.chunk_rows, stop - start)
+                column.check(self.fd, start)
                 space = out[filled : filled + count].data
                 if os.preadv(self.fd, [space], column.place(start)) < space.nbytes:
                     raise OSError("the file ends too early")
@@ -181,13 +205,13 @@ class Files:
         """
         try:
             self._get(part).read(runs, spaces)
-        except (OSError, KeyError) as error:
+        except LIBHDF5 as error:
             names = ", ".join(f"/{name}" for name in spaces)
             raise EntryError(f"{part.path}: cannot read {names}: {error}", AGAIN) from error
 
     def expect(self, part: Part, runs: Runs) -> None:
         """Say that these runs are read next, so that a disk need not be waited for."""
-        with suppress(OSError):  # whatever is wrong, reading says it
+        with suppress(*LIBHDF5):  # whatever is wrong, reading says it
             self._get(part).expect(runs)
 
     def _get(self, part: Part) -> _Open:
@@ -215,30 +239,50 @@ def opening() -> Iterator[Files]:
         opened.close()
 
 
-def describe(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and type of each dataset of a file.
+def check(path: Path, outline: Outline) -> None:
+    """Refuse a file that is not as the format has it, before any of its rows is read.
 
     Raises
     ------
     EntryError
-        When it is no HDF5 file, or holds what version 1 does not allow: links, external or
-        virtual storage, datasets of another length.
+        When it is no HDF5 file, or its datasets differ from the outline's: other names, shapes,
+        types, chunks or filters, links, external or virtual storage, chunks that are missing or
+        that the file cannot hold.
     """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            links = {name: file.get(name, getlink=True) for name in file}
-            if not all(isinstance(link, h5py.HardLink) for link in links.values()):
-                raise EntryError(f"{path}: expected datasets only, found links")
-            return {name: _plain(path, file[name]) for name in file}
-    except OSError as error:
-        raise EntryError(f"{path}: not a readable HDF5 file: {error}") from error
+            _check_datasets(path, file, outline.columns)
+    except LIBHDF5 as error:
+        raise EntryError(f"{path}: not a readable HDF5 file: {error}", AGAIN) from error
 
 
-def _plain(path: Path, dataset: Any) -> tuple[tuple[int, ...], str]:
+def _check_datasets(path: Path, file: Any, expected: Mapping[str, layout.Column]) -> None:
     import h5py
 
-    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise EntryError(f"{path}: {dataset.name} is not a dataset stored in this file")
-    return dataset.shape, dataset.dtype.name
+    if len(file) != len(expected) or set(file) != set(expected):
+        raise EntryError(f"{path}: expected the datasets {', '.join(expected)}", AGAIN)
+    stored = 0
+    for name, column in expected.items():
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise EntryError(f"{path}: /{name} is a link", AGAIN)
+        found = file[name]
+        if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+            raise EntryError(f"{path}: /{name} is not a dataset stored in this file", AGAIN)
+        _check_dataset(f"{path}: /{name}", found, column)
+        stored += found.id.get_storage_size()
+    if stored > path.stat().st_size:
+        raise EntryError(f"{path}: its chunks overlap", AGAIN)
+
+
+def _check_dataset(where: str, found: Any, column: layout.Column) -> None:
+    filters = found.id.get_create_plist()
+    numbers = tuple(filters.get_filter(i)[0] for i in range(filters.get_nfilters()))
+    got = layout.Column(found.shape, found.dtype.str, found.chunks, numbers)
+    if got != column:
+        raise EntryError(f"{where}: expected {column}, found {got}", AGAIN)
+    chunks, stored = found.id.get_num_chunks(), found.id.get_storage_size()
+    size = column.chunk_bytes * column.chunk_count
+    if chunks != column.chunk_count or (len(numbers) == 1 and stored != size):
+        raise EntryError(f"{where}: chunks are missing, or of another size", AGAIN)

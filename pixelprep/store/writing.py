@@ -8,7 +8,6 @@ they are made, go through libhdf5.
 
 import errno
 import hashlib
-import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,8 @@ from numpy.typing import NDArray
 
 from pixelprep import files
 from pixelprep.store.checksum import fletcher32
-from pixelprep.store.libhdf5 import Disk, Outline, outlined, write_at
+from pixelprep.store.layout import Outline
+from pixelprep.store.libhdf5 import Disk, outlined, write_at
 
 AHEAD = 3  # chunks of a column in memory: one is made while others are hashed
 
@@ -90,7 +90,7 @@ class _Compressing(Writer):
 @contextmanager
 def _filling(path: Path, outline: Outline) -> Iterator[Writer]:
     with outlined(path, outline) as (file, disk, check):
-        sizes = {name: _stored_bytes(file[name]) for name in file}
+        sizes = {name: column.chunk_bytes for name, column in outline.columns.items()}
         places = _reserved(file, disk, sizes)
         check()
     fd = os.open(path, os.O_RDWR)
@@ -101,11 +101,6 @@ def _filling(path: Path, outline: Outline) -> Iterator[Writer]:
             writer.finish()
     finally:
         os.close(fd)
-
-
-def _stored_bytes(dataset: Any) -> int:
-    """Bytes of a chunk and its checksum."""
-    return int(math.prod(dataset.chunks) * dataset.dtype.itemsize) + 4
 
 
 def _reserved(file: h5py.File, disk: Disk, sizes: dict[str, int]) -> list[Place]:

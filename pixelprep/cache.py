@@ -1,0 +1,271 @@
+"""What is in a cache folder, and how it is taken out of it again.
+
+Nothing is deleted where it stands: one rename takes it to ``.trash``, under the lock of those who
+make it. So a reader finds an entry whole or not at all, and what somebody works on stays.
+"""
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pixelprep import entry as entries
+from pixelprep import files, origins
+from pixelprep import manifest as manifests
+from pixelprep.download import PART
+from pixelprep.errors import EntryError, UsageError, whole
+
+UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # seconds
+
+Kind = Literal["entry", "raw", "left", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that can be removed.
+
+    Parameters
+    ----------
+    kind : str
+        ``entry``; ``raw``: a dataset's downloads; ``left``: what an interrupted or killed process
+        left; ``note``: locks, and what was noted of entries that are gone.
+    name : str
+        ``DATASET/MODE-KEY``, the dataset's name, or where it is below the cache folder.
+    path : Path
+        Of the file or folder.
+    bytes : int
+        Of all files in it.
+    made, used : float
+        When, in seconds since 1970; equal where the last use is not known.
+    about : dict
+        Of an entry: ``dataset``, ``mode``, ``per``, ``key``, ``images`` and ``source``, its digest;
+        or the ``problem`` that it has.
+    """
+
+    kind: Kind
+    name: str
+    path: Path
+    bytes: int
+    made: float
+    used: float
+    about: dict[str, Any]
+
+
+def contents(cache_dir: str | os.PathLike[str] | None = None) -> list[Item]:
+    """All that is in the cache, the entries first and in the order of their names.
+
+    Parameters
+    ----------
+    cache_dir : path, optional
+        Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
+    """
+    cache = files.cache_dir(cache_dir)
+    found = [_entry(path, cache) for path in entries.all_of(cache)]
+    return [*found, *_raw(cache), *_left(cache), *_notes(cache, found)]
+
+
+def named(
+    names: Iterable[str | os.PathLike[str]], cache_dir: str | os.PathLike[str] | None = None
+) -> list[Item]:
+    """What these names mean in the cache.
+
+    Parameters
+    ----------
+    names : iterable of str or path
+        Folders, keys, ``DATASET/MODE-KEY``; or a dataset's name: all its entries and downloads.
+    cache_dir : path, optional
+        As for `contents`.
+
+    Raises
+    ------
+    EntryError
+        When there is nothing of a name in the cache.
+    """
+    cache = files.cache_dir(cache_dir)
+    there = contents(cache)
+    found: dict[Path, Item] = {}
+    for name in names:
+        of_dataset = [item for item in there if item.name.split("/")[0] == os.fspath(name)]
+        of_dataset = [item for item in of_dataset if item.kind in ("entry", "raw")]
+        chosen = of_dataset or [_one(name, there, cache)]
+        found |= {item.path: item for item in chosen}
+    return list(found.values())
+
+
+def _one(name: str | os.PathLike[str], there: list[Item], cache: Path) -> Item:
+    path = entries.resolve(name, cache, damaged=True)
+    for item in there:
+        if item.path == path:
+            return item
+    raise EntryError(f"{path}: is not an entry in {cache}", "delete the folder yourself")
+
+
+def unused(
+    older_than: str | None = None,
+    keep: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> list[Item]:
+    """What may go: what killed processes left; and entries that were not used lately, if asked.
+
+    Parameters
+    ----------
+    older_than : str, optional
+        Entries last used longer ago than this, ``30d``: a number and one of m, h, d, w, y.
+    keep : int, optional
+        Never the so many entries that were used last; without `older_than`, all others.
+    cache_dir : path, optional
+        As for `contents`.
+
+    Returns
+    -------
+    list of Item
+        Where entries are asked for, also the downloads of datasets that have no other entry.
+
+    Raises
+    ------
+    UsageError
+        For another age or number.
+    """
+    least = time.time() - seconds(older_than) if older_than is not None else None
+    kept = whole("--keep", keep, 0) if keep is not None else 0
+    there = contents(cache_dir)
+    chosen = [item for item in there if item.kind in ("left", "note")]
+    if older_than is None and keep is None:
+        return chosen
+
+    def is_old(item: Item) -> bool:
+        return least is None or item.used < least
+
+    found = sorted((i for i in there if i.kind == "entry"), key=lambda i: i.used, reverse=True)
+    gone = [item for item in found[kept:] if is_old(item)]
+    stay = {item.name.split("/")[0] for item in found if item not in gone}
+    raw = [item for item in there if item.kind == "raw" and item.name not in stay]
+    return [*gone, *filter(is_old, raw), *chosen]
+
+
+def seconds(age: str) -> float:
+    """The seconds of an age such as ``30d``; a number alone is days."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhdwy]?)", age.strip())
+    if match is None:
+        raise UsageError(f"--older-than {age}: expected a number and m, h, d, w or y, such as 30d")
+    return float(match[1]) * UNITS[match[2] or "d"]
+
+
+def remove(items: Iterable[Item], cache_dir: str | os.PathLike[str] | None = None) -> list[Item]:
+    """Take these things out of the cache; those that were.
+
+    What somebody began to use since it was listed stays: a note whose entry was made again, a
+    download that is going on, a folder with a living owner.
+
+    Raises
+    ------
+    CacheError
+        When the cache cannot be written.
+    """
+    cache = files.cache_dir(cache_dir)
+    with files.explained(cache):
+        return [item for item in items if _removed(item, cache)]
+
+
+def _removed(item: Item, cache: Path) -> bool:
+    if item.kind == "entry":
+        with files.lock(cache, item.name.replace("/", "-")):
+            _discard(item.path, cache)
+            entries.forget(item.path, cache)
+            origins.forget(item.path, cache)
+        with suppress(OSError):  # other entries are in it
+            item.path.parent.rmdir()
+    elif item.kind == "raw":
+        with files.lock(cache, f"{item.name}-raw"):
+            _discard(item.path, cache)
+    elif item.kind == "note":
+        return _note_removed(item.path, cache)
+    elif item.path not in _left_paths(cache):
+        return False
+    else:
+        _discard(item.path, cache)
+    return not os.path.lexists(item.path)
+
+
+def _discard(path: Path, cache: Path) -> None:
+    with suppress(FileNotFoundError):  # somebody else was faster
+        files.discard(path, cache)
+
+
+def _note_removed(path: Path, cache: Path) -> bool:
+    if path.parent == cache / files.LOCKS:
+        return files.unlock(path)
+    if (cache / path.parent.name / path.stem / manifests.NAME).exists():
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def _entry(path: Path, cache: Path) -> Item:
+    about: dict[str, Any] = {}
+    try:
+        manifest = manifests.read(path)
+        entries.check_place(path, manifest, cache)
+        about = {name: manifest[name] for name in ("dataset", "mode", "per", "key")}
+        about["source"] = manifest["recipe"]["source"]
+        about["images"] = sum(split["rows"] for split in manifest["splits"].values())
+    except EntryError as error:
+        about = {"problem": error.message}
+    used = entries.last_use(path, cache)
+    name = f"{path.parent.name}/{path.name}"
+    return _item("entry", name, path, used=used, about=about)
+
+
+def _raw(cache: Path) -> Iterator[Item]:
+    for path in sorted((cache / files.RAW).glob("*")):
+        yield _item("raw", path.name, path)
+
+
+def _left(cache: Path) -> Iterator[Item]:
+    for path in _left_paths(cache):
+        yield _item("left", path.relative_to(cache).as_posix(), path)
+
+
+def _left_paths(cache: Path) -> list[Path]:
+    work = files.leftovers(cache, unfinished=True)
+    parts = (cache / files.RAW).glob(f"*/*{PART}")
+    broken = [path for path in parts if files.is_free(cache, f"{path.parent.name}-raw")]
+    return [*work, *sorted((cache / files.TRASH).glob("*")), *broken]
+
+
+def _notes(cache: Path, found: list[Item]) -> Iterator[Item]:
+    there = {item.name for item in found}
+    sources = {item.about.get("source") for item in found}
+    for path in sorted((cache / files.LOCKS).glob("*.lock")):
+        if files.is_free(cache, path.stem):
+            yield _note(path, cache)
+    for kind in (files.TRUST, files.ORIGINS):
+        for path in sorted((cache / kind).glob("*/*.json")):
+            if f"{path.parent.name}/{path.stem}" not in there:
+                yield _note(path, cache)
+    for path in sorted((cache / files.SOURCES).glob("*.json")):
+        if files.digest((files.recall(path) or {}).get("about")) not in sources:
+            yield _note(path, cache)
+
+
+def _note(path: Path, cache: Path) -> Item:
+    return _item("note", path.relative_to(cache).as_posix(), path)
+
+
+def _item(
+    kind: Kind, name: str, path: Path, *, used: float = 0.0, about: dict[str, Any] | None = None
+) -> Item:
+    inside = [] if path.is_symlink() else path.rglob("*")
+    size, made = 0, 0.0
+    for part in (path, *inside):
+        with suppress(OSError):  # it may be gone meanwhile
+            status = part.lstat()
+            made = max(made, status.st_mtime)
+            broken_off = kind == "raw" and part.suffix == PART  # listed by itself
+            size += status.st_size if stat.S_ISREG(status.st_mode) and not broken_off else 0
+    return Item(kind, name, path, size, made, max(made, used), about or {})

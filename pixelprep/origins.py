@@ -1,0 +1,54 @@
+"""What each entry of the cache was asked for as, so that it can be made again when it is damaged.
+
+That is not in the entry: where the user's own data lies says nothing about the bytes.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from pixelprep import files
+from pixelprep.recipe import Choices
+
+PATHS = ("dataset", "source")  # kept as URLs: a path may hold bytes that are no text
+FILE = "file://"
+
+
+def remember(path: Path, cache: Path, asked: Mapping[str, Any]) -> None:
+    """Keep the arguments of ``prepare`` that the entry in this folder of the cache came from."""
+    record = dict(asked)
+    for name in PATHS:
+        value = record.get(name)
+        if value is not None and (name == "source" or os.sep in os.fspath(value)):
+            record[name] = files.expanded(value).absolute().as_uri()
+    files.remember(_note(path, cache), record)
+
+
+def recall(path: Path, cache: Path) -> dict[str, Any] | None:
+    """These arguments; None where they are not known."""
+    record = files.recall(_note(path, cache))
+    if record is None:
+        return None
+    for name in PATHS:
+        value = record.get(name)
+        if isinstance(value, str) and value.startswith(FILE):
+            record[name] = os.fsdecode(unquote_to_bytes(value.removeprefix(FILE)))
+    return record
+
+
+def forget(path: Path, cache: Path) -> None:
+    """No longer keep them."""
+    _note(path, cache).unlink(missing_ok=True)
+
+
+def of_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """As far as a manifest tells them: all of them where the dataset is known by name."""
+    recipe = manifest["recipe"]
+    names = [name for name in Choices.__dataclass_fields__ if recipe.get(name) is not None]
+    return {"dataset": manifest["dataset"], **{name: recipe[name] for name in names}}
+
+
+def _note(path: Path, cache: Path) -> Path:
+    return cache / files.ORIGINS / path.parent.name / f"{path.name}.json"

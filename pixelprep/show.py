@@ -1,0 +1,222 @@
+"""What commands print: results as tables or as JSON, in units that people use."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pixelprep.cache import Item
+    from pixelprep.entry import Entry
+    from pixelprep.verification import Verdict
+
+AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines; what names and files of others bring along cannot steer the terminal."""
+    for line in lines:
+        typer.echo(plain(line), err=err)
+
+
+def plain(text: str) -> str:
+    """The text on one line, everything but letters, signs and spaces spelled out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def show(result: dict[str, Any], as_json: bool, table: Callable[[dict[str, Any]], None]) -> None:
+    """Print a result as one JSON object, or as its table."""
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+    else:
+        table(result)
+
+
+def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
+    """What ``--json`` holds of a prepared entry."""
+    kept = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
+    scaling = entry.manifest["scaling"]
+    return {
+        "dataset": entry.dataset,
+        "mode": entry.mode,
+        "per": entry.per,
+        "key": entry.key,
+        "path": str(entry.path),
+        "hit": entry.hit,
+        "seconds": seconds,
+        "scaling": {name: scaling[name] for name in ("mean", "std", "scale", "offset")},
+        "splits": {
+            name: {field: entry.manifest["splits"][name][field] for field in kept}
+            for name in entry.splits
+        },
+    }
+
+
+def print_prepared(entry: "Entry", seconds: float) -> None:
+    """An entry, and how it was had."""
+    _print_entry(entry)
+    done = "was there already" if entry.hit else f"prepared in {seconds:.1f} s"
+    say(str(entry.path), f"{size(entry.size)}, {done}")
+
+
+def print_info(entry: "Entry") -> None:
+    """An entry, its data and its recipe."""
+    _print_entry(entry)
+    about = entry.manifest["provenance"]
+    say(f"data      {about['title']}; licence {about['licence']}")
+    for name in ("citation", "homepage"):
+        if about[name]:
+            say(f"          {about[name]}")
+    say(f"classes   {', '.join(entry.class_names)}")
+    recipe = ", ".join(f"{k} {v}" for k, v in entry.manifest["recipe"].items() if v is not None)
+    say(f"recipe    {recipe}")
+    say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
+
+
+def _print_entry(entry: "Entry") -> None:
+    scaling = entry.scaling
+    say(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
+    units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
+    for name, values in (("mean", scaling.mean), ("std", scaling.std)):
+        say(f"{name:<9} {_numbers(values)}{units}")
+    rows: list[tuple[str, ...]] = [
+        ("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")
+    ]
+    for name, split in entry.splits.items():
+        record = entry.manifest["splits"][name]
+        first, raw = record["first_batch"], record["raw"]
+        figures = [f"{first[f]:.6g}" for f in ("min", "max", "mean", "std")]
+        shape = "×".join(map(str, split.shape[1:]))
+        limits = f"{raw['minimum']:.6g} to {raw['maximum']:.6g}"
+        rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
+    _table(rows)
+    batch = entry.manifest["splits"]["train"]["first_batch"]["shape"][0]
+    say(f"(stored: of the first batch of {batch}, read back from the file)")
+
+
+def _numbers(values: Any) -> str:
+    """Few numbers in full; many by their range; none where each image has its own."""
+    if values.size == 0:
+        return "each image's own"
+    if values.size <= 4:
+        return ", ".join(repr(float(value)) for value in values.reshape(-1))
+    return f"{values.size} values, {values.min():.6g} to {values.max():.6g}"
+
+
+def print_trained(metrics: dict[str, Any]) -> None:
+    """The result of a training run."""
+    say(
+        f"test accuracy {metrics['test_accuracy']:.2%}, loss {_decimal(metrics['test_loss'])}"
+        f" ({metrics['test_steps']} steps)"
+    )
+    say(f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps")
+    say(metrics["run"])
+
+
+def _decimal(number: float | None) -> str:
+    return "not finite" if number is None else f"{number:.4f}"
+
+
+def print_datasets(found: dict[str, Any]) -> None:
+    """A table of what is known by name."""
+    rows: list[tuple[str, ...]] = [
+        ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
+    ]
+    for one in found["datasets"]:
+        shape = "×".join(map(str, one["shape"]))
+        download = size(one["download_bytes"]) if one["download_bytes"] else "embedded"
+        counts = (f"{one['train']:,}", f"{one['test']:,}", shape, str(one["classes"]))
+        rows.append((one["name"], *counts, download, one["licence"], one["title"]))
+    _table(rows)
+    for plugin in found["plugins"]:
+        say(f"{plugin['name']}  from {plugin['from']}")
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        say("  ".join(cells).rstrip())
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that makes the number short."""
+    number = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def verified(verdict: "Verdict") -> dict[str, Any]:
+    """What ``--json`` holds of a verified entry."""
+    return {
+        "path": str(verdict.path),
+        "ok": verdict.ok,
+        "problems": verdict.problems,
+        "repaired": verdict.repaired,
+        "bytes": verdict.bytes,
+    }
+
+
+def print_verified(verdicts: "Sequence[Verdict]") -> None:
+    """A line an entry, and below it what is wrong."""
+    for verdict in verdicts:
+        state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
+        say(f"{verdict.path}  {'repaired, ' if verdict.repaired else ''}{state}")
+        for problem in verdict.problems:
+            say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
+    if not verdicts:
+        say("no entries")
+
+
+def kept(item: "Item") -> dict[str, Any]:
+    """What ``--json`` holds of a thing in the cache."""
+    times = {"made": _time(item.made), "used": _time(item.used)}
+    age = {"age_seconds": max(0.0, time.time() - item.used)}
+    place = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
+    return {**place, **item.about, **times, **age}
+
+
+def by_kind(items: "Iterable[Item]") -> dict[str, list[dict[str, Any]]]:
+    """Things in the cache, in lists of their kinds."""
+    kinds: dict[str, list[dict[str, Any]]] = {"entries": [], "raw": [], "left": [], "notes": []}
+    names = {"entry": "entries", "note": "notes"}
+    for item in items:
+        kinds[names.get(item.kind, item.kind)].append(kept(item))
+    return kinds
+
+
+def print_cache(items: "Sequence[Item]") -> None:
+    """A table of what is in the cache, or of what is taken out of it."""
+    rows: list[tuple[str, ...]] = [("", "images", "size", "made", "last used")]
+    labels = {"raw": "raw downloads of ", "left": "left over: "}
+    for item in items:
+        if item.kind != "note":
+            images = f"{item.about['images']:,}" if "images" in item.about else ""
+            used = _ago(item.used) if item.kind == "entry" else ""
+            images = "DAMAGED" if "problem" in item.about else images
+            name = labels.get(item.kind, "") + item.name
+            rows.append((name, images, size(item.bytes), _ago(item.made), used))
+    if len(rows) > 1:
+        _table(rows)
+    notes = sum(item.kind == "note" for item in items)
+    total = size(sum(item.bytes for item in items))
+    say(f"{total}{f', with {notes} notes and locks that nothing needs' if notes else ''}")
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _ago(seconds: float) -> str:
+    age = max(0.0, time.time() - seconds)
+    for unit, length in AGES:
+        if age >= length:
+            count = int(age // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
