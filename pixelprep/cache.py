@@ -185,9 +185,9 @@ def _removed(item: Item, cache: Path) -> bool:
             _discard(item.path, cache)
     elif item.kind == "note":
         return _note_removed(item.path, cache)
-    elif item.path not in _left_paths(cache):
-        return False
-    else:
+    elif item.path.parent == cache / files.TMP:
+        return files.clear(item.path, cache)
+    elif item.path in _left_paths(cache):
         _discard(item.path, cache)
     return not os.path.lexists(item.path)
 

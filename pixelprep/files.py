@@ -317,11 +317,7 @@ def sweep(cache: Path) -> None:
     """
     for path in leftovers(cache):
         LOG.info("removing the leftovers of a killed process: %s", path.name)
-        with _held_now(_lock_of(path)) as free:
-            if free:
-                with suppress(OSError):
-                    discard(path, cache)
-                _lock_of(path).unlink(missing_ok=True)
+        clear(path, cache)
     for old in (cache / TRASH).glob("*"):
         _remove(old)
 
@@ -339,6 +335,17 @@ def leftovers(cache: Path, *, unfinished: bool = False) -> list[Path]:
     found = {path.with_suffix("") for path in (cache / TMP).glob("*.lock")}
     found |= {path for path in (cache / TMP).glob("*") if path.suffix != ".lock"}
     return sorted(path for path in found if _is_left(path, unfinished))
+
+
+def clear(path: Path, cache: Path) -> bool:
+    """Remove one of the `leftovers`, unless somebody took it up meanwhile; whether it is gone."""
+    with _held_now(_lock_of(path)) as free:
+        if not free or (path.is_dir() and _in_use(path)):
+            return False
+        with suppress(OSError):
+            discard(path, cache)
+        _lock_of(path).unlink(missing_ok=True)
+    return not os.path.lexists(path)
 
 
 def _is_left(path: Path, unfinished: bool) -> bool:
