@@ -42,8 +42,8 @@ class Build:
     recipe: Recipe
     place: sources.Place
 
-    def publish(self, path: Path) -> Entry:
-        """Fit, scale, write, and give the finished entry its name."""
+    def publish(self, path: Path, stays: Callable[[], bool]) -> Entry:
+        """Fit, scale, write, and give the finished entry its name, unless another one stays."""
         cache = self.place.cache
         splits = divided(self.raw, self.recipe)
         cache.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class Build:
             for name, found in moments.items():
                 manifest["splits"][name]["raw"] = manifests.limits(found)
             _write_manifest(work / files.FILES, manifest)
-            files.publish(work / files.FILES, path, cache)
+            files.publish(work / files.FILES, path, cache, stays)
         entries.trust(path, cache, manifest)
         return replace(entries.open_entry(path, cache), hit=False)
 

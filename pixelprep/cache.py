@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pixelprep import entry as entries
 from pixelprep import files, origins
 from pixelprep import manifest as manifests
-from pixelprep.download import PART
+from pixelprep.download import PART, left_over
 from pixelprep.errors import EntryError, UsageError, whole
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # seconds
@@ -233,8 +233,9 @@ def _left(cache: Path) -> Iterator[Item]:
 
 def _left_paths(cache: Path) -> list[Path]:
     work = files.leftovers(cache, unfinished=True)
-    parts = (cache / files.RAW).glob(f"*/*{PART}")
-    broken = [path for path in parts if files.is_free(cache, f"{path.parent.name}-raw")]
+    raw = (cache / files.RAW).glob("*")
+    unwatched = [folder for folder in raw if files.is_free(cache, f"{folder.name}-raw")]
+    broken = [part for folder in unwatched for part in left_over(folder)]
     return [*work, *sorted((cache / files.TRASH).glob("*")), *broken]
 
 

@@ -6,7 +6,9 @@ on its size, and the acceptance of a file by its archive's digest or by its cont
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -102,21 +104,53 @@ def _fetch(pin: Pinned, path: Path, mirrors: Sequence[str], dataset: str, quiet:
     failures = []
     for mirror in mirrors:
         url = mirror.rstrip("/") + "/" + pin.name
-        part = path.with_name(path.name + PART)
         try:
-            _transfer(url, part, pin, quiet)
+            with _part(path) as part:
+                _transfer(url, part, pin, quiet)
+                files.fsync(part)
+                part.rename(path)
         except _Failed as failure:
             failures.append(f"{url}: {failure}")
             LOG.info("%s", failures[-1])
             continue
-        files.fsync(part)
-        part.rename(path)
         files.fsync(path.parent)
         return
     raise DownloadError(
         f"{dataset}: no mirror gave {pin.name}; tried {'; '.join(failures) or 'none'}",
         _way_out(dataset),
     )
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    """Where to bring a file to: what there is of it already, that nobody else is bringing.
+
+    Processes that share no lock have parts of their own; what is not finished is left for the next.
+    """
+    own = path.with_name(f"{path.name}.{files.tag()}{PART}")
+    for part in left_over(path.parent):
+        if _tagged(part)[0] == path.name:
+            with suppress(FileNotFoundError):  # another process was faster
+                part.rename(own)
+                break
+    try:
+        yield own
+    finally:
+        with suppress(FileNotFoundError):
+            own.rename(path.with_name(path.name + PART))
+
+
+def left_over(folder: Path) -> list[Path]:
+    """The unfinished files in a folder that no living process is bringing."""
+    parts = sorted(folder.glob(f"*{PART}"))
+    return [part for part in parts if not files.lives(_tagged(part)[1], part)]
+
+
+def _tagged(part: Path) -> tuple[str, str]:
+    """The name of the file that an unfinished one will be, and whose it is (`files.tag`)."""
+    name = part.name.removesuffix(PART)
+    match = re.fullmatch(r"(.+)\.([0-9]+-[0-9]+-[0-9a-f]{12}-.*)", name)
+    return (match[1], match[2]) if match else (name, "")
 
 
 def _way_out(dataset: str) -> str:

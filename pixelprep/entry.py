@@ -356,6 +356,7 @@ def open_entry(path: Path, cache: Path | None = None) -> Entry:
     MissingExtraError
         When its compression needs a package that is not installed.
     """
+    files.awaited(path / manifests.NAME)
     manifest = manifests.read(path)
     check_place(path, manifest, cache)
     layout.check_compression(manifest["recipe"]["compression"])
@@ -460,6 +461,7 @@ def state(path: Path, size: int) -> tuple[int, ...]:
     EntryError
         When it is not.
     """
+    files.awaited(path)
     if path.is_symlink() or not path.is_file():
         raise EntryError(f"{path}: missing, or not a plain file", AGAIN)
     found = files.state(path)

@@ -28,7 +28,8 @@ TICK = 0.01  # seconds, no less than the steps in which systems count the time o
 OWNER = "owner.json"  # in a work folder: whose it is
 KEPT = 7 * 24 * 3600  # seconds that unfinished work is kept to go on with
 GRACE = 60  # seconds in which a process that made a work folder will have said that it did
-TRIES = 3  # times that others may take away the place of what is being published
+TRIES = 100  # times that others may take the place of what is being published
+PAUSES = (0.001, 0.01, 0.1, 0.2)  # seconds; a replacement takes two renames
 
 # A file system without locks, or a cache that cannot be written.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES, errno.EROFS, errno.ENOENT)
@@ -135,7 +136,7 @@ def _named(cache: Path, name: str) -> Path:
 def _held(path: Path, waiting: str = "") -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    held = FileLock(path)
+    held = FileLock(path, fallback_to_soft=False)  # such a lock would outlive its owner
     try:
         try:
             held.acquire(timeout=0)
@@ -170,7 +171,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             folder.mkdir()
         keep = False
         try:
-            remember(folder / OWNER, _myself())
+            remember(folder / OWNER, {"owner": tag()})
             yield folder
         except Exception:
             raise
@@ -179,7 +180,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             raise
         finally:
             if keep:
-                remember(folder / OWNER, {})
+                remember(folder / OWNER, {"owner": ""})
             else:
                 # Out of sight at once: whoever still works on it finds no place to leave things.
                 with suppress(OSError):
@@ -196,7 +197,7 @@ def _held_now(path: Path) -> Iterator[bool]:
     """Hold a lock unless somebody else has it; whether it is held."""
     from filelock import FileLock, Timeout
 
-    held = FileLock(path)
+    held = FileLock(path, fallback_to_soft=False)  # such a lock would outlive its owner
     try:
         held.acquire(timeout=0)
     except Timeout:
@@ -227,16 +228,24 @@ def _claimed(folder: Path) -> bool:
 
 def _in_use(folder: Path) -> bool:
     """Whether somebody may be working in a folder of ``.tmp``, whatever its lock says."""
-    owner = recall(folder / OWNER)
+    owner = (recall(folder / OWNER) or {}).get("owner")
     if owner is None:  # it may be about to say who it is
         return not _older(folder, GRACE)
-    if owner.get("host") != platform.node():
-        return bool(owner) and not _older(folder, KEPT)
-    return _born(owner.get("process")) == owner.get("born")
+    return lives(owner, folder)
 
 
-def _myself() -> dict[str, Any]:
-    return {"host": platform.node(), "process": os.getpid(), "born": _born(os.getpid())}
+def tag() -> str:
+    """A name for what this process makes, which tells others whether its maker still lives."""
+    process = os.getpid()
+    return f"{process}-{_born(process)}-{uuid.uuid4().hex[:12]}-{platform.node()}"
+
+
+def lives(tag: str, made: Path) -> bool:
+    """Whether the process of this `tag` may live; one of another machine, for a week."""
+    process, born, _, host = (*tag.split("-", 3), "", "", "")[:4]
+    if host != platform.node():
+        return bool(host) and not _older(made, KEPT)
+    return process.isdigit() and _born(process) is not None and str(_born(process)) == born
 
 
 def _born(process: object) -> int | None:
@@ -386,34 +395,52 @@ def _older(path: Path, seconds: float) -> bool:
         return True
 
 
-def publish(folder: Path, final: Path, cache: Path) -> None:
+def publish(
+    folder: Path, final: Path, cache: Path, stays: Callable[[], bool] = lambda: False
+) -> None:
     """Give a finished private folder its final name, durably.
 
     Every file in `folder` must have been fsynced. A rename never lands on an existing folder:
-    what is there goes to ``.trash`` first.
+    what is there goes to ``.trash`` first, unless it stays and the new one is not needed.
     """
     fsync(folder)
+    old: list[Path] = []
     for _ in range(TRIES):
-        _made(final.parent)
         with suppress(FileNotFoundError):  # another process took it, or its folder, away
-            if os.path.lexists(final):
-                discard(final, cache)
+            _made(final.parent)
             try:
                 folder.rename(final)
+                break
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
+            if stays():
                 LOG.info("another process published %s first", final.name)
-            break
+                break
+            old.append(_put_away(final, cache))
     fsync(final.parent)
     fsync(cache)
+    for path in old:
+        _remove(path)
 
 
-def discard(folder: Path, cache: Path) -> None:
+def awaited(path: Path) -> None:
+    """Wait a moment for what another process may just be replacing (see `publish`)."""
+    for pause in PAUSES:
+        if os.path.lexists(path):
+            return
+        time.sleep(pause)
+
+
+def discard(path: Path, cache: Path) -> None:
     """Take what stands here out of sight with one rename, then delete it."""
-    old = _made(cache / TRASH) / f"{folder.name}.{uuid.uuid4().hex[:12]}"
-    folder.rename(old)
-    _remove(old)
+    _remove(_put_away(path, cache))
+
+
+def _put_away(path: Path, cache: Path) -> Path:
+    old = _made(cache / TRASH) / f"{path.name}.{uuid.uuid4().hex[:12]}"
+    path.rename(old)
+    return old
 
 
 def _remove(path: Path) -> None:

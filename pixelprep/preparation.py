@@ -208,7 +208,8 @@ def _prepared(
 
         files.sweep(cache)
         raw = _read_again(origin, place, facts) if raw is None else raw
-        return Build(origin.name, origin.provenance, raw, facts.about, recipe, place).publish(path)
+        build = Build(origin.name, origin.provenance, raw, facts.about, recipe, place)
+        return build.publish(path, lambda: not force and _published(path, cache) is not None)
 
 
 def _check_name(origin: sources.Source) -> None:

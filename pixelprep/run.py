@@ -114,7 +114,7 @@ class Run:
         """Keep other processes out; afterwards the folder is there only if a checkpoint is."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.folder / "lock")
+        lock = FileLock(self.folder / "lock", fallback_to_soft=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:

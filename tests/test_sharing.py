@@ -1,0 +1,254 @@
+"""Everyone at once: processes, users and file systems that share one cache folder."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from server import Server
+from test_bad_input import protected
+from test_cli import bytes_of, digits, run, write_digits
+
+import pixelprep
+from pixelprep import cache as kept
+from pixelprep import files
+
+__all__ = ["digits"]  # a fixture, used by name
+
+CROWD = Path(__file__).with_name("crowd.py")
+EVERYONE = 16
+
+
+def crowd(dataset: str, locks: str = "locks", count: int = EVERYONE, **options: Any) -> list[Any]:
+    """What so many processes come to that all prepare the same at the same moment."""
+    command = [sys.executable, str(CROWD), str(count), locks, dataset, json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == count
+    return answers
+
+
+def settled(cache: Path, answers: list[Any]) -> Path:
+    """The one entry that all of them got: whole, and with nothing left beside it."""
+    assert [answer for answer in answers if "error" in answer] == []
+    assert len({(a["key"], a["path"], *a["sums"]) for a in answers}) == 1
+    (verdict,) = pixelprep.verify(every=True, quiet=True)
+    assert verdict.problems == []
+    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
+    return verdict.path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> str:
+    """A folder of 60 images, whose decoding can be gone on with by another process."""
+    numbers = np.random.default_rng(0)
+    for i in range(60):
+        path = (
+            tmp_path / "pictures" / ("test" if i % 5 == 0 else "train") / f"c{i % 3}" / f"{i}.png"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (8, 7, 3), np.uint8)).save(path)
+    return str(tmp_path / "pictures")
+
+
+RECIPES: list[dict[str, Any]] = [{}, {"shard_rows": 8}, {"compression": "gzip", "per": "image"}]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_sixteen_processes_do_the_work_once(
+    digits: str, cache: Path, recipe: dict[str, Any]
+) -> None:
+    """On a cold cache one makes the entry, the others wait for it and read the same rows."""
+    answers = crowd(digits, **recipe)
+    settled(cache, answers)
+    assert sorted(answer["hit"] for answer in answers) == [False] + [True] * (EVERYONE - 1)
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, {"force": True}], ids=str)
+@pytest.mark.parametrize("locks", ["none", "ENOLCK", "ENOSYS"])
+def test_without_locks_all_get_the_entry_too(
+    digits: str, cache: Path, locks: str, recipe: dict[str, Any]
+) -> None:
+    """Where locks do nothing work is repeated, nobody disturbs another, and nothing is corrupt."""
+    before = bytes_of(pixelprep.prepare(digits, cache_dir="alone", **recipe).path)
+    for _ in range(2):  # cold, then warm
+        assert bytes_of(settled(cache, crowd(digits, locks, **recipe))) == before
+
+
+@pytest.mark.parametrize("locks", ["locks", "none"])
+def test_images_are_decoded_by_everyone_at_once(pictures: str, cache: Path, locks: str) -> None:
+    """Work that is gone on with is shared with nobody who is still at it."""
+    settled(cache, crowd(pictures, locks, count=6, shard_rows=8))
+
+
+def test_different_recipes_at_once_without_locks(digits: str, cache: Path) -> None:
+    """Nobody sweeps away what another is working on, though every lock can be had."""
+    modes = ("center", "normalize", "standardize")
+    commands = [
+        [sys.executable, str(CROWD), "4", "none", digits, json.dumps({"mode": mode, "force": True})]
+        for mode in modes
+    ]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    said = [process.communicate()[0] for process in running]
+    assert not any("error" in json.loads(line) for out in said for line in out.splitlines())
+    assert [verdict.ok for verdict in pixelprep.verify(every=True, quiet=True)] == [True] * 3
+    assert list(cache.glob(".tmp/*")) == []
+
+
+@pytest.mark.parametrize("locks", ["locks", "none"])
+def test_everyone_downloads_at_once(mnist: Path, cache: Path, locks: str) -> None:
+    """With locks each file is asked for once; without, nobody is in another's way."""
+    with Server(mnist) as server:
+        answers = crowd("mnist", locks, count=4, mirror=server.url, mode="normalize")
+        settled(cache, answers)
+        if locks == "locks":
+            assert len(server.requests) == 4
+    names = {path.name for path in (cache / ".raw" / "mnist").iterdir()}
+    assert names == {f"{kind}-ubyte.gz" for kind in KINDS}
+
+
+KINDS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+
+
+# What a killed process left, where locks tell nothing
+
+
+def test_leftovers_are_told_from_work_without_locks(cache: Path) -> None:
+    """By who made them: a living process of this machine, or for a week one of another."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    number, born, own, host = (str(process.pid), *files.tag().split("-", 3)[1:])
+    born = str(files._born(process.pid))
+    owners = {
+        "alive": [number, born, own, host],
+        "reborn": [number, "1", own, host],  # the number was given to another process since
+        "gone": [str(2**22 + 1), born, own, host],
+        "elsewhere": [number, born, own, "else-where"],
+        "old": [number, born, own, "else-where"],
+        "free": [],
+    }
+    for name, owner in owners.items():
+        folder = cache / ".tmp" / name
+        folder.mkdir(parents=True)
+        (folder / files.OWNER).write_text(json.dumps({"owner": "-".join(owner)}))
+    (cache / ".tmp" / "new").mkdir()
+    os.utime(cache / ".tmp" / "old", (0, 0))
+    files.sweep(cache)
+    assert {path.name for path in (cache / ".tmp").iterdir()} == {"alive", "elsewhere", "new"}
+    process.communicate(b"\n")
+    files.sweep(cache)
+    assert {path.name for path in (cache / ".tmp").iterdir()} == {"elsewhere", "new"}
+
+
+def test_a_work_folder_is_taken_over_by_one_alone(cache: Path) -> None:
+    """What a killed process left to be gone on with goes to one of those who come for it."""
+    folder = cache / ".tmp" / "work"
+    folder.mkdir(parents=True)
+    (folder / files.OWNER).write_text(json.dumps({"owner": ""}))
+    assert [files._claimed(folder) for _ in range(3)] == [True, False, False]
+
+
+# A cache that cannot be written
+
+
+def test_a_read_only_cache_serves_readers(digits: str, tmp_path: Path) -> None:
+    """Opening, reading, verifying, listing, and a hit: nothing of it needs to write."""
+    cache = tmp_path / "disk"
+    with protected(cache) as protect:
+        entry = pixelprep.prepare(digits, cache_dir=cache)
+        protect()
+        opened = pixelprep.open(entry.key, cache_dir=cache)
+        assert (opened.train.labels == entry.train.labels).all()
+        assert sum(len(labels) for _, labels in opened.train.batches(8, shuffle=True)) == 40
+        assert pixelprep.prepare(digits, cache_dir=cache).hit
+        (verdict,) = pixelprep.verify(every=True, cache_dir=cache, quiet=True)
+        assert verdict.ok
+        for command in (["verify", "--all"], ["cache", "list"], ["info", entry.key]):
+            done = run(*command, "--cache-dir", str(cache))
+            assert (done.returncode, done.stderr) == (0, "")
+        done = run("cache", "remove", entry.key, "--yes", "--cache-dir", str(cache))
+        assert done.returncode == 1
+        assert "cannot use" in done.stderr
+
+
+# Two users
+
+
+@pytest.fixture
+def common() -> Iterator[Path]:
+    """A folder that a group shares, with data for two users in it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become two other users")
+    folder = Path(tempfile.mkdtemp())
+    try:
+        write_digits(folder / "digits")
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 0, GROUP)
+            path.chmod(0o2775 if path.is_dir() else 0o664)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+GROUP, ONE, TWO = 54_321, 54_322, 54_323
+
+
+def become(user: int, work: Callable[[], object]) -> object:
+    """What a function comes to when it is run by another user of the group."""
+    out, into = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([GROUP])
+            os.setgid(GROUP)
+            os.setuid(user)
+            os.umask(0o002)
+            answer: object = work()
+        except BaseException as error:
+            answer = repr(error)
+        os.write(into, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as said:
+        answered = json.loads(said.read())
+    os.waitpid(child, 0)
+    return answered
+
+
+def test_two_users_share_a_cache(common: Path) -> None:
+    """What one made the other reads, replaces, lists and removes; modes are the umask's."""
+    cache = common / "cache"
+    options: dict[str, Any] = {"cache_dir": cache, "quiet": True}
+    dataset = str(common / "digits")
+    pixelprep.prepare(dataset, cache_dir=common / "warm", quiet=True)  # all is imported
+
+    def make(mode: str, **more: Any) -> Callable[[], object]:
+        return lambda: pixelprep.prepare(dataset, mode=mode, **options, **more).hit
+
+    assert become(ONE, make("center")) is False
+    assert become(TWO, make("center")) is True
+    assert become(TWO, make("normalize")) is False
+    assert become(ONE, make("normalize", force=True)) is False
+    assert become(TWO, make("center", force=True)) is False
+    assert become(ONE, lambda: [v.problems for v in pixelprep.verify(every=True, **options)]) == [
+        [],
+        [],
+    ]
+    for path in cache.rglob("*"):
+        wanted = 0o775 if path.is_dir() else 0o664
+        assert stat.S_IMODE(path.stat().st_mode) & 0o777 == wanted, path
+        assert path.stat().st_gid == GROUP
+
+    def remove() -> object:
+        return len(kept.remove(kept.named(["digits"], cache), cache))
+
+    assert become(ONE, remove) == 2
+    assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == []
