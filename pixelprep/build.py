@@ -20,7 +20,6 @@ from pixelprep.recipe import Recipe, shards, split_rows
 from pixelprep.scaling import AnyMoments, Scaling, merged, moments_of, unit_of
 from pixelprep.sources import blocks
 from pixelprep.store import layout, writing
-from pixelprep.store.layout import Outline
 
 LOG = logging.getLogger("pixelprep")
 
@@ -231,14 +230,7 @@ class Shard:
     def _write(self, path: Path, note: Callable[[int], object]) -> dict[str, Any]:
         plan = _plan(self.work / PLAN)
         recipe, count = plan.recipe, len(self.rows.labels)
-        outline = Outline(
-            self.rows.images.shape,
-            recipe["dtype"],
-            recipe["chunk_rows"],
-            recipe["compression"],
-            plan.attributes(self.split),
-            recipe["per"] == "image",
-        )
+        outline = manifests.outline(plan.manifest, self.split, self.rows.images.shape)
         with writing.create(path, outline) as writer:
             for start in range(0, count, recipe["chunk_rows"]):
                 rows = range(start, min(start + recipe["chunk_rows"], count))
@@ -268,24 +260,6 @@ class _Plan:
         scaled, own = self.scaling.apply_with_statistics(images, self.recipe["dtype"])
         columns = {"images": scaled, "labels": labels.astype(np.int64)}
         return columns if own is None else columns | self.scaling.stored_of(own)
-
-    def attributes(self, split: str) -> dict[str, Any]:
-        """The root attributes of a file of this split."""
-        attributes = {
-            "format": layout.FORMAT,
-            "format_version": layout.FORMAT_VERSION,
-            "dataset": self.manifest["dataset"],
-            "split": split,
-            "mode": self.recipe["mode"],
-            "per": self.recipe["per"],
-            "class_names": self.manifest["source"]["class_names"],
-            "source_digest": self.recipe["source"],
-            "unit": self.scaling.unit,
-        }
-        if self.scaling.statistics is None:
-            return attributes
-        numbers = ("mean", "std", "scale", "offset")
-        return attributes | {name: getattr(self.scaling, name) for name in numbers}
 
 
 @lru_cache(maxsize=2)

@@ -483,15 +483,8 @@ def check_file(
     if files.sha256(path) != file["sha256"]:
         raise EntryError(f"{path}: differs from its SHA-256 in the manifest", AGAIN)
     shape = (file["rows"], *manifest["splits"][split]["shape"][1:])
-    recipe = manifest["recipe"]
-    outline = layout.Outline(
-        shape,
-        recipe["dtype"],
-        recipe["chunk_rows"],
-        recipe["compression"],
-        per_image=recipe["per"] == "image",
-    )
-    reading.check(path, outline)
+    if wrong := reading.problem(path, manifests.outline(manifest, split, shape)):
+        raise EntryError(f"{path}: {wrong}", AGAIN)
 
 
 def names_an_entry(name: str, cache: Path) -> bool:

@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ LOG = logging.getLogger("pixelprep")
 
 RESUMABLE = ".resumable"  # at the end of a work folder's name
 FILES, DONE, PARTS = "files", "done", "parts"  # in a work folder: finished, their receipts, begun
+MOST_NOTED = 64 << 20  # bytes of a note: that is 400,000 files of an entry
 TICK = 0.01  # seconds, no less than the steps in which systems count the time of a change
 OWNER = "owner.json"  # in a work folder: whose it is
 KEPT = 7 * 24 * 3600  # seconds that unfinished work is kept to go on with
@@ -405,6 +407,24 @@ def publish(
     """
     fsync(folder)
     old: list[Path] = []
+    try:
+        _land(folder, final, cache, stays, old)
+        fsync(final.parent)
+        fsync(cache)
+    except BaseException:
+        if old and not os.path.lexists(final):
+            with suppress(OSError):  # the entry that was there is better than none
+                old[-1].rename(final)
+        raise
+    finally:
+        for path in old:
+            _remove(path)
+
+
+def _land(
+    folder: Path, final: Path, cache: Path, stays: Callable[[], bool], old: list[Path]
+) -> None:
+    """One rename to where nothing is; what was there is put away, and added to `old`."""
     for _ in range(TRIES):
         with suppress(FileNotFoundError):  # another process took it, or its folder, away
             _made(final.parent)
@@ -418,10 +438,6 @@ def publish(
                 LOG.info("another process published %s first", final.name)
                 break
             old.append(_put_away(final, cache))
-    fsync(final.parent)
-    fsync(cache)
-    for path in old:
-        _remove(path)
 
 
 def awaited(path: Path) -> None:
@@ -485,16 +501,38 @@ def remember(path: Path, record: Mapping[str, Any]) -> None:
     """
     with suppress(OSError):
         _made(path.parent)
-        path.write_bytes(canonical_json(record))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+            file.write(canonical_json(record))
 
 
 def recall(path: Path) -> dict[str, Any] | None:
     """The record kept under this path; None when there is none or it is damaged."""
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        record = json.loads(plain_content(path, MOST_NOTED))
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def plain_content(path: Path, most: int) -> bytes:
+    """What a plain file holds; a link, a pipe or a device is not waited for or followed.
+
+    Raises
+    ------
+    OSError
+        When it is something else, larger than `most` bytes, or cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            reason = f"not a plain file of at most {most:,} bytes"
+            raise OSError(errno.EINVAL, reason, os.fspath(path))
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(status.st_size)
+    finally:
+        os.close(fd)
 
 
 def state(file: Path | int) -> tuple[int, ...]:

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import math
-import os
 import re
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,13 +20,18 @@ from pixelprep.store import layout
 SPLITS = ("train", "val", "test")
 NAME, DIGEST = "manifest.json", "manifest.sha256"
 LONGEST_NAME = 180  # bytes; with mode and key it must still be a file's name
+ROW_BYTES = 64  # of a row that are no pixels: label, statistics, its part of an index
 FIRST_BATCH = 64  # rows whose figures are shown and kept
-MOST_BYTES = 1 << 30  # of a manifest: the statistics of each pixel of 16 million
+MOST_BYTES = 64 << 20  # of a manifest, and a share of what is stored for statistics per pixel:
+MOST_SHARE = 40  # six numbers of 25 digits, beside one of 2 bytes in each of two images or more
 RAW_DTYPES = ("uint8", "int8", "uint16", "int16", "float16", "float32", "float64")
 STATISTICS = ("mean", "std", "minimum", "maximum")
 
 # What a value that is of another type than expected can lead to.
-BAD_JSON = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+BAD_JSON = (
+    *(ValueError, KeyError, TypeError, AttributeError, OverflowError),
+    *(RecursionError, MemoryError),
+)
 
 Check = Callable[[Any], bool]
 
@@ -41,11 +44,13 @@ def read(path: Path) -> dict[str, Any]:
     EntryError
         When there is none, it was changed, it is not what the format has, or of a newer format.
     """
-    content, expected = _content(path / NAME), _content(path / DIGEST)
+    content, expected = _content(path / NAME, _most_bytes(path)), _content(path / DIGEST, 1000)
     if digest_line(content) != expected:
         raise EntryError(f"{path / NAME}: differs from its digest in {DIGEST}", AGAIN)
     try:
-        manifest = json.loads(content, parse_constant=_no_number)
+        manifest = json.loads(
+            content.decode(), parse_constant=_no_number, object_pairs_hook=_once_each
+        )
         _check_version(path, manifest)
         _check(manifest)
     except BAD_JSON as error:
@@ -114,28 +119,72 @@ def figures(images: NDArray[Any]) -> dict[str, Any]:
     }
 
 
+def outline(manifest: Mapping[str, Any], split: str, shape: Sequence[int]) -> layout.Outline:
+    """What a file of this split looks like that holds so many images."""
+    recipe = manifest["recipe"]
+    return layout.Outline(
+        tuple(shape),
+        recipe["dtype"],
+        recipe["chunk_rows"],
+        recipe["compression"],
+        _attributes(manifest, split),
+        recipe["per"] == "image",
+    )
+
+
+def _attributes(manifest: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The root attributes of a file of this split."""
+    recipe = manifest["recipe"]
+    scaling = scaling_of(manifest["scaling"], recipe["mode"], recipe["per"])
+    attributes = {
+        "format": layout.FORMAT,
+        "format_version": layout.FORMAT_VERSION,
+        "dataset": manifest["dataset"],
+        "split": split,
+        "mode": recipe["mode"],
+        "per": recipe["per"],
+        "class_names": manifest["source"]["class_names"],
+        "source_digest": recipe["source"],
+        "unit": scaling.unit,
+    }
+    if scaling.statistics is None:
+        return attributes
+    numbers = ("mean", "std", "scale", "offset")
+    return attributes | {name: getattr(scaling, name) for name in numbers}
+
+
 def files_of(manifest: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """All files with the splits they are of, in order."""
     splits = manifest["splits"]
     return [(name, file) for name in SPLITS if name in splits for file in splits[name]["files"]]
 
 
-def _content(path: Path) -> bytes:
-    """What a small plain file holds; a link, a pipe or a device is never opened for reading."""
+def _content(path: Path, most: int) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return files.plain_content(path, most)
     except OSError as error:
         reason = error.strerror or error
         raise EntryError(f"{path.parent}: not an entry: cannot read {path}: {reason}") from error
-    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
-            raise EntryError(f"{path}: expected a plain file, at most {MOST_BYTES:,} bytes", AGAIN)
-        return file.read(status.st_size + 1)
+
+
+def _most_bytes(path: Path) -> int:
+    """Of a manifest: statistics of each pixel take as much as some images."""
+    try:
+        stored = sum(file.lstat().st_blocks * 512 for file in path.glob("*.h5"))
+    except OSError:
+        stored = 0
+    return MOST_BYTES + MOST_SHARE * stored
 
 
 class _Wrong(ValueError):
     """A part of a manifest is not what it must be."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, no name of which is there twice: readers would differ."""
+    record = dict(pairs)
+    _need(len(record) == len(pairs), "a name is there twice")
+    return record
 
 
 def _no_number(constant: str) -> NoReturn:
@@ -249,6 +298,17 @@ _FIRST_BATCH: dict[str, Check] = {
 }
 
 
+def is_source(about: Any) -> bool:
+    """Whether this is what a source digest is taken over."""
+    try:
+        for name in ("train", "test"):
+            _check_fields(name, about["splits"][name], _SOURCE_SPLIT)
+        _check_fields("", {"digest": "0" * 64, **about}, _PARTS["source"])
+    except BAD_JSON:
+        return False
+    return True
+
+
 def _check(manifest: dict[str, Any]) -> None:
     for part, fields in _PARTS.items():
         _check_fields(part, manifest[part] if part else manifest, fields)
@@ -321,7 +381,15 @@ def _check_files(name: str, split: Mapping[str, Any], shard_rows: int | None) ->
         found = file["name"]
         _need(found == expected, f"{where}: {_shown(found)} is not a file's name: {expected}")
         _need(file["rows"] == len(part), f"{where}: the files' rows do not add up")
+        _need(file["bytes"] <= _most_stored(split, len(part)), f"{where}: {found} is too large")
     _need(sum(file["bytes"] for file in listed) == split["bytes"], f"{where}: bytes")
+
+
+def _most_stored(split: Mapping[str, Any], rows: int) -> int:
+    """More bytes than a file of so many rows has, whatever its compression makes of them."""
+    row = math.prod(split["shape"][1:]) * np.dtype(split["dtype"]).itemsize
+    chunk = layout.chunk_rows(split["shape"][1:], split["dtype"])
+    return int((rows + chunk) * (row + ROW_BYTES) * 1.1) + MOST_BYTES
 
 
 def _check_scaling(manifest: Mapping[str, Any]) -> None:
@@ -331,6 +399,7 @@ def _check_scaling(manifest: Mapping[str, Any]) -> None:
     _need(record["raw_dtype"] == raw_dtype, "scaling.raw_dtype is not the source's")
     shape = (0,) if per == "image" else statistics_shape((image[0], image[1], image[2]), per)
     for name in (*STATISTICS, "scale", "offset"):
-        values = np.array(record[name], np.float64)
-        right = values.shape == shape and bool(np.isfinite(values).all())
-        _need(right, f"scaling.{name} is not {shape} finite numbers")
+        values = np.array(record[name], object)
+        numbers = {int, float} >= set(map(type, values.reshape(-1)))
+        right = numbers and values.shape == shape and np.isfinite(values.astype(float)).all()
+        _need(bool(right), f"scaling.{name} is not {shape} finite numbers")

@@ -348,7 +348,7 @@ def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
 def _remembered(cache: Path, identity: Mapping[str, Any]) -> Facts | None:
     kept = files.recall(_note(cache, identity)) or {}
     same = files.canonical_json(kept.get("identity")) == files.canonical_json(identity)
-    return Facts(kept["about"]) if same and isinstance(kept.get("about"), dict) else None
+    return Facts(kept["about"]) if same and manifest.is_source(kept.get("about")) else None
 
 
 def _published(path: Path, cache: Path) -> Entry | None:

@@ -30,7 +30,7 @@ def plain(text: str) -> str:
 def show(result: dict[str, Any], as_json: bool, table: Callable[[dict[str, Any]], None]) -> None:
     """Print a result as one JSON object, or as its table."""
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(result, allow_nan=False))
     else:
         table(result)
 

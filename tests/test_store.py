@@ -44,7 +44,7 @@ def test_a_filled_file_is_what_libhdf5_writes(
         step = min(rows, n)
         for start in range(0, n, step):
             writer.append(**{k: v[start : start + step] for k, v in columns.items()})
-    with libhdf5.outlined(folder / "through.h5", outline) as (file, _, check):
+    with libhdf5.outlined(libhdf5.new(folder / "through.h5"), outline) as (file, _, check):
         for start in range(0, n, step):
             for name, values in columns.items():
                 file[name][start : start + step] = values[start : start + step]

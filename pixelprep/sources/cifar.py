@@ -56,7 +56,10 @@ class Cifar10(Known):
         import zlib
 
         try:
-            found = {self._split(name, file, place) for name, file in _members(path)}
+            most = self.batch_rows * RECORD
+            found = {self._split(name, file, place) for name, file in _members(path, most)}
+        except FileExistsError as error:
+            raise SourceError(f"{path}: a file of images is there twice", "get it again") from error
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise SourceError(f"{path}: cannot read: {error}", "get it again") from error
         wanted = {*(("train", i) for i in range(5)), ("test", 0)}
@@ -103,11 +106,13 @@ def _stem(place: Place, split: str, what: str) -> str:
     return f"{place.folder() / split}-{what}."
 
 
-def _members(path: Path) -> Iterator[tuple[str, Any]]:
+def _members(path: Path, most: int) -> Iterator[tuple[str, Any]]:
     """The plain files of the archive that hold records, as streams, in the archive's order."""
     import tarfile
 
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
+            if member.size > most:  # which would be passed over byte by byte
+                raise SourceError(f"{path}: {member.name} is larger than it can be")
             if member.isfile() and MEMBER.fullmatch(member.name):
                 yield member.name, archive.extractfile(member)

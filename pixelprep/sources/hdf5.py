@@ -1,13 +1,20 @@
 """HDF5 files of the user's, with images and labels under keys of his choice."""
 
 import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
+from pixelprep import files
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources.base import Raw, RawSplit, numbered, split_of
 from pixelprep.sources.own import Own, taken_apart
-from pixelprep.sources.stored import BLOCK_BYTES, Array, Place, piece_rows, store
-from pixelprep.store import foreign
+from pixelprep.sources.stored import BLOCK_BYTES, Place, in_one_file, piece_rows
+from pixelprep.store import foreign, isolated
 
 SPLIT = "{split}"  # in a key: train and test
 USUAL = (  # keys that are tried where none were given
@@ -16,34 +23,102 @@ USUAL = (  # keys that are tried where none were given
     ("images", "labels"),
 )
 
+Copied = tuple[str, list[int], str]  # a file, and shape and type of the array in it
+
 
 class Hdf5(Own):
-    """One HDF5 file, whose arrays are copied out piece by piece."""
+    """One HDF5 file, whose arrays are copied out by a process of its own."""
 
     takes: ClassVar[frozenset[str]] = frozenset({"images_key", "labels_key", "test_fraction"})
 
     def load(self, place: Place) -> Raw:
         """Read train and test, or all images and take the test split from them."""
         where = os.fspath(self.path)
-        with foreign.opened(self.path) as file:
-            images, labels = self._keys(file)
-            if SPLIT in images and not self._only_train(file, images):
-                self._refuse_fraction()
-                splits = {
-                    name: self._split(file, name, images, labels, place)
-                    for name in ("train", "test")
-                }
-                return Raw(splits, numbered(where, splits)).checked(where)
-            whole = self._split(file, "train", images, labels, place)  # which no key may name
-        names = numbered(where, {"all": whole})
-        Raw({"all": whole}, names).checked(where)
-        splits = taken_apart(where, whole, self.options)
+        copied = {name: self._split(name, pair) for name, pair in self._copied(place).items()}
+        if WHOLE not in copied:
+            return Raw(copied, numbered(where, copied)).checked(where)
+        names = numbered(where, copied)
+        Raw(copied, names).checked(where)
+        splits = taken_apart(where, copied[WHOLE], self.options)
         fraction, seed = self.options.test_fraction, self.options.split_seed
         return Raw(splits, names, {"test_fraction": fraction, "split_seed": seed})
 
-    def _keys(self, file: Any) -> tuple[str, str]:
+    def _copied(self, place: Place) -> dict[str, tuple[Copied, Copied]]:
+        """By split, images and labels in files."""
+        options = self.options
+        keys = {"images_key": options.images_key, "labels_key": options.labels_key}
+        arguments = {"fraction": options.test_fraction, "folder": os.fspath(place.folder())}
+        task = f"{__name__}:copied_out"
+        try:
+            said = isolated.values(task, path=os.fspath(self.path), **keys, **arguments)
+            found: dict[str, tuple[Copied, Copied]] = deque(said, maxlen=1)[0]  # before: None
+        except isolated.Died as error:
+            raise SourceError(f"{self.path}: not a readable HDF5 file: {error}") from error
+        return found
+
+    def _split(self, name: str, pair: tuple[Copied, Copied]) -> RawSplit:
+        arrays = [
+            in_one_file(Path(path), tuple(shape), np.dtype(kind)) for path, shape, kind in pair
+        ]
+        return split_of(f"{self.path}: {name}", *arrays)
+
+
+WHOLE = "all"  # images that no key divides into train and test
+
+
+def copied_out(path: str, **asked: Any) -> Iterator[Any]:
+    """Copy the arrays that are asked for into files; yields None, and in the end which files."""
+    with foreign.opened(Path(path)) as file:
+        copying, found = _Copying(file, path, **asked), {}
+        for name, keys in copying.splits().items():
+            pair = []
+            for what, key in zip(("images", "labels"), keys, strict=True):
+                array = copying.array(key)
+                target = Path(copying.folder, f"{name}-{what}.0")
+                parts = foreign.rows(array, piece_rows(array, BLOCK_BYTES))
+                yield from _stored(target, array, parts)
+                pair.append((os.fspath(target), array.shape, array.dtype.str))
+            found[name] = pair
+    yield found
+
+
+def _stored(target: Path, array: Any, parts: Iterator[Any]) -> Iterator[None]:
+    files.need_space(target.parent, array.nbytes)
+    with target.open("xb") as out:
+        for part in parts:
+            out.write(np.ascontiguousarray(part).data)
+            yield None
+
+
+@dataclass(frozen=True, slots=True)
+class _Copying:
+    """What is to be copied out of a file.
+
+    file, path : the file, opened, and where it is
+    images_key, labels_key, fraction : as asked for
+    folder : where the copies go
+    """
+
+    file: Any
+    path: str
+    images_key: str | None
+    labels_key: str | None
+    fraction: float | None
+    folder: str
+
+    def splits(self) -> dict[str, tuple[str, str]]:
+        """By split, the keys of images and labels."""
+        images, labels = self._keys()
+        if SPLIT not in images or self._only_train(images):
+            return {WHOLE: (images.replace(SPLIT, "train"), labels.replace(SPLIT, "train"))}
+        if self.fraction is not None:
+            raise UsageError(f"--test-fraction: {self.path} has a test split of its own")
+        both = ("train", "test")
+        return {name: (images.replace(SPLIT, name), labels.replace(SPLIT, name)) for name in both}
+
+    def _keys(self) -> tuple[str, str]:
         """The keys of images and labels: the given ones, or the first usual ones there."""
-        images, labels = self.options.images_key, self.options.labels_key
+        images, labels = self.images_key, self.labels_key
         if images and labels:
             if (SPLIT in images) != (SPLIT in labels):
                 raise UsageError(f"--images-key and --labels-key: expected {SPLIT} in both or none")
@@ -51,35 +126,25 @@ class Hdf5(Own):
         if images or labels:
             raise UsageError("--images-key and --labels-key: expected both or none")
         for usual in USUAL:
-            if all(foreign.dataset(file, key.replace(SPLIT, "train")) for key in usual):
+            if all(foreign.dataset(self.file, key.replace(SPLIT, "train")) for key in usual):
                 return usual
         raise SourceError(
-            f"{self.path}: no images and labels under the usual keys; it holds"
-            f" {', '.join(foreign.listed(file)) or 'nothing'}",
+            f"{self.path}: no images and labels under the usual keys; it holds {self._held()}",
             f"name them: --images-key 'x_{SPLIT}' --labels-key 'y_{SPLIT}'",
         )
 
-    def _only_train(self, file: Any, images: str) -> bool:
+    def _only_train(self, images: str) -> bool:
         """Whether there is no test split, and one is to be taken from train."""
-        if self.options.test_fraction is None:
+        if self.fraction is None:
             return False
-        return foreign.dataset(file, images.replace(SPLIT, "test")) is None
+        return foreign.dataset(self.file, images.replace(SPLIT, "test")) is None
 
-    def _refuse_fraction(self) -> None:
-        if self.options.test_fraction is not None:
-            raise UsageError(f"--test-fraction: {self.path} has a test split of its own")
-
-    def _split(self, file: Any, name: str, images: str, labels: str, place: Place) -> RawSplit:
-        arrays = [
-            self._array(file, key.replace(SPLIT, name), place, f"{name}-{what}")
-            for what, key in (("images", images), ("labels", labels))
-        ]
-        return split_of(f"{self.path}: {name}", *arrays)
-
-    def _array(self, file: Any, key: str, place: Place, name: str) -> Array:
-        found = foreign.dataset(file, key)
+    def array(self, key: str) -> Any:
+        """The dataset of a key, found sound."""
+        found = foreign.dataset(self.file, key)
         if found is None or not found.shape:
-            held = ", ".join(foreign.listed(file)) or "nothing"
-            raise SourceError(f"{self.path}: no array under the key {key}; it holds {held}")
-        parts = foreign.rows(found, piece_rows(found, BLOCK_BYTES))
-        return store(place.file(name), found.shape, parts)
+            raise SourceError(f"{self.path}: no array under the key {key}; it holds {self._held()}")
+        return found
+
+    def _held(self) -> str:
+        return ", ".join(foreign.listed(self.file)) or "nothing"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelprep import unpack
+from pixelprep import files, unpack
 from pixelprep.errors import SourceError
 from pixelprep.sources.stored import Place, Stored, in_one_file
 
@@ -57,6 +57,7 @@ def read(path: Path, dimensions: int, place: Place) -> Stored:
         raise SourceError(
             f"{path}: the header promises {promised:,} bytes, more than the file can hold"
         )
+    files.need_space(place.folder(), promised)
     most = _header_bytes(dimensions) + promised
     return parse(unpack.unpacked(path, most, place.file(path.name)), path, dimensions)
 

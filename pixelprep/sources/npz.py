@@ -1,5 +1,6 @@
 """NumPy archives with the names that Keras gives: x_train, y_train, x_test, y_test."""
 
+import io
 import math
 import os
 import zipfile
@@ -10,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from pixelprep import unpack
+from pixelprep import files, unpack
 from pixelprep.errors import SourceError
 from pixelprep.sources.base import Raw, numbered, split_of
 from pixelprep.sources.own import Own
@@ -18,6 +19,12 @@ from pixelprep.sources.stored import Place, Stored, in_one_file, store
 
 NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 PIECE = 1 << 20  # bytes that are copied at once
+MOST_HEADER = 10_000  # bytes of a .npy header, as NumPy has it too
+LENGTHS = {(1, 0): 2, (2, 0): 4}  # by version, bytes of the header's length
+READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
 
 
@@ -46,7 +53,12 @@ class Npz(Own):
             raise SourceError(f"{where}: compressed in a way that NumPy does not")
         if info.file_size > info.compress_size * unpack.MOST_SHRINKING:
             raise SourceError(f"{where}: promises {info.file_size:,} bytes, more than it can hold")
-        with archive.open(info) as member:
+        files.need_space(place.folder(), info.file_size)
+        try:
+            opened = archive.open(info)
+        except OSError as error:  # where it begins is no place in the file
+            raise SourceError(f"{where}: cannot read: {error}", "get it again") from error
+        with opened as member:
             return _stored(where, member, info.file_size, place.file(name))
 
 
@@ -71,14 +83,18 @@ def _stored(where: str, member: IO[bytes], size: int, path: Any) -> Stored:
 
 def _header(where: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether the first index runs fastest, and type."""
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
     version = np.lib.format.read_magic(member)
-    if version not in readers:
+    if version not in LENGTHS:
         raise SourceError(f"{where}: expected a .npy header of version 1 or 2, got {version}")
-    shape, fortran, dtype = readers[version](member)
+    # Looked at before it is read, and read by itself: a parser of Python is asked about it.
+    length = member.read(LENGTHS[version])
+    if int.from_bytes(length, "little") > MOST_HEADER:
+        raise SourceError(f"{where}: its header is longer than {MOST_HEADER} bytes")
+    header = io.BytesIO(length + member.read(int.from_bytes(length, "little")))
+    try:
+        shape, fortran, dtype = READERS[version](header)
+    except Exception as error:  # NumPy's, the parser's, and what odd values lead to
+        raise SourceError(f"{where}: not a readable .npz file: {error}") from error
     if any(side < 0 for side in shape):
         raise SourceError(f"{where}: the header's shape is {shape}")
     if dtype.hasobject:

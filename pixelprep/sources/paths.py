@@ -26,7 +26,7 @@ def kind_of(path: Path) -> type[Own]:
         return IdxFolder if has_idx else ImageFolder
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
-    if path.suffix.lower() not in FILES:
+    if path.suffix.lower() not in FILES or not path.is_file():
         raise SourceError(
             f"{path}: expected a folder of images or of IDX files, or a file that ends in"
             f" {', '.join(FILES)}"

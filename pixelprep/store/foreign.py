@@ -1,4 +1,7 @@
-"""Arrays of HDF5 files that others wrote: looked at before they are read, read row by row."""
+"""Arrays of HDF5 files that others wrote: looked at before they are read, read row by row.
+
+All of it belongs into a process of its own (`isolated`).
+"""
 
 import math
 from collections.abc import Iterator
@@ -7,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pixelprep.errors import SourceError
-from pixelprep.unpack import MOST_SHRINKING
+from pixelprep.store import chunks
 
-BOUNDED = {1, 2, 3, 32000}  # deflate, shuffle, Fletcher-32, LZF: HDF5's numbers of them
+LARGEST_CHUNK = 64 << 20  # bytes; of larger ones no more than the dataset has
+
+# What h5py raises where libhdf5 cannot read a file, or finds in it what it does not expect.
+LIBHDF5 = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
 
 
 @contextmanager
@@ -27,10 +33,9 @@ def opened(path: Path) -> Iterator[Any]:
         import hdf5plugin  # noqa: F401 - registers its filters
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+    except LIBHDF5 as error:
         raise _unreadable(path, error) from error
-    with file:
-        yield file
+    yield file  # and left to the end of the process: of a damaged one, closing can fail
 
 
 def _unreadable(path: Path | str, error: Exception) -> SourceError:
@@ -43,16 +48,14 @@ def dataset(file: Any, key: str) -> Any | None:
     Raises
     ------
     SourceError
-        When the way to it leads over links, its data lies in other files, or it promises more
-        than its file can hold.
+        When the way to it leads over links, its data lies in other files, it is packed in ways
+        that are not known here, or it promises more than its file can hold.
     """
     try:
         found = _followed(file, key)
         if found is not None:
-            _check(file.filename, key, found)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:  # libhdf5's
-        if isinstance(error, SourceError):
-            raise
+            _check(file, key, found)
+    except LIBHDF5 as error:
         raise _unreadable(file.filename, error) from error
     return found
 
@@ -70,7 +73,8 @@ def _followed(file: Any, key: str) -> Any | None:
     return here if isinstance(here, h5py.Dataset) else None
 
 
-def _check(path: str, key: str, found: Any) -> None:
+def _check(file: Any, key: str, found: Any) -> None:
+    path = file.filename
     if found.external or found.is_virtual:
         raise SourceError(f"{path}: {key} lies in other files", "copy it into one file")
     try:
@@ -79,25 +83,52 @@ def _check(path: str, key: str, found: Any) -> None:
         raise SourceError(f"{path}: {key}: expected numbers: {error}") from error
     if kind.hasobject or kind.kind not in "uif":
         raise SourceError(f"{path}: {key} is {kind}: expected numbers")
-    if found.shape is None or found.nbytes > _most_held(found):
-        stored = found.id.get_storage_size()
-        raise SourceError(f"{path}: {key} promises more than the file holds: {stored:,} bytes")
+    # Counted before libhdf5 counts, which takes it a while for chunks that are not there.
+    size = file.id.get_filesize()
+    if found.shape is None or _promised(found) > size:
+        raise SourceError(f"{path}: {key} promises more than the file holds: {size:,} bytes")
+    if found.chunks is None:
+        held = found.id.get_storage_size()
+        if found.nbytes > held:
+            raise SourceError(f"{path}: {key} promises more than the file holds: {held:,} bytes")
+        return
+    chunk = math.prod(found.chunks) * kind.itemsize
+    if chunk > max(found.nbytes, LARGEST_CHUNK):
+        raise SourceError(f"{path}: {key} has chunks of {chunk:,} bytes, more than all of it")
+    if found.id.get_num_chunks() < _chunk_count(found):
+        raise SourceError(f"{path}: {key} promises more than the file holds: chunks are missing")
+    try:
+        chunks.check(found)
+    except ValueError as error:
+        raise SourceError(f"{path}: {key}: {error}", "get it again, or write it anew") from error
 
 
-def _most_held(found: Any) -> int:
-    """The most bytes that what is stored of a dataset can be, once it is unpacked."""
-    filters = found.id.get_create_plist()
-    numbers = {filters.get_filter(i)[0] for i in range(filters.get_nfilters())}
-    if numbers <= BOUNDED:
-        return int(found.id.get_storage_size()) * MOST_SHRINKING
-    # Other filters may shrink without bound, but a chunk that is there holds no more than a chunk.
-    chunk: int = math.prod(found.chunks) * found.dtype.itemsize
-    return chunk * int(found.id.get_num_chunks())
+def _chunk_count(found: Any) -> int:
+    """How many chunks the whole of a dataset has."""
+    return math.prod(
+        -(-side // chunk) for side, chunk in zip(found.shape, found.chunks, strict=True)
+    )
+
+
+def _promised(found: Any) -> int:
+    """Bytes that a dataset takes in its file at least: each chunk is somewhere in it."""
+    if found.chunks is None:
+        return int(found.nbytes)
+    return _chunk_count(found)
 
 
 def listed(file: Any) -> list[str]:
-    """The names at the file's root."""
-    return sorted(file)
+    """The names at the file's root.
+
+    Raises
+    ------
+    SourceError
+        When libhdf5 cannot list them.
+    """
+    try:
+        return sorted(map(str, file))
+    except LIBHDF5 as error:
+        raise _unreadable(file.filename, error) from error
 
 
 def rows(array: Any, at_once: int) -> Iterator[Any]:
@@ -113,6 +144,6 @@ def rows(array: Any, at_once: int) -> Iterator[Any]:
     for start in range(0, len(array), step):
         try:
             block = array[start : start + step]
-        except (OSError, RuntimeError) as error:
+        except LIBHDF5 as error:
             raise _unreadable(array.file.filename, error) from error
         yield block

@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -35,6 +34,11 @@ def _filter(name: str) -> dict[str, Any]:
     return {"shuffle": True, "compression": name, **level}
 
 
+def new(path: "os.PathLike[str]") -> int:
+    """A new file, as a descriptor to read and to write."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+
 def write_at(fd: int, data: memoryview, place: int) -> None:
     """Write all of it: a system may take less at a time."""
     written = 0
@@ -53,8 +57,8 @@ class Disk(io.RawIOBase):
     out, and its place kept in `blanks`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
         self.position = 0
         self.error: OSError | None = None
         self.lost: list[tuple[int, bytes]] = []  # what libhdf5 may still want to read back
@@ -162,13 +166,13 @@ def _signals_noted() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def outlined(path: Path, outline: Outline) -> Iterator[tuple[h5py.File, Disk, Callable[[], None]]]:
-    """A new file with its datasets and attributes; complete when the block is left.
+def outlined(fd: int, outline: Outline) -> Iterator[tuple[h5py.File, Disk, Callable[[], None]]]:
+    """An empty file given datasets and attributes; complete, and closed, when the block is left.
 
     Yields the file, the disk below it, and what to call from time to time: it raises what went
     wrong meanwhile, an OSError or what a signal means.
     """
-    with _signals_noted() as signals, closing(Disk(path)) as disk:
+    with _signals_noted() as signals, closing(Disk(fd)) as disk:
 
         def check() -> None:
             disk.check()

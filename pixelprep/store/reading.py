@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixelprep import files
 from pixelprep.errors import AGAIN, EntryError
-from pixelprep.store import layout
+from pixelprep.store import chunks, layout
 from pixelprep.store.checksum import fletcher32
 from pixelprep.store.layout import Outline
 
@@ -24,6 +24,8 @@ Runs = Sequence[tuple[int, int]]  # first row and number of rows
 
 # What h5py raises where libhdf5 cannot read a file, or finds in it what it does not expect.
 LIBHDF5 = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError)
+
+LOOKED_AT = ("shape", "dtype", "rows", "compression", "per_image")  # of an outline
 
 OPEN_FILES = 64  # open at once while reading an entry of many files
 KNOWN_FILES = 4096  # whose chunks' places are kept in mind: some 3 kB each
@@ -240,50 +242,73 @@ def opening() -> Iterator[Files]:
         opened.close()
 
 
-def check(path: Path, outline: Outline) -> None:
-    """Refuse a file that is not as the format has it, before any of its rows is read.
+def problem(path: Path, outline: Outline) -> str | None:
+    """What is wrong with a file, before any of its rows is read; None if it is as the outline says.
 
-    Raises
-    ------
-    EntryError
-        When it is no HDF5 file, or its datasets differ from the outline's: other names, shapes,
-        types, chunks or filters, links, external or virtual storage, chunks that are missing or
-        that the file cannot hold.
+    An uncompressed file is compared with one that is made anew: then libhdf5 reads nothing that
+    somebody else has written. Other files it looks at in a process of its own.
     """
-    import h5py
+    from pixelprep.store import isolated, writing
 
     try:
+        if outline.compression == "none" and writing.is_as_written(path, outline):
+            return None
+        asked = {name: getattr(outline, name) for name in LOOKED_AT}
+        for found in isolated.values(f"{__name__}:looked_at", path=os.fspath(path), **asked):
+            return None if found is None else str(found)
+    except (OSError, isolated.Died) as error:
+        return f"not a readable HDF5 file: {error}"
+    return "not a readable HDF5 file"
+
+
+def looked_at(path: str, **outline: Any) -> Iterator[str | None]:
+    """As `problem`, in the process that it is looked at in."""
+    import h5py
+
+    with suppress(ImportError):
+        import hdf5plugin  # noqa: F401 - registers its filters
+    outline["shape"] = tuple(outline["shape"])
+    try:
         with h5py.File(path, "r") as file:
-            _check_datasets(path, file, outline.columns)
-    except LIBHDF5 as error:
-        raise EntryError(f"{path}: not a readable HDF5 file: {error}", AGAIN) from error
+            found = _problem(file, Outline(**outline).columns)
+    except (*LIBHDF5, MemoryError) as error:
+        found = f"not a readable HDF5 file: {error!r}"
+    yield found
 
 
-def _check_datasets(path: Path, file: Any, expected: Mapping[str, layout.Column]) -> None:
+def _problem(file: Any, expected: Mapping[str, layout.Column]) -> str | None:
     import h5py
 
     if len(file) != len(expected) or set(file) != set(expected):
-        raise EntryError(f"{path}: expected the datasets {', '.join(expected)}", AGAIN)
-    stored = 0
+        return f"expected the datasets {', '.join(expected)}"
     for name, column in expected.items():
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-            raise EntryError(f"{path}: /{name} is a link", AGAIN)
+            return f"/{name} is a link"
         found = file[name]
         if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
-            raise EntryError(f"{path}: /{name} is not a dataset stored in this file", AGAIN)
-        _check_dataset(f"{path}: /{name}", found, column)
-        stored += found.id.get_storage_size()
-    if stored > path.stat().st_size:
-        raise EntryError(f"{path}: its chunks overlap", AGAIN)
+            return f"/{name} is not a dataset stored in this file"
+        if wrong := _differs(found, column):
+            return f"/{name} differs from the manifest or the format in its {wrong}"
+        chunks.check(found)
+    stored = sum(file[name].id.get_storage_size() for name in expected)
+    return "its chunks overlap" if stored > file.id.get_filesize() else None
 
 
-def _check_dataset(where: str, found: Any, column: layout.Column) -> None:
+def _differs(found: Any, column: layout.Column) -> str | None:
+    """In what a dataset differs from what it should be."""
+    import h5py
+
     filters = found.id.get_create_plist()
     numbers = tuple(filters.get_filter(i)[0] for i in range(filters.get_nfilters()))
-    got = layout.Column(found.shape, found.dtype.str, found.chunks, numbers)
-    if got != column:
-        raise EntryError(f"{where}: expected {column}, found {got}", AGAIN)
-    chunks, stored = found.id.get_num_chunks(), found.id.get_storage_size()
-    size = column.chunk_bytes * column.chunk_count
-    if chunks != column.chunk_count or (len(numbers) == 1 and stored != size):
-        raise EntryError(f"{where}: chunks are missing, or of another size", AGAIN)
+    kind = h5py.h5t.py_create(np.dtype(column.dtype))
+    pairs = {
+        "shape": (found.shape, column.shape),
+        "largest shape": (found.maxshape, column.shape),
+        "type": (found.id.get_type(), kind),
+        "chunks": (found.chunks, column.chunks),
+        "filters": (numbers, column.filters),
+    }
+    for what, (got, wanted) in pairs.items():
+        if got != wanted:
+            return what
+    return "stored rows" if found.id.get_num_chunks() != column.chunk_count else None

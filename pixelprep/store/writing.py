@@ -9,6 +9,7 @@ they are made, go through libhdf5.
 import errno
 import hashlib
 import os
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from pixelprep import files
 from pixelprep.store.checksum import fletcher32
 from pixelprep.store.layout import Outline
-from pixelprep.store.libhdf5 import Disk, outlined, write_at
+from pixelprep.store.libhdf5 import new, outlined, write_at
 
 AHEAD = 3  # chunks of a column in memory: one is made while others are hashed
 
@@ -67,7 +68,7 @@ def create(path: Path, outline: Outline) -> AbstractContextManager[Writer]:
 
 @contextmanager
 def _compressing(path: Path, outline: Outline) -> Iterator[Writer]:
-    with outlined(path, outline) as (file, _, check):
+    with outlined(new(path), outline) as (file, _, check):
         writer = _Compressing(file, check)
         yield writer
     writer.sha256 = files.sha256(path)
@@ -89,10 +90,8 @@ class _Compressing(Writer):
 
 @contextmanager
 def _filling(path: Path, outline: Outline) -> Iterator[Writer]:
-    with outlined(path, outline) as (file, disk, check):
-        sizes = {name: column.chunk_bytes for name, column in outline.columns.items()}
-        places = _reserved(file, disk, sizes)
-        check()
+    places = _reserved(new(path), outline)
+    sizes = _sizes(outline)
     fd = os.open(path, os.O_RDWR)
     try:
         with ThreadPoolExecutor(1) as hasher:
@@ -103,21 +102,47 @@ def _filling(path: Path, outline: Outline) -> Iterator[Writer]:
         os.close(fd)
 
 
-def _reserved(file: h5py.File, disk: Disk, sizes: dict[str, int]) -> list[Place]:
-    """Have libhdf5 make room for all chunks; their places, in the order of `Writer.append`."""
-    names = []
-    chunks = {
-        name: (file[name].id, (0,) * (file[name].ndim - 1), np.zeros(size, np.uint8))
-        for name, size in sizes.items()
-    }
-    for row in range(0, len(file["labels"]), file["labels"].chunks[0]):
-        for name, (dataset, corner, blank) in chunks.items():
-            disk.blank = len(blank)
-            with phil:  # which h5py forgets here
-                dataset.write_direct_chunk((row, *corner), blank)
-            disk.blank = 0
-            names.append(name)
-    return list(zip(names, disk.blanks, strict=True))
+def _sizes(outline: Outline) -> dict[str, int]:
+    """Bytes of a chunk of each column, with its checksum."""
+    return {name: column.chunk_bytes for name, column in outline.columns.items()}
+
+
+def _reserved(fd: int, outline: Outline) -> list[Place]:
+    """Make a file with room for all chunks; their places, in the order of `Writer.append`."""
+    with outlined(fd, outline) as (file, disk, check):
+        names = []
+        chunks = {
+            name: (file[name].id, (0,) * (file[name].ndim - 1), np.zeros(size, np.uint8))
+            for name, size in _sizes(outline).items()
+        }
+        for row in range(0, len(file["labels"]), file["labels"].chunks[0]):
+            for name, (dataset, corner, blank) in chunks.items():
+                disk.blank = len(blank)
+                with phil:  # which h5py forgets here
+                    dataset.write_direct_chunk((row, *corner), blank)
+                disk.blank = 0
+                names.append(name)
+        check()
+        places = disk.blanks
+    return list(zip(names, places, strict=True))
+
+
+def is_as_written(path: Path, outline: Outline) -> bool:
+    """Whether an uncompressed file is, but for what its chunks hold, byte for byte as `create`
+    makes it; nothing of it is parsed.
+    """
+    with tempfile.TemporaryFile() as made, path.open("rb") as found:
+        places = _reserved(os.dup(made.fileno()), outline)
+        size = os.fstat(made.fileno()).st_size
+        if os.fstat(found.fileno()).st_size != size:
+            return False
+        sizes, start = _sizes(outline), 0
+        for name, place in (*places, ("", size)):
+            before = place - start
+            if os.pread(made.fileno(), before, start) != os.pread(found.fileno(), before, start):
+                return False
+            start = place + sizes.get(name, 0)
+    return True
 
 
 class _Filling(Writer):
