@@ -18,7 +18,7 @@ from pixelprep import errors
 from pixelprep.errors import PixelprepError
 
 PATIENCE = 60  # seconds from one value to the next
-MEMORY = 1 << 30  # bytes beyond what an idle interpreter has
+MEMORY = 512 << 20  # bytes beyond what an idle interpreter has
 PROGRAM = """
 import sys
 sys.path[:] = sys.argv[2:]

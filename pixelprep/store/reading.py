@@ -250,9 +250,13 @@ def problem(path: Path, outline: Outline) -> str | None:
     """
     from pixelprep.store import isolated, writing
 
+    needed = sum(c.chunk_bytes * c.chunk_count for c in outline.columns.values())
     try:
-        if outline.compression == "none" and writing.is_as_written(path, outline):
-            return None
+        if outline.compression == "none":
+            if path.stat().st_size < needed:
+                return f"its rows take {needed:,} bytes, which it does not have"
+            if writing.is_as_written(path, outline):
+                return None
         asked = {name: getattr(outline, name) for name in LOOKED_AT}
         for found in isolated.values(f"{__name__}:looked_at", path=os.fspath(path), **asked):
             return None if found is None else str(found)
