@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import entry as entries
-from pixelprep import files, order, parallel, progress, sources
+from pixelprep import files, order, parallel, progress, sources, workspace
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.recipe import Recipe, shards, split_rows
@@ -49,7 +49,7 @@ class Build:
         # Of one file a split there is nothing to go on with.
         several = self.recipe.shard_rows is not None
         name = f"{self.dataset}-{self.recipe.folder}"
-        with files.workspace(cache, name, resumable=several) as work:
+        with workspace.workspace(cache, name, resumable=several) as work:
             if self.recipe.compression == "none":
                 files.need_space(cache, self._bytes_needed() - _bytes_there(work))
             moments = self._moments(splits)
@@ -59,8 +59,8 @@ class Build:
             manifest["splits"] = self._write(work, splits)
             for name, found in moments.items():
                 manifest["splits"][name]["raw"] = manifests.limits(found)
-            _write_manifest(work / files.FILES, manifest)
-            files.publish(work / files.FILES, path, cache, stays)
+            _write_manifest(work, manifest)
+            workspace.publish(work / workspace.FILES, path, cache, stays)
         entries.trust(path, cache, manifest)
         return replace(entries.open_entry(path, cache), hit=False)
 
@@ -106,7 +106,7 @@ class Build:
             for shard, record in zip(shards, self._written(shards, bar), strict=True):
                 written[shard.name] = record
                 # While others are written, those before are brought to the disk.
-                on_disk.append(pool.submit(files.fsync, work / files.FILES / shard.name))
+                on_disk.append(pool.submit(files.fsync, work / workspace.FILES / shard.name))
             for done in on_disk:
                 done.result()
         return {
@@ -133,7 +133,7 @@ class Build:
         names: Iterable[str],
     ) -> dict[str, Any]:
         """What the manifest holds of one split."""
-        states = {file: files.state(work / files.FILES / file) for file in names}
+        states = {file: files.state(work / workspace.FILES / file) for file in names}
         listed = [{"name": file, "bytes": states[file][1], **written[file]} for file in names]
         record = {
             "rows": len(split.labels),
@@ -143,7 +143,7 @@ class Build:
             "files": listed,
         }
         recipe = asdict(self.recipe)
-        stored = entries.split_of(work / files.FILES, name, record, recipe, states)
+        stored = entries.split_of(work / workspace.FILES, name, record, recipe, states)
         return record | {
             "first_batch": manifests.figures(
                 stored.read(0, min(manifests.FIRST_BATCH, len(stored)))
@@ -191,7 +191,7 @@ def _moments_of(task: tuple[sources.Array, str]) -> AnyMoments:
 
 def _bytes_there(work: Path) -> int:
     """Bytes of the files that are finished already."""
-    return sum(path.stat().st_size for path in (work / files.FILES).glob("*"))
+    return sum(path.stat().st_size for path in (work / workspace.FILES).glob("*"))
 
 
 def _show_raw(name: str, images: sources.Array, moments: AnyMoments) -> None:
@@ -225,7 +225,7 @@ class Shard:
 
     def write(self, note: Callable[[int], object] = lambda _: None) -> dict[str, Any]:
         """Write the file, unless it is there; ``rows`` and ``sha256`` of it."""
-        return files.once(self.work, self.name, lambda private: self._write(private, note))
+        return workspace.once(self.work, self.name, lambda private: self._write(private, note))
 
     def _write(self, path: Path, note: Callable[[int], object]) -> dict[str, Any]:
         plan = _plan(self.work / PLAN)
@@ -268,7 +268,7 @@ def _plan(path: Path) -> _Plan:
     return _Plan(json.loads(path.read_bytes()))
 
 
-def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    content = files.canonical_json(manifest) + b"\n"
-    files.write_whole(folder / manifests.NAME, content)
-    files.write_whole(folder / manifests.DIGEST, manifests.digest_line(content))
+def _write_manifest(work: Path, manifest: Mapping[str, Any]) -> None:
+    content, folder = files.canonical_json(manifest) + b"\n", work / workspace.FILES
+    files.write_whole(folder / manifests.NAME, content, work)
+    files.write_whole(folder / manifests.DIGEST, manifests.digest_line(content), work)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pixelprep import entry as entries
-from pixelprep import files, origins
+from pixelprep import files, locks, origins, workspace
 from pixelprep import manifest as manifests
 from pixelprep.download import PART, left_over
 from pixelprep.errors import EntryError, UsageError, whole
@@ -174,19 +174,19 @@ def remove(items: Iterable[Item], cache_dir: str | os.PathLike[str] | None = Non
 
 def _removed(item: Item, cache: Path) -> bool:
     if item.kind == "entry":
-        with files.lock(cache, item.name.replace("/", "-")):
+        with locks.lock(cache, item.name.replace("/", "-")):
             _discard(item.path, cache)
             entries.forget(item.path, cache)
             origins.forget(item.path, cache)
         with suppress(OSError):  # other entries are in it
             item.path.parent.rmdir()
     elif item.kind == "raw":
-        with files.lock(cache, f"{item.name}-raw"):
+        with locks.lock(cache, f"{item.name}-raw"):
             _discard(item.path, cache)
     elif item.kind == "note":
         return _note_removed(item.path, cache)
     elif item.path.parent == cache / files.TMP:
-        return files.clear(item.path, cache)
+        return workspace.clear(item.path, cache)
     elif item.path in _left_paths(cache):
         _discard(item.path, cache)
     return not os.path.lexists(item.path)
@@ -194,12 +194,12 @@ def _removed(item: Item, cache: Path) -> bool:
 
 def _discard(path: Path, cache: Path) -> None:
     with suppress(FileNotFoundError):  # somebody else was faster
-        files.discard(path, cache)
+        workspace.discard(path, cache)
 
 
 def _note_removed(path: Path, cache: Path) -> bool:
     if path.parent == cache / files.LOCKS:
-        return files.unlock(path)
+        return locks.unlock(path)
     if (cache / path.parent.name / path.stem / manifests.NAME).exists():
         return False
     path.unlink(missing_ok=True)
@@ -232,9 +232,9 @@ def _left(cache: Path) -> Iterator[Item]:
 
 
 def _left_paths(cache: Path) -> list[Path]:
-    work = files.leftovers(cache, unfinished=True)
+    work = workspace.leftovers(cache, unfinished=True)
     raw = (cache / files.RAW).glob("*")
-    unwatched = [folder for folder in raw if files.is_free(cache, f"{folder.name}-raw")]
+    unwatched = [folder for folder in raw if locks.is_free(cache, f"{folder.name}-raw")]
     broken = [part for folder in unwatched for part in left_over(folder)]
     return [*work, *sorted((cache / files.TRASH).glob("*")), *broken]
 
@@ -243,7 +243,7 @@ def _notes(cache: Path, found: list[Item]) -> Iterator[Item]:
     there = {item.name for item in found}
     sources = {item.about.get("source") for item in found}
     for path in sorted((cache / files.LOCKS).glob("*.lock")):
-        if files.is_free(cache, path.stem):
+        if locks.is_free(cache, path.stem):
             yield _note(path, cache)
     for kind in (files.TRUST, files.ORIGINS):
         for path in sorted((cache / kind).glob("*/*.json")):

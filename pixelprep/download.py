@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pixelprep import files, progress, unpack
+from pixelprep import files, locks, progress, unpack
 from pixelprep.errors import DownloadError, SourceError
 
 LOG = logging.getLogger("pixelprep")
@@ -86,6 +86,8 @@ def fetch(
     ------
     DownloadError
         When a file is missing and no mirror gives it, or `offline` forbids to ask.
+    CacheError
+        When there is no room for it.
     """
     for pin in pins:
         path = folder / pin.name
@@ -97,6 +99,7 @@ def fetch(
                 _way_out(dataset),
             )
         folder.mkdir(parents=True, exist_ok=True)
+        files.need_space(folder, pin.size)
         _fetch(pin, path, mirrors, dataset, quiet)
 
 
@@ -127,7 +130,7 @@ def _part(path: Path) -> Iterator[Path]:
 
     Processes that share no lock have parts of their own; what is not finished is left for the next.
     """
-    own = path.with_name(f"{path.name}.{files.tag()}{PART}")
+    own = path.with_name(f"{path.name}.{locks.tag()}{PART}")
     for part in left_over(path.parent):
         if _tagged(part)[0] == path.name:
             with suppress(FileNotFoundError):  # another process was faster
@@ -143,13 +146,13 @@ def _part(path: Path) -> Iterator[Path]:
 def left_over(folder: Path) -> list[Path]:
     """The unfinished files in a folder that no living process is bringing."""
     parts = sorted(folder.glob(f"*{PART}"))
-    return [part for part in parts if not files.lives(_tagged(part)[1], part)]
+    return [part for part in parts if not locks.lives(_tagged(part)[1], part)]
 
 
 def _tagged(part: Path) -> tuple[str, str]:
-    """The name of the file that an unfinished one will be, and whose it is (`files.tag`)."""
+    """The name of the file that an unfinished one will be, and whose it is (`locks.tag`)."""
     name = part.name.removesuffix(PART)
-    match = re.fullmatch(r"(.+)\.([0-9]+-[0-9]+-[0-9a-f]{12}-.*)", name)
+    match = re.fullmatch(rf"(.+)\.({locks.TAG})", name)
     return (match[1], match[2]) if match else (name, "")
 
 

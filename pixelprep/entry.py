@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files
+from pixelprep import files, locks
 from pixelprep import manifest as manifests
 from pixelprep.batches import Batches, Plan
 from pixelprep.errors import AGAIN, EntryError, UsageError, missing_extra
@@ -356,7 +356,10 @@ def open_entry(path: Path, cache: Path | None = None) -> Entry:
     MissingExtraError
         When its compression needs a package that is not installed.
     """
-    files.awaited(path / manifests.NAME)
+    return files.patiently(lambda: _opened(path, cache))
+
+
+def _opened(path: Path, cache: Path | None) -> Entry:
     manifest = manifests.read(path)
     check_place(path, manifest, cache)
     layout.check_compression(manifest["recipe"]["compression"])
@@ -376,9 +379,10 @@ def trust(path: Path, cache: Path, manifest: Mapping[str, Any]) -> None:
     """Remember that the files of a just published entry are right: they were hashed as written."""
     trusted = _trust_file(path, cache)
     if trusted:
-        found = _states(path, manifest)
-        time.sleep(max(0.0, files.TICK - min(map(files.age, found.values()))))
-        files.remember(trusted, _notes(manifest, found))
+        with suppress(EntryError):  # another process has replaced it already
+            found = _states(path, manifest)
+            time.sleep(max(0.0, files.TICK - min(map(files.age, found.values()))))
+            files.remember(trusted, _notes(manifest, found))
 
 
 def _states(path: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -461,10 +465,12 @@ def state(path: Path, size: int) -> tuple[int, ...]:
     EntryError
         When it is not.
     """
-    files.awaited(path)
+    try:
+        found = files.state(path)
+    except OSError as error:
+        raise EntryError(f"{path}: missing, or not a plain file", AGAIN) from error
     if path.is_symlink() or not path.is_file():
         raise EntryError(f"{path}: missing, or not a plain file", AGAIN)
-    found = files.state(path)
     if found[1] != size:
         raise EntryError(f"{path}: expected {size:,} bytes, found {found[1]:,}", AGAIN)
     return found
@@ -480,7 +486,11 @@ def check_file(
     EntryError
         When its bytes have another digest, or are not an HDF5 file as the format has it.
     """
-    if files.sha256(path) != file["sha256"]:
+    try:
+        digest = files.sha256(path)
+    except OSError as error:
+        raise EntryError(f"{path}: cannot read: {error.strerror or error}") from error
+    if digest != file["sha256"]:
         raise EntryError(f"{path}: differs from its SHA-256 in the manifest", AGAIN)
     shape = (file["rows"], *manifest["splits"][split]["shape"][1:])
     if wrong := reading.problem(path, manifests.outline(manifest, split, shape)):
@@ -520,7 +530,7 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
     name = os.fspath(name)
     found = _named(name, cache, damaged)
     if not found and _may_be_made(cache / name, cache):
-        with files.lock(cache, f"{Path(name).parent.name}-{Path(name).name}"):
+        with locks.lock(cache, f"{Path(name).parent.name}-{Path(name).name}"):
             found = _named(name, cache, damaged)
     if len(found) != 1:
         what = "no entry" if not found else f"{len(found)} entries"

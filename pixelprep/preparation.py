@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelprep import entry as entries
-from pixelprep import files, manifest, origins, parallel, sources
+from pixelprep import files, locks, manifest, origins, parallel, sources, workspace
 from pixelprep.entry import Entry
 from pixelprep.errors import EntryError, SourceError, UsageError, unknown, whole
 from pixelprep.recipe import Choices, Recipe
@@ -179,7 +179,8 @@ def _made(
     _check_name(origin)
     with files.explained(place.cache), place.team, place:
         entry = _prepared(origin, choices, place, force, only)
-        if isinstance(dataset, str) and not entry.hit:
+        noted = entry.hit and origins.recall(entry.path, place.cache)
+        if isinstance(dataset, str) and not noted:
             kept = {name: value for name, value in asked.items() if value is not None}
             origins.remember(entry.path, place.cache, kept | {"dataset": dataset})
     return entry
@@ -200,13 +201,14 @@ def _prepared(
         was = f"{only.parent.name}/{only.name}"
         raise SourceError(f"{was}: its raw data makes {origin.name}/{recipe.folder} now")
     if not force and (found := _published(path, cache)):
+        workspace.sweep(cache)  # after a process that was killed when it had just published it
         return found
-    with files.lock(cache, f"{origin.name}-{recipe.folder}"):
+    with locks.lock(cache, f"{origin.name}-{recipe.folder}"):
         if not force and (found := _published(path, cache)):  # by another process meanwhile
             return found
         from pixelprep.build import Build  # loads h5py, which a hit does without
 
-        files.sweep(cache)
+        workspace.sweep(cache)
         raw = _read_again(origin, place, facts) if raw is None else raw
         build = Build(origin.name, origin.provenance, raw, facts.about, recipe, place)
         return build.publish(path, lambda: not force and _published(path, cache) is not None)
@@ -320,7 +322,7 @@ def _facts(origin: sources.Source, place: sources.Place) -> tuple[Facts, sources
     place.state = files.digest(identities[0])
     if known := _remembered(cache, identities[0]):
         return known, None
-    with files.lock(cache, f"{origin.name}-raw"):  # one process downloads and reads
+    with locks.lock(cache, f"{origin.name}-raw"):  # one process downloads and reads
         if known := _remembered(cache, identities[0]):
             return known, None
         raw, facts = _read(origin, place)
@@ -365,7 +367,7 @@ def _published(path: Path, cache: Path) -> Entry | None:
 def _read_again(origin: sources.Source, place: sources.Place, facts: Facts) -> sources.Raw:
     """The raw data, once it is sure to be what the key was made of."""
     cache = place.cache
-    with files.lock(cache, f"{origin.name}-raw"):  # the raw files may have been deleted meanwhile
+    with locks.lock(cache, f"{origin.name}-raw"):  # the raw files may have been deleted meanwhile
         raw, found = _read(origin, place)
     if found != facts:
         raise SourceError(

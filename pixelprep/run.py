@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files
+from pixelprep import files, locks
 from pixelprep.errors import TrainError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Run:
         except Timeout:
             raise TrainError(f"{self.folder}: another process is training this run") from None
         except OSError as error:
-            if error.errno not in files.NO_LOCKS:
+            if error.errno not in locks.NO_LOCKS:
                 raise
         try:
             yield

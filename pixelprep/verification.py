@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelprep import entry as entries
-from pixelprep import files, origins, progress, promises
+from pixelprep import files, locks, origins, progress, promises
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.errors import EntryError, PixelprepError, UsageError
@@ -123,7 +123,7 @@ def _kept_still(path: Path, cache: Path) -> Iterator[None]:
     if not entries.in_cache(path, cache):
         yield
         return
-    with files.lock(cache, f"{path.parent.name}-{path.name}"):
+    with locks.lock(cache, f"{path.parent.name}-{path.name}"):
         yield
 
 

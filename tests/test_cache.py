@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import time
 from contextlib import suppress
@@ -15,7 +16,7 @@ from test_cli import COMMAND, digits, failure, run
 from test_verification import flip
 
 import pixelprep
-from pixelprep import EntryError, UsageError, cache, files
+from pixelprep import EntryError, UsageError, cache, locks, workspace
 
 __all__ = ["digits", "many"]  # fixtures, used by name
 
@@ -270,7 +271,7 @@ def test_prune_leaves_what_is_in_use(many: Path, cache: Path) -> None:
     wait_until_it_writes(process, cache)
     part = raw(cache, "mnist").with_name("x.gz.part")
     part.write_bytes(bytes(99))
-    with files.lock(cache, "mnist-raw"):
+    with locks.lock(cache, "mnist-raw"):
         assert names("left") == []
         assert run("cache", "prune", "--yes").returncode == 0
         assert part.exists()
@@ -282,12 +283,14 @@ def test_prune_leaves_what_is_in_use(many: Path, cache: Path) -> None:
 def test_an_unfinished_run_of_prepare_is_shown_and_pruned(cache: Path) -> None:
     """What could be gone on with is kept by `prepare` for a week, but not by `prune`."""
     cache.mkdir()
-    with suppress(KeyboardInterrupt), files.workspace(cache, "work", resumable=True) as work:
-        (work / files.DONE).mkdir()
-        (work / files.DONE / "train.json").write_text("{}")
+    with suppress(KeyboardInterrupt), workspace.workspace(cache, "work", resumable=True) as work:
+        (work / workspace.FILES).mkdir()
+        (work / workspace.DONE).mkdir()
+        (work / workspace.DONE / "train.json").write_text("{}")
         raise KeyboardInterrupt
-    files.sweep(cache)
-    assert names("left") == [".tmp/work.resumable"]
+    workspace.sweep(cache)
+    (left,) = names("left")
+    assert re.fullmatch(r"\.tmp/work\.free-[0-9a-f]{8}\.resumable", left)
     assert len(pixelprep.cache.remove(pixelprep.cache.unused())) > 0
     assert list(cache.glob(".tmp/*")) == []
 

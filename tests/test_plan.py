@@ -12,7 +12,17 @@ PACKAGE = Path(pixelprep.__file__).parent
 # The lowest floor first; a module imports from its own floor or from those before it.
 FLOORS = [
     {"errors", "order", "progress"},
-    {"files", "scaling", "store", "cluster", "parallel", "unpack", "download"},
+    {
+        "files",
+        "locks",
+        "workspace",
+        "scaling",
+        "store",
+        "cluster",
+        "parallel",
+        "unpack",
+        "download",
+    },
     {"sources", "recipe", "batches"},
     {"feeds", "manifest", "entry", "build", "origins", "preparation"},
     {"promises", "verification", "cache"},

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from test_cli import bytes_of, digits, run, write_digits
 
 import pixelprep
 from pixelprep import cache as kept
-from pixelprep import files
+from pixelprep import locks, workspace
 
 __all__ = ["digits"]  # a fixture, used by name
 
@@ -124,37 +125,58 @@ KINDS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 
 
 def test_leftovers_are_told_from_work_without_locks(cache: Path) -> None:
-    """By who made them: a living process of this machine, or for a week one of another."""
+    """By their names: of a living process of this machine, or for a week of another one."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    number, born, own, host = (str(process.pid), *files.tag().split("-", 3)[1:])
-    born = str(files._born(process.pid))
+    _, _, own, machine = locks.tag().split("-")
+    born = str(locks._born(process.pid))
+    number, nobody, elsewhere = str(process.pid), str(2**22 + 1), "00000000"
     owners = {
-        "alive": [number, born, own, host],
-        "reborn": [number, "1", own, host],  # the number was given to another process since
-        "gone": [str(2**22 + 1), born, own, host],
-        "elsewhere": [number, born, own, "else-where"],
-        "old": [number, born, own, "else-where"],
-        "free": [],
+        "alive": [number, born, own, machine],
+        "reborn": [number, "1", own, machine],  # the number was given to another process since
+        "gone": [nobody, born, own, machine],
+        "elsewhere": [number, born, own, elsewhere],
+        "old": [number, born, own, elsewhere],
+        "free": ["free", own],
     }
     for name, owner in owners.items():
-        folder = cache / ".tmp" / name
-        folder.mkdir(parents=True)
-        (folder / files.OWNER).write_text(json.dumps({"owner": "-".join(owner)}))
-    (cache / ".tmp" / "new").mkdir()
-    os.utime(cache / ".tmp" / "old", (0, 0))
-    files.sweep(cache)
-    assert {path.name for path in (cache / ".tmp").iterdir()} == {"alive", "elsewhere", "new"}
+        (cache / ".tmp" / f"{name}.{'-'.join(owner)}").mkdir(parents=True)
+        (cache / ".tmp" / f"{name}.{'-'.join(owner)}.lock").touch()
+    (old,) = cache.glob(".tmp/old.*[0-9a-f]")
+    os.utime(old, (0, 0))
+
+    def left() -> set[str]:
+        return {path.name.split(".")[0] for path in (cache / ".tmp").iterdir()}
+
+    workspace.sweep(cache)
+    assert left() == {"alive", "elsewhere"}
     process.communicate(b"\n")
-    files.sweep(cache)
-    assert {path.name for path in (cache / ".tmp").iterdir()} == {"elsewhere", "new"}
+    workspace.sweep(cache)
+    assert left() == {"elsewhere"}
 
 
 def test_a_work_folder_is_taken_over_by_one_alone(cache: Path) -> None:
     """What a killed process left to be gone on with goes to one of those who come for it."""
-    folder = cache / ".tmp" / "work"
-    folder.mkdir(parents=True)
-    (folder / files.OWNER).write_text(json.dumps({"owner": ""}))
-    assert [files._claimed(folder) for _ in range(3)] == [True, False, False]
+    with suppress(KeyboardInterrupt), workspace.workspace(cache, "work", resumable=True) as work:
+        (work / workspace.FILES).mkdir()
+        (work / workspace.DONE).mkdir()
+        (work / workspace.DONE / "one.json").write_text("{}")
+        raise KeyboardInterrupt
+    with ExitStack() as all_of_them:
+        mine = [
+            all_of_them.enter_context(workspace.workspace(cache, "work", resumable=True))
+            for _ in range(3)
+        ]
+        assert len(set(mine)) == 3
+        assert [(folder / workspace.DONE).exists() for folder in mine] == [True, False, False]
+    assert list(cache.glob(".tmp/*")) == []
+
+
+@pytest.mark.parametrize("length", [10, 100, 180])
+def test_a_long_name_fits(cache: Path, length: int) -> None:
+    """Names of datasets of any length that is allowed have work folders, each its own."""
+    for name in ("a" * length, "\u00e4" * (length // 2), "a" * (length - 1) + "b"):
+        with workspace.workspace(cache, f"{name}-standardize-0123456789ab", resumable=True) as work:
+            assert work.name.startswith(name[:10])
 
 
 # A cache that cannot be written

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pixelprep
-from pixelprep import SourceError, UsageError, WorkerError, build, files, sources
+from pixelprep import SourceError, UsageError, WorkerError, build, files, sources, workspace
 from pixelprep.parallel import Team
 from pixelprep.sources import Arrays, base, stored
 
@@ -330,7 +330,7 @@ PHASES = {"starting": "", "decoding": "train.[0-9]", "statistics": "", "writing"
 def begun(cache: Path, phase: str) -> bool:
     """Whether a `prepare` has come to a phase; that of the statistics has a folder for shards."""
     if phase == "statistics":
-        return bool(list(cache.glob(".tmp/*-standardize-*.resumable")))
+        return bool(list(cache.glob(".tmp/*-standardize-*")))
     return not PHASES[phase] or bool(finished(cache, PHASES[phase]))
 
 
@@ -401,17 +401,17 @@ def test_an_interrupted_prepare_goes_on(
     damaged = cache.glob(f".tmp/*/files/{min(kept)}").__next__()
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     seen: dict[str, int] = {}
-    made = files.once
+    made = workspace.once
 
     def noting(work: Path, name: str, make: Any) -> dict[str, Any]:
-        before = (work / files.FILES / name).stat().st_ino if name in kept else 0
+        before = (work / workspace.FILES / name).stat().st_ino if name in kept else 0
         record = made(work, name, make)
-        if before == (work / files.FILES / name).stat().st_ino:
+        if before == (work / workspace.FILES / name).stat().st_ino:
             seen[name] = before
         return record
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "once", noting)
+        patch.setattr(workspace, "once", noting)
         entry = pixelprep.prepare(folder, shard_rows=40, quiet=True)
     believed = {name for name in kept if kept[name] == seen.get(name)}
     assert believed == set(kept) - {min(kept)}  # and the damaged one was made again
@@ -464,19 +464,20 @@ def test_a_failed_run_leaves_nothing_to_go_on_with(folder: Path, cache: Path) ->
 def test_old_unfinished_work_is_swept(folder: Path, cache: Path) -> None:
     """Work that nobody went on with for a week is removed by the next `prepare`; newer is kept."""
     for name, age in (("old", 8), ("new", 6)):
-        with suppress(KeyboardInterrupt), files.workspace(cache, name, resumable=True) as work:
-            files.once(work, "x", lambda path: {"sha256": "", "n": path.write_bytes(b"")})
+        with suppress(KeyboardInterrupt), workspace.workspace(cache, name, resumable=True) as work:
+            workspace.once(work, "x", lambda path: {"sha256": "", "n": path.write_bytes(b"")})
             raise KeyboardInterrupt
         then = time.time() - age * 24 * 3600
-        os.utime(cache / files.TMP / f"{name}.resumable" / files.DONE, (then, then))
+        (done,) = cache.glob(f".tmp/{name}.*/{workspace.DONE}")
+        os.utime(done, (then, then))
     pixelprep.prepare(folder, quiet=True)
-    assert {path.name for path in cache.glob(".tmp/*")} == {"new.resumable", "new.resumable.lock"}
+    assert [path.name.split(".")[0] for path in cache.glob(".tmp/*")] == ["new"]
 
 
 def test_work_is_not_found_where_there_is_none(tmp_path: Path) -> None:
     """A worker that does not see the work folder says on which machine, and what is needed."""
     with pytest.raises(pixelprep.CacheError, match="as seen from") as caught:
-        files.once(tmp_path / "gone", "x", lambda path: {})
+        workspace.once(tmp_path / "gone", "x", lambda path: {})
     assert "share" in (caught.value.hint or "")
 
 

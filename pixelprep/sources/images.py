@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pixelprep import files, progress
+from pixelprep import files, progress, workspace
 from pixelprep.errors import SourceError
 from pixelprep.sources import pictures
 from pixelprep.sources.base import Raw, RawSplit
@@ -77,7 +77,7 @@ class ImageFolder(Own):
             for i, gone in enumerate(place.team.map(_decode_part, tasks)):
                 skipped += [i * rows + row for row in gone]
                 bar.update(min(rows, total - i * rows))
-        stem = os.fspath(work / files.FILES / f"{split}.")
+        stem = os.fspath(work / workspace.FILES / f"{split}.")
         images = Stored(stem, rows, (total, *wanted.format.shape), np.dtype(wanted.format.dtype))
         whole = RawSplit(images, listed.labels)
         if not skipped:
@@ -111,7 +111,7 @@ class _Part:
 
 def _decode_part(part: _Part) -> list[int]:
     """Decode, unless it was done before; which of the images were skipped."""
-    return list(files.once(part.work, part.name, partial(_write_part, part))["skipped"])
+    return list(workspace.once(part.work, part.name, partial(_write_part, part))["skipped"])
 
 
 def _write_part(part: _Part, private: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, parallel
+from pixelprep import files, parallel, workspace
 
 BLOCK_BYTES = 4 << 20  # of raw data that are looked at at once (data/FORMAT.md, section 3)
 
@@ -245,12 +245,12 @@ class Place:
         return self.folder() / f"{name}.0"
 
     def work(self, name: str) -> Path:
-        """A folder for `files.once`, found again after an interruption."""
+        """A folder for `workspace.once`, found again after an interruption."""
         return self._made(f"{name}-{self.state[:16]}", resumable=bool(self.state))
 
     def _made(self, name: str, *, resumable: bool) -> Path:
         try:
-            work = files.workspace(self.cache, name, resumable=resumable)
+            work = workspace.workspace(self.cache, name, resumable=resumable)
             return self._held.enter_context(work)
         except OSError as error:
             if error.errno not in files.READ_ONLY:

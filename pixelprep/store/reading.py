@@ -104,8 +104,7 @@ class _Open:
     """
 
     def __init__(self, part: Part) -> None:
-        files.awaited(part.path)
-        self.fd = os.open(part.path, os.O_RDONLY | os.O_NOFOLLOW)
+        self.fd = files.patiently(lambda: os.open(part.path, os.O_RDONLY | os.O_NOFOLLOW))
         self.part, self.state = part, part.state
         self.file: Any = None
         try:

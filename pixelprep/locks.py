@@ -1,0 +1,165 @@
+"""Who is at it: locks between processes, and names that tell whether their maker still lives.
+
+Locks only save work: nobody does what another is doing, or takes away what he is working on. What
+keeps the cache right is the rename (`workspace`), so file systems without locks are used too.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import platform
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pixelprep import files
+
+LOG = logging.getLogger("pixelprep")
+
+# A file system without locks, or a cache that cannot be written.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES, errno.EROFS, errno.ENOENT)
+KEPT = 7 * 24 * 3600  # seconds that what another machine may be working on is left alone
+TAG = r"([0-9]+)-([0-9]+)-[0-9a-f]{8}-([0-9a-f]{8})"  # process, its start, a number, machine
+
+
+@contextmanager
+def lock(cache: Path, name: str) -> Iterator[None]:
+    """Hold the lock of this name, waiting for whoever has it."""
+    with suppress(OSError):  # in a cache that is read-only there is nothing to lock
+        files.made(cache / files.LOCKS)
+    with held(_named(cache, name), f"waiting for another process: {name}"):
+        yield
+
+
+def _named(cache: Path, name: str) -> Path:
+    return cache / files.LOCKS / f"{name}.lock"
+
+
+@contextmanager
+def held(path: Path, waiting: str = "") -> Iterator[None]:
+    """Hold the lock of this file, waiting for whoever has it."""
+    from filelock import FileLock, Timeout
+
+    mine = FileLock(path, fallback_to_soft=False)  # such a lock would outlive its owner
+    try:
+        try:
+            mine.acquire(timeout=0)
+        except Timeout:
+            LOG.info("%s", waiting)
+            mine.acquire()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        LOG.debug("no locks at %s: work may be done twice", path)
+    try:
+        yield
+    finally:
+        mine.release()
+
+
+@contextmanager
+def held_now(path: Path) -> Iterator[bool]:
+    """Hold a lock unless somebody else has it; whether that is so, as far as can be told."""
+    from filelock import FileLock, Timeout
+
+    mine = FileLock(path, fallback_to_soft=False)
+    try:
+        mine.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        yield True
+    finally:
+        mine.release()
+
+
+def is_free(cache: Path, name: str) -> bool:
+    """Whether nobody holds the lock of this name."""
+    return nobody_holds(_named(cache, name))
+
+
+def nobody_holds(path: Path) -> bool:
+    """Whether nobody holds the lock of this file, as far as the file system can tell."""
+    if not path.exists():
+        return True
+    with held_now(path) as free:
+        return free
+
+
+def unlock(path: Path) -> bool:
+    """Remove the file of a lock that nobody holds; whether it was so.
+
+    Whoever waits for it meanwhile finds that the file is gone, and makes it anew.
+    """
+    with held_now(path) as free:
+        if free:
+            path.unlink(missing_ok=True)
+        return free
+
+
+def tag() -> str:
+    """A part of a name that tells others whether its maker still lives; another one each time."""
+    process = os.getpid()
+    return f"{process}-{_born(process) or 0}-{uuid.uuid4().hex[:8]}-{_machine()}"
+
+
+def lives(tag: str, path: Path) -> bool:
+    """Whether the process of this `tag` may live; one of another machine, for a week.
+
+    Parameters
+    ----------
+    tag : str
+        Of something else than a process: no.
+    path : Path
+        What it made; its time tells how long ago.
+    """
+    match = re.fullmatch(TAG, tag)
+    if match is None:
+        return False
+    process, born, machine = match.groups()
+    if machine != _machine():
+        return not older(path, KEPT)
+    now = _born(int(process))
+    return now is not None and str(now) == born
+
+
+def older(path: Path, seconds: float) -> bool:
+    """Whether nothing was put into a folder for so long; of none, that is so."""
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:
+        return True
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _born(process: int) -> int | None:
+    """When a living process of this machine was started, in its own ticks; None if it is gone.
+
+    Numbers of processes are used again, these pairs are not.
+    """
+    try:
+        with open(f"/proc/{process}/stat") as file:  # noqa: PTH123 - a name, not a path
+            state, *rest = file.read().rpartition(")")[2].split()
+        return None if state in "ZX" else int(rest[18])
+    except (OSError, ValueError, IndexError):
+        return None if Path("/proc/self").exists() else _answers(process)
+
+
+def _answers(process: int) -> int | None:
+    """As `_born`, on systems that do not tell when: 0 for any that is there."""
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return None
+    return 0

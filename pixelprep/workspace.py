@@ -1,0 +1,256 @@
+"""Private work folders, and publishing what is finished in them by one rename.
+
+A final name means a finished thing. Whatever is made lies under a private name in ``.tmp`` of the
+same cache until every byte of it is on the disk; one rename then gives it its final name.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pixelprep import files, locks
+from pixelprep.errors import CacheError
+
+LOG = logging.getLogger("pixelprep")
+
+FILES, DONE, PARTS = "files", "done", "parts"  # in a work folder: finished, their receipts, begun
+RESUMABLE = ".resumable"  # at the end of a work folder's name
+FREE = "free"  # in the place of its owner's tag
+KEPT = 7 * 24 * 3600  # seconds that unfinished work is kept to go on with
+LONGEST = 80  # bytes of what a work folder is called after; the rest of the name needs as much
+TRIES = 100  # times that others may take the place of what is being published
+
+
+@contextmanager
+def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Path]:
+    """A private folder in ``.tmp``, removed at the end.
+
+    Its name says whose it is (`locks.tag`), and its neighbour ``FOLDER.lock`` is locked as long as
+    the owner lives, which is how `sweep` tells the folder of a killed process from one in use. A
+    resumable folder that was left is taken over by the next owner of one of the same name, who
+    finds what was finished there (see `once`).
+    """
+    top, name = files.made(cache / files.TMP), _short(name)
+    folder = top / f"{name}.{locks.tag()}{RESUMABLE if resumable else ''}"
+    with ExitStack() as held:
+        held.enter_context(locks.held(_lock_of(folder)))
+        keep = False
+        try:
+            if not (resumable and _taken_over(top, name, folder)):
+                folder.mkdir()
+            yield folder
+        except Exception:
+            raise
+        except BaseException:  # interrupted, which only costs time
+            keep = resumable and any((folder / DONE).glob("*"))
+            raise
+        finally:
+            if keep:
+                folder.rename(top / f"{name}.{FREE}-{uuid.uuid4().hex[:8]}{RESUMABLE}")
+                _lock_of(folder).unlink(missing_ok=True)
+            else:
+                # Out of sight at once: whoever still works on it finds no place to leave things.
+                _clear(folder, cache)
+
+
+def _short(name: str) -> str:
+    """The name, or its beginning and its digest: a file's name has no more than 255 bytes."""
+    content = name.encode()
+    if len(content) <= LONGEST:
+        return name
+    return f"{content[:LONGEST].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def _taken_over(top: Path, name: str, folder: Path) -> bool:
+    """Whether a folder of this name, which nobody works in any more, could be made one's own."""
+    for left in sorted(top.glob(f"*{RESUMABLE}")):
+        called, owner = _parts_of(left)
+        if called != name or locks.lives(owner, left) or not locks.nobody_holds(_lock_of(left)):
+            continue
+        with suppress(FileNotFoundError):  # another process was faster
+            left.rename(folder)
+            _lock_of(left).unlink(missing_ok=True)
+            return True
+    return False
+
+
+def _parts_of(folder: Path) -> tuple[str, str]:
+    """What a work folder is called after, and whose it is."""
+    called, _, owner = folder.name.removesuffix(RESUMABLE).rpartition(".")
+    return called, owner
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def once(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Make one file of a work folder, unless it is there, finished and whole.
+
+    It is made under a private name, so that it may be made twice at the same time, and its maker
+    killed at any moment. It is not fsynced: what is believed to be finished later must have the
+    digest that was noted of it, and what is published must be fsynced before.
+
+    Parameters
+    ----------
+    work : Path
+        A `workspace`. The file will be ``work/files/NAME``.
+    name : str
+        The file's name, which says what is in it: equal names, equal bytes.
+    make : callable
+        Makes the file at the path it is given; returns JSON values, with the file's ``sha256``.
+
+    Returns
+    -------
+    dict
+        What `make` returned, now or then.
+
+    Raises
+    ------
+    CacheError
+        When there is no such work folder.
+    """
+    path, receipt = work / FILES / name, work / DONE / f"{name}.json"
+    record = files.recall(receipt)
+    if record is not None and path.is_file() and files.sha256(path) == record.get("sha256"):
+        return record
+    private = work / PARTS / f"{name}.{uuid.uuid4().hex[:12]}"
+    try:
+        for folder in (path, receipt, private):
+            folder.parent.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        raise CacheError(
+            f"{work}: not there, as seen from {platform.node()}",
+            "the cache must lie on a file system that all workers share",
+        ) from error
+    try:
+        record = make(private)
+        private.rename(path)
+    except BaseException:
+        private.unlink(missing_ok=True)
+        raise
+    receipt.write_bytes(files.canonical_json(record))
+    return record
+
+
+def sweep(cache: Path) -> None:
+    """Remove what killed processes left in ``.tmp``, and what waits in ``.trash``.
+
+    What somebody may want to go on with is kept for a week.
+    """
+    for path in leftovers(cache):
+        LOG.info("removing the leftovers of a killed process: %s", path.name)
+        clear(path, cache)
+    for old in (cache / files.TRASH).glob("*"):
+        _remove(old)
+
+
+def leftovers(cache: Path, *, unfinished: bool = False) -> list[Path]:
+    """What is in ``.tmp`` and has no owner any more, but for work that may be gone on with.
+
+    Parameters
+    ----------
+    cache : Path
+        The cache folder.
+    unfinished : bool
+        Also work of the last week that may be gone on with.
+    """
+    there = list((cache / files.TMP).glob("*"))
+    found = {path.with_suffix("") if path.suffix == ".lock" else path for path in there}
+    return sorted(path for path in found if _is_left(path, unfinished))
+
+
+def _is_left(path: Path, unfinished: bool) -> bool:
+    wanted = path.name.endswith(RESUMABLE) and (path / FILES).is_dir()  # not published yet
+    if wanted and not (unfinished or locks.older(path / DONE, KEPT)):
+        return False
+    return not locks.lives(_parts_of(path)[1], path) and locks.nobody_holds(_lock_of(path))
+
+
+def clear(path: Path, cache: Path) -> bool:
+    """Remove one of the `leftovers`, unless somebody took it up meanwhile; whether it is gone."""
+    with locks.held_now(_lock_of(path)) as free:
+        if free:
+            _clear(path, cache)
+    return not os.path.lexists(path)
+
+
+def _clear(folder: Path, cache: Path) -> None:
+    try:
+        discard(folder, cache)
+    except OSError:  # then where it stands
+        _remove(folder)
+    with suppress(OSError):
+        _lock_of(folder).unlink(missing_ok=True)
+
+
+def publish(
+    folder: Path, final: Path, cache: Path, stays: Callable[[], bool] = lambda: False
+) -> None:
+    """Give a finished private folder its final name, durably.
+
+    Every file in `folder` must have been fsynced. A rename never lands on an existing folder:
+    what is there goes to ``.trash`` first, unless it stays and the new one is not needed.
+    """
+    files.fsync(folder)
+    old: list[Path] = []
+    try:
+        _land(folder, final, cache, stays, old)
+        files.fsync(final.parent)
+        files.fsync(cache)
+    except BaseException:
+        if old and not os.path.lexists(final):
+            with suppress(OSError):  # the entry that was there is better than none
+                old[-1].rename(final)
+        raise
+    finally:
+        for path in old:
+            _remove(path)
+
+
+def _land(
+    folder: Path, final: Path, cache: Path, stays: Callable[[], bool], old: list[Path]
+) -> None:
+    """One rename to where nothing is; what was there is put away, and added to `old`."""
+    for _ in range(TRIES):
+        with suppress(FileNotFoundError):  # another process took it, or its folder, away
+            files.made(final.parent)
+            try:
+                folder.rename(final)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+            if stays():
+                LOG.info("another process published %s first", final.name)
+                break
+            old.append(_put_away(final, cache))
+
+
+def discard(path: Path, cache: Path) -> None:
+    """Take what stands here out of sight with one rename, then delete it."""
+    _remove(_put_away(path, cache))
+
+
+def _put_away(path: Path, cache: Path) -> Path:
+    old = files.made(cache / files.TRASH) / f"{path.name}.{uuid.uuid4().hex[:12]}"
+    path.rename(old)
+    return old
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():  # somebody was just about to make a file in it
+            shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,173 @@
+"""What a chunk unpacks to is known before libhdf5 unpacks it; who reads for others may die."""
+
+import os
+import signal
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixelprep import SourceError
+from pixelprep.store import chunks, isolated
+
+PACKED: dict[str, dict[str, Any]] = {
+    "none": {},
+    "deflate": {"compression": "gzip"},
+    "lzf": {"compression": "lzf"},
+    "lz4": dict(hdf5plugin.LZ4(nbytes=0)),
+    "lz4 in blocks": dict(hdf5plugin.LZ4(nbytes=64)),
+    "zstd": dict(hdf5plugin.Zstd(clevel=3)),
+}
+
+
+def written(path: Path, data: np.ndarray, options: dict[str, Any]) -> Path:
+    """A file with one chunked dataset, packed by the real library."""
+    path.unlink(missing_ok=True)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=data, chunks=data.shape, **options)
+    return path
+
+
+def checked(path: Path) -> None:
+    """Look through its chunks."""
+    with h5py.File(path, "r") as file:
+        chunks.check(file["x"])
+
+
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("packed", PACKED)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3000), st.integers(0, 3), st.integers(0, 2**32 - 1), st.sampled_from("bhfd"))
+def test_what_the_library_wrote_is_let_through(
+    tmp_path_factory: pytest.TempPathFactory,
+    packed: str,
+    shuffle: bool,
+    sums: bool,
+    count: int,
+    kind: int,
+    seed: int,
+    dtype: str,
+) -> None:
+    """Noise, constants, runs and repetitions of any length, in every packing and order."""
+    numbers = np.random.default_rng(seed)
+    made = (
+        numbers.integers(0, 100, count),
+        np.full(count, numbers.integers(100)),
+        np.repeat(numbers.integers(0, 100, count // 40 + 1), 40)[:count],
+        np.resize(numbers.integers(0, 100, 7), count),
+    )[kind]
+    path = tmp_path_factory.getbasetemp() / f"{packed}-{shuffle}-{sums}.h5"
+    options = {"shuffle": shuffle, "fletcher32": sums, **PACKED[packed]}
+    checked(written(path, made.astype(dtype), options))
+
+
+@pytest.mark.parametrize("packed", [name for name in PACKED if name != "none"])
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_chunk_of_another_length_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, packed: str, seed: int
+) -> None:
+    """The packed bytes of a chunk that is shorter or longer, put in its place."""
+    numbers = np.random.default_rng(seed)
+    folder = tmp_path_factory.getbasetemp()
+    data = numbers.integers(0, 9, 700, np.uint8)
+    other = data[: numbers.integers(1, 700)] if seed % 2 else np.resize(data, 701 + seed % 500)
+    with h5py.File(written(folder / "other.h5", other, PACKED[packed]), "r") as file:
+        mask, content = file["x"].id.read_direct_chunk((0,))
+    path = written(folder / "wrong.h5", data, PACKED[packed])
+    with h5py.File(path, "r+") as file:
+        file["x"].id.write_direct_chunk((0,), content, mask)
+    with pytest.raises(ValueError, match="chunk"):
+        checked(path)
+
+
+@pytest.mark.parametrize("unpack", chunks.UNPACKED, ids=str)
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_measured_or_refused(unpack: int, content: bytes) -> None:
+    """Of any bytes the length is told, never more than just beyond the limit, or refused."""
+    try:
+        length = chunks._length(chunks.UNPACKED[unpack](content, 1000), 1000)
+    except ValueError:
+        return
+    if unpack in (chunks.LZF, chunks.DEFLATE):
+        assert length <= 1000 + 264
+    if unpack == chunks.DEFLATE and length <= 1000:
+        assert length == len(zlib.decompress(content))
+
+
+# A process of its own
+
+
+def working(what: str) -> Iterator[Any]:
+    """What the tests have done in a process of its own."""
+    yield "begun"
+    if what == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif what == "leave":
+        os._exit(0)
+    elif what == "memory":
+        yield len(bytearray(1 << 40))
+    elif what == "hang":
+        signal.setitimer(signal.ITIMER_REAL, 0.1)  # in the place of the long patience
+        while True:
+            time.sleep(1)
+    elif what == "ours":
+        raise SourceError("here: wrong", "mend it")
+    elif what == "full":
+        raise OSError(28, "No space left on device", "/there")
+    elif what == "noise":
+        os.write(1, b"a library prints\n")
+        os.write(2, b"and warns\n")
+    yield {"what": what}
+
+
+TASK = f"{__name__}:working"
+
+
+@pytest.mark.parametrize("what", ["crash", "leave", "memory", "hang"])
+def test_a_process_may_die(what: str) -> None:
+    """A crash, an end with nothing said, too much memory and a hang are one kind of error."""
+    said = isolated.values(TASK, what=what)
+    assert next(said) == "begun"
+    with pytest.raises(isolated.Died):
+        next(said)
+
+
+def test_what_a_process_says_comes_through(capfd: pytest.CaptureFixture[str]) -> None:
+    """Values in order; what libraries print is not among them, and is not printed."""
+    assert list(isolated.values(TASK, what="noise")) == ["begun", {"what": "noise"}]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_errors_come_through() -> None:
+    """One of ours with its hint, and the system's with number and place."""
+    with pytest.raises(SourceError) as caught:
+        list(isolated.values(TASK, what="ours"))
+    assert (caught.value.message, caught.value.hint) == ("here: wrong", "mend it")
+    with pytest.raises(OSError, match="No space left") as failed:
+        list(isolated.values(TASK, what="full"))
+    assert (failed.value.errno, failed.value.filename) == (28, "/there")
+
+
+def test_nobody_is_left_working() -> None:
+    """When nothing more is asked for, the process is ended."""
+    said = isolated.values(TASK, what="hang")
+    next(said)
+    before = children()
+    said.close()  # type: ignore[attr-defined]
+    assert len(children()) == len(before) - 1
+
+
+def children() -> list[str]:
+    """The processes that this one started."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
