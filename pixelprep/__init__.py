@@ -95,7 +95,7 @@ def open(
     'center'
     """
     from pixelprep import files
-    from pixelprep.entry import open_entry, resolve
+    from pixelprep.opening import open_entry, resolve
 
     cache = files.cache_dir(cache_dir)
     return open_entry(resolve(os.fspath(entry), cache), cache)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import entry as entries
-from pixelprep import files, order, parallel, progress, sources, workspace
+from pixelprep import files, opening, order, parallel, progress, sources, workspace
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.recipe import Recipe, shards, split_rows
@@ -61,8 +61,8 @@ class Build:
                 manifest["splits"][name]["raw"] = manifests.limits(found)
             _write_manifest(work, manifest)
             workspace.publish(work / workspace.FILES, path, cache, stays)
-        entries.trust(path, cache, manifest)
-        return replace(entries.open_entry(path, cache), hit=False)
+        opening.trust(path, cache, manifest)
+        return replace(opening.open_entry(path, cache), hit=False)
 
     def _bytes_needed(self) -> int:
         rows = sum(len(split.labels) for split in self.raw.splits.values())

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pixelprep import entry as entries
-from pixelprep import files, locks, origins, workspace
+from pixelprep import files, locks, opening, origins, workspace
 from pixelprep import manifest as manifests
 from pixelprep.download import PART, left_over
 from pixelprep.errors import EntryError, UsageError, whole
@@ -65,7 +64,7 @@ def contents(cache_dir: str | os.PathLike[str] | None = None) -> list[Item]:
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
     """
     cache = files.cache_dir(cache_dir)
-    found = [_entry(path, cache) for path in entries.all_of(cache)]
+    found = [_entry(path, cache) for path in opening.all_of(cache)]
     return [*found, *_raw(cache), *_left(cache), *_notes(cache, found)]
 
 
@@ -98,7 +97,7 @@ def named(
 
 
 def _one(name: str | os.PathLike[str], there: list[Item], cache: Path) -> Item:
-    path = entries.resolve(name, cache, damaged=True)
+    path = opening.resolve(name, cache, damaged=True)
     for item in there:
         if item.path == path:
             return item
@@ -176,7 +175,7 @@ def _removed(item: Item, cache: Path) -> bool:
     if item.kind == "entry":
         with locks.lock(cache, item.name.replace("/", "-")):
             _discard(item.path, cache)
-            entries.forget(item.path, cache)
+            opening.forget(item.path, cache)
             origins.forget(item.path, cache)
         with suppress(OSError):  # other entries are in it
             item.path.parent.rmdir()
@@ -210,13 +209,13 @@ def _entry(path: Path, cache: Path) -> Item:
     about: dict[str, Any] = {}
     try:
         manifest = manifests.read(path)
-        entries.check_place(path, manifest, cache)
+        opening.check_place(path, manifest, cache)
         about = {name: manifest[name] for name in ("dataset", "mode", "per", "key")}
         about["source"] = manifest["recipe"]["source"]
         about["images"] = sum(split["rows"] for split in manifest["splits"].values())
     except EntryError as error:
         about = {"problem": error.message}
-    used = entries.last_use(path, cache)
+    used = opening.last_use(path, cache)
     name = f"{path.parent.name}/{path.name}"
     return _item("entry", name, path, used=used, about=about)
 

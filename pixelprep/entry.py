@@ -1,10 +1,7 @@
-"""A published cache entry: opened, checked, read."""
+"""A published cache entry and its splits: what there is to read; `opening` finds and checks it."""
 
-import os
-import re
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, locks
 from pixelprep import manifest as manifests
 from pixelprep.batches import Batches, Plan
-from pixelprep.errors import AGAIN, EntryError, UsageError, missing_extra
+from pixelprep.errors import UsageError, missing_extra
 from pixelprep.scaling import Scaling
 from pixelprep.store import layout, reading
 
@@ -26,9 +22,6 @@ if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
 
     from pixelprep.feeds.jax import Feed as JaxFeed
-
-
-IN_PLACE = re.compile("[a-z]+-[0-9a-f]{12}")  # the name of an entry's folder
 
 
 @dataclass(frozen=True)
@@ -341,224 +334,3 @@ def split_of(
         layout.run_rows(recipe["chunk_rows"], recipe["compression"]),
         recipe["per"] == "image",
     )
-
-
-def open_entry(path: Path, cache: Path | None = None) -> Entry:
-    """Open and check the entry in this folder.
-
-    Every file is hashed before libhdf5 reads it; below `cache` only if its inode, size or time
-    differ from when it was last found right (or it was written just now, which times do not tell).
-
-    Raises
-    ------
-    EntryError
-        When anything is missing, damaged, or not as the format has it.
-    MissingExtraError
-        When its compression needs a package that is not installed.
-    """
-    return files.patiently(lambda: _opened(path, cache))
-
-
-def _opened(path: Path, cache: Path | None) -> Entry:
-    manifest = manifests.read(path)
-    check_place(path, manifest, cache)
-    layout.check_compression(manifest["recipe"]["compression"])
-    trusted = _trust_file(path, cache)
-    known = (files.recall(trusted) or {}) if trusted else {}
-    found = _states(path, manifest)
-    for split, file in manifests.files_of(manifest):
-        if known.get(file["name"]) != _note(file, found):
-            check_file(path / file["name"], split, file, manifest)
-    if trusted:
-        seen = _notes(manifest, found)
-        _touch(trusted) if seen == known else files.remember(trusted, seen)
-    return Entry(path, manifest, found)
-
-
-def trust(path: Path, cache: Path, manifest: Mapping[str, Any]) -> None:
-    """Remember that the files of a just published entry are right: they were hashed as written."""
-    trusted = _trust_file(path, cache)
-    if trusted:
-        with suppress(EntryError):  # another process has replaced it already
-            found = _states(path, manifest)
-            time.sleep(max(0.0, files.TICK - min(map(files.age, found.values()))))
-            files.remember(trusted, _notes(manifest, found))
-
-
-def _states(path: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The state of each file, which is a plain one and as long as it should be."""
-    listed = [file for _, file in manifests.files_of(manifest)]
-    return {file["name"]: state(path / file["name"], file["bytes"]) for file in listed}
-
-
-def _note(file: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]) -> list[Any]:
-    return [*found[file["name"]], file["sha256"]]
-
-
-def _notes(
-    manifest: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]
-) -> dict[str, list[Any]]:
-    """What to remember of files that were found right, but for those written just now."""
-    listed = [file for _, file in manifests.files_of(manifest)]
-    return {f["name"]: _note(f, found) for f in listed if files.age(found[f["name"]]) >= files.TICK}
-
-
-def in_cache(path: Path, cache: Path | None) -> bool:
-    """Whether an entry's folder is in this cache."""
-    return cache is not None and path.parent.parent == cache
-
-
-def check_place(path: Path, manifest: Mapping[str, Any], cache: Path | None) -> None:
-    """Refuse an entry of the cache that stands where another one belongs.
-
-    Raises
-    ------
-    EntryError
-        When the folders' names are not those of its dataset, mode and key.
-    """
-    own = f"{manifest['dataset']}/{manifest['mode']}-{manifest['key']}"
-    if in_cache(path, cache) and f"{path.parent.name}/{path.name}" != own:
-        raise EntryError(f"{path}: is the entry {own}, in another's place", AGAIN)
-
-
-def _trust_file(path: Path, cache: Path | None) -> Path | None:
-    """Where it is remembered which files were found right; None outside the cache."""
-    if cache is None or not in_cache(path, cache):
-        return None
-    return cache / files.TRUST / path.parent.name / f"{path.name}.json"
-
-
-def forget(path: Path, cache: Path) -> None:
-    """Drop what is noted of an entry of the cache: which files were found right, the last use."""
-    trusted = _trust_file(path, cache)
-    if trusted:
-        trusted.unlink(missing_ok=True)
-
-
-def last_use(path: Path, cache: Path) -> float:
-    """When an entry of the cache was last opened or, where that is not known, made; in seconds."""
-    trusted = _trust_file(path, cache)
-    assert trusted is not None
-    return max(_changed(trusted), _changed(path))
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _touch(trusted: Path) -> None:
-    """The time of last use; a read-only cache goes without."""
-    try:
-        os.utime(trusted)
-    except OSError:
-        return
-
-
-def state(path: Path, size: int) -> tuple[int, ...]:
-    """The `files.state` of an entry's file, which is a plain one and of this size.
-
-    Raises
-    ------
-    EntryError
-        When it is not.
-    """
-    try:
-        found = files.state(path)
-    except OSError as error:
-        raise EntryError(f"{path}: missing, or not a plain file", AGAIN) from error
-    if path.is_symlink() or not path.is_file():
-        raise EntryError(f"{path}: missing, or not a plain file", AGAIN)
-    if found[1] != size:
-        raise EntryError(f"{path}: expected {size:,} bytes, found {found[1]:,}", AGAIN)
-    return found
-
-
-def check_file(
-    path: Path, split: str, file: Mapping[str, Any], manifest: Mapping[str, Any]
-) -> None:
-    """Refuse a file of an entry that is not what the manifest says; its digest comes first.
-
-    Raises
-    ------
-    EntryError
-        When its bytes have another digest, or are not an HDF5 file as the format has it.
-    """
-    try:
-        digest = files.sha256(path)
-    except OSError as error:
-        raise EntryError(f"{path}: cannot read: {error.strerror or error}") from error
-    if digest != file["sha256"]:
-        raise EntryError(f"{path}: differs from its SHA-256 in the manifest", AGAIN)
-    shape = (file["rows"], *manifest["splits"][split]["shape"][1:])
-    if wrong := reading.problem(path, manifests.outline(manifest, split, shape)):
-        raise EntryError(f"{path}: {wrong}", AGAIN)
-
-
-def names_an_entry(name: str, cache: Path) -> bool:
-    """Whether this is meant as an entry rather than as a dataset."""
-    if "/" in name:
-        shaped = re.fullmatch(f"[^./][^/]*/{IN_PLACE.pattern}", name) is not None
-        return shaped or (files.expanded(name) / manifests.NAME).is_file()
-    return re.fullmatch("[0-9a-f]{4,12}", name) is not None
-
-
-def all_of(cache: Path) -> list[Path]:
-    """Everything in a cache that has the place and name of an entry, in the order of the names."""
-    return [path for path in sorted(cache.glob("[!.]*/*")) if IN_PLACE.fullmatch(path.name)]
-
-
-def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
-    """The folder that a path, a key or ``DATASET/MODE-KEY`` means.
-
-    Parameters
-    ----------
-    name : str or path
-        What the user wrote.
-    cache : Path
-        The cache folder; an entry in it is given by a path that begins with this one.
-    damaged : bool
-        Whatever is there will do, though it be no entry any more.
-
-    Raises
-    ------
-    EntryError
-        When there is none, or a key means several.
-    """
-    name = os.fspath(name)
-    found = _named(name, cache, damaged)
-    if not found and _may_be_made(cache / name, cache):
-        with locks.lock(cache, f"{Path(name).parent.name}-{Path(name).name}"):
-            found = _named(name, cache, damaged)
-    if len(found) != 1:
-        what = "no entry" if not found else f"{len(found)} entries"
-        raise EntryError(
-            f"{name}: {what} of this name here or in {cache}",
-            "give a folder, a key, or DATASET/MODE-KEY",
-        )
-    return found[0]
-
-
-def _named(name: str, cache: Path, damaged: bool) -> list[Path]:
-    """The folders that a name may mean."""
-    given = files.expanded(name).absolute()
-    if _is_there(given, damaged):
-        inside = given.parent.parent.resolve() == cache.resolve()
-        return [cache / given.parent.name / given.name if inside else given]
-    if "/" in name and _is_there(cache / name, damaged):
-        return [cache / name]
-    if re.fullmatch("[0-9a-f]{4,12}", name):
-        return sorted(cache.glob(f"[!.]*/*-{name}*"))
-    return []
-
-
-def _is_there(path: Path, damaged: bool) -> bool:
-    return os.path.lexists(path) if damaged else (path / manifests.NAME).is_file()
-
-
-def _may_be_made(path: Path, cache: Path) -> bool:
-    """Whether another process may be replacing this entry just now."""
-    name = f"{path.parent.name}-{path.name}.lock"
-    return in_cache(path, cache) and (cache / files.LOCKS / name).exists()

@@ -9,8 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pixelprep import entry as entries
-from pixelprep import files, locks, manifest, origins, parallel, sources, workspace
+from pixelprep import files, locks, manifest, opening, origins, parallel, sources, workspace
 from pixelprep.entry import Entry
 from pixelprep.errors import EntryError, SourceError, UsageError, unknown, whole
 from pixelprep.recipe import Choices, Recipe
@@ -242,9 +241,9 @@ def obtain(name: str, **options: Any) -> Entry:
         When `name` is an entry and an option asks for another recipe than the entry's.
     """
     cache = files.cache_dir(options.get("cache_dir"))
-    if not entries.names_an_entry(name, cache):
+    if not opening.names_an_entry(name, cache):
         return prepare(name, **options)
-    entry = entries.open_entry(entries.resolve(name, cache), cache)
+    entry = opening.open_entry(opening.resolve(name, cache), cache)
     recipe = entry.manifest["recipe"]
     for option, asked in options.items():
         if option in NOT_OF_AN_ENTRY or asked == recipe.get(option, object()):
@@ -358,7 +357,7 @@ def _published(path: Path, cache: Path) -> Entry | None:
     if not path.exists():
         return None
     try:
-        return entries.open_entry(path, cache)
+        return opening.open_entry(path, cache)
     except EntryError as error:
         LOG.warning("%s; making it again", error.message)
         return None

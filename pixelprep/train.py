@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from pixelprep import files, progress
 from pixelprep.batches import Plan
-from pixelprep.entry import Entry, Split, open_entry
+from pixelprep.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError, missing_extra, whole
+from pixelprep.opening import open_entry
 from pixelprep.run import Run, State, unfinished
 
 if TYPE_CHECKING:

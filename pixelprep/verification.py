@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelprep import entry as entries
-from pixelprep import files, locks, origins, progress, promises
+from pixelprep import files, locks, opening, origins, progress, promises
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.errors import EntryError, PixelprepError, UsageError
@@ -95,12 +94,12 @@ def verify(
     if bool(names) == every:
         raise UsageError("verify: expected entries, or --all", "pixelprep verify --all")
     cache = files.cache_dir(cache_dir)
-    found = entries.all_of(cache) if every else _resolved(names, cache)
+    found = opening.all_of(cache) if every else _resolved(names, cache)
     return [_report(path, cache, repair, quiet) for path in found]
 
 
 def _resolved(names: Iterable[str | os.PathLike[str]], cache: Path) -> list[Path]:
-    return [entries.resolve(name, cache, damaged=True) for name in names]
+    return [opening.resolve(name, cache, damaged=True) for name in names]
 
 
 def _report(path: Path, cache: Path, repair: bool, quiet: bool) -> Verdict:
@@ -120,7 +119,7 @@ def _report(path: Path, cache: Path, repair: bool, quiet: bool) -> Verdict:
 @contextmanager
 def _kept_still(path: Path, cache: Path) -> Iterator[None]:
     """Have nobody replace an entry of the cache while it is looked at."""
-    if not entries.in_cache(path, cache):
+    if not opening.in_cache(path, cache):
         yield
         return
     with locks.lock(cache, f"{path.parent.name}-{path.name}"):
@@ -130,7 +129,7 @@ def _kept_still(path: Path, cache: Path) -> Iterator[None]:
 def _checked(path: Path, cache: Path, quiet: bool) -> Verdict:
     try:
         manifest = manifests.read(path)
-        entries.check_place(path, manifest, cache)
+        opening.check_place(path, manifest, cache)
         layout.check_compression(manifest["recipe"]["compression"])
     except PixelprepError as error:
         return Verdict(path, [error.message])
@@ -138,8 +137,8 @@ def _checked(path: Path, cache: Path, quiet: bool) -> Verdict:
     for split, file in manifests.files_of(manifest):
         where = path / file["name"]
         try:
-            states[file["name"]] = entries.state(where, file["bytes"])
-            entries.check_file(where, split, file, manifest)
+            states[file["name"]] = opening.state(where, file["bytes"])
+            opening.check_file(where, split, file, manifest)
         except EntryError as error:
             problems.append(error.message)
     if not problems:
@@ -159,7 +158,7 @@ def _promises_broken(entry: Entry, quiet: bool) -> list[str]:
 
 def _asked(path: Path, cache: Path) -> Mapping[str, Any]:
     """What an entry of the cache came from."""
-    if not entries.in_cache(path, cache):
+    if not opening.in_cache(path, cache):
         raise EntryError("it is not in the cache", "copy it again from where it came")
     asked = origins.recall(path, cache)
     if asked is None:

@@ -24,7 +24,7 @@ FLOORS = [
         "download",
     },
     {"sources", "recipe", "batches"},
-    {"feeds", "manifest", "entry", "build", "origins", "preparation"},
+    {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
     {"promises", "verification", "cache"},
     {"run", "train"},
     {"show", "cli"},
