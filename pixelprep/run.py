@@ -112,22 +112,14 @@ class Run:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes out; afterwards the folder is there only if a checkpoint is."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / "lock", fallback_to_soft=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise TrainError(f"{self.folder}: another process is training this run") from None
-        except OSError as error:
-            if error.errno not in locks.NO_LOCKS:
-                raise
-        try:
-            yield
-        finally:
-            lock.release()
-            if not self.checkpoint.exists():
-                shutil.rmtree(self.folder, ignore_errors=True)
+        with locks.held_now(self.folder / "lock") as free:
+            if not free:
+                raise TrainError(f"{self.folder}: another process is training this run")
+            try:
+                yield
+            finally:
+                if not self.checkpoint.exists():
+                    shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def resumable(self) -> Iterator[None]:

@@ -1,0 +1,121 @@
+"""What pixelprep does in a process of its own, done in a fork instead: the same, but sooner.
+
+Both end in the same ways, and an end is noted: a crash, a hang or much memory there is what such
+a process is for.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest.mock import patch
+
+from pixelprep.store import isolated
+
+PATIENCE = 5  # seconds; a real one waits a minute, which so many hangs would make days
+EVERY = 50  # of so many inputs one is tried with a real process
+REAL = isolated.values
+
+
+def hasten() -> None:
+    """Have both kinds of process wait for `PATIENCE`."""
+    isolated.PATIENCE = PATIENCE
+    ready = "isolated.main("
+    assert isolated.PROGRAM.count(ready) == 1
+    isolated.PROGRAM = isolated.PROGRAM.replace(ready, f"isolated.PATIENCE = {PATIENCE}\n{ready}")
+
+
+class Isolation:
+    """Stands in for `isolated.values` while one input is tried.
+
+    Parameters
+    ----------
+    real : bool
+        Whether a real process is started each time, and no fork.
+    log : Path
+        Where a process that crashes says where it was.
+
+    Attributes
+    ----------
+    deaths : list of str
+        How each process ended that came to no good end.
+    """
+
+    def __init__(self, real: bool, log: Path) -> None:
+        self.real, self.log = real, log
+        self.deaths: list[str] = []
+
+    def in_place(self) -> AbstractContextManager[Any]:
+        """From now on it is asked, until the block is left."""
+        return patch.object(isolated, "values", self.values)
+
+    def values(self, function: str, **arguments: Any) -> Iterator[Any]:
+        """As `isolated.values`."""
+        try:
+            yield from (REAL if self.real else self._forked)(function, **arguments)
+        except isolated.Died:
+            if self.real:
+                self.deaths.append("a real process")
+            raise
+
+    def _forked(self, function: str, **arguments: Any) -> Iterator[Any]:
+        out, into = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(out)
+            _answer(into, function, arguments)
+        os.close(into)
+        ended = False
+        try:
+            with os.fdopen(out, "rb") as said:
+                yield from isolated._received(said)
+        except isolated.Died:
+            ended = True
+            self.deaths.append(f"{how_ended(child)} {where(self.log)}".rstrip())
+            raise
+        finally:
+            if not ended:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+
+
+def _answer(into: int, function: str, arguments: dict[str, Any]) -> NoReturn:
+    """What `isolated.main` does once it knows what is asked for."""
+    try:
+        isolated._limit()
+        module, _, name = function.partition(":")
+        run = getattr(import_module(module), name)
+        with os.fdopen(into, "wb", buffering=0) as out:
+            for answer in isolated._answers(run, arguments):
+                out.write(json.dumps(answer).encode() + b"\n")
+                signal.alarm(isolated.PATIENCE)
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)
+
+
+def how_ended(child: int) -> str:
+    """How a child process ended, which this waits for."""
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return f"exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def where(log: Path) -> str:
+    """The innermost line of pixelprep's in what a process said at its end."""
+    said = log.read_text(errors="replace")
+    lines = [line.strip() for line in said.splitlines() if "/pixelprep/" in line]
+    if not lines:
+        return ""
+    crashed = "most recent call first" in said  # as faulthandler says it
+    return lines[0] if crashed else f"{lines[-1]}: {said.splitlines()[-1]}"
