@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-cache_app = typer.Typer(help="Look into the cache, and delete from it.", no_args_is_help=True)
+cache_app = typer.Typer(help="Look into the cache, and delete from it.")
 app.add_typer(cache_app, name="cache")
 
 Mode = Annotated[str, typer.Option(help="The scaling.", metavar="normalize|center|standardize")]
@@ -330,6 +330,12 @@ def verify(
         hint = None if repair else "make them again from their raw data with --repair"
         number = "1 entry is" if len(bad) == 1 else f"{len(bad)} entries are"
         _fail(f"{number} damaged, of {len(verdicts)}", hint, 1)
+
+
+@cache_app.callback(invoke_without_command=True)
+def _cache(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @cache_app.command("list")

@@ -116,6 +116,13 @@ def test_looking_makes_nothing(cache: Path) -> None:
     assert not cache.exists()
 
 
+def test_the_bare_command_helps() -> None:
+    """`pixelprep cache` shows its commands."""
+    done = run("cache")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in ("list", "path", "remove", "prune"))
+
+
 # remove
 
 
