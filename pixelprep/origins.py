@@ -38,6 +38,14 @@ def recall(path: Path, cache: Path) -> dict[str, Any] | None:
     return record
 
 
+def is_known(path: Path, cache: Path) -> bool:
+    """Whether something is kept, which is not read."""
+    try:
+        return _note(path, cache).stat().st_size > 0
+    except OSError:
+        return False
+
+
 def forget(path: Path, cache: Path) -> None:
     """No longer keep them."""
     _note(path, cache).unlink(missing_ok=True)

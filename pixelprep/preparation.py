@@ -178,7 +178,7 @@ def _made(
     _check_name(origin)
     with files.explained(place.cache), place.team, place:
         entry = _prepared(origin, choices, place, force, only)
-        noted = entry.hit and origins.recall(entry.path, place.cache)
+        noted = entry.hit and origins.is_known(entry.path, place.cache)
         if isinstance(dataset, str) and not noted:
             kept = {name: value for name, value in asked.items() if value is not None}
             origins.remember(entry.path, place.cache, kept | {"dataset": dataset})

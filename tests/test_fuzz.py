@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def use(folder, whole):
     if (folder / "bad").exists():
         {does}
 
-children.PATIENCE = 1.5
+children.PATIENCE = {1.5 if kind == "hang" else 60}
 make = lambda random: {{"bad" if random.random() < 0.5 else "good": b""}}
 children.TARGETS["x"] = targets.Target(make, use, lambda: {{"good": b""}})
 for outcome in children.outcomes("x", 0, range(4), Path({str(tmp_path / "work")!r})):
@@ -106,11 +105,9 @@ IMAGES, LABELS = np.zeros((4, 3, 2), "u1"), np.array([0, 1, 0, 1])
 
 
 def refused(path: Path, **options: Any) -> str:
-    """Why a file is refused, which is one line that comes soon."""
-    begun = time.perf_counter()
+    """Why a file is refused, which is one line."""
     with pytest.raises(pixelprep.SourceError) as caught:
         pixelprep.prepare(path, quiet=True, **options)
-    assert time.perf_counter() - begun < 10
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
