@@ -20,7 +20,7 @@ import pytest
 import pixelprep
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-INPUTS = {"idx": 800, "npz": 800, "manifest": 1200, "entry": 800, "hdf5": 400}
+INPUTS = {"idx": 500, "npz": 500, "manifest": 400, "entry": 120, "hdf5": 150}
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 

@@ -4,6 +4,8 @@ libhdf5 believes that a chunk's filters give back what the dataset says. Of a ch
 less it reads what lies behind in memory; of one that unpacks to more it first makes room for all.
 """
 
+import ctypes
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -32,14 +34,31 @@ def check(dataset: Any) -> None:
     """
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     filters = _filters(dataset, size)
+    if any(side % chunk for side, chunk in zip(dataset.shape, dataset.chunks, strict=True)):
+        _check_edges(dataset)
     places: list[tuple[int, ...]] = []
     dataset.id.chunk_iter(lambda chunk: places.append(chunk.chunk_offset))
+    sides = zip(dataset.shape, dataset.chunks, strict=True)
+    if sorted(places) != list(itertools.product(*(range(0, side, chunk) for side, chunk in sides))):
+        raise ValueError("chunks are missing, or there twice")
     for place in places:
         mask, stored = dataset.id.read_direct_chunk(place)
         used = [number for i, number in enumerate(filters) if not mask >> i & 1]
         if FLETCHER32 in filters and FLETCHER32 not in used:
             raise ValueError(f"the chunk at {place} has no checksum")
         _check_chunk(stored, used, size)
+
+
+def _check_edges(dataset: Any) -> None:
+    """Refuse chunks that libhdf5 takes as they are stored, unpacked, as they are not full."""
+    import h5py
+
+    library = ctypes.CDLL(h5py.h5p.__file__)  # of HDF5, a function that h5py does not pass on
+    ask, options = library.H5Pget_chunk_opts, ctypes.c_uint()
+    ask.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)]
+    properties = dataset.id.get_create_plist()
+    if ask(properties.id, ctypes.byref(options)) < 0 or options.value:
+        raise ValueError("chunks that are not full are not packed")
 
 
 def _filters(dataset: Any, size: int) -> list[int]:

@@ -228,8 +228,8 @@ def _run(name: str, seed: int, numbers: range, work: Path, send: int, whole: boo
 def _tried(name: str, seed: int, number: int, work: Path, base: int, whole: bool) -> Outcome:
     folder, isolation = work / INPUT, Isolation(whole, work / LOG)
     os.truncate(work / LOG, 0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is what it is now
     _written(made(name, seed, number), folder)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what it is now
     begun = time.perf_counter()
     with isolation.in_place():
         outcome = _result(number, lambda: TARGETS[name].use(folder, whole))
