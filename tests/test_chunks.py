@@ -1,5 +1,6 @@
 """What a chunk unpacks to is known before libhdf5 unpacks it; who reads for others may die."""
 
+import ctypes
 import os
 import signal
 import time
@@ -87,6 +88,43 @@ def test_a_chunk_of_another_length_is_refused(
     with h5py.File(path, "r+") as file:
         file["x"].id.write_direct_chunk((0,), content, mask)
     with pytest.raises(ValueError, match="chunk"):
+        checked(path)
+
+
+ROWS = np.arange(3 * 500, dtype="f4").reshape(3, 500)
+
+
+def test_chunks_at_the_edge_that_are_not_packed_are_refused(tmp_path: Path) -> None:
+    """A flag exempts a last chunk that is not full from the filters: packed bytes would be rows."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk((2, 500))
+    properties.set_deflate(4)
+    library = ctypes.CDLL(h5py.h5p.__file__)
+    library.H5Pset_chunk_opts.argtypes = [ctypes.c_int64, ctypes.c_uint]
+    assert library.H5Pset_chunk_opts(properties.id, 2) >= 0
+    space = h5py.h5s.create_simple(ROWS.shape)
+    with h5py.File(tmp_path / "edge.h5", "w", libver="v110") as file:
+        made = h5py.h5d.create(file.id, b"x", h5py.h5t.IEEE_F32LE, space, properties)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, ROWS)
+        made.write_direct_chunk((2, 0), zlib.compress(bytes(2 * 500 * 4)))  # what was let through
+    with pytest.raises(ValueError, match="not full"):
+        checked(tmp_path / "edge.h5")
+
+
+def test_a_chunk_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    """Where an index names one place twice, the number of chunks is right and rows are missing."""
+    path = tmp_path / "twice.h5"
+    with h5py.File(path, "w", libver=("earliest", "v108")) as file:
+        file.create_dataset("x", data=ROWS, chunks=(2, 500), compression="gzip")
+    checked(path)
+    content = bytearray(path.read_bytes())
+    (tree,) = (at for at in range(len(content)) if content[at : at + 8] == b"TREE\x01\0\2\0")
+    key = 8 + 3 * 8  # bytes of a key: size and mask, and a place in two dimensions and bytes
+    second = tree + 24 + key + 8
+    assert content[second + 8 : second + 16] == (2).to_bytes(8, "little")
+    content[second + 8 : second + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="there twice"):
         checked(path)
 
 
