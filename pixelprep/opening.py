@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -140,10 +141,11 @@ def state(path: Path, size: int) -> tuple[int, ...]:
         When it is not.
     """
     try:
+        is_plain = stat.S_ISREG(path.lstat().st_mode)
         found = files.state(path)
     except OSError as error:
         raise EntryError(f"{path}: missing, or not a plain file", AGAIN) from error
-    if path.is_symlink() or not path.is_file():
+    if not is_plain:
         raise EntryError(f"{path}: missing, or not a plain file", AGAIN)
     if found[1] != size:
         raise EntryError(f"{path}: expected {size:,} bytes, found {found[1]:,}", AGAIN)
@@ -163,12 +165,14 @@ def check_file(
     try:
         digest = files.sha256(path)
     except OSError as error:
-        raise EntryError(f"{path}: cannot read: {error.strerror or error}") from error
+        raise EntryError(f"{path}: cannot read: {error.strerror or error}", AGAIN) from error
     if digest != file["sha256"]:
         raise EntryError(f"{path}: differs from its SHA-256 in the manifest", AGAIN)
     shape = (file["rows"], *manifest["splits"][split]["shape"][1:])
     if wrong := reading.problem(path, manifests.outline(manifest, split, shape)):
-        raise EntryError(f"{path}: {wrong}", AGAIN)
+        # Taken away meanwhile it is only missing, and may be there again in a moment.
+        gone = None if path.exists() else FileNotFoundError()
+        raise EntryError(f"{path}: {wrong}", AGAIN) from gone
 
 
 def names_an_entry(name: str, cache: Path) -> bool:

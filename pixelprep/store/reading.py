@@ -1,5 +1,6 @@
 """Reading rows of the files of an entry."""
 
+import errno
 import math
 import os
 from array import array
@@ -7,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,18 @@ class _Column:
         self.sound[chunk] = 1
 
 
-@lru_cache(maxsize=KNOWN_FILES)
-def _columns(part: Part) -> Mapping[str, _Column]:
-    """The columns of a file that can be read past libhdf5, which is asked only once."""
-    import h5py
+_known: dict[Part, Mapping[str, _Column]] = {}
 
-    with h5py.File(part.path, "r") as file:
-        columns = {name: _column(file[name]) for name in file}
-    return {name: column for name, column in columns.items() if column is not None}
+
+def _columns(part: Part, fd: int) -> Mapping[str, _Column]:
+    """The columns of a file that can be read past libhdf5, which is asked only once."""
+    if part not in _known:
+        if len(_known) >= KNOWN_FILES:
+            _known.clear()
+        with _through_libhdf5(part.path, fd) as file:
+            columns = {name: _column(file[name]) for name in file}
+        _known[part] = {name: column for name, column in columns.items() if column is not None}
+    return _known[part]
 
 
 def _column(dataset: Any) -> _Column | None:
@@ -104,17 +108,27 @@ class _Open:
     """
 
     def __init__(self, part: Part) -> None:
-        self.fd = files.patiently(lambda: os.open(part.path, os.O_RDONLY | os.O_NOFOLLOW))
+        self.fd = os.open(part.path, os.O_RDONLY | os.O_NOFOLLOW)
         self.part, self.state = part, part.state
         self.file: Any = None
         try:
             self.check()  # before libhdf5 sees it
-            self.columns = _columns(part)
+            self.columns = _columns(part, self.fd)
             if "images" not in self.columns:
-                self.file = _through_libhdf5(part.path)
-        except BaseException:
+                self.file = _through_libhdf5(part.path, self.fd)
+        except BaseException as error:
+            replaced = isinstance(error, OSError) and self._is_replaced()
             os.close(self.fd)
+            if replaced:  # which libhdf5 does not open: the next try finds the new one
+                raise FileNotFoundError(errno.ENOENT, "replaced meanwhile") from None
             raise
+
+    def _is_replaced(self) -> bool:
+        """Whether the file's name is gone, or is another file's by now."""
+        try:
+            return self.part.path.stat().st_ino != os.fstat(self.fd).st_ino
+        except OSError:
+            return True
 
     def check(self) -> None:
         """Refuse a file that was changed after it was found right.
@@ -171,12 +185,14 @@ class _Open:
             self.file.close()
 
 
-def _through_libhdf5(path: Path) -> Any:
+def _through_libhdf5(path: Path, fd: int) -> Any:
+    """The very file that is open already, though another one may have its name by now."""
     import h5py
 
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401 - registers its filters, in every process
-    return h5py.File(path, "r")
+    same = Path(f"/dev/fd/{fd}")
+    return h5py.File(same if same.exists() else path, "r")
 
 
 class Files:
@@ -222,7 +238,7 @@ class Files:
             return self._open[part.path]
         if len(self._open) >= OPEN_FILES:
             self._open.popitem(last=False)[1].close()
-        self._open[part.path] = opened = _Open(part)
+        self._open[part.path] = opened = files.patiently(lambda: _Open(part))
         return opened
 
     def close(self) -> None:
