@@ -13,8 +13,17 @@ from numpy.typing import NDArray
 
 from pixelprep import files, order
 from pixelprep.errors import AGAIN, EntryError
-from pixelprep.recipe import key_of, shards
-from pixelprep.scaling import MODES, PER, AnyMoments, Scaling, Statistics, statistics_shape
+from pixelprep.recipe import key_of, shards, split_rows
+from pixelprep.scaling import (
+    MODES,
+    PER,
+    AnyMoments,
+    Scaling,
+    Statistics,
+    effective,
+    statistics_shape,
+    unit_of,
+)
 from pixelprep.store import layout
 
 SPLITS = ("train", "val", "test")
@@ -253,6 +262,8 @@ _PARTS: dict[str, dict[str, Check]] = {
         "compression": _one_of(*layout.COMPRESSIONS),
         "chunk_rows": _whole(1),
         "shard_rows": lambda value: value is None or _whole(1)(value),
+        "format_version": _one_of(layout.FORMAT_VERSION),
+        "numerics_version": _whole(1),
     },
     "provenance": dict.fromkeys(("title", "licence", "homepage", "citation"), _is_text),
     "source": {
@@ -364,10 +375,13 @@ def _check_splits(manifest: Mapping[str, Any]) -> None:
     image = splits["train"]["shape"][1:]
     chunk_rows = layout.chunk_rows(image, recipe["dtype"])
     _need(recipe["chunk_rows"] == chunk_rows, f"chunk_rows is not {chunk_rows}")
-    train = sum(splits[name]["rows"] for name in ("train", "val") if name in splits)
-    rows = train, splits["test"]["rows"]
-    known = raw["train"]["shape"][0], raw["test"]["shape"][0]
-    _need(rows == known, f"{rows} rows of train and test: the source has {known}")
+    known = {name: raw[name]["shape"][0] for name in raw}
+    expected = split_rows(known, recipe["val_fraction"])
+    rows = {name: split["rows"] for name, split in splits.items()}
+    _need(rows == expected, f"{rows} rows: its recipe takes {expected} from the source's {known}")
+    _need((recipe["split_seed"] is None) == ("val" not in splits), "split_seed has no meaning")
+    shard_rows = recipe["shard_rows"]
+    _need(shard_rows is None or shard_rows < max(rows.values()), "shard_rows divides no split")
 
 
 def _check_files(name: str, split: Mapping[str, Any], shard_rows: int | None) -> None:
@@ -397,6 +411,11 @@ def _check_scaling(manifest: Mapping[str, Any]) -> None:
     image: Sequence[int] = manifest["splits"]["train"]["shape"][1:]
     raw_dtype = manifest["source"]["splits"]["train"]["dtype"]
     _need(record["raw_dtype"] == raw_dtype, "scaling.raw_dtype is not the source's")
+    recipe = manifest["recipe"]
+    meant = effective(recipe["mode"], per, recipe["rescale"], raw_dtype)
+    _need((per, recipe["rescale"]) == meant, "per or rescale has no meaning for such data")
+    unit = unit_of(raw_dtype, recipe["rescale"])
+    _need(record["unit"] == unit, f"scaling.unit is not {unit}")
     shape = (0,) if per == "image" else statistics_shape((image[0], image[1], image[2]), per)
     for name in (*STATISTICS, "scale", "offset"):
         values = np.array(record[name], object)

@@ -6,7 +6,8 @@ computed again. Elsewhere (floats, 16 bits in float16) the statistics of the sto
 the promised ones but for what rounding each value can have changed.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import manifest as manifests
-from pixelprep import parallel, sources
+from pixelprep import order, parallel, sources
 from pixelprep.entry import Entry, Split
+from pixelprep.recipe import NUMERICS_VERSION
 from pixelprep.scaling import (
     AnyMoments,
     Scaling,
@@ -27,6 +29,9 @@ from pixelprep.scaling import (
 
 SURE_BITS = 2  # beyond those of the raw integers, for rounding never to reach half a step of them
 SLACK = 1e-9  # relative: much more than float64 sums are off, less than shows in float32
+
+ULPS = 2.0**-46  # relative: more than float64 statistics of any number of values are off
+BLOCK = 1 << 22  # bytes of raw images that are looked at at once
 
 Note = Callable[[int], object]  # is told how many more rows were looked at
 
@@ -46,23 +51,37 @@ def broken(entry: Entry, note: Note) -> Iterator[str]:
     EntryError
         When a file cannot be read.
     """
+    numerics = entry.manifest["recipe"]["numerics_version"]
+    if numerics != NUMERICS_VERSION:
+        yield f"numerics version {numerics}: this computes version {NUMERICS_VERSION}"
+        return
     for name, split in entry.splits.items():
-        record = entry.manifest["splits"][name]
-        if manifests.first_batch(split) != record["first_batch"]:
+        if not _same(manifests.first_batch(split), entry.manifest["splits"][name]["first_batch"]):
             yield f"{name}: the first batch has other figures than the manifest says"
-        yield from _labels(entry, name)
+    yield from _labels(entry)
     yield from _exactly(entry, note) if _is_invertible(entry) else _nearly(entry, note)
 
 
-def _labels(entry: Entry, name: str) -> Iterator[str]:
-    raw = _raw_of(entry, name)
-    low, high = sources.extremes(raw)
-    if low < 0 or high >= len(entry.class_names):
-        yield f"{name}: labels {low} to {high}, but {len(entry.class_names)} classes"
-    if _is_whole(entry, name):
-        known = entry.manifest["source"]["splits"][name]["labels"]
-        if sources.labels_digest(raw) != known:
+def _same(found: Mapping[str, Any], promised: Mapping[str, Any]) -> bool:
+    """Whether these are promised; fields that are not known are ignored."""
+    return all(promised[name] == value for name, value in found.items())
+
+
+def _labels(entry: Entry) -> Iterator[str]:
+    found = {name: split.labels for name, split in entry.splits.items()}
+    for name, labels in found.items():
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(entry.class_names):
+            yield f"{name}: labels {low} to {high}, but {len(entry.class_names)} classes"
+        known = entry.manifest["source"]["splits"].get(name, {}).get("labels")
+        if _is_whole(entry, name) and sources.labels_digest(_raw_of(entry, name)) != known:
             yield f"{name}: its labels are not those of the source's digest"
+    if "val" in found and found["train"].min() >= 0 and found["val"].min() >= 0:
+        recipe, every = entry.manifest["recipe"], np.concatenate([found["train"], found["val"]])
+        # Which rows were taken depends on an order that is gone; how many of a class does not.
+        taken = order.stratified(every, recipe["val_fraction"], recipe["split_seed"])
+        if not np.array_equal(np.bincount(every[taken]), np.bincount(found["val"])):
+            yield "val: has another share of a class than its recipe takes"
 
 
 def _is_whole(entry: Entry, name: str) -> bool:
@@ -131,14 +150,15 @@ def _exactly(entry: Entry, note: Note) -> Iterator[str]:
     manifest = entry.manifest
     for name in entry.splits:
         images = _raw_of(entry, name).images
-        moments, same = _scaled_again(entry, name, images, note)
-        if not same:
-            yield f"{name}: the stored values are not those of the scaling"
-        if manifests.limits(moments) != manifest["splits"][name]["raw"]:
+        other: list[int] = []
+        moments = merged(_scaled_again(entry, name, images, other.append, note))
+        if other:
+            yield f"{name}: the stored values from row {other[0]} on are not those of the scaling"
+        if not _same(manifests.limits(moments), manifest["splits"][name]["raw"]):
             yield f"{name}: raw minimum or maximum is another than the manifest says"
-        if name == "train" and moments.overall() != manifest["statistics"]:
+        if name == "train" and not _same(moments.overall(), manifest["statistics"]):
             yield "train: the sums of its pixels are other than the manifest says"
-        if name == "train" and _fitted_again(entry.scaling, moments) != manifest["scaling"]:
+        if name == "train" and not _same(_fitted(entry.scaling, moments), manifest["scaling"]):
             yield "train: its statistics are other than the scaling's"
         if _is_whole(entry, name):
             known = manifest["source"]["splits"][name]["images"]
@@ -147,25 +167,26 @@ def _exactly(entry: Entry, note: Note) -> Iterator[str]:
 
 
 def _scaled_again(
-    entry: Entry, name: str, images: sources.Array, note: Note
-) -> tuple[AnyMoments, bool]:
-    """The moments of a split's raw images; and whether scaling them gives what is stored."""
+    entry: Entry, name: str, images: sources.Array, tell: Note, note: Note
+) -> Iterator[AnyMoments]:
+    """The moments of a split's raw images, block by block.
+
+    `tell` is told the first row of each block whose images, scaled, are not what is stored.
+    """
     split, scaling = entry.splits[name], entry.scaling
     per = entry.per if name == "train" and entry.per != "image" else "dataset"
-    parts, same, start = [], True, 0
-    for raw in sources.blocks(images):
-        stop = start + len(raw)
+    for rows in sources.pieces(images, BLOCK):
+        raw = images[rows.start : rows.stop]
         values, own = scaling.apply_with_statistics(raw, split.dtype)
         columns = {"images": values, **(scaling.stored_of(own) if own else {})}
         for column, wanted in columns.items():
-            same &= wanted.tobytes() == split.read(start, stop, column).tobytes()
-        parts.append(moments_of(raw, per))
+            if wanted.tobytes() != split.read(rows.start, rows.stop, column).tobytes():
+                tell(rows.start)
         note(len(raw))
-        start = stop
-    return merged(parts), same
+        yield moments_of(raw, per)
 
 
-def _fitted_again(scaling: Scaling, moments: AnyMoments) -> dict[str, Any]:
+def _fitted(scaling: Scaling, moments: AnyMoments) -> dict[str, Any]:
     """The scaling as the manifest would have it, of these moments of train."""
     fitted = None if scaling.per == "image" else moments.statistics(scaling.unit)
     again = Scaling(scaling.mode, scaling.per, scaling.unit, scaling.raw_dtype, fitted)
@@ -173,38 +194,102 @@ def _fitted_again(scaling: Scaling, moments: AnyMoments) -> dict[str, Any]:
 
 
 def _nearly(entry: Entry, note: Note) -> Iterator[str]:
-    for name, split in entry.splits.items():
-        parts = []
-        for rows in sources.pieces(Regained(split, entry.scaling, 0, len(split)), 1 << 22):
+    record = entry.manifest["scaling"]
+    if not _same(manifests.scaling_record(entry.scaling), record):
+        yield "the scale or offset is not that of the scaling's statistics"
+    yield from _sums(entry)
+    for name in entry.splits:
+        yield from _near(entry, name, note)
+
+
+def _near(entry: Entry, name: str, note: Note) -> Iterator[str]:
+    """Statistics of train, or of each image, and the limits of every split's raw values."""
+    split, scaling = entry.splits[name], entry.scaling
+    limits: list[tuple[float, float, float]] = []  # lowest, highest, and what they are off by
+    strange: list[int] = []
+
+    def moments() -> Iterator[AnyMoments]:
+        for rows in sources.pieces(Regained(split, scaling, 0, len(split)), BLOCK):
             stored = split.read(rows.start, rows.stop).astype(np.float64)
-            if entry.per == "image" and not _own_are_kept(entry, split, rows, stored):
-                yield f"{name}: from image {rows.start} on, some have other statistics than stored"
-            parts.append(moments_of(stored, entry.per if entry.per != "image" else "dataset"))
+            own = _own(split, rows.start, rows.stop)
+            raw = scaling.statistics or statistics_per_image(*own)
+            limits.append(_limits(scaling, raw, stored, split.dtype))
+            if own and not _own_are_kept(entry, raw, stored, split.dtype):
+                strange.append(rows.start)
             note(len(rows))
-        if name == "train" and entry.scaling.statistics is not None:
-            promised = entry.scaling.scaled_statistics(entry.scaling.statistics)
-            every = ("mean", "std", "minimum", "maximum")
-            if not _alike(merged(parts).statistics(), promised, every, split.dtype):
-                yield "train: its statistics are other than the scaling's"
+            yield moments_of(stored, entry.per if entry.per != "image" else "dataset")
+
+    found = merged(moments())
+    if strange:
+        yield f"{name}: from image {strange[0]} on, some have other statistics than stored"
+    low, high = min(one[0] for one in limits), max(one[1] for one in limits)
+    off, promised = max(one[2] for one in limits), entry.manifest["splits"][name]["raw"]
+    if max(abs(low - promised["minimum"]), abs(high - promised["maximum"])) > off:
+        yield f"{name}: raw minimum or maximum is another than the manifest says"
+    if name == "train" and scaling.statistics is not None:
+        every = ("mean", "std", "minimum", "maximum")
+        if not _alike(scaling, found.statistics(), scaling.statistics, every, split.dtype):
+            yield "train: its statistics are other than the scaling's"
 
 
-def _own_are_kept(entry: Entry, split: Split, rows: range, stored: NDArray[np.float64]) -> bool:
+def _sums(entry: Entry) -> Iterator[str]:
+    """The sums of train's raw pixels, as the statistics of the scaling have them."""
+    promised, count = entry.manifest["statistics"], math.prod(entry.train.shape)
+    if promised["count"] != count:
+        yield "train: the number of its pixels is another than the manifest says"
+    own = _own(entry.train, 0, len(entry.train))
+    if own and entry.mode == "normalize":
+        return  # of each image only minimum and range are stored
+    raw = entry.scaling.statistics or statistics_per_image(*own)
+    each, unit = count / raw.mean.size, entry.scaling.unit
+    total = each * unit * math.fsum(raw.mean.reshape(-1))
+    squares = each * unit**2 * math.fsum((raw.std**2 + raw.mean**2).reshape(-1))
+    most = SLACK * max(squares, math.sqrt(squares * count))
+    if abs(total - promised["sum"]) > SLACK * math.sqrt(squares * count) or (
+        abs(squares - promised["sum_of_squares"]) > most
+    ):
+        yield "train: the sums of its pixels are other than the manifest says"
+
+
+def _own_are_kept(
+    entry: Entry, own: Statistics, stored: NDArray[np.float64], dtype: np.dtype[Any]
+) -> bool:
     """Whether images have the statistics that are stored beside them."""
-    own = statistics_per_image(*_own(split, rows.start, rows.stop))
-    promised = entry.scaling.scaled_statistics(own)
     told = ("minimum", "maximum") if entry.mode == "normalize" else ("mean", "std")
-    return _alike(moments_of(stored, "image").statistics(), promised, told, split.dtype)
+    found = moments_of(stored, "image").statistics()
+    return _alike(entry.scaling, found, own, told, dtype)
+
+
+def _limits(
+    scaling: Scaling, raw: Statistics, stored: NDArray[np.float64], dtype: np.dtype[Any]
+) -> tuple[float, float, float]:
+    """The lowest and highest raw value that is stored, and the most that they can be off by."""
+    shift, divisor = scaling.shift_and_divisor(raw)
+    regained = (stored * divisor + shift) * scaling.unit
+    off = (_rounding(np.abs(stored), dtype) * divisor + np.abs(shift) * ULPS) * scaling.unit
+    return float(regained.min()), float(regained.max()), float(off.max())
+
+
+def _rounding(largest: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """The most that rounding to the stored type moves values up to these."""
+    kind = np.finfo(dtype)
+    return largest * (float(kind.eps) / 2 + SLACK) + float(kind.smallest_subnormal)
 
 
 def _alike(
-    found: Statistics, promised: Statistics, names: tuple[str, ...], stored: np.dtype[Any]
+    scaling: Scaling,
+    found: Statistics,
+    raw: Statistics,
+    names: tuple[str, ...],
+    dtype: np.dtype[Any],
 ) -> bool:
-    """Whether statistics differ by no more than rounding every value once can have made.
+    """Whether stored values have the statistics that those of the raw ones promise.
 
-    Of values that move by no more than `most`, neither do mean, deviation and extremes.
+    Of values that move by no more than `most`, neither do mean, deviation and extremes; and the
+    statistics of the raw values have some last bits wrong themselves.
     """
-    kind = np.finfo(stored)
+    promised, (shift, divisor) = scaling.scaled_statistics(raw), scaling.shift_and_divisor(raw)
     largest = np.maximum(np.abs(found.minimum), np.abs(found.maximum))
-    most = largest * (float(kind.eps) / 2 + SLACK) + float(kind.smallest_subnormal)
+    most = _rounding(largest, dtype) + (np.abs(shift) / divisor + largest) * ULPS
     apart = [np.abs(getattr(found, name) - getattr(promised, name)) for name in names]
     return all(bool((one <= most).all()) for one in apart)

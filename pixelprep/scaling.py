@@ -466,9 +466,13 @@ class Scaling:
             return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
         return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
 
+    def shift_and_divisor(self, raw: Statistics) -> tuple[Float, Float]:
+        """What is subtracted and what is divided by, for raw pixels of these statistics."""
+        return self._shift(raw), self._divisor(raw)
+
     def scaled_statistics(self, raw: Statistics) -> Statistics:
         """The statistics of what is stored, but for rounding, from those of the raw pixels."""
-        shift, divisor = self._shift(raw), self._divisor(raw)
+        shift, divisor = self.shift_and_divisor(raw)
         mean, low, high = ((x - shift) / divisor for x in (raw.mean, raw.minimum, raw.maximum))
         return Statistics(mean, raw.std / divisor, low, high)
 

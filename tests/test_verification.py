@@ -20,6 +20,7 @@ from test_cli import bytes_of, digits, failure, run
 
 import pixelprep
 from pixelprep import Arrays, EntryError, UsageError, Verdict, promises
+from pixelprep.recipe import key_of
 from pixelprep.scaling import MODES, PER
 
 __all__ = ["digits"]  # a fixture, used by name
@@ -284,7 +285,7 @@ def test_wrong_statistics_beside_an_image_are_found(digits: str, name: str) -> N
     """Per image, the statistics that are stored must be the image's own."""
     path = pixelprep.prepare(digits, per="image", quiet=True).path
     forged(path, name, 5, lambda value: np.nextafter(value, np.inf), "train.h5")
-    assert "train: the stored values are not those of the scaling" in problems(path)
+    assert "train: the stored values from row 0 on are not those of the scaling" in problems(path)
 
 
 def number(manifest: dict[str, Any], *way: str) -> None:
@@ -321,6 +322,109 @@ def test_every_promised_number_is_checked(digits: str, way: tuple[str, ...]) -> 
     sign(path, lambda manifest: number(manifest, *way))
     pixelprep.open(path)
     assert problems(path) != ""
+
+
+def set_in(manifest: dict[str, Any], value: Any, *way: str) -> None:
+    """Put a value into a manifest."""
+    for name in way[:-1]:
+        manifest = manifest[name]
+    manifest[way[-1]] = value
+
+
+FORGERIES: dict[str, tuple[dict[str, Any], dict[tuple[str, ...], Any]]] = {
+    "another unit": ({"mode": "center", "rescale": True}, {("recipe", "rescale"): False}),
+    "a val split that is not there": (
+        {},
+        {("recipe", "val_fraction"): 0.25, ("recipe", "split_seed"): 0},
+    ),
+    "another val fraction": ({"val_fraction": 0.25}, {("recipe", "val_fraction"): 0.5}),
+    "a seed of no split": ({}, {("recipe", "split_seed"): 7}),
+    "other numerics": ({}, {("recipe", "numerics_version"): 77}),
+    "an older format": ({}, {("recipe", "format_version"): 0}),
+    "files that are not there": ({}, {("recipe", "shard_rows"): 1000}),
+    "per image": ({"mode": "normalize"}, {("recipe", "per"): "image", ("per",): "image"}),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_an_entry_of_another_recipe_is_not_taken(digits: str, forgery: str) -> None:
+    """A recipe that is not that of what is stored is found, with key, digests and name made right:
+    nobody who asks for it is given something else.
+    """
+    options, changes = FORGERIES[forgery]
+    path = pixelprep.prepare(digits, quiet=True, **options).path
+
+    def change(manifest: dict[str, Any]) -> None:
+        for way, value in changes.items():
+            set_in(manifest, value, *way)
+        manifest["key"] = key_of(manifest["recipe"])
+
+    sign(path, change)
+    key = json.loads((path / "manifest.json").read_bytes())["key"]
+    path = path.rename(path.with_name(f"{path.name[:-12]}{key}"))
+    assert problems(path) != ""
+
+
+def big(rows: int = 90, **more: Any) -> Arrays:
+    """More images than the first batch, floats or 16 bits."""
+    numbers = np.random.default_rng(2)
+    kind = more.get("kind", "float32")
+    images = numbers.integers(0, 60_000, (rows, 6, 5, 2)) / (1 if kind == "uint16" else 7)
+    labels = np.arange(rows) % 4
+    return Arrays("big", (images.astype(kind), labels), (images.astype(kind)[:80], labels[:80]))
+
+
+@pytest.mark.parametrize("per", ["dataset", "channel", "pixel", "image"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("raw", ["float32", "uint16"])
+def test_rows_that_no_raw_image_explains_are_found(mode: str, per: str, raw: str) -> None:
+    """Of floats, and of 16 bits in float16, a row of any split beyond the raw limits is found."""
+    options: dict[str, Any] = {"dtype": "float16", "rescale": True} if raw == "uint16" else {}
+    entry = pixelprep.prepare(big(kind=raw), mode=mode, per=per, quiet=True, **options)
+    assert problems(entry.path) == ""
+    forged(entry.path, "images", 75, lambda y: y * 0 + 6e4, "test.h5")
+    assert "test: " in problems(entry.path)
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("splits", "test", "raw", "minimum"), -7),
+        (("splits", "train", "raw", "maximum"), 1e9),
+        (("statistics", "count"), 1),
+        (("statistics", "sum"), 0),
+        (("statistics", "sum_of_squares"), -5.0),
+        (("scaling", "scale"), [123.0, 1.0]),
+        (("scaling", "offset"), [9.0, 9.0]),
+    ],
+    ids=str,
+)
+def test_every_promised_number_is_checked_for_floats_too(way: tuple[str, ...], value: Any) -> None:
+    """What can only be compared within rounding is compared all the same."""
+    path = pixelprep.prepare(big(), quiet=True).path
+    sign(path, lambda manifest: set_in(manifest, value, *way))
+    assert problems(path) != ""
+
+
+def test_own_statistics_that_would_invert_wrongly_are_found() -> None:
+    """Per image, a stored mean that leads out of the raw limits is found in every split."""
+    path = pixelprep.prepare(big(), mode="center", per="image", quiet=True).path
+    forged(path, "mean", np.s_[:], lambda mean: mean * 0 + 1e5, "test.h5")
+    assert "test: raw minimum or maximum" in problems(path)
+
+
+@pytest.mark.parametrize("per", PER)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shift", "spread"), [(1e12, 1.0), (1e6, 1e-4), (-1e9, 1.0), (0.0, 1e-9)])
+def test_floats_far_from_zero_are_found_right(
+    mode: str, per: str, shift: float, spread: float
+) -> None:
+    """Where float64 itself is coarse beside the spread, that is no damage."""
+    numbers = np.random.default_rng(0)
+    images = numbers.normal(size=(50, 5, 5, 2)) * spread + shift
+    labels = np.arange(50) % 3
+    source = Arrays("far", (images, labels), (images[:20], labels[:20]))
+    assert problems(pixelprep.prepare(source, mode=mode, per=per, quiet=True).path) == ""
 
 
 @pytest.mark.parametrize("per", PER)
