@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pixelprep import files, locks, opening, origins, workspace
 from pixelprep import manifest as manifests
 from pixelprep.download import PART, left_over
-from pixelprep.errors import EntryError, UsageError, whole
+from pixelprep.errors import CacheError, EntryError, UsageError, whole
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # seconds
 
@@ -62,10 +62,16 @@ def contents(cache_dir: str | os.PathLike[str] | None = None) -> list[Item]:
     ----------
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
+
+    Raises
+    ------
+    CacheError
+        When the cache cannot be listed.
     """
     cache = files.cache_dir(cache_dir)
-    found = [_entry(path, cache) for path in opening.all_of(cache)]
-    return [*found, *_raw(cache), *_left(cache), *_notes(cache, found)]
+    with files.explained(cache):
+        found = [_entry(path, cache) for path in opening.all_of(cache)]
+        return [*found, *_raw(cache), *_left(cache), *_notes(cache, found)]
 
 
 def named(
@@ -213,7 +219,7 @@ def _entry(path: Path, cache: Path) -> Item:
         about = {name: manifest[name] for name in ("dataset", "mode", "per", "key")}
         about["source"] = manifest["recipe"]["source"]
         about["images"] = sum(split["rows"] for split in manifest["splits"].values())
-    except EntryError as error:
+    except (EntryError, CacheError) as error:
         about = {"problem": error.message}
     used = opening.last_use(path, cache)
     name = f"{path.parent.name}/{path.name}"

@@ -6,7 +6,8 @@
     ├── UsageError (ValueError)   the call is wrong: an unknown mode, dataset or option value
     ├── SourceError               raw data is missing or is not what it should be
     │   └── DownloadError         no mirror gave the right bytes
-    ├── EntryError                a cache entry is missing, damaged or too new
+    ├── EntryError                a cache entry is missing or damaged
+    │   └── NewerFormatError      it is of a format that a newer pixelprep reads
     ├── CacheError                the cache folder cannot be used, or the disk is full
     ├── WorkerError               worker processes died, or the cluster is not there
     ├── TrainError                a model or a run folder is not usable
@@ -58,6 +59,10 @@ class DownloadError(SourceError):
 
 class EntryError(PixelprepError):
     """A cache entry is missing, damaged or of a newer format."""
+
+
+class NewerFormatError(EntryError):
+    """A cache entry is of a format that a newer pixelprep reads."""
 
 
 class CacheError(PixelprepError):

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pixelprep.errors import CacheError, EntryError, UsageError
+from pixelprep.errors import AGAIN, CacheError, EntryError, PixelprepError, UsageError
 
 Result = TypeVar("Result")
 
@@ -22,6 +22,12 @@ MOST_NOTED = 64 << 20  # bytes of a note: that is 400,000 files of an entry
 TICK = 0.01  # seconds, no less than the steps in which systems count the time of a change
 
 PAUSES = (0.001, 0.01, 0.1, 0.2)  # seconds; to replace an entry takes two renames
+
+# What is there is not a plain file, or the disk has lost it.
+DAMAGE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV),
+    *(errno.EINVAL, errno.EIO),
+)
 
 # A cache that cannot be written.
 READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
@@ -86,8 +92,28 @@ def explained(path: Path) -> Iterator[None]:
             raise CacheError(f"cannot write in {path}: {reason}", hint) from error
         where = str(error.filename or path)
         hint = "choose a folder that can be written: --cache-dir or PIXELPREP_CACHE_DIR"
-        ours = where.startswith(str(path)) or str(path).startswith(where)
+        ours = Path(where).is_relative_to(path) or path.is_relative_to(where)
+        ours = ours and error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
         raise CacheError(f"cannot use {where}: {reason}", hint if ours else None) from error
+
+
+def listed(folder: Path) -> list[Path]:
+    """What is in a folder, in the order of the names; nothing in one that is not there."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def is_damage(error: OSError) -> bool:
+    """Whether it is the file that is wrong, and not what the machine allows just now."""
+    return error.errno in DAMAGE
+
+
+def unreadable(path: Path, error: OSError) -> PixelprepError:
+    """The error for a file of an entry that cannot be read."""
+    message = f"{path}: cannot read: {error.strerror or error}"
+    return EntryError(message, AGAIN) if is_damage(error) else CacheError(message)
 
 
 def need_space(folder: Path, needed: int) -> None:

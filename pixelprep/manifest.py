@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import files, order
-from pixelprep.errors import AGAIN, EntryError
+from pixelprep.errors import AGAIN, EntryError, NewerFormatError
 from pixelprep.recipe import key_of, shards, split_rows
 from pixelprep.scaling import (
     MODES,
@@ -173,6 +173,8 @@ def _content(path: Path, most: int) -> bytes:
         return files.plain_content(path, most)
     except OSError as error:
         reason = error.strerror or error
+        if not files.is_damage(error):
+            raise files.unreadable(path, error) from error
         raise EntryError(f"{path.parent}: not an entry: cannot read {path}: {reason}") from error
 
 
@@ -205,11 +207,13 @@ def _check_version(path: Path, manifest: Any) -> None:
     if found == (layout.FORMAT, layout.FORMAT_VERSION) and type(found[1]) is int:
         return
     newer = found[0] == layout.FORMAT and type(found[1]) is int and found[1] > layout.FORMAT_VERSION
-    raise EntryError(
+    message = (
         f"{path}: format {str(found[0])[:40]} version {str(found[1])[:40]},"
-        f" this reads {layout.FORMAT} version {layout.FORMAT_VERSION}",
-        "install a newer pixelprep" if newer else None,
+        f" this reads {layout.FORMAT} version {layout.FORMAT_VERSION}"
     )
+    if newer:
+        raise NewerFormatError(message, "install a newer pixelprep")
+    raise EntryError(message)
 
 
 def _whole(low: int, high: int = 2**63 - 1) -> Check:

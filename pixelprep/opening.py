@@ -144,6 +144,8 @@ def state(path: Path, size: int) -> tuple[int, ...]:
         is_plain = stat.S_ISREG(path.lstat().st_mode)
         found = files.state(path)
     except OSError as error:
+        if not files.is_damage(error):
+            raise files.unreadable(path, error) from error
         raise EntryError(f"{path}: missing, or not a plain file", AGAIN) from error
     if not is_plain:
         raise EntryError(f"{path}: missing, or not a plain file", AGAIN)
@@ -165,11 +167,15 @@ def check_file(
     try:
         digest = files.sha256(path)
     except OSError as error:
-        raise EntryError(f"{path}: cannot read: {error.strerror or error}", AGAIN) from error
+        raise files.unreadable(path, error) from error
     if digest != file["sha256"]:
         raise EntryError(f"{path}: differs from its SHA-256 in the manifest", AGAIN)
     shape = (file["rows"], *manifest["splits"][split]["shape"][1:])
-    if wrong := reading.problem(path, manifests.outline(manifest, split, shape)):
+    try:
+        wrong = reading.problem(path, manifests.outline(manifest, split, shape))
+    except OSError as error:
+        raise files.unreadable(path, error) from error
+    if wrong:
         # Taken away meanwhile it is only missing, and may be there again in a moment.
         gone = None if path.exists() else FileNotFoundError()
         raise EntryError(f"{path}: {wrong}", AGAIN) from gone
@@ -184,8 +190,18 @@ def names_an_entry(name: str, cache: Path) -> bool:
 
 
 def all_of(cache: Path) -> list[Path]:
-    """Everything in a cache that has the place and name of an entry, in the order of the names."""
-    return [path for path in sorted(cache.glob("[!.]*/*")) if IN_PLACE.fullmatch(path.name)]
+    """Everything in a cache that has the place and name of an entry, in the order of the names.
+
+    Raises
+    ------
+    OSError
+        When the cache, or a dataset's folder in it, cannot be listed.
+    """
+    found: list[Path] = []
+    for folder in files.listed(cache):
+        if not folder.name.startswith(".") and folder.is_dir():
+            found += [path for path in files.listed(folder) if IN_PLACE.fullmatch(path.name)]
+    return found
 
 
 def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:

@@ -14,6 +14,14 @@ from pixelprep.recipe import Choices
 
 PATHS = ("dataset", "source")  # kept as URLs: a path may hold bytes that are no text
 FILE = "file://"
+NUMBER, TEXT = (int, float), str
+KINDS: dict[str, Any] = {
+    **dict.fromkeys(("dataset", "source", "mode", "per", "dtype", "compression"), TEXT),
+    **dict.fromkeys(("color", "on_error", "images_key", "labels_key"), TEXT),
+    **dict.fromkeys(("val_fraction", "test_fraction", "rescale"), NUMBER),
+    **dict.fromkeys(("split_seed", "shard_rows"), int),
+    "size": (str, list),
+}
 
 
 def remember(path: Path, cache: Path, asked: Mapping[str, Any]) -> None:
@@ -29,13 +37,20 @@ def remember(path: Path, cache: Path, asked: Mapping[str, Any]) -> None:
 def recall(path: Path, cache: Path) -> dict[str, Any] | None:
     """These arguments; None where they are not known."""
     record = files.recall(_note(path, cache))
-    if record is None:
+    if record is None or not _is_sound(record):
         return None
     for name in PATHS:
         value = record.get(name)
         if isinstance(value, str) and value.startswith(FILE):
             record[name] = os.fsdecode(unquote_to_bytes(value.removeprefix(FILE)))
     return record
+
+
+def _is_sound(record: Mapping[str, Any]) -> bool:
+    """Whether these can be arguments of ``prepare``; if they are good ones, that says."""
+    if not isinstance(record.get("dataset"), str):
+        return False
+    return all(name in KINDS and isinstance(record[name], KINDS[name]) for name in record)
 
 
 def is_known(path: Path, cache: Path) -> bool:

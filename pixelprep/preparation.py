@@ -11,7 +11,14 @@ from typing import Any
 
 from pixelprep import files, locks, manifest, opening, origins, parallel, sources, workspace
 from pixelprep.entry import Entry
-from pixelprep.errors import EntryError, SourceError, UsageError, unknown, whole
+from pixelprep.errors import (
+    EntryError,
+    NewerFormatError,
+    SourceError,
+    UsageError,
+    unknown,
+    whole,
+)
 from pixelprep.recipe import Choices, Recipe
 
 LOG = logging.getLogger("pixelprep")
@@ -358,6 +365,8 @@ def _published(path: Path, cache: Path) -> Entry | None:
         return None
     try:
         return opening.open_entry(path, cache)
+    except NewerFormatError:
+        raise  # which is not to be replaced
     except EntryError as error:
         LOG.warning("%s; making it again", error.message)
         return None

@@ -159,19 +159,18 @@ def verified(verdict: "Verdict") -> dict[str, Any]:
         "ok": verdict.ok,
         "problems": verdict.problems,
         "repaired": verdict.repaired,
+        "checked": verdict.checked,
         "bytes": verdict.bytes,
     }
 
 
-def print_verified(verdicts: "Sequence[Verdict]") -> None:
-    """A line an entry, and below it what is wrong."""
-    for verdict in verdicts:
-        state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
-        say(f"{verdict.path}  {'repaired, ' if verdict.repaired else ''}{state}")
-        for problem in verdict.problems:
-            say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
-    if not verdicts:
-        say("no entries")
+def print_verified(verdict: "Verdict") -> None:
+    """A line on an entry, and below it what is wrong."""
+    state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
+    state = f"repaired, {state}" if verdict.repaired else state
+    say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")
+    for problem in verdict.problems:
+        say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
 
 
 def kept(item: "Item") -> dict[str, Any]:

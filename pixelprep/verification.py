@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,22 @@ from typing import Any
 from pixelprep import files, locks, opening, origins, progress, promises
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
-from pixelprep.errors import EntryError, PixelprepError, UsageError
+from pixelprep.errors import (
+    CacheError,
+    EntryError,
+    MissingExtraError,
+    NewerFormatError,
+    PixelprepError,
+    UsageError,
+)
 from pixelprep.preparation import prepare_again
 from pixelprep.sources import KNOWN
 from pixelprep.store import layout
 
 LOG = logging.getLogger("pixelprep")
+
+# What is no fault of the entry.
+NOT_CHECKED = (CacheError, MissingExtraError, NewerFormatError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +43,16 @@ class Verdict:
         Of the files that were found whole.
     repaired : bool
         Whether the entry was made again, and is whole now.
+    checked : bool
+        Whether it could be checked: not where the machine does not let its files be read, a
+        package is missing, or the format is a newer one. Such an entry is never repaired.
     """
 
     path: Path
     problems: list[str]
     bytes: int = 0
     repaired: bool = False
+    checked: bool = True
 
     @property
     def ok(self) -> bool:
@@ -56,13 +70,13 @@ def verify(
     """Re-read entries from the first byte to the last and check all that they say of themselves.
 
     Digests, format, shapes; and whether the stored arrays have the statistics that the manifest
-    promises, computed from them again. Integers are had back from what is stored, so that they are
-    compared with the digest of the raw data, bit for bit.
+    promises, computed from them again. Integers that the stored type holds finely enough are had
+    back from what is stored, to be compared with the digest of the raw data, bit for bit.
 
     Parameters
     ----------
     *names : str or path
-        Folders, keys, or ``DATASET/MODE-KEY``.
+        Folders, keys, ``DATASET/MODE-KEY``; or a dataset's name, for all its entries in the cache.
     every : bool
         All entries of the cache, instead of names.
     repair : bool
@@ -83,6 +97,8 @@ def verify(
         When neither names nor `every` is given, or both.
     EntryError
         When there is nothing of a name.
+    CacheError
+        When the cache cannot be read.
 
     Examples
     --------
@@ -91,29 +107,53 @@ def verify(
     >>> [verdict.ok for verdict in pixelprep.verify(path, quiet=True)]
     [True]
     """
+    options: dict[str, Any] = {"every": every, "repair": repair}
+    return list(verdicts(*names, **options, cache_dir=cache_dir, quiet=quiet))
+
+
+def verdicts(
+    *names: str | os.PathLike[str],
+    every: bool = False,
+    repair: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+) -> Iterator[Verdict]:
+    """As `verify`, each as soon as it is known."""
     if bool(names) == every:
         raise UsageError("verify: expected entries, or --all", "pixelprep verify --all")
     cache = files.cache_dir(cache_dir)
-    found = opening.all_of(cache) if every else _resolved(names, cache)
-    return [_report(path, cache, repair, quiet) for path in found]
+    with files.explained(cache):
+        found = opening.all_of(cache) if every else _meant(names, cache)
+        for path in found:
+            yield _verdict(path, cache, repair, quiet)
 
 
-def _resolved(names: Iterable[str | os.PathLike[str]], cache: Path) -> list[Path]:
-    return [opening.resolve(name, cache, damaged=True) for name in names]
+def _meant(names: tuple[str | os.PathLike[str], ...], cache: Path) -> list[Path]:
+    """The folders of these names, each once."""
+    found: dict[Path, None] = {}
+    there = opening.all_of(cache)
+    for name in names:
+        of_dataset = [path for path in there if path.parent.name == os.fspath(name).rstrip("/")]
+        meant = of_dataset or [opening.resolve(name, cache, damaged=True)]
+        found |= dict.fromkeys(meant)
+    return list(found)
 
 
-def _report(path: Path, cache: Path, repair: bool, quiet: bool) -> Verdict:
+def _verdict(path: Path, cache: Path, repair: bool, quiet: bool) -> Verdict:
     with _kept_still(path, cache):
-        report = _checked(path, cache, quiet)
-    if report.ok or not repair:
-        return report
-    LOG.info("%s: %s; making it again", path, "; ".join(report.problems))
+        verdict = _checked(path, cache, quiet)
+        if not verdict.ok and verdict.checked and opening.in_cache(path, cache):
+            opening.forget(path, cache)  # whoever opens it next hashes it again
+    if verdict.ok or not repair or not verdict.checked:
+        return verdict
     try:
-        entry = prepare_again(path, cache, _asked(path, cache), quiet=quiet)
+        asked = _asked(path, cache)
+        LOG.info("%s: %s; making it again", path, "; ".join(verdict.problems))
+        entry = prepare_again(path, cache, asked, quiet=quiet)
     except PixelprepError as error:
-        return Verdict(path, [*report.problems, f"cannot be repaired: {error}"])
+        return Verdict(path, [*verdict.problems, f"cannot be repaired: {error}"])
     again = _checked(entry.path, cache, quiet)
-    return Verdict(path, report.problems + again.problems, again.bytes, again.ok)
+    return Verdict(path, verdict.problems + again.problems, again.bytes, again.ok)
 
 
 @contextmanager
@@ -128,11 +168,21 @@ def _kept_still(path: Path, cache: Path) -> Iterator[None]:
 
 def _checked(path: Path, cache: Path, quiet: bool) -> Verdict:
     try:
+        return _looked_at(path, cache, quiet)
+    except NOT_CHECKED as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return Verdict(path, [f"{error.message}{hint}"], checked=False)
+
+
+def _looked_at(path: Path, cache: Path, quiet: bool) -> Verdict:
+    try:
         manifest = manifests.read(path)
         opening.check_place(path, manifest, cache)
-        layout.check_compression(manifest["recipe"]["compression"])
-    except PixelprepError as error:
+    except NewerFormatError:
+        raise
+    except EntryError as error:
         return Verdict(path, [error.message])
+    layout.check_compression(manifest["recipe"]["compression"])
     problems, states = [], {}
     for split, file in manifests.files_of(manifest):
         where = path / file["name"]
@@ -141,9 +191,11 @@ def _checked(path: Path, cache: Path, quiet: bool) -> Verdict:
             opening.check_file(where, split, file, manifest)
         except EntryError as error:
             problems.append(error.message)
-    if not problems:
-        problems = _promises_broken(Entry(path, manifest, states), quiet)
-    return Verdict(path, problems, 0 if problems else Entry(path, manifest, states).size)
+    if problems:
+        return Verdict(path, problems)
+    entry = Entry(path, manifest, states)
+    problems = _promises_broken(entry, quiet)
+    return Verdict(path, problems, 0 if problems else entry.size)
 
 
 def _promises_broken(entry: Entry, quiet: bool) -> list[str]:
@@ -152,7 +204,7 @@ def _promises_broken(entry: Entry, quiet: bool) -> list[str]:
     with progress.bar(what, images, " images", quiet) as bar:
         try:
             return [f"{entry.path}: {problem}" for problem in promises.broken(entry, bar.update)]
-        except PixelprepError as error:
+        except (EntryError, UsageError) as error:  # the latter: values that cannot be scaled
             return [error.message]
 
 

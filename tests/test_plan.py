@@ -114,6 +114,7 @@ def test_public_names() -> None:
         "Entry",
         "EntryError",
         "MissingExtraError",
+        "NewerFormatError",
         "PixelprepError",
         "Scaling",
         "SourceError",

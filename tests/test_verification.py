@@ -1,5 +1,6 @@
 """`verify` finds whatever is wrong with an entry, and `--repair` makes it as it was."""
 
+import errno
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from test_bad_input import DAMAGES, lose_everything, lose_the_manifest, put_a_fi
 from test_cli import bytes_of, digits, failure, run
 
 import pixelprep
-from pixelprep import Arrays, EntryError, UsageError, Verdict, promises
+from pixelprep import Arrays, EntryError, UsageError, Verdict, files, promises
 from pixelprep.recipe import key_of
 from pixelprep.scaling import MODES, PER
 
@@ -443,7 +444,81 @@ def test_statistics_that_rounding_cannot_explain_are_found(mode: str, per: str, 
     assert "statistics" in problems(entry.path)
 
 
+def test_attributes_are_checked_where_files_are_compressed(digits: str) -> None:
+    """Readers without pixelprep go by the attributes: those of the manifest alone will do."""
+    path = pixelprep.prepare(digits, compression="gzip", quiet=True).path
+    for name, value in (("mean", [1e5]), ("format_version", 7), ("mode", "center")):
+        copy = shutil.copytree(path, path.parents[2] / f"forged-{name}")
+        with h5py.File(copy / "test.h5", "r+") as file:
+            before = file.attrs[name]
+            file.attrs.create(name, value, dtype=getattr(before, "dtype", None))
+        sign(copy)
+        assert f"test.h5: its attribute {name} is not that of the manifest" in problems(copy)
+        with pytest.raises(EntryError, match="attribute"):
+            pixelprep.open(copy)
+    assert problems(path) == ""
+
+
 # What is not asked for, or cannot be done
+
+
+def test_what_cannot_be_checked_is_no_damage(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer format, a package that is missing, a machine without descriptors: not checked, not
+    repaired, exit status 1, and `prepare` does not make it again.
+    """
+    path = pixelprep.prepare(digits, quiet=True).path
+    before = bytes_of(path)
+
+    def no_descriptors(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sha256", no_descriptors)
+        (verdict,) = pixelprep.verify(path, repair=True, quiet=True)
+        assert (verdict.ok, verdict.checked) == (False, False)
+        assert "Too many open files" in verdict.problems[0]
+    assert bytes_of(path) == before
+    sign(path, lambda manifest: manifest.update(format_version=2))
+    before = bytes_of(path)
+    for command in (["verify", "--all", "--repair"], ["prepare", digits]):
+        done = run(*command)
+        assert done.returncode == 1
+        assert "version 2, this reads pixelprep version 1" in done.stdout + done.stderr
+        assert "install a newer pixelprep" in done.stdout + done.stderr
+    assert bytes_of(path) == before
+
+
+def test_a_dataset_means_all_its_entries(digits: str) -> None:
+    """As for `cache remove`; whatever is named twice is checked once."""
+    one = pixelprep.prepare(digits, mode="center", quiet=True)
+    two = pixelprep.prepare(digits, mode="normalize", quiet=True)
+    verdicts = pixelprep.verify("digits", one.key, one.path, quiet=True)
+    assert [verdict.path for verdict in verdicts] == [one.path, two.path]
+
+
+def test_a_cache_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    """It is not taken for an empty one."""
+    (tmp_path / "file").write_text("mine")
+    for command in (["verify", "--all"], ["cache", "list"], ["cache", "prune"]):
+        error, _ = failure(run(*command, "--cache-dir", str(tmp_path / "file")))
+        assert error.startswith(f"cannot use {tmp_path / 'file'}")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [{}, {"x": 1}, {"dataset": 5}, {"dataset": "sample", "val_fraction": "abc"}, {"mode": ["x"]}],
+    ids=str,
+)
+def test_an_odd_note_of_the_origin_is_not_followed(cache: Path, note: dict[str, Any]) -> None:
+    """It is as good as none: a known dataset is repaired from its manifest."""
+    entry = pixelprep.prepare("sample", mode="center", quiet=True)
+    before = bytes_of(entry.path)
+    (path,) = cache.glob(".origins/*/*.json")
+    path.write_text(json.dumps(note))
+    flip(entry.path / "test.h5", 100, 0)
+    (verdict,) = pixelprep.verify(every=True, repair=True, quiet=True)
+    assert verdict.repaired, verdict.problems
+    assert bytes_of(entry.path) == before
 
 
 def test_verifying_nothing_is_right(cache: Path) -> None:
@@ -481,7 +556,7 @@ def test_the_command_says_what_is_wrong_and_mends_it(entry: Path) -> None:
     assert (answer["path"], answer["ok"]) == (str(entry), False)
     assert answer["problems"] == [f"{entry / 'val.h5'}: differs from its SHA-256 in the manifest"]
     assert done.returncode == 1
-    assert done.stderr.splitlines()[0] == "error: 1 entry is damaged, of 1"
+    assert done.stderr.splitlines()[0] == "error: of 1 entries, 1 damaged"
     shown = run("verify", entry.name[-12:])
     assert shown.stdout.splitlines()[0] == f"{entry}  DAMAGED"
     assert shown.stdout.splitlines()[1] == "  val.h5: differs from its SHA-256 in the manifest"

@@ -74,6 +74,7 @@ def copied_out(path: str, **asked: Any) -> Iterator[Any]:
             pair = []
             for what, key in zip(("images", "labels"), keys, strict=True):
                 array = copying.array(key)
+                yield from foreign.checked(array)
                 target = Path(copying.folder, f"{name}-{what}.0")
                 parts = foreign.rows(array, piece_rows(array, BLOCK_BYTES))
                 yield from _stored(target, array, parts)

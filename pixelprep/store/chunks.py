@@ -5,9 +5,9 @@ less it reads what lies behind in memory; of one that unpacks to more it first m
 """
 
 import ctypes
-import itertools
 import math
 import zlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,11 +16,14 @@ import numpy as np
 from pixelprep.store.checksum import fletcher32
 from pixelprep.store.layout import FLETCHER32, SHUFFLE
 
+PIECE = 1 << 20  # bytes that are unpacked at once
 DEFLATE, LZF, LZ4, ZSTD = 1, 32000, 32004, 32015  # HDF5's numbers of filters
 
 
-def check(dataset: Any) -> None:
+def check(dataset: Any) -> Iterator[None]:
     """Refuse a chunked dataset unless each of its chunks unpacks to what it should.
+
+    It yields from time to time, as a sign of life.
 
     Parameters
     ----------
@@ -36,17 +39,34 @@ def check(dataset: Any) -> None:
     filters = _filters(dataset, size)
     if any(side % chunk for side, chunk in zip(dataset.shape, dataset.chunks, strict=True)):
         _check_edges(dataset)
-    places: list[tuple[int, ...]] = []
-    dataset.id.chunk_iter(lambda chunk: places.append(chunk.chunk_offset))
-    sides = zip(dataset.shape, dataset.chunks, strict=True)
-    if sorted(places) != list(itertools.product(*(range(0, side, chunk) for side, chunk in sides))):
-        raise ValueError("chunks are missing, or there twice")
-    for place in places:
+    for place in _places(dataset):
+        yield
         mask, stored = dataset.id.read_direct_chunk(place)
         used = [number for i, number in enumerate(filters) if not mask >> i & 1]
         if FLETCHER32 in filters and FLETCHER32 not in used:
             raise ValueError(f"the chunk at {place} has no checksum")
         _check_chunk(stored, used, size)
+
+
+def _places(dataset: Any) -> Iterator[tuple[int, ...]]:
+    """Where each chunk begins, once it is sure that all are there, and none twice."""
+    chunks = dataset.chunks
+    counts = [-(-side // chunk) for side, chunk in zip(dataset.shape, chunks, strict=True)]
+    listed = array("q")  # numbers of the chunks: there may be millions
+
+    def note(chunk: Any) -> None:
+        number = 0
+        for offset, side, count in zip(chunk.chunk_offset, chunks, counts, strict=True):
+            number = number * count + offset // side
+        listed.append(number)
+
+    dataset.id.chunk_iter(note)
+    numbers = np.sort(np.frombuffer(listed, np.int64)) if listed else np.empty(0, np.int64)
+    if not np.array_equal(numbers, np.arange(math.prod(counts))):
+        raise ValueError("chunks are missing, or there twice")
+    for number in range(len(numbers)):
+        at = np.unravel_index(number, counts)
+        yield tuple(int(n) * side for n, side in zip(at, chunks, strict=True))
 
 
 def _check_edges(dataset: Any) -> None:
@@ -111,11 +131,13 @@ def _length(parts: Iterator[int], most: int) -> int:
 def _deflated(packed: bytes, most: int) -> Iterator[int]:
     unpacker = zlib.decompressobj()
     try:
-        yield len(unpacker.decompress(packed, most + 1))
+        while packed and not unpacker.eof:
+            yield len(unpacker.decompress(packed, PIECE))
+            packed = unpacker.unconsumed_tail
     except zlib.error as error:
         raise ValueError(f"a chunk is not deflated: {error}") from error
     if not unpacker.eof:
-        raise ValueError("a deflated chunk ends too early, or too late")
+        raise ValueError("a deflated chunk ends too early")
 
 
 def _lzf(packed: bytes, most: int) -> Iterator[int]:

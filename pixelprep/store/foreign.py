@@ -97,10 +97,26 @@ def _check(file: Any, key: str, found: Any) -> None:
         raise SourceError(f"{path}: {key} has chunks of {chunk:,} bytes, more than all of it")
     if found.id.get_num_chunks() < _chunk_count(found):
         raise SourceError(f"{path}: {key} promises more than the file holds: chunks are missing")
+
+
+def checked(found: Any) -> Iterator[None]:
+    """Refuse a dataset whose chunks do not unpack to what they should; yields signs of life.
+
+    Raises
+    ------
+    SourceError
+        When one does not.
+    """
+    if found.chunks is None:
+        return
+    path = found.file.filename
     try:
-        chunks.check(found)
+        yield from chunks.check(found)
     except ValueError as error:
-        raise SourceError(f"{path}: {key}: {error}", "get it again, or write it anew") from error
+        where = f"{path}: {found.name.lstrip('/')}"
+        raise SourceError(f"{where}: {error}", "get it again, or write it anew") from error
+    except LIBHDF5 as error:
+        raise _unreadable(path, error) from error
 
 
 def _chunk_count(found: Any) -> int:

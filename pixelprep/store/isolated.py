@@ -50,18 +50,23 @@ def values(function: str, **arguments: Any) -> Iterator[Any]:
     Died
         When the process crashes, takes too much memory, or yields nothing for `PATIENCE` seconds.
     """
-    out, into = os.pipe()
     # One thread: each that the linear algebra library starts counts as memory.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(into), *sys.path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,  # libraries print there
-        stderr=subprocess.DEVNULL,
-        pass_fds=[into],
-        env=environment,
-    )
-    os.close(into)
+    out, into = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(into), *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # libraries print there
+            stderr=subprocess.DEVNULL,
+            pass_fds=[into],
+            env=environment,
+        )
+    except BaseException:
+        os.close(out)
+        raise
+    finally:
+        os.close(into)
     try:
         with os.fdopen(out, "rb") as said:
             assert process.stdin is not None
@@ -83,6 +88,8 @@ def _received(said: Any) -> Iterator[Any]:
             raise getattr(errors, name)(message, hint)
         elif kind == "system":
             raise OSError(*value)
+        elif kind == "mistake":
+            raise Died(value)
         else:
             return
     raise Died("libhdf5 crashes on it, does not come to an end, or takes too much memory")
@@ -120,5 +127,11 @@ def _answers(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str, An
         return
     except OSError as error:  # a disk that is full
         yield "system", (error.errno, error.strerror, error.filename)
+        return
+    except MemoryError:
+        yield "mistake", "it takes too much memory"
+        return
+    except Exception as error:
+        yield "mistake", f"{type(error).__name__}: {error}"
         return
     yield "end", None

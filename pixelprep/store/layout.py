@@ -23,6 +23,7 @@ COMPRESSIONS: Mapping[str, tuple[int, ...]] = {  # and of those that compress
     "zstd": (SHUFFLE, 32015),
 }
 DTYPES = ("float32", "float16")
+SMALL = 4096  # statistics of more values than this are kept in the manifest alone
 
 
 @dataclass(frozen=True, slots=True)

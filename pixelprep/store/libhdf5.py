@@ -15,10 +15,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pixelprep.store.layout import Outline
+from pixelprep.store.layout import SMALL, Outline
 
 GZIP_LEVEL, ZSTD_LEVEL = 4, 3
-SMALL = 4096  # statistics of more values than this are kept in the manifest alone
 
 
 def _filter(name: str) -> dict[str, Any]:

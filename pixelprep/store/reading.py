@@ -4,10 +4,10 @@ import errno
 import math
 import os
 from array import array
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,6 @@ Runs = Sequence[tuple[int, int]]  # first row and number of rows
 
 # What h5py raises where libhdf5 cannot read a file, or finds in it what it does not expect.
 LIBHDF5 = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError)
-
-LOOKED_AT = ("shape", "dtype", "rows", "compression", "per_image")  # of an outline
 
 OPEN_FILES = 64  # open at once while reading an entry of many files
 KNOWN_FILES = 4096  # whose chunks' places are kept in mind: some 3 kB each
@@ -272,30 +270,68 @@ def problem(path: Path, outline: Outline) -> str | None:
                 return f"its rows take {needed:,} bytes, which it does not have"
             if writing.is_as_written(path, outline):
                 return None
-        asked = {name: getattr(outline, name) for name in LOOKED_AT}
-        for found in isolated.values(f"{__name__}:looked_at", path=os.fspath(path), **asked):
-            return None if found is None else str(found)
-    except (OSError, isolated.Died) as error:
+        asked = isolated.values(
+            f"{__name__}:looked_at", path=os.fspath(path), outline=_as_json(outline)
+        )
+        found = deque(asked, maxlen=1)[0]  # before: signs of life
+    except isolated.Died as error:
         return f"not a readable HDF5 file: {error}"
-    return "not a readable HDF5 file"
+    return None if found is None else str(found)
 
 
-def looked_at(path: str, **outline: Any) -> Iterator[str | None]:
-    """As `problem`, in the process that it is looked at in."""
+def _as_json(outline: Outline) -> dict[str, Any]:
+    attributes = {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in outline.attributes.items()
+        if not isinstance(value, np.ndarray) or value.size <= layout.SMALL
+    }
+    return {**asdict(outline), "attributes": attributes}
+
+
+def looked_at(path: str, outline: dict[str, Any]) -> Iterator[str | None]:
+    """As `problem`, in the process that it is looked at in; the last value is the answer."""
     import h5py
 
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401 - registers its filters
-    outline["shape"] = tuple(outline["shape"])
+    outlined = Outline(**outline | {"shape": tuple(outline["shape"])})
     try:
         with h5py.File(path, "r") as file:
-            found = _problem(file, Outline(**outline).columns)
+            found = yield from _problem(file, outlined)
     except (*LIBHDF5, MemoryError) as error:
+        # libhdf5's own have no number.
+        if isinstance(error, OSError) and error.errno and not files.is_damage(error):
+            raise
         found = f"not a readable HDF5 file: {error!r}"
     yield found
 
 
-def _problem(file: Any, expected: Mapping[str, layout.Column]) -> str | None:
+def _problem(file: Any, outline: Outline) -> Generator[None, None, str | None]:
+    if wrong := (yield from _problem_of_datasets(file, outline.columns)):
+        return wrong
+    for name, value in outline.attributes.items():
+        if name not in file.attrs or not _is_attribute(file.attrs[name], value):
+            return f"its attribute {name} is not that of the manifest"
+    return None
+
+
+def _is_attribute(found: Any, value: Any) -> bool:
+    """Whether an attribute is a text, a number, or a list of one of them."""
+    if isinstance(value, list):
+        return bool(_as_text(np.asarray(found).tolist()) == value)
+    return bool(_as_text(found.item() if isinstance(found, np.generic) else found) == value)
+
+
+def _as_text(value: Any) -> Any:
+    """Texts of fixed length come as bytes."""
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _problem_of_datasets(
+    file: Any, expected: Mapping[str, layout.Column]
+) -> Generator[None, None, str | None]:
     import h5py
 
     if len(file) != len(expected) or set(file) != set(expected):
@@ -308,7 +344,7 @@ def _problem(file: Any, expected: Mapping[str, layout.Column]) -> str | None:
             return f"/{name} is not a dataset stored in this file"
         if wrong := _differs(found, column):
             return f"/{name} differs from the manifest or the format in its {wrong}"
-        chunks.check(found)
+        yield from chunks.check(found)
     stored = sum(file[name].id.get_storage_size() for name in expected)
     return "its chunks overlap" if stored > file.id.get_filesize() else None
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -127,11 +127,18 @@ def _reserved(fd: int, outline: Outline) -> list[Place]:
     return list(zip(names, places, strict=True))
 
 
+def _scratch() -> IO[bytes]:
+    """A file that is nowhere; in memory where the system has that: no disk need be writable."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("pixelprep"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 def is_as_written(path: Path, outline: Outline) -> bool:
     """Whether an uncompressed file is, but for what its chunks hold, byte for byte as `create`
     makes it; nothing of it is parsed.
     """
-    with tempfile.TemporaryFile() as made, path.open("rb") as found:
+    with _scratch() as made, path.open("rb") as found:
         places = _reserved(os.dup(made.fileno()), outline)
         size = os.fstat(made.fileno()).st_size
         if os.fstat(found.fileno()).st_size != size:

@@ -259,6 +259,8 @@ def alike(entry: Files) -> Files:
                 kept = old.get_create_plist()
                 new = h5py.h5d.create(made.id, name.encode(), old.get_type(), old.get_space(), kept)
                 new.write(h5py.h5s.ALL, h5py.h5s.ALL, source[name][:])
+            for name, value in source.attrs.items():
+                made.attrs.create(name, value, dtype=source.attrs.get_id(name).dtype)
 
         with h5py.File(io.BytesIO(content), "r") as source:
             return _hdf5("earliest", fill)
