@@ -95,7 +95,8 @@ def named(
     there = contents(cache)
     found: dict[Path, Item] = {}
     for name in names:
-        of_dataset = [item for item in there if item.name.split("/")[0] == os.fspath(name)]
+        plain = os.fspath(name).rstrip("/")
+        of_dataset = [item for item in there if item.name.split("/")[0] == plain]
         of_dataset = [item for item in of_dataset if item.kind in ("entry", "raw")]
         chosen = of_dataset or [_one(name, there, cache)]
         found |= {item.path: item for item in chosen}
@@ -148,7 +149,8 @@ def unused(
 
     found = sorted((i for i in there if i.kind == "entry"), key=lambda i: i.used, reverse=True)
     gone = [item for item in found[kept:] if is_old(item)]
-    stay = {item.name.split("/")[0] for item in found if item not in gone}
+    going = {item.path for item in gone}
+    stay = {item.name.split("/")[0] for item in found if item.path not in going}
     raw = [item for item in there if item.kind == "raw" and item.name not in stay]
     return [*gone, *filter(is_old, raw), *chosen]
 
@@ -161,25 +163,50 @@ def seconds(age: str) -> float:
     return float(match[1]) * UNITS[match[2] or "d"]
 
 
-def remove(items: Iterable[Item], cache_dir: str | os.PathLike[str] | None = None) -> list[Item]:
-    """Take these things out of the cache; those that were.
+def remove(
+    items: Iterable[Item],
+    cache_dir: str | os.PathLike[str] | None = None,
+    *,
+    unless_used: bool = False,
+) -> list[Item]:
+    """Take these things out of the cache; those that were, of those that can be.
 
     What somebody began to use since it was listed stays: a note whose entry was made again, a
     download that is going on, a folder with a living owner.
 
+    Parameters
+    ----------
+    items : iterable of Item
+        As `contents`, `named` or `unused` gave them.
+    cache_dir : path, optional
+        As for `contents`.
+    unless_used : bool
+        Leave an entry that was opened since it was listed.
+
     Raises
     ------
     CacheError
-        When the cache cannot be written.
+        When the first of them cannot be deleted.
     """
     cache = files.cache_dir(cache_dir)
-    with files.explained(cache):
-        return [item for item in items if _removed(item, cache)]
+    gone: list[Item] = []
+    for item in items:
+        try:
+            with files.explained(cache):
+                removed = _removed(item, cache, unless_used)
+        except CacheError:
+            if not gone:
+                raise
+            continue  # one of another user's, among many
+        gone += [item] * removed
+    return gone
 
 
-def _removed(item: Item, cache: Path) -> bool:
+def _removed(item: Item, cache: Path, unless_used: bool) -> bool:
     if item.kind == "entry":
         with locks.lock(cache, item.name.replace("/", "-")):
+            if unless_used and opening.last_use(item.path, cache) > item.used:
+                return False
             _discard(item.path, cache)
             opening.forget(item.path, cache)
             origins.forget(item.path, cache)
@@ -192,7 +219,7 @@ def _removed(item: Item, cache: Path) -> bool:
         return _note_removed(item.path, cache)
     elif item.path.parent == cache / files.TMP:
         return workspace.clear(item.path, cache)
-    elif item.path in _left_paths(cache):
+    elif not locks.lives(item.path.name.removesuffix(PART).rpartition(".")[2], item.path):
         _discard(item.path, cache)
     return not os.path.lexists(item.path)
 
@@ -241,7 +268,7 @@ def _left_paths(cache: Path) -> list[Path]:
     raw = (cache / files.RAW).glob("*")
     unwatched = [folder for folder in raw if locks.is_free(cache, f"{folder.name}-raw")]
     broken = [part for folder in unwatched for part in left_over(folder)]
-    return [*work, *sorted((cache / files.TRASH).glob("*")), *broken]
+    return [*work, *workspace.rubbish(cache), *broken]
 
 
 def _notes(cache: Path, found: list[Item]) -> Iterator[Item]:

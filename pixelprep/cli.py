@@ -408,23 +408,33 @@ def cache_prune(
     from pixelprep import cache
 
     items = cache.unused(older_than, keep, cache_dir)
-    _remove(items, yes, dry_run, cache_dir, as_json)
+    _remove(items, yes, dry_run, cache_dir, as_json, unless_used=True)
 
 
 def _remove(
-    items: "list[Item]", yes: bool, dry_run: bool, cache_dir: Path | None, as_json: bool
+    items: "list[Item]",
+    yes: bool,
+    dry_run: bool,
+    cache_dir: Path | None,
+    as_json: bool,
+    unless_used: bool = False,
 ) -> None:
     """Show what is to go, ask, and delete it."""
     from pixelprep import cache
 
+    left = 0
     if not as_json:
         show.print_cache(items)
     if not dry_run and items:
+        if as_json and not yes:
+            _fail("nothing was deleted: --json does not ask", "say --yes, or --dry-run", 1)
         _ask(yes, f"delete {len(items)} of these for good?" if len(items) > 1 else "delete it?")
-        items = cache.remove(items, cache_dir)
+        gone = cache.remove(items, cache_dir, unless_used=unless_used)
+        left, items = len(items) - len(gone), gone
     total = sum(item.bytes for item in items)
     result = {"dry_run": dry_run, **show.by_kind(items), "bytes": total}
     said = "nothing was deleted" if dry_run or not items else f"deleted {show.size(total)}"
+    said += f"; {left} stay, in use or not to be deleted" if left else ""
     show.show(result, as_json, lambda _: show.say(said))
 
 

@@ -21,7 +21,7 @@ from pixelprep import files
 LOG = logging.getLogger("pixelprep")
 
 # A file system without locks, or a cache that cannot be written.
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES, errno.EROFS, errno.ENOENT)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOENT, *files.READ_ONLY)
 KEPT = 7 * 24 * 3600  # seconds that what another machine may be working on is left alone
 TAG = r"([0-9]+)-([0-9]+)-[0-9a-f]{8}-([0-9a-f]{8})"  # process, its start, a number, machine
 
@@ -31,11 +31,12 @@ def lock(cache: Path, name: str) -> Iterator[None]:
     """Hold the lock of this name, waiting for whoever has it."""
     with suppress(OSError):  # in a cache that is read-only there is nothing to lock
         files.made(cache / files.LOCKS)
-    with held(_named(cache, name), f"waiting for another process: {name}"):
+    with held(path_of(cache, name), f"waiting for another process: {name}"):
         yield
 
 
-def _named(cache: Path, name: str) -> Path:
+def path_of(cache: Path, name: str) -> Path:
+    """The file of the lock of this name."""
     return cache / files.LOCKS / f"{name}.lock"
 
 
@@ -83,7 +84,7 @@ def held_now(path: Path) -> Iterator[bool]:
 
 def is_free(cache: Path, name: str) -> bool:
     """Whether nobody holds the lock of this name."""
-    return nobody_holds(_named(cache, name))
+    return nobody_holds(path_of(cache, name))
 
 
 def nobody_holds(path: Path) -> bool:

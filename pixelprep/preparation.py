@@ -206,8 +206,8 @@ def _prepared(
     if only not in (None, path):
         was = f"{only.parent.name}/{only.name}"
         raise SourceError(f"{was}: its raw data makes {origin.name}/{recipe.folder} now")
+    workspace.sweep(cache)  # puts back what a killed process only meant to replace
     if not force and (found := _published(path, cache)):
-        workspace.sweep(cache)  # after a process that was killed when it had just published it
         return found
     with locks.lock(cache, f"{origin.name}-{recipe.folder}"):
         if not force and (found := _published(path, cache)):  # by another process meanwhile

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pixelprep.entry import Entry
     from pixelprep.verification import Verdict
 
+LATEST = 253402300799.0  # the end of the year 9999, in seconds since 1970
 AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
 
 
@@ -209,6 +210,7 @@ def print_cache(items: "Sequence[Item]") -> None:
 
 
 def _time(seconds: float) -> str:
+    seconds = min(max(seconds, 0.0), LATEST)  # a file may have any
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 

@@ -25,6 +25,8 @@ FILES, DONE, PARTS = "files", "done", "parts"  # in a work folder: finished, the
 RESUMABLE = ".resumable"  # at the end of a work folder's name
 FREE = "free"  # in the place of its owner's tag
 KEPT = 7 * 24 * 3600  # seconds that unfinished work is kept to go on with
+REPLACED = "~"  # in the name of rubbish, between dataset and folder: it was to be replaced
+MOST = 210  # bytes of a name that a tag can still follow
 LONGEST = 80  # bytes of what a work folder is called after; the rest of the name needs as much
 TRIES = 100  # times that others may take the place of what is being published
 
@@ -61,12 +63,12 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
                 _clear(folder, cache)
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = LONGEST) -> str:
     """The name, or its beginning and its digest: a file's name has no more than 255 bytes."""
-    content = name.encode()
-    if len(content) <= LONGEST:
+    content = os.fsencode(name)
+    if len(content) <= most:
         return name
-    return f"{content[:LONGEST].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:8]}"
+    return f"{content[:most].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def _taken_over(top: Path, name: str, folder: Path) -> bool:
@@ -149,8 +151,31 @@ def sweep(cache: Path) -> None:
     for path in leftovers(cache):
         LOG.info("removing the leftovers of a killed process: %s", path.name)
         clear(path, cache)
-    for old in (cache / files.TRASH).glob("*"):
-        _remove(old)
+    for old in rubbish(cache):
+        if not _put_back(old, cache):
+            _remove(old)
+
+
+def rubbish(cache: Path) -> list[Path]:
+    """What is in ``.trash`` and whoever put it there is gone."""
+    found = files.listed(cache / files.TRASH)
+    return [path for path in found if not locks.lives(path.name.rpartition(".")[2], path)]
+
+
+def _put_back(old: Path, cache: Path) -> bool:
+    """Whether it was an entry that a process, before it was killed, only meant to replace."""
+    dataset, replaced, folder = old.name.rpartition(".")[0].partition(REPLACED)
+    if not replaced:
+        return False
+    final = cache / dataset / folder
+    with locks.held_now(locks.path_of(cache, f"{dataset}-{folder}")) as free:
+        if not free or os.path.lexists(final):
+            return not free  # whoever makes it now needs it no more
+        with suppress(OSError):
+            old.rename(final)
+            LOG.info("%s is there again: it was about to be replaced", final)
+            return True
+    return False
 
 
 def leftovers(cache: Path, *, unfinished: bool = False) -> list[Path]:
@@ -221,7 +246,7 @@ def _land(
 ) -> None:
     """One rename to where nothing is; what was there is put away, and added to `old`."""
     for _ in range(TRIES):
-        with suppress(FileNotFoundError):  # another process took it, or its folder, away
+        with _gone_by(folder):  # another process took what is there, or its folder, away
             files.made(final.parent)
             try:
                 folder.rename(final)
@@ -232,7 +257,19 @@ def _land(
             if stays():
                 LOG.info("another process published %s first", final.name)
                 break
-            old.append(_put_away(final, cache))
+            old.append(_put_away(final, cache, f"{final.parent.name}{REPLACED}{final.name}"))
+    else:
+        raise CacheError(f"{final}: its place was taken again and again", "try again")
+
+
+@contextmanager
+def _gone_by(folder: Path) -> Iterator[None]:
+    """Go on where something is not there, unless it is this folder."""
+    try:
+        yield
+    except FileNotFoundError:
+        if not folder.exists():
+            raise
 
 
 def discard(path: Path, cache: Path) -> None:
@@ -240,8 +277,8 @@ def discard(path: Path, cache: Path) -> None:
     _remove(_put_away(path, cache))
 
 
-def _put_away(path: Path, cache: Path) -> Path:
-    old = files.made(cache / files.TRASH) / f"{path.name}.{uuid.uuid4().hex[:12]}"
+def _put_away(path: Path, cache: Path, name: str = "") -> Path:
+    old = files.made(cache / files.TRASH) / f"{_short(name or path.name, MOST)}.{locks.tag()}"
     path.rename(old)
     return old
 

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import time
 from contextlib import suppress
@@ -98,6 +99,17 @@ def test_list_names_a_damaged_entry(three: list[pixelprep.Entry]) -> None:
     assert "DAMAGED" in run("cache", "list").stdout
 
 
+def test_a_folder_of_any_age_is_listed(three: list[pixelprep.Entry], cache: Path) -> None:
+    """Times that no calendar has break nothing."""
+    for name, seconds in (("0123456789ab", -(10**10)), ("ba9876543210", 10**12)):
+        folder = cache / "digits" / f"center-{name}"
+        shutil.copytree(three[0].path, folder)
+        os.utime(folder, (seconds, seconds))
+    assert run("cache", "list").returncode == 0
+    answer = json.loads(run("cache", "list", "--json").stdout)
+    assert len(answer["entries"]) == 5
+
+
 def test_an_opened_entry_was_used(three: list[pixelprep.Entry]) -> None:
     """Opening an entry is its last use, and a hit is one too."""
     pixelprep.open(three[0].path)
@@ -175,6 +187,14 @@ def test_it_asks_before_it_deletes(three: list[pixelprep.Entry]) -> None:
     assert all(entry.path.exists() for entry in three)
 
 
+def test_json_does_not_ask(three: list[pixelprep.Entry]) -> None:
+    """With --json there is no question: --yes must be said."""
+    error, hint = failure(run("cache", "remove", "digits", "--json"))
+    assert error == "nothing was deleted: --json does not ask"
+    assert hint == "say --yes, or --dry-run"
+    assert all(entry.path.exists() for entry in three)
+
+
 @pytest.mark.parametrize(("typed", "stays"), [("n\n", True), ("\n", True), ("y\n", False)])
 def test_only_a_yes_deletes(three: list[pixelprep.Entry], typed: str, stays: bool) -> None:
     """On a terminal it shows what is to go and waits for an answer; no answer is a no."""
@@ -196,7 +216,7 @@ def test_only_a_yes_deletes(three: list[pixelprep.Entry], typed: str, stays: boo
 
 def test_a_dry_run_deletes_nothing(three: list[pixelprep.Entry]) -> None:
     """It answers as if, and says so."""
-    answer = json.loads(run("cache", "remove", "digits", "--dry-run", "--json").stdout)
+    answer = json.loads(run("cache", "remove", "digits/", "--dry-run", "--json").stdout)
     assert answer["dry_run"] is True
     assert len(answer["entries"]) == 3
     shown = run("cache", "prune", "--keep", "0", "--dry-run")
@@ -285,6 +305,16 @@ def test_prune_leaves_what_is_in_use(many: Path, cache: Path) -> None:
         assert (cache / ".locks" / "mnist-raw.lock").exists()
     assert (process.communicate()[1], process.returncode) == ("", 0)
     assert pixelprep.prepare(many, quiet=True).hit
+
+
+def test_prune_leaves_what_was_used_since(three: list[pixelprep.Entry], cache: Path) -> None:
+    """An entry that is opened between the question and the answer is not old any more."""
+    listed = pixelprep.cache.unused("1d")
+    pixelprep.open(three[0].path)
+    gone = pixelprep.cache.remove(listed, unless_used=True)
+    assert three[0].path not in {item.path for item in gone}
+    assert three[0].path.exists()
+    assert not three[1].path.exists()
 
 
 def test_an_unfinished_run_of_prepare_is_shown_and_pruned(cache: Path) -> None:

@@ -154,6 +154,34 @@ def test_leftovers_are_told_from_work_without_locks(cache: Path) -> None:
     assert left() == {"elsewhere"}
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_an_entry_that_was_only_to_be_replaced_comes_back(
+    digits: str, cache: Path, there: bool
+) -> None:
+    """Killed after it put the old entry away, `--force` has lost nothing: the next run finds it."""
+    entry = pixelprep.prepare(digits)
+    _, born, own, machine = locks.tag().split("-")
+    maker = "-".join([str(2**22 + 1), born, own, machine])
+    away = cache / ".trash" / f"digits~{entry.path.name}.{maker}"
+    before = bytes_of(entry.path)
+    if there:  # somebody made it anew meanwhile
+        shutil.copytree(entry.path, away)
+    else:
+        entry.path.rename(away)
+    assert pixelprep.prepare(digits).hit
+    assert bytes_of(entry.path) == before
+    assert list((cache / ".trash").iterdir()) == []
+
+
+def test_what_is_being_replaced_is_left_alone(digits: str, cache: Path) -> None:
+    """While the one who put an entry away lives, it is not taken for rubbish."""
+    entry = pixelprep.prepare(digits)
+    away = cache / ".trash" / f"digits~{entry.path.name}.{locks.tag()}"
+    entry.path.rename(away)
+    workspace.sweep(cache)
+    assert away.exists()
+
+
 def test_a_work_folder_is_taken_over_by_one_alone(cache: Path) -> None:
     """What a killed process left to be gone on with goes to one of those who come for it."""
     with suppress(KeyboardInterrupt), workspace.workspace(cache, "work", resumable=True) as work:
@@ -274,3 +302,26 @@ def test_two_users_share_a_cache(common: Path) -> None:
 
     assert become(ONE, remove) == 2
     assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == []
+
+
+def test_what_another_may_not_delete_keeps_nothing_else(common: Path) -> None:
+    """Of many things to remove, those of which one has no right to are left and counted."""
+    cache, dataset = common / "cache", str(common / "digits")
+    for mode in ("center", "normalize", "standardize"):
+        pixelprep.prepare(dataset, mode=mode, cache_dir=cache, quiet=True)
+    for path in (cache, *cache.rglob("*")):
+        os.chown(path, ONE, GROUP)
+        path.chmod(0o2775 if path.is_dir() else 0o664)
+    (own,) = cache.glob("digits/normalize-*")
+    os.chown(own, TWO, GROUP)
+    own.parent.chmod(0o3775)  # sticky: only the owner of a folder in it may rename that
+
+    def remove() -> object:
+        paths = sorted(cache.glob("digits/*-*"), reverse=True)
+        gone = kept.remove(kept.named(paths, cache), cache)
+        return [item.path.name.split("-")[0] for item in gone]
+
+    os.chown(own.parent, 0, GROUP)
+    assert become(ONE, remove) == ["standardize", "center"]
+    assert own.exists()
+    assert "CacheError" in str(become(ONE, remove))
