@@ -249,7 +249,10 @@ def _named(name: str, cache: Path, damaged: bool) -> list[Path]:
 
 
 def _is_there(path: Path, damaged: bool) -> bool:
-    return os.path.lexists(path) if damaged else (path / manifests.NAME).is_file()
+    try:
+        return os.path.lexists(path) if damaged else (path / manifests.NAME).is_file()
+    except OSError:  # no file has such a name
+        return False
 
 
 def _may_be_made(path: Path, cache: Path) -> bool:

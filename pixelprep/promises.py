@@ -27,7 +27,6 @@ from pixelprep.scaling import (
     statistics_per_image,
 )
 
-SURE_BITS = 2  # beyond those of the raw integers, for rounding never to reach half a step of them
 SLACK = 1e-9  # relative: much more than float64 sums are off, less than shows in float32
 
 ULPS = 2.0**-46  # relative: more than float64 statistics of any number of values are off
@@ -59,7 +58,9 @@ def broken(entry: Entry, note: Note) -> Iterator[str]:
         if not _same(manifests.first_batch(split), entry.manifest["splits"][name]["first_batch"]):
             yield f"{name}: the first batch has other figures than the manifest says"
     yield from _labels(entry)
-    yield from _exactly(entry, note) if _is_invertible(entry) else _nearly(entry, note)
+    yield from (
+        _exactly(entry, note) if entry.scaling.is_exact(entry.train.dtype) else _nearly(entry, note)
+    )
 
 
 def _same(found: Mapping[str, Any], promised: Mapping[str, Any]) -> bool:
@@ -87,16 +88,6 @@ def _labels(entry: Entry) -> Iterator[str]:
 def _is_whole(entry: Entry, name: str) -> bool:
     """Whether a split is stored as it came, which no part of train is when val was taken."""
     return name == "test" or entry.val is None
-
-
-def _is_invertible(entry: Entry) -> bool:
-    """Whether every raw value can be had back for sure.
-
-    Rounding moves y = (x' − shift) / divisor by no more than 2**-bits of itself, so x by no more
-    than 2**-bits of the range of its type, which must be less than half a step.
-    """
-    raw, bits = np.dtype(entry.scaling.raw_dtype), np.finfo(entry.train.dtype).nmant + 1
-    return raw.kind in "ui" and 8 * raw.itemsize + SURE_BITS <= bits
 
 
 @dataclass(frozen=True, slots=True)

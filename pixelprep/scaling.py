@@ -23,8 +23,10 @@ Float = NDArray[np.float64]
 PER = ("dataset", "channel", "pixel", "image")
 SIDE_BY_SIDE = 768  # pixels a row of the table that is summed up, where a statistic has fewer
 SUMMED = 256  # rows of it that floats sum up exactly
+SMALLEST_DIVISOR = 1 / np.finfo(np.float64).max  # below, one part by it is no float64
 EXACT = 1 << 16  # squares of 16 bits that float64 sums up exactly
 PIXELS = 1 << 30  # whose squares' sum 64 bits can hold
+SURE_BITS = 2  # beyond those of raw integers, for rounding never to reach half a step of them
 TABLE_BITS = 16  # integers up to this width are scaled by a table of all their values
 
 
@@ -45,11 +47,14 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way of scaling: what is subtracted and what is divided by, from the statistics."""
+    """One way of scaling: what is subtracted and what is divided by, from the statistics.
+
+    Plain arithmetic: `serving` does it on a framework's tensors too. No divisor is 1.
+    """
 
     formula: str
     shift: Callable[[Statistics], Float]
-    divisor: Callable[[Statistics], Float]
+    divisor: Callable[[Statistics], Float] | None = None
     integers_need_only_unit: bool = False
 
 
@@ -63,18 +68,14 @@ MODES: Mapping[str, Mode] = MappingProxyType(
         "normalize": Mode(
             "x / maximum of the type; floats: (x - minimum) / (maximum - minimum)",
             shift=lambda s: s.minimum,
-            divisor=lambda s: _ones_for_zeros(s.maximum - s.minimum),
+            divisor=lambda s: s.maximum - s.minimum,
             integers_need_only_unit=True,
         ),
-        "center": Mode(
-            "x - mean",
-            shift=lambda s: s.mean,
-            divisor=lambda s: np.ones_like(s.mean),
-        ),
+        "center": Mode("x - mean", shift=lambda s: s.mean),
         "standardize": Mode(
             "(x - mean) / std",
             shift=lambda s: s.mean,
-            divisor=lambda s: _ones_for_zeros(s.std),
+            divisor=lambda s: s.std,
         ),
     }
 )
@@ -236,24 +237,40 @@ class FloatMoments:
         Raises
         ------
         SourceError
-            When numbers are so large that these are no float64, or are not finite.
+            When these, or what is divided by, are no float64, or numbers are not finite.
         """
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.spread).all()):
-            raise SourceError(
-                f"float images of {self.minimum.min():g} to {self.maximum.max():g}: their squares"
-                " do not fit into 64 bits, or some are not finite",
-                "mend the images",
-            )
-        return Statistics(self.mean, np.sqrt(self.spread / self.count), self.minimum, self.maximum)
+        apart = self.maximum - self.minimum
+        std = np.sqrt(self.spread / self.count)
+        small = any(((one > 0) & (one < SMALLEST_DIVISOR)).any() for one in (apart, std))
+        if small or not np.isfinite([self.mean, self.spread, apart]).all():
+            raise self._unusable()
+        return Statistics(self.mean, std, self.minimum, self.maximum)
 
     def overall(self) -> dict[str, float]:
-        """``count``, ``sum`` and ``sum_of_squares`` of all pixels together."""
+        """``count``, ``sum`` and ``sum_of_squares`` of all pixels together.
+
+        Raises
+        ------
+        SourceError
+            When these are no float64.
+        """
         mean, spread = self.mean.reshape(-1), self.spread.reshape(-1)
-        return {
-            "count": self.count * mean.size,
-            "sum": math.fsum(self.count * mean),
-            "sum_of_squares": math.fsum(spread + self.count * mean * mean),
-        }
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = {"sum": self.count * mean, "sum_of_squares": spread + self.count * mean * mean}
+        try:
+            sums = {name: math.fsum(values) for name, values in parts.items()}
+        except (OverflowError, ValueError) as error:
+            raise self._unusable() from error
+        if not all(map(math.isfinite, sums.values())):
+            raise self._unusable()
+        return {"count": self.count * mean.size, **sums}
+
+    def _unusable(self) -> SourceError:
+        return SourceError(
+            f"float images of {self.minimum.min():g} to {self.maximum.max():g}: their squares, or"
+            " one part by their differences, do not fit into 64 bits, or some are not finite",
+            "mend the images",
+        )
 
 
 AnyMoments = Moments | FloatMoments
@@ -476,10 +493,28 @@ class Scaling:
         mean, low, high = ((x - shift) / divisor for x in (raw.mean, raw.minimum, raw.maximum))
         return Statistics(mean, raw.std / divisor, low, high)
 
+    def is_exact(self, dtype: DTypeLike) -> bool:
+        """Whether `invert` gives every raw pixel back from values that are stored as `dtype`.
+
+        Rounding moves y = (x' − shift) / divisor by no more than 2**-bits of itself, so x by no
+        more than 2**-bits of the range of its type, which must be less than half a step: so 8
+        bits come back from float16 and float32, 16 bits from float32. Floats come back but for
+        rounding.
+
+        Parameters
+        ----------
+        dtype : dtype
+            float16, float32 or float64.
+        """
+        raw, bits = np.dtype(self.raw_dtype), np.finfo(np.dtype(dtype)).nmant + 1
+        return raw.kind in "ui" and 8 * raw.itemsize + SURE_BITS <= bits
+
     def invert(
         self, scaled: NDArray[Any], mean: Float | None = None, std: Float | None = None
     ) -> NDArray[Any]:
         """Raw pixels from scaled ones, rounded to the raw type's nearest value.
+
+        `is_exact` tells whether they are the very pixels that were scaled.
 
         Parameters
         ----------
@@ -535,9 +570,10 @@ class Scaling:
         return MODES[self.mode].shift(statistics)
 
     def _divisor(self, statistics: Statistics) -> Float:
-        if self._only_unit():
+        divide = MODES[self.mode].divisor
+        if self._only_unit() or divide is None:
             return np.ones_like(statistics.mean)
-        return MODES[self.mode].divisor(statistics)
+        return _ones_for_zeros(divide(statistics))
 
 
 def effective(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str, bool]:

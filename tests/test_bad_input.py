@@ -343,11 +343,21 @@ def broken_images(value: float) -> np.ndarray:
     return x
 
 
+@pytest.mark.parametrize("name", ["x" * 300, f"./{'x' * 300}"])
+def test_a_name_that_is_too_long_is_an_error_like_others(name: str) -> None:
+    """What no file can be called is not there."""
+    with pytest.raises(EntryError, match="no entry"):
+        pixelprep.open(name)
+    with pytest.raises(PixelprepError):
+        pixelprep.prepare(name)
+
+
 BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
     "int32 images": (images(20, "int32"), labels(20), "int32"),
     "images with NaN": (broken_images(np.nan), labels(20), "train: image 3 (counted from 0)"),
     "images with infinity": (broken_images(np.inf), labels(20), "holds inf"),
     "images that overflow": (broken_images(1e300), labels(20), "do not fit"),
+    "images too near to each other": (np.eye(20).reshape(20, 5, 4, 1) * 5e-310, labels(20), "fit"),
     "bool images": (images(20, "bool"), labels(20), "bool"),
     "complex images": (images(20, "complex64"), labels(20), "complex64"),
     "flat images": (images(20, shape=(90,)), labels(20), "(N, H, W, C)"),

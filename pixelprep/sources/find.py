@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixelprep import files
@@ -41,7 +40,10 @@ def find(dataset: str, options: Options) -> Source:
     from pixelprep.sources.paths import kind_of  # a known name does without
 
     path = files.expanded(dataset)
-    kind = kind_of(path)
+    try:
+        kind = kind_of(path)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot read: {error.strerror}") from error
     _refuse_others(dataset, options, kind.takes)
     return kind(path, options)
 
@@ -60,7 +62,8 @@ def _elsewhere(dataset: str, options: Options) -> Source:
     if dataset not in brought:
         own = f"a path to images of your own is written with a slash: ./{dataset}"
         known = [*KNOWN, *brought]
-        raise unknown("dataset", dataset, known, own, certain=Path(dataset).exists())
+        there = os.path.exists(dataset)  # noqa: PTH110 - pathlib fails on a name that is too long
+        raise unknown("dataset", dataset, known, own, certain=there)
     where = f"{dataset}: its package's {brought[dataset].value}"
     try:
         make: Callable[[Options], Source] = brought[dataset].load()
