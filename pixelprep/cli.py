@@ -4,13 +4,15 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 """
 
 import contextlib
+import inspect
 import logging
 import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -19,6 +21,8 @@ from pixelprep.errors import PixelprepError, UsageError
 
 if TYPE_CHECKING:
     from pixelprep.cache import Item
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 INTERRUPTED = 130
 
@@ -126,6 +130,58 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bars, no messages; results only.")]
 
 
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        help="A known name (see `pixelprep datasets`) or a path, ./digits.", metavar="DATASET"
+    ),
+]
+EntryName = Annotated[
+    str, typer.Argument(help="A folder, a key, or DATASET/MODE-KEY.", metavar="ENTRY")
+]
+RunDir = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
+
+# What chooses an entry, and says where its raw data is and how it is prepared: option and default.
+CHOICES: dict[str, tuple[Any, Any]] = {
+    "mode": (Mode, "standardize"),
+    "per": (Per, "channel"),
+    "rescale": (Rescale, False),
+    "val_fraction": (ValFraction, 0.0),
+    "split_seed": (SplitSeed, 0),
+    "dtype": (Dtype, "float32"),
+    "compression": (Compression, "none"),
+    "shard_rows": (ShardRows, None),
+    "source": (SourceDir, None),
+    "mirror": (Mirror, None),
+    "offline": (Offline, None),
+    "size": (Size, None),
+    "color": (Color, None),
+    "test_fraction": (TestFraction, None),
+    "on_error": (OnError, None),
+    "images_key": (ImagesKey, None),
+    "labels_key": (LabelsKey, None),
+    "workers": (Workers, 1),
+    "scheduler": (Scheduler, None),
+    "force": (Force, False),
+    "cache_dir": (CacheDir, None),
+}
+
+
+def _choosing(command: Command) -> Command:
+    """Let a command have the options of `CHOICES`, in place of its ``**choices``."""
+    signature = inspect.signature(command)
+    own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+        for name, (option, default) in CHOICES.items()
+    ]
+    first = [one for one in own if one.kind is not one.KEYWORD_ONLY]
+    parameters = [*first, *shared, *own[len(first) :]]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ |= {name: option for name, (option, _) in CHOICES.items()}
+    return command
+
+
 @app.callback(invoke_without_command=True)
 def _pixelprep(
     context: typer.Context,
@@ -142,51 +198,26 @@ def _pixelprep(
 
 
 @app.command()
+@_choosing
 def prepare(
-    context: typer.Context,
-    dataset: Annotated[
-        str,
-        typer.Argument(
-            help="A known name (see `pixelprep datasets`) or a path, ./digits.", metavar="DATASET"
-        ),
-    ] = "mnist",
-    mode: Mode = "standardize",
-    per: Per = "channel",
-    rescale: Rescale = False,
-    val_fraction: ValFraction = 0.0,
-    split_seed: SplitSeed = 0,
-    dtype: Dtype = "float32",
-    compression: Compression = "none",
-    shard_rows: ShardRows = None,
-    source: SourceDir = None,
-    mirror: Mirror = None,
-    offline: Offline = None,
-    size: Size = None,
-    color: Color = None,
-    test_fraction: TestFraction = None,
-    on_error: OnError = None,
-    images_key: ImagesKey = None,
-    labels_key: LabelsKey = None,
-    workers: Workers = 1,
-    scheduler: Scheduler = None,
-    force: Force = False,
-    cache_dir: CacheDir = None,
+    dataset: Dataset = "mnist",
+    *,
     as_json: Json = False,
     quiet: Quiet = False,
+    **choices: Any,
 ) -> None:
     """Scale a dataset and store it as HDF5, once; a second call finds it there."""
-    given = context.params
     _messages(quiet)
     from pixelprep.preparation import prepare as prepare_dataset
 
     started = time.perf_counter()
-    options = {name: given[name] for name in given if name not in ("dataset", "as_json")}
-    entry = prepare_dataset(dataset, **options)
+    entry = prepare_dataset(dataset, quiet=quiet, **choices)
     seconds = time.perf_counter() - started
     show.show(show.prepared(entry, seconds), as_json, lambda _: show.print_prepared(entry, seconds))
 
 
 @app.command()
+@_choosing
 def train(
     context: typer.Context,
     dataset: Annotated[
@@ -195,27 +226,7 @@ def train(
             help="A known name, a path to images, or an entry.", metavar="DATASET|ENTRY"
         ),
     ] = "mnist",
-    mode: Mode = "standardize",
-    per: Per = "channel",
-    rescale: Rescale = False,
-    val_fraction: ValFraction = 0.0,
-    split_seed: SplitSeed = 0,
-    dtype: Dtype = "float32",
-    compression: Compression = "none",
-    shard_rows: ShardRows = None,
-    source: SourceDir = None,
-    mirror: Mirror = None,
-    offline: Offline = None,
-    size: Size = None,
-    color: Color = None,
-    test_fraction: TestFraction = None,
-    on_error: OnError = None,
-    images_key: ImagesKey = None,
-    labels_key: LabelsKey = None,
-    workers: Workers = 1,
-    scheduler: Scheduler = None,
-    force: Force = False,
-    cache_dir: CacheDir = None,
+    *,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
     seed: Annotated[int, typer.Option(help="Of the weights and the order of the images.")] = 0,
@@ -226,8 +237,8 @@ def train(
         str | None,
         typer.Option(
             help="Function that is given the input shape and the number of classes and returns"
-            " a Keras model (default: the reference CNN).",
-            metavar="MODULE:FUNCTION",
+            " a Keras model (default: the reference CNN); or a finished run, to train further.",
+            metavar="MODULE:FUNCTION|RUN",
         ),
     ] = None,
     run_dir: Annotated[
@@ -243,6 +254,7 @@ def train(
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    **choices: Any,
 ) -> None:
     """Train the CNN on a prepared dataset, preparing it first if needed; then evaluate it."""
     _messages(quiet)
@@ -278,6 +290,69 @@ def _was_given(context: typer.Context, name: str) -> bool:
 
 
 @app.command()
+def evaluate(
+    run: RunDir,
+    entry: Annotated[
+        str | None,
+        typer.Argument(help="An entry (default: the one trained on).", metavar="[ENTRY]"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the entry.", metavar="test|val|train")] = "test",
+    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 64,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate a run's model on the raw pixels of an entry, whatever their scaling there."""
+    _messages(quiet)
+    from pixelprep import inference
+
+    options: dict[str, Any] = {"split": split, "batch_size": batch_size, "cache_dir": cache_dir}
+    scores = inference.evaluate(run, entry, **options, quiet=quiet)
+    show.show(scores, as_json, show.print_scores)
+
+
+@app.command()
+def predict(
+    run: RunDir,
+    image: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE…")
+    ],
+    top: Annotated[int, typer.Option(help="Classes told of each image.", metavar="N")] = 3,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What a run's model sees in pictures: the likeliest classes of each."""
+    _messages(quiet)
+    from pixelprep import inference
+
+    told = inference.predict(run, image, top=top, quiet=quiet)
+    result = {"run": str(run.absolute()), "images": told}
+    show.show(result, as_json, lambda _: show.print_predicted(told))
+
+
+@app.command()
+@_choosing
+def path(
+    dataset: Dataset = "mnist",
+    *,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Prepare it if it is not yet.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    **choices: Any,
+) -> None:
+    """Print the folder of a prepared entry, for scripts; exit status 1 where there is none."""
+    _messages(quiet)
+    from pixelprep import preparation
+
+    have = preparation.prepare if prepare else preparation.find
+    found = have(dataset, quiet=quiet, **choices)
+    about = {"path": str(found.path), "key": found.key}
+    show.show(about, as_json, lambda _: typer.echo(about["path"]))
+
+
+@app.command()
 def datasets(as_json: Json = False) -> None:
     """The datasets known by name."""
     from pixelprep.sources import KNOWN, plugins
@@ -289,9 +364,7 @@ def datasets(as_json: Json = False) -> None:
 
 @app.command()
 def info(
-    entry: Annotated[
-        str, typer.Argument(help="A folder, a key, or DATASET/MODE-KEY.", metavar="ENTRY")
-    ],
+    entry: EntryName,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:

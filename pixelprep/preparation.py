@@ -149,6 +149,37 @@ def prepare(
     return _made(asked, _network(mirror, offline), place, force)
 
 
+def find(dataset: str | os.PathLike[str] | sources.Source = "mnist", **options: Any) -> Entry:
+    """The entry of a dataset that is prepared already; nothing is read, downloaded or made.
+
+    Parameters
+    ----------
+    dataset : str, path or Source
+        As for `prepare`.
+    **options
+        As for `prepare`.
+
+    Raises
+    ------
+    EntryError
+        When it is not prepared, or damaged.
+    UsageError
+        When an option is wrong.
+    """
+    cache = files.cache_dir(options.get("cache_dir"))
+    network = _network(options.get("mirror"), options.get("offline"))
+    choices, origin, _ = _meant({**options, "dataset": dataset}, network, quiet=True)
+    with files.explained(cache):
+        identities = origin.identities()
+        facts = _remembered(cache, identities[0]) if identities else None
+        if facts is not None:
+            path = cache / origin.name / Recipe.of(choices, facts.digest, facts.splits).folder
+            if path.exists():
+                return opening.open_entry(path, cache)
+    how = f"{choices.mode} per {choices.per}"
+    raise EntryError(f"{origin.name}, {how}: not prepared in {cache}", "do so with --prepare")
+
+
 def prepare_again(path: Path, cache: Path, asked: Mapping[str, Any], *, quiet: bool) -> Entry:
     """Make the entry in this folder of the cache anew, from its raw data.
 
@@ -176,13 +207,7 @@ def _made(
     force: bool,
     only: Path | None = None,
 ) -> Entry:
-    choices = Choices(**{name: asked.get(name, field.default) for name, field in CHOICES.items()})
-    origin, dataset = asked["dataset"], asked["dataset"]
-    if isinstance(dataset, os.PathLike):
-        dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
-    if isinstance(dataset, str):
-        origin = sources.find(dataset, _options(asked, network, place.quiet))
-    _check_name(origin)
+    choices, origin, dataset = _meant(asked, network, place.quiet)
     with files.explained(place.cache), place.team, place:
         entry = _prepared(origin, choices, place, force, only)
         noted = entry.hit and origins.is_known(entry.path, place.cache)
@@ -190,6 +215,20 @@ def _made(
             kept = {name: value for name, value in asked.items() if value is not None}
             origins.remember(entry.path, place.cache, kept | {"dataset": dataset})
     return entry
+
+
+def _meant(
+    asked: Mapping[str, Any], network: Mapping[str, Any], quiet: bool
+) -> tuple[Choices, sources.Source, Any]:
+    """What is asked for: choices and source, and the dataset as it can be asked for again."""
+    choices = Choices(**{name: asked.get(name, field.default) for name, field in CHOICES.items()})
+    origin, dataset = asked["dataset"], asked["dataset"]
+    if isinstance(dataset, os.PathLike):
+        dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
+    if isinstance(dataset, str):
+        origin = sources.find(dataset, _options(asked, network, quiet))
+    _check_name(origin)
+    return choices, origin, dataset
 
 
 def _prepared(

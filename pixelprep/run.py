@@ -21,12 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import files, locks
-from pixelprep.errors import TrainError
+from pixelprep import manifest as manifests
+from pixelprep.errors import EntryError, TrainError
 
 if TYPE_CHECKING:
     import keras
 
 UNFINISHED = ".unfinished"
+MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
+METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
 
 History = dict[str, list[float]]  # by name, one value an epoch
 
@@ -163,14 +166,30 @@ class Run:
             ) from error
         return state, variables
 
-    def publish(self, model: "keras.Model", history: History, metrics: Mapping[str, Any]) -> None:
-        """Write the finished run and give it its name; then the checkpoint goes."""
+    def publish(
+        self,
+        models: "Mapping[str, keras.Model]",
+        history: History,
+        metrics: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+    ) -> None:
+        """Write the finished run and give it its name; then the checkpoint goes.
+
+        Parameters
+        ----------
+        models : mapping
+            By file name: `MODEL` and `SERVING`.
+        history, metrics, manifest : mapping
+            Of the run, and of the entry that it was trained on.
+        """
         finished = self.folder / "finished"
         with self._explained():
             shutil.rmtree(finished, ignore_errors=True)  # of a process killed while it wrote this
             finished.mkdir()
-            _write(finished, model, history, metrics)
-            for path in (*finished.iterdir(), finished):
+            for name, model in models.items():
+                model.save(finished / name)
+            _write(finished, history, metrics, manifest)
+            for path in (*finished.rglob("*"), finished):
                 files.fsync(path)
             self._check_unpublished("move it away")
             finished.rename(self.final)
@@ -210,15 +229,80 @@ def unfinished(path: Path) -> Run:
     return run
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished run.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is.
+    metrics : dict
+        What ``metrics.json`` holds.
+    manifest : dict
+        Of the entry that it was trained on.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    manifest: dict[str, Any]
+
+    def model(self, name: str) -> "keras.Model":
+        """The model of this file name, `MODEL` or `SERVING`; not compiled.
+
+        Raises
+        ------
+        TrainError
+            When plain Keras cannot load it in its safe mode.
+        """
+        import keras
+
+        path = self.folder / name
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # Keras says it in many ways
+            raise TrainError(
+                f"{path}: cannot load the model: {str(error)[:200] or type(error).__name__}",
+                "a model of your own is loaded where the classes of its layers can be imported",
+            ) from error
+
+
+def finished(path: Path) -> Finished:
+    """The finished run in this folder.
+
+    Raises
+    ------
+    TrainError
+        When there is none, or it is not whole.
+    """
+    path = path.absolute()
+    if not path.is_dir():
+        run = Run(path)
+        hint = run.resuming if run.checkpoint.exists() else "give the folder that `train` printed"
+        raise TrainError(f"{path}: no finished run is there", hint)
+    try:
+        metrics = json.loads((path / METRICS).read_text())
+        manifest = manifests.read(path / ENTRY)
+    except (OSError, ValueError, EntryError) as error:
+        reason = error.message if isinstance(error, EntryError) else error
+        raise TrainError(
+            f"{path}: not a finished run, or one of an older pixelprep: {reason}", "train again"
+        ) from error
+    return Finished(path, metrics, manifest)
+
+
 def _write(
-    folder: Path, model: "keras.Model", history: History, metrics: Mapping[str, Any]
+    folder: Path, history: History, metrics: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> None:
-    model.save(folder / "model.keras")
+    content = files.canonical_json(manifest) + b"\n"
+    (folder / ENTRY).mkdir()
+    (folder / ENTRY / manifests.NAME).write_bytes(content)
+    (folder / ENTRY / manifests.DIGEST).write_bytes(manifests.digest_line(content))
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
         writer.writerows([i + 1, *row] for i, row in enumerate(zip(*history.values(), strict=True)))
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    (folder / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")
     _picture(folder / "training.png", history, metrics)
 
 

@@ -74,6 +74,8 @@ def print_info(entry: "Entry") -> None:
     say(f"classes   {', '.join(entry.class_names)}")
     recipe = ", ".join(f"{k} {v}" for k, v in entry.manifest["recipe"].items() if v is not None)
     say(f"recipe    {recipe}")
+    exact = entry.scaling.is_exact(entry.train.dtype)
+    say(f"raw       {'every pixel can be had back' if exact else 'can be had back only nearly'}")
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
 
 
@@ -115,6 +117,27 @@ def print_trained(metrics: dict[str, Any]) -> None:
     )
     say(f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps")
     say(metrics["run"])
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """How a model does on a split, and on each of its classes."""
+    rows: list[tuple[str, ...]] = [("class", "images", "recall")]
+    for one in scores["classes"]:
+        recall = "" if one["recall"] is None else f"{one['recall']:.2%}"
+        rows.append((one["class"], f"{one['images']:,}", recall))
+    _table(rows)
+    what = f"{scores['split']} accuracy {scores['accuracy']:.2%}, loss {_decimal(scores['loss'])}"
+    about = "" if scores["exact"] else "; raw pixels had back only nearly from what is stored"
+    say(f"{what} ({scores['images']:,} images{about})", scores["entry"])
+
+
+def print_predicted(images: list[dict[str, Any]]) -> None:
+    """A line an image, with its likeliest classes."""
+    rows = [
+        (one["path"], *(f"{top['class']} {top['probability']:.1%}" for top in one["top"]))
+        for one in images
+    ]
+    _table([tuple(map(plain, row)) for row in rows])
 
 
 def _decimal(number: float | None) -> str:

@@ -25,7 +25,8 @@ from pixelprep.batches import Plan
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError, missing_extra, whole
 from pixelprep.opening import open_entry
-from pixelprep.run import Run, State, unfinished
+from pixelprep.run import MODEL, SERVING, Run, State, finished, unfinished
+from pixelprep.serving import serving_model
 
 if TYPE_CHECKING:
     import keras
@@ -54,7 +55,8 @@ class Settings:
         not the result.
     model : str, optional
         ``module:function``, called with the input shape (H, W, C) and the number of classes;
-        returns a Keras model, which is compiled here.
+        returns a Keras model, which is compiled here. Or the folder of a finished run, whose
+        model is trained further; its entry must have had the same scaling.
     run_dir : path, optional
         The run's folder, not there yet; default: ``runs/DATASET-MODE-TIME-PROCESS``.
     quiet : bool
@@ -73,8 +75,8 @@ class Settings:
         for name in ("epochs", "batch_size", "steps_per_execution"):
             whole("--" + name.replace("_", "-"), getattr(self, name), 1)
         whole("--seed", self.seed, 0, LARGEST_SEED)
-        if self.model is not None and not re.fullmatch(r"[\w.]+:\w+", self.model):
-            raise UsageError(f"--model {self.model}: expected module:function")
+        if self.model is not None and not (_is_function(self.model) or Path(self.model).is_dir()):
+            raise UsageError(f"--model {self.model}: expected module:function, or a run's folder")
         if self.run_dir is not None:
             Run(self.run_dir.absolute()).check_new()
 
@@ -82,6 +84,10 @@ class Settings:
     def decisive(self) -> dict[str, Any]:
         """Those that a run keeps when it goes on."""
         return {k: v for k, v in asdict(self).items() if k not in ("run_dir", "quiet")}
+
+
+def _is_function(model: str) -> bool:
+    return bool(re.fullmatch(r"[\w.]+:\w+", model))
 
 
 def _finite(value: Any) -> Any:
@@ -197,6 +203,7 @@ def _finish(
 
     keras.utils.set_random_seed(settings.seed)
     model = _model(entry, settings)
+    serving = serving_model(model, entry.scaling, entry.train.shape[1:], entry.train.dtype)
     if done.epochs:
         _restore(model, variables, run)
         LOG.info("going on after epoch %d of %d", done.epochs, settings.epochs)
@@ -220,7 +227,7 @@ def _finish(
             "seconds_per_epoch": statistics.median(done.history["seconds"]),
         }
     )
-    run.publish(model, done.history, metrics)
+    run.publish({MODEL: model, SERVING: serving}, done.history, metrics, entry.manifest)
     return metrics
 
 
@@ -316,10 +323,13 @@ def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Mode
 
 
 def _model(entry: Entry, settings: Settings) -> keras.Model:
-    """The reference CNN or the user's own, checked against the images and compiled."""
+    """The reference CNN, the user's own, or a run's; checked against the images and compiled."""
     shape, classes = entry.train.shape[1:], len(entry.class_names)
-    build = _imported(settings.model) if settings.model else reference_cnn
-    model = build((shape[0], shape[1], shape[2]), classes)
+    if settings.model and not _is_function(settings.model):
+        model = _trained(Path(settings.model), entry)
+    else:
+        build = _imported(settings.model) if settings.model else reference_cnn
+        model = build((shape[0], shape[1], shape[2]), classes)
     _check_model(model, settings.model or "the reference CNN", shape, classes)
     model.compile(
         optimizer="adam",
@@ -329,6 +339,26 @@ def _model(entry: Entry, settings: Settings) -> keras.Model:
         steps_per_execution=settings.steps_per_execution,
     )
     return model
+
+
+def _trained(folder: Path, entry: Entry) -> keras.Model:
+    """The model of a finished run, once it is sure that it has seen pixels scaled like these."""
+    run = finished(folder)
+    then, now = (_scaling_of(manifest) for manifest in (run.manifest, entry.manifest))
+    if then != now:
+        which = f"{then['mode']} per {then['per']}"
+        same = " of other data" if which == f"{now['mode']} per {now['per']}" else ""
+        raise TrainError(
+            f"{run.folder}: its model has seen pixels scaled by {which}{same}"
+            f" (entry {run.manifest['key']}), those of {entry.path} are scaled otherwise",
+            "train on that entry, or a new model on this one",
+        )
+    return run.model(MODEL)
+
+
+def _scaling_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides how pixels were scaled, but for rounding."""
+    return {name: manifest[name] for name in ("mode", "per", "scaling")}
 
 
 def _imported(reference: str) -> Callable[[tuple[int, int, int], int], Any]:

@@ -26,7 +26,7 @@ FLOORS = [
     {"sources", "recipe", "batches"},
     {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
     {"promises", "verification", "cache"},
-    {"run", "train"},
+    {"serving", "run", "train", "inference"},
     {"show", "cli"},
 ]
 

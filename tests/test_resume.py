@@ -30,7 +30,7 @@ from pixelprep.train import Settings, resume, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
-FINISHED = ["history.csv", "metrics.json", "model.keras", "training.png"]
+FINISHED = ["entry", "history.csv", "metrics.json", "model.keras", "serving.keras", "training.png"]
 
 MODELS = """
 import keras

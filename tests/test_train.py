@@ -60,16 +60,22 @@ def test_mnist_has_938_and_157_steps() -> None:
 
 
 def test_run_folder_is_whole(small: Entry, tmp_path: Path) -> None:
-    """A run leaves the model, the history, the metrics with the entry's key, and the picture."""
+    """A run leaves the model, for scaled and for raw pixels, the entry's manifest, the history, the
+    metrics with the entry's key, and the picture.
+    """
     run = tmp_path / "run"
     metrics = train(small, Settings(epochs=2, run_dir=run, quiet=True))
     assert sorted(p.name for p in run.iterdir()) == [
+        "entry",
         "history.csv",
         "metrics.json",
         "model.keras",
+        "serving.keras",
         "training.png",
     ]
     assert json.loads((run / "metrics.json").read_text()) == metrics
+    for name in ("manifest.json", "manifest.sha256"):
+        assert (run / "entry" / name).read_bytes() == (small.path / name).read_bytes()
     assert metrics["key"] == small.key
     assert metrics["run"] == str(run)
     assert (metrics["steps_per_epoch"], metrics["test_steps"]) == (4, 2)
