@@ -1,0 +1,373 @@
+"""A second reader of the cache, written from data/FORMAT.md and HDF5's public specification alone.
+
+``python second_reader.py ENTRY_FOLDER`` checks an entry, reads every value and prints one JSON
+object with the digests of each split's columns (little-endian, C order). What is not as the page
+says is one line on standard error and exit status 1. It needs nothing but Python: no HDF5, no
+NumPy, no pixelprep.
+"""
+
+import json
+import struct
+import sys
+import zlib
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import accumulate
+from math import prod
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+Place = tuple[int, int, int]  # of a chunk: where it is, its bytes, which filters were left out
+
+VERSION = 1
+CODES = {"float16": "e", "float32": "f", "float64": "d", "int64": "q"}
+UNREAD = {32000: "LZF", 32004: "LZ4", 32015: "Zstandard"}
+SPACE, LINK_INFO, TYPE, FILL, LINK, LAYOUT, PIPELINE, CONTINUATION = 1, 2, 3, 5, 6, 8, 11, 16
+SINGLE, FIXED_ARRAY = 1, 3  # kinds of chunk index
+WORD = 0xFFFFFFFF
+
+
+class Refused(Exception):
+    """The entry is not what data/FORMAT.md says; the message is one line."""
+
+
+def need(condition: object, message: str) -> None:
+    """Go on only if the condition holds."""
+    if not condition:
+        raise Refused(message)
+
+
+# The manifest (sections 4 and 6)
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON, over which digests are taken."""
+    options: Json = {"ensure_ascii": False, "sort_keys": True, "allow_nan": False}
+    return json.dumps(value, separators=(",", ":"), **options).encode()
+
+
+def unique(pairs: list[tuple[str, Any]]) -> Json:
+    """An object of JSON, once no name is in it twice."""
+    found: Json = {}
+    for name, value in pairs:
+        need(name not in found, f"the name {name!r} is twice in one object")
+        found[name] = value
+    return found
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a plain file."""
+    need(path.is_file() and not path.is_symlink(), "missing, or no plain file")
+    return path.read_bytes()
+
+
+def read_manifest(folder: Path) -> Json:
+    """The manifest, once its digest, its version and all that follows from itself are right."""
+    data = contents(folder / "manifest.json")
+    line = f"{sha256(data).hexdigest()}  manifest.json\n".encode()
+    need((folder / "manifest.sha256").exists(), "no manifest.sha256 beside it")
+    need(contents(folder / "manifest.sha256") == line, "its digest is not that in manifest.sha256")
+    manifest: Json = json.loads(data, object_pairs_hook=unique)
+    need(manifest.get("format") == "pixelprep", "not a manifest of pixelprep")
+    version = manifest.get("format_version")
+    need(type(version) is int and version >= 1, f"format version {version!r}")
+    need(version == VERSION, f"format version {version}; this reads version {VERSION}")
+    need(canonical(manifest) + b"\n" == data, "not canonical JSON")
+    check_recipe(manifest)
+    for name in manifest["splits"]:
+        check_split(manifest, name)
+    return manifest
+
+
+def check_recipe(manifest: Json) -> None:
+    """Refuse a key, a source digest or splits that are not the recipe's."""
+    recipe, source = manifest["recipe"], manifest["source"]
+    key = sha256(canonical(recipe)).hexdigest()[:12]
+    need(manifest["key"] == key, f"key {manifest['key']}, but its recipe has {key}")
+    parts = {name: source[name] for name in ("splits", "class_names", "decode")}
+    digest = sha256(canonical(parts)).hexdigest()
+    need(source["digest"] == recipe["source"] == digest, "wrong source digest")
+    for name in ("format_version", "mode", "per"):
+        need(manifest[name] == recipe[name], f"{name} is not the recipe's")
+    names = {"train", "test"} | ({"val"} if recipe["val_fraction"] else set())
+    need(manifest["splits"].keys() == names, f"splits {', '.join(manifest['splits'])}")
+
+
+def check_split(manifest: Json, name: str) -> None:
+    """Refuse rows, shapes and names of files that are not those of sections 2 and 4."""
+    split, recipe = manifest["splits"][name], manifest["recipe"]
+    rows, *image = split["shape"]
+    need(len(image) == 3 and min(rows, *image) > 0, f"{name}: shape {split['shape']}")
+    source = manifest["source"]["splits"]["test" if name == "test" else "train"]
+    need(rows == split["rows"] and image == source["shape"][1:], f"{name}: shape, rows or source")
+    need(split["dtype"] == recipe["dtype"] in ("float16", "float32"), f"{name}: dtype")
+    most = 1_048_576 // (prod(image) * struct.calcsize(CODES[split["dtype"]]))
+    need(recipe["chunk_rows"] == 1 << max(most, 1).bit_length() - 1, f"{name}: chunk_rows")
+    full = recipe["shard_rows"] or rows
+    starts = range(0, rows, full)
+    need(len(starts) == len(split["files"]), f"{name}: {len(starts)} files expected")
+    counts = [min(full, rows - start) for start in starts]
+    stem = f"{name}-{{:05}}-of-{len(counts):05}.h5" if counts[1:] else f"{name}.h5"
+    expected = [(stem.format(i), count) for i, count in enumerate(counts)]
+    found = [(file["name"], file["rows"]) for file in split["files"]]
+    need(found == expected, f"{name}: files {found}, expected {expected}")
+    need(split["bytes"] == sum(file["bytes"] for file in split["files"]), f"{name}: bytes")
+
+
+# HDF5's blocks of metadata, each with its checksum
+
+
+class Fields:
+    """Reads a block from its start, field by field."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    @property
+    def left(self) -> int:
+        """The bytes not yet read."""
+        return len(self.data) - self.at
+
+    def bytes(self, count: int) -> bytes:
+        """The next bytes."""
+        need(count <= self.left, "a block of metadata ends early")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, size: int = 8) -> int:
+        """The next field, an unsigned number."""
+        return int.from_bytes(self.bytes(size), "little")
+
+
+def rotated(word: int, by: int) -> int:
+    """A 32-bit word, rotated to the left."""
+    return (word << by | word >> 32 - by) & WORD
+
+
+def lookup3(data: bytes) -> int:
+    """Bob Jenkins's hash of that name with initial value 0, the checksum of HDF5's metadata."""
+    a = b = c = (0xDEADBEEF + len(data)) & WORD
+    triples = list(struct.iter_unpack("<3I", data + bytes(-len(data) % 12)))
+    for i, (x, y, z) in enumerate(triples, 1):
+        a, b, c = a + x & WORD, b + y & WORD, c + z & WORD
+        for by in (4, 6, 8, 16, 19, 4) if i < len(triples) else ():
+            a, b, c = b, b + c & WORD, (a - c & WORD) ^ rotated(c, by)
+    for by in (14, 11, 25, 16, 4, 14, 24):
+        a, b, c = b, (c ^ b) - rotated(b, by) & WORD, a
+    return b
+
+
+def block(data: bytes, at: int, size: int, signature: bytes) -> Fields:
+    """A block after its signature, once the checksum at its end is right."""
+    found = data[at : at + size]
+    whole = len(found) == size >= len(signature) + 4 and found.startswith(signature)
+    right = whole and lookup3(found[:-4]) == int.from_bytes(found[-4:], "little")
+    need(right, f"damaged metadata {signature[:4]!r} at byte {at}")
+    return Fields(found[len(signature) : -4])
+
+
+def root_header(data: bytes) -> int:
+    """Where the root group's header is, from a superblock of version 3."""
+    fields = block(data, 0, 48, b"\x89HDF\r\n\x1a\n\3")
+    need(fields.bytes(3) == b"\x08\x08\0", "superblock: sizes of fields, or flags")
+    base, extension, end, root = (fields.number() for _ in range(4))
+    need((base, extension, end) == (0, 2**64 - 1, len(data)), "superblock: base, extension or end")
+    return root
+
+
+def messages(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
+    """Types and contents of the messages of a version-2 object header."""
+    start = Fields(data[at : at + 14])
+    need(start.bytes(5) == b"OHDR\2" and (flags := start.number(1)) <= 3, "no plain object header")
+    size = start.number(1 << flags)
+    parts = [block(data, at, start.at + size + 4, start.data[: start.at])]
+    for part in parts:  # a continuation is appended on the way
+        while part.left >= 4:
+            kind, size, flags = part.number(1), part.number(2), part.number(1)
+            body = part.bytes(size)
+            need(not flags & 2 and len(parts) < 9, "a shared message, or parts without end")
+            if kind == CONTINUATION:
+                place, size = struct.unpack("<QQ", body)
+                parts.append(block(data, place, size, b"OCHK"))
+            elif kind:
+                yield kind, body
+
+
+def links(data: bytes) -> dict[str, int]:
+    """Names in the root group, and where the headers of what they name are."""
+    found: dict[str, int] = {}
+    for kind, body in messages(data, root_header(data)):
+        if kind == LINK_INFO:
+            need(body[2:10] == b"\xff" * 8, "links in a heap of their own")
+        if kind == LINK:
+            need(body[:2] == b"\1\0" and len(body) == body[2] + 11, "a link that is not hard")
+            need(body[3:-8].decode() not in found, "two links of one name")
+            found[body[3:-8].decode()] = int.from_bytes(body[-8:], "little")
+    return found
+
+
+def fixed_array(data: bytes, at: int, count: int) -> Iterator[Place]:
+    """Where the chunks are that a fixed array lists; a long one is cut into pages."""
+    head = block(data, at, 28, b"FAHD\0\1")
+    size, bits, total, start = head.number(1), head.number(1), head.number(), head.number()
+    need(total == count and size > 12, f"an array of {total} chunks, expected {count}")
+    page, prefix = 1 << bits, b"FADB\0\1" + at.to_bytes(8, "little")
+    parts = [(start, 18 + count * size, prefix)]
+    if count > page:
+        pages = -(-count // page)
+        ahead = 18 + (pages + 7) // 8  # with a bit for each page
+        block(data, start, ahead, prefix)
+        sizes = [min(page, count - i * page) * size + 4 for i in range(pages)]
+        parts = [(start + ahead + i * sizes[0], n, b"") for i, n in enumerate(sizes)]
+    for part in (block(data, *place) for place in parts):
+        while part.left:
+            yield part.number(), part.number(size - 12), part.number(4)
+
+
+def places(data: bytes, layout: bytes, chunk: list[int], count: int) -> Iterator[Place]:
+    """Where each chunk is, in the order of rows; the chunk's last side is the bytes of a number."""
+    fields = Fields(layout)
+    need(fields.bytes(2) == b"\4\2", "layout: not chunked, or not of version 4")
+    flags, rank, width = (fields.number(1) for _ in range(3))
+    found = [fields.number(width) for _ in range(rank)]
+    need(found == chunk, f"chunks {found}, expected {chunk}")
+    kind = fields.number(1)
+    need(kind == (SINGLE if count == 1 else FIXED_ARRAY), f"index {kind} of {count} chunks")
+    need(flags == (2 if kind == SINGLE else 0), f"layout: flags {flags}")
+    if kind == SINGLE:
+        size, left_out, at = fields.number(), fields.number(4), fields.number()
+        yield at, size, left_out
+    else:
+        fields.bytes(1)  # how many elements a page has, which the array says too
+        yield from fixed_array(data, fields.number(), count)
+
+
+# The values of a file (section 2)
+
+
+DATATYPES = {  # class and bits, size, offset, precision, exponent, mantissa, bias
+    "float16": bytes.fromhex("11200f00 02000000 0000 1000 0a05 000a 0f000000"),
+    "float32": bytes.fromhex("11201f00 04000000 0000 2000 1708 0017 7f000000"),
+    "float64": bytes.fromhex("11203f00 08000000 0000 4000 340b 0034 ff030000"),
+    "int64": bytes.fromhex("10080000 08000000 0000 4000"),
+}
+
+
+def filters(pipeline: bytes) -> Iterator[tuple[int, ...]]:
+    """Each filter's number and parameters, in the order in which they were applied."""
+    fields = Fields(pipeline)
+    need(fields.number(1) == 2, "filters: not of version 2")
+    for _ in range(fields.number(1)):
+        number = fields.number(2)
+        need(number in (1, 2, 3), f"filter {number} ({UNREAD.get(number, 'unknown')}) is not read")
+        fields.bytes(2)  # whether a chunk may go without it
+        yield number, *(fields.number(4) for _ in range(fields.number(2)))
+
+
+def fletcher32(data: bytes) -> int:
+    """The checksum of a chunk's bytes."""
+    words = array("H", data + bytes(len(data) % 2))
+    if sys.byteorder == "little":
+        words.byteswap()
+    sums = sum(accumulate(words)), sum(words)
+    second, first = ((total - 1) % 65535 + 1 if total else 0 for total in sums)
+    return second << 16 | first
+
+
+def inflated(body: bytes, size: int, item: int) -> bytes:
+    """What deflate and, before it, shuffle made these bytes of."""
+    inflate = zlib.decompressobj()
+    shuffled = inflate.decompress(body, size + 1)
+    need(inflate.eof and not inflate.unused_data, f"a chunk is not just {size} bytes, compressed")
+    values, step = bytearray(len(shuffled)), len(shuffled) // item
+    for i in range(item):  # the first bytes of all numbers come first, then the second ones
+        values[i::item] = shuffled[i * step : (i + 1) * step]
+    return bytes(values)
+
+
+def column(
+    data: bytes, at: int, dtype: str, shape: list[int], chunk: list[int], packed: bool
+) -> Iterator[bytes]:
+    """A dataset's values, chunk by chunk, as little-endian bytes."""
+    header = dict(found := sorted(messages(data, at)))
+    need([kind for kind, _ in found] == [SPACE, TYPE, FILL, LAYOUT, PIPELINE], "messages")
+    sizes = struct.pack(f"<{len(shape)}Q", *shape)
+    need(header[SPACE] == bytes([2, len(shape), 1, 1]) + sizes + sizes, f"shape: not {shape}")
+    need(header[TYPE] == DATATYPES[dtype], f"type: not {dtype}")
+    need(header[FILL] == b"\3\x0b", "fill value, or times of allocation and fill")
+    left, row, item = shape[0], prod(chunk[1:]), chunk[-1]
+    expected = [*([(2, item), (1, 4)] if packed else []), (3,)]
+    need([*filters(header[PIPELINE])] == expected, f"filters: not {expected}")
+    for start, length, left_out in places(data, header[LAYOUT], chunk, -(-left // chunk[0])):
+        need(left_out == 0 and length >= 4, "a chunk without its filters")
+        stored = data[start : start + length]
+        need(fletcher32(stored[:-4]) == int.from_bytes(stored[-4:], "little"), "a chunk's checksum")
+        values = inflated(stored[:-4], prod(chunk), item) if packed else stored[:-4]
+        need(len(values) == prod(chunk), f"a chunk of {len(values)} bytes")
+        need(not any(values[left * row :]), "rows after the last are not zero")
+        yield values[: left * row]
+        left -= chunk[0]
+
+
+def columns(folder: Path, manifest: Json, name: str, file: Json) -> Iterator[tuple[str, bytes]]:
+    """The columns of one file in pieces, once its size and digest are right: name and bytes."""
+    data = contents(folder / file["name"])
+    need(len(data) == file["bytes"], f"{len(data)} bytes, expected {file['bytes']}")
+    need(sha256(data).hexdigest() == file["sha256"], "its digest is not the manifest's")
+    dtypes = {"images": manifest["splits"][name]["dtype"], "labels": "int64"}
+    dtypes |= {"mean": "float64", "std": "float64"} if manifest["per"] == "image" else {}
+    found = links(data)
+    need(found.keys() == dtypes.keys(), f"datasets {', '.join(found)}")
+    for title, dtype in dtypes.items():
+        image = manifest["splits"][name]["shape"][1:] if title == "images" else []
+        rows = min(manifest["recipe"]["chunk_rows"], file["rows"])
+        chunk = [rows, *image, struct.calcsize(CODES[dtype])]
+        packed = title == "images" and manifest["recipe"]["compression"] != "none"
+        for piece in column(data, found[title], dtype, [file["rows"], *image], chunk, packed):
+            yield title, piece
+
+
+# The whole entry
+
+
+@contextmanager
+def located(path: Path) -> Iterator[None]:
+    """Say with every error in which file it is, in one line."""
+    try:
+        yield
+    except Exception as error:  # bytes that are not what they should be can raise almost any
+        message = str(error) if isinstance(error, Refused) else repr(error)
+        raise Refused(f"{path}: {' '.join(message.split())}") from None
+
+
+def summary(folder: Path, manifest: Json, name: str) -> Json:
+    """Rows, shape, type and the digests of a split's columns."""
+    split = manifest["splits"][name]
+    digests: dict[str, Any] = {}
+    for file in split["files"]:
+        with located(folder / file["name"]):
+            for title, piece in columns(folder, manifest, name, file):
+                digests.setdefault(title, sha256()).update(piece)
+    found = {title: split[title] for title in ("rows", "shape", "dtype")}
+    return found | {title: digest.hexdigest() for title, digest in digests.items()}
+
+
+def main(folder: Path) -> int:
+    """Check and read an entry; the exit status."""
+    try:
+        with located(folder / "manifest.json"):
+            manifest = read_manifest(folder)
+        splits = {name: summary(folder, manifest, name) for name in manifest["splits"]}
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return 1
+    found = {name: manifest[name] for name in ("dataset", "mode", "per", "key")}
+    print(json.dumps(found | {"splits": splits}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
