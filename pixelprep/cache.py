@@ -157,7 +157,7 @@ def unused(
 
 def seconds(age: str) -> float:
     """The seconds of an age such as ``30d``; a number alone is days."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhdwy]?)", age.strip())
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhdwy]?)", age.strip().lower())
     if match is None:
         raise UsageError(f"--older-than {age}: expected a number and m, h, d, w or y, such as 30d")
     return float(match[1]) * UNITS[match[2] or "d"]

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -246,7 +246,7 @@ def _prepared(
         was = f"{only.parent.name}/{only.name}"
         raise SourceError(f"{was}: its raw data makes {origin.name}/{recipe.folder} now")
     workspace.sweep(cache)  # puts back what a killed process only meant to replace
-    if not force and (found := _published(path, cache)):
+    if not force and (found := _published(path, cache, LOG.warning)):
         return found
     with locks.lock(cache, f"{origin.name}-{recipe.folder}"):
         if not force and (found := _published(path, cache)):  # by another process meanwhile
@@ -398,8 +398,8 @@ def _remembered(cache: Path, identity: Mapping[str, Any]) -> Facts | None:
     return Facts(kept["about"]) if same and manifest.is_source(kept.get("about")) else None
 
 
-def _published(path: Path, cache: Path) -> Entry | None:
-    """The entry, if it is there and whole."""
+def _published(path: Path, cache: Path, tell: Callable[..., object] = LOG.debug) -> Entry | None:
+    """The entry, if it is there and whole; a logger's `tell` says what is wrong with it."""
     if not path.exists():
         return None
     try:
@@ -407,7 +407,7 @@ def _published(path: Path, cache: Path) -> Entry | None:
     except NewerFormatError:
         raise  # which is not to be replaced
     except EntryError as error:
-        LOG.warning("%s; making it again", error.message)
+        tell("%s; making it again", error.message)
         return None
 
 

@@ -700,6 +700,7 @@ def test_the_command_names_damage_and_repairs_it(digits: str, entry: Path) -> No
     assert "--force" in hint
     again = run("prepare", digits, "--json")
     assert again.stderr.startswith(f"{error}; making it again\n")
+    assert again.stderr.count("making it again") == 1
     assert json.loads(again.stdout)["hit"] is False
     assert bytes_of(entry) == before
     assert run("info", str(entry)).returncode == 0

@@ -231,7 +231,7 @@ def test_a_dry_run_deletes_nothing(three: list[pixelprep.Entry]) -> None:
     ("options", "left"),
     [
         ([], [0, 1, 2]),
-        (["--older-than", "30d"], [0, 1, 2]),
+        (["--older-than", "30D"], [0, 1, 2]),
         (["--older-than", "60h"], [1, 2]),
         (["--older-than", "36h"], [2]),
         (["--older-than", "0"], []),
