@@ -1,6 +1,7 @@
 """`serving.keras`, `evaluate` and `predict`: raw pixels in, the training model's answers out."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -81,6 +82,38 @@ def test_it_scales_to_float16_as_the_entry_does(mode: str, per: str, tmp_path: P
     plain[3] = False
     assert (found[plain] == wanted[plain]).all()
     assert np.abs(found[~plain] - wanted[~plain]).max() <= 2.0**-24
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_other_backends_scale_as_the_entry_does(backend: str, tmp_path: Path) -> None:
+    """Keras on PyTorch or JAX gets the very values that are stored, too."""
+    pytest.importorskip(backend, reason=f"the extra `{backend}` is not installed")
+    raw = raw_pixels("uint8")
+    np.save(tmp_path / "raw.npy", raw)
+    for mode, per in RECIPES:
+        scaling = Scaling.fit(raw, mode, per=per)
+        np.save(tmp_path / f"{mode}-{per}.npy", scaling.apply(raw))
+        same = keras.Sequential([keras.Input(SHAPE), keras.layers.Activation("linear")])
+        serving_model(same, scaling, SHAPE, "float32").save(tmp_path / f"{mode}-{per}.keras")
+    code = """
+import keras, numpy as np, pathlib
+raw = np.load("raw.npy")
+for path in pathlib.Path().glob("*.keras"):
+    found = keras.saving.load_model(path).predict(raw, verbose=0)
+    assert (found == np.load(path.with_suffix(".npy"))).all(), path
+print(keras.backend.backend())
+"""
+    settings = {"KERAS_BACKEND": backend, "JAX_ENABLE_X64": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | settings,
+    )
+    assert done.stdout == f"{backend}\n"
 
 
 def test_a_constant_image_is_harmless(tmp_path: Path) -> None:
