@@ -83,11 +83,14 @@ def open(
     Returns
     -------
     Entry
+        Its files are those that its maker wrote, by their digests.
 
     Raises
     ------
     EntryError
         When there is no such entry, or anything in it is missing, damaged or of a newer format.
+    CacheError
+        When the machine does not let the files be read.
 
     Examples
     --------

@@ -123,6 +123,11 @@ class Batches:
         state : mapping
             What `Pass.state` gave, also after a journey through JSON.
 
+        Returns
+        -------
+        Pass
+            An iterator over the rest.
+
         Raises
         ------
         UsageError
@@ -252,7 +257,13 @@ class Pass(Iterator[Pair]):
         return batch
 
     def state(self) -> dict[str, Any]:
-        """What `Batches.resume` needs to go on from here: JSON values."""
+        """What `Batches.resume` needs to go on from here.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
         return self._batches.state(self._done)
 
 

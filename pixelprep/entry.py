@@ -65,6 +65,11 @@ class Split:
             ``images`` (stored type, (n, H, W, C)), ``labels`` (int64, (n,)) or, per image,
             ``mean`` or ``std`` (float64, (n,)).
 
+        Returns
+        -------
+        ndarray
+            The n = `stop` − `start` rows, in memory of their own.
+
         Raises
         ------
         UsageError
@@ -96,21 +101,56 @@ class Split:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """All labels, int64 (N,)."""
+        """All labels, int64 (N,): indices into `Entry.class_names`.
+
+        Raises
+        ------
+        EntryError
+            When a file is damaged.
+        """
         return self.read(0, len(self), "labels")
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Per image only: each image's own mean, float64 (N,)."""
+        """Per image only: each image's own mean, float64 (N,).
+
+        Raises
+        ------
+        UsageError
+            When the scaling is not per image.
+        EntryError
+            When a file is damaged.
+        """
         return self.read(0, len(self), "mean")
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """Per image only: each image's own deviation, float64 (N,)."""
+        """Per image only: each image's own deviation, float64 (N,).
+
+        Raises
+        ------
+        UsageError
+            When the scaling is not per image.
+        EntryError
+            When a file is damaged.
+        """
         return self.read(0, len(self), "std")
 
     def to_numpy(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """All images (N, H, W, C) and labels (N,), in memory, in file order."""
+        """All images and labels, in memory, in file order.
+
+        Returns
+        -------
+        images : ndarray of float32 or float16, shape (N, H, W, C)
+            As they are stored.
+        labels : ndarray of int64, shape (N,)
+            Indices into `Entry.class_names`.
+
+        Raises
+        ------
+        EntryError
+            When a file is damaged.
+        """
         return self.read(0, len(self)), self.labels
 
     def batches(
@@ -144,6 +184,13 @@ class Split:
             With a length; images of the stored type (n, H, W, C), labels int64 (n,). Its
             iterator has ``state()``, and `Batches.resume` goes on from there.
 
+        Raises
+        ------
+        UsageError
+            When a value is out of its range.
+        EntryError
+            While iterating, when a file is damaged.
+
         Examples
         --------
         >>> import pixelprep
@@ -167,8 +214,26 @@ class Split:
     ) -> "tf.data.Dataset":
         """A ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
 
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        shuffle : bool
+            Mixed by (seed, epoch); otherwise in file order.
+        seed, epoch : int
+            0 to 2**64 − 1; `epoch` is that of the first pass.
+        drop_last : bool
+            Leave out a last batch of fewer rows.
+
+        Returns
+        -------
+        tf.data.Dataset
+            Of (images, labels): the stored type (n, H, W, C), and int64 (n,).
+
         Raises
         ------
+        UsageError
+            When a value is out of its range.
         MissingExtraError
             When TensorFlow is not installed.
         """
@@ -191,8 +256,28 @@ class Split:
         Use it as ``DataLoader(feed, batch_size=None, num_workers=2)``. Workers share an epoch's
         rows among them, after fork and after spawn; `shard` does the same for processes.
 
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        shuffle : bool
+            Mixed by (seed, epoch); otherwise in file order.
+        seed, epoch : int
+            0 to 2**64 − 1; `epoch` is that of the first pass.
+        drop_last : bool
+            Leave out a last batch of fewer rows.
+        shard : tuple of int
+            (index, count): this of so many disjoint parts, which together are every row once.
+
+        Returns
+        -------
+        torch.utils.data.IterableDataset
+            Of (images, labels): the stored type (n, H, W, C), and int64 (n,).
+
         Raises
         ------
+        UsageError
+            When a value is out of its range.
         MissingExtraError
             When PyTorch is not installed.
         """
@@ -213,8 +298,31 @@ class Split:
     ) -> "JaxFeed":
         """Batches as JAX arrays on `device` (default: JAX's); each pass is the next epoch.
 
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        shuffle : bool
+            Mixed by (seed, epoch); otherwise in file order.
+        seed, epoch : int
+            0 to 2**64 − 1; `epoch` is that of the first pass.
+        drop_last : bool
+            Leave out a last batch of fewer rows.
+        shard : tuple of int
+            (index, count): this of so many disjoint parts, which together are every row once.
+        device : jax.Device or jax.sharding.Sharding, optional
+            Where the arrays are put; default: where JAX puts them.
+
+        Returns
+        -------
+        pixelprep.feeds.jax.Feed
+            Of (images, labels): the stored type (n, H, W, C), and int32 (n,): JAX
+            has no int64 unless it is told to.
+
         Raises
         ------
+        UsageError
+            When a value is out of its range.
         MissingExtraError
             When JAX is not installed.
         """

@@ -390,7 +390,39 @@ class Scaling:
     def fit(
         cls, images: NDArray[Any], mode: str, *, per: str = "channel", rescale: bool = False
     ) -> Self:
-        """Fit on images (N, H, W, C), held in memory: integers of 8 or 16 bits, or floats."""
+        """Fit on images that are held in memory.
+
+        Parameters
+        ----------
+        images : ndarray, shape (N, H, W, C)
+            Raw pixels, N ≥ 1: integers of 8 or 16 bits, or finite floats.
+        mode : {"standardize", "center", "normalize"}
+            The scaling.
+        per : {"channel", "dataset", "pixel", "image"}
+            Over what one statistic is shared.
+        rescale : bool
+            Divide integers by their type's maximum first.
+
+        Returns
+        -------
+        Scaling
+            For raw pixels of this type and, per channel and per pixel, of this shape.
+
+        Raises
+        ------
+        UsageError
+            For a mode or a `per` that does not exist.
+        SourceError
+            When the images are of another type, or floats that are not finite or too large.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pixelprep
+        >>> images = np.array([0, 100, 200], np.uint8).reshape(3, 1, 1, 1)
+        >>> pixelprep.Scaling.fit(images, "center").mean
+        array([100.])
+        """
         per, rescale = effective(mode, per, rescale, images.dtype)
         unit = unit_of(images.dtype, rescale)
         fitted = None if per == "image" else moments_of(images, per).statistics(unit)
@@ -438,8 +470,8 @@ class Scaling:
         Raises
         ------
         UsageError
-            When `raw` has another type than the images that were fitted, or values that `dtype`
-            cannot hold.
+            When `raw` has another type or shape than the images that were fitted, or values that
+            `dtype` cannot hold.
         """
         raw = np.asarray(raw)
         if raw.dtype != np.dtype(self.raw_dtype):
@@ -463,7 +495,27 @@ class Scaling:
     def apply_with_statistics(
         self, raw: NDArray[Any], dtype: DTypeLike
     ) -> tuple[NDArray[Any], Statistics | None]:
-        """Scale (N, H, W, C); per image also return each image's own statistics."""
+        """Scale; per image also return each image's own statistics.
+
+        Parameters
+        ----------
+        raw : ndarray, shape (N, H, W, C)
+            Raw pixels of the type that was fitted.
+        dtype : dtype
+            Of the result: float32 or float16.
+
+        Returns
+        -------
+        scaled : ndarray of `dtype`, the shape of `raw`
+            As `apply` gives it.
+        statistics : Statistics or None
+            Per image each image's own, shape (N, 1, 1, 1); otherwise None.
+
+        Raises
+        ------
+        UsageError
+            When `dtype` cannot hold the values.
+        """
         if self.per == "image":
             own = moments_of(raw, "image").statistics(self.unit)
             return _rounded(self._exact(raw, own), dtype), own
@@ -478,17 +530,53 @@ class Scaling:
         return scaled, None
 
     def stored_of(self, own: Statistics) -> dict[str, Float]:
-        """Per image: what is stored as ``mean`` and ``std``, from which `invert` goes back."""
+        """Per image: what is stored as ``mean`` and ``std``, from which `invert` goes back.
+
+        Parameters
+        ----------
+        own : Statistics
+            Each image's own, shape (N, 1, 1, 1).
+
+        Returns
+        -------
+        dict of ndarray
+            ``mean`` and ``std``, float64 (N,); of floats that are normalized, their minimum and
+            what lies between it and their maximum.
+        """
         if MODES[self.mode].integers_need_only_unit and not self._only_unit():
             return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
         return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
 
     def shift_and_divisor(self, raw: Statistics) -> tuple[Float, Float]:
-        """What is subtracted and what is divided by, for raw pixels of these statistics."""
+        """What is subtracted and what is divided by, for raw pixels of these statistics.
+
+        Parameters
+        ----------
+        raw : Statistics
+            Of the raw pixels, after division by ``unit``.
+
+        Returns
+        -------
+        shift : ndarray of float64
+            Of the shape of the statistics.
+        divisor : ndarray of float64
+            Likewise; never 0.
+        """
         return self._shift(raw), self._divisor(raw)
 
     def scaled_statistics(self, raw: Statistics) -> Statistics:
-        """The statistics of what is stored, but for rounding, from those of the raw pixels."""
+        """The statistics of what is stored, but for rounding, from those of the raw pixels.
+
+        Parameters
+        ----------
+        raw : Statistics
+            Of the raw pixels, after division by ``unit``.
+
+        Returns
+        -------
+        Statistics
+            Of the same shape.
+        """
         shift, divisor = self.shift_and_divisor(raw)
         mean, low, high = ((x - shift) / divisor for x in (raw.mean, raw.minimum, raw.maximum))
         return Statistics(mean, raw.std / divisor, low, high)
@@ -526,11 +614,13 @@ class Scaling:
         Returns
         -------
         ndarray of the raw type, the shape of `scaled`
+            Of integers, the very pixels that were scaled, where the stored type is fine enough.
 
         Raises
         ------
         UsageError
-            Per image, when `mean` and `std` are missing.
+            When `scaled` has another shape than was fitted; per image, when `mean` and `std` are
+            missing.
         """
         shape, scaled = scaled.shape, self._batch(np.asarray(scaled))
         statistics = self.statistics or statistics_per_image(mean, std)

@@ -37,7 +37,31 @@ DECODING = ("size", "color", "test_fraction", "on_error", "images_key", "labels_
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user said about where raw data is and how it is read."""
+    """What the user said about where raw data is and how it is read.
+
+    Parameters
+    ----------
+    source : Path, optional
+        A folder with the raw files; nothing is downloaded.
+    mirror : str, optional
+        A URL that is tried first.
+    offline : bool
+        Open no connection.
+    quiet : bool
+        Draw no progress bars.
+    size : tuple of int, optional
+        (H, W) that images are resized to.
+    color : {"grey", "rgb"}, optional
+        What images are turned into.
+    test_fraction : float, optional
+        0 < fraction < 1: share of every class that becomes the test split.
+    split_seed : int
+        0 to 2**64 − 1: which rows that share has.
+    on_error : {"fail", "skip"}, optional
+        What to do about a damaged image.
+    images_key, labels_key : str, optional
+        Where an HDF5 file has images and labels.
+    """
 
     source: Path | None = None
     mirror: str | None = None
@@ -150,7 +174,19 @@ def extremes(split: RawSplit) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where data is from and on what terms it may be used."""
+    """Where data is from and on what terms it may be used.
+
+    Parameters
+    ----------
+    title : str
+        What the dataset is called.
+    licence : str
+        The terms, by their usual name.
+    homepage : str
+        A URL.
+    citation : str
+        How its makers want to be cited.
+    """
 
     title: str
     licence: str
@@ -158,7 +194,13 @@ class Provenance:
     citation: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """For the manifest."""
+        """For the manifest.
+
+        Returns
+        -------
+        dict
+            Each field by its name.
+        """
         return asdict(self)
 
 
@@ -181,7 +223,18 @@ class Source(Protocol):
         """
 
     def load(self, place: Place) -> Raw:
-        """Read the raw data, downloading into the cache what is not at hand."""
+        """Read the raw data, downloading into the cache what is not at hand.
+
+        Parameters
+        ----------
+        place : Place
+            The cache folder, its helpers, and files that last as long as the work.
+
+        Returns
+        -------
+        Raw
+            The splits, each with images (N, H, W, C) and labels (N,), and the class names.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +250,17 @@ class Arrays:
         (N,).
     class_names : tuple of str, optional
         Default: the labels' numbers.
+    provenance : Provenance, optional
+        Where the images are from and on what terms they may be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pixelprep
+    >>> images, labels = np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
+    >>> arrays = pixelprep.Arrays("blank", (images, labels), (images, labels))
+    >>> pixelprep.prepare(arrays, mode="normalize", quiet=True).test.shape
+    (2, 8, 8, 1)
     """
 
     name: str
@@ -206,11 +270,34 @@ class Arrays:
     provenance: Provenance = Provenance("arrays in memory", "not stated")
 
     def identities(self) -> list[dict[str, Any]]:
-        """None: arrays can change without a trace."""
+        """None: arrays can change without a trace.
+
+        Returns
+        -------
+        list
+            Always empty.
+        """
         return []
 
     def load(self, place: Place) -> Raw:
-        """The arrays, checked."""
+        """The arrays, checked.
+
+        Parameters
+        ----------
+        place : Place
+            Not needed.
+
+        Returns
+        -------
+        Raw
+            The splits, each with images (N, H, W, C) and labels (N,).
+
+        Raises
+        ------
+        SourceError
+            When images and labels do not fit each other, the splits differ, or a type is none
+            that is prepared.
+        """
         pairs = {"train": self.train, "test": self.test}
         splits = {
             name: split_of(f"{self.name}: {name}", np.asarray(images), np.asarray(labels))
