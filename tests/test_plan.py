@@ -103,28 +103,3 @@ def test_help_makes_no_folder(cache: Path) -> None:
     """`--help` leaves no trace in the cache."""
     subprocess.run([sys.executable, "-m", "pixelprep", "--help"], capture_output=True, check=True)
     assert not cache.exists()
-
-
-def test_public_names() -> None:
-    """The exported names are these, and each is there."""
-    assert pixelprep.__all__ == [
-        "Arrays",
-        "CacheError",
-        "DownloadError",
-        "Entry",
-        "EntryError",
-        "MissingExtraError",
-        "NewerFormatError",
-        "PixelprepError",
-        "Scaling",
-        "SourceError",
-        "Split",
-        "TrainError",
-        "UsageError",
-        "Verdict",
-        "WorkerError",
-        "open",
-        "prepare",
-        "verify",
-    ]
-    assert all(hasattr(pixelprep, name) for name in pixelprep.__all__)

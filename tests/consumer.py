@@ -1,0 +1,138 @@
+"""Somebody else's program, with all that pixelprep's public interface has: typed, and it runs."""
+
+from pathlib import Path
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pixelprep
+from pixelprep.batches import Batches, Pass
+from pixelprep.scaling import Statistics
+from pixelprep.sources import Options, Place, Provenance, Raw, Source
+
+Floats = NDArray[np.float64]
+
+
+def stripes(options: Options) -> Source:
+    """What an entry point in `pixelprep.sources` names."""
+    images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
+    labels = np.array([options.split_seed, 1])
+    terms = Provenance("stripes", "CC0 1.0", homepage="", citation="")
+    pair = images, labels
+    return pixelprep.Arrays("stripes", pair, pair, class_names=("a", "b"), provenance=terms)
+
+
+def look_at_entry(entry: pixelprep.Entry) -> None:
+    """All that an entry tells."""
+    assert_type(entry.path, Path)
+    assert_type(entry.manifest, dict[str, Any])
+    assert_type(entry.states, dict[str, tuple[int, ...]])
+    assert_type(entry.hit, bool)
+    assert_type(entry.dataset, str)
+    assert_type(entry.mode, str)
+    assert_type(entry.per, str)
+    assert_type(entry.key, str)
+    assert_type(entry.class_names, tuple[str, ...])
+    assert_type(entry.size, int)
+    assert_type(entry.scaling, pixelprep.Scaling)
+    assert_type(entry.splits, dict[str, pixelprep.Split])
+    assert_type(entry.train, pixelprep.Split)
+    assert_type(entry.val, pixelprep.Split | None)
+    assert_type(entry.test, pixelprep.Split)
+
+
+def look_at_split(split: pixelprep.Split) -> None:
+    """All that a split tells and hands out, but to a framework."""
+    assert_type(split.name, str)
+    assert_type(split.shape, tuple[int, ...])
+    assert_type(split.dtype, np.dtype[Any])
+    assert_type(split.per_image, bool)
+    assert_type(split.run_rows, int)
+    assert_type(len(split.parts), int)
+    assert_type(len(split), int)
+    assert_type(split.read(0, 1), NDArray[Any])
+    assert_type(split.labels, NDArray[np.int64])
+    if split.per_image:
+        assert_type(split.mean, Floats)
+        assert_type(split.std, Floats)
+    assert_type(split.to_numpy(), tuple[NDArray[Any], NDArray[np.int64]])
+    shard = split.batches(1, shuffle=True, seed=1, epoch=2, drop_last=True, shard=(0, 1))
+    assert_type(shard, Batches)
+    for images, labels in shard:
+        assert_type(images, NDArray[Any])
+        assert_type(labels, NDArray[np.int64])
+    passing = iter(shard)
+    next(passing)
+    assert_type(shard.resume(passing.state()), Pass)
+
+
+def feed(split: pixelprep.Split) -> None:
+    """What a framework is fed; not called: none is installed with pixelprep alone."""
+    split.to_tf(64, shuffle=True, seed=0, epoch=0, drop_last=True)
+    split.to_torch(64, shuffle=True, seed=0, epoch=0, drop_last=True, shard=(0, 1))
+    split.to_jax(64, shuffle=True, seed=0, epoch=0, drop_last=True, shard=(0, 1), device=None)
+
+
+def scale(images: NDArray[np.uint8]) -> None:
+    """Scaling without a cache."""
+    scaling = pixelprep.Scaling.fit(images, "center", per="image", rescale=True)
+    assert_type(scaling, pixelprep.Scaling)
+    assert_type((scaling.mode, scaling.per, scaling.raw_dtype), tuple[str, str, str])
+    assert_type(scaling.unit, int)
+    assert_type(scaling.statistics, Statistics | None)
+    for figure in (scaling.mean, scaling.std, scaling.scale, scaling.offset):
+        assert_type(figure, Floats)
+    assert_type(scaling.apply(images), NDArray[Any])
+    scaled, own = scaling.apply_with_statistics(images, np.float32)
+    assert_type(own, Statistics | None)
+    assert own is not None
+    stored = scaling.stored_of(own)
+    assert_type(stored, dict[str, Floats])
+    assert_type(scaling.shift_and_divisor(own), tuple[Floats, Floats])
+    assert_type(scaling.scaled_statistics(own), Statistics)
+    back = scaling.invert(scaled, mean=stored["mean"], std=stored["std"])
+    assert_type(back, NDArray[Any])
+    assert (back == images).all()
+
+
+def fail() -> str:
+    """Each error has a message, and perhaps a hint."""
+    try:
+        pixelprep.prepare("sample", mode="scale", quiet=True)
+    except (pixelprep.UsageError, pixelprep.CacheError, pixelprep.WorkerError) as error:
+        assert_type(error.message, str)
+        assert_type(error.hint, str | None)
+    except (pixelprep.NewerFormatError, pixelprep.EntryError, pixelprep.DownloadError):
+        raise
+    except (pixelprep.SourceError, pixelprep.TrainError, pixelprep.MissingExtraError):
+        raise
+    return str(pixelprep.PixelprepError("where: expected, got", hint="what to do"))
+
+
+def main() -> None:
+    """Everything, once."""
+    source = stripes(Options())
+    assert isinstance(source, pixelprep.Arrays)
+    assert_type(source.train, tuple[NDArray[Any], NDArray[Any]])
+    assert_type(source.test, tuple[NDArray[Any], NDArray[Any]])
+    assert_type((source.name, source.class_names), tuple[str, tuple[str, ...]])
+    assert_type(source.provenance, Provenance)
+    assert_type(source.identities(), list[dict[str, Any]])
+    with Place(Path("unused")) as place:
+        assert_type(source.load(place), Raw)
+    entry = pixelprep.prepare(source, mode="center", per="image", quiet=True)
+    assert_type(pixelprep.open(entry.path, cache_dir=None), pixelprep.Entry)
+    [verdict] = pixelprep.verify(entry.path, repair=False, quiet=True)
+    assert_type(verdict, pixelprep.Verdict)
+    assert_type((verdict.ok, verdict.repaired, verdict.checked), tuple[bool, bool, bool])
+    assert_type(verdict.problems, list[str])
+    assert_type((verdict.path, verdict.bytes), tuple[Path, int])
+    look_at_entry(entry)
+    look_at_split(entry.train)
+    scale(source.train[0][..., None])
+    fail()
+
+
+if __name__ == "__main__":
+    main()
