@@ -37,11 +37,18 @@ app = typer.Typer(
 cache_app = typer.Typer(help="Look into the cache, and delete from it.")
 app.add_typer(cache_app, name="cache")
 
-Mode = Annotated[str, typer.Option(help="The scaling.", metavar="normalize|center|standardize")]
-Per = Annotated[
-    str,
-    typer.Option(help="Over what one statistic is shared.", metavar="dataset|channel|pixel|image"),
-]
+
+def _one_of(values: str, help: str) -> Any:
+    """An option with a few values, which a shell completes."""
+
+    def completed(incomplete: str) -> list[str]:
+        return [value for value in values.split("|") if value.startswith(incomplete)]
+
+    return typer.Option(help=help, metavar=values, autocompletion=completed)
+
+
+Mode = Annotated[str, _one_of("normalize|center|standardize", "The scaling.")]
+Per = Annotated[str, _one_of("dataset|channel|pixel|image", "Over what one statistic is shared.")]
 Rescale = Annotated[
     bool,
     typer.Option(
@@ -57,10 +64,8 @@ ValFraction = Annotated[
     ),
 ]
 SplitSeed = Annotated[int, typer.Option(help="Which images are taken for validation.")]
-Dtype = Annotated[str, typer.Option(help="Stored type.", metavar="float32|float16")]
-Compression = Annotated[
-    str, typer.Option(help="Of the stored images.", metavar="none|gzip|lzf|lz4|zstd")
-]
+Dtype = Annotated[str, _one_of("float32|float16", "Stored type.")]
+Compression = Annotated[str, _one_of("none|gzip|lzf|lz4|zstd", "Of the stored images.")]
 ShardRows = Annotated[
     int | None,
     typer.Option(help="Images a file (default: what fits into 256 MiB).", metavar="N"),
@@ -81,10 +86,7 @@ Size = Annotated[
     str | None,
     typer.Option(help="Resize the images of a folder.", metavar="HxW"),
 ]
-Color = Annotated[
-    str | None,
-    typer.Option(help="Turn the images of a folder into these.", metavar="grey|rgb"),
-]
+Color = Annotated[str | None, _one_of("grey|rgb", "Turn the images of a folder into these.")]
 TestFraction = Annotated[
     float | None,
     typer.Option(
@@ -93,9 +95,9 @@ TestFraction = Annotated[
 ]
 OnError = Annotated[
     str | None,
-    typer.Option(
-        help="A damaged image of a folder stops all (fail), or is left out and listed (skip).",
-        metavar="fail|skip",
+    _one_of(
+        "fail|skip",
+        "A damaged image of a folder stops all (fail), or is left out and listed (skip).",
     ),
 ]
 ImagesKey = Annotated[
