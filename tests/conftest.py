@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packages import ROOT, environment_with, wheel_of
 
 from pixelprep.sources import Arrays
 
@@ -31,6 +32,18 @@ def mnist() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} (from PIXELPREP_TEST_DATA) does not exist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    return wheel_of(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with the wheel and what it declares, and nothing else."""
+    return environment_with(wheel, tmp_path_factory.mktemp("alone") / "environment")
 
 
 def arrays(

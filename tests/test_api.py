@@ -21,7 +21,7 @@ from api import HELD, REACHED, function_of, interface, named, tree
 from conftest import arrays
 from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
-from packages import ROOT, bare_home, done, environment_with, wheel_of
+from packages import ROOT, bare_home, done
 from typer.main import get_command
 
 import pixelprep
@@ -306,16 +306,9 @@ def options_of(command: Any) -> set[str]:
 # Types
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with the wheel and what it declares."""
-    place = tmp_path_factory.mktemp("types")
-    return environment_with(wheel_of(ROOT, place), place / "environment")
-
-
-def test_the_wheel_says_that_it_is_typed(tmp_path: Path) -> None:
+def test_the_wheel_says_that_it_is_typed(wheel: Path) -> None:
     """`py.typed` is in the wheel."""
-    assert "pixelprep/py.typed" in zipfile.ZipFile(wheel_of(ROOT, tmp_path)).namelist()
+    assert "pixelprep/py.typed" in zipfile.ZipFile(wheel).namelist()
 
 
 def mypy(program: Path, python: Path) -> str:
@@ -328,21 +321,21 @@ def mypy(program: Path, python: Path) -> str:
     return ran.stdout + ran.stderr
 
 
-def test_types_reach_who_uses_them(installed: Path, tmp_path: Path) -> None:
+def test_types_reach_who_uses_them(alone: Path, tmp_path: Path) -> None:
     """A program with the whole public interface is well typed and runs: what it asserts of every
     type is what the installed package declares.
     """
     program = tmp_path / "consumer.py"
     program.write_text(CONSUMER.read_text())
-    assert mypy(program, installed) == "Success: no issues found in 1 source file\n"
-    done([installed, program], cwd=tmp_path, env=bare_home(tmp_path / "home"))
+    assert mypy(program, alone) == "Success: no issues found in 1 source file\n"
+    done([alone, program], cwd=tmp_path, env=bare_home(tmp_path / "home"))
 
 
-def test_a_wrong_type_is_found(installed: Path, tmp_path: Path) -> None:
+def test_a_wrong_type_is_found(alone: Path, tmp_path: Path) -> None:
     """The types are not `Any`: what is declared otherwise is an error of mypy's."""
     program = tmp_path / "wrong.py"
     program.write_text("import pixelprep\n\nkey: int = pixelprep.open('x').key\n")
-    said = mypy(program, installed)
+    said = mypy(program, alone)
     assert 'expression has type "str", variable has type "int"' in said
 
 

@@ -7,7 +7,6 @@ import os
 import pickle
 import resource
 import struct
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -23,6 +22,7 @@ import pytest
 from conftest import arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packages import install_into
 from PIL import Image
 from reference import class_shares, permutation, source_digest, split_source
 from test_cli import failure, idx, run, write_digits
@@ -775,10 +775,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "stripes.py").write_text(PLUGIN)
     (project / "not_python.py").write_text("def stripes(:\n")
     (project / "fails_early.py").write_text("raise RuntimeError('not\\ntoday')\n")
-    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation"]
-    command = [*pip, "--no-index", "--target", str(target), str(project)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    install_into(target, project)
     return target
 
 
