@@ -239,8 +239,9 @@ class FloatMoments:
         SourceError
             When these, or what is divided by, are no float64, or numbers are not finite.
         """
-        apart = self.maximum - self.minimum
-        std = np.sqrt(self.spread / self.count)
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart = self.maximum - self.minimum
+            std = np.sqrt(self.spread / self.count)
         small = any(((one > 0) & (one < SMALLEST_DIVISOR)).any() for one in (apart, std))
         if small or not np.isfinite([self.mean, self.spread, apart]).all():
             raise self._unusable()
@@ -593,6 +594,11 @@ class Scaling:
         ----------
         dtype : dtype
             float16, float32 or float64.
+
+        Returns
+        -------
+        bool
+            Of floats always False.
         """
         raw, bits = np.dtype(self.raw_dtype), np.finfo(np.dtype(dtype)).nmant + 1
         return raw.kind in "ui" and 8 * raw.itemsize + SURE_BITS <= bits

@@ -91,6 +91,7 @@ def scale(images: NDArray[np.uint8]) -> None:
     assert_type(stored, dict[str, Floats])
     assert_type(scaling.shift_and_divisor(own), tuple[Floats, Floats])
     assert_type(scaling.scaled_statistics(own), Statistics)
+    assert_type(scaling.is_exact(np.float32), bool)
     back = scaling.invert(scaled, mean=stored["mean"], std=stored["std"])
     assert_type(back, NDArray[Any])
     assert (back == images).all()

@@ -26,6 +26,8 @@ from typer.main import get_command
 
 import pixelprep
 from pixelprep.cli import app
+from pixelprep.serving import serving_model
+from pixelprep.train import reference_cnn
 
 PACKAGE = Path(pixelprep.__file__).parent
 README = (ROOT / "README.md").read_text()
@@ -243,10 +245,14 @@ PROGRAMS = [content for language, content in blocks(README) if language == "pyth
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_of_the_readme(program: str) -> None:
-    """A program of README runs as it stands, in a folder where the entry that it names is."""
-    if "to_tf" in program and find_spec("tensorflow") is None:
+    """A program of README runs as it stands, in a folder where the files that it names are."""
+    if re.search("to_tf|keras", program) and find_spec("tensorflow") is None:
         pytest.skip("TensorFlow is not installed")
     entry = pixelprep.prepare("sample", mode="standardize", quiet=True)
+    if "serving.keras" in program:
+        model = reference_cnn((28, 28, 1), 10)
+        serving = serving_model(model, entry.scaling, (28, 28, 1), "float32")
+        serving.save(entry.path.parent / "serving.keras")
     done([sys.executable, "-c", program], cwd=entry.path.parent)
 
 

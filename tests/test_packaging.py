@@ -247,7 +247,7 @@ def test_bash_completes(tmp_path: Path) -> None:
     """With the completion installed, a tab ends a word, and two list the values of an option."""
     assert install_completion("bash", tmp_path).returncode == 0
     whole = "pixelprep prepare --mode center "
-    assert whole in typed(tmp_path, "pixelprep pre\t--mode cen\t", whole)
+    assert whole in typed(tmp_path, "pixelprep prep\t--mode cen\t", whole)
     values = typed(tmp_path, "pixelprep prepare --mode \t\t", *MODES)
     assert {*MODES} <= set(values.split())
 
