@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UsageError,
         WorkerError,
     )
+    from pixelprep.exporting import export
     from pixelprep.preparation import prepare
     from pixelprep.scaling import Scaling
     from pixelprep.sources import Arrays
@@ -40,6 +41,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "WorkerError",
+    "export",
     "open",
     "prepare",
     "verify",
@@ -51,6 +53,7 @@ _HOMES = {
     "Scaling": "scaling",
     "Split": "entry",
     "Verdict": "verification",
+    "export": "exporting",
     "prepare": "preparation",
     "verify": "verification",
 }

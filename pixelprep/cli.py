@@ -412,6 +412,32 @@ def verify(
         _fail(f"of {len(found)} entries, {' and '.join(parts)}", hint, 1)
 
 
+@app.command()
+def export(
+    entry: Annotated[
+        str, typer.Argument(help="A folder, a key, or DATASET/MODE-KEY.", metavar="ENTRY")
+    ],
+    directory: Annotated[
+        Path, typer.Argument(help="Folder to be made, new or empty.", metavar="DIR")
+    ],
+    to: Annotated[str, typer.Option(help="Its new shape.", metavar="npz|tfrecord|png|hdf5-single")],
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write an entry in another shape, and read all of it back; png has the raw pixels."""
+    _messages(quiet)
+    from pixelprep.exporting import exported
+
+    started = time.perf_counter()
+    done = exported(entry, directory, to, cache_dir=cache_dir, quiet=quiet)
+    seconds = time.perf_counter() - started
+    if as_json:
+        show.show(show.exported(done, seconds), as_json, lambda _: None)
+    else:
+        show.print_exported(done, seconds)
+
+
 @cache_app.callback(invoke_without_command=True)
 def _cache(context: typer.Context) -> None:
     if context.invoked_subcommand is None:

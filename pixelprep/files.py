@@ -116,8 +116,10 @@ def unreadable(path: Path, error: OSError) -> PixelprepError:
     return EntryError(message, AGAIN) if is_damage(error) else CacheError(message)
 
 
-def need_space(folder: Path, needed: int) -> None:
-    """Refuse to start writing what the disk has no room for.
+def need_space(
+    folder: Path, needed: int, elsewhere: str = "choose another place with --cache-dir"
+) -> None:
+    """Refuse to start writing what the disk has no room for; `elsewhere` is the other way out.
 
     Raises
     ------
@@ -128,7 +130,7 @@ def need_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise CacheError(
             f"not enough room in {folder}: {needed:,} bytes are needed, {free:,} are free",
-            "free some space, or choose another place with --cache-dir",
+            f"free some space, or {elsewhere}",
         )
 
 

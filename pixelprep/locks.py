@@ -132,6 +132,11 @@ def lives(tag: str, path: Path) -> bool:
     return now is not None and str(now) == born
 
 
+def is_left(tag: str, path: Path) -> bool:
+    """Whether this is the `tag` of a process, and it lives no more."""
+    return re.fullmatch(TAG, tag) is not None and not lives(tag, path)
+
+
 def older(path: Path, seconds: float) -> bool:
     """Whether nothing was put into a folder for so long; of none, that is so."""
     try:

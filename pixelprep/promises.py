@@ -75,7 +75,7 @@ def _labels(entry: Entry) -> Iterator[str]:
         if low < 0 or high >= len(entry.class_names):
             yield f"{name}: labels {low} to {high}, but {len(entry.class_names)} classes"
         known = entry.manifest["source"]["splits"].get(name, {}).get("labels")
-        if _is_whole(entry, name) and sources.labels_digest(_raw_of(entry, name)) != known:
+        if is_whole(entry, name) and sources.labels_digest(raw_of(entry, name)) != known:
             yield f"{name}: its labels are not those of the source's digest"
     if "val" in found and found["train"].min() >= 0 and found["val"].min() >= 0:
         recipe, every = entry.manifest["recipe"], np.concatenate([found["train"], found["val"]])
@@ -85,7 +85,7 @@ def _labels(entry: Entry) -> Iterator[str]:
             yield "val: has another share of a class than its recipe takes"
 
 
-def _is_whole(entry: Entry, name: str) -> bool:
+def is_whole(entry: Entry, name: str) -> bool:
     """Whether a split is stored as it came, which no part of train is when val was taken."""
     return name == "test" or entry.val is None
 
@@ -132,7 +132,8 @@ def _own(split: Split, start: int, stop: int) -> list[NDArray[np.float64]]:
     return [split.read(start, stop, name) for name in names]
 
 
-def _raw_of(entry: Entry, name: str) -> sources.RawSplit:
+def raw_of(entry: Entry, name: str) -> sources.RawSplit:
+    """A split as it was before it was scaled."""
     split = entry.splits[name]
     return sources.RawSplit(Regained(split, entry.scaling, 0, len(split)), split.labels)
 
@@ -140,7 +141,7 @@ def _raw_of(entry: Entry, name: str) -> sources.RawSplit:
 def _exactly(entry: Entry, note: Note) -> Iterator[str]:
     manifest = entry.manifest
     for name in entry.splits:
-        images = _raw_of(entry, name).images
+        images = raw_of(entry, name).images
         other: list[int] = []
         moments = merged(_scaled_again(entry, name, images, other.append, note))
         if other:
@@ -151,7 +152,7 @@ def _exactly(entry: Entry, note: Note) -> Iterator[str]:
             yield "train: the sums of its pixels are other than the manifest says"
         if name == "train" and not _same(_fitted(entry.scaling, moments), manifest["scaling"]):
             yield "train: its statistics are other than the scaling's"
-        if _is_whole(entry, name):
+        if is_whole(entry, name):
             known = manifest["source"]["splits"][name]["images"]
             if sources.images_digest(images, parallel.Team(), name) != known:
                 yield f"{name}: its raw images are not those of the source's digest"

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from pixelprep.cache import Item
     from pixelprep.entry import Entry
+    from pixelprep.exporting import Export
     from pixelprep.verification import Verdict
 
 LATEST = 253402300799.0  # the end of the year 9999, in seconds since 1970
@@ -195,6 +196,26 @@ def print_verified(verdict: "Verdict") -> None:
     say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")
     for problem in verdict.problems:
         say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
+
+
+def exported(done: "Export", seconds: float) -> dict[str, Any]:
+    """What ``--json`` holds of an export."""
+    listed = list(done.files())
+    return {
+        "path": str(done.path),
+        "to": done.to,
+        "entry": str(done.entry),
+        "files": listed,
+        "bytes": sum(file["bytes"] for file in listed),
+        "seconds": seconds,
+    }
+
+
+def print_exported(done: "Export", seconds: float) -> None:
+    """Where an export is, and how large."""
+    sizes = [path.stat().st_size for path in done.paths()]
+    count = f"{len(sizes):,} files, {size(sum(sizes))}"
+    say(str(done.path), f"{count}, written and checked in {seconds:.1f} s")
 
 
 def kept(item: "Item") -> dict[str, Any]:

@@ -11,8 +11,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from pixelprep import files, progress
+from pixelprep import files, progress, quietly
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError, missing_extra, whole
@@ -262,31 +261,9 @@ def require_tensorflow() -> None:
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow and find its devices, without its talk about them on standard error.
-
-    What goes wrong comes as an exception; ``TF_CPP_MIN_LOG_LEVEL=0`` brings the talk back.
-    """
+    """Import TensorFlow and find its devices, without its talk about them on standard error."""
     require_tensorflow()
-    wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
-    # Its first lines come before its logging is set up and heed no level: only the descriptor
-    # itself can be turned away.
-    with nullcontext() if wanted else _standard_error_closed():
-        import tensorflow as tf
-
-        tf.zeros(1)
-
-
-@contextmanager
-def _standard_error_closed() -> Iterator[None]:
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    quietly.start_tensorflow()
 
 
 def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Model:

@@ -23,6 +23,7 @@ LOG = logging.getLogger("pixelprep")
 
 FILES, DONE, PARTS = "files", "done", "parts"  # in a work folder: finished, their receipts, begun
 RESUMABLE = ".resumable"  # at the end of a work folder's name
+UNFINISHED = "unfinished"  # in the name of a private folder outside of any cache
 FREE = "free"  # in the place of its owner's tag
 KEPT = 7 * 24 * 3600  # seconds that unfinished work is kept to go on with
 REPLACED = "~"  # in the name of rubbish, between dataset and folder: it was to be replaced
@@ -61,6 +62,26 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             else:
                 # Out of sight at once: whoever still works on it finds no place to leave things.
                 _clear(folder, cache)
+
+
+@contextmanager
+def beside(final: Path) -> Iterator[Path]:
+    """A private folder beside what it is to become, outside of any cache.
+
+    It is removed at the end, unless it was renamed. What killed processes left of the same name is
+    removed first.
+    """
+    start = f".{_short(final.name)}.{UNFINISHED}."
+    for left in files.listed(final.parent):
+        if left.name.startswith(start) and locks.is_left(left.name.removeprefix(start), left):
+            LOG.info("removing the leftovers of a killed process: %s", left.name)
+            _remove(left)
+    folder = final.with_name(start + locks.tag())
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        _remove(folder)
 
 
 def _short(name: str, most: int = LONGEST) -> str:

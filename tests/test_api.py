@@ -55,6 +55,7 @@ def test_public_names() -> None:
         "UsageError",
         "Verdict",
         "WorkerError",
+        "export",
         "open",
         "prepare",
         "verify",

@@ -11,7 +11,7 @@ PACKAGE = Path(pixelprep.__file__).parent
 
 # The lowest floor first; a module imports from its own floor or from those before it.
 FLOORS = [
-    {"errors", "order", "progress"},
+    {"errors", "order", "progress", "quietly"},
     {
         "files",
         "locks",
@@ -25,7 +25,7 @@ FLOORS = [
     },
     {"sources", "recipe", "batches"},
     {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
-    {"promises", "verification", "cache"},
+    {"promises", "verification", "cache", "formats", "exporting"},
     {"serving", "run", "train", "inference"},
     {"show", "cli"},
 ]

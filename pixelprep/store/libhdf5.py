@@ -166,7 +166,16 @@ def _signals_noted() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def outlined(fd: int, outline: Outline) -> Iterator[tuple[h5py.File, Disk, Callable[[], None]]]:
-    """An empty file given datasets and attributes; complete, and closed, when the block is left.
+    """An empty file given datasets and attributes; otherwise as `opened`."""
+    with opened(fd) as (file, disk, check):
+        lay_out(file, outline)
+        check()
+        yield file, disk, check
+
+
+@contextmanager
+def opened(fd: int) -> Iterator[tuple[h5py.File, Disk, Callable[[], None]]]:
+    """An empty file; complete, and closed, when the block is left.
 
     Yields the file, the disk below it, and what to call from time to time: it raises what went
     wrong meanwhile, an OSError or what a signal means.
@@ -178,26 +187,37 @@ def outlined(fd: int, outline: Outline) -> Iterator[tuple[h5py.File, Disk, Calla
             signals()
 
         with _create(disk) as file:
-            for name, column in outline.columns.items():
-                options = _filter(outline.compression) if name == "images" else {}
-                # The default fill time differs from h5py to h5py, and it is written into the file.
-                file.create_dataset(
-                    name,
-                    column.shape,
-                    column.dtype,
-                    chunks=column.chunks,
-                    fletcher32=True,
-                    fill_time="ifset",
-                    **options,
-                )
-            for name, value in outline.attributes.items():
-                _set_attribute(file, name, value)
-            check()
             yield file, disk, check
         check()
 
 
-def _set_attribute(file: h5py.File, name: str, value: Any) -> None:
+def new_group(file: h5py.File, name: str) -> h5py.Group:
+    """A new group, without object times."""
+    creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    creation.set_obj_track_times(False)
+    return h5py.Group(h5py.h5g.create(file.id, name.encode(), gcpl=creation))
+
+
+def lay_out(group: h5py.Group, outline: Outline) -> None:
+    """Make the datasets and attributes of an outline."""
+    for name, column in outline.columns.items():
+        options = _filter(outline.compression) if name == "images" else {}
+        # The default fill time differs from h5py to h5py, and it is written into the file.
+        group.create_dataset(
+            name,
+            column.shape,
+            column.dtype,
+            chunks=column.chunks,
+            fletcher32=True,
+            fill_time="ifset",
+            **options,
+        )
+    for name, value in outline.attributes.items():
+        set_attribute(group, name, value)
+
+
+def set_attribute(file: h5py.Group, name: str, value: Any) -> None:
+    """Make one attribute of an outline, unless it is an array that is not small."""
     if isinstance(value, str):
         value = [value]
         _set_strings(file, name, value, scalar=True)
@@ -210,7 +230,7 @@ def _set_attribute(file: h5py.File, name: str, value: Any) -> None:
         _set_strings(file, name, value)
 
 
-def _set_strings(file: h5py.File, name: str, values: list[str], *, scalar: bool = False) -> None:
+def _set_strings(file: h5py.Group, name: str, values: list[str], *, scalar: bool = False) -> None:
     # Fixed length: variable-length strings lie outside every checksum of HDF5.
     encoded = [value.encode() for value in values]
     kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))

@@ -280,12 +280,16 @@ def problem(path: Path, outline: Outline) -> str | None:
 
 
 def _as_json(outline: Outline) -> dict[str, Any]:
-    attributes = {
+    return {**asdict(outline), "attributes": plain_attributes(outline.attributes)}
+
+
+def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are stored, as texts, numbers and lists."""
+    return {
         name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in outline.attributes.items()
+        for name, value in attributes.items()
         if not isinstance(value, np.ndarray) or value.size <= layout.SMALL
     }
-    return {**asdict(outline), "attributes": attributes}
 
 
 def looked_at(path: str, outline: dict[str, Any]) -> Iterator[str | None]:
@@ -309,10 +313,16 @@ def looked_at(path: str, outline: dict[str, Any]) -> Iterator[str | None]:
 def _problem(file: Any, outline: Outline) -> Generator[None, None, str | None]:
     if wrong := (yield from _problem_of_datasets(file, outline.columns)):
         return wrong
-    for name, value in outline.attributes.items():
-        if name not in file.attrs or not _is_attribute(file.attrs[name], value):
-            return f"its attribute {name} is not that of the manifest"
+    for name in differing_attributes(file, outline.attributes):
+        return f"its attribute {name} is not that of the manifest"
     return None
+
+
+def differing_attributes(group: Any, attributes: Mapping[str, Any]) -> Iterator[str]:
+    """The names of those that are missing or others, of `plain_attributes`."""
+    for name, value in attributes.items():
+        if name not in group.attrs or not _is_attribute(group.attrs[name], value):
+            yield name
 
 
 def _is_attribute(found: Any, value: Any) -> bool:

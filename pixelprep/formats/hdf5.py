@@ -1,0 +1,53 @@
+"""One HDF5 file with a group a split."""
+
+from pathlib import Path
+
+from pixelprep import manifest as manifests
+from pixelprep.entry import Entry
+from pixelprep.formats.base import Note, columns_of, compare, steps, stored_bytes
+from pixelprep.store import layout, single
+
+
+class Hdf5:
+    """``DATASET.h5`` with ``train/images``, ``train/labels`` and so on."""
+
+    def require(self, entry: Entry) -> None:
+        """Nothing but what the entry itself needs."""
+
+    def bytes_needed(self, entry: Entry) -> int:
+        """As much as the entry holds; how far it is compressed, nobody knows before."""
+        return stored_bytes(entry) if entry.manifest["recipe"]["compression"] == "none" else 0
+
+    def write(self, entry: Entry, folder: Path, note: Note) -> None:
+        """Chunk by chunk."""
+        with single.create(_path(entry, folder), _outlines(entry)) as put:
+            for split in entry.splits.values():
+                for rows in steps(entry, range(len(split))):
+                    names = columns_of(split)
+                    block = {name: split.read(rows.start, rows.stop, name) for name in names}
+                    put(split.name, rows.start, **block)
+                    note(len(rows))
+
+    def check(self, entry: Entry, folder: Path, note: Note) -> None:
+        """By h5py, chunk by chunk, whose checksums libhdf5 compares."""
+        path = _path(entry, folder)
+        with single.opened(path, _outlines(entry)) as get:
+            for split in entry.splits.values():
+                for rows in steps(entry, range(len(split))):
+                    for name in columns_of(split):
+                        wanted = split.read(rows.start, rows.stop, name)
+                        where = f"{path.name}: /{split.name}/{name}"
+                        compare(where, rows, get(split.name, name, rows), wanted)
+                    note(len(rows))
+
+
+def _path(entry: Entry, folder: Path) -> Path:
+    return folder / f"{entry.dataset}.h5"
+
+
+def _outlines(entry: Entry) -> dict[str, layout.Outline]:
+    """A group is laid out as the one file of a split is."""
+    return {
+        name: manifests.outline(entry.manifest, name, split.shape)
+        for name, split in entry.splits.items()
+    }
