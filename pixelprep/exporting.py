@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelprep import files, opening, parallel, progress, workspace
+from pixelprep import files, opening, progress, workspace
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.errors import AGAIN, CacheError, EntryError, UsageError, unknown
@@ -157,9 +157,7 @@ def _write(chosen: Format, entry: Entry, private: Path, quiet: bool) -> None:
     with progress.bar("writing", _images(entry), " images", quiet) as bar:
         chosen.write(entry, private, bar.update)
     (private / MANIFEST).write_bytes(manifest)
-    with parallel.threads() as pool:
-        for _ in parallel.Team(pool).map(files.fsync, _files(private)):
-            pass
+    files.fsync(private / MANIFEST)
 
 
 def _check(chosen: Format, entry: Entry, private: Path, final: Path, quiet: bool) -> None:
@@ -168,11 +166,11 @@ def _check(chosen: Format, entry: Entry, private: Path, final: Path, quiet: bool
             chosen.check(entry, private, bar.update)
         if (private / MANIFEST).read_bytes() != _manifest(entry):
             raise ValueError(f"{MANIFEST} is not the entry's manifest")
-    except (EntryError, CacheError):
+    except (EntryError, CacheError):  # of the entry
         raise
     except Exception as error:  # libraries say in many ways that a file is damaged
         raise CacheError(
-            f"{final}: what was written cannot be read back: {error}",
+            f"{final}: what was written is not what is read back: {error}",
             "export again; if it happens again, check the disk",
         ) from error
 

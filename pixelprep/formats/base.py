@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from pixelprep.entry import Entry, Split
-from pixelprep.errors import CacheError
 
 Note = Callable[[int], object]  # is told how many more images were written, or checked
 
@@ -33,17 +32,17 @@ class Format(Protocol):
         """What the files are known to take, at least."""
 
     def write(self, entry: Entry, folder: Path, note: Note) -> None:
-        """Write all splits into an empty folder."""
+        """Write all splits into an empty folder, every file of it fsynced."""
 
     def check(self, entry: Entry, folder: Path, note: Note) -> None:
         """Read every file as a user would, and compare every value with the entry, bit for bit.
 
         Raises
         ------
-        CacheError
-            When one differs.
+        EntryError
+            When the entry itself cannot be read.
         Exception
-            Whatever the library that reads it says of a damaged file.
+            When a value differs; or whatever the library says of a file that it cannot read.
         """
 
 
@@ -71,12 +70,11 @@ def compare(where: str, rows: range, found: NDArray[Any], wanted: NDArray[Any]) 
 
     Raises
     ------
-    CacheError
+    ValueError
         When they differ in type, shape or value.
     """
     same = found.dtype == wanted.dtype and found.shape == wanted.shape
     if not same or found.tobytes() != wanted.tobytes():
-        raise CacheError(
-            f"{where}: rows {rows.start} to {rows.stop - 1}, read back, are not those of the entry",
-            "export again; if it happens again, check the disk",
+        raise ValueError(
+            f"{where}: rows {rows.start} to {rows.stop - 1} are not those of the entry"
         )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pixelprep import files
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.formats.base import Note, columns_of, compare, steps, stored_bytes
@@ -27,6 +28,7 @@ class Hdf5:
                     block = {name: split.read(rows.start, rows.stop, name) for name in names}
                     put(split.name, rows.start, **block)
                     note(len(rows))
+        files.fsync(_path(entry, folder))
 
     def check(self, entry: Entry, folder: Path, note: Note) -> None:
         """By h5py, chunk by chunk, whose checksums libhdf5 compares."""

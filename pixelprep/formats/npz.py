@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelprep import files
 from pixelprep.entry import Entry, Split
 from pixelprep.formats.base import Note, columns_of, compare, steps, stored_bytes
 
@@ -35,6 +36,7 @@ class Npz:
                 info = zipfile.ZipInfo(f"{name}.npy")
                 with archive.open(info, "w", force_zip64=True) as member:
                     _write_array(member, entry, split, column, note)
+        files.fsync(_path(entry, folder))
 
     def check(self, entry: Entry, folder: Path, note: Note) -> None:
         """By ``np.load``, whose arrays are read piece by piece; zipfile checks their sums."""

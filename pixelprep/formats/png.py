@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import parallel, sources
+from pixelprep import files, parallel, sources
 from pixelprep.entry import Entry, Split
-from pixelprep.errors import CacheError, EntryError, UsageError
+from pixelprep.errors import EntryError, UsageError
 from pixelprep.formats.base import Note, compare, steps
 from pixelprep.promises import is_whole, raw_of
 from pixelprep.sources import pictures
@@ -50,7 +50,7 @@ class Png:
     def write(self, entry: Entry, folder: Path, note: Note) -> None:
         """As many blocks of rows at a time as there are processors."""
         classes = _folders(entry)
-        with parallel.threads() as pool:  # packing lets the interpreter go
+        with parallel.threads() as pool:  # packing and fsync let the interpreter go
             for name, split in entry.splits.items():
                 for class_name in classes:
                     # Also where it is empty, for classes to be counted alike in every split. One
@@ -78,7 +78,7 @@ class Png:
                 digest = sources.images_digest(pictured, parallel.Team(), name)
                 known = entry.manifest["source"]["splits"].get(name, {}).get("images")
                 if is_whole(entry, name) and digest != known:
-                    raise CacheError(f"{name}: its images are not those of the source's digest")
+                    raise ValueError(f"{name}: its images are not those of the source's digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,13 @@ class _Pictures:
         """Write some of them; how many."""
         from PIL import Image
 
-        raw = self.raw[rows.start : rows.stop]
-        for path, pixels in zip(self._paths(rows), raw, strict=True):
+        raw, paths = self.raw[rows.start : rows.stop], self._paths(rows)
+        for path, pixels in zip(paths, raw, strict=True):
+            picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
             with path.open("xb") as file:
-                Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(
-                    file, "PNG"
-                )
+                picture.save(file, "PNG")
+        for path in paths:  # all of them after the last is written: the first costs most
+            files.fsync(path)
         return len(rows)
 
     def _paths(self, rows: range) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import quietly
+from pixelprep import files, quietly
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import missing_extra
 from pixelprep.formats.base import Note, columns_of, compare, steps, stored_bytes
@@ -43,6 +43,7 @@ class TfRecord:
                     for example in _examples(split, rows):
                         writer.write(example)
                     note(len(rows))
+            files.fsync(folder / name)
 
     def check(self, entry: Entry, folder: Path, note: Note) -> None:
         """By ``tf.io.parse_single_example`` and ``tf.io.decode_raw``."""
