@@ -37,7 +37,15 @@ AMOUNTS = pytest.mark.parametrize(
 NOTES = (".sources", ".trust", ".origins")  # what a cache notes for itself, with inodes and times
 ONLY_TIME = (*NOTES, ".locks", ".trash")  # what it does without
 
-MODULES = ("pixelprep.cli", "pixelprep.build", "filelock", "requests", "pooch", "tenacity")
+MODULES = (
+    "pixelprep.cli",
+    "pixelprep.build",
+    "pixelprep.exporting",
+    "filelock",
+    "requests",
+    "pooch",
+    "tenacity",
+)
 
 
 @pytest.fixture(scope="module")
@@ -358,6 +366,113 @@ def test_any_call_fails(
         bench.fresh()
         ended = bench.run(fault=spot.fault(f"error={error}"), hurried=False)
         tally.note(f"{error} at {spot}", ended, [*bench.unkept(ended), *bench.again()])
+    tally.close(record_property)
+
+
+# Exports
+
+
+class Exporting:
+    """An entry that is exported again and again to one place.
+
+    Parameters
+    ----------
+    warm : Warm
+        Runs the commands.
+    folder : Path
+        An empty one.
+    to : str
+        The format.
+    """
+
+    def __init__(self, warm: Warm, folder: Path, to: str) -> None:
+        self.warm, self.folder, self.to = warm, folder, to
+        self.cache, self.place = folder / "cache", folder / "place"
+        write_digits(folder / "digits", 8, 4)
+        made = self._run("prepare", "./digits", "--json")
+        assert made.status == 0, made.err
+        self.entry = json.loads(made.out)["path"]
+        self.fresh()
+        assert self.run(fault=[]).status == 0
+        self.fresh()
+        self.calls = self.run(fault=[]).calls  # once more: by now all is imported that will be
+        self.right = self.found()
+
+    def _run(self, *arguments: str, **options: Any) -> Ended:
+        environment = {"PIXELPREP_CACHE_DIR": str(self.cache)}
+        place = self.folder
+        return self.warm.run(*arguments, "--quiet", place=place, environment=environment, **options)
+
+    def run(self, **options: Any) -> Ended:
+        """Run the command, with options of `Warm.run`."""
+        return self._run("export", self.entry, "place/out", "--to", self.to, **options)
+
+    def fresh(self) -> None:
+        """Have nothing at the place."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.mkdir()
+
+    def found(self) -> State:
+        """All that is at the place."""
+        return {str(p.relative_to(self.place)): digest(p) for p in self.place.rglob("*")}
+
+    def harm(self) -> list[str]:
+        """Whether there is half an export."""
+        found = {name: is_ for name, is_ in self.found().items() if not name.startswith(".")}
+        return [] if found in ({}, self.right) else ["out: not whole"]
+
+    def again(self) -> list[str]:
+        """What is wrong after the command is run again, undisturbed."""
+        if (self.place / "out").exists():
+            shutil.rmtree(self.place / "out")
+        ended = self.run()
+        wrong = [] if ended.status == 0 else [f"the next run: {ended.status} {ended.err!r}"]
+        return wrong + [f"after the next run: {w}" for w in differing(self.found(), self.right)]
+
+    def unkept(self, ended: Ended) -> list[str]:
+        """What the command did wrong after a system call of it failed."""
+        if not failed(ended):
+            return ["the call was not reached"]
+        if ended.status == 0:
+            return [*differing(self.found(), self.right), "the error was ignored"]
+        return [*(f"{name}: left over" for name in self.found()), *unsaid(ended)]
+
+
+@pytest.fixture(scope="module", params=["npz", "hdf5-single", "png"])
+def exporting(
+    request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.TempPathFactory
+) -> Exporting:
+    """Each format in turn, but for that which TensorFlow writes with threads of its own."""
+    return Exporting(warm, tmp_path_factory.mktemp("exporting"), request.param)
+
+
+@AMOUNTS
+def test_an_export_is_killed_at_any_call(
+    exporting: Exporting, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Killed just before any change, it leaves the folder whole or not there; the next run
+    succeeds and leaves nothing over.
+    """
+    tally = Tally(request.node.name)
+    for spot in some(spots(exporting.calls, changing(exporting.place)), KILLS, every):
+        exporting.fresh()
+        ended = exporting.run(fault=spot.fault("signal=KILL"))
+        wrong = [] if ended.status == -9 else ["it was not killed"]
+        tally.note(spot, ended, [*wrong, *exporting.harm(), *exporting.again()])
+    tally.close(record_property)
+
+
+@AMOUNTS
+def test_any_call_of_an_export_fails(
+    exporting: Exporting, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Whatever call fails, it says so in one line; no folder is there, and nothing is left."""
+    tally = Tally(request.node.name)
+    found = spots(exporting.calls, failing(exporting.place))
+    for spot, error in with_errors(found, FAULTS, every):
+        exporting.fresh()
+        ended = exporting.run(fault=spot.fault(f"error={error}"), hurried=False)
+        tally.note(f"{error} at {spot}", ended, [*exporting.unkept(ended), *exporting.again()])
     tally.close(record_property)
 
 

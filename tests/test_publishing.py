@@ -261,3 +261,20 @@ def test_a_run_gets_its_name_when_it_is_on_the_disk(tmp_path: Path) -> None:
     assert names == ["checkpoint.npz", "checkpoint.npz", "run"]
     assert [unsafe for _, unsafe in found] == [[], [], []]
     assert tmp_path / "runs" in synced_after(calls, found[-1][0].end)
+
+
+@pytest.mark.parametrize("to", ["npz", "hdf5-single", "png"])
+def test_an_export_gets_its_name_when_it_is_on_the_disk(tmp_path: Path, to: str) -> None:
+    """One rename gives an export its name: every file and folder in it was fsynced after it was
+    last written, and the folder above is afterwards.
+    """
+    write_digits(tmp_path / "digits", 8, 4)
+    trace(tmp_path, "prepare", "./digits", "--quiet")
+    (entry,) = (tmp_path / "cache" / "digits").iterdir()
+    place = tmp_path / "place"
+    place.mkdir()
+    calls = trace(tmp_path, "export", str(entry), "place/out", "--to", to, "--quiet")
+    ((landing, unsafe),) = landings(calls, place)
+    assert landing.paths[1] == place / "out"
+    assert unsafe == []
+    assert place in synced_after(calls, landing.end)
