@@ -430,12 +430,10 @@ def export(
     from pixelprep.exporting import exported
 
     started = time.perf_counter()
-    done = exported(entry, directory, to, cache_dir=cache_dir, quiet=quiet)
+    done = exported(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
     seconds = time.perf_counter() - started
-    if as_json:
-        show.show(show.exported(done, seconds), as_json, lambda _: None)
-    else:
-        show.print_exported(done, seconds)
+    told = show.exported(done, seconds)
+    show.show(told, as_json, lambda _: show.print_exported(done, seconds))
 
 
 @cache_app.callback(invoke_without_command=True)

@@ -33,21 +33,18 @@ class Export:
         The format.
     entry : Path
         The entry's folder.
+    count, bytes : int
+        Of the files.
+    files : list of dict
+        Where it was asked for: ``name``, ``bytes`` and ``sha256`` of each, in the order of names.
     """
 
     path: Path
     to: str
     entry: Path
-
-    def paths(self) -> list[Path]:
-        """All files, in the order of the names."""
-        return sorted(_files(self.path))
-
-    def files(self) -> Iterator[dict[str, Any]]:
-        """``name``, ``bytes`` and ``sha256`` of each of them."""
-        for path in self.paths():
-            name = path.relative_to(self.path).as_posix()
-            yield {"name": name, "bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    count: int
+    bytes: int
+    files: list[dict[str, Any]]
 
 
 def export(
@@ -119,8 +116,9 @@ def exported(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
+    digests: bool = False,
 ) -> Export:
-    """As `export`, with what there is to say of it."""
+    """As `export`, with what there is to say of it; of each file where `digests` are asked for."""
     if to not in FORMATS:
         raise unknown("--to", to, FORMATS)
     final = _place(directory)
@@ -131,8 +129,11 @@ def exported(
     with _explained(final), workspace.beside(final) as private:
         _write(FORMATS[to], entry, private, quiet)
         _check(FORMATS[to], entry, private, final, quiet)
+        # All that may fail comes before the folder is there.
+        sizes = [path.stat().st_size for path in _files(private)]
+        told = _told(private) if digests else []
         _publish(private, final)
-    return Export(final, to, entry.path)
+    return Export(final, to, entry.path, len(sizes), sum(sizes), told)
 
 
 def _place(directory: str | os.PathLike[str]) -> Path:
@@ -186,6 +187,17 @@ def _manifest(entry: Entry) -> bytes:
     if json.loads(content) != entry.manifest:
         raise EntryError(f"{path}: was changed meanwhile", AGAIN)
     return content
+
+
+def _told(folder: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": path.relative_to(folder).as_posix(),
+            "bytes": path.stat().st_size,
+            "sha256": files.sha256(path),
+        }
+        for path in sorted(_files(folder))
+    ]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -200,21 +200,19 @@ def print_verified(verdict: "Verdict") -> None:
 
 def exported(done: "Export", seconds: float) -> dict[str, Any]:
     """What ``--json`` holds of an export."""
-    listed = list(done.files())
     return {
         "path": str(done.path),
         "to": done.to,
         "entry": str(done.entry),
-        "files": listed,
-        "bytes": sum(file["bytes"] for file in listed),
+        "files": done.files,
+        "bytes": done.bytes,
         "seconds": seconds,
     }
 
 
 def print_exported(done: "Export", seconds: float) -> None:
     """Where an export is, and how large."""
-    sizes = [path.stat().st_size for path in done.paths()]
-    count = f"{len(sizes):,} files, {size(sum(sizes))}"
+    count = f"{done.count:,} files, {size(done.bytes)}"
     say(str(done.path), f"{count}, written and checked in {seconds:.1f} s")
 
 

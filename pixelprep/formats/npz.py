@@ -30,13 +30,15 @@ class Npz:
 
     def write(self, entry: Entry, folder: Path, note: Note) -> None:
         """One array after the other, as NumPy's own ``savez`` would."""
-        with zipfile.ZipFile(_path(entry, folder), "x", zipfile.ZIP_STORED) as archive:
+        path = _path(entry, folder)
+        # Opened here: where zipfile cannot, it tries again in other ways.
+        with path.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, split, column in _arrays(entry):
                 # An entry's own time and rights: equal entries give equal bytes.
                 info = zipfile.ZipInfo(f"{name}.npy")
                 with archive.open(info, "w", force_zip64=True) as member:
                     _write_array(member, entry, split, column, note)
-        files.fsync(_path(entry, folder))
+        files.fsync(path)
 
     def check(self, entry: Entry, folder: Path, note: Note) -> None:
         """By ``np.load``, whose arrays are read piece by piece; zipfile checks their sums."""
