@@ -298,7 +298,7 @@ def evaluate(
         str | None,
         typer.Argument(help="An entry (default: the one trained on).", metavar="[ENTRY]"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the entry.", metavar="test|val|train")] = "test",
+    split: Annotated[str, _one_of("test|val|train", "Of the entry.")] = "test",
     batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 64,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -414,13 +414,11 @@ def verify(
 
 @app.command()
 def export(
-    entry: Annotated[
-        str, typer.Argument(help="A folder, a key, or DATASET/MODE-KEY.", metavar="ENTRY")
-    ],
+    entry: EntryName,
     directory: Annotated[
         Path, typer.Argument(help="Folder to be made, new or empty.", metavar="DIR")
     ],
-    to: Annotated[str, typer.Option(help="Its new shape.", metavar="npz|tfrecord|png|hdf5-single")],
+    to: Annotated[str, _one_of("npz|tfrecord|png|hdf5-single", "Its new shape.")],
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,

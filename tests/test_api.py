@@ -152,6 +152,10 @@ WRONG: dict[str, list[Callable[[], Any]]] = {
         lambda: pixelprep.verify("nowhere"),
         lambda: pixelprep.verify(every=True, cache_dir=__file__),
     ],
+    "export": [
+        lambda: pixelprep.export("nowhere", "there", "npz"),
+        lambda: pixelprep.export("nowhere", "there", "zip"),
+    ],
     "Arrays.load": [lambda: mislabelled().load(None)],  # type: ignore[arg-type] # not needed
     "Scaling.fit": [
         lambda: pixelprep.Scaling.fit(np.zeros((1, 2, 2, 1), np.uint8), "scale"),

@@ -42,9 +42,13 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
-    """The package's modules, `py.typed`, the embedded dataset and the licence: that is all."""
+    """The package's modules and pages, `py.typed`, the embedded dataset and the licence alone."""
     found = contents(wheel)
-    package = {p.relative_to(ROOT).as_posix() for p in (ROOT / "pixelprep").rglob("*.py")}
+    package = {
+        p.relative_to(ROOT).as_posix()
+        for p in (ROOT / "pixelprep").rglob("*.*")
+        if p.suffix in (".py", ".html")
+    }
     sample = {f"pixelprep/data/sample/{p.name}" for p in (ROOT / "data" / "sample").iterdir()}
     told = {name for name in found if name.startswith(f"pixelprep-{pixelprep.__version__}.")}
     assert found.keys() - told == package | sample | {"pixelprep/py.typed"}

@@ -23,7 +23,7 @@ FLOORS = [
         "unpack",
         "download",
     },
-    {"sources", "recipe", "batches"},
+    {"sources", "recipe", "batches", "page"},
     {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
     {"promises", "verification", "cache", "formats", "exporting"},
     {"serving", "run", "train", "inference"},
