@@ -617,7 +617,7 @@ def _wrong_usage(error: Any) -> tuple[str, str | None, int]:
 
 
 def _fail(message: str, hint: str | None, code: int) -> NoReturn:
-    show.say(f"error: {' '.join(message.split())}", err=True)
+    show.complain("error", " ".join(message.split()))
     if hint:
-        show.say(f"hint: {hint}", err=True)
+        show.complain("hint", hint)
     sys.exit(code)

@@ -1,6 +1,10 @@
 """What commands print: results as tables or as JSON, in units that people use."""
 
 import json
+import os
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
     from pixelprep.exporting import Export
     from pixelprep.verification import Verdict
 
+GAP = 2  # spaces between columns
+FIELD = 10  # places of a name before what there is to say
 LATEST = 253402300799.0  # the end of the year 9999, in seconds since 1970
 AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
 
@@ -22,6 +28,14 @@ def say(*lines: str, err: bool = False) -> None:
     """Print lines; what names and files of others bring along cannot steer the terminal."""
     for line in lines:
         typer.echo(plain(line), err=err)
+
+
+def complain(label: str, text: str) -> None:
+    """A line on standard error, its label in colour on a terminal that has colours."""
+    colorful = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    color = "red" if label == "error" else "cyan"
+    shown = typer.style(f"{label}:", fg=color, bold=True) if colorful else f"{label}:"
+    typer.echo(f"{shown} {plain(text)}", err=True)
 
 
 def plain(text: str) -> str:
@@ -68,15 +82,15 @@ def print_info(entry: "Entry") -> None:
     """An entry, its data and its recipe."""
     _print_entry(entry)
     about = entry.manifest["provenance"]
-    say(f"data      {about['title']}; licence {about['licence']}")
+    _field("data", f"{about['title']}; licence {about['licence']}")
     for name in ("citation", "homepage"):
         if about[name]:
-            say(f"          {about[name]}")
-    say(f"classes   {', '.join(entry.class_names)}")
-    recipe = ", ".join(f"{k} {v}" for k, v in entry.manifest["recipe"].items() if v is not None)
-    say(f"recipe    {recipe}")
+            _field("", about[name])
+    _field("classes", ", ".join(entry.class_names))
+    recipe = entry.manifest["recipe"].items()
+    _field("recipe", ", ".join(f"{k} {v}" for k, v in recipe if v is not None))
     exact = entry.scaling.is_exact(entry.train.dtype)
-    say(f"raw       {'every pixel can be had back' if exact else 'can be had back only nearly'}")
+    _field("raw", "every pixel can be had back" if exact else "can be had back only nearly")
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
 
 
@@ -85,7 +99,7 @@ def _print_entry(entry: "Entry") -> None:
     say(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
     units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
     for name, values in (("mean", scaling.mean), ("std", scaling.std)):
-        say(f"{name:<9} {_numbers(values)}{units}")
+        _field(name, f"{_numbers(values)}{units}")
     rows: list[tuple[str, ...]] = [
         ("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")
     ]
@@ -138,7 +152,7 @@ def print_predicted(images: list[dict[str, Any]]) -> None:
         (one["path"], *(f"{top['class']} {top['probability']:.1%}" for top in one["top"]))
         for one in images
     ]
-    _table([tuple(map(plain, row)) for row in rows])
+    _columns([tuple(map(plain, row)) for row in rows])
 
 
 def _decimal(number: float | None) -> str:
@@ -161,10 +175,56 @@ def print_datasets(found: dict[str, Any]) -> None:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Aligned columns, the first row being their titles.
+
+    Where the terminal is too narrow, lines and columns change places; or each row is on lines of
+    its own.
+    """
+    room, turned = _room(), list(zip(*rows, strict=True))
+    fitting = [table for table in (rows, turned) if sum(_widths(table)) - GAP <= room]
+    if fitting:
+        _columns(fitting[0])
+        return
+    titles = [f"  {title}" for title in rows[0][1:]]
+    for first, *cells in rows[1:]:
+        say(first)
+        for title, cell in zip(titles, cells, strict=True):
+            _field(title, cell, max(map(_width, titles)) + GAP)
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = _widths(rows)
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        say("  ".join(cells).rstrip())
+        cells = zip(row, widths, strict=True)
+        say("".join(cell + " " * (width - _width(cell)) for cell, width in cells).rstrip())
+
+
+def _field(name: str, text: str, places: int = FIELD) -> None:
+    """A name and, so many places on, what there is to say, in as many lines as it needs."""
+    indent = " " * places
+    wrapper = textwrap.TextWrapper(_room(), indent, indent, break_long_words=False)
+    wrapper.break_on_hyphens = False
+    first, *rest = wrapper.wrap(text) or [""]
+    say((name.ljust(places) + first[places:]).rstrip(), *rest)
+
+
+def _room() -> int:
+    """The places of a line: those of the terminal; a pipe has as many as are needed."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
+    """Of each column, with what separates it from the next."""
+    return [max(map(_width, column)) + GAP for column in zip(*rows, strict=True)]
+
+
+def _width(text: str) -> int:
+    """The places that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # some letters take two
+
+    return cell_len(text)
 
 
 def size(count: int) -> str:
