@@ -379,6 +379,35 @@ def info(
 
 
 @app.command()
+def report(
+    entry: EntryName,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file, or a folder for it (default: DATASET-MODE-KEY.html here).",
+            metavar="PATH",
+        ),
+    ] = None,
+    format: Annotated[str, _one_of("html|png|json", "A page; its pictures; its facts.")] = "html",
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What an entry's data is and what scaling made of it: one page, with pictures."""
+    _messages(quiet)
+    from pixelprep.report import reported
+
+    done = reported(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
+    show.show(show.reported(done), as_json, lambda _: show.print_reported(done))
+    if open_it:
+        import webbrowser
+
+        if not webbrowser.open(done.path.as_uri()):
+            logging.getLogger("pixelprep").warning("there is no browser to show it in")
+
+
+@app.command()
 def verify(
     entry: Annotated[
         list[str] | None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pixelprep.cache import Item
     from pixelprep.entry import Entry
     from pixelprep.exporting import Export
+    from pixelprep.report import Report
     from pixelprep.verification import Verdict
 
 GAP = 2  # spaces between columns
@@ -274,6 +275,21 @@ def print_exported(done: "Export", seconds: float) -> None:
     """Where an export is, and how large."""
     count = f"{done.count:,} files, {size(done.bytes)}"
     say(str(done.path), f"{count}, written and checked in {seconds:.1f} s")
+
+
+def reported(done: "Report") -> dict[str, Any]:
+    """What ``--json`` holds of a report."""
+    return {
+        "path": str(done.path),
+        "entry": str(done.entry),
+        "format": done.format,
+        "bytes": done.bytes,
+    }
+
+
+def print_reported(done: "Report") -> None:
+    """Where a report is, and how large."""
+    say(str(done.path), size(done.bytes))
 
 
 def kept(item: "Item") -> dict[str, Any]:

@@ -25,8 +25,8 @@ FLOORS = [
     },
     {"sources", "recipe", "batches", "page"},
     {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
-    {"promises", "verification", "cache", "formats", "exporting"},
-    {"serving", "run", "train", "inference"},
+    {"promises", "facts", "verification", "cache", "formats", "exporting"},
+    {"serving", "run", "train", "inference", "report"},
     {"show", "cli"},
 ]
 
