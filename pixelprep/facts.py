@@ -203,14 +203,16 @@ class Bins:
 
 def _place(values: Any, exponent: int) -> Any:
     """The number of the bin, of a step of 2**exponent."""
-    return np.floor(np.ldexp(values, -exponent)).astype(np.int64)
+    places = np.floor(np.ldexp(values, -exponent)).astype(np.int64)
+    return places - ((values < 0) & (places == 0))  # what was too small to stay below 0
 
 
 def _exponent(low: float, high: float, least: int) -> int:
     """The finest step, not finer than the `least`, at which so few bins hold all values."""
     largest = math.frexp(max(abs(low), abs(high)))[1] if low or high else least
-    finest = max(least, largest - DIGITS)
-    exponent = max(finest, math.frexp(high - low)[1] - BINS.bit_length() - 1)
+    exponent = max(least, largest - DIGITS)
+    if high > low:  # a few steps below what will do
+        exponent = max(exponent, math.frexp(high - low)[1] - BINS.bit_length() - 1)
     while _place(high, exponent) - _place(low, exponent) >= BINS:
         exponent += 1
     return exponent
@@ -281,13 +283,14 @@ def gather(entry: Entry, note: Note) -> Facts:
         When it is damaged, or a label has no class.
     """
     manifest, scaling = entry.manifest, entry.scaling
-    pixels, samples = Sums(), Samples(len(entry.class_names))
+    pixels, samples = Sums(), Samples()
     splits = {}
     for name, split in entry.splits.items():
         seen = (pixels, samples) if name == "train" else None
         splits[name] = _looked_at(entry, split, seen, note)
     of_pixels = pixels.total().statistics()
-    is_named = _is_named(entry)
+    # Data of one's own cannot have the name of a known dataset.
+    is_named = entry.dataset in {*sources.KNOWN, *sources.plugins()}
     return Facts(
         dataset=entry.dataset,
         mode=entry.mode,
@@ -364,21 +367,24 @@ def _scaled(scaling: Scaling, raw: Sequence[Histogram]) -> tuple[Histogram, ...]
 
 
 class Samples:
-    """The first rows of each class, while they pass."""
+    """The first rows of each of the first classes that there are, while they pass."""
 
-    def __init__(self, classes: int) -> None:
-        self._of: list[list[Sample]] = [[] for _ in range(min(classes, SHOWN_CLASSES))]
+    def __init__(self) -> None:
+        self._of: dict[int, list[Sample]] = {}
 
     def add(self, start: int, labels: NDArray[np.int64], raw: NDArray[Any], stored: Float) -> None:
         """Look at the rows from `start` on."""
-        for label, had in enumerate(self._of):
+        # A class that comes late may be among the first; one that was pushed out never is again.
+        seen = sorted({*self._of, *np.unique(labels).tolist()})[:SHOWN_CLASSES]
+        self._of = {label: self._of.get(label, []) for label in seen}
+        for label, had in self._of.items():
             for row in np.flatnonzero(labels == label)[: SHOWN_ROWS - len(had)].tolist():
                 images = smaller(raw[row], SIDE), smaller(stored[row], SIDE)
                 had.append(Sample(start + row, label, *images))
 
     def found(self) -> tuple[Sample, ...]:
         """By class, and then by row."""
-        return tuple(sample for had in self._of for sample in had)
+        return tuple(sample for had in self._of.values() for sample in had)
 
 
 def smaller(image: NDArray[Any], side: int) -> Float:
@@ -393,14 +399,6 @@ def smaller(image: NDArray[Any], side: int) -> Float:
         sums = np.add.reduceat(exact, starts, axis=axis)
         exact = sums / sizes.reshape([-1 if one == axis else 1 for one in range(3)])
     return exact
-
-
-def _is_named(entry: Entry) -> bool:
-    """Whether the data is had by its name alone; data of one's own may have the same name."""
-    known = sources.KNOWN.get(entry.dataset)
-    if known is None:
-        return entry.dataset in sources.plugins()
-    return bool(known.provenance.as_dict() == entry.manifest["provenance"])
 
 
 def preparing(entry: Entry, is_named: bool) -> list[str]:

@@ -33,7 +33,6 @@ MOST_LINES = 4  # channels with a histogram
 MOST_NUMBERS = 16  # of a statistic that are told one by one
 SPREAD = 3  # deviations that the colours of scaled images reach to
 LONGEST = 40  # signs of a class name on a picture
-COLORS = (*page.COLORS[1:], "#7a8594")  # of the channels, where they are two or four
 RGB = ("#d64545", "#2e9d6a", "#2f7dd1")
 
 Pixels = NDArray[np.uint8]
@@ -267,11 +266,13 @@ def _drawing() -> Iterator[None]:
 
 def _draw_histogram(axes: Any, values: Values, title: str) -> None:
     """Shares of the pixels, with mean and deviation marked, in a line for each channel."""
-    for color, one, figures in _drawn(values):
+    drawn = _drawn(values)
+    alone = len(drawn) == 1
+    for color, one, figures in drawn:
         seen = np.flatnonzero(one.counts)
         inside = slice(seen[0], seen[-1] + 1)
         share = one.counts[inside] / one.counts.sum()
-        edges, alone = one.edges[inside.start : inside.stop + 1], color == page.COLORS[0]
+        edges = one.edges[inside.start : inside.stop + 1]
         axes.stairs(share, edges, fill=alone, color=color, alpha=0.75 if alone else 1.0)
         low, high = figures.mean - figures.std, figures.mean + figures.std
         axes.axvspan(low, high, color=color, alpha=0.12, linewidth=0)
@@ -283,7 +284,7 @@ def _draw_histogram(axes: Any, values: Values, title: str) -> None:
 def _drawn(values: Values) -> list[tuple[str, Histogram, Figures]]:
     """The channels that are drawn, each in its colour."""
     shown = values.histograms[: _lines(len(values.histograms))]
-    colors = {1: page.COLORS, 3: RGB}.get(len(shown), COLORS)
+    colors = RGB if len(shown) == 3 else page.COLORS
     return list(zip(colors, shown, values.channels, strict=False))
 
 
@@ -312,7 +313,7 @@ def _draw_balance(axes: Any, facts: Facts) -> None:
         axes.invert_yaxis()
         axes.xaxis.set_major_formatter(_percent)
     else:
-        axes.set(xlabel="class", ylabel="share of the split", ylim=(0, None))
+        axes.set(xlabel="class", ylabel="share", ylim=(0, None))
         axes.yaxis.set_major_formatter(_percent)
 
 
@@ -496,7 +497,9 @@ def _png(facts: Facts) -> bytes:
         classes = len({sample.label for sample in facts.samples})
         heights = [0.62 * classes + 0.5, _balance_height(facts), 2.6 * len(facts.splits), 3.2]
         figure = page.figure(10, sum(heights) + 0.5)
-        figure.suptitle(f"{_name(facts)}: {facts.formula}", color=page.INK)
+        left = len(facts.class_names) - classes
+        told = f"; {left:,} classes left out" if left else ""
+        figure.suptitle(f"{_name(facts)}: {facts.formula}{told}", color=page.INK)
         parts: Any = figure.subfigures(4, 1, height_ratios=heights)
         _draw_samples(parts[0], facts, classes)
         _draw_balance(parts[1].subplots(), facts)
