@@ -10,7 +10,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -169,18 +170,19 @@ CHOICES: dict[str, tuple[Any, Any]] = {
 }
 
 
-def _choosing(command: Command) -> Command:
-    """Let a command have the options of `CHOICES`, in place of its ``**choices``."""
+def _choosing(command: Command, without: Collection[str] = ()) -> Command:
+    """Let a command have the options of `CHOICES`, or most, in place of its ``**choices``."""
+    choices = {name: choice for name, choice in CHOICES.items() if name not in without}
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
-        for name, (option, default) in CHOICES.items()
+        for name, (option, default) in choices.items()
     ]
     first = [one for one in own if one.kind is not one.KEYWORD_ONLY]
     parameters = [*first, *shared, *own[len(first) :]]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ |= {name: option for name, (option, _) in CHOICES.items()}
+    command.__annotations__ |= {name: option for name, (option, _) in choices.items()}
     return command
 
 
@@ -283,6 +285,53 @@ def _train_anew(dataset: str, asked: dict[str, Any]) -> dict[str, Any]:
     require_tensorflow()
     options = {name: asked[name] for name in asked if name not in (*own, "dataset")}
     return train_model(obtain(dataset, **options, quiet=settings.quiet), settings)
+
+
+@app.command()
+@partial(_choosing, without=("mode", "val_fraction", "force"))
+def compare(
+    dataset: Dataset = "mnist",
+    *,
+    modes: Annotated[
+        str, typer.Option(help="Two or more, with commas between.", metavar="MODE,MODE…")
+    ] = "normalize,center,standardize",
+    repeats: Annotated[
+        int, typer.Option(help="Runs of each mode; below five, little is told.", metavar="N")
+    ] = 3,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the first run of each mode; then SEED + 1, …")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Function that returns the model, as for `train` (default: the reference CNN).",
+            metavar="MODULE:FUNCTION",
+        ),
+    ] = None,
+    val_fraction: ValFraction = 0.1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of runs and page (default: compare-DATASET); goes on with its own.",
+            metavar="DIR",
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    **choices: Any,
+) -> None:
+    """Train the CNN on several scalings with equal seeds, and say which is better, if any."""
+    _messages(quiet)
+    from pixelprep.compare import compare as compare_modes
+
+    training = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "model": model}
+    asked = {"repeats": repeats, "val_fraction": val_fraction, "out": out, **training, **choices}
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
+            result = compare_modes(dataset, modes=modes.split(","), quiet=quiet, **asked)
+    except KeyboardInterrupt:  # whose notes tell only of a single run
+        _fail("interrupted", "give the same command again: what is finished stays", INTERRUPTED)
+    show.show(result, as_json, show.print_compared)
 
 
 def _was_given(context: typer.Context, name: str) -> bool:

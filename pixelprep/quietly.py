@@ -1,5 +1,6 @@
 """TensorFlow started without its talk on standard error."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,21 @@ def start_tensorflow() -> None:
         import tensorflow as tf
 
         tf.zeros(1)
+
+
+@contextmanager
+def many_models() -> Iterator[None]:
+    """Without TensorFlow's advice on functions built again: each model has its own."""
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    log = logging.getLogger("tensorflow")
+    log.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_wanted)
 
 
 @contextmanager

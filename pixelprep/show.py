@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pixelprep import paired
+
 if TYPE_CHECKING:
     from pixelprep.cache import Item
     from pixelprep.entry import Entry
@@ -133,6 +135,27 @@ def print_trained(metrics: dict[str, Any]) -> None:
     )
     say(f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps")
     say(metrics["run"])
+
+
+def print_compared(result: dict[str, Any]) -> None:
+    """Modes in the order of their rank, what their differences are worth, and the verdict."""
+    modes = {one["mode"]: one for one in result["modes"]}
+    rows: list[tuple[str, ...]] = [("mode", "validation", "test", "an epoch")]
+    for one in (modes[mode] for mode in result["ranking"]):
+        val, test = (one["mean"], one["spread"]), (one["test_mean"], one["test_spread"])
+        rows.append(
+            (
+                one["mode"],
+                paired.share(*val),
+                paired.share(*test),
+                f"{one['seconds_per_epoch']:.1f} s",
+            )
+        )
+    _table(rows)
+    say("(accuracy after the last epoch; validation ranks, test is only shown)")
+    for one in result["differences"]:
+        say(f"{' − '.join(one['pair'])}: {paired.told(one)}")
+    say(result["verdict"], result["page"])
 
 
 def print_scores(scores: dict[str, Any]) -> None:

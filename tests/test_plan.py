@@ -27,6 +27,7 @@ FLOORS = [
     {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
     {"promises", "facts", "verification", "cache", "formats", "exporting"},
     {"serving", "run", "train", "inference", "report"},
+    {"paired", "comparison", "compare"},
     {"show", "cli"},
 ]
 
