@@ -17,7 +17,7 @@ from typing import Any
 
 from pixelprep import comparison, files, page, paired, quietly, sources
 from pixelprep.entry import Entry
-from pixelprep.errors import CacheError, TrainError, UsageError, unknown, whole
+from pixelprep.errors import TrainError, UsageError, unknown, whole
 from pixelprep.preparation import prepare
 from pixelprep.run import Run, finished
 from pixelprep.scaling import MODES
@@ -166,14 +166,17 @@ def _claim(folder: Path, common: Mapping[str, Any]) -> None:
     UsageError
         When it holds something else.
     """
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+    if _is_new(folder):
+        page.write(folder / SETTINGS, json.dumps(common, indent=1) + "\n")
+    else:
         _check_settings(folder, common)
-    try:
-        (folder / RUNS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{folder}: cannot make the folder: {error.strerror or error}"
-        raise CacheError(message, "use --out") from error
-    page.write(folder / SETTINGS, json.dumps(common, indent=1) + "\n")
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether nothing is there, or only what a process left that was killed at its first write."""
+    if not folder.is_dir():
+        return not os.path.lexists(folder)
+    return all(path.name.startswith(f"{SETTINGS}.") for path in folder.iterdir())
 
 
 def _check_settings(folder: Path, common: Mapping[str, Any]) -> None:

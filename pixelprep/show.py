@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pixelprep import paired
-
 if TYPE_CHECKING:
     from pixelprep.cache import Item
     from pixelprep.entry import Entry
@@ -139,6 +137,8 @@ def print_trained(metrics: dict[str, Any]) -> None:
 
 def print_compared(result: dict[str, Any]) -> None:
     """Modes in the order of their rank, what their differences are worth, and the verdict."""
+    from pixelprep import paired
+
     modes = {one["mode"]: one for one in result["modes"]}
     rows: list[tuple[str, ...]] = [("mode", "validation", "test", "an epoch")]
     for one in (modes[mode] for mode in result["ranking"]):

@@ -20,7 +20,7 @@ from test_cli import failure, run
 from test_resume import check_same, interrupted_at
 
 import pixelprep
-from pixelprep import comparison, paired
+from pixelprep import comparison, paired, quietly
 from pixelprep.compare import RUNS, compare, ranked, verdict
 from pixelprep.paired import difference, t_quantile
 from pixelprep.train import Settings, train
@@ -301,9 +301,12 @@ def test_an_unfinished_run_is_gone_on_with(done: Compared) -> None:
 
 def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> None:
     """A process that is interrupted says so and exits 130; one that is killed says nothing; the
-    same command then takes what is finished, and is as good as one that was left alone.
+    same command then takes what is finished, and is as good as one that was left alone. What a
+    process left that was killed as it claimed the folder is no hindrance either.
     """
     save_images()
+    Path("compare-digits").mkdir()
+    Path("compare-digits", "settings.json.0123456789ab").touch()
     command = [sys.executable, "-m", "pixelprep", *COMMAND, "--repeats", "2"]
     for sign, line in ((signal.SIGINT, "run 2 of 4"), (signal.SIGKILL, "run 3 of 4")):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -327,6 +330,21 @@ def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> No
         assert [one[name] for one in json.loads(ended.stdout)["modes"]] == [
             one[name] for one in done.found["modes"]
         ]
+
+
+def test_only_the_advice_on_many_models_is_kept_back() -> None:
+    """TensorFlow's other warnings come through, and all of them afterwards."""
+    log, kept = logging.getLogger("tensorflow"), Kept()
+    advice = "5 out of the last 11 calls to f triggered tf.function retracing. Tracing is …"
+    log.addHandler(kept)
+    try:
+        with quietly.many_models():
+            log.warning(advice)
+            log.warning("something else")
+        log.warning(advice)
+    finally:
+        log.removeHandler(kept)
+    assert kept.messages == ["something else", advice]
 
 
 # What is refused
