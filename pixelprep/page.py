@@ -87,7 +87,7 @@ def svg(drawn: Figure, label: str) -> Markup:
 
 
 def image(pixels: NDArray[np.uint8], label: str, width: int) -> Markup:
-    """Pixels, (H, W) or (H, W, 3), as an image of a page, so many CSS pixels wide."""
+    """Pixels, (H, W), (H, W, 3) or (H, W, 4), as an image of a page, so many CSS pixels wide."""
     from markupsafe import Markup
     from matplotlib.image import imsave
 

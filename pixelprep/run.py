@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, locks
+from pixelprep import files, locks, runpage
 from pixelprep import manifest as manifests
 from pixelprep.errors import EntryError, TrainError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 UNFINISHED = ".unfinished"
 MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
+PAGE = "run.html"
 
 History = dict[str, list[float]]  # by name, one value an epoch
 
@@ -172,6 +173,7 @@ class Run:
         history: History,
         metrics: Mapping[str, Any],
         manifest: Mapping[str, Any],
+        page: bytes | None = None,
     ) -> None:
         """Write the finished run and give it its name; then the checkpoint goes.
 
@@ -181,6 +183,8 @@ class Run:
             By file name: `MODEL` and `SERVING`.
         history, metrics, manifest : mapping
             Of the run, and of the entry that it was trained on.
+        page : bytes, optional
+            The run's page, where it could be made.
         """
         finished = self.folder / "finished"
         with self._explained():
@@ -189,6 +193,8 @@ class Run:
             for name, model in models.items():
                 model.save(finished / name)
             _write(finished, history, metrics, manifest)
+            if page is not None:
+                (finished / PAGE).write_bytes(page)
             for path in (*finished.rglob("*"), finished):
                 files.fsync(path)
             self._check_unpublished("move it away")
@@ -311,17 +317,8 @@ def _picture(path: Path, history: History, metrics: Mapping[str, Any]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    epochs = range(1, len(history["loss"]) + 1)
-    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
-        axes.plot(epochs, history[name], marker="o", label="train")
-        if f"val_{name}" in history:
-            axes.plot(epochs, history[f"val_{name}"], marker="s", label="validation")
-        if metrics[f"test_{name}"] is not None:  # a loss may have diverged
-            style = {"linestyle": "--", "color": "grey", "label": "test, at the end"}
-            axes.axhline(metrics[f"test_{name}"], **style)
-        axes.set(xlabel="epoch", ylabel=name, xticks=list(epochs))
-        axes.legend()
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        runpage.curve(axes, name, history, metrics)
     title = f"{metrics['dataset']}, {metrics['mode']} per {metrics['per']}, seed {metrics['seed']}"
     figure.suptitle(f"{title}: test accuracy {metrics['test_accuracy']:.2%}")
     figure.savefig(path, dpi=120)

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from pixelprep import files, progress, quietly
+from pixelprep import files, progress, quietly, runpage
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError, missing_extra, whole
 from pixelprep.opening import open_entry
-from pixelprep.run import MODEL, SERVING, Run, State, finished, unfinished
+from pixelprep.run import MODEL, SERVING, History, Run, State, finished, unfinished
 from pixelprep.serving import serving_model
 
 if TYPE_CHECKING:
@@ -226,8 +226,21 @@ def _finish(
             "seconds_per_epoch": statistics.median(done.history["seconds"]),
         }
     )
-    run.publish({MODEL: model, SERVING: serving}, done.history, metrics, entry.manifest)
+    page = _page(model, entry, metrics, done.history)
+    run.publish({MODEL: model, SERVING: serving}, done.history, metrics, entry.manifest, page)
     return metrics
+
+
+def _page(
+    model: keras.Model, entry: Entry, metrics: dict[str, Any], history: History
+) -> bytes | None:
+    """The run's page; one that cannot be made is no reason to lose a trained model."""
+    try:
+        return runpage.build(model, entry, metrics, history)
+    except Exception as error:  # of whatever library draws it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        LOG.warning("the run's page cannot be made, all else is there: %s", reason)
+        return None
 
 
 def _variables(model: keras.Model) -> list[Any]:

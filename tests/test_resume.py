@@ -30,7 +30,15 @@ from pixelprep.train import Settings, resume, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
-FINISHED = ["entry", "history.csv", "metrics.json", "model.keras", "serving.keras", "training.png"]
+FINISHED = [
+    "entry",
+    "history.csv",
+    "metrics.json",
+    "model.keras",
+    "run.html",
+    "serving.keras",
+    "training.png",
+]
 
 MODELS = """
 import keras

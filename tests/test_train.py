@@ -70,6 +70,7 @@ def test_run_folder_is_whole(small: Entry, tmp_path: Path) -> None:
         "history.csv",
         "metrics.json",
         "model.keras",
+        "run.html",
         "serving.keras",
         "training.png",
     ]

@@ -1,0 +1,323 @@
+"""A finished run's page: how it learnt, where it errs, and how to go on with it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import page
+from pixelprep.entry import Entry, Split
+from pixelprep.promises import Regained
+from pixelprep.scaling import MODES
+
+if TYPE_CHECKING:
+    import keras
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+
+BLOCK = 16 << 20  # bytes of stored images that are looked at at once
+WORST = 12  # images shown
+FEW = 20  # classes of which a table shows every pair
+MANY = 1000  # classes of which a picture still does
+SIDE = 256  # pixels of a shown image's larger side, at most
+PAIRS = 10  # of classes that are listed as mistaken for each other
+
+PER = {
+    "dataset": "one statistic for all pixels",
+    "channel": "statistics of each channel",
+    "pixel": "statistics of each place in the image",
+    "image": "each image's own statistics",
+}
+SETTINGS = ("epochs", "batch_size", "seed", "steps_per_execution", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a model says of the rows of a split.
+
+    Parameters
+    ----------
+    labels, predicted : ndarray of int64, shape (N,)
+        The true classes, and the likeliest ones.
+    probability : ndarray of float32, shape (N,)
+        Of the likeliest class, 0 to 1.
+    classes : int
+        How many there are.
+    """
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    classes: int
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Rows of each class, (classes,)."""
+        return np.bincount(self.labels, minlength=self.classes)
+
+    @property
+    def hits(self) -> NDArray[np.int64]:
+        """Those that are predicted rightly, (classes,)."""
+        right = self.labels == self.predicted
+        return np.bincount(self.labels[right], minlength=self.classes)
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Rows by true class and predicted class, (classes, classes)."""
+        pairs = self.labels * self.classes + self.predicted
+        return np.bincount(pairs, minlength=self.classes**2).reshape(self.classes, -1)
+
+    @property
+    def worst(self) -> NDArray[np.int64]:
+        """The rows that are wrong with the greatest probability, (at most `WORST`,)."""
+        wrong = np.flatnonzero(self.labels != self.predicted)
+        return wrong[np.argsort(-self.probability[wrong], kind="stable")[:WORST]]
+
+    @property
+    def mistaken(self) -> list[tuple[int, int, int]]:
+        """True class, predicted class and rows of the most frequent mistakes, `PAIRS` at most."""
+        wrong = self.labels != self.predicted
+        pairs = self.labels[wrong] * self.classes + self.predicted[wrong]
+        found, rows = np.unique(pairs, return_counts=True)
+        most = np.argsort(-rows, kind="stable")[:PAIRS]
+        return [(*divmod(int(found[i]), self.classes), int(rows[i])) for i in most]
+
+
+def judge(model: keras.Model, split: Split, batch_size: int) -> Judged:
+    """Ask a model for the likeliest class of every row, some MB of images at a time.
+
+    In the batches in which the split is evaluated, so that each row comes out as it did there.
+    """
+    predicted = np.empty(len(split), np.int64)
+    probability = np.empty(len(split), np.float32)
+    batch_bytes = int(np.prod(split.shape[1:])) * split.dtype.itemsize * batch_size
+    rows = max(1, BLOCK // batch_bytes) * batch_size
+    for start in range(0, len(split), rows):
+        stop = min(start + rows, len(split))
+        said = model.predict(split.read(start, stop), batch_size=batch_size, verbose=0)
+        predicted[start:stop], probability[start:stop] = said.argmax(axis=1), said.max(axis=1)
+    return Judged(split.labels, predicted, probability, model.output_shape[-1])
+
+
+def curve(
+    axes: Axes, name: str, history: Mapping[str, Sequence[float]], metrics: Mapping[str, Any]
+) -> None:
+    """Draw loss or accuracy over the epochs, the test split's as a line."""
+    epochs = range(1, len(history[name]) + 1)
+    axes.plot(epochs, history[name], marker="o", label="train")
+    if f"val_{name}" in history:
+        axes.plot(epochs, history[f"val_{name}"], marker="s", label="validation")
+    if metrics[f"test_{name}"] is not None:  # a loss may have diverged
+        line = metrics[f"test_{name}"]
+        axes.axhline(line, linestyle="--", color="grey", label="test, at the end")
+    axes.set(xlabel="epoch", ylabel=name)
+    axes.locator_params(axis="x", integer=True)
+    axes.legend()
+
+
+def build(
+    model: keras.Model,
+    entry: Entry,
+    metrics: Mapping[str, Any],
+    history: Mapping[str, Sequence[float]],
+) -> bytes:
+    """The page of a run that is about to be published.
+
+    Parameters
+    ----------
+    model : keras.Model
+        As it is at the end; takes scaled images.
+    entry : Entry
+        That it was trained on.
+    metrics, history : mapping
+        What ``metrics.json`` holds, and one value an epoch by name.
+
+    Returns
+    -------
+    bytes
+        One HTML file.
+    """
+    judged = judge(model, entry.test, metrics["batch_size"])
+    names = entry.class_names
+    text = page.render(
+        "run.html",
+        metrics=metrics,
+        curves=[_drawn(name, history, metrics) for name in ("loss", "accuracy")],
+        matrix=_matrix(judged) if judged.classes <= FEW else None,
+        heat=_heat(judged) if FEW < judged.classes <= MANY else None,
+        sideways=max(map(len, names)) > 3,
+        right=_rgb(page.COLORS[0]),
+        other=_rgb(page.COLORS[1]),
+        names=names,
+        mistaken=_mistaken(judged, names),
+        recalls=_recalls(judged, names),
+        few=FEW,
+        worst=[_image(entry, judged, int(row)) for row in judged.worst],
+        wrong=int((judged.labels != judged.predicted).sum()),
+        images=len(judged.labels),
+        data=_about(entry),
+        training=_training(model, metrics, history["seconds"]),
+        machine=_machine(),
+        run=shlex.quote(metrics["run"]),
+        key=entry.key,
+        sample=_sample(entry),
+    )
+    return text.encode()
+
+
+def _drawn(name: str, history: Mapping[str, Sequence[float]], metrics: Mapping[str, Any]) -> Markup:
+    import matplotlib
+
+    with matplotlib.rc_context(page.DRAWN):
+        figure = page.figure(5, 3.4)
+        curve(figure.subplots(), name, history, metrics)
+        return page.svg(figure, f"{name} of train, validation and test over the epochs")
+
+
+def _shares(judged: Judged) -> NDArray[np.float64]:
+    """The confusion matrix, each row as shares of its class, 0 to 1; (classes, classes)."""
+    return judged.confusion / np.maximum(judged.counts, 1)[:, None]
+
+
+def _strength(share: Any) -> Any:
+    """How strongly a share is coloured, 0 to 0.85: by its root, so that a few errors show."""
+    return 0.85 * np.cbrt(share)
+
+
+def _matrix(judged: Judged) -> list[list[tuple[int, float]]]:
+    """Of each true class, each predicted class's count and strength of colour."""
+    strengths = _strength(_shares(judged)).round(3)
+    return [
+        list(zip(counts, row, strict=True))
+        for counts, row in zip(judged.confusion.tolist(), strengths.tolist(), strict=True)
+    ]
+
+
+def _heat(judged: Judged) -> Markup:
+    """The confusion matrix as a picture of one pixel a pair, in the colours of the table."""
+    classes = judged.classes
+    pixels = np.empty((classes, classes, 4), np.uint8)
+    pixels[..., :3] = _rgb(page.COLORS[1])
+    pixels[np.arange(classes), np.arange(classes), :3] = _rgb(page.COLORS[0])
+    pixels[..., 3] = 255 * _strength(_shares(judged))
+    width = classes * max(1, 640 // classes)
+    return page.image(pixels, f"confusion matrix of {classes} classes", width)
+
+
+def _rgb(color: str) -> list[int]:
+    return list(bytes.fromhex(color[1:]))
+
+
+def _mistaken(judged: Judged, names: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    counts = judged.counts
+    return [
+        (names[true], names[said], f"{rows:,}", f"{rows / counts[true]:.2%}")
+        for true, said, rows in judged.mistaken
+    ]
+
+
+def _recalls(judged: Judged, names: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Class, images, right ones, recall; the lowest recall first where there are many."""
+    counts, hits = judged.counts, judged.hits
+    recall = np.divide(hits, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    order = np.argsort(recall, kind="stable") if len(names) > FEW else np.arange(len(names))
+    return [
+        (names[i], f"{counts[i]:,}", f"{hits[i]:,}", f"{recall[i]:.2%}" if counts[i] else "–")
+        for i in order
+    ]
+
+
+def _image(entry: Entry, judged: Judged, row: int) -> dict[str, Any]:
+    """A wrong image as it was before it was scaled, and what was said of it."""
+    names, split = entry.class_names, entry.test
+    (raw,) = Regained(split, entry.scaling, 0, len(split))[row : row + 1]
+    true, said = names[judged.labels[row]], names[judged.predicted[row]]
+    label = f"row {row}: {true}, taken for {said}"
+    limits = entry.manifest["splits"]["test"]["raw"]
+    shown = page.image(_shown(raw, limits["minimum"], limits["maximum"]), label, 96)
+    probability = f"{judged.probability[row]:.2%}"
+    return {"shown": shown, "row": row, "true": true, "said": said, "probability": probability}
+
+
+def _shown(raw: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Raw pixels (H, W, C) as bytes, (H, W) or (H, W, 3), every so many of a large image's.
+
+    8-bit ones as they are; others are spread over what lies between `low` and `high`. Where C is
+    neither 1 nor 3, the first channel.
+    """
+    step = -(-max(raw.shape[:2]) // SIDE)
+    pixels = raw[::step, ::step]
+    pixels = pixels if pixels.shape[2] == 3 else pixels[:, :, 0]
+    if pixels.dtype == np.uint8:
+        return pixels
+    spread = (pixels.astype(np.float64) - low) / (high - low if high > low else 1)
+    return np.asarray(np.rint(255 * spread.clip(0, 1)), np.uint8)
+
+
+def _about(entry: Entry) -> list[tuple[str, str]]:
+    """The entry, and its scaling in words."""
+    scaling = entry.scaling
+    units = f", of pixels divided by {scaling.unit} first" if scaling.unit != 1 else ""
+    rows = [
+        ("dataset", f"{entry.dataset}: {entry.manifest['provenance']['title']}"),
+        ("entry", str(entry.path)),
+        ("key", entry.key),
+        ("images", ", ".join(f"{len(split):,} {name}" for name, split in entry.splits.items())),
+        ("shape", f"{'×'.join(map(str, entry.train.shape[1:]))} {entry.train.dtype}"),
+        ("mode", f"{entry.mode}: {MODES[entry.mode].formula}{units}"),
+        ("per", f"{entry.per}: {PER[entry.per]}"),
+    ]
+    fitted = [("mean", scaling.mean), ("std", scaling.std)]
+    return rows + [(name, _numbers(values)) for name, values in fitted if values.size]
+
+
+def _numbers(values: NDArray[np.float64]) -> str:
+    """Few numbers one by one, many by their range."""
+    if values.size <= 4:
+        return ", ".join(f"{value:.6g}" for value in values.reshape(-1))
+    return f"{values.size:,} values, {values.min():.6g} to {values.max():.6g}"
+
+
+def _training(
+    model: keras.Model, metrics: Mapping[str, Any], seconds: Sequence[float]
+) -> list[tuple[str, str]]:
+    """The settings of the run, the model, and the time that an epoch took."""
+    asked = {name: metrics[name] for name in SETTINGS}
+    asked["model"] = asked["model"] or "the reference CNN"
+    rows = [(name.replace("_", " "), str(value)) for name, value in asked.items()]
+    took = f"median {metrics['seconds_per_epoch']:.2f} s, {min(seconds):.2f} to {max(seconds):.2f}"
+    return [
+        *rows,
+        ("parameters", f"{model.count_params():,}"),
+        ("steps an epoch", f"{metrics['steps_per_epoch']:,}"),
+        ("time an epoch", f"{took} s; {sum(seconds):.1f} s in all"),
+    ]
+
+
+def _machine() -> list[tuple[str, str]]:
+    """Where the run was trained, with what."""
+    import keras
+    import tensorflow as tf
+
+    devices = [device.name.split(":", 1)[-1] for device in tf.config.list_physical_devices()]
+    return [
+        ("platform", platform.platform()),
+        ("processor", f"{platform.machine()}, {os.cpu_count()} CPUs"),
+        ("devices", ", ".join(devices)),
+        ("Python", platform.python_version()),
+        ("TensorFlow", tf.__version__),
+        ("Keras", keras.__version__),
+    ]
+
+
+def _sample(entry: Entry) -> str:
+    """NumPy's words for one raw image that is black."""
+    shape = ", ".join(map(str, (1, *entry.train.shape[1:])))
+    return f'np.zeros(({shape}), "{entry.scaling.raw_dtype}")'
