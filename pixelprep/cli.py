@@ -245,6 +245,17 @@ def train(
             metavar="MODULE:FUNCTION|RUN",
         ),
     ] = None,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop when the validation loss has not improved for so many epochs; the best"
+            " epoch's model is kept (needs --val-fraction).",
+            metavar="N",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        int, typer.Option(help="Epochs from one checkpoint to the next.", metavar="N")
+    ] = 1,
     run_dir: Annotated[
         Path | None,
         typer.Option(help="Folder of the run (default: a new one below runs/).", metavar="DIR"),
@@ -276,11 +287,13 @@ def train(
 
 
 def _train_anew(dataset: str, asked: dict[str, Any]) -> dict[str, Any]:
+    from dataclasses import fields
+
     from pixelprep.preparation import obtain
     from pixelprep.train import Settings, require_tensorflow
     from pixelprep.train import train as train_model
 
-    own = ("epochs", "batch_size", "seed", "steps_per_execution", "model", "run_dir", "quiet")
+    own = [field.name for field in fields(Settings)]
     settings = Settings(**{name: asked[name] for name in own if name in asked})
     require_tensorflow()
     options = {name: asked[name] for name in asked if name not in (*own, "dataset")}

@@ -8,6 +8,7 @@ process is killed.
 
 import csv
 import json
+import math
 import os
 import shlex
 import shutil
@@ -58,6 +59,17 @@ class State:
     def epochs(self) -> int:
         """How many epochs are finished."""
         return len(self.history.get("loss", ()))
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the lowest validation loss, the first of equal ones; from 1."""
+        losses = self.history["val_loss"]
+        best = min(range(len(losses)), key=lambda i: (math.isnan(losses[i]), losses[i]))
+        return best + 1
+
+    def is_over(self, patience: int | None) -> bool:
+        """Whether the validation loss has not improved for so many epochs."""
+        return bool(patience and self.epochs and self.epochs - self.best_epoch >= patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +147,34 @@ class Run:
                 error.add_note(self.resuming)
             raise
 
-    def save(self, state: State, variables: Sequence[NDArray[Any]]) -> None:
-        """Replace the checkpoint; the one before stays until this one is on the disk whole."""
+    def save(
+        self,
+        state: State,
+        variables: Sequence[NDArray[Any]],
+        best: Sequence[NDArray[Any]] = (),
+    ) -> None:
+        """Replace the checkpoint; the one before stays until this one is on the disk whole.
+
+        Parameters
+        ----------
+        state : State
+            How far the run is.
+        variables, best : sequence of ndarray
+            As they are now, and as they were after the best epoch where it is another.
+        """
         new = self.folder / "new.npz"
         with self._explained():
             try:
-                np.savez(new, *variables, progress=np.array(json.dumps(asdict(state))))
+                kept: dict[str, Any] = {f"best_{i}": value for i, value in enumerate(best)}
+                np.savez(new, *variables, **kept, progress=np.array(json.dumps(asdict(state))))
                 files.fsync(new)
                 new.replace(self.checkpoint)
             finally:
                 new.unlink(missing_ok=True)
 
-    def load(self) -> tuple[State, list[NDArray[Any]]]:
-        """The checkpoint: how far the run is, and the variables as they were given to `save`.
+    def load(self) -> tuple[State, list[NDArray[Any]], list[NDArray[Any]]]:
+        """The checkpoint: how far the run is, and the variables as they were given to `save`: those
+        of the last epoch, and those of the best.
 
         Raises
         ------
@@ -157,7 +184,9 @@ class Run:
         try:
             with np.load(self.checkpoint) as saved:
                 state = State(**json.loads(str(saved["progress"])))
-                variables = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1)]
+                kept = sum(name.startswith("best_") for name in saved.files)
+                variables = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1 - kept)]
+                best = [saved[f"best_{i}"] for i in range(kept)]
                 if state.epochs < 1:
                     raise ValueError("no epochs")
         except Exception as error:  # NumPy, zipfile, zlib and json each say it in their own way
@@ -165,7 +194,7 @@ class Run:
                 f"{self.checkpoint}: not a checkpoint, or a damaged one: {error!r}",
                 f"delete {self.folder} and train again from the start",
             ) from error
-        return state, variables
+        return state, variables, best
 
     def publish(
         self,
@@ -230,7 +259,8 @@ def unfinished(path: Path) -> Run:
     if not there:
         raise TrainError(
             f"{run.folder}: no unfinished run: expected a checkpoint in it",
-            "a run has none before the end of its first epoch: train again",
+            "a run has none before the end of its first epoch, or as --checkpoint-every has it:"
+            " train again",
         )
     return run
 

@@ -35,7 +35,16 @@ PER = {
     "pixel": "statistics of each place in the image",
     "image": "each image's own statistics",
 }
-SETTINGS = ("epochs", "batch_size", "seed", "steps_per_execution", "model")
+SETTINGS = (
+    "epochs",
+    "batch_size",
+    "seed",
+    "steps_per_execution",
+    "model",
+    "early_stopping",
+    "best_epoch",
+    "stopped_epoch",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,8 @@ def curve(
     if metrics[f"test_{name}"] is not None:  # a loss may have diverged
         line = metrics[f"test_{name}"]
         axes.axhline(line, linestyle="--", color="grey", label="test, at the end")
+    if metrics["best_epoch"]:
+        axes.axvline(metrics["best_epoch"], linestyle=":", color="grey", label="best, kept")
     axes.set(xlabel="epoch", ylabel=name)
     axes.locator_params(axis="x", integer=True)
     axes.legend()
@@ -291,7 +302,9 @@ def _training(
     """The settings of the run, the model, and the time that an epoch took."""
     asked = {name: metrics[name] for name in SETTINGS}
     asked["model"] = asked["model"] or "the reference CNN"
-    rows = [(name.replace("_", " "), str(value)) for name, value in asked.items()]
+    rows = [
+        (name.replace("_", " "), str(value)) for name, value in asked.items() if value is not None
+    ]
     took = f"median {metrics['seconds_per_epoch']:.2f} s, {min(seconds):.2f} to {max(seconds):.2f}"
     return [
         *rows,

@@ -36,7 +36,7 @@ SMALLEST = 10  # pixels of height and width that the reference CNN's layers need
 LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
 
 # What may be asked of a run that goes on, for its result is the same.
-FREE = ("epochs", "quiet", "cache_dir", "source", "mirror", "offline")
+FREE = ("epochs", "quiet", "checkpoint_every", "cache_dir", "source", "mirror", "offline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class Settings:
         The run's folder, not there yet; default: ``runs/DATASET-MODE-TIME-PROCESS``.
     quiet : bool
         Draw no progress bars.
+    early_stopping : int, optional
+        Stop when the validation loss has not improved for so many epochs, and publish the model as
+        it was after the best one.
+    checkpoint_every : int
+        Epochs from one checkpoint to the next, at least 1; there is one after the last in any case.
     """
 
     epochs: int = 5
@@ -69,9 +74,13 @@ class Settings:
     model: str | None = None
     run_dir: Path | None = None
     quiet: bool = False
+    early_stopping: int | None = None
+    checkpoint_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "steps_per_execution"):
+        counts = ["epochs", "batch_size", "steps_per_execution", "checkpoint_every"]
+        counts += ["early_stopping"] * (self.early_stopping is not None)
+        for name in counts:
             whole("--" + name.replace("_", "-"), getattr(self, name), 1)
         whole("--seed", self.seed, 0, LARGEST_SEED)
         if self.model is not None and not (_is_function(self.model) or Path(self.model).is_dir()):
@@ -107,7 +116,8 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
     -------
     dict
         What ``metrics.json`` holds: ``run``, ``entry``, ``key``, ``history``, ``test_loss``,
-        ``test_accuracy`` (0 to 1), ``seconds_per_epoch`` (the median), …
+        ``test_accuracy`` (0 to 1), ``seconds_per_epoch`` (the median), ``best_epoch`` and
+        ``stopped_epoch`` (from 1; None where it does not stop early), …
 
     Raises
     ------
@@ -115,7 +125,15 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
         When TensorFlow is not installed.
     TrainError
         When the model does not fit the images, or the run folder is there already.
+    UsageError
+        When it is to stop early, and the entry has no validation split.
     """
+    if settings.early_stopping and entry.val is None:
+        raise UsageError(
+            f"--early-stopping {settings.early_stopping}: expected a validation split, which"
+            f" {entry.path} has not",
+            "prepare with --val-fraction, such as 0.1",
+        )
     run = Run((settings.run_dir or _default_folder(entry)).absolute())
     start_tensorflow()
     run.make()
@@ -150,13 +168,13 @@ def resume(path: Path, **asked: Any) -> dict[str, Any]:
     """
     with unfinished(path).held():
         run = unfinished(path)  # again: another process may have finished it meanwhile
-        done, variables = run.load()
+        done, variables, best = run.load()
         with run.resumable():
             entry = _entry_of(done, asked.get("cache_dir"))
             settings = _settings_of(run, done, entry, asked)
             start_tensorflow()
             done = replace(done, settings=settings.decisive)
-            return _finish(run, entry, settings, done, variables)
+            return _finish(run, entry, settings, done, variables, best)
 
 
 def _default_folder(entry: Entry) -> Path:
@@ -187,7 +205,7 @@ def _settings_of(run: Run, done: State, entry: Entry, asked: Mapping[str, Any]) 
                 f"{run.folder} is a run with {name} {kept.get(name)}, but {value} was asked for",
                 "leave it out",
             )
-    free = {name: asked[name] for name in ("epochs", "quiet") if name in asked}
+    free = {name: asked[name] for name in ("epochs", "quiet", "checkpoint_every") if name in asked}
     settings = replace(Settings(**done.settings), **free)
     if settings.epochs < done.epochs:
         raise UsageError(f"--epochs {settings.epochs}: {run.folder} has finished {done.epochs}")
@@ -195,7 +213,12 @@ def _settings_of(run: Run, done: State, entry: Entry, asked: Mapping[str, Any]) 
 
 
 def _finish(
-    run: Run, entry: Entry, settings: Settings, done: State, variables: Sequence[NDArray[Any]] = ()
+    run: Run,
+    entry: Entry,
+    settings: Settings,
+    done: State,
+    variables: Sequence[NDArray[Any]] = (),
+    best: Sequence[NDArray[Any]] = (),
 ) -> dict[str, Any]:
     """Train what is not done yet, evaluate, publish."""
     import keras
@@ -207,7 +230,10 @@ def _finish(
         _restore(model, variables, run)
         LOG.info("going on after epoch %d of %d", done.epochs, settings.epochs)
     _announce(entry, settings)
-    _fit(model, entry, settings, run, done)
+    best = best or variables if settings.early_stopping else ()
+    kept = _Kept(model, settings, run, done, best)
+    _fit(model, entry, settings, kept)
+    kept.restore_best()
     test_loss, test_accuracy = _evaluate(model, entry.test, settings)
     metrics: dict[str, Any] = _finite(
         {
@@ -224,6 +250,7 @@ def _finish(
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
             "seconds_per_epoch": statistics.median(done.history["seconds"]),
+            **_stopping(settings, done),
         }
     )
     page = _page(model, entry, metrics, done.history)
@@ -243,6 +270,14 @@ def _page(
         return None
 
 
+def _stopping(settings: Settings, done: State) -> dict[str, int | None]:
+    """The epoch whose model is published, and the one after which the run stopped early."""
+    if settings.early_stopping is None:
+        return {"best_epoch": None, "stopped_epoch": None}
+    over = done.is_over(settings.early_stopping)
+    return {"best_epoch": done.best_epoch, "stopped_epoch": done.epochs if over else None}
+
+
 def _variables(model: keras.Model) -> list[Any]:
     """Everything that decides how training goes on, in an order that building again repeats.
 
@@ -252,6 +287,11 @@ def _variables(model: keras.Model) -> list[Any]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]
+
+
+def _values(model: keras.Model) -> list[NDArray[Any]]:
+    """Copies, which further training leaves as they are."""
+    return [variable.numpy().copy() for variable in _variables(model)]
 
 
 def _restore(model: keras.Model, saved: Sequence[NDArray[Any]], run: Run) -> None:
@@ -397,25 +437,56 @@ def _announce(entry: Entry, settings: Settings) -> None:
     LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, images.min(), images.max())
 
 
-def _fit(model: keras.Model, entry: Entry, settings: Settings, run: Run, done: State) -> None:
-    """Fit the epochs that are not finished, and after each save how far the run is."""
-    size, first = settings.batch_size, done.epochs
+def _fit(model: keras.Model, entry: Entry, settings: Settings, kept: _Kept) -> None:
+    """Fit the epochs that are not finished."""
+    size, first = settings.batch_size, kept.done.epochs
     val = None if entry.val is None else entry.val.to_tf(size)
-
-    def finished(logs: dict[str, float]) -> None:
-        for name, value in logs.items():
-            done.history.setdefault(name, []).append(float(value))
-        run.save(done, [variable.numpy() for variable in _variables(model)])
-
+    over = kept.done.is_over(settings.early_stopping)
     model.fit(
         entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
-        epochs=settings.epochs,
+        epochs=first if over else settings.epochs,
         initial_epoch=first,
         validation_data=val,
         shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
         verbose=0,
-        callbacks=[_watch(settings, _steps(entry.train, settings), finished)],
+        callbacks=[_watch(settings, _steps(entry.train, settings), kept.after)],
     )
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What a run keeps after each epoch: its history, its checkpoint, and the best variables.
+
+    best : of the best epoch so far; none unless the run is to stop early
+    """
+
+    model: keras.Model
+    settings: Settings
+    run: Run
+    done: State
+    best: Sequence[NDArray[Any]]
+
+    def after(self, logs: dict[str, float]) -> None:
+        """Keep what an epoch gave, and stop training in time."""
+        for name, value in logs.items():
+            self.done.history.setdefault(name, []).append(float(value))
+        if improved := bool(self.settings.early_stopping) and self._is_best:
+            self.best = _values(self.model)
+        over = self.done.is_over(self.settings.early_stopping)
+        epochs = self.done.epochs
+        if over or epochs == self.settings.epochs or epochs % self.settings.checkpoint_every == 0:
+            self.run.save(self.done, _values(self.model), () if improved else self.best)
+        self.model.stop_training = over
+
+    @property
+    def _is_best(self) -> bool:
+        return self.done.best_epoch == self.done.epochs
+
+    def restore_best(self) -> None:
+        """Have the model as it was after the best epoch, where the run is to stop early."""
+        if self.best and not self._is_best:
+            LOG.info("epoch %d of %d was the best", self.done.best_epoch, self.done.epochs)
+            _restore(self.model, self.best, self.run)
 
 
 def _evaluate(model: keras.Model, test: Split, settings: Settings) -> tuple[float, float]:

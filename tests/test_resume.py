@@ -254,7 +254,7 @@ def test_interrupted_says_how_to_go_on(small: Entry) -> None:
     ]
     assert refused.returncode == 1
     assert "another process is training this run" in refused.stderr
-    state, _ = Run(Path("run").absolute()).load()
+    state, *_ = Run(Path("run").absolute()).load()
     assert 2 <= state.epochs == len(state.history["seconds"]) < 300
 
 
@@ -470,7 +470,8 @@ def test_a_checkpoint_holds_any_number_exactly(tmp_path: Path) -> None:
     ]
     history = {"loss": [0.1 + 0.2, math.inf, math.nan], "seconds": [1.0, 2.0, 3.0]}
     run.save(State(str(run.final), "key", {"model": None}, history), values)
-    state, found = run.load()
+    state, found, best = run.load()
+    assert best == []
     assert (state.entry, state.epochs) == (str(run.final), 3)
     assert repr(state.history) == repr(history)
     for value, one in zip(values, found, strict=True):
