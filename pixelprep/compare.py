@@ -218,7 +218,7 @@ def _one(run: Run, entry: Entry, settings: Settings) -> dict[str, Any]:
         LOG.info("finished before, test accuracy %.2f%%", 100 * metrics["test_accuracy"])
         return metrics
     if run.checkpoint.exists():
-        state, _ = run.load()
+        state, *_ = run.load()
         _check_same(run.folder, {**state.settings, "key": state.key}, entry, settings)
         return resume(run.final, quiet=settings.quiet, cache_dir=entry.path.parent.parent)
     return train(entry, replace(settings, run_dir=run.final))
