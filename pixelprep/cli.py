@@ -337,11 +337,12 @@ def compare(
     _messages(quiet)
     from pixelprep.compare import compare as compare_modes
 
+    chosen = [mode.strip() for mode in modes.split(",")]
     training = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "model": model}
     asked = {"repeats": repeats, "val_fraction": val_fraction, "out": out, **training, **choices}
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
-            result = compare_modes(dataset, modes=modes.split(","), quiet=quiet, **asked)
+            result = compare_modes(dataset, modes=chosen, quiet=quiet, **asked)
     except KeyboardInterrupt:  # whose notes tell only of a single run
         _fail("interrupted", "give the same command again: what is finished stays", INTERRUPTED)
     show.show(result, as_json, show.print_compared)

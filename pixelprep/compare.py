@@ -249,8 +249,8 @@ def _result(
     choices: Mapping[str, Any],
 ) -> dict[str, Any]:
     modes = [_of_mode(entry, runs[entry.mode]) for entry in entries]
-    ranking = ranked({one["mode"]: one["val_accuracy"] for one in modes})
     accuracies = {one["mode"]: one["val_accuracy"] for one in modes}
+    ranking = ranked(accuracies)
     differences = {
         other: paired.difference(accuracies[ranking[0]], accuracies[other]) for other in ranking[1:]
     }

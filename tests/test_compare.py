@@ -354,7 +354,7 @@ def test_only_the_advice_on_many_models_is_kept_back() -> None:
     ("options", "message"),
     [
         (("--modes", "center,standardise"), "unknown --modes 'standardise'"),
-        (("--modes", "center,normalize,center"), "center is given twice"),
+        (("--modes", "center, normalize, center"), "center is given twice"),
         (("--modes", "center"), "expected two or more"),
         (("--repeats", "0"), "--repeats 0: expected 1 or more"),
         (("--val-fraction", "0"), "--val-fraction 0.0: modes are ranked on a validation split"),
