@@ -253,6 +253,10 @@ def train(
             metavar="N",
         ),
     ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(help="Write event files for TensorBoard to DIR/RUN-NAME.", metavar="DIR"),
+    ] = None,
     checkpoint_every: Annotated[
         int, typer.Option(help="Epochs from one checkpoint to the next.", metavar="N")
     ] = 1,

@@ -23,6 +23,7 @@ from pixelprep import files, progress, quietly, runpage
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError, missing_extra, whole
+from pixelprep.events import Events
 from pixelprep.opening import open_entry
 from pixelprep.run import MODEL, SERVING, History, Run, State, finished, unfinished
 from pixelprep.serving import serving_model
@@ -36,7 +37,8 @@ SMALLEST = 10  # pixels of height and width that the reference CNN's layers need
 LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
 
 # What may be asked of a run that goes on, for its result is the same.
-FREE = ("epochs", "quiet", "checkpoint_every", "cache_dir", "source", "mirror", "offline")
+OWN_FREE = ("epochs", "quiet", "checkpoint_every", "tensorboard")
+FREE = (*OWN_FREE, "cache_dir", "source", "mirror", "offline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,9 @@ class Settings:
         it was after the best one.
     checkpoint_every : int
         Epochs from one checkpoint to the next, at least 1; there is one after the last in any case.
+    tensorboard : path, optional
+        Folder in which a folder of the run's name gets event files for TensorBoard, written
+        whenever there is a checkpoint.
     """
 
     epochs: int = 5
@@ -76,6 +81,7 @@ class Settings:
     quiet: bool = False
     early_stopping: int | None = None
     checkpoint_every: int = 1
+    tensorboard: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         counts = ["epochs", "batch_size", "steps_per_execution", "checkpoint_every"]
@@ -91,7 +97,15 @@ class Settings:
     @property
     def decisive(self) -> dict[str, Any]:
         """Those that a run keeps when it goes on."""
-        return {k: v for k, v in asdict(self).items() if k not in ("run_dir", "quiet")}
+        kept = {k: v for k, v in asdict(self).items() if k not in ("run_dir", "quiet")}
+        if self.tensorboard is not None:
+            kept["tensorboard"] = os.fspath(files.expanded(self.tensorboard).absolute())
+        return kept
+
+    def events_of(self, run: Run) -> Path | None:
+        """The folder of a run's event files, where there are to be any."""
+        folder = self.decisive["tensorboard"]
+        return None if folder is None else Path(folder, run.final.name)
 
 
 def _is_function(model: str) -> bool:
@@ -135,6 +149,10 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
             "prepare with --val-fraction, such as 0.1",
         )
     run = Run((settings.run_dir or _default_folder(entry)).absolute())
+    events = settings.events_of(run)
+    if events is not None and os.path.lexists(events):
+        hint = "name another folder with --tensorboard, or another run with --run-dir"
+        raise TrainError(f"{events}: is there already", hint)
     start_tensorflow()
     run.make()
     with run.held(), run.resumable():
@@ -205,7 +223,7 @@ def _settings_of(run: Run, done: State, entry: Entry, asked: Mapping[str, Any]) 
                 f"{run.folder} is a run with {name} {kept.get(name)}, but {value} was asked for",
                 "leave it out",
             )
-    free = {name: asked[name] for name in ("epochs", "quiet", "checkpoint_every") if name in asked}
+    free = {name: asked[name] for name in OWN_FREE if name in asked}
     settings = replace(Settings(**done.settings), **free)
     if settings.epochs < done.epochs:
         raise UsageError(f"--epochs {settings.epochs}: {run.folder} has finished {done.epochs}")
@@ -231,7 +249,7 @@ def _finish(
         LOG.info("going on after epoch %d of %d", done.epochs, settings.epochs)
     _announce(entry, settings)
     best = best or variables if settings.early_stopping else ()
-    kept = _Kept(model, settings, run, done, best)
+    kept = _Kept(model, settings, run, done, best, _events(settings, run, done))
     _fit(model, entry, settings, kept)
     kept.restore_best()
     test_loss, test_accuracy = _evaluate(model, entry.test, settings)
@@ -276,6 +294,16 @@ def _stopping(settings: Settings, done: State) -> dict[str, int | None]:
         return {"best_epoch": None, "stopped_epoch": None}
     over = done.is_over(settings.early_stopping)
     return {"best_epoch": done.best_epoch, "stopped_epoch": done.epochs if over else None}
+
+
+def _events(settings: Settings, run: Run, done: State) -> Events | None:
+    """The event files, where there are to be any, with all epochs that are finished."""
+    folder = settings.events_of(run)
+    if folder is None:
+        return None
+    events = Events(folder)
+    events.follow(done.history)
+    return events
 
 
 def _variables(model: keras.Model) -> list[Any]:
@@ -458,6 +486,7 @@ class _Kept:
     """What a run keeps after each epoch: its history, its checkpoint, and the best variables.
 
     best : of the best epoch so far; none unless the run is to stop early
+    events : those of TensorBoard
     """
 
     model: keras.Model
@@ -465,6 +494,7 @@ class _Kept:
     run: Run
     done: State
     best: Sequence[NDArray[Any]]
+    events: Events | None
 
     def after(self, logs: dict[str, float]) -> None:
         """Keep what an epoch gave, and stop training in time."""
@@ -476,6 +506,8 @@ class _Kept:
         epochs = self.done.epochs
         if over or epochs == self.settings.epochs or epochs % self.settings.checkpoint_every == 0:
             self.run.save(self.done, _values(self.model), () if improved else self.best)
+            if self.events:
+                self.events.follow(self.done.history)
         self.model.stop_training = over
 
     @property

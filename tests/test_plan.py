@@ -26,7 +26,7 @@ FLOORS = [
     {"sources", "recipe", "batches", "page"},
     {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
     {"promises", "facts", "verification", "cache", "formats", "exporting"},
-    {"serving", "runpage", "run", "train", "inference", "report"},
+    {"serving", "events", "runpage", "run", "train", "inference", "report"},
     {"paired", "comparison", "compare"},
     {"show", "cli"},
 ]
