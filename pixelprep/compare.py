@@ -149,7 +149,7 @@ def _common(entry: Entry, settings: Settings, choices: Mapping[str, Any]) -> dic
 
 def _training(settings: Settings) -> dict[str, Any]:
     """Settings that all runs share and that decide what comes out."""
-    return {k: v for k, v in settings.decisive.items() if k not in ("seed", "steps_per_execution")}
+    return {name: settings.decisive[name] for name in ("epochs", "batch_size", "model")}
 
 
 def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
