@@ -258,7 +258,10 @@ def train(
         typer.Option(help="Write event files for TensorBoard to DIR/RUN-NAME.", metavar="DIR"),
     ] = None,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Epochs from one checkpoint to the next.", metavar="N")
+        int,
+        typer.Option(
+            help="Epochs from one checkpoint to the next; the last always has one.", metavar="N"
+        ),
     ] = 1,
     run_dir: Annotated[
         Path | None,
