@@ -299,6 +299,7 @@ def test_an_unfinished_run_is_gone_on_with(done: Compared) -> None:
         check_same(Path("copy", RUNS, path.name), path)
 
 
+@pytest.mark.long
 def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> None:
     """A process that is interrupted says so and exits 130; one that is killed says nothing; the
     same command then takes what is finished, and is as good as one that was left alone. What a

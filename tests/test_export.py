@@ -499,6 +499,7 @@ def test_a_place_without_room_is_refused_before_it_is_filled(
     assert list(place.parent.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("to", ["npz", "hdf5-single", "png"])
 def test_killing_at_any_moment_leaves_no_half_export(many: Path, place: Path, to: str) -> None:
     """After SIGKILL the folder is whole or not there; the next export takes the rest away."""
@@ -640,6 +641,7 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
 @pytest.mark.parametrize(
     "to",

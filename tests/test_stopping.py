@@ -75,6 +75,7 @@ def test_what_counts_as_better(losses: list[float], best: int, over: bool) -> No
     assert (state.best_epoch, state.is_over(2), state.is_over(None)) == (best, over, False)
 
 
+@pytest.mark.long
 def test_interrupted_after_every_epoch_is_the_same(small: Entry) -> None:
     """Patience and the best variables survive: interrupted after each epoch, and killed when it
     has stopped, a run comes out bit for bit as one that never was.
@@ -117,6 +118,7 @@ def test_stopping_early_needs_a_validation_split(small: Entry) -> None:
 EVERY = ("--epochs", "5", "--seed", "4", "--checkpoint-every", "2", "--run-dir", "run")
 
 
+@pytest.mark.long
 def test_checkpoints_now_and_then(small: Entry) -> None:
     """With `--checkpoint-every 2` of five epochs the second, fourth and last are kept; killed
     before the second of these, the run goes on after epoch 2 and comes out the same.
