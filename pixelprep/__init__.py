@@ -103,7 +103,6 @@ def open(
     'center'
     """
     from pixelprep import files
-    from pixelprep.opening import open_entry, resolve
+    from pixelprep.opening import open_named
 
-    cache = files.cache_dir(cache_dir)
-    return open_entry(resolve(os.fspath(entry), cache), cache)
+    return open_named(entry, files.cache_dir(cache_dir))

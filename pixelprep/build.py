@@ -269,6 +269,5 @@ def _plan(path: Path) -> _Plan:
 
 
 def _write_manifest(work: Path, manifest: Mapping[str, Any]) -> None:
-    content, folder = files.canonical_json(manifest) + b"\n", work / workspace.FILES
-    files.write_whole(folder / manifests.NAME, content, work)
-    files.write_whole(folder / manifests.DIGEST, manifests.digest_line(content), work)
+    for name, content in manifests.contents(manifest).items():
+        files.write_whole(work / workspace.FILES / name, content, work)

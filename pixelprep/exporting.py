@@ -124,7 +124,7 @@ def exported(
     final = _place(directory)
     if not isinstance(entry, Entry):
         cache = files.cache_dir(cache_dir)
-        entry = opening.open_entry(opening.resolve(entry, cache), cache)
+        entry = opening.open_named(entry, cache)
     FORMATS[to].require(entry)
     with _explained(final), workspace.beside(final) as private:
         _write(FORMATS[to], entry, private, quiet)

@@ -17,7 +17,7 @@ from pixelprep.entry import Entry, Split
 from pixelprep.errors import AGAIN, EntryError
 from pixelprep.promises import Regained
 from pixelprep.recipe import Choices
-from pixelprep.scaling import MODES, AnyMoments, Scaling, merged, moments_of
+from pixelprep.scaling import MODES, AnyMoments, Scaling, Sums, merged, moments_of
 from pixelprep.store import layout
 
 BLOCK = 4 << 20  # bytes of raw images that are looked at at once
@@ -237,27 +237,6 @@ class Watched:
         (overall,) = Figures.of(_together(moments))
         counted = self._bins.histograms() if self._bins else otherwise
         return Values(overall, tuple(Figures.of(moments)), counted)
-
-
-class Sums:
-    """A sum of moments to which more are added, in the order of `scaling.merged`."""
-
-    def __init__(self) -> None:
-        self._sums: list[tuple[int, AnyMoments]] = []  # of 2**level parts each, the level falling
-
-    def add(self, part: AnyMoments) -> None:
-        """One more part."""
-        level = 0
-        while self._sums and self._sums[-1][0] == level:
-            level, part = level + 1, merged([self._sums.pop()[1], part])
-        self._sums.append((level, part))
-
-    def total(self) -> AnyMoments:
-        """That of all parts."""
-        total = self._sums[-1][1]
-        for _, before in reversed(self._sums[:-1]):
-            total = merged([before, total])
-        return total
 
 
 def _together(moments: AnyMoments) -> AnyMoments:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pixelprep import files, progress
 from pixelprep.entry import Entry
 from pixelprep.errors import SourceError, UsageError, unknown, whole
-from pixelprep.opening import open_entry, resolve
-from pixelprep.promises import Regained
+from pixelprep.opening import open_named
+from pixelprep.promises import raw_of
 from pixelprep.run import SERVING, Finished, finished
+from pixelprep.runpage import Judged
 from pixelprep.sources import folders, pictures, pieces
 from pixelprep.train import start_tensorflow
 
@@ -73,13 +74,14 @@ def evaluate(
     """
     whole("--batch-size", batch_size, 1)
     its, cache = finished(Path(run)), files.cache_dir(cache_dir)
-    found = open_entry(resolve(_name(its) if entry is None else os.fspath(entry), cache), cache)
+    found = open_named(_name(its) if entry is None else entry, cache)
     _check_same(its, found)
     if split not in found.splits:
         raise unknown(f"split of {found.path}", split, found.splits)
     start_tensorflow()
     model, stored = its.model(SERVING), found.splits[split]
-    labels, raw = stored.labels, Regained(stored, found.scaling, 0, len(stored))
+    before = raw_of(found, split)
+    labels, raw = np.asarray(before.labels[:]), before.images
     said = np.empty((len(stored), len(found.class_names)))
     with progress.bar(f"evaluating on {split}", len(stored), " images", quiet) as bar:
         for rows in pieces(raw, BLOCK):
@@ -122,16 +124,17 @@ def _scores(
     said: NDArray[np.float64], labels: NDArray[np.int64], names: Sequence[str]
 ) -> dict[str, Any]:
     """Loss, accuracy and each class's recall, from probabilities (N, classes)."""
-    right = said.argmax(axis=1) == labels
+    judged = Judged(labels, said.argmax(axis=1), said.max(axis=1), len(names))
     likely = np.clip(said[np.arange(len(labels)), labels], SMALLEST, 1 - SMALLEST)
-    counts = np.bincount(labels, minlength=len(names))
-    hits = np.bincount(labels[right], minlength=len(names))
     classes = [
         {"class": name, "images": int(count), "recall": int(hit) / int(count) if count else None}
-        for name, count, hit in zip(names, counts, hits, strict=True)
+        for name, count, hit in zip(names, judged.counts, judged.hits, strict=True)
     ]
     loss = float(-np.log(likely).mean())
-    scores = {"loss": loss if np.isfinite(loss) else None, "accuracy": float(right.mean())}
+    scores = {
+        "loss": loss if np.isfinite(loss) else None,
+        "accuracy": int(judged.hits.sum()) / len(labels),
+    }
     return {"images": len(labels), **scores, "classes": classes}
 
 

@@ -73,6 +73,12 @@ def digest_line(manifest: bytes) -> bytes:
     return f"{hashlib.sha256(manifest).hexdigest()}  {NAME}\n".encode()
 
 
+def contents(manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """By name, the two files that hold a manifest."""
+    content = files.canonical_json(manifest) + b"\n"
+    return {NAME: content, DIGEST: digest_line(content)}
+
+
 def fits_a_folder(name: str) -> bool:
     """Whether a dataset's name can be its folder's in a cache."""
     return bool(re.fullmatch(r"\w[\w.-]*", name)) and len(name.encode()) <= LONGEST_NAME

@@ -204,6 +204,11 @@ def all_of(cache: Path) -> list[Path]:
     return found
 
 
+def open_named(name: str | os.PathLike[str], cache: Path) -> Entry:
+    """The entry that a path, a key or ``DATASET/MODE-KEY`` means, as `open_entry` opens it."""
+    return open_entry(resolve(name, cache), cache)
+
+
 def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
     """The folder that a path, a key or ``DATASET/MODE-KEY`` means.
 

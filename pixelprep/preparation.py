@@ -289,7 +289,7 @@ def obtain(name: str, **options: Any) -> Entry:
     cache = files.cache_dir(options.get("cache_dir"))
     if not opening.names_an_entry(name, cache):
         return prepare(name, **options)
-    entry = opening.open_entry(opening.resolve(name, cache), cache)
+    entry = opening.open_named(name, cache)
     recipe = entry.manifest["recipe"]
     for option, asked in options.items():
         if option in NOT_OF_AN_ENTRY or asked == recipe.get(option, object()):

@@ -108,7 +108,7 @@ def reported(
         page.require("report")
     cache = files.cache_dir(cache_dir)
     if not isinstance(entry, Entry):
-        entry = opening.open_entry(opening.resolve(entry, cache), cache)
+        entry = opening.open_named(entry, cache)
     path = _place(out, entry, cache, format)
     with progress.bar("looking", sum(map(len, entry.splits.values())), " images", quiet) as bar:
         facts = facts_of.gather(entry, bar.update)

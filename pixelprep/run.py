@@ -330,10 +330,9 @@ def finished(path: Path) -> Finished:
 def _write(
     folder: Path, history: History, metrics: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> None:
-    content = files.canonical_json(manifest) + b"\n"
     (folder / ENTRY).mkdir()
-    (folder / ENTRY / manifests.NAME).write_bytes(content)
-    (folder / ENTRY / manifests.DIGEST).write_bytes(manifests.digest_line(content))
+    for name, content in manifests.contents(manifest).items():
+        (folder / ENTRY / name).write_bytes(content)
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])

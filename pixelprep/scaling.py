@@ -282,23 +282,37 @@ def moments_of(images: NDArray[Any], per: str) -> AnyMoments:
     return (FloatMoments if images.dtype.kind == "f" else Moments).of(images, per)
 
 
-def merged(parts: Iterable[AnyMoments]) -> AnyMoments:
-    """The sum of one part or more, pairwise (data/FORMAT.md, section 3).
+class Sums:
+    """A sum of one part or more, added pairwise as they come (data/FORMAT.md, section 3).
 
     The first half, which is the largest power of two of the parts that leaves a rest, and the
     rest are summed up in the same way, then added.
     """
-    sums: list[tuple[int, Any]] = []  # of 2**level parts each, the level falling
-    for part in parts:
+
+    def __init__(self) -> None:
+        self._sums: list[tuple[int, Any]] = []  # of 2**level parts each, the level falling
+
+    def add(self, part: AnyMoments) -> None:
+        """One more part."""
         level, total = 0, part
-        while sums and sums[-1][0] == level:
-            level, total = level + 1, sums.pop()[1] + total
-        sums.append((level, total))
-    while len(sums) > 1:
-        (_, total), (_, before) = sums.pop(), sums.pop()
-        sums.append((0, before + total))
-    result: AnyMoments = sums[0][1]
-    return result
+        while self._sums and self._sums[-1][0] == level:
+            level, total = level + 1, self._sums.pop()[1] + total
+        self._sums.append((level, total))
+
+    def total(self) -> AnyMoments:
+        """That of all parts."""
+        total: AnyMoments = self._sums[-1][1]
+        for _, before in reversed(self._sums[:-1]):
+            total = before + total
+        return total
+
+
+def merged(parts: Iterable[AnyMoments]) -> AnyMoments:
+    """The sum of one part or more, as `Sums` has it."""
+    sums = Sums()
+    for part in parts:
+        sums.add(part)
+    return sums.total()
 
 
 Found = tuple[NDArray[np.int64], ...]  # total, squares, minimum, maximum
