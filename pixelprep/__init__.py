@@ -71,7 +71,10 @@ def __getattr__(name: str) -> Any:
 
 
 def open(
-    entry: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None
+    entry: str | os.PathLike[str],
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
 ) -> "Entry":
     """Open a prepared entry, wherever its folder is, once its files are known to be right.
 
@@ -82,6 +85,8 @@ def open(
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches. Files below it are
         hashed only once; files elsewhere at every opening.
+    quiet : bool
+        Draw no progress bar (one is drawn on a terminal only, while files are hashed).
 
     Returns
     -------
@@ -105,4 +110,4 @@ def open(
     from pixelprep import files
     from pixelprep.opening import open_named
 
-    return open_named(entry, files.cache_dir(cache_dir))
+    return open_named(entry, files.cache_dir(cache_dir), quiet)

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import entry as entries
-from pixelprep import files, opening, order, parallel, progress, sources, workspace
+from pixelprep import files, opening, order, parallel, progress, sources, words, workspace
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
+from pixelprep.moments import AnyMoments, merged, moments_of
 from pixelprep.recipe import Recipe, shards, split_rows
-from pixelprep.scaling import AnyMoments, Scaling, merged, moments_of, unit_of
+from pixelprep.scaling import Scaling, unit_of
 from pixelprep.sources import blocks
 from pixelprep.store import layout, writing
 
@@ -144,11 +145,7 @@ class Build:
         }
         recipe = asdict(self.recipe)
         stored = entries.split_of(work / workspace.FILES, name, record, recipe, states)
-        return record | {
-            "first_batch": manifests.figures(
-                stored.read(0, min(manifests.FIRST_BATCH, len(stored)))
-            )
-        }
+        return record | {"first_batch": manifests.first_batch(stored)}
 
     def _manifest(self, scaling: Scaling, sums: Mapping[str, float]) -> dict[str, Any]:
         """All of the manifest but the splits."""
@@ -196,12 +193,11 @@ def _bytes_there(work: Path) -> int:
 
 def _show_raw(name: str, images: sources.Array, moments: AnyMoments) -> None:
     limits = manifests.limits(moments)
-    shape = "×".join(map(str, images.shape[1:]))
     LOG.info(
         "raw %-5s %s × %s %s, minimum %.6g, maximum %.6g",
         name,
         f"{len(images):,}",
-        shape,
+        words.times(images.shape[1:]),
         images.dtype,
         limits["minimum"],
         limits["maximum"],

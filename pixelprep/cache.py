@@ -204,7 +204,7 @@ def remove(
 
 def _removed(item: Item, cache: Path, unless_used: bool) -> bool:
     if item.kind == "entry":
-        with locks.lock(cache, item.name.replace("/", "-")):
+        with locks.lock(cache, locks.of_entry(item.path)):
             if unless_used and opening.last_use(item.path, cache) > item.used:
                 return False
             _discard(item.path, cache)
@@ -213,7 +213,7 @@ def _removed(item: Item, cache: Path, unless_used: bool) -> bool:
         with suppress(OSError):  # other entries are in it
             item.path.parent.rmdir()
     elif item.kind == "raw":
-        with locks.lock(cache, f"{item.name}-raw"):
+        with locks.lock(cache, locks.of_raw(item.name)):
             _discard(item.path, cache)
     elif item.kind == "note":
         return _note_removed(item.path, cache)
@@ -234,7 +234,7 @@ def _note_removed(path: Path, cache: Path) -> bool:
         return locks.unlock(path)
     if (cache / path.parent.name / path.stem / manifests.NAME).exists():
         return False
-    path.unlink(missing_ok=True)
+    files.forget(path)
     return True
 
 
@@ -266,7 +266,7 @@ def _left(cache: Path) -> Iterator[Item]:
 def _left_paths(cache: Path) -> list[Path]:
     work = workspace.leftovers(cache, unfinished=True)
     raw = (cache / files.RAW).glob("*")
-    unwatched = [folder for folder in raw if locks.is_free(cache, f"{folder.name}-raw")]
+    unwatched = [folder for folder in raw if locks.is_free(cache, locks.of_raw(folder.name))]
     broken = [part for folder in unwatched for part in left_over(folder)]
     return [*work, *workspace.rubbish(cache), *broken]
 

@@ -4,26 +4,35 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 """
 
 import contextlib
-import inspect
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from pixelprep import __version__, show
 from pixelprep.errors import PixelprepError, UsageError
+from pixelprep.options import (
+    CacheDir,
+    Dataset,
+    DryRun,
+    EntryName,
+    Json,
+    Quiet,
+    RunDir,
+    ValFraction,
+    Yes,
+    choosing,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from pixelprep.cache import Item
-
-Command = TypeVar("Command", bound=Callable[..., None])
 
 INTERRUPTED = 130
 
@@ -37,153 +46,6 @@ app = typer.Typer(
 
 cache_app = typer.Typer(help="Look into the cache, and delete from it.")
 app.add_typer(cache_app, name="cache")
-
-
-def _one_of(values: str, help: str) -> Any:
-    """An option with a few values, which a shell completes."""
-
-    def completed(incomplete: str) -> list[str]:
-        return [value for value in values.split("|") if value.startswith(incomplete)]
-
-    return typer.Option(help=help, metavar=values, autocompletion=completed)
-
-
-Mode = Annotated[str, _one_of("normalize|center|standardize", "The scaling.")]
-Per = Annotated[str, _one_of("dataset|channel|pixel|image", "Over what one statistic is shared.")]
-Rescale = Annotated[
-    bool,
-    typer.Option(
-        "--rescale",
-        help="Divide integers by their type's maximum first (normalize is this alone).",
-    ),
-]
-ValFraction = Annotated[
-    float,
-    typer.Option(
-        help="Share of every class taken from train for validation, before the statistics.",
-        metavar="F",
-    ),
-]
-SplitSeed = Annotated[int, typer.Option(help="Which images are taken for validation.")]
-Dtype = Annotated[str, _one_of("float32|float16", "Stored type.")]
-Compression = Annotated[str, _one_of("none|gzip|lzf|lz4|zstd", "Of the stored images.")]
-ShardRows = Annotated[
-    int | None,
-    typer.Option(help="Images a file (default: what fits into 256 MiB).", metavar="N"),
-]
-SourceDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder with the raw files; nothing is downloaded.", metavar="DIR"),
-]
-Mirror = Annotated[
-    str | None,
-    typer.Option(help="URL that is tried first.", envvar="PIXELPREP_MIRROR", metavar="URL"),
-]
-Offline = Annotated[
-    bool | None,
-    typer.Option("--offline", help="Open no connection.", envvar="PIXELPREP_OFFLINE"),
-]
-Size = Annotated[
-    str | None,
-    typer.Option(help="Resize the images of a folder.", metavar="HxW"),
-]
-Color = Annotated[str | None, _one_of("grey|rgb", "Turn the images of a folder into these.")]
-TestFraction = Annotated[
-    float | None,
-    typer.Option(
-        help="Share of every class that becomes the test split, where there is none.", metavar="F"
-    ),
-]
-OnError = Annotated[
-    str | None,
-    _one_of(
-        "fail|skip",
-        "A damaged image of a folder stops all (fail), or is left out and listed (skip).",
-    ),
-]
-ImagesKey = Annotated[
-    str | None,
-    typer.Option(
-        help="Where an HDF5 file has images; {split} in it stands for train and test.",
-        metavar="KEY",
-    ),
-]
-LabelsKey = Annotated[
-    str | None, typer.Option(help="Where an HDF5 file has labels.", metavar="KEY")
-]
-Workers = Annotated[
-    int, typer.Option(help="Processes that share the work; changes no byte.", metavar="N")
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(help="Dask scheduler whose workers share the work.", metavar="tcp://HOST:PORT"),
-]
-Force = Annotated[bool, typer.Option("--force", help="Make the entry again if it is there.")]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Cache folder (default: the system's place for caches).",
-        envvar="PIXELPREP_CACHE_DIR",
-        metavar="DIR",
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No bars, no messages; results only.")]
-
-
-Dataset = Annotated[
-    str,
-    typer.Argument(
-        help="A known name (see `pixelprep datasets`) or a path, ./digits.", metavar="DATASET"
-    ),
-]
-EntryName = Annotated[
-    str, typer.Argument(help="A folder, a key, or DATASET/MODE-KEY.", metavar="ENTRY")
-]
-RunDir = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
-
-# What chooses an entry, and says where its raw data is and how it is prepared: option and default.
-CHOICES: dict[str, tuple[Any, Any]] = {
-    "mode": (Mode, "standardize"),
-    "per": (Per, "channel"),
-    "rescale": (Rescale, False),
-    "val_fraction": (ValFraction, 0.0),
-    "split_seed": (SplitSeed, 0),
-    "dtype": (Dtype, "float32"),
-    "compression": (Compression, "none"),
-    "shard_rows": (ShardRows, None),
-    "source": (SourceDir, None),
-    "mirror": (Mirror, None),
-    "offline": (Offline, None),
-    "size": (Size, None),
-    "color": (Color, None),
-    "test_fraction": (TestFraction, None),
-    "on_error": (OnError, None),
-    "images_key": (ImagesKey, None),
-    "labels_key": (LabelsKey, None),
-    "workers": (Workers, 1),
-    "scheduler": (Scheduler, None),
-    "force": (Force, False),
-    "cache_dir": (CacheDir, None),
-}
-
-
-def _choosing(command: Command, without: Collection[str] = ()) -> Command:
-    """Let a command have the options of `CHOICES`, or most, in place of its ``**choices``."""
-    choices = {name: choice for name, choice in CHOICES.items() if name not in without}
-    signature = inspect.signature(command)
-    own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
-        for name, (option, default) in choices.items()
-    ]
-    first = [one for one in own if one.kind is not one.KEYWORD_ONLY]
-    parameters = [*first, *shared, *own[len(first) :]]
-    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ |= {name: option for name, (option, _) in choices.items()}
-    return command
 
 
 @app.callback(invoke_without_command=True)
@@ -202,7 +64,7 @@ def _pixelprep(
 
 
 @app.command()
-@_choosing
+@choosing
 def prepare(
     dataset: Dataset = "mnist",
     *,
@@ -221,7 +83,7 @@ def prepare(
 
 
 @app.command()
-@_choosing
+@choosing
 def train(
     context: typer.Context,
     dataset: Annotated[
@@ -297,18 +159,18 @@ def _train_anew(dataset: str, asked: dict[str, Any]) -> dict[str, Any]:
     from dataclasses import fields
 
     from pixelprep.preparation import obtain
-    from pixelprep.train import Settings, require_tensorflow
+    from pixelprep.train import Settings, require
     from pixelprep.train import train as train_model
 
     own = [field.name for field in fields(Settings)]
     settings = Settings(**{name: asked[name] for name in own if name in asked})
-    require_tensorflow()
+    require("training")
     options = {name: asked[name] for name in asked if name not in (*own, "dataset")}
     return train_model(obtain(dataset, **options, quiet=settings.quiet), settings)
 
 
 @app.command()
-@partial(_choosing, without=("mode", "val_fraction", "force"))
+@partial(choosing, without=("mode", "val_fraction", "force"))
 def compare(
     dataset: Dataset = "mnist",
     *,
@@ -368,7 +230,7 @@ def evaluate(
         str | None,
         typer.Argument(help="An entry (default: the one trained on).", metavar="[ENTRY]"),
     ] = None,
-    split: Annotated[str, _one_of("test|val|train", "Of the entry.")] = "test",
+    split: Annotated[str, one_of("test|val|train", "Of the entry.")] = "test",
     batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 64,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -403,7 +265,7 @@ def predict(
 
 
 @app.command()
-@_choosing
+@choosing
 def path(
     dataset: Dataset = "mnist",
     *,
@@ -458,7 +320,7 @@ def report(
             metavar="PATH",
         ),
     ] = None,
-    format: Annotated[str, _one_of("html|png|json", "A page; its pictures; its facts.")] = "html",
+    format: Annotated[str, one_of("html|png|json", "A page; its pictures; its facts.")] = "html",
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -517,7 +379,7 @@ def export(
     directory: Annotated[
         Path, typer.Argument(help="Folder to be made, new or empty.", metavar="DIR")
     ],
-    to: Annotated[str, _one_of("npz|tfrecord|png|hdf5-single", "Its new shape.")],
+    to: Annotated[str, one_of("npz|tfrecord|png|hdf5-single", "Its new shape.")],
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -611,7 +473,7 @@ def _remove(
     items: "list[Item]",
     yes: bool,
     dry_run: bool,
-    cache_dir: Path | None,
+    cache_dir: str | None,
     as_json: bool,
     unless_used: bool = False,
 ) -> None:

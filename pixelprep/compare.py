@@ -6,7 +6,6 @@ import inspect
 import json
 import logging
 import os
-import platform
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -15,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pixelprep import comparison, files, page, paired, quietly, sources
+from pixelprep import backend, comparison, files, page, paired, sources, words
 from pixelprep.entry import Entry
 from pixelprep.errors import TrainError, UsageError, unknown, whole
-from pixelprep.preparation import prepare
+from pixelprep.preparation import OF_THE_MACHINE, OF_THE_NETWORK, prepare
 from pixelprep.run import Run, finished
 from pixelprep.scaling import MODES
-from pixelprep.train import Settings, require_tensorflow, resume, start_tensorflow, train
+from pixelprep.train import Settings, require, resume, train
 
 LOG = logging.getLogger("pixelprep")
 
@@ -29,9 +28,7 @@ SETTINGS, RUNS = "settings.json", "runs"  # of the folder: what all its runs sha
 RESULT, PAGE, PICTURE = "compare.json", "compare.html", "compare.png"
 FEW = {2: "two", 3: "three", 4: "four", 5: "five"}  # repeats of which little is to be had
 
-# Options that change no result; some of them mean nothing elsewhere.
-OF_THE_MACHINE = ("cache_dir", "workers", "scheduler")
-FREE = (*OF_THE_MACHINE, "source", "mirror", "offline")
+FREE = (*OF_THE_MACHINE, *OF_THE_NETWORK, "source")  # arguments that change no result
 
 
 def compare(
@@ -92,8 +89,7 @@ def compare(
     PixelprepError
         Whatever preparing and training raise; runs that are finished stay.
     """
-    page.require("compare")
-    require_tensorflow()
+    require("compare")
     _check_modes(modes)
     if not 0 < val_fraction < 1:
         raise UsageError(
@@ -110,8 +106,8 @@ def compare(
     choices = {"val_fraction": val_fraction, **_unusual(options)}
     folder = Path(out or f"compare-{entries[0].dataset}").absolute()
     _claim(folder, _common(entries[0], shared, choices))
-    start_tensorflow()
-    with quietly.many_models():
+    backend.start("compare")
+    with backend.many_models():
         runs = _trained(entries, seeds, shared, folder / RUNS)
     command = _command(dataset, modes, repeats, shared, choices)
     result = _result(entries, runs, seeds, shared, choices) | {"command": command}
@@ -265,7 +261,7 @@ def _result(
         "seeds": list(seeds),
         "images": {name: len(split) for name, split in entries[0].splits.items()},
         "settings": _training(settings) | {k: v for k, v in choices.items() if k not in FREE},
-        "machine": machine(),
+        "machine": backend.machine(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
 
@@ -335,18 +331,6 @@ def verdict(ranking: Sequence[str], differences: Mapping[str, paired.Difference]
     return f"{said} {what}".strip()
 
 
-def machine() -> dict[str, Any]:
-    """What the runs were made on."""
-    import tensorflow as tf
-
-    return {
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-    }
-
-
 def _command(
     dataset: Any, modes: Sequence[str], repeats: int, shared: Settings, choices: Mapping[str, Any]
 ) -> str | None:
@@ -355,15 +339,15 @@ def _command(
         return None
     if isinstance(dataset, os.PathLike):
         dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
-    words = ["pixelprep", "compare", dataset, "--modes", ",".join(modes)]
+    said = ["pixelprep", "compare", dataset, "--modes", ",".join(modes)]
     told = {"repeats": repeats, "seed": shared.seed, **_training(shared), **choices}
     for name, value in told.items():
-        option = "--" + name.replace("_", "-")
+        option = words.option(name)
         if value is True:
-            words.append(option)
+            said.append(option)
         elif value is not None and value is not False and name not in OF_THE_MACHINE:
-            words += [option, str(value)]
-    return shlex.join(words)
+            said += [option, str(value)]
+    return shlex.join(said)
 
 
 def _written(result: dict[str, Any], folder: Path) -> dict[str, Any]:

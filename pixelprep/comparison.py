@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -58,9 +57,7 @@ def picture(result: Result) -> bytes:
         left, right = drawn.subplots(1, 2, width_ratios=(3, 2))
         _dots(left, result)
         _intervals(right, result)
-        content = io.BytesIO()
-        drawn.savefig(content, format="png", dpi=100, facecolor="white")
-    return content.getvalue()
+        return page.png(drawn, 100)
 
 
 def _tall(result: Result) -> float:

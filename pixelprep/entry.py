@@ -393,6 +393,11 @@ class Entry:
         """Bytes of the HDF5 files."""
         return sum(int(split["bytes"]) for split in self.manifest["splits"].values())
 
+    @property
+    def rows(self) -> int:
+        """Images of all splits together."""
+        return sum(map(len, self.splits.values()))
+
     @cached_property
     def scaling(self) -> Scaling:
         """The fitted scaling, with `Scaling.apply` and `Scaling.invert`."""

@@ -6,6 +6,7 @@ anew in every process. TensorFlow alone can write the same; what is there alread
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from pixelprep import files
 from pixelprep.errors import TrainError
 
 VALIDATION = "val_"
+FILES = "events.out.tfevents.*"
 
 
 class Events:
@@ -53,6 +55,7 @@ class Events:
         import tensorflow as tf
 
         if part not in self.writers:
+            _wait_for_a_later_name(self.folder / part)
             self.writers[part] = tf.summary.create_file_writer(str(self.folder / part))
         with self.writers[part].as_default():
             about = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
@@ -61,11 +64,17 @@ class Events:
         self.there[part].add((tag, epoch))
 
 
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Files are read in the order of their names, which have the second of their making."""
+    made = [int(file.name.split(".")[3]) for file in folder.glob(FILES)]
+    time.sleep(max(0.0, max(made, default=0) + 1 - time.time()))
+
+
 def _there(folder: Path) -> Iterator[tuple[str, int]]:
     """Tag and epoch of what is in a folder's event files."""
     import tensorflow as tf
 
-    for file in sorted(folder.glob("events.out.tfevents.*")):
+    for file in sorted(folder.glob(FILES)):
         # A killed process may have cut its last event short; TensorBoard reads up to there, too.
         with suppress(tf.errors.DataLossError):
             for record in tf.data.TFRecordDataset(str(file)):

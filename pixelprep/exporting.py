@@ -124,7 +124,7 @@ def exported(
     final = _place(directory)
     if not isinstance(entry, Entry):
         cache = files.cache_dir(cache_dir)
-        entry = opening.open_named(entry, cache)
+        entry = opening.open_named(entry, cache, quiet)
     FORMATS[to].require(entry)
     with _explained(final), workspace.beside(final) as private:
         _write(FORMATS[to], entry, private, quiet)
@@ -155,7 +155,7 @@ def _place(directory: str | os.PathLike[str]) -> Path:
 def _write(chosen: Format, entry: Entry, private: Path, quiet: bool) -> None:
     files.need_space(private, chosen.bytes_needed(entry), ELSEWHERE)
     manifest = _manifest(entry)
-    with progress.bar("writing", _images(entry), " images", quiet) as bar:
+    with progress.bar("writing", entry.rows, " images", quiet) as bar:
         chosen.write(entry, private, bar.update)
     (private / MANIFEST).write_bytes(manifest)
     files.fsync(private / MANIFEST)
@@ -163,7 +163,7 @@ def _write(chosen: Format, entry: Entry, private: Path, quiet: bool) -> None:
 
 def _check(chosen: Format, entry: Entry, private: Path, final: Path, quiet: bool) -> None:
     try:
-        with progress.bar("checking", _images(entry), " images", quiet) as bar:
+        with progress.bar("checking", entry.rows, " images", quiet) as bar:
             chosen.check(entry, private, bar.update)
         if (private / MANIFEST).read_bytes() != _manifest(entry):
             raise ValueError(f"{MANIFEST} is not the entry's manifest")
@@ -174,10 +174,6 @@ def _check(chosen: Format, entry: Entry, private: Path, final: Path, quiet: bool
             f"{final}: what was written is not what is read back: {error}",
             "export again; if it happens again, check the disk",
         ) from error
-
-
-def _images(entry: Entry) -> int:
-    return sum(map(len, entry.splits.values()))
 
 
 def _manifest(entry: Entry) -> bytes:

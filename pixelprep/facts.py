@@ -12,12 +12,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import origins, sources
+from pixelprep import origins, sources, words
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import AGAIN, EntryError
+from pixelprep.looks import smaller
+from pixelprep.moments import AnyMoments, Sums, merged, moments_of
 from pixelprep.promises import Regained
 from pixelprep.recipe import Choices
-from pixelprep.scaling import MODES, AnyMoments, Scaling, Sums, merged, moments_of
+from pixelprep.scaling import MODES, Scaling
 from pixelprep.store import layout
 
 BLOCK = 4 << 20  # bytes of raw images that are looked at at once
@@ -366,27 +368,13 @@ class Samples:
         return tuple(sample for had in self._of.values() for sample in had)
 
 
-def smaller(image: NDArray[Any], side: int) -> Float:
-    """An image (H, W, C) of no more pixels a side, each the mean of a square of those of before."""
-    exact = image.astype(np.float64)
-    factor = -(-max(image.shape[:2]) // side)
-    if factor == 1:
-        return exact
-    for axis in (0, 1):
-        starts = np.arange(0, exact.shape[axis], factor)
-        sizes = np.diff(np.append(starts, exact.shape[axis]))
-        sums = np.add.reduceat(exact, starts, axis=axis)
-        exact = sums / sizes.reshape([-1 if one == axis else 1 for one in range(3)])
-    return exact
-
-
 def preparing(entry: Entry, is_named: bool) -> list[str]:
     """The arguments of the command that makes an entry; only those that its recipe needs."""
-    words = ["prepare", entry.dataset if is_named else f"./{entry.dataset}"]
+    told = ["prepare", entry.dataset if is_named else f"./{entry.dataset}"]
     for name, value in _asked(entry).items():
-        option = f"--{name.replace('_', '-')}"
-        words += [option] if value is True else [option, str(value)]
-    return words
+        option = words.option(name)
+        told += [option] if value is True else [option, str(value)]
+    return told
 
 
 def _asked(entry: Entry) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pixelprep.errors import AGAIN, CacheError, EntryError, PixelprepError, Usag
 Result = TypeVar("Result")
 
 
+HASHED = 1 << 18  # bytes that are read and hashed at once
 MOST_NOTED = 64 << 20  # bytes of a note: that is 400,000 files of an entry
 TICK = 0.01  # seconds, no less than the steps in which systems count the time of a change
 
@@ -72,12 +73,19 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def sha256(file: Path | int) -> str:
-    """The SHA-256 of a file, or of all that is behind a descriptor, in hex."""
+def sha256(file: Path | int, note: Callable[[int], object] = lambda _: None) -> str:
+    """The SHA-256 of a file, or of all that is behind a descriptor, in hex.
+
+    `note` is told how many more bytes were read.
+    """
     if isinstance(file, int):
         os.lseek(file, 0, os.SEEK_SET)
-    with open(file, "rb", closefd=not isinstance(file, int)) as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open(file, "rb", buffering=0, closefd=not isinstance(file, int)) as opened:
+        while piece := opened.read(HASHED):
+            digest.update(piece)
+            note(len(piece))
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -184,6 +192,13 @@ def recall(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
+def forget(path: Path) -> None:
+    """Drop the record kept under this path, and its folder where that was its last."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # others are in it
+        path.parent.rmdir()
+
+
 def plain_content(path: Path, most: int) -> bytes:
     """What a plain file holds; a link, a pipe or a device is not waited for or followed.
 
@@ -219,9 +234,9 @@ def patiently(action: Callable[[], Result]) -> Result:
     return action()
 
 
-def state(file: Path | int) -> tuple[int, ...]:
+def state(file: Path | os.DirEntry[str] | int) -> tuple[int, ...]:
     """Inode, size in bytes, modification and change time in ns of a path or descriptor: while they
-    stay, a file that was found right is taken to be right.
+    stay, a file is taken to be what it was when it was read.
     """
     status = os.stat(file)  # noqa: PTH116 - pathlib knows no descriptors
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -230,18 +245,6 @@ def state(file: Path | int) -> tuple[int, ...]:
 def age(found: Sequence[int]) -> float:
     """Seconds since a file came into this state; below `TICK`, a change may not show in it."""
     return time.time() - found[3] / 1e9
-
-
-def identity(path: Path | os.DirEntry[str]) -> list[int]:
-    """What tells one state of a file from another without reading it.
-
-    Returns
-    -------
-    list of int
-        Size in bytes, modification and change time in ns, inode.
-    """
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def made(folder: Path) -> Path:

@@ -14,18 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, progress
+from pixelprep import backend, files, progress, words
 from pixelprep.entry import Entry
 from pixelprep.errors import SourceError, UsageError, unknown, whole
+from pixelprep.judging import Judged, judge
 from pixelprep.opening import open_named
 from pixelprep.promises import raw_of
 from pixelprep.run import SERVING, Finished, finished
-from pixelprep.runpage import Judged
-from pixelprep.sources import folders, pictures, pieces
-from pixelprep.train import start_tensorflow
+from pixelprep.sources import folders, pictures
 
 BLOCK = 4 << 20  # bytes of raw images that are looked at at once
-SMALLEST = 1e-7  # probability whose logarithm is taken, as Keras has it
 
 
 def evaluate(
@@ -74,23 +72,22 @@ def evaluate(
     """
     whole("--batch-size", batch_size, 1)
     its, cache = finished(Path(run)), files.cache_dir(cache_dir)
-    found = open_named(_name(its) if entry is None else entry, cache)
+    found = open_named(_name(its) if entry is None else entry, cache, quiet)
     _check_same(its, found)
     if split not in found.splits:
         raise unknown(f"split of {found.path}", split, found.splits)
-    start_tensorflow()
-    model, stored = its.model(SERVING), found.splits[split]
-    before = raw_of(found, split)
-    labels, raw = np.asarray(before.labels[:]), before.images
-    said = np.empty((len(stored), len(found.class_names)))
-    with progress.bar(f"evaluating on {split}", len(stored), " images", quiet) as bar:
-        for rows in pieces(raw, BLOCK):
-            block = raw[rows.start : rows.stop]
-            said[rows.start : rows.stop] = model.predict(block, batch_size=batch_size, verbose=0)
-            bar.update(len(block))
+    backend.start("evaluate")
+    model, raw = its.model(SERVING), raw_of(found, split)
+    labels = np.asarray(raw.labels[:])
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        return raw.images[start:stop]
+
+    with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
+        judged = judge(model, read, labels, batch_size, bar.update)
     about: dict[str, Any] = {"run": str(its.folder), "entry": str(found.path), "key": found.key}
-    about |= {"split": split, "exact": found.scaling.is_exact(stored.dtype)}
-    return about | _scores(said, labels, found.class_names)
+    about |= {"split": split, "exact": found.scaling.is_exact(found.train.dtype)}
+    return about | _scores(judged, found.class_names)
 
 
 def _name(run: Finished) -> str:
@@ -112,30 +109,22 @@ def _check_same(run: Finished, entry: Entry) -> None:
 
 
 def _image_of(manifest: Mapping[str, Any]) -> str:
-    shape = "×".join(map(str, manifest["splits"]["train"]["shape"][1:]))
-    return f"{shape} {manifest['scaling']['raw_dtype']}"
+    shape = manifest["splits"]["train"]["shape"][1:]
+    return f"{words.times(shape)} {manifest['scaling']['raw_dtype']}"
 
 
 def _classes(manifest: Mapping[str, Any]) -> str:
     return ", ".join(manifest["source"]["class_names"])
 
 
-def _scores(
-    said: NDArray[np.float64], labels: NDArray[np.int64], names: Sequence[str]
-) -> dict[str, Any]:
-    """Loss, accuracy and each class's recall, from probabilities (N, classes)."""
-    judged = Judged(labels, said.argmax(axis=1), said.max(axis=1), len(names))
-    likely = np.clip(said[np.arange(len(labels)), labels], SMALLEST, 1 - SMALLEST)
+def _scores(judged: Judged, names: Sequence[str]) -> dict[str, Any]:
+    """Loss, accuracy and each class's recall."""
     classes = [
         {"class": name, "images": int(count), "recall": int(hit) / int(count) if count else None}
         for name, count, hit in zip(names, judged.counts, judged.hits, strict=True)
     ]
-    loss = float(-np.log(likely).mean())
-    scores = {
-        "loss": loss if np.isfinite(loss) else None,
-        "accuracy": int(judged.hits.sum()) / len(labels),
-    }
-    return {"images": len(labels), **scores, "classes": classes}
+    scores = {"images": len(judged.labels), "loss": judged.loss, "accuracy": judged.accuracy}
+    return {**scores, "classes": classes}
 
 
 def predict(
@@ -180,7 +169,7 @@ def predict(
     wanted, paths = _wanted(its), list(_files(images))
     names = its.manifest["source"]["class_names"]
     first = _pixels(paths[:1], wanted)  # a wrong file is told at once
-    start_tensorflow()
+    backend.start("predict")
     model, found = its.model(SERVING), list[dict[str, Any]]()
     step = max(1, BLOCK // first.nbytes)
     with progress.bar("predicting", len(paths), " images", quiet) as bar:

@@ -22,7 +22,7 @@ LOG = logging.getLogger("pixelprep")
 
 # A file system without locks, or a cache that cannot be written.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOENT, *files.READ_ONLY)
-KEPT = 7 * 24 * 3600  # seconds that what another machine may be working on is left alone
+KEPT = 7 * 24 * 3600  # seconds that unfinished work is left alone, and that of other machines
 TAG = r"([0-9]+)-([0-9]+)-[0-9a-f]{8}-([0-9a-f]{8})"  # process, its start, a number, machine
 
 
@@ -38,6 +38,16 @@ def lock(cache: Path, name: str) -> Iterator[None]:
 def path_of(cache: Path, name: str) -> Path:
     """The file of the lock of this name."""
     return cache / files.LOCKS / f"{name}.lock"
+
+
+def of_entry(path: Path) -> str:
+    """The name of the lock of those who make, repair or remove the entry of this folder."""
+    return f"{path.parent.name}-{path.name}"
+
+
+def of_raw(dataset: str) -> str:
+    """The name of the lock of those who get or remove a dataset's raw files."""
+    return f"{dataset}-raw"
 
 
 @contextmanager

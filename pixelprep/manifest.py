@@ -13,17 +13,9 @@ from numpy.typing import NDArray
 
 from pixelprep import files, order
 from pixelprep.errors import AGAIN, EntryError, NewerFormatError
+from pixelprep.moments import AnyMoments, Statistics, statistics_shape
 from pixelprep.recipe import key_of, shards, split_rows
-from pixelprep.scaling import (
-    MODES,
-    PER,
-    AnyMoments,
-    Scaling,
-    Statistics,
-    effective,
-    statistics_shape,
-    unit_of,
-)
+from pixelprep.scaling import MODES, PER, Scaling, effective, unit_of
 from pixelprep.store import layout
 
 SPLITS = ("train", "val", "test")

@@ -4,12 +4,12 @@ import os
 import re
 import stat
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pixelprep import files, locks
+from pixelprep import files, locks, progress
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.errors import AGAIN, EntryError
@@ -18,11 +18,18 @@ from pixelprep.store import layout, reading
 IN_PLACE = re.compile("[a-z]+-[0-9a-f]{12}")  # the name of an entry's folder
 
 
-def open_entry(path: Path, cache: Path | None = None) -> Entry:
+def open_entry(path: Path, cache: Path | None = None, quiet: bool = True) -> Entry:
     """Open and check the entry in this folder.
 
     Every file is hashed before libhdf5 reads it; below `cache` only if its inode, size or time
     differ from when it was last found right (or it was written just now, which times do not tell).
+
+    Parameters
+    ----------
+    path, cache : Path
+        Its folder, and the cache folder.
+    quiet : bool
+        Draw no progress bar.
 
     Raises
     ------
@@ -31,19 +38,22 @@ def open_entry(path: Path, cache: Path | None = None) -> Entry:
     MissingExtraError
         When its compression needs a package that is not installed.
     """
-    return files.patiently(lambda: _opened(path, cache))
+    return files.patiently(lambda: _opened(path, cache, quiet))
 
 
-def _opened(path: Path, cache: Path | None) -> Entry:
+def _opened(path: Path, cache: Path | None, quiet: bool) -> Entry:
     manifest = manifests.read(path)
     check_place(path, manifest, cache)
     layout.check_compression(manifest["recipe"]["compression"])
     trusted = _trust_file(path, cache)
     known = (files.recall(trusted) or {}) if trusted else {}
     found = _states(path, manifest)
-    for split, file in manifests.files_of(manifest):
-        if known.get(file["name"]) != _note(file, found):
-            check_file(path / file["name"], split, file, manifest)
+    listed = manifests.files_of(manifest)
+    new = [(split, file) for split, file in listed if known.get(file["name"]) != _note(file, found)]
+    if new:
+        with hashing([file for _, file in new], quiet) as note:
+            for split, file in new:
+                check_file(path / file["name"], split, file, manifest, note)
     if trusted:
         seen = _notes(manifest, found)
         _touch(trusted) if seen == known else files.remember(trusted, seen)
@@ -107,7 +117,7 @@ def forget(path: Path, cache: Path) -> None:
     """Drop what is noted of an entry of the cache: which files were found right, the last use."""
     trusted = _trust_file(path, cache)
     if trusted:
-        trusted.unlink(missing_ok=True)
+        files.forget(trusted)
 
 
 def last_use(path: Path, cache: Path) -> float:
@@ -154,10 +164,23 @@ def state(path: Path, size: int) -> tuple[int, ...]:
     return found
 
 
+@contextmanager
+def hashing(listed: Iterable[Mapping[str, Any]], quiet: bool) -> Iterator[Callable[[int], object]]:
+    """A bar of the bytes of these files of a manifest, for `check_file`."""
+    with progress.bar("hashing", sum(file["bytes"] for file in listed), "B", quiet) as bar:
+        yield bar.update
+
+
 def check_file(
-    path: Path, split: str, file: Mapping[str, Any], manifest: Mapping[str, Any]
+    path: Path,
+    split: str,
+    file: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    note: Callable[[int], object],
 ) -> None:
     """Refuse a file of an entry that is not what the manifest says; its digest comes first.
+
+    `note` is told how many more bytes were hashed.
 
     Raises
     ------
@@ -165,7 +188,7 @@ def check_file(
         When its bytes have another digest, or are not an HDF5 file as the format has it.
     """
     try:
-        digest = files.sha256(path)
+        digest = files.sha256(path, note)
     except OSError as error:
         raise files.unreadable(path, error) from error
     if digest != file["sha256"]:
@@ -204,9 +227,9 @@ def all_of(cache: Path) -> list[Path]:
     return found
 
 
-def open_named(name: str | os.PathLike[str], cache: Path) -> Entry:
+def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
     """The entry that a path, a key or ``DATASET/MODE-KEY`` means, as `open_entry` opens it."""
-    return open_entry(resolve(name, cache), cache)
+    return open_entry(resolve(name, cache), cache, quiet)
 
 
 def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
@@ -229,7 +252,7 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
     name = os.fspath(name)
     found = _named(name, cache, damaged)
     if not found and _may_be_made(cache / name, cache):
-        with locks.lock(cache, f"{Path(name).parent.name}-{Path(name).name}"):
+        with locks.lock(cache, locks.of_entry(Path(name))):
             found = _named(name, cache, damaged)
     if len(found) != 1:
         what = "no entry" if not found else f"{len(found)} entries"
@@ -262,5 +285,4 @@ def _is_there(path: Path, damaged: bool) -> bool:
 
 def _may_be_made(path: Path, cache: Path) -> bool:
     """Whether another process may be replacing this entry just now."""
-    name = f"{path.parent.name}-{path.name}.lock"
-    return in_cache(path, cache) and (cache / files.LOCKS / name).exists()
+    return in_cache(path, cache) and locks.path_of(cache, locks.of_entry(path)).exists()

@@ -63,7 +63,7 @@ def is_known(path: Path, cache: Path) -> bool:
 
 def forget(path: Path, cache: Path) -> None:
     """No longer keep them."""
-    _note(path, cache).unlink(missing_ok=True)
+    files.forget(_note(path, cache))
 
 
 def of_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:

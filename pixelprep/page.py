@@ -26,6 +26,7 @@ COLORS = ("#2f7dd1", "#d9822b", "#2e9d6a", "#b0529e")  # of lines and bars, on l
 DRAWN = {
     "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
     "font.family": "sans-serif",
+    "text.parse_math": False,  # names may have dollar signs, which are no formulas
     "axes.prop_cycle": f"cycler(color={list(COLORS)!r})",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -35,13 +36,19 @@ DRAWN = {
 }
 
 
-def require(purpose: str) -> None:
-    """Say at once, before any work, when Jinja or Matplotlib is missing."""
+def require(purpose: str, extra: str = "plot") -> None:
+    """Say at once, before any work, when Jinja or Matplotlib is missing; `extra` has both.
+
+    Raises
+    ------
+    MissingExtraError
+        When one is.
+    """
     from importlib.util import find_spec
 
     for module, name in (("jinja2", "Jinja"), ("matplotlib", "Matplotlib")):
         if find_spec(module) is None:
-            raise missing_extra(name, "plot", purpose)
+            raise missing_extra(name, extra, purpose)
 
 
 def render(template: str, **content: Any) -> str:
@@ -84,6 +91,13 @@ def svg(drawn: Figure, label: str) -> Markup:
     prefix = f"p{files.digest(label)[:8]}-"
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
     return Markup(text.replace("<svg ", name, 1))  # Matplotlib escapes what it draws
+
+
+def png(drawn: Figure, dpi: int) -> bytes:
+    """A figure as a picture of its own, on white."""
+    content = io.BytesIO()
+    drawn.savefig(content, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return content.getvalue()
 
 
 def image(pixels: NDArray[np.uint8], label: str, width: int) -> Markup:

@@ -9,7 +9,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pixelprep import files, locks, manifest, opening, origins, parallel, sources, workspace
+from pixelprep import (
+    files,
+    locks,
+    manifest,
+    opening,
+    origins,
+    parallel,
+    sources,
+    words,
+    workspace,
+)
 from pixelprep.entry import Entry
 from pixelprep.errors import (
     EntryError,
@@ -23,8 +33,9 @@ from pixelprep.recipe import Choices, Recipe
 
 LOG = logging.getLogger("pixelprep")
 
-# Asked of the machine; the network's may be set for good in the environment.
-NOT_OF_AN_ENTRY = ("cache_dir", "quiet", "offline", "mirror", "workers", "scheduler")
+# Arguments that change no byte: of the machine, and of where raw data comes from.
+OF_THE_MACHINE = ("cache_dir", "quiet", "workers", "scheduler")
+OF_THE_NETWORK = ("mirror", "offline")
 MOST_SIDE = 1 << 16  # pixels
 CHOICES = {field.name: field for field in fields(Choices)}
 
@@ -168,14 +179,15 @@ def find(dataset: str | os.PathLike[str] | sources.Source = "mnist", **options: 
     """
     cache = files.cache_dir(options.get("cache_dir"))
     network = _network(options.get("mirror"), options.get("offline"))
-    choices, origin, _ = _meant({**options, "dataset": dataset}, network, quiet=True)
+    quiet = options.get("quiet", False)
+    choices, origin, _ = _meant({**options, "dataset": dataset}, network, quiet)
     with files.explained(cache):
         identities = origin.identities()
         facts = _remembered(cache, identities[0]) if identities else None
         if facts is not None:
             path = cache / origin.name / Recipe.of(choices, facts.digest, facts.splits).folder
             if path.exists():
-                return opening.open_entry(path, cache)
+                return opening.open_entry(path, cache, quiet)
     how = f"{choices.mode} per {choices.per}"
     raise EntryError(f"{origin.name}, {how}: not prepared in {cache}", "do so with --prepare")
 
@@ -246,17 +258,17 @@ def _prepared(
         was = f"{only.parent.name}/{only.name}"
         raise SourceError(f"{was}: its raw data makes {origin.name}/{recipe.folder} now")
     workspace.sweep(cache)  # puts back what a killed process only meant to replace
-    if not force and (found := _published(path, cache, LOG.warning)):
+    if not force and (found := _published(path, place, LOG.warning)):
         return found
-    with locks.lock(cache, f"{origin.name}-{recipe.folder}"):
-        if not force and (found := _published(path, cache)):  # by another process meanwhile
+    with locks.lock(cache, locks.of_entry(path)):
+        if not force and (found := _published(path, place)):  # by another process meanwhile
             return found
         from pixelprep.build import Build  # loads h5py, which a hit does without
 
         workspace.sweep(cache)
         raw = _read_again(origin, place, facts) if raw is None else raw
         build = Build(origin.name, origin.provenance, raw, facts.about, recipe, place)
-        return build.publish(path, lambda: not force and _published(path, cache) is not None)
+        return build.publish(path, lambda: not force and _published(path, place) is not None)
 
 
 def _check_name(origin: sources.Source) -> None:
@@ -289,10 +301,10 @@ def obtain(name: str, **options: Any) -> Entry:
     cache = files.cache_dir(options.get("cache_dir"))
     if not opening.names_an_entry(name, cache):
         return prepare(name, **options)
-    entry = opening.open_named(name, cache)
+    entry = opening.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest["recipe"]
     for option, asked in options.items():
-        if option in NOT_OF_AN_ENTRY or asked == recipe.get(option, object()):
+        if option in (*OF_THE_MACHINE, *OF_THE_NETWORK) or asked == recipe.get(option, object()):
             continue
         kept = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
         raise UsageError(
@@ -314,7 +326,7 @@ def _options(asked: Mapping[str, Any], network: Mapping[str, Any], quiet: bool) 
     given: dict[str, Any] = {name: asked.get(name) for name in sources.DECODING}
     for name, known in (("color", ("grey", "rgb")), ("on_error", ("fail", "skip"))):
         if given[name] is not None and given[name] not in known:
-            raise unknown(f"--{name.replace('_', '-')}", given[name], known)
+            raise unknown(words.option(name), given[name], known)
     fraction, source = given["test_fraction"], asked.get("source")
     if fraction is not None and not 0 < fraction < 1:
         raise UsageError(f"--test-fraction {fraction}: expected more than 0, below 1")
@@ -367,7 +379,7 @@ def _facts(origin: sources.Source, place: sources.Place) -> tuple[Facts, sources
     place.state = files.digest(identities[0])
     if known := _remembered(cache, identities[0]):
         return known, None
-    with locks.lock(cache, f"{origin.name}-raw"):  # one process downloads and reads
+    with locks.lock(cache, locks.of_raw(origin.name)):  # one process downloads and reads
         if known := _remembered(cache, identities[0]):
             return known, None
         raw, facts = _read(origin, place)
@@ -384,7 +396,7 @@ def _read(origin: sources.Source, place: sources.Place) -> tuple[sources.Raw, Fa
     raw = origin.load(place)
     if not place.team.inline:
         raw = raw.in_files(place)
-    return raw, Facts(sources.about(raw, place.team, origin.name))
+    return raw, Facts(sources.about(raw, place.team, origin.name, place.quiet))
 
 
 def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
@@ -398,12 +410,14 @@ def _remembered(cache: Path, identity: Mapping[str, Any]) -> Facts | None:
     return Facts(kept["about"]) if same and manifest.is_source(kept.get("about")) else None
 
 
-def _published(path: Path, cache: Path, tell: Callable[..., object] = LOG.debug) -> Entry | None:
+def _published(
+    path: Path, place: sources.Place, tell: Callable[..., object] = LOG.debug
+) -> Entry | None:
     """The entry, if it is there and whole; a logger's `tell` says what is wrong with it."""
     if not path.exists():
         return None
     try:
-        return opening.open_entry(path, cache)
+        return opening.open_entry(path, place.cache, place.quiet)
     except NewerFormatError:
         raise  # which is not to be replaced
     except EntryError as error:
@@ -414,7 +428,9 @@ def _published(path: Path, cache: Path, tell: Callable[..., object] = LOG.debug)
 def _read_again(origin: sources.Source, place: sources.Place, facts: Facts) -> sources.Raw:
     """The raw data, once it is sure to be what the key was made of."""
     cache = place.cache
-    with locks.lock(cache, f"{origin.name}-raw"):  # the raw files may have been deleted meanwhile
+    with locks.lock(
+        cache, locks.of_raw(origin.name)
+    ):  # the raw files may have been deleted meanwhile
         raw, found = _read(origin, place)
     if found != facts:
         raise SourceError(

@@ -17,15 +17,9 @@ from numpy.typing import NDArray
 from pixelprep import manifest as manifests
 from pixelprep import order, parallel, sources
 from pixelprep.entry import Entry, Split
+from pixelprep.moments import AnyMoments, Statistics, merged, moments_of
 from pixelprep.recipe import NUMERICS_VERSION
-from pixelprep.scaling import (
-    AnyMoments,
-    Scaling,
-    Statistics,
-    merged,
-    moments_of,
-    statistics_per_image,
-)
+from pixelprep.scaling import Scaling, statistics_per_image
 
 SLACK = 1e-9  # relative: much more than float64 sums are off, less than shows in float32
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
@@ -17,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import facts as facts_of
-from pixelprep import files, opening, page, progress
+from pixelprep import files, looks, opening, page, progress, words
 from pixelprep.entry import Entry
 from pixelprep.errors import UsageError, unknown
-from pixelprep.facts import SIDE, Facts, Figures, Histogram, Sample, Values, smaller
+from pixelprep.facts import SIDE, Facts, Figures, Histogram, Sample, Values
+from pixelprep.looks import Look, Pixels, smaller
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -34,8 +34,6 @@ MOST_NUMBERS = 16  # of a statistic that are told one by one
 SPREAD = 3  # deviations that the colours of scaled images reach to
 LONGEST = 40  # signs of a class name on a picture
 RGB = ("#d64545", "#2e9d6a", "#2f7dd1")
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +106,9 @@ def reported(
         page.require("report")
     cache = files.cache_dir(cache_dir)
     if not isinstance(entry, Entry):
-        entry = opening.open_named(entry, cache)
+        entry = opening.open_named(entry, cache, quiet)
     path = _place(out, entry, cache, format)
-    with progress.bar("looking", sum(map(len, entry.splits.values())), " images", quiet) as bar:
+    with progress.bar("looking", entry.rows, " images", quiet) as bar:
         facts = facts_of.gather(entry, bar.update)
     write: dict[str, Callable[[Facts], bytes]] = {"html": _html, "png": _png, "json": _json}
     content = write[format](facts)
@@ -177,51 +175,10 @@ def _name(facts: Facts) -> str:
 # Colours of pixels
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Which values are shown as which colours: from the lowest to the highest, others as these.
-
-    Parameters
-    ----------
-    low, high : float
-    diverging : bool
-        Blue below 0, white at 0, red above; else from black to white.
-    """
-
-    low: float
-    high: float
-    diverging: bool = False
-
-    def colors(self, image: NDArray[np.float64]) -> Pixels:
-        """Of an image (H, W, C): in colour where it has three channels, else of the first."""
-        span = self.high - self.low or 1.0
-        part = np.clip((image - self.low) / span, 0.0, 1.0)
-        if image.shape[2] == 3:
-            return _bytes(part)
-        return self._painted(part[:, :, 0])
-
-    def _painted(self, part: NDArray[np.float64]) -> Pixels:
-        if not self.diverging:
-            return _bytes(np.repeat(part[:, :, None], 3, axis=2))
-        from matplotlib import colormaps
-
-        painted: Pixels = colormaps["RdBu_r"](part, bytes=True)[:, :, :3]
-        return painted
-
-    def scale(self) -> Pixels:
-        """All colours, from left to right."""
-        return self._painted(np.linspace(0.0, 1.0, 128)[None].repeat(8, axis=0))
-
-
-def _bytes(part: NDArray[np.float64]) -> Pixels:
-    return np.rint(part * 255).astype(np.uint8)
-
-
 def _raw_look(facts: Facts) -> Look:
-    if facts.raw_dtype == "uint8":
-        return Look(0.0, 255.0)
     every = [split.raw.overall for split in facts.splits.values()]
-    return Look(min(one.minimum for one in every), max(one.maximum for one in every))
+    low, high = min(one.minimum for one in every), max(one.maximum for one in every)
+    return looks.of_raw(facts.raw_dtype, low, high)
 
 
 def _stored_look(facts: Facts) -> Look:
@@ -257,9 +214,7 @@ def _images_of(sample: Sample) -> dict[str, NDArray[np.float64]]:
 def _drawing() -> Iterator[None]:
     import matplotlib
 
-    # Names of classes may have dollar signs, which are no formulas.
-    drawn = {**page.DRAWN, "font.size": 9, "text.parse_math": False}
-    with warnings.catch_warnings(), matplotlib.rc_context(drawn):
+    with warnings.catch_warnings(), matplotlib.rc_context({**page.DRAWN, "font.size": 9}):
         warnings.filterwarnings("ignore", "Glyph")  # the page's reader may have them
         yield
 
@@ -359,8 +314,7 @@ NUMBERS = ("mean", "std", "minimum", "maximum", "scale", "offset")
 def _about(facts: Facts) -> list[tuple[str, str]]:
     provenance = {name: facts.provenance[name] for name in PROVENANCE}
     told = {name: text for name, text in provenance.items() if text}
-    height, width, channels = facts.shape
-    told["images"] = f"{height}×{width}×{channels} (height, width, channels)"
+    told["images"] = f"{words.times(facts.shape)} (height, width, channels)"
     told["pixels"] = f"{facts.raw_dtype}, stored as {facts.dtype}"
     told["scaling"] = f"{facts.mode} per {facts.per}: {facts.formula}"
     unit = facts.scaling["unit"]
@@ -465,14 +419,8 @@ def _pixels(facts: Facts) -> list[dict[str, Any]]:
     return shown
 
 
-def _numbers(values: Any) -> str:
-    """Few numbers in full; many by their range; none where each image has its own."""
-    numbers = np.array(values, np.float64).reshape(-1).tolist()
-    if not numbers:
-        return "each image's own"
-    if len(numbers) <= MOST_NUMBERS:
-        return ", ".join(map(repr, numbers))
-    return f"{len(numbers):,} values, {min(numbers)!r} to {max(numbers)!r}"
+def _numbers(values: Sequence[Any]) -> str:
+    return words.numbers(np.array(values, np.float64), MOST_NUMBERS)
 
 
 def _figures(facts: Facts) -> list[list[str]]:
@@ -506,9 +454,7 @@ def _png(facts: Facts) -> bytes:
         parts[1].legend(loc="outside upper right", ncols=len(facts.splits))
         _draw_histograms(parts[2], facts)
         _draw_pixels(parts[3], facts)
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
-    return content.getvalue()
+        return page.png(figure, 110)
 
 
 def _draw_samples(figure: Any, facts: Facts, classes: int) -> None:

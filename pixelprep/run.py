@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, locks, runpage
+from pixelprep import files, locks
 from pixelprep import manifest as manifests
 from pixelprep.errors import EntryError, TrainError
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 UNFINISHED = ".unfinished"
 MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
-PAGE = "run.html"
+PICTURE, PAGE = "training.png", "run.html"
 
 History = dict[str, list[float]]  # by name, one value an epoch
 
@@ -202,7 +202,7 @@ class Run:
         history: History,
         metrics: Mapping[str, Any],
         manifest: Mapping[str, Any],
-        page: bytes | None = None,
+        shown: Mapping[str, bytes],
     ) -> None:
         """Write the finished run and give it its name; then the checkpoint goes.
 
@@ -212,8 +212,8 @@ class Run:
             By file name: `MODEL` and `SERVING`.
         history, metrics, manifest : mapping
             Of the run, and of the entry that it was trained on.
-        page : bytes, optional
-            The run's page, where it could be made.
+        shown : mapping
+            By file name, what there is to look at: `PICTURE` and `PAGE`.
         """
         finished = self.folder / "finished"
         with self._explained():
@@ -222,8 +222,8 @@ class Run:
             for name, model in models.items():
                 model.save(finished / name)
             _write(finished, history, metrics, manifest)
-            if page is not None:
-                (finished / PAGE).write_bytes(page)
+            for name, content in shown.items():
+                (finished / name).write_bytes(content)
             for path in (*finished.rglob("*"), finished):
                 files.fsync(path)
             self._check_unpublished("move it away")
@@ -338,16 +338,3 @@ def _write(
         writer.writerow(["epoch", *history])
         writer.writerows([i + 1, *row] for i, row in enumerate(zip(*history.values(), strict=True)))
     (folder / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")
-    _picture(folder / "training.png", history, metrics)
-
-
-def _picture(path: Path, history: History, metrics: Mapping[str, Any]) -> None:
-    """Loss and accuracy over the epochs, the test accuracy as a line."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        runpage.curve(axes, name, history, metrics)
-    title = f"{metrics['dataset']}, {metrics['mode']} per {metrics['per']}, seed {metrics['seed']}"
-    figure.suptitle(f"{title}: test accuracy {metrics['test_accuracy']:.2%}")
-    figure.savefig(path, dpi=120)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import page
-from pixelprep.entry import Entry, Split
+from pixelprep import backend, looks, page, words
+from pixelprep.entry import Entry
+from pixelprep.judging import Judged, judge
 from pixelprep.promises import Regained
 from pixelprep.scaling import MODES
 
@@ -22,12 +20,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-BLOCK = 16 << 20  # bytes of stored images that are looked at at once
 WORST = 12  # images shown
 FEW = 20  # classes of which a table shows every pair
 MANY = 1000  # classes of which a picture still does
 SIDE = 256  # pixels of a shown image's larger side, at most
-PAIRS = 10  # of classes that are listed as mistaken for each other
 
 PER = {
     "dataset": "one statistic for all pixels",
@@ -47,75 +43,17 @@ SETTINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What a model says of the rows of a split.
-
-    Parameters
-    ----------
-    labels, predicted : ndarray of int64, shape (N,)
-        The true classes, and the likeliest ones.
-    probability : ndarray of float32, shape (N,)
-        Of the likeliest class, 0 to 1.
-    classes : int
-        How many there are.
-    """
-
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    probability: NDArray[np.float32]
-    classes: int
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """Rows of each class, (classes,)."""
-        return np.bincount(self.labels, minlength=self.classes)
-
-    @property
-    def hits(self) -> NDArray[np.int64]:
-        """Those that are predicted rightly, (classes,)."""
-        right = self.labels == self.predicted
-        return np.bincount(self.labels[right], minlength=self.classes)
-
-    @property
-    def confusion(self) -> NDArray[np.int64]:
-        """Rows by true class and predicted class, (classes, classes)."""
-        pairs = self.labels * self.classes + self.predicted
-        return np.bincount(pairs, minlength=self.classes**2).reshape(self.classes, -1)
-
-    @property
-    def worst(self) -> NDArray[np.int64]:
-        """The rows that are wrong with the greatest probability, (at most `WORST`,)."""
-        wrong = np.flatnonzero(self.labels != self.predicted)
-        return wrong[np.argsort(-self.probability[wrong], kind="stable")[:WORST]]
-
-    @property
-    def mistaken(self) -> list[tuple[int, int, int]]:
-        """True class, predicted class and rows of the most frequent mistakes, `PAIRS` at most."""
-        wrong = self.labels != self.predicted
-        pairs = self.labels[wrong] * self.classes + self.predicted[wrong]
-        found, rows = np.unique(pairs, return_counts=True)
-        most = np.argsort(-rows, kind="stable")[:PAIRS]
-        return [(*divmod(int(found[i]), self.classes), int(rows[i])) for i in most]
+def picture(history: Mapping[str, Sequence[float]], metrics: Mapping[str, Any]) -> bytes:
+    """A PNG of loss and accuracy over the epochs, the test split's as a line."""
+    drawn = page.figure(9, 3.6)
+    for axes, name in zip(drawn.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        _draw_curve(axes, name, history, metrics)
+    title = f"{metrics['dataset']}, {metrics['mode']} per {metrics['per']}, seed {metrics['seed']}"
+    drawn.suptitle(f"{title}: test accuracy {metrics['test_accuracy']:.2%}")
+    return page.png(drawn, 120)
 
 
-def judge(model: keras.Model, split: Split, batch_size: int) -> Judged:
-    """Ask a model for the likeliest class of every row, some MB of images at a time.
-
-    In the batches in which the split is evaluated, so that each row comes out as it did there.
-    """
-    predicted = np.empty(len(split), np.int64)
-    probability = np.empty(len(split), np.float32)
-    batch_bytes = int(np.prod(split.shape[1:])) * split.dtype.itemsize * batch_size
-    rows = max(1, BLOCK // batch_bytes) * batch_size
-    for start in range(0, len(split), rows):
-        stop = min(start + rows, len(split))
-        said = model.predict(split.read(start, stop), batch_size=batch_size, verbose=0)
-        predicted[start:stop], probability[start:stop] = said.argmax(axis=1), said.max(axis=1)
-    return Judged(split.labels, predicted, probability, model.output_shape[-1])
-
-
-def curve(
+def _draw_curve(
     axes: Axes, name: str, history: Mapping[str, Sequence[float]], metrics: Mapping[str, Any]
 ) -> None:
     """Draw loss or accuracy over the epochs, the test split's as a line."""
@@ -155,7 +93,8 @@ def build(
     bytes
         One HTML file.
     """
-    judged = judge(model, entry.test, metrics["batch_size"])
+    # In the batches in which the split was evaluated.
+    judged = judge(model, entry.test.read, entry.test.labels, metrics["batch_size"])
     names = entry.class_names
     text = page.render(
         "run.html",
@@ -170,12 +109,12 @@ def build(
         mistaken=_mistaken(judged, names),
         recalls=_recalls(judged, names),
         few=FEW,
-        worst=[_image(entry, judged, int(row)) for row in judged.worst],
-        wrong=int((judged.labels != judged.predicted).sum()),
+        worst=[_image(entry, judged, int(row)) for row in judged.worst(WORST)],
+        wrong=int(judged.wrong.sum()),
         images=len(judged.labels),
         data=_about(entry),
         training=_training(model, metrics, history["seconds"]),
-        machine=_machine(),
+        machine=backend.machine(),
         run=shlex.quote(metrics["run"]),
         key=entry.key,
         sample=_sample(entry),
@@ -188,7 +127,7 @@ def _drawn(name: str, history: Mapping[str, Sequence[float]], metrics: Mapping[s
 
     with matplotlib.rc_context(page.DRAWN):
         figure = page.figure(5, 3.4)
-        curve(figure.subplots(), name, history, metrics)
+        _draw_curve(figure.subplots(), name, history, metrics)
         return page.svg(figure, f"{name} of train, validation and test over the epochs")
 
 
@@ -252,24 +191,10 @@ def _image(entry: Entry, judged: Judged, row: int) -> dict[str, Any]:
     true, said = names[judged.labels[row]], names[judged.predicted[row]]
     label = f"row {row}: {true}, taken for {said}"
     limits = entry.manifest["splits"]["test"]["raw"]
-    shown = page.image(_shown(raw, limits["minimum"], limits["maximum"]), label, 96)
+    look = looks.of_raw(entry.scaling.raw_dtype, limits["minimum"], limits["maximum"])
+    shown = page.image(look.colors(looks.smaller(raw, SIDE)), label, 96)
     probability = f"{judged.probability[row]:.2%}"
     return {"shown": shown, "row": row, "true": true, "said": said, "probability": probability}
-
-
-def _shown(raw: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Raw pixels (H, W, C) as bytes, (H, W) or (H, W, 3), every so many of a large image's.
-
-    8-bit ones as they are; others are spread over what lies between `low` and `high`. Where C is
-    neither 1 nor 3, the first channel.
-    """
-    step = -(-max(raw.shape[:2]) // SIDE)
-    pixels = raw[::step, ::step]
-    pixels = pixels if pixels.shape[2] == 3 else pixels[:, :, 0]
-    if pixels.dtype == np.uint8:
-        return pixels
-    spread = (pixels.astype(np.float64) - low) / (high - low if high > low else 1)
-    return np.asarray(np.rint(255 * spread.clip(0, 1)), np.uint8)
 
 
 def _about(entry: Entry) -> list[tuple[str, str]]:
@@ -281,19 +206,12 @@ def _about(entry: Entry) -> list[tuple[str, str]]:
         ("entry", str(entry.path)),
         ("key", entry.key),
         ("images", ", ".join(f"{len(split):,} {name}" for name, split in entry.splits.items())),
-        ("shape", f"{'×'.join(map(str, entry.train.shape[1:]))} {entry.train.dtype}"),
+        ("shape", f"{words.times(entry.train.shape[1:])} {entry.train.dtype}"),
         ("mode", f"{entry.mode}: {MODES[entry.mode].formula}{units}"),
         ("per", f"{entry.per}: {PER[entry.per]}"),
     ]
     fitted = [("mean", scaling.mean), ("std", scaling.std)]
-    return rows + [(name, _numbers(values)) for name, values in fitted if values.size]
-
-
-def _numbers(values: NDArray[np.float64]) -> str:
-    """Few numbers one by one, many by their range."""
-    if values.size <= 4:
-        return ", ".join(f"{value:.6g}" for value in values.reshape(-1))
-    return f"{values.size:,} values, {values.min():.6g} to {values.max():.6g}"
+    return rows + [(name, words.numbers(values)) for name, values in fitted if values.size]
 
 
 def _training(
@@ -311,22 +229,6 @@ def _training(
         ("parameters", f"{model.count_params():,}"),
         ("steps an epoch", f"{metrics['steps_per_epoch']:,}"),
         ("time an epoch", f"{took} s; {sum(seconds):.1f} s in all"),
-    ]
-
-
-def _machine() -> list[tuple[str, str]]:
-    """Where the run was trained, with what."""
-    import keras
-    import tensorflow as tf
-
-    devices = [device.name.split(":", 1)[-1] for device in tf.config.list_physical_devices()]
-    return [
-        ("platform", platform.platform()),
-        ("processor", f"{platform.machine()}, {os.cpu_count()} CPUs"),
-        ("devices", ", ".join(devices)),
-        ("Python", platform.python_version()),
-        ("TensorFlow", tf.__version__),
-        ("Keras", keras.__version__),
     ]
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pixelprep.scaling import MODES, Scaling, Statistics
+from pixelprep.moments import Statistics
+from pixelprep.scaling import MODES, Scaling
 
 if TYPE_CHECKING:
     import keras
@@ -78,7 +79,7 @@ def _of_each_image(x: Any, scaling: Scaling) -> tuple[Any, Any]:
 
 
 def _statistics_of_each(x: Any, scaling: Scaling) -> Statistics:
-    """Of integers as `scaling.Moments` has them, of floats as `scaling.FloatMoments`."""
+    """Of integers as `moments.Moments` has them, of floats as `moments.FloatMoments`."""
     from keras import ops
 
     def over(function: Any, values: Any) -> Any:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pixelprep import words
+
 if TYPE_CHECKING:
     from pixelprep.cache import Item
     from pixelprep.entry import Entry
@@ -100,7 +102,7 @@ def _print_entry(entry: "Entry") -> None:
     say(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
     units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
     for name, values in (("mean", scaling.mean), ("std", scaling.std)):
-        _field(name, f"{_numbers(values)}{units}")
+        _field(name, f"{words.numbers(values)}{units}")
     rows: list[tuple[str, ...]] = [
         ("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")
     ]
@@ -108,21 +110,12 @@ def _print_entry(entry: "Entry") -> None:
         record = entry.manifest["splits"][name]
         first, raw = record["first_batch"], record["raw"]
         figures = [f"{first[f]:.6g}" for f in ("min", "max", "mean", "std")]
-        shape = "×".join(map(str, split.shape[1:]))
+        shape = words.times(split.shape[1:])
         limits = f"{raw['minimum']:.6g} to {raw['maximum']:.6g}"
         rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
     _table(rows)
     batch = entry.manifest["splits"]["train"]["first_batch"]["shape"][0]
     say(f"(stored: of the first batch of {batch}, read back from the file)")
-
-
-def _numbers(values: Any) -> str:
-    """Few numbers in full; many by their range; none where each image has its own."""
-    if values.size == 0:
-        return "each image's own"
-    if values.size <= 4:
-        return ", ".join(repr(float(value)) for value in values.reshape(-1))
-    return f"{values.size} values, {values.min():.6g} to {values.max():.6g}"
 
 
 def print_trained(metrics: dict[str, Any]) -> None:
@@ -189,7 +182,7 @@ def print_datasets(found: dict[str, Any]) -> None:
         ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
     ]
     for one in found["datasets"]:
-        shape = "×".join(map(str, one["shape"]))
+        shape = words.times(one["shape"])
         download = size(one["download_bytes"]) if one["download_bytes"] else "embedded"
         counts = (f"{one['train']:,}", f"{one['test']:,}", shape, str(one["classes"]))
         rows.append((one["name"], *counts, download, one["licence"], one["title"]))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 import math
 import os
-import re
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from pixelprep import files, progress, quietly, runpage
+from pixelprep import backend, files, models, page, progress, runpage, words
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry, Split
-from pixelprep.errors import EntryError, TrainError, UsageError, missing_extra, whole
+from pixelprep.errors import EntryError, TrainError, UsageError, whole
 from pixelprep.events import Events
 from pixelprep.opening import open_entry
-from pixelprep.run import MODEL, SERVING, History, Run, State, finished, unfinished
+from pixelprep.preparation import OF_THE_MACHINE, OF_THE_NETWORK
+from pixelprep.run import MODEL, PAGE, PICTURE, SERVING, History, Run, State, unfinished
 from pixelprep.serving import serving_model
 
 if TYPE_CHECKING:
@@ -33,12 +30,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("pixelprep")
 
-SMALLEST = 10  # pixels of height and width that the reference CNN's layers need
 LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
 
 # What may be asked of a run that goes on, for its result is the same.
 OWN_FREE = ("epochs", "quiet", "checkpoint_every", "tensorboard")
-FREE = (*OWN_FREE, "cache_dir", "source", "mirror", "offline")
+FREE = (*OWN_FREE, *OF_THE_MACHINE, *OF_THE_NETWORK, "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +83,10 @@ class Settings:
         counts = ["epochs", "batch_size", "steps_per_execution", "checkpoint_every"]
         counts += ["early_stopping"] * (self.early_stopping is not None)
         for name in counts:
-            whole("--" + name.replace("_", "-"), getattr(self, name), 1)
+            whole(words.option(name), getattr(self, name), 1)
         whole("--seed", self.seed, 0, LARGEST_SEED)
-        if self.model is not None and not (_is_function(self.model) or Path(self.model).is_dir()):
-            raise UsageError(f"--model {self.model}: expected module:function, or a run's folder")
+        if self.model is not None:
+            models.check_named(self.model)
         if self.run_dir is not None:
             Run(self.run_dir.absolute()).check_new()
 
@@ -108,10 +104,6 @@ class Settings:
         return None if folder is None else Path(folder, run.final.name)
 
 
-def _is_function(model: str) -> bool:
-    return bool(re.fullmatch(r"[\w.]+:\w+", model))
-
-
 def _finite(value: Any) -> Any:
     """The same with null for infinity and NaN (a loss that diverged), which JSON has not."""
     if isinstance(value, dict):
@@ -119,6 +111,18 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def require(purpose: str) -> None:
+    """Say at once, before any work, when a package is missing that training needs.
+
+    Raises
+    ------
+    MissingExtraError
+        When one is.
+    """
+    backend.require(purpose)
+    page.require(purpose, "train")
 
 
 def train(entry: Entry, settings: Settings) -> dict[str, Any]:
@@ -153,7 +157,7 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
     if events is not None and os.path.lexists(events):
         hint = "name another folder with --tensorboard, or another run with --run-dir"
         raise TrainError(f"{events}: is there already", hint)
-    start_tensorflow()
+    backend.start("training")
     run.make()
     with run.held(), run.resumable():
         start = State(os.fspath(entry.path), entry.key, settings.decisive, {})
@@ -188,9 +192,9 @@ def resume(path: Path, **asked: Any) -> dict[str, Any]:
         run = unfinished(path)  # again: another process may have finished it meanwhile
         done, variables, best = run.load()
         with run.resumable():
-            entry = _entry_of(done, asked.get("cache_dir"))
+            entry = _entry_of(done, asked)
             settings = _settings_of(run, done, entry, asked)
-            start_tensorflow()
+            backend.start("training")
             done = replace(done, settings=settings.decisive)
             return _finish(run, entry, settings, done, variables, best)
 
@@ -200,11 +204,12 @@ def _default_folder(entry: Entry) -> Path:
     return Path("runs") / f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
 
 
-def _entry_of(done: State, cache: str | os.PathLike[str] | None) -> Entry:
+def _entry_of(done: State, asked: Mapping[str, Any]) -> Entry:
     """The entry that a run was trained on so far."""
     hint = "put it back, or prepare it again from the same data with the same options"
     try:
-        entry = open_entry(Path(done.entry), files.cache_dir(cache))
+        cache = files.cache_dir(asked.get("cache_dir"))
+        entry = open_entry(Path(done.entry), cache, asked.get("quiet", False))
     except EntryError as error:
         raise EntryError(error.message, error.hint or hint) from error
     if entry.key != done.key:
@@ -242,10 +247,10 @@ def _finish(
     import keras
 
     keras.utils.set_random_seed(settings.seed)
-    model = _model(entry, settings)
+    model = models.compiled(entry, settings.model, settings.steps_per_execution)
     serving = serving_model(model, entry.scaling, entry.train.shape[1:], entry.train.dtype)
     if done.epochs:
-        _restore(model, variables, run)
+        models.restore(model, variables, run.checkpoint)
         LOG.info("going on after epoch %d of %d", done.epochs, settings.epochs)
     _announce(entry, settings)
     best = best or variables if settings.early_stopping else ()
@@ -271,21 +276,22 @@ def _finish(
             **_stopping(settings, done),
         }
     )
-    page = _page(model, entry, metrics, done.history)
-    run.publish({MODEL: model, SERVING: serving}, done.history, metrics, entry.manifest, page)
+    shown = {PICTURE: runpage.picture(done.history, metrics)}
+    shown |= _page(model, entry, metrics, done.history)
+    run.publish({MODEL: model, SERVING: serving}, done.history, metrics, entry.manifest, shown)
     return metrics
 
 
 def _page(
     model: keras.Model, entry: Entry, metrics: dict[str, Any], history: History
-) -> bytes | None:
-    """The run's page; one that cannot be made is no reason to lose a trained model."""
+) -> dict[str, bytes]:
+    """The run's page by its name; one that cannot be made is no reason to lose a trained model."""
     try:
-        return runpage.build(model, entry, metrics, history)
+        return {PAGE: runpage.build(model, entry, metrics, history)}
     except Exception as error:  # of whatever library draws it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         LOG.warning("the run's page cannot be made, all else is there: %s", reason)
-        return None
+        return {}
 
 
 def _stopping(settings: Settings, done: State) -> dict[str, int | None]:
@@ -306,149 +312,6 @@ def _events(settings: Settings, run: Run, done: State) -> Events | None:
     return events
 
 
-def _variables(model: keras.Model) -> list[Any]:
-    """Everything that decides how training goes on, in an order that building again repeats.
-
-    Weights, moving statistics, seed generators, and the optimizer's; Keras resets metrics at
-    every epoch. Plain variables, unlike Keras's own files, need no layer that can be saved.
-    """
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _values(model: keras.Model) -> list[NDArray[Any]]:
-    """Copies, which further training leaves as they are."""
-    return [variable.numpy().copy() for variable in _variables(model)]
-
-
-def _restore(model: keras.Model, saved: Sequence[NDArray[Any]], run: Run) -> None:
-    variables = _variables(model)
-    fresh = [variable.numpy() for variable in variables]
-    if [(v.shape, v.itemsize) for v in fresh] != [(v.shape, v.itemsize) for v in saved]:
-        raise TrainError(
-            f"{run.checkpoint}: its variables are not those of the model that is built now",
-            "give the model the layers that it had",
-        )
-    for variable, now, then in zip(variables, fresh, saved, strict=True):
-        variable.assign(then.view(now.dtype))  # NumPy's files forget the name of bfloat16
-
-
-def require_tensorflow() -> None:
-    """Say at once, before any work, when TensorFlow or Matplotlib is missing."""
-    for module, name in (("tensorflow", "TensorFlow"), ("matplotlib", "Matplotlib")):
-        if importlib.util.find_spec(module) is None:
-            raise missing_extra(name, "train", "training")
-
-
-def start_tensorflow() -> None:
-    """Import TensorFlow and find its devices, without its talk about them on standard error."""
-    require_tensorflow()
-    quietly.start_tensorflow()
-
-
-def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """The CNN that the scalings are compared on.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        (H, W, C), H and W at least 10.
-    classes : int
-        Of the softmax at the end.
-    """
-    import keras
-
-    if min(input_shape[:2]) < SMALLEST:
-        raise TrainError(
-            f"the reference CNN needs images of {SMALLEST}×{SMALLEST} or more,"
-            f" got {input_shape[0]}×{input_shape[1]}",
-            "give a model of your own with --model module:function",
-        )
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input(input_shape),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Flatten(),
-            layers.Dense(64, activation="relu"),
-            layers.Dense(classes, activation="softmax"),
-        ]
-    )
-
-
-def _model(entry: Entry, settings: Settings) -> keras.Model:
-    """The reference CNN, the user's own, or a run's; checked against the images and compiled."""
-    shape, classes = entry.train.shape[1:], len(entry.class_names)
-    if settings.model and not _is_function(settings.model):
-        model = _trained(Path(settings.model), entry)
-    else:
-        build = _imported(settings.model) if settings.model else reference_cnn
-        model = build((shape[0], shape[1], shape[2]), classes)
-    _check_model(model, settings.model or "the reference CNN", shape, classes)
-    model.compile(
-        optimizer="adam",
-        # Categorical cross-entropy; "sparse" says that labels come as numbers, not as vectors.
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        steps_per_execution=settings.steps_per_execution,
-    )
-    return model
-
-
-def _trained(folder: Path, entry: Entry) -> keras.Model:
-    """The model of a finished run, once it is sure that it has seen pixels scaled like these."""
-    run = finished(folder)
-    then, now = (_scaling_of(manifest) for manifest in (run.manifest, entry.manifest))
-    if then != now:
-        which = f"{then['mode']} per {then['per']}"
-        same = " of other data" if which == f"{now['mode']} per {now['per']}" else ""
-        raise TrainError(
-            f"{run.folder}: its model has seen pixels scaled by {which}{same}"
-            f" (entry {run.manifest['key']}), those of {entry.path} are scaled otherwise",
-            "train on that entry, or a new model on this one",
-        )
-    return run.model(MODEL)
-
-
-def _scaling_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides how pixels were scaled, but for rounding."""
-    return {name: manifest[name] for name in ("mode", "per", "scaling")}
-
-
-def _imported(reference: str) -> Callable[[tuple[int, int, int], int], Any]:
-    """The function that ``module:function`` names, importable from the current folder too."""
-    module, _, function = reference.partition(":")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - compared with strings
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - likewise
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise TrainError(
-            f"--model {reference}: {error}",
-            "the module must be importable from the current folder",
-        ) from error
-    return found
-
-
-def _check_model(model: Any, name: str, shape: tuple[int, ...], classes: int) -> None:
-    import keras
-
-    if not isinstance(model, keras.Model):
-        raise TrainError(f"{name}: expected a Keras model, got {type(model).__name__}")
-    if not model.built:  # a Sequential without its Input
-        model.build((None, *shape))
-    got = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
-    if got != (tuple(shape), (classes,)):
-        raise TrainError(
-            f"{name}: expected input {tuple(shape)} and output {(classes,)},"
-            f" got {got[0]} and {got[1]}"
-        )
-
-
 def _steps(split: Split, settings: Settings) -> int:
     return Plan(settings.batch_size).steps(len(split))
 
@@ -461,8 +324,8 @@ def _announce(entry: Entry, settings: Settings) -> None:
     images, _ = next(
         iter(entry.train.batches(settings.batch_size, shuffle=True, seed=settings.seed))
     )
-    shape = "×".join(map(str, images.shape))
-    LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, images.min(), images.max())
+    shape, limits = words.times(images.shape), (images.min(), images.max())
+    LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, *limits)
 
 
 def _fit(model: keras.Model, entry: Entry, settings: Settings, kept: _Kept) -> None:
@@ -501,11 +364,11 @@ class _Kept:
         for name, value in logs.items():
             self.done.history.setdefault(name, []).append(float(value))
         if improved := bool(self.settings.early_stopping) and self._is_best:
-            self.best = _values(self.model)
+            self.best = models.values(self.model)
         over = self.done.is_over(self.settings.early_stopping)
         epochs = self.done.epochs
         if over or epochs == self.settings.epochs or epochs % self.settings.checkpoint_every == 0:
-            self.run.save(self.done, _values(self.model), () if improved else self.best)
+            self.run.save(self.done, models.values(self.model), () if improved else self.best)
             if self.events:
                 self.events.follow(self.done.history)
         self.model.stop_training = over
@@ -518,7 +381,7 @@ class _Kept:
         """Have the model as it was after the best epoch, where the run is to stop early."""
         if self.best and not self._is_best:
             LOG.info("epoch %d of %d was the best", self.done.best_epoch, self.done.epochs)
-            _restore(self.model, self.best, self.run)
+            models.restore(self.model, self.best, self.run.checkpoint)
 
 
 def _evaluate(model: keras.Model, test: Split, settings: Settings) -> tuple[float, float]:

@@ -162,7 +162,7 @@ def _kept_still(path: Path, cache: Path) -> Iterator[None]:
     if not opening.in_cache(path, cache):
         yield
         return
-    with locks.lock(cache, f"{path.parent.name}-{path.name}"):
+    with locks.lock(cache, locks.of_entry(path)):
         yield
 
 
@@ -184,13 +184,15 @@ def _looked_at(path: Path, cache: Path, quiet: bool) -> Verdict:
         return Verdict(path, [error.message])
     layout.check_compression(manifest["recipe"]["compression"])
     problems, states = [], {}
-    for split, file in manifests.files_of(manifest):
-        where = path / file["name"]
-        try:
-            states[file["name"]] = opening.state(where, file["bytes"])
-            opening.check_file(where, split, file, manifest)
-        except EntryError as error:
-            problems.append(error.message)
+    listed = manifests.files_of(manifest)
+    with opening.hashing([file for _, file in listed], quiet) as note:
+        for split, file in listed:
+            where = path / file["name"]
+            try:
+                states[file["name"]] = opening.state(where, file["bytes"])
+                opening.check_file(where, split, file, manifest, note)
+            except EntryError as error:
+                problems.append(error.message)
     if problems:
         return Verdict(path, problems)
     entry = Entry(path, manifest, states)
@@ -199,9 +201,8 @@ def _looked_at(path: Path, cache: Path, quiet: bool) -> Verdict:
 
 
 def _promises_broken(entry: Entry, quiet: bool) -> list[str]:
-    images = sum(map(len, entry.splits.values()))
     what = f"verifying {entry.dataset}/{entry.path.name}"
-    with progress.bar(what, images, " images", quiet) as bar:
+    with progress.bar(what, entry.rows, " images", quiet) as bar:
         try:
             return [f"{entry.path}: {problem}" for problem in promises.broken(entry, bar.update)]
         except (EntryError, UsageError) as error:  # the latter: values that cannot be scaled

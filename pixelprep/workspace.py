@@ -25,7 +25,6 @@ FILES, DONE, PARTS = "files", "done", "parts"  # in a work folder: finished, the
 RESUMABLE = ".resumable"  # at the end of a work folder's name
 UNFINISHED = "unfinished"  # in the name of a private folder outside of any cache
 FREE = "free"  # in the place of its owner's tag
-KEPT = 7 * 24 * 3600  # seconds that unfinished work is kept to go on with
 REPLACED = "~"  # in the name of rubbish, between dataset and folder: it was to be replaced
 MOST = 210  # bytes of a name that a tag can still follow
 LONGEST = 80  # bytes of what a work folder is called after; the rest of the name needs as much
@@ -189,7 +188,7 @@ def _put_back(old: Path, cache: Path) -> bool:
     if not replaced:
         return False
     final = cache / dataset / folder
-    with locks.held_now(locks.path_of(cache, f"{dataset}-{folder}")) as free:
+    with locks.held_now(locks.path_of(cache, locks.of_entry(final))) as free:
         if not free or os.path.lexists(final):
             return not free  # whoever makes it now needs it no more
         with suppress(OSError):
@@ -216,7 +215,7 @@ def leftovers(cache: Path, *, unfinished: bool = False) -> list[Path]:
 
 def _is_left(path: Path, unfinished: bool) -> bool:
     wanted = path.name.endswith(RESUMABLE) and (path / FILES).is_dir()  # not published yet
-    if wanted and not (unfinished or locks.older(path / DONE, KEPT)):
+    if wanted and not (unfinished or locks.older(path / DONE, locks.KEPT)):
         return False
     return not locks.lives(_parts_of(path)[1], path) and locks.nobody_holds(_lock_of(path))
 

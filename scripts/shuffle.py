@@ -117,7 +117,7 @@ def accuracy(entry: Entry, feed: Any, seed: int, epochs: int) -> float:
     """Train the reference CNN once; its accuracy on the test split, 0 to 1."""
     import keras
 
-    from pixelprep.train import reference_cnn
+    from pixelprep.models import reference_cnn
 
     keras.utils.set_random_seed(seed)
     height, width, channels = entry.train.shape[1:]

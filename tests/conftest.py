@@ -1,12 +1,16 @@
 """Shared by all tests: where the real MNIST is, small generated sources, a cache per test."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from packages import ROOT, environment_with, wheel_of
 
+import pixelprep
+from pixelprep.entry import Entry
 from pixelprep.sources import Arrays
 
 # No test may touch the user's own cache, or be led astray by his settings.
@@ -44,6 +48,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the wheel and what it declares, and nothing else."""
     return environment_with(wheel, tmp_path_factory.mktemp("alone") / "environment")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, empty; modules that are imported from it are forgotten at the end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}{os.sep}"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def small() -> Entry:
+    """Random images that are large enough for the CNN, with a validation split."""
+    return pixelprep.prepare(arrays(300, 70, (12, 12, 1)), val_fraction=0.2)
 
 
 def arrays(

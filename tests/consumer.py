@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 import pixelprep
 from pixelprep.batches import Batches, Pass
-from pixelprep.scaling import Statistics
+from pixelprep.moments import Statistics
 from pixelprep.sources import Options, Place, Provenance, Raw, Source
 
 Floats = NDArray[np.float64]
@@ -35,6 +35,7 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     assert_type(entry.key, str)
     assert_type(entry.class_names, tuple[str, ...])
     assert_type(entry.size, int)
+    assert_type(entry.rows, int)
     assert_type(entry.scaling, pixelprep.Scaling)
     assert_type(entry.splits, dict[str, pixelprep.Split])
     assert_type(entry.train, pixelprep.Split)

@@ -26,8 +26,8 @@ from typer.main import get_command
 
 import pixelprep
 from pixelprep.cli import app
+from pixelprep.models import reference_cnn
 from pixelprep.serving import serving_model
-from pixelprep.train import reference_cnn
 
 PACKAGE = Path(pixelprep.__file__).parent
 README = (ROOT / "README.md").read_text()

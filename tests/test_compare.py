@@ -20,7 +20,7 @@ from test_cli import failure, run
 from test_resume import check_same, interrupted_at
 
 import pixelprep
-from pixelprep import comparison, paired, quietly
+from pixelprep import backend, comparison, paired
 from pixelprep.compare import RUNS, compare, ranked, verdict
 from pixelprep.paired import difference, t_quantile
 from pixelprep.train import Settings, train
@@ -29,12 +29,10 @@ pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, empty but for small images of the user's own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "linear_model.py").write_text(LINEAR)
-    return tmp_path
+def folder(here: Path) -> Path:
+    """The current folder, with a small model of the user's own."""
+    (here / "linear_model.py").write_text(LINEAR)
+    return here
 
 
 def images(name: str = "little") -> Any:
@@ -339,7 +337,7 @@ def test_only_the_advice_on_many_models_is_kept_back() -> None:
     advice = "5 out of the last 11 calls to f triggered tf.function retracing. Tracing is …"
     log.addHandler(kept)
     try:
-        with quietly.many_models():
+        with backend.many_models():
             log.warning(advice)
             log.warning("something else")
         log.warning(advice)
@@ -512,9 +510,9 @@ def test_the_picture_is_small() -> None:
 def test_missing_extras_are_said_before_any_work(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    """Without Jinja nothing is prepared or trained; the extra is named."""
+    """Where a package is missing nothing is prepared or trained; the extra is named."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(pixelprep.MissingExtraError, match="compare needs Jinja") as missing:
+    with pytest.raises(pixelprep.MissingExtraError, match="compare needs TensorFlow") as missing:
         compare(images())
-    assert missing.value.hint == 'pip install "pixelprep[plot]"'
+    assert missing.value.hint == 'pip install "pixelprep[train]"'
     assert [path.name for path in Path().iterdir()] == ["linear_model.py"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import arrays
 from test_resume import done, folder, interrupted_at, killed_at, settings
 
 import pixelprep
@@ -21,12 +20,6 @@ tf = pytest.importorskip("tensorflow", reason="the extra `train` is not installe
 __all__ = ["folder"]  # the fixture: models in the current folder
 
 OWN = {"model": "models:random", "tensorboard": "logs"}
-
-
-@pytest.fixture
-def small() -> Entry:
-    """Random images with a validation split."""
-    return pixelprep.prepare(arrays(300, 70, (12, 12, 1)), val_fraction=0.2)
 
 
 def shown(run: str) -> dict[str, list[tuple[int, float]]]:

@@ -38,6 +38,7 @@ NEEDS_TENSORFLOW = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed"
 )
 ALL = [pytest.param(name, marks=[NEEDS_TENSORFLOW] * (name == "tfrecord")) for name in FORMATS]
+SLOW = pytest.param("tfrecord", marks=[NEEDS_TENSORFLOW, pytest.mark.long])
 STORED = [one for one in ALL if one.values != ("png",)]
 
 
@@ -473,7 +474,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "place" / "out"
 
 
-@pytest.mark.parametrize("to", ALL)
+@pytest.mark.parametrize("to", [*(name for name in FORMATS if name != "tfrecord"), SLOW])
 def test_no_space_is_an_error_wherever_it_strikes(many: Path, place: Path, to: str) -> None:
     """No byte or many: one error with a way out, no folder, nothing left; with space it works."""
     for space in (0, 50, 1_000_000) if to != "png" else (0, 50, 200):

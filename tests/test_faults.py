@@ -30,7 +30,7 @@ Record = Callable[[str, object], None]
 
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
 KILLS, FAULTS = 8, 6  # how many of each case are tried by default
-MOMENTS = 300  # random ones, over all cases
+MOMENTS = {False: 90, True: 300}  # random ones, over all cases: by default, and where every is
 AMOUNTS = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"]
 )
@@ -333,14 +333,15 @@ def test_killed_at_any_call(
     tally.close(record_property)
 
 
+@AMOUNTS
 def test_killed_at_any_moment(
-    bench: Bench, request: pytest.FixtureRequest, record_property: Record
+    bench: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
 ) -> None:
     """The same at random moments, also over what others left that were killed, and with threads."""
     tally, moments = Tally(request.node.name), random.Random(17)
     bench.fresh()
     longest, number = bench.run(at_once=False).seconds, -1
-    while tally.kills < MOMENTS // len(CASES) and number < MOMENTS:
+    while tally.kills < MOMENTS[every] // len(CASES) and number < MOMENTS[every]:
         number += 1
         if number % 10 == 0:
             bench.fresh()

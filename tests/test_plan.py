@@ -11,11 +11,12 @@ PACKAGE = Path(pixelprep.__file__).parent
 
 # The lowest floor first; a module imports from its own floor or from those before it.
 FLOORS = [
-    {"errors", "order", "progress", "quietly"},
+    {"errors", "order", "progress", "words", "backend"},
     {
         "files",
         "locks",
         "workspace",
+        "moments",
         "scaling",
         "store",
         "cluster",
@@ -23,12 +24,12 @@ FLOORS = [
         "unpack",
         "download",
     },
-    {"sources", "recipe", "batches", "page"},
+    {"sources", "recipe", "batches", "page", "looks"},
     {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
     {"promises", "facts", "verification", "cache", "formats", "exporting"},
-    {"serving", "events", "runpage", "run", "train", "inference", "report"},
+    {"serving", "events", "judging", "runpage", "run", "models", "train", "inference", "report"},
     {"paired", "comparison", "compare"},
-    {"show", "cli"},
+    {"show", "options", "cli"},
 ]
 
 

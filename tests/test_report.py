@@ -25,6 +25,7 @@ from test_cli import digits, failure, prepared, run
 
 import pixelprep
 from pixelprep import facts as facts_of
+from pixelprep import looks
 from pixelprep.facts import Facts, Values
 from pixelprep.report import FORMATS, commands, report
 from pixelprep.scaling import MODES, PER
@@ -183,11 +184,11 @@ def test_samples_are_of_the_first_classes_that_there_are() -> None:
 def test_larger_images_are_scaled_down() -> None:
     """A sample has 64 pixels a side at most, each the mean of those that it stands for."""
     image = np.random.default_rng(0).random((130, 65, 3))
-    small = facts_of.smaller(image, 64)
+    small = looks.smaller(image, 64)
     assert small.shape == (44, 22, 3)
     np.testing.assert_allclose(small[1, 2], image[3:6, 6:9].mean((0, 1)))
     np.testing.assert_allclose(small[-1, -1], image[129:, 63:].mean((0, 1)))
-    assert facts_of.smaller(image[:64, :64], 64).tolist() == image[:64, :64].tolist()
+    assert looks.smaller(image[:64, :64], 64).tolist() == image[:64, :64].tolist()
 
 
 def test_a_label_without_a_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,19 +74,10 @@ def larger(input_shape, classes):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(here: Path) -> Path:
     """The current folder, with models of the user's own in it."""
-    (tmp_path / "models.py").write_text(MODELS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "models", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def small() -> Entry:
-    """Random images that are large enough for the CNN, with a validation split."""
-    return pixelprep.prepare(arrays(300, 70, (12, 12, 1)), val_fraction=0.2)
+    (here / "models.py").write_text(MODELS)
+    return here
 
 
 class Press(logging.Handler):

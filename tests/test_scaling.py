@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import pixelprep
-from pixelprep import scaling
-from pixelprep.scaling import MODES, PER, FloatMoments, Moments, Scaling, merged
+from pixelprep import moments
+from pixelprep.moments import FloatMoments, Moments, merged
+from pixelprep.scaling import MODES, PER, Scaling
 
 AXES = {"dataset": (0, 1, 2, 3), "channel": (0, 1, 2), "pixel": (0,), "image": (1, 2, 3)}
 
@@ -103,7 +104,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     x = arrays(30, shape=(7, 9, 3)).train[0]
     whole = {per: Moments.of(x, per) for per in PER}
     for name in ("SIDE_BY_SIDE", "SUMMED", "EXACT", "PIXELS"):
-        monkeypatch.setattr(scaling, name, 16)
+        monkeypatch.setattr(moments, name, 16)
     for per in PER:
         small = Moments.of(x, per)
         assert (small.total == whole[per].total).all()

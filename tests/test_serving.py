@@ -18,9 +18,10 @@ from test_cli import failure, run
 
 import pixelprep
 from pixelprep import Entry, Scaling, TrainError, UsageError, inference
+from pixelprep.models import reference_cnn
 from pixelprep.scaling import MODES, PER
 from pixelprep.serving import serving_model
-from pixelprep.train import Settings, reference_cnn, train
+from pixelprep.train import Settings, train
 
 keras = pytest.importorskip("keras", reason="the extra `train` is not installed")
 

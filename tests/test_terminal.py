@@ -3,6 +3,8 @@
 import fcntl
 import os
 import pty
+import re
+import shutil
 import struct
 import subprocess
 import termios
@@ -93,3 +95,17 @@ def test_bars_settle_cleanly(columns: int, tmp_path: Path) -> None:
     assert longest <= columns
     quiet = shown(columns, "prepare", "sample", "--cache-dir", str(tmp_path / "two"), "--quiet")
     assert "%" not in quiet
+
+
+def test_hashing_has_a_bar(tmp_path: Path) -> None:
+    """Raw data, and the files of an entry from elsewhere, are hashed behind a bar with a rate."""
+    cache = tmp_path / "one"
+    text = shown(100, "prepare", "sample", "--cache-dir", str(cache))
+    assert re.search(r"hashing train: .*images/s", text)
+    [entry] = cache.glob("sample/*")
+    shutil.copytree(entry, tmp_path / "copy")
+    for command in (["info"], ["verify"], ["report", "--format", "json", "--out", str(tmp_path)]):
+        text = shown(100, command[0], str(tmp_path / "copy"), *command[1:])
+        assert re.search(r"hashing: .*B/s", text), command
+    assert "hashing:" not in shown(100, "verify", str(tmp_path / "copy"), "--quiet")
+    assert "hashing:" not in shown(100, "info", str(entry), "--cache-dir", str(cache))

@@ -18,17 +18,12 @@ from tqdm import tqdm
 import pixelprep
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry
+from pixelprep.models import reference_cnn
 from pixelprep.preparation import obtain
 from pixelprep.sources.pinned import embedded
-from pixelprep.train import Settings, reference_cnn, train
+from pixelprep.train import Settings, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-
-
-@pytest.fixture
-def small() -> Entry:
-    """Random images that are large enough for the CNN, with a validation split."""
-    return pixelprep.prepare(arrays(300, 70, (12, 12, 1)), val_fraction=0.2)
 
 
 def test_reference_cnn_is_the_one_described() -> None:
@@ -184,11 +179,9 @@ def chatty(input_shape, classes):
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def own(here: Path) -> str:
     """A module with models in the current folder."""
-    (tmp_path / "own_models.py").write_text(OWN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    (here / "own_models.py").write_text(OWN)
     return "own_models"
 
 

@@ -1,6 +1,5 @@
 """TFRecord files of ``tf.train.Example``, written and read by TensorFlow itself."""
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, quietly
+from pixelprep import backend, files
 from pixelprep.entry import Entry, Split
-from pixelprep.errors import missing_extra
 from pixelprep.formats.base import Note, columns_of, compare, steps, stored_bytes
 
 if TYPE_CHECKING:
@@ -25,8 +23,7 @@ class TfRecord:
 
     def require(self, entry: Entry) -> None:
         """TensorFlow must be there."""
-        if importlib.util.find_spec("tensorflow") is None:
-            raise missing_extra("TensorFlow", "train", "--to tfrecord")
+        backend.require("--to tfrecord")
 
     def bytes_needed(self, entry: Entry) -> int:
         """More than the entry holds, uncompressed."""
@@ -34,7 +31,7 @@ class TfRecord:
 
     def write(self, entry: Entry, folder: Path, note: Note) -> None:
         """File by file, an example an image."""
-        quietly.start_tensorflow()
+        backend.start("--to tfrecord")
         import tensorflow as tf
 
         for split, name, every in _files(entry):

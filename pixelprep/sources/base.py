@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import parallel
+from pixelprep import parallel, progress
 from pixelprep.errors import SourceError
 from pixelprep.sources.stored import (
     Array,
@@ -335,7 +335,7 @@ def numbered(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
     return tuple(str(label) for label in range(highest + 1))
 
 
-def about(raw: Raw, team: parallel.Team, where: str = "") -> dict[str, Any]:
+def about(raw: Raw, team: parallel.Team, where: str = "", quiet: bool = True) -> dict[str, Any]:
     """What the source digest is taken over: equal for equal data, whatever way it came.
 
     Raises
@@ -343,15 +343,16 @@ def about(raw: Raw, team: parallel.Team, where: str = "") -> dict[str, Any]:
     SourceError
         When floats are not finite.
     """
-    splits = {
-        name: {
+    splits = {}
+    for name, split in raw.splits.items():
+        with progress.bar(f"hashing {name}", len(split.images), " images", quiet) as bar:
+            digest = images_digest(split.images, team, f"{where}: {name}", bar.update)
+        splits[name] = {
             "dtype": split.images.dtype.name,
             "shape": list(split.images.shape),
-            "images": images_digest(split.images, team, f"{where}: {name}"),
+            "images": digest,
             "labels": labels_digest(split),
         }
-        for name, split in raw.splits.items()
-    }
     return {"splits": splits, "class_names": list(raw.class_names), "decode": dict(raw.decode)}
 
 
@@ -363,17 +364,25 @@ def labels_digest(split: RawSplit) -> str:
     return digest.hexdigest()
 
 
-def images_digest(images: Array, team: parallel.Team, where: str) -> str:
+def images_digest(
+    images: Array,
+    team: parallel.Team,
+    where: str,
+    note: Callable[[int], object] = lambda _: None,
+) -> str:
     """The digest of all pixels or, of many, of the digests of their pieces.
 
-    So that pieces may be taken side by side.
+    So that pieces may be taken side by side; `note` is told how many more images were.
     """
     few = math.prod(images.shape) * images.dtype.itemsize <= DIGEST_BYTES
-    parts = [range(len(images))] if few else pieces(images, DIGEST_BYTES)
+    parts = [range(len(images))] if few else list(pieces(images, DIGEST_BYTES))
     tasks = ((cut(images, rows), where, rows.start) for rows in parts)
     with parallel.threads() as pool:  # hashing lets the interpreter go
         helpers = parallel.Team(pool) if team.inline else team
-        digests = list(helpers.map(_piece_digest, tasks))
+        digests = []
+        for rows, digest in zip(parts, helpers.map(_piece_digest, tasks), strict=True):
+            digests.append(digest)
+            note(len(rows))
     return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()).hex()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from pixelprep import files
+from pixelprep import files, words
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown
 from pixelprep.sources.base import DECODING, Options, Source
 from pixelprep.sources.known import KNOWN
@@ -84,5 +84,5 @@ def _refuse_others(dataset: str, options: Options, takes: frozenset[str]) -> Non
         name = option.name
         if name in DECODING and name not in takes and getattr(options, name) is not None:
             raise UsageError(
-                f"--{name.replace('_', '-')}: means nothing to {dataset}", "leave the option out"
+                f"{words.option(name)}: means nothing to {dataset}", "leave the option out"
             )

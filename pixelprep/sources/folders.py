@@ -47,11 +47,11 @@ class Folder:
     path: Path
     options: Options
 
-    def states(self) -> Iterator[tuple[str, list[int]]]:
-        """Every class and image with its `files.identity`, in a fixed order."""
+    def states(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Every class and image with its `files.state`, in a fixed order."""
         for split, top in self._tops().items():
             for name in self._classes(top):
-                yield f"{split}/{name}", []  # also of a class without images
+                yield f"{split}/{name}", ()  # also of a class without images
                 for image in self._images(top, name):
                     yield f"{split}/{name}/{image.name}", _state(image)
 
@@ -161,9 +161,9 @@ class _Others:
             LOG.info("not used: %d files or folders, such as %s", self.count, printable(self.first))
 
 
-def _state(image: os.DirEntry[str]) -> list[int]:
+def _state(image: os.DirEntry[str]) -> tuple[int, ...]:
     try:
-        return files.identity(image)
+        return files.state(image)
     except OSError as error:
         raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
 

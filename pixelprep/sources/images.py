@@ -31,7 +31,7 @@ class ImageFolder(Own):
 
     takes: ClassVar[frozenset[str]] = frozenset({"size", "color", "test_fraction", "on_error"})
 
-    def _states(self) -> Iterator[tuple[str, list[int]]]:
+    def _states(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         return Folder(self.path, self.options).states()
 
     def load(self, place: Place) -> Raw:

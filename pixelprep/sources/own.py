@@ -73,9 +73,9 @@ class Own:
         where = ascii(os.fspath(self.path.resolve()))
         return [{"path": where, "files": digest.hexdigest(), "options": options}]
 
-    def _states(self) -> Iterable[tuple[str, list[int]]]:
-        """Every file that is read and its `files.identity`, in a fixed order."""
-        return [(self.path.name, files.identity(self.path))]
+    def _states(self) -> Iterable[tuple[str, tuple[int, ...]]]:
+        """Every file that is read and its `files.state`, in a fixed order."""
+        return [(self.path.name, files.state(self.path))]
 
     def load(self, place: Place) -> Raw:
         """Read it."""
@@ -85,9 +85,9 @@ class Own:
 class IdxFolder(Own):
     """Four IDX files with MNIST's names in one folder."""
 
-    def _states(self) -> Iterable[tuple[str, list[int]]]:
+    def _states(self) -> Iterable[tuple[str, tuple[int, ...]]]:
         paths = [raw_file(self.path, name) for pair in IDX_NAMES.values() for name in pair]
-        return [(path.name, files.identity(path)) for path in paths]
+        return [(path.name, files.state(path)) for path in paths]
 
     def load(self, place: Place) -> Raw:
         """Read the four files."""

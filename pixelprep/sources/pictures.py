@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelprep import words
 from pixelprep.errors import SourceError, missing_extra
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Format:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def __str__(self) -> str:
-        return f"{'×'.join(map(str, self.shape))} {self.dtype}"
+        return f"{words.times(self.shape)} {self.dtype}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class KnownSource:
         if self.options.source is None:
             return [pinned]
         folder = self.options.source
-        state = [files.identity(raw_file(folder, pin.name)) for pin in self.known.pins]
+        state = [files.state(raw_file(folder, pin.name)) for pin in self.known.pins]
         return [
             {"name": self.name, "folder": ascii(os.fspath(folder.resolve())), "files": state},
             pinned,

@@ -5,17 +5,16 @@ All of it belongs into a process of its own (`isolated`).
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pixelprep.errors import SourceError
-from pixelprep.store import chunks
+from pixelprep.store import chunks, h5
 
 LARGEST_CHUNK = 64 << 20  # bytes; of larger ones no more than the dataset has
 
-# What h5py raises where libhdf5 cannot read a file, or finds in it what it does not expect.
-LIBHDF5 = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+ERRORS = (*h5.ERRORS, MemoryError)  # of files that promise more than there is
 
 
 @contextmanager
@@ -27,13 +26,9 @@ def opened(path: Path) -> Iterator[Any]:
     SourceError
         When libhdf5 cannot read it.
     """
-    import h5py
-
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401 - registers its filters
     try:
-        file = h5py.File(path, "r")
-    except LIBHDF5 as error:
+        file = h5.opened(path)
+    except ERRORS as error:
         raise _unreadable(path, error) from error
     yield file  # and left to the end of the process: of a damaged one, closing can fail
 
@@ -55,7 +50,7 @@ def dataset(file: Any, key: str) -> Any | None:
         found = _followed(file, key)
         if found is not None:
             _check(file, key, found)
-    except LIBHDF5 as error:
+    except ERRORS as error:
         raise _unreadable(file.filename, error) from error
     return found
 
@@ -115,7 +110,7 @@ def checked(found: Any) -> Iterator[None]:
     except ValueError as error:
         where = f"{path}: {found.name.lstrip('/')}"
         raise SourceError(f"{where}: {error}", "get it again, or write it anew") from error
-    except LIBHDF5 as error:
+    except ERRORS as error:
         raise _unreadable(path, error) from error
 
 
@@ -143,7 +138,7 @@ def listed(file: Any) -> list[str]:
     """
     try:
         return sorted(map(str, file))
-    except LIBHDF5 as error:
+    except ERRORS as error:
         raise _unreadable(file.filename, error) from error
 
 
@@ -160,6 +155,6 @@ def rows(array: Any, at_once: int) -> Iterator[Any]:
     for start in range(0, len(array), step):
         try:
             block = array[start : start + step]
-        except LIBHDF5 as error:
+        except ERRORS as error:
             raise _unreadable(array.file.filename, error) from error
         yield block

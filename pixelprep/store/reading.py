@@ -16,14 +16,11 @@ from numpy.typing import NDArray
 
 from pixelprep import files
 from pixelprep.errors import AGAIN, EntryError
-from pixelprep.store import chunks, layout
+from pixelprep.store import chunks, h5, layout
 from pixelprep.store.checksum import fletcher32
 from pixelprep.store.layout import Outline
 
 Runs = Sequence[tuple[int, int]]  # first row and number of rows
-
-# What h5py raises where libhdf5 cannot read a file, or finds in it what it does not expect.
-LIBHDF5 = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError)
 
 OPEN_FILES = 64  # open at once while reading an entry of many files
 KNOWN_FILES = 4096  # whose chunks' places are kept in mind: some 3 kB each
@@ -185,12 +182,8 @@ class _Open:
 
 def _through_libhdf5(path: Path, fd: int) -> Any:
     """The very file that is open already, though another one may have its name by now."""
-    import h5py
-
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401 - registers its filters, in every process
     same = Path(f"/dev/fd/{fd}")
-    return h5py.File(same if same.exists() else path, "r")
+    return h5.opened(same if same.exists() else path)
 
 
 class Files:
@@ -221,13 +214,13 @@ class Files:
         """
         try:
             self._get(part).read(runs, spaces)
-        except LIBHDF5 as error:
+        except h5.ERRORS as error:
             names = ", ".join(f"/{name}" for name in spaces)
             raise EntryError(f"{part.path}: cannot read {names}: {error}", AGAIN) from error
 
     def expect(self, part: Part, runs: Runs) -> None:
         """Say that these runs are read next, so that a disk need not be waited for."""
-        with suppress(*LIBHDF5):  # whatever is wrong, reading says it
+        with suppress(*h5.ERRORS):  # whatever is wrong, reading says it
             self._get(part).expect(runs)
 
     def _get(self, part: Part) -> _Open:
@@ -294,15 +287,11 @@ def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def looked_at(path: str, outline: dict[str, Any]) -> Iterator[str | None]:
     """As `problem`, in the process that it is looked at in; the last value is the answer."""
-    import h5py
-
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401 - registers its filters
     outlined = Outline(**outline | {"shape": tuple(outline["shape"])})
     try:
-        with h5py.File(path, "r") as file:
+        with h5.opened(path) as file:
             found = yield from _problem(file, outlined)
-    except (*LIBHDF5, MemoryError) as error:
+    except (*h5.ERRORS, MemoryError) as error:
         # libhdf5's own have no number.
         if isinstance(error, OSError) and error.errno and not files.is_damage(error):
             raise

@@ -1,13 +1,13 @@
 """All splits of an entry in one HDF5 file: a group each, as one of the entry's own files is."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from pixelprep.store import libhdf5, reading
+from pixelprep.store import h5, libhdf5, reading
 from pixelprep.store.layout import Outline
 
 OF_A_SPLIT = "split"  # the attribute that only a group has
@@ -53,11 +53,7 @@ def opened(path: Path, outlines: Mapping[str, Outline]) -> Iterator[Get]:
     ValueError
         When groups, datasets or attributes are others than the outlines say.
     """
-    import h5py
-
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401 - registers its filters
-    with h5py.File(path, "r") as file:
+    with h5.opened(path) as file:
         _check(file, outlines)
         yield lambda split, column, rows: file[split][column][rows.start : rows.stop]
 

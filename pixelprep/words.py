@@ -1,0 +1,34 @@
+"""Numbers and names as people read and write them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+FEW = 4  # numbers that are told one by one
+
+
+def option(name: str) -> str:
+    """An option of the command line, from the argument's name in Python."""
+    return f"--{name.replace('_', '-')}"
+
+
+def times(sides: Iterable[int]) -> str:
+    """A shape: 28×28×1."""
+    return "×".join(map(str, sides))
+
+
+def numbers(values: Any, few: int = FEW) -> str:
+    """Few statistics in full; many by their range; none where each image has its own.
+
+    Parameters
+    ----------
+    values : ndarray
+        Of any shape.
+    few : int
+        So many are told one by one.
+    """
+    every = values.reshape(-1).tolist()
+    if not every:
+        return "each image's own"
+    if len(every) <= few:
+        return ", ".join(map(repr, every))
+    return f"{len(every):,} values, {min(every)!r} to {max(every)!r}"
