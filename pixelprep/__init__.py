@@ -70,6 +70,10 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def open(
     entry: str | os.PathLike[str],
     *,

@@ -42,8 +42,8 @@ class Item:
     made, used : float
         When, in seconds since 1970; equal where the last use is not known.
     about : dict
-        Of an entry: ``dataset``, ``mode``, ``per``, ``key``, ``images`` and ``source``, its digest;
-        or the ``problem`` that it has.
+        Of an entry: ``dataset``, ``mode``, ``per``, ``key``, ``images``, ``source`` (its digest)
+        and ``options`` (that it is made with); or the ``problem`` that it has.
     """
 
     kind: Kind
@@ -108,7 +108,10 @@ def _one(name: str | os.PathLike[str], there: list[Item], cache: Path) -> Item:
     for item in there:
         if item.path == path:
             return item
-    raise EntryError(f"{path}: is not an entry in {cache}", "delete the folder yourself")
+    raise EntryError(
+        f"{path}: is not an entry in {cache}",
+        "give a name that `pixelprep cache list` has",
+    )
 
 
 def unused(
@@ -246,6 +249,7 @@ def _entry(path: Path, cache: Path) -> Item:
         about = {name: manifest[name] for name in ("dataset", "mode", "per", "key")}
         about["source"] = manifest["recipe"]["source"]
         about["images"] = sum(split["rows"] for split in manifest["splits"].values())
+        about["options"] = origins.options(manifest)
     except (EntryError, CacheError) as error:
         about = {"problem": error.message}
     used = opening.last_use(path, cache)
@@ -255,7 +259,9 @@ def _entry(path: Path, cache: Path) -> Item:
 
 def _raw(cache: Path) -> Iterator[Item]:
     for path in sorted((cache / files.RAW).glob("*")):
-        yield _item("raw", path.name, path)
+        item = _item("raw", path.name, path)
+        if item.bytes:  # else a download that got nothing
+            yield item
 
 
 def _left(cache: Path) -> Iterator[Item]:

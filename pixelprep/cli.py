@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 import contextlib
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from pixelprep import __version__, show
+from pixelprep import __version__, show, words
 from pixelprep.errors import PixelprepError, UsageError
 from pixelprep.options import (
     CacheDir,
@@ -42,6 +43,7 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 cache_app = typer.Typer(help="Look into the cache, and delete from it.")
@@ -72,7 +74,7 @@ def prepare(
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
-    """Scale a dataset and store it as HDF5, once; a second call finds it there."""
+    """Scale a dataset and store it as HDF5, once. A second call finds it there."""
     _messages(quiet)
     from pixelprep.preparation import prepare as prepare_dataset
 
@@ -140,7 +142,7 @@ def train(
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
-    """Train the CNN on a prepared dataset, preparing it first if needed; then evaluate it."""
+    """Train a CNN on a dataset, prepared first if needed. Then evaluate it."""
     _messages(quiet)
     from pixelprep.train import resume as resume_training
 
@@ -202,7 +204,7 @@ def compare(
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
-    """Train the CNN on several scalings with equal seeds, and say which is better, if any."""
+    """Tell which scaling is better, if any. The CNN is trained on each, with equal seeds."""
     _messages(quiet)
     from pixelprep.compare import compare as compare_modes
 
@@ -236,7 +238,7 @@ def evaluate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a run's model on the raw pixels of an entry, whatever their scaling there."""
+    """Evaluate a run's model on an entry. It gets raw pixels, whatever their scaling there."""
     _messages(quiet)
     from pixelprep import inference
 
@@ -249,13 +251,13 @@ def evaluate(
 def predict(
     run: RunDir,
     image: Annotated[
-        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE…")
+        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE")
     ],
     top: Annotated[int, typer.Option(help="Classes told of each image.", metavar="N")] = 3,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What a run's model sees in pictures: the likeliest classes of each."""
+    """Tell what a run's model sees in pictures. The likeliest classes of each."""
     _messages(quiet)
     from pixelprep import inference
 
@@ -265,7 +267,7 @@ def predict(
 
 
 @app.command()
-@choosing
+@partial(choosing, without=("force",))
 def path(
     dataset: Dataset = "mnist",
     *,
@@ -276,7 +278,7 @@ def path(
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
-    """Print the folder of a prepared entry, for scripts; exit status 1 where there is none."""
+    """Print the folder of a prepared entry, for scripts. Exit status 1 where there is none."""
     _messages(quiet)
     from pixelprep import preparation
 
@@ -288,7 +290,7 @@ def path(
 
 @app.command()
 def datasets(as_json: Json = False) -> None:
-    """The datasets known by name."""
+    """List the datasets that are known by name."""
     from pixelprep.sources import KNOWN, plugins
 
     listed = [known.summary() for known in KNOWN.values()]
@@ -302,7 +304,7 @@ def info(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """What is in a prepared entry; its files are checked on the way."""
+    """Tell what is in a prepared entry. Its files are checked on the way."""
     import pixelprep
 
     found = pixelprep.open(entry, cache_dir=cache_dir)
@@ -326,7 +328,7 @@ def report(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What an entry's data is and what scaling made of it: one page, with pictures."""
+    """Write a page on an entry. What its data is and what scaling made of it, in pictures."""
     _messages(quiet)
     from pixelprep.report import reported
 
@@ -343,7 +345,7 @@ def report(
 def verify(
     entry: Annotated[
         list[str] | None,
-        typer.Argument(help="Folders, keys, or DATASET/MODE-KEY.", metavar="[ENTRY…]"),
+        typer.Argument(help="Folders, keys, DATASET/MODE-KEY, or datasets.", metavar="ENTRY"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All entries of the cache.")] = False,
     repair: Annotated[
@@ -353,7 +355,7 @@ def verify(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Re-read entries whole, and check digests, format, and the promised statistics."""
+    """Re-read entries whole and check them. Digests, format, and the promised statistics."""
     _messages(quiet)
     from pixelprep.verification import verdicts
 
@@ -370,7 +372,7 @@ def verify(
     if bad or unknown:
         parts = [f"{bad} damaged"] * bool(bad) + [f"{unknown} not checked"] * bool(unknown)
         hint = "make them again from their raw data with --repair" if bad and not repair else None
-        _fail(f"of {len(found)} entries, {' and '.join(parts)}", hint, 1)
+        _fail(f"of {words.counted(len(found), 'entry', 'entries')}, {' and '.join(parts)}", hint, 1)
 
 
 @app.command()
@@ -384,7 +386,7 @@ def export(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an entry in another shape, and read all of it back; png has the raw pixels."""
+    """Write an entry in another shape. All of it is read back; png has the raw pixels."""
     _messages(quiet)
     from pixelprep.exporting import exported
 
@@ -403,7 +405,7 @@ def _cache(context: typer.Context) -> None:
 
 @cache_app.command("list")
 def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
-    """What is in the cache: entries, raw downloads, and what is left over."""
+    """List entries, raw downloads, and what is left over."""
     from pixelprep import cache, files
 
     items = cache.contents(cache_dir)
@@ -416,7 +418,7 @@ def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
 
 @cache_app.command("path")
 def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
-    """Where the cache folder is."""
+    """Print where the cache folder is."""
     from pixelprep import files
 
     place = str(files.cache_dir(cache_dir))
@@ -429,7 +431,7 @@ def cache_remove(
         list[str],
         typer.Argument(
             help="Folders, keys, DATASET/MODE-KEY; or a dataset, its downloads too.",
-            metavar="ENTRY…",
+            metavar="ENTRY",
         ),
     ],
     yes: Yes = False,
@@ -449,7 +451,8 @@ def cache_prune(
     older_than: Annotated[
         str | None,
         typer.Option(
-            help="Also entries last used longer ago than this, such as 12h, 30d, 1y.", metavar="AGE"
+            help="Also entries last used longer ago than this: 12h, 30d, 1y; alone, days.",
+            metavar="AGE",
         ),
     ] = None,
     keep: Annotated[
@@ -461,7 +464,7 @@ def cache_prune(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Delete what killed processes left and, if asked, entries that were not used lately."""
+    """Delete leftovers and, if asked, entries that were not used lately."""
     _messages(quiet=False)
     from pixelprep import cache
 
@@ -473,7 +476,7 @@ def _remove(
     items: "list[Item]",
     yes: bool,
     dry_run: bool,
-    cache_dir: str | None,
+    cache_dir: Path | None,
     as_json: bool,
     unless_used: bool = False,
 ) -> None:
@@ -486,7 +489,8 @@ def _remove(
     if not dry_run and items:
         if as_json and not yes:
             _fail("nothing was deleted: --json does not ask", "say --yes, or --dry-run", 1)
-        _ask(yes, f"delete {len(items)} of these for good?" if len(items) > 1 else "delete it?")
+        what = f"these {len(items)}" if len(items) > 1 else "it"
+        _ask(yes, f"delete {what} for good?")
         gone = cache.remove(items, cache_dir, unless_used=unless_used)
         left, items = len(items) - len(gone), gone
     total = sum(item.bytes for item in items)
@@ -502,8 +506,14 @@ def _ask(yes: bool, question: str) -> None:
         return
     if not sys.stdin.isatty():
         _fail("nothing was deleted: there is nobody to ask", "say --yes, or --dry-run", 1)
-    if not typer.confirm(question, err=True):
-        _fail("nothing was deleted", None, 1)
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo(err=True)  # the question's line is not ended
+        _fail("interrupted; nothing was deleted", None, INTERRUPTED)
+    if not agreed:
+        show.say("nothing was deleted", err=True)
+        raise typer.Exit(1)
 
 
 class _Plain(logging.Formatter):
@@ -528,6 +538,7 @@ def main() -> NoReturn:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as we run
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    _refuse_empty(arguments)
     try:
         code = app(arguments, prog_name="pixelprep", standalone_mode=False)
     except Exception as error:
@@ -537,6 +548,15 @@ def main() -> NoReturn:
     if code == INTERRUPTED:  # Typer turns Ctrl-C into this
         _fail("interrupted", None, INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """An empty argument comes from a variable that is not set; as a path it would be here."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument or re.fullmatch("--[a-z-]+=", argument):
+            name = argument.removesuffix("=") or before
+            name = name if name.startswith("--") else "an argument"
+            _fail(f"{name} is empty", "is a shell variable not set? leave the option out", 2)
 
 
 def _explained(error: Exception) -> tuple[str, str | None, int]:
@@ -563,9 +583,10 @@ def _way_on(error: BaseException) -> str | None:
 def _wrong_usage(error: Any) -> tuple[str, str | None, int]:
     """Typer's own errors, with the nearest command or option where a name is wrong."""
     import difflib
-    import re
 
     message = re.split(r" \(Possible| Did you mean", error.format_message())[0].rstrip(".")
+    message = re.sub("Input should be a valid ([a-z]+), unable .*", r"expected a \1", message)
+    message = message.replace("a integer", "a whole number")
     context = getattr(error, "ctx", None)
     if context is None:
         return message[:1].lower() + message[1:], "pixelprep --help", 2

@@ -339,15 +339,9 @@ def _command(
         return None
     if isinstance(dataset, os.PathLike):
         dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
-    said = ["pixelprep", "compare", dataset, "--modes", ",".join(modes)]
-    told = {"repeats": repeats, "seed": shared.seed, **_training(shared), **choices}
-    for name, value in told.items():
-        option = words.option(name)
-        if value is True:
-            said.append(option)
-        elif value is not None and value is not False and name not in OF_THE_MACHINE:
-            said += [option, str(value)]
-    return shlex.join(said)
+    shown = {"repeats": repeats, "seed": shared.seed, **_training(shared), **choices}
+    told = words.options({k: v for k, v in shown.items() if k not in OF_THE_MACHINE})
+    return shlex.join(["pixelprep", "compare", dataset, "--modes", ",".join(modes), *told])
 
 
 def _written(result: dict[str, Any], folder: Path) -> dict[str, Any]:

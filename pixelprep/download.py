@@ -96,11 +96,16 @@ def fetch(
         if offline:
             raise DownloadError(
                 f"{dataset}: {pin.name} is not in the cache, and --offline opens no connection",
-                _way_out(dataset),
+                _way_out(dataset, online=False),
             )
         folder.mkdir(parents=True, exist_ok=True)
         files.need_space(folder, pin.size)
-        _fetch(pin, path, mirrors, dataset, quiet)
+        try:
+            _fetch(pin, path, mirrors, dataset, quiet)
+        except DownloadError:
+            with suppress(OSError):  # it holds what other files there are
+                folder.rmdir()
+            raise
 
 
 def _fetch(pin: Pinned, path: Path, mirrors: Sequence[str], dataset: str, quiet: bool) -> None:
@@ -156,10 +161,11 @@ def _tagged(part: Path) -> tuple[str, str]:
     return (match[1], match[2]) if match else (name, "")
 
 
-def _way_out(dataset: str) -> str:
+def _way_out(dataset: str, online: bool = True) -> str:
+    mirror = ", another place with --mirror URL" if online else ""
     return (
-        f"give the files with --source DIR, another place with --mirror URL, or use the embedded"
-        f" dataset: pixelprep prepare sample (instead of {dataset})"
+        f"give a folder with the files: --source DIR{mirror}, or use the embedded dataset:"
+        f" pixelprep prepare sample (instead of {dataset})"
     )
 
 

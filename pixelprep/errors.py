@@ -21,7 +21,7 @@ import difflib
 import operator
 from collections.abc import Iterable
 
-AGAIN = "prepare it again with --force"  # the way out of a damaged entry
+AGAIN = "make it again: pixelprep verify --repair"  # the way out of a damaged entry
 
 
 class PixelprepError(Exception):

@@ -226,5 +226,6 @@ def _explained(final: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        hint = f"free some space, or {ELSEWHERE}"
+        full = error.errno in files.FULL
+        hint = f"free some space, or {ELSEWHERE}" if full else ELSEWHERE
         raise CacheError(f"cannot write {final}: {reason}", hint) from error

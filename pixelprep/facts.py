@@ -18,9 +18,7 @@ from pixelprep.errors import AGAIN, EntryError
 from pixelprep.looks import smaller
 from pixelprep.moments import AnyMoments, Sums, merged, moments_of
 from pixelprep.promises import Regained
-from pixelprep.recipe import Choices
 from pixelprep.scaling import MODES, Scaling
-from pixelprep.store import layout
 
 BLOCK = 4 << 20  # bytes of raw images that are looked at at once
 BINS = 256  # of a histogram, at most
@@ -287,7 +285,7 @@ def gather(entry: Entry, note: Note) -> Facts:
         recipe=manifest["recipe"],
         decode=manifest["source"]["decode"],
         scaling=manifest["scaling"],
-        prepare=tuple(preparing(entry, is_named)),
+        prepare=tuple(_preparing(entry, is_named)),
         is_named=is_named,
         splits=splits,
         mean_image=of_pixels.mean,
@@ -368,37 +366,10 @@ class Samples:
         return tuple(sample for had in self._of.values() for sample in had)
 
 
-def preparing(entry: Entry, is_named: bool) -> list[str]:
+def _preparing(entry: Entry, is_named: bool) -> list[str]:
     """The arguments of the command that makes an entry; only those that its recipe needs."""
-    told = ["prepare", entry.dataset if is_named else f"./{entry.dataset}"]
-    for name, value in _asked(entry).items():
-        option = words.option(name)
-        told += [option] if value is True else [option, str(value)]
-    return told
-
-
-def _asked(entry: Entry) -> dict[str, Any]:
-    """What is to be asked for, beside the dataset."""
-    usual = {one.name: one.default for one in fields(Choices)}
-    decode = entry.manifest["source"]["decode"]
-    known = {"split_seed": decode.get("split_seed", 0), **origins.of_manifest(entry.manifest)}
-    known["shard_rows"] = _shard_rows(entry)
-    if entry.mode == "normalize":  # which divides anyway
-        known["rescale"] = False
-    told = ("mode", "per")
-    asked = {name: known[name] for name in usual if name in told or known[name] != usual[name]}
-    if "size" in decode:
-        asked["size"] = "x".join(map(str, decode["size"]))
-    asked |= {name: decode[name] for name in ("color", "test_fraction") if name in decode}
-    return asked | ({"on_error": "skip"} if "skipped" in decode else {})
-
-
-def _shard_rows(entry: Entry) -> int | None:
-    """Rows a file, where they are not the usual ones."""
-    most = max(map(len, entry.splits.values()))
-    usual = layout.shard_rows(entry.train.shape[1:], entry.train.dtype)
-    asked = entry.manifest["recipe"]["shard_rows"] or most
-    return None if min(asked, most) == min(usual, most) else int(asked)
+    dataset = entry.dataset if is_named else f"./{entry.dataset}"
+    return ["prepare", dataset, *words.options(origins.options(entry.manifest))]
 
 
 def plain(fact: Any) -> Any:

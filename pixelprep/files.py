@@ -30,6 +30,8 @@ DAMAGE = (
     *(errno.EINVAL, errno.EIO),
 )
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, or for so large a file
+
 # A cache that cannot be written.
 READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
 
@@ -95,7 +97,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             hint = "free some space, or choose another place with --cache-dir"
             raise CacheError(f"cannot write in {path}: {reason}", hint) from error
         where = str(error.filename or path)

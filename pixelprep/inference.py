@@ -6,6 +6,7 @@ wrong.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from pixelprep.opening import open_named
 from pixelprep.promises import raw_of
 from pixelprep.run import SERVING, Finished, finished
 from pixelprep.sources import folders, pictures
+
+LOG = logging.getLogger("pixelprep")
 
 BLOCK = 4 << 20  # bytes of raw images that are looked at at once
 
@@ -166,9 +169,12 @@ def predict(
     """
     whole("--top", top, 1)
     its = finished(Path(run))
+    backend.require("predict")
+    pictures.require("predict")
     wanted, paths = _wanted(its), list(_files(images))
     names = its.manifest["source"]["class_names"]
     first = _pixels(paths[:1], wanted)  # a wrong file is told at once
+    LOG.info("pictures are taken as %s", wanted.format)
     backend.start("predict")
     model, found = its.model(SERVING), list[dict[str, Any]]()
     step = max(1, BLOCK // first.nbytes)
@@ -201,6 +207,8 @@ def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
     """The files that are meant, those of folders by name."""
     found = False
     for path in map(Path, images):
+        if not path.exists():
+            raise SourceError(f"{path}: no such file")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
             if file == path or (file.suffix.lower() in folders.SUFFIXES and file.is_file()):
@@ -211,7 +219,6 @@ def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 
 
 def _pixels(paths: Sequence[str], wanted: pictures.Wanted) -> NDArray[Any]:
-    pictures.require()
     try:
         with pictures.careful():
             return np.stack([wanted.read(path) for path in paths])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import re
@@ -133,11 +134,16 @@ def _imported(reference: str) -> Callable[[tuple[int, int, int], int], Any]:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - likewise
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise TrainError(
-            f"--model {reference}: {error}",
-            "the module must be importable from the current folder",
-        ) from error
+    except AttributeError as error:
+        own = vars(sys.modules[module])
+        near = difflib.get_close_matches(function, own, n=1)
+        hint = f"did you mean {module}:{near[0]}?" if near else None
+        raise TrainError(f"--model {reference}: {error}", hint) from error
+    except ImportError as error:
+        hint = "the module must be importable from the current folder"
+        if module.endswith(".py"):
+            hint = f"did you mean {module.removesuffix('.py')}:{function}?"
+        raise TrainError(f"--model {reference}: {error}", hint) from error
     return found
 
 

@@ -15,6 +15,7 @@ from pixelprep.entry import Entry
 from pixelprep.errors import AGAIN, EntryError
 from pixelprep.store import layout, reading
 
+MOST_TOLD = 4  # entries in a hint
 IN_PLACE = re.compile("[a-z]+-[0-9a-f]{12}")  # the name of an entry's folder
 
 
@@ -233,7 +234,7 @@ def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
 
 
 def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
-    """The folder that a path, a key or ``DATASET/MODE-KEY`` means.
+    """The folder that a path, a key, ``DATASET/MODE-KEY`` or a dataset with one entry means.
 
     Parameters
     ----------
@@ -254,11 +255,14 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
     if not found and _may_be_made(cache / name, cache):
         with locks.lock(cache, locks.of_entry(Path(name))):
             found = _named(name, cache, damaged)
-    if len(found) != 1:
-        what = "no entry" if not found else f"{len(found)} entries"
+    if len(found) > 1:
+        names = [f"{path.parent.name}/{path.name}" for path in found[:MOST_TOLD]]
         raise EntryError(
-            f"{name}: {what} of this name here or in {cache}",
-            "give a folder, a key, or DATASET/MODE-KEY",
+            f"{name}: means {len(found)} entries in {cache}", f"say {', '.join(names)}"
+        )
+    if not found:
+        raise EntryError(
+            f"{name}: no entry of this name in {cache}", "give a folder, a key, or DATASET/MODE-KEY"
         )
     return found[0]
 
@@ -273,7 +277,7 @@ def _named(name: str, cache: Path, damaged: bool) -> list[Path]:
         return [cache / name]
     if re.fullmatch("[0-9a-f]{4,12}", name):
         return sorted(cache.glob(f"[!.]*/*-{name}*"))
-    return []
+    return [path for path in all_of(cache) if path.parent.name == name]
 
 
 def _is_there(path: Path, damaged: bool) -> bool:

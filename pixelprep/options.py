@@ -19,8 +19,20 @@ def one_of(values: str, help: str) -> Any:
     return typer.Option(help=help, metavar=values, autocompletion=completed)
 
 
-Mode = Annotated[str, one_of("normalize|center|standardize", "The scaling.")]
-Per = Annotated[str, one_of("dataset|channel|pixel|image", "Over what one statistic is shared.")]
+Mode = Annotated[
+    str,
+    one_of(
+        "normalize|center|standardize",
+        "The scaling: to 0 to 1; to mean 0; to mean 0 and variance 1.",
+    ),
+]
+Per = Annotated[
+    str,
+    one_of(
+        "dataset|channel|pixel|image",
+        "One statistic for all pixels, or for those of each channel, of each place, of each image.",
+    ),
+]
 Rescale = Annotated[
     bool,
     typer.Option(
@@ -91,7 +103,7 @@ Scheduler = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Make the entry again if it is there.")]
 CacheDir = Annotated[
-    str | None,  # not a path: an empty one would be the current folder
+    Path | None,
     typer.Option(
         help="Cache folder (default: the system's place for caches).",
         envvar="PIXELPREP_CACHE_DIR",
@@ -111,7 +123,11 @@ Dataset = Annotated[
     ),
 ]
 EntryName = Annotated[
-    str, typer.Argument(help="A folder, a key, or DATASET/MODE-KEY.", metavar="ENTRY")
+    str,
+    typer.Argument(
+        help="A folder, a key (or its beginning), DATASET/MODE-KEY, or a dataset with one entry.",
+        metavar="ENTRY",
+    ),
 ]
 RunDir = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
 

@@ -125,4 +125,6 @@ def write(path: Path, content: str | bytes) -> None:
         files.write_whole(path, data, files.made(path.parent))
     except OSError as error:
         reason = error.strerror or error
-        raise CacheError(f"{path}: cannot write the page: {reason}", "use --out") from error
+        raise CacheError(
+            f"{path}: cannot write the page: {reason}", "name another place with --out"
+        ) from error

@@ -188,8 +188,10 @@ def find(dataset: str | os.PathLike[str] | sources.Source = "mnist", **options: 
             path = cache / origin.name / Recipe.of(choices, facts.digest, facts.splits).folder
             if path.exists():
                 return opening.open_entry(path, cache, quiet)
-    how = f"{choices.mode} per {choices.per}"
-    raise EntryError(f"{origin.name}, {how}: not prepared in {cache}", "do so with --prepare")
+    raise EntryError(
+        f"{origin.name}, {choices.mode}, with these options: not prepared in {cache}",
+        "do so with --prepare",
+    )
 
 
 def prepare_again(path: Path, cache: Path, asked: Mapping[str, Any], *, quiet: bool) -> Entry:

@@ -1,9 +1,12 @@
 """Progress bars on standard error, drawn on a terminal only."""
 
+import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+
+WIDE = 78  # columns that leave room for figures beside a bar
 
 
 def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
@@ -18,6 +21,12 @@ def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
         leave=False,
         disable=True if quiet else None,  # None: where standard error is no terminal
     )
+
+
+def beside(bar: Any, text: str) -> None:
+    """Put figures at the end of a bar, unless its terminal is too narrow for them."""
+    if shutil.get_terminal_size().columns >= WIDE:
+        bar.set_postfix_str(text)
 
 
 def followed(items: Iterable[Item], sizes: Iterable[int], bar: Any) -> Iterator[Item]:

@@ -28,7 +28,9 @@ from pixelprep.errors import EntryError, TrainError
 if TYPE_CHECKING:
     import keras
 
+RUNS = Path("runs")  # where runs are, unless another place is named
 UNFINISHED = ".unfinished"
+MOST_TOLD = 4  # runs in a hint
 MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
 PICTURE, PAGE = "training.png", "run.html"
@@ -237,7 +239,7 @@ class Run:
         try:
             yield
         except OSError as error:
-            hint = None if self.checkpoint.exists() else "use --run-dir"
+            hint = None if self.checkpoint.exists() else "name another place with --run-dir"
             reason = error.strerror or error
             raise TrainError(f"{self.final}: cannot write the run: {reason}", hint) from error
 
@@ -252,10 +254,14 @@ def unfinished(path: Path) -> Run:
     """
     run = Run(Path(str(path.absolute()).removesuffix(UNFINISHED)))
     there = run.checkpoint.exists()
-    if os.path.lexists(run.final):
+    if (run.final / METRICS).exists() or (there and os.path.lexists(run.final)):
         # Both: its process was killed after the rename and before it could tidy up.
-        hint = f"delete {run.folder}, or move {run.final} away" if there else None
+        hint = "to train it further: --model RUN"
+        if there:
+            hint = f"delete {run.folder}, or move {run.final} away"
         raise TrainError(f"{run.final}: this run is finished", hint)
+    if os.path.lexists(run.final) or not run.folder.exists():
+        raise TrainError(f"{path}: no unfinished run is there", _runs_near(path, UNFINISHED))
     if not there:
         raise TrainError(
             f"{run.folder}: no unfinished run: expected a checkpoint in it",
@@ -312,10 +318,11 @@ def finished(path: Path) -> Finished:
         When there is none, or it is not whole.
     """
     path = path.absolute()
-    if not path.is_dir():
-        run = Run(path)
-        hint = run.resuming if run.checkpoint.exists() else "give the folder that `train` printed"
-        raise TrainError(f"{path}: no finished run is there", hint)
+    run = Run(Path(str(path).removesuffix(UNFINISHED)))
+    if run.checkpoint.exists() and not run.final.exists():
+        raise TrainError(f"{path}: this run is not finished", run.resuming)
+    if not any((path / name).exists() for name in (METRICS, MODEL)):
+        raise TrainError(f"{path}: no finished run is there", _runs_near(path))
     try:
         metrics = json.loads((path / METRICS).read_text())
         manifest = manifests.read(path / ENTRY)
@@ -325,6 +332,16 @@ def finished(path: Path) -> Finished:
             f"{path}: not a finished run, or one of an older pixelprep: {reason}", "train again"
         ) from error
     return Finished(path, metrics, manifest)
+
+
+def _runs_near(path: Path, ending: str = "") -> str:
+    """The runs that may have been meant: those in a folder, beside it, or where runs are."""
+    places = dict.fromkeys((path.absolute(), path.absolute().parent, RUNS.absolute()))
+    marks = "checkpoint.npz" if ending else METRICS
+    found = sorted({mark.parent for place in places for mark in place.glob(f"*{ending}/{marks}")})
+    if not found:
+        return "give the folder that `train` printed"
+    return f"there are {', '.join(os.path.relpath(run) for run in found[:MOST_TOLD])}"
 
 
 def _write(

@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from pixelprep.entry import Entry
     from pixelprep.exporting import Export
     from pixelprep.report import Report
+    from pixelprep.scaling import Scaling
     from pixelprep.verification import Verdict
 
+SMALL = 1e-9  # what rounding leaves of 0
 GAP = 2  # spaces between columns
 FIELD = 10  # places of a name before what there is to say
 LATEST = 253402300799.0  # the end of the year 9999, in seconds since 1970
@@ -115,7 +118,18 @@ def _print_entry(entry: "Entry") -> None:
         rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
     _table(rows)
     batch = entry.manifest["splits"]["train"]["first_batch"]["shape"][0]
-    say(f"(stored: of the first batch of {batch}, read back from the file)")
+    whole = _whole(scaling)
+    _tell(f"(stored: of the first batch of {batch}, read back from the file{whole})")
+
+
+def _whole(scaling: "Scaling") -> str:
+    """What train as a whole is scaled to, which a first batch only comes near."""
+    if scaling.statistics is None:
+        return ""
+    scaled = scaling.scaled_statistics(scaling.statistics)
+    told = ["mean 0"] * bool((abs(scaled.mean) < SMALL).all())
+    told += ["std 1"] * bool((abs(scaled.std - 1) < SMALL).all())
+    return f"; of all of train: {', '.join(told)}" if told else ""
 
 
 def print_trained(metrics: dict[str, Any]) -> None:
@@ -125,7 +139,8 @@ def print_trained(metrics: dict[str, Any]) -> None:
         f" ({metrics['test_steps']} steps)"
     )
     say(f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps")
-    say(metrics["run"])
+    page = Path(metrics["run"], "run.html")
+    say(str(page if page.exists() else page.parent))
 
 
 def print_compared(result: dict[str, Any]) -> None:
@@ -145,10 +160,11 @@ def print_compared(result: dict[str, Any]) -> None:
             )
         )
     _table(rows)
-    say("(accuracy after the last epoch; validation ranks, test is only shown)")
+    _tell("(accuracy after the last epoch, mean ± deviation; validation ranks, test is only shown)")
     for one in result["differences"]:
-        say(f"{' − '.join(one['pair'])}: {paired.told(one)}")
-    say(result["verdict"], result["page"])
+        _tell(f"{' − '.join(one['pair'])}: {paired.told(one)}")
+    _tell(result["verdict"])
+    say(result["page"])
 
 
 def print_scores(scores: dict[str, Any]) -> None:
@@ -223,6 +239,11 @@ def _field(name: str, text: str, places: int = FIELD) -> None:
     wrapper.break_on_hyphens = False
     first, *rest = wrapper.wrap(text) or [""]
     say((name.ljust(places) + first[places:]).rstrip(), *rest)
+
+
+def _tell(text: str) -> None:
+    """A sentence, in as many lines as it needs."""
+    say(*textwrap.wrap(text, _room(), break_long_words=False, break_on_hyphens=False))
 
 
 def _room() -> int:
@@ -327,7 +348,7 @@ def by_kind(items: "Iterable[Item]") -> dict[str, list[dict[str, Any]]]:
 
 def print_cache(items: "Sequence[Item]") -> None:
     """A table of what is in the cache, or of what is taken out of it."""
-    rows: list[tuple[str, ...]] = [("", "images", "size", "made", "last used")]
+    rows: list[tuple[str, ...]] = [("", "images", "size", "made", "last used", "options")]
     labels = {"raw": "raw downloads of ", "left": "left over: "}
     for item in items:
         if item.kind != "note":
@@ -335,12 +356,22 @@ def print_cache(items: "Sequence[Item]") -> None:
             used = _ago(item.used) if item.kind == "entry" else ""
             images = "DAMAGED" if "problem" in item.about else images
             name = labels.get(item.kind, "") + item.name
-            rows.append((name, images, size(item.bytes), _ago(item.made), used))
+            rows.append((name, images, size(item.bytes), _ago(item.made), used, _unusual(item)))
     if len(rows) > 1:
-        _table(rows)
+        has_options = any(row[-1] for row in rows[1:])
+        _table(rows if has_options else [row[:-1] for row in rows])
     notes = sum(item.kind == "note" for item in items)
     total = size(sum(item.bytes for item in items))
-    say(f"{total}{f', with {notes} notes and locks that nothing needs' if notes else ''}")
+    say(f"{total}{f', {notes} of them notes and locks that nothing needs' if notes else ''}")
+
+
+def _unusual(item: "Item") -> str:
+    """What an entry is made with that is neither as by default nor in its name."""
+    asked = dict(item.about.get("options", {}))
+    mode, per = asked.pop("mode", None), asked.pop("per", "channel")
+    if mode != "normalize" and per != "channel":
+        asked = {"per": per} | asked
+    return " ".join(words.options(asked))
 
 
 def _time(seconds: float) -> str:

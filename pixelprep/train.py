@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from pixelprep.errors import EntryError, TrainError, UsageError, whole
 from pixelprep.events import Events
 from pixelprep.opening import open_entry
 from pixelprep.preparation import OF_THE_MACHINE, OF_THE_NETWORK
-from pixelprep.run import MODEL, PAGE, PICTURE, SERVING, History, Run, State, unfinished
+from pixelprep.run import MODEL, PAGE, PICTURE, RUNS, SERVING, History, Run, State, unfinished
 from pixelprep.serving import serving_model
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
         raise UsageError(
             f"--early-stopping {settings.early_stopping}: expected a validation split, which"
             f" {entry.path} has not",
-            "prepare with --val-fraction, such as 0.1",
+            "add --val-fraction, such as 0.1",
         )
     run = Run((settings.run_dir or _default_folder(entry)).absolute())
     events = settings.events_of(run)
@@ -201,7 +202,7 @@ def resume(path: Path, **asked: Any) -> dict[str, Any]:
 
 def _default_folder(entry: Entry) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
+    return RUNS / f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
 
 
 def _entry_of(done: State, asked: Mapping[str, Any]) -> Entry:
@@ -318,9 +319,8 @@ def _steps(split: Split, settings: Settings) -> int:
 
 def _announce(entry: Entry, settings: Settings) -> None:
     for name, split in entry.splits.items():
-        steps = _steps(split, settings)
-        size = settings.batch_size
-        LOG.info("%-5s %s images, %d steps of %d", name, f"{len(split):,}", steps, size)
+        steps = words.counted(_steps(split, settings), "step")
+        LOG.info("%-5s %s images, %s of %d", name, f"{len(split):,}", steps, settings.batch_size)
     images, _ = next(
         iter(entry.train.batches(settings.batch_size, shuffle=True, seed=settings.seed))
     )
@@ -333,15 +333,17 @@ def _fit(model: keras.Model, entry: Entry, settings: Settings, kept: _Kept) -> N
     size, first = settings.batch_size, kept.done.epochs
     val = None if entry.val is None else entry.val.to_tf(size)
     over = kept.done.is_over(settings.early_stopping)
-    model.fit(
-        entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
-        epochs=first if over else settings.epochs,
-        initial_epoch=first,
-        validation_data=val,
-        shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
-        verbose=0,
-        callbacks=[_watch(settings, _steps(entry.train, settings), kept.after)],
-    )
+    watch = _watch(settings, _steps(entry.train, settings), kept.after)
+    with closing(watch):
+        model.fit(
+            entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
+            epochs=first if over else settings.epochs,
+            initial_epoch=first,
+            validation_data=val,
+            shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
+            verbose=0,
+            callbacks=[watch],
+        )
 
 
 @dataclass(slots=True)
@@ -397,6 +399,12 @@ def _watch(settings: Settings, steps: int, finished: Callable[[dict[str, float]]
     import keras
 
     class Watch(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
+        bar: Any = None
+
+        def close(self) -> None:
+            if self.bar is not None:
+                self.bar.close()
+
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.started = time.perf_counter()
             what = f"epoch {epoch + 1}/{settings.epochs}"
@@ -406,12 +414,11 @@ def _watch(settings: Settings, steps: int, finished: Callable[[dict[str, float]]
             # Keras counts the steps of its last execution in full, also where they ran out.
             self.bar.update(min(batch + 1, steps) - self.bar.n)
             if logs:
-                self.bar.set_postfix(
-                    loss=f"{float(logs['loss']):.4f}", accuracy=f"{float(logs['accuracy']):.2%}"
-                )
+                loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
+                progress.beside(self.bar, f"loss {loss:.3f}, {accuracy:.1%}")
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.bar.close()
+            self.close()
             results = {**(logs or {}), "seconds": time.perf_counter() - self.started}
             finished(results)
             LOG.info(_epoch_line(epoch, settings.epochs, results))
@@ -422,5 +429,5 @@ def _watch(settings: Settings, steps: int, finished: Callable[[dict[str, float]]
 def _epoch_line(epoch: int, epochs: int, logs: dict[str, float]) -> str:
     line = f"epoch {epoch + 1}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
     if "val_loss" in logs:
-        line += f"  val loss {logs['val_loss']:.4f}  val accuracy {logs['val_accuracy']:.2%}"
+        line += f"  val {logs['val_loss']:.4f}  {logs['val_accuracy']:.2%}"
     return f"{line}  {logs['seconds']:.1f} s"

@@ -1,6 +1,6 @@
 """Numbers and names as people read and write them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FEW = 4  # numbers that are told one by one
@@ -11,9 +11,25 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def options(asked: Mapping[str, Any]) -> list[str]:
+    """Options with their values, as a command is given them; what is off or None is left out."""
+    said: list[str] = []
+    for name, value in asked.items():
+        if value is True:
+            said.append(option(name))
+        elif value is not None and value is not False:
+            said += [option(name), str(value)]
+    return said
+
+
 def times(sides: Iterable[int]) -> str:
     """A shape: 28×28×1."""
     return "×".join(map(str, sides))
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """So many of something: 1 step, 1,000 steps."""
+    return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
 def numbers(values: Any, few: int = FEW) -> str:

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -91,6 +92,17 @@ def test_list_shows_what_is_there(three: list[pixelprep.Entry]) -> None:
     assert total.split()[-1] in ("kB", "MB")
 
 
+def test_list_tells_entries_apart(digits: str) -> None:
+    """What is neither in an entry's name nor as by default is listed, as options."""
+    pixelprep.prepare(digits)
+    assert "options" not in run("cache", "list").stdout
+    pixelprep.prepare(digits, per="pixel", val_fraction=0.2, compression="gzip")
+    rows = run("cache", "list").stdout.splitlines()
+    assert rows[0].endswith("options")
+    told = "--per pixel --val-fraction 0.2 --compression gzip"
+    assert sorted(row.endswith(told) for row in rows[1:3]) == [False, True]
+
+
 def test_list_names_a_damaged_entry(three: list[pixelprep.Entry]) -> None:
     """What is no entry any more is listed all the same, with what is wrong."""
     (three[1].path / "manifest.sha256").unlink()
@@ -168,7 +180,7 @@ def test_remove_refuses_what_is_not_in_the_cache(
     elsewhere = tmp_path / "other" / "digits" / three[0].path.name
     elsewhere.mkdir(parents=True)
     (elsewhere / "manifest.json").write_text("mine")
-    for name in (str(elsewhere), str(tmp_path / "cache"), "nothing", "..", "/", ".raw", ""):
+    for name in (str(elsewhere), str(tmp_path / "cache"), "nothing", "..", "/", ".raw"):
         error, _ = failure(run("cache", "remove", name, "--yes"))
         assert "no entry" in error or "is not an entry in" in error
     assert (elsewhere / "manifest.json").exists()
@@ -208,10 +220,31 @@ def test_only_a_yes_deletes(three: list[pixelprep.Entry], typed: str, stays: boo
     os.close(ours)
     os.close(its)
     assert f"digits/{three[0].path.name}" in out
-    assert "delete it?" in err
+    assert "delete it for good?" in err
+    assert "error" not in err
     assert process.returncode == (1 if stays else 0)
     assert three[0].path.exists() == stays
     assert three[1].path.exists()
+
+
+def test_ctrl_c_at_the_question_deletes_nothing(three: list[pixelprep.Entry]) -> None:
+    """It says so in one line; exit status 130."""
+    ours, its = pty.openpty()
+    command = [*COMMAND, "cache", "remove", three[0].key]
+    process = subprocess.Popen(
+        command, stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    )
+    assert process.stderr is not None
+    asked = b""
+    while b"?" not in asked:
+        asked += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(its)
+    assert err.decode().splitlines()[-1] == "error: interrupted; nothing was deleted"
+    assert process.returncode == 130
+    assert three[0].path.exists()
 
 
 def test_a_dry_run_deletes_nothing(three: list[pixelprep.Entry]) -> None:

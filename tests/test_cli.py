@@ -217,6 +217,59 @@ def on_terminal(*arguments: str) -> tuple[str, str]:
     return shown, seen.decode()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["cache", "remove", ""], "an argument"),
+        (["prepare", "sample", "--cache-dir", ""], "--cache-dir"),
+        (["prepare", "sample", "--cache-dir="], "--cache-dir"),
+        (["train", "sample", "--tensorboard", ""], "--tensorboard"),
+    ],
+)
+def test_nothing_is_no_value(arguments: list[str], what: str, tmp_path: Path) -> None:
+    """An empty argument, of a shell variable that is not set, is refused: as a path it is here."""
+    (tmp_path / "here").mkdir()
+    error, hint = failure(run(*arguments, cwd=tmp_path / "here"), 2)
+    assert error == f"{what} is empty"
+    assert hint == "is a shell variable not set? leave the option out"
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_every_command_is_told_in_whole_words() -> None:
+    """On 80 columns no summary of a command is cut short; -h is --help."""
+    for group in ([], ["cache"]):
+        text = run(*group, "-h", env=os.environ | {"COLUMNS": "80"}).stdout
+        assert "..." not in text.split("Commands:")[1]
+        assert text == run(*group, "--help", env=os.environ | {"COLUMNS": "80"}).stdout
+
+
+def test_a_dataset_with_one_entry_names_it(digits: str) -> None:
+    """Of several, an error tells their names; so does the beginning of several keys."""
+    one = pixelprep.prepare(digits, mode="center")
+    assert run("info", one.dataset).stdout == run("info", one.key).stdout
+    two = pixelprep.prepare(digits, mode="normalize")
+    error, hint = failure(run("info", one.dataset))
+    assert error.startswith(f"{one.dataset}: means 2 entries in ")
+    assert all(f"{entry.dataset}/{entry.path.name}" in hint for entry in (one, two))
+
+
+def test_a_folder_of_a_known_name_is_not_meant(tmp_path: Path) -> None:
+    """Where there is a folder `sample`, it is said that the known dataset is taken."""
+    (tmp_path / "sample").mkdir()
+    done = run("prepare", "sample", cwd=tmp_path)
+    assert "sample is the known dataset; for the folder here, say ./sample" in done.stderr
+
+
+def test_the_table_tells_of_the_whole_split(digits: str) -> None:
+    """A first batch only comes near the mean and deviation that all of train has."""
+    for mode, told in (
+        ("standardize", "file; of all of train: mean 0, std 1)"),
+        ("center", "file; of all of train: mean 0)"),
+        ("normalize", "read back from the file)"),
+    ):
+        assert told in run("prepare", digits, "--mode", mode).stdout
+
+
 def test_bars_are_drawn_on_a_terminal_only(digits: str) -> None:
     """Where standard error is a terminal, there are bars on it; standard output has none."""
     shown, seen = on_terminal("prepare", digits, "--json")
@@ -407,7 +460,7 @@ def documented(command: str) -> dict[str, tuple[str, str]]:
     found: dict[str, list[str]] = {}
     listed = re.split(r"(?m)^(?:Arguments|Options):$", done.stdout, maxsplit=1)[1]
     for line in listed.splitlines():
-        if start := re.match(r"  ((?:--)?[A-Za-z|-]+)( \S+)?(?:  +(.*))?$", line):
+        if start := re.match(r"  (?:-[a-z], )?((?:--)?[A-Za-z|-]+)( \S+)?(?:  +(.*))?$", line):
             found[start[1]] = [(start[2] or "").strip(), start[3] or ""]
         elif line.startswith("     ") and found:
             found[list(found)[-1]][1] += " " + line.strip()

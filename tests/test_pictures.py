@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from reference import permutation
+from test_cli import run
 from test_sources import Pair, check, prepared, refused, taken
 
 from pixelprep import SourceError, UsageError
@@ -143,6 +144,18 @@ def test_what_is_no_image_is_left_out(pets: tuple[Path, Rows, Rows]) -> None:
     os.mkfifo(top / "train" / "cat" / "pipe.png")
     (top / "train" / "readme.png").write_bytes(b"no picture")
     check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog"))
+
+
+def test_a_folder_of_validation_images_is_not_left_out_silently(
+    pets: tuple[Path, Rows, Rows],
+) -> None:
+    """It is not read, and that is said, also with --quiet."""
+    top, _, _ = pets
+    write(top / "val", {"cat": ["a.png"]})
+    done = run("prepare", str(top), "--quiet")
+    assert done.returncode == 0
+    told = "is not read: a validation split is taken from train, by --val-fraction"
+    assert done.stderr.splitlines() == [f"{top / 'val'} {told}"]
 
 
 def test_links_within_the_folder_are_followed(pets: tuple[Path, Rows, Rows]) -> None:

@@ -25,7 +25,7 @@ from conftest import arrays
 import pixelprep
 from pixelprep.cli import main
 from pixelprep.entry import Entry
-from pixelprep.run import Run, State
+from pixelprep.run import Run, State, finished
 from pixelprep.train import Settings, resume, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
@@ -347,6 +347,24 @@ def test_a_finished_run_is_finished(small: Entry) -> None:
         with pytest.raises(pixelprep.TrainError):
             resume(Path(name))
     assert list(Path().glob("*.unfinished")) == []
+
+
+def test_what_is_no_run_says_so(small: Entry) -> None:
+    """A folder of something else is not finished; runs that are near are named."""
+    Path("photos").mkdir()
+    (Path("runs") / "first.unfinished").mkdir(parents=True)
+    (Path("runs") / "first.unfinished" / "checkpoint.npz").touch()
+    for name in ("photos", "nothing"):
+        with pytest.raises(pixelprep.TrainError) as caught:
+            resume(Path(name))
+        assert caught.value.message == f"{name}: no unfinished run is there"
+        assert caught.value.hint == "there are runs/first.unfinished"
+        with pytest.raises(pixelprep.TrainError, match="no finished run is there"):
+            finished(Path(name))
+    for name in ("runs/first", "runs/first.unfinished"):
+        with pytest.raises(pixelprep.TrainError, match="this run is not finished") as caught:
+            finished(Path(name))
+        assert caught.value.hint == "pixelprep train --resume runs/first.unfinished"
 
 
 def test_an_unfinished_run_is_never_overwritten(small: Entry) -> None:

@@ -303,6 +303,8 @@ def test_predict_on_the_command_line(photos: Path, tmp_path: Path) -> None:
     error, hint = failure(run("predict", str(tmp_path / "run"), str(tmp_path / "not.png")))
     assert error == f"{tmp_path / 'not.png'}: cannot read the image: no picture"
     assert "--on-error" not in hint
+    error, _ = failure(run("predict", str(tmp_path / "run"), str(tmp_path / "nope.png")))
+    assert error == f"{tmp_path / 'nope.png'}: no such file"
     (tmp_path / "empty").mkdir()
     error, _ = failure(run("predict", str(tmp_path / "run"), str(tmp_path / "empty")), 2)
     assert error.startswith("no image was given")

@@ -97,6 +97,19 @@ def test_bars_settle_cleanly(columns: int, tmp_path: Path) -> None:
     assert "%" not in quiet
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_bar_of_training_is_whole(columns: int, tmp_path: Path) -> None:
+    """It fits, no figure is cut, and Ctrl-C takes it away before the error is said."""
+    pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
+    command = ("train", "sample", "--epochs", "1", "--run-dir", str(tmp_path / "run"))
+    text = shown(columns, *command)
+    bars = [part for part in text.replace("\n", "\r").split("\r") if "epoch 1/1: " in part]
+    assert len(bars) > 1
+    assert all(len(part) <= columns and part.rstrip().endswith("]") for part in bars), bars
+    assert any("loss" in part for part in bars) == (columns == 80)
+    assert "%|" not in [line.split("\r")[-1] for line in text.split("\n")]
+
+
 def test_hashing_has_a_bar(tmp_path: Path) -> None:
     """Raw data, and the files of an entry from elsewhere, are hashed behind a bar with a rate."""
     cache = tmp_path / "one"

@@ -556,7 +556,7 @@ def test_the_command_says_what_is_wrong_and_mends_it(entry: Path) -> None:
     assert (answer["path"], answer["ok"]) == (str(entry), False)
     assert answer["problems"] == [f"{entry / 'val.h5'}: differs from its SHA-256 in the manifest"]
     assert done.returncode == 1
-    assert done.stderr.splitlines()[0] == "error: of 1 entries, 1 damaged"
+    assert done.stderr.splitlines()[0] == "error: of 1 entry, 1 damaged"
     shown = run("verify", entry.name[-12:])
     assert shown.stdout.splitlines()[0] == f"{entry}  DAMAGED"
     assert shown.stdout.splitlines()[1] == "  val.h5: differs from its SHA-256 in the manifest"

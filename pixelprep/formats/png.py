@@ -41,7 +41,7 @@ class Png:
                 "prepare the dataset with --dtype float32 first",
             )
         _folders(entry)
-        pictures.require()
+        pictures.require("--to png")
 
     def bytes_needed(self, entry: Entry) -> int:
         """How far they are compressed, nobody knows before."""

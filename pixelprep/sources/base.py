@@ -318,7 +318,9 @@ def split_of(where: str, images: Array, labels: Array) -> RawSplit:
         labels = reshaped(labels, ())  # as Keras has them
     if labels.dtype.kind not in "ui" or len(labels.shape) != 1:
         got = f"{labels.dtype} {labels.shape}"
-        raise SourceError(f"{where}: labels are {got}: expected integers (N,)")
+        raise SourceError(
+            f"{where}: labels are {got}: expected integers (N,)", "number the classes 0, 1, 2, …"
+        )
     if len(images.shape) == 3:
         images = reshaped(images, (*images.shape[1:], 1))
     return RawSplit(images, labels)

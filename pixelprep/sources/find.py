@@ -1,8 +1,10 @@
 """From what the user wrote to the source that is meant."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixelprep import files, words
@@ -12,6 +14,8 @@ from pixelprep.sources.known import KNOWN
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+LOG = logging.getLogger("pixelprep")
 
 GROUP = "pixelprep.sources"  # of entry points: a name, and what makes a Source of Options
 
@@ -29,6 +33,8 @@ def find(dataset: str, options: Options) -> Source:
     if options.source is not None and not options.source.is_dir():
         raise SourceError(f"--source {options.source}: no such folder")
     if dataset in KNOWN:
+        if Path(dataset).is_dir():
+            LOG.info("%s is the known dataset; for the folder here, say ./%s", dataset, dataset)
         _refuse_others(dataset, options, frozenset())
         return KNOWN[dataset].source(options)
     if "/" not in dataset and os.sep not in dataset:

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import files, order
+from pixelprep import files, order, words
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources.base import Options
 from pixelprep.sources.own import taken_for_test
 
 LOG = logging.getLogger("pixelprep")
 
+VALIDATION = ("val", "valid", "validation", "dev")  # folders that people may expect to be read
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -81,6 +82,11 @@ class Folder:
         if self.path not in tops.values():
             for name in set(self._classes(self.path)) - {top.name for top in tops.values()}:
                 other.note(os.fspath(self.path / name))
+                if name in VALIDATION:
+                    LOG.warning(
+                        "%s is not read: a validation split is taken from train, by --val-fraction",
+                        self.path / name,
+                    )
         listed = {name: self._of_classes(top, class_names, other) for name, top in tops.items()}
         other.say()
         if "all" in listed:
@@ -158,7 +164,8 @@ class _Others:
 
     def say(self) -> None:
         if self.count:
-            LOG.info("not used: %d files or folders, such as %s", self.count, printable(self.first))
+            what = words.counted(self.count, "file or folder", "files or folders")
+            LOG.info("not used: %s, such as %s", what, printable(self.first))
 
 
 def _state(image: os.DirEntry[str]) -> tuple[int, ...]:

@@ -131,7 +131,7 @@ class _Copying:
                 return usual
         raise SourceError(
             f"{self.path}: no images and labels under the usual keys; it holds {self._held()}",
-            f"name them: --images-key 'x_{SPLIT}' --labels-key 'y_{SPLIT}'",
+            f"name them: --images-key KEY --labels-key KEY, {SPLIT} in them for train and test",
         )
 
     def _only_train(self, images: str) -> bool:

@@ -179,9 +179,9 @@ def careful() -> Iterator[None]:
         yield
 
 
-def require() -> None:
+def require(purpose: str = "a folder of images") -> None:
     """Refuse to begin without Pillow."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise missing_extra("Pillow", "images", "a folder of images") from error
+        raise missing_extra("Pillow", "images", purpose) from error
