@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 Record = Callable[[str, object], None]
 
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
-KILLS, FAULTS = 8, 6  # how many of each case are tried by default
+KILLS, FAULTS = 6, 5  # how many of each case are tried by default
 MOMENTS = {False: 90, True: 300}  # random ones, over all cases: by default, and where every is
 AMOUNTS = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"]

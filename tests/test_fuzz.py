@@ -20,7 +20,7 @@ import pytest
 import pixelprep
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-INPUTS = {"idx": 500, "npz": 500, "manifest": 400, "entry": 120, "hdf5": 150}
+INPUTS = {"idx": 500, "npz": 500, "manifest": 400, "entry": 60, "hdf5": 80}
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 

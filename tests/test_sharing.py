@@ -76,7 +76,9 @@ def test_sixteen_processes_do_the_work_once(
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES, {"force": True}], ids=str)
-@pytest.mark.parametrize("locks", ["none", "ENOLCK", "ENOSYS"])
+@pytest.mark.parametrize(
+    "locks", ["none", pytest.param("ENOLCK", marks=pytest.mark.long), "ENOSYS"]
+)
 def test_without_locks_all_get_the_entry_too(
     digits: str, cache: Path, locks: str, recipe: dict[str, Any]
 ) -> None:
