@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -99,10 +100,12 @@ def compare(
     shared = Settings(epochs, batch_size, seed, model=_function(model), quiet=quiet)
     seeds = range(seed, seed + whole("--repeats", repeats, 1))
     replace(shared, seed=seeds[-1])  # is refused now, not after hours
-    entries = [
-        prepare(dataset, mode=mode, val_fraction=val_fraction, quiet=quiet, **options)
-        for mode in modes
-    ]
+    entries = []
+    for mode in modes:
+        LOG.info("preparing %s", mode)
+        entries.append(
+            prepare(dataset, mode=mode, val_fraction=val_fraction, quiet=quiet, **options)
+        )
     choices = {"val_fraction": val_fraction, **_unusual(options)}
     folder = Path(out or f"compare-{entries[0].dataset}").absolute()
     _claim(folder, _common(entries[0], shared, choices))
@@ -198,11 +201,19 @@ def _trained(
     """
     runs: dict[str, list[dict[str, Any]]] = {entry.mode: [] for entry in entries}
     turns = [(seed, entry) for seed in seeds for entry in entries]
-    for number, (seed, entry) in enumerate(turns, start=1):
-        run = Run(folder / f"{entry.mode}-{entry.per}-seed{seed}")
-        LOG.info("run %d of %d: %s, seed %d", number, len(turns), entry.mode, seed)
+    took: list[float] = []  # seconds of each run that was not there already
+    for number, (seed, entry) in enumerate(turns):
+        run, started = Run(folder / f"{entry.mode}-{entry.per}-seed{seed}"), time.perf_counter()
+        left = f"; {_left(took, len(turns) - number)}" if took else ""
+        LOG.info("run %d of %d: %s, seed %d%s", number + 1, len(turns), entry.mode, seed, left)
+        is_new = not run.final.exists()
         runs[entry.mode].append(_one(run, entry, replace(shared, seed=seed)))
+        took += [time.perf_counter() - started] * is_new
     return runs
+
+
+def _left(took: Sequence[float], runs: int) -> str:
+    return f"about {words.duration(statistics.fmean(took) * runs)} left"
 
 
 def _one(run: Run, entry: Entry, settings: Settings) -> dict[str, Any]:

@@ -32,6 +32,14 @@ def counted(count: int, one: str, more: str = "") -> str:
     return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
+def duration(seconds: float) -> str:
+    """About how long: 40 s, 12 min, 1 h 5 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def numbers(values: Any, few: int = FEW) -> str:
     """Few statistics in full; many by their range; none where each image has its own.
 

@@ -122,3 +122,12 @@ def test_hashing_has_a_bar(tmp_path: Path) -> None:
         assert re.search(r"hashing: .*B/s", text), command
     assert "hashing:" not in shown(100, "verify", str(tmp_path / "copy"), "--quiet")
     assert "hashing:" not in shown(100, "info", str(entry), "--cache-dir", str(cache))
+
+
+def test_durations_are_short() -> None:
+    """In the units that people use, from seconds to hours."""
+    from pixelprep.words import duration
+
+    assert [duration(one) for one in (0.4, 89.4, 91, 3540, 3599, 3900, 90_000)] == [
+        *("0 s", "89 s", "2 min", "59 min", "1 h 0 min", "1 h 5 min", "25 h 0 min")
+    ]
