@@ -85,7 +85,8 @@ def open(
     Parameters
     ----------
     entry : str or path
-        The entry's folder, its key, or ``DATASET/MODE-KEY`` in the cache.
+        The entry's folder; in the cache, its key or the key's beginning, ``DATASET/MODE-KEY``, or
+        a dataset that has one entry.
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches. Files below it are
         hashed only once; files elsewhere at every opening.

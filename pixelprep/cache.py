@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pixelprep import files, locks, opening, origins, workspace
+from pixelprep import files, locks, opening, origins, recipe, workspace
 from pixelprep import manifest as manifests
 from pixelprep.download import PART, left_over
 from pixelprep.errors import CacheError, EntryError, UsageError, whole
@@ -249,7 +249,7 @@ def _entry(path: Path, cache: Path) -> Item:
         about = {name: manifest[name] for name in ("dataset", "mode", "per", "key")}
         about["source"] = manifest["recipe"]["source"]
         about["images"] = sum(split["rows"] for split in manifest["splits"].values())
-        about["options"] = origins.options(manifest)
+        about["options"] = recipe.options(manifest)
     except (EntryError, CacheError) as error:
         about = {"problem": error.message}
     used = opening.last_use(path, cache)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pixelprep.cache import Item
 
 INTERRUPTED = 130
+SAME_AGAIN = "give the same command again: what is finished stays"
 
 app = typer.Typer(
     name="pixelprep",
@@ -215,7 +216,11 @@ def compare(
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
             result = compare_modes(dataset, modes=chosen, quiet=quiet, **asked)
     except KeyboardInterrupt:  # whose notes tell only of a single run
-        _fail("interrupted", "give the same command again: what is finished stays", INTERRUPTED)
+        _fail("interrupted", SAME_AGAIN, INTERRUPTED)
+    except Exception as error:
+        if _way_on(error):
+            error.__notes__ = [SAME_AGAIN]
+        raise
     show.show(result, as_json, show.print_compared)
 
 
@@ -230,7 +235,7 @@ def evaluate(
     run: RunDir,
     entry: Annotated[
         str | None,
-        typer.Argument(help="An entry (default: the one trained on).", metavar="[ENTRY]"),
+        typer.Argument(help="An entry (default: the one trained on).", metavar="ENTRY"),
     ] = None,
     split: Annotated[str, one_of("test|val|train", "Of the entry.")] = "test",
     batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 64,
@@ -371,7 +376,8 @@ def verify(
     unknown = sum(not verdict.checked for verdict in found)
     if bad or unknown:
         parts = [f"{bad} damaged"] * bool(bad) + [f"{unknown} not checked"] * bool(unknown)
-        hint = "make them again from their raw data with --repair" if bad and not repair else None
+        hint = "make those of the cache again from their raw data with --repair"
+        hint = hint if bad and not repair else ""
         _fail(f"of {words.counted(len(found), 'entry', 'entries')}, {' and '.join(parts)}", hint, 1)
 
 
@@ -577,7 +583,8 @@ def _explained(error: Exception) -> tuple[str, str | None, int]:
 def _way_on(error: BaseException) -> str | None:
     """The command that goes on with what this error broke off."""
     notes = getattr(error, "__notes__", [])
-    return next((note for note in notes if note.startswith("pixelprep ")), None)
+    ours = (note for note in notes if note == SAME_AGAIN or note.startswith("pixelprep "))
+    return next(ours, None)
 
 
 def _wrong_usage(error: Any) -> tuple[str, str | None, int]:

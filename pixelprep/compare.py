@@ -18,7 +18,7 @@ from typing import Any
 from pixelprep import backend, comparison, files, page, paired, sources, words
 from pixelprep.entry import Entry
 from pixelprep.errors import TrainError, UsageError, unknown, whole
-from pixelprep.preparation import OF_THE_MACHINE, OF_THE_NETWORK, prepare
+from pixelprep.preparation import FREE, OF_THE_MACHINE, prepare
 from pixelprep.run import Run, finished
 from pixelprep.scaling import MODES
 from pixelprep.train import Settings, require, resume, train
@@ -28,8 +28,6 @@ LOG = logging.getLogger("pixelprep")
 SETTINGS, RUNS = "settings.json", "runs"  # of the folder: what all its runs share; the runs
 RESULT, PAGE, PICTURE = "compare.json", "compare.html", "compare.png"
 FEW = {2: "two", 3: "three", 4: "four", 5: "five"}  # repeats of which little is to be had
-
-FREE = (*OF_THE_MACHINE, *OF_THE_NETWORK, "source")  # arguments that change no result
 
 
 def compare(
@@ -107,7 +105,7 @@ def compare(
             prepare(dataset, mode=mode, val_fraction=val_fraction, quiet=quiet, **options)
         )
     choices = {"val_fraction": val_fraction, **_unusual(options)}
-    folder = Path(out or f"compare-{entries[0].dataset}").absolute()
+    folder = files.expanded(out or f"compare-{entries[0].dataset}").absolute()
     _claim(folder, _common(entries[0], shared, choices))
     backend.start("compare")
     with backend.many_models():
@@ -271,7 +269,8 @@ def _result(
         ],
         "seeds": list(seeds),
         "images": {name: len(split) for name, split in entries[0].splits.items()},
-        "settings": _training(settings) | {k: v for k, v in choices.items() if k not in FREE},
+        "settings": _training(settings)
+        | {k: v for k, v in choices.items() if k not in (*FREE, "source")},
         "machine": backend.machine(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
@@ -348,8 +347,7 @@ def _command(
     """The command that does the same again; None of a dataset that only Python has."""
     if not isinstance(dataset, str | os.PathLike):
         return None
-    if isinstance(dataset, os.PathLike):
-        dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
+    dataset = sources.as_typed(dataset)
     shown = {"repeats": repeats, "seed": shared.seed, **_training(shared), **choices}
     told = words.options({k: v for k, v in shown.items() if k not in OF_THE_MACHINE})
     return shlex.join(["pixelprep", "compare", dataset, "--modes", ",".join(modes), *told])

@@ -21,7 +21,8 @@ import difflib
 import operator
 from collections.abc import Iterable
 
-AGAIN = "make it again: pixelprep verify --repair"  # the way out of a damaged entry
+# The way out of a damaged entry.
+AGAIN = "pixelprep verify --all --repair makes it again; a copy, copy again from where it came"
 
 
 class PixelprepError(Exception):

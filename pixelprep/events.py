@@ -66,8 +66,9 @@ class Events:
 
 def _wait_for_a_later_name(folder: Path) -> None:
     """Files are read in the order of their names, which have the second of their making."""
-    made = [int(file.name.split(".")[3]) for file in folder.glob(FILES)]
-    time.sleep(max(0.0, max(made, default=0) + 1 - time.time()))
+    seconds = [file.name.split(".")[3] for file in folder.glob(FILES)]
+    latest = max((int(one) for one in seconds if one.isdecimal()), default=0)
+    time.sleep(min(1.0, max(0.0, latest + 1 - time.time())))  # clocks may have been set
 
 
 def _there(folder: Path) -> Iterator[tuple[str, int]]:

@@ -12,12 +12,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import origins, sources, words
+from pixelprep import recipe, sources, words
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import AGAIN, EntryError
 from pixelprep.looks import smaller
 from pixelprep.moments import AnyMoments, Sums, merged, moments_of
-from pixelprep.promises import Regained
+from pixelprep.promises import regained
 from pixelprep.scaling import MODES, Scaling
 
 BLOCK = 4 << 20  # bytes of raw images that are looked at at once
@@ -302,12 +302,12 @@ def _looked_at(
     integers, mapped = scaling.raw_dtype.startswith(("u", "i")), _maps_bins(scaling)
     raw, stored = Watched(channels, integers), Watched(channels, False, counted=not mapped)
     counts = np.zeros(classes, np.int64)
-    regained = Regained(split, scaling, 0, len(split))
-    for rows in sources.pieces(regained, BLOCK):
+    images = regained(split, scaling)
+    for rows in sources.pieces(images, BLOCK):
         labels = split.read(rows.start, rows.stop, "labels")
         _check_labels(entry, split, labels)
         counts += np.bincount(labels, minlength=classes)
-        before = regained[rows.start : rows.stop]
+        before = images[rows.start : rows.stop]
         after = split.read(rows.start, rows.stop).astype(np.float64)
         raw.add(before)
         stored.add(after)
@@ -369,7 +369,7 @@ class Samples:
 def _preparing(entry: Entry, is_named: bool) -> list[str]:
     """The arguments of the command that makes an entry; only those that its recipe needs."""
     dataset = entry.dataset if is_named else f"./{entry.dataset}"
-    return ["prepare", dataset, *words.options(origins.options(entry.manifest))]
+    return ["prepare", dataset, *words.options(recipe.options(entry.manifest))]
 
 
 def plain(fact: Any) -> Any:

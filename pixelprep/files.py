@@ -178,11 +178,13 @@ def remember(path: Path, record: Mapping[str, Any]) -> None:
     It is written in place, so that a process killed meanwhile leaves nothing but it; what was
     written halfway, or by two at a time, is no JSON and as good as nothing.
     """
-    with suppress(OSError):
-        made(path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
-            file.write(canonical_json(record))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+    for _ in range(2):  # another process may just be taking the empty folder away
+        with suppress(OSError):
+            made(path.parent)
+            with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+                file.write(canonical_json(record))
+            return
 
 
 def recall(path: Path) -> dict[str, Any] | None:

@@ -133,18 +133,28 @@ def _imported(reference: str) -> Callable[[tuple[int, int, int], int], Any]:
     if os.getcwd() not in sys.path:  # noqa: PTH109 - compared with strings
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - likewise
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except AttributeError as error:
-        own = vars(sys.modules[module])
-        near = difflib.get_close_matches(function, own, n=1)
+        found = importlib.import_module(module)
+    except Exception as error:  # of a module of the user's, whatever
+        reason = str(error) or type(error).__name__
+        raise TrainError(
+            f"--model {reference}: {reason}", _way_to(module, function, error)
+        ) from error
+    if not hasattr(found, function):
+        near = difflib.get_close_matches(function, vars(found), n=1)
         hint = f"did you mean {module}:{near[0]}?" if near else None
-        raise TrainError(f"--model {reference}: {error}", hint) from error
-    except ImportError as error:
-        hint = "the module must be importable from the current folder"
-        if module.endswith(".py"):
-            hint = f"did you mean {module.removesuffix('.py')}:{function}?"
-        raise TrainError(f"--model {reference}: {error}", hint) from error
-    return found
+        raise TrainError(f"--model {reference}: module {module} has no {function}", hint)
+    build: Callable[..., Any] = getattr(found, function)
+    return build
+
+
+def _way_to(module: str, function: str, error: Exception) -> str | None:
+    """What to do about a module that cannot be imported, where it is not its own mistake."""
+    outermost = module.split(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or error.name not in (module, outermost):
+        return None
+    if module.endswith(".py"):
+        return f"did you mean {module.removesuffix('.py')}:{function}?"
+    return "the module must be importable from the current folder"
 
 
 def _check(model: Any, name: str, shape: tuple[int, ...], classes: int) -> None:

@@ -21,6 +21,7 @@ SIDE_BY_SIDE = 768  # pixels a row of the table that is summed up, where a stati
 SUMMED = 256  # rows of it that floats sum up exactly
 SMALLEST_DIVISOR = 1 / np.finfo(np.float64).max  # below, one part by it is no float64
 EXACT = 1 << 16  # squares of 16 bits that float64 sums up exactly
+SIZES = {"u": (1, 2), "i": (1, 2), "f": (2, 4, 8)}  # bytes of a pixel, by kind of its type
 PIXELS = 1 << 30  # whose squares' sum 64 bits can hold
 
 
@@ -48,6 +49,24 @@ def statistics_shape(image_shape: tuple[int, int, int], per: str) -> tuple[int, 
     return shapes[per]
 
 
+def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse what are no images that statistics can be had of.
+
+    Raises
+    ------
+    SourceError
+        When the type is another than integers of 8 or 16 bits or floats, or the shape is not
+        (N, H, W, C), none 0.
+    """
+    if dtype.itemsize not in SIZES.get(dtype.kind, ()):
+        raise SourceError(
+            f"{where}: images are {dtype}: expected integers of 8 or 16 bits, or floats",
+            "convert the images to uint8, uint16 or float32",
+        )
+    if len(shape) != 4 or 0 in shape:
+        raise SourceError(f"{where}: expected images of (N, H, W, C), none 0, got {shape}")
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Exact sums of integer pixels; adding two gives those of all their pixels.
@@ -66,17 +85,12 @@ class Moments:
     @classmethod
     def of(cls, images: NDArray[Any], per: str) -> "Moments":
         """Sum up integer images (N, H, W, C), N ≥ 1, over what ``per`` shares a statistic."""
-        if images.dtype.kind not in "ui" or images.dtype.itemsize > 2:
-            raise SourceError(
-                f"images are {images.dtype}: expected integers of 8 or 16 bits, or floats",
-                "convert the images to uint8, uint16 or float32",
-            )
         if images.size > PIXELS and per != "image" and len(images) > 1:
             half = len(images) // 2
             return cls.of(images[:half], per) + cls.of(images[half:], per)
         if per == "image":
             shape: tuple[int, ...] = (len(images), 1, 1, 1)
-            pixels = images.reshape(len(images), -1)
+            pixels = images.reshape(len(images), math.prod(images.shape[1:]))
             count, found = pixels.shape[1], _row_moments(pixels)
         else:
             shape = statistics_shape(images.shape[1:], per)
@@ -153,8 +167,11 @@ class FloatMoments:
         else:
             shape = statistics_shape(images.shape[1:], per)
         size = math.prod(shape)
-        if per in ("image", "dataset"):
-            table, axis = images.reshape(size, -1).astype(np.float64), 1
+        if per == "image":
+            row = math.prod(images.shape[1:])
+            table, axis = images.reshape(size, row).astype(np.float64), 1
+        elif per == "dataset":
+            table, axis = images.reshape(1, -1).astype(np.float64), 1
         elif per == "channel":
             table, axis = images.reshape(-1, size).T.astype(np.float64, order="C"), 1
         else:

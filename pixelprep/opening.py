@@ -205,7 +205,7 @@ def check_file(
         raise EntryError(f"{path}: {wrong}", AGAIN) from gone
 
 
-def names_an_entry(name: str, cache: Path) -> bool:
+def names_an_entry(name: str) -> bool:
     """Whether this is meant as an entry rather than as a dataset."""
     if "/" in name:
         shaped = re.fullmatch(f"[^./][^/]*/{IN_PLACE.pattern}", name) is not None
@@ -229,7 +229,7 @@ def all_of(cache: Path) -> list[Path]:
 
 
 def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
-    """The entry that a path, a key or ``DATASET/MODE-KEY`` means, as `open_entry` opens it."""
+    """The entry that a name means (`resolve`), as `open_entry` opens it."""
     return open_entry(resolve(name, cache), cache, quiet)
 
 
@@ -257,12 +257,13 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
             found = _named(name, cache, damaged)
     if len(found) > 1:
         names = [f"{path.parent.name}/{path.name}" for path in found[:MOST_TOLD]]
-        raise EntryError(
-            f"{name}: means {len(found)} entries in {cache}", f"say {', '.join(names)}"
-        )
+        more = f" and {len(found) - MOST_TOLD} more" * (len(found) > MOST_TOLD)
+        hint = f"say which: {', '.join(names)}{more}"
+        raise EntryError(f"{name}: means {len(found)} entries in {cache}", hint)
     if not found:
         raise EntryError(
-            f"{name}: no entry of this name in {cache}", "give a folder, a key, or DATASET/MODE-KEY"
+            f"{name}: no entry of this name here or in {cache}",
+            "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry",
         )
     return found[0]
 
@@ -270,14 +271,23 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
 def _named(name: str, cache: Path, damaged: bool) -> list[Path]:
     """The folders that a name may mean."""
     given = files.expanded(name).absolute()
-    if _is_there(given, damaged):
+    if _is_there(given, damaged and "/" in name):
         inside = given.parent.parent.resolve() == cache.resolve()
         return [cache / given.parent.name / given.name if inside else given]
     if "/" in name and _is_there(cache / name, damaged):
         return [cache / name]
-    if re.fullmatch("[0-9a-f]{4,12}", name):
-        return sorted(cache.glob(f"[!.]*/*-{name}*"))
-    return [path for path in all_of(cache) if path.parent.name == name]
+    by_key = re.fullmatch("[0-9a-f]{4,12}", name) and sorted(cache.glob(f"[!.]*/*-{name}*"))
+    return by_key or of_dataset(name, cache)
+
+
+def of_dataset(name: str | os.PathLike[str], cache: Path) -> list[Path]:
+    """The folders of a dataset's entries in a cache."""
+    plain = os.fspath(name).rstrip("/")
+    if not manifests.fits_a_folder(plain):
+        return []
+    with suppress(OSError):  # of somebody else's, which cannot be read
+        return [path for path in files.listed(cache / plain) if IN_PLACE.fullmatch(path.name)]
+    return []
 
 
 def _is_there(path: Path, damaged: bool) -> bool:

@@ -132,7 +132,7 @@ EntryName = Annotated[
 RunDir = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
 
 # What chooses an entry, and says where its raw data is and how it is prepared: option and default.
-CHOICES: dict[str, tuple[Any, Any]] = {
+SHARED: dict[str, tuple[Any, Any]] = {
     "mode": (Mode, "standardize"),
     "per": (Per, "channel"),
     "rescale": (Rescale, False),
@@ -158,8 +158,8 @@ CHOICES: dict[str, tuple[Any, Any]] = {
 
 
 def choosing(command: Command, without: Collection[str] = ()) -> Command:
-    """Let a command have the options of `CHOICES`, or most, in place of its ``**choices``."""
-    choices = {name: choice for name, choice in CHOICES.items() if name not in without}
+    """Let a command have the options of `SHARED`, or most, in place of its ``**choices``."""
+    choices = {name: choice for name, choice in SHARED.items() if name not in without}
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     shared = [

@@ -5,14 +5,11 @@ That is not in the entry: where the user's own data lies says nothing about the 
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from pixelprep import files
-from pixelprep.recipe import Choices
-from pixelprep.store import layout
 
 PATHS = ("dataset", "source")  # kept as URLs: a path may hold bytes that are no text
 FILE = "file://"
@@ -66,38 +63,6 @@ def is_known(path: Path, cache: Path) -> bool:
 def forget(path: Path, cache: Path) -> None:
     """No longer keep them."""
     files.forget(_note(path, cache))
-
-
-def of_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """As far as a manifest tells them: all of them where the dataset is known by name."""
-    recipe = manifest["recipe"]
-    names = [one.name for one in fields(Choices) if recipe.get(one.name) is not None]
-    return {"dataset": manifest["dataset"], **{name: recipe[name] for name in names}}
-
-
-def options(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that make such an entry: mode, per, and what is not as it is by default."""
-    usual = {one.name: one.default for one in fields(Choices)}
-    decode = manifest["source"]["decode"]
-    known = {"split_seed": decode.get("split_seed", 0), **of_manifest(manifest)}
-    known["shard_rows"] = _shard_rows(manifest)
-    if manifest["mode"] == "normalize":  # which divides anyway
-        known["rescale"] = False
-    told = ("mode", "per")
-    asked = {name: known[name] for name in usual if name in told or known[name] != usual[name]}
-    if "size" in decode:
-        asked["size"] = "x".join(map(str, decode["size"]))
-    asked |= {name: decode[name] for name in ("color", "test_fraction") if name in decode}
-    return asked | ({"on_error": "skip"} if "skipped" in decode else {})
-
-
-def _shard_rows(manifest: Mapping[str, Any]) -> int | None:
-    """Rows a file, where they are not the usual ones."""
-    splits, recipe = manifest["splits"], manifest["recipe"]
-    most = max(split["rows"] for split in splits.values())
-    usual = layout.shard_rows(splits["train"]["shape"][1:], recipe["dtype"])
-    asked = recipe["shard_rows"] or most
-    return None if min(asked, most) == min(usual, most) else int(asked)
 
 
 def _note(path: Path, cache: Path) -> Path:

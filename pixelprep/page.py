@@ -101,13 +101,12 @@ def png(drawn: Figure, dpi: int) -> bytes:
 
 
 def image(pixels: NDArray[np.uint8], label: str, width: int) -> Markup:
-    """Pixels, (H, W), (H, W, 3) or (H, W, 4), as an image of a page, so many CSS pixels wide."""
+    """Pixels, (H, W, 3) or (H, W, 4), as an image of a page, so many CSS pixels wide."""
     from markupsafe import Markup
     from matplotlib.image import imsave
 
     content = io.BytesIO()
-    colors = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
-    imsave(content, colors, format="png")
+    imsave(content, pixels, format="png")
     source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
     return Markup('<img class="pixels" alt="{}" width="{}" src="{}">').format(label, width, source)
 

@@ -35,7 +35,7 @@ LOG = logging.getLogger("pixelprep")
 
 # Arguments that change no byte: of the machine, and of where raw data comes from.
 OF_THE_MACHINE = ("cache_dir", "quiet", "workers", "scheduler")
-OF_THE_NETWORK = ("mirror", "offline")
+FREE = (*OF_THE_MACHINE, "mirror", "offline")
 MOST_SIDE = 1 << 16  # pixels
 CHOICES = {field.name: field for field in fields(Choices)}
 
@@ -238,7 +238,7 @@ def _meant(
     choices = Choices(**{name: asked.get(name, field.default) for name, field in CHOICES.items()})
     origin, dataset = asked["dataset"], asked["dataset"]
     if isinstance(dataset, os.PathLike):
-        dataset = os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
+        dataset = sources.as_typed(dataset)
     if isinstance(dataset, str):
         origin = sources.find(dataset, _options(asked, network, quiet))
     _check_name(origin)
@@ -301,12 +301,12 @@ def obtain(name: str, **options: Any) -> Entry:
         When `name` is an entry and an option asks for another recipe than the entry's.
     """
     cache = files.cache_dir(options.get("cache_dir"))
-    if not opening.names_an_entry(name, cache):
+    if not opening.names_an_entry(name):
         return prepare(name, **options)
     entry = opening.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest["recipe"]
     for option, asked in options.items():
-        if option in (*OF_THE_MACHINE, *OF_THE_NETWORK) or asked == recipe.get(option, object()):
+        if option in FREE or asked == recipe.get(option, object()):
             continue
         kept = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
         raise UsageError(

@@ -19,7 +19,7 @@ from pixelprep import order, parallel, sources
 from pixelprep.entry import Entry, Split
 from pixelprep.moments import AnyMoments, Statistics, merged, moments_of
 from pixelprep.recipe import NUMERICS_VERSION
-from pixelprep.scaling import Scaling, statistics_per_image
+from pixelprep.scaling import MODES, Scaling, statistics_per_image
 
 SLACK = 1e-9  # relative: much more than float64 sums are off, less than shows in float32
 
@@ -120,6 +120,11 @@ class Regained:
         return self.scaling.invert(self.split.read(begin, end), *_own(self.split, begin, end))
 
 
+def regained(split: Split, scaling: Scaling) -> Regained:
+    """All raw images of a split."""
+    return Regained(split, scaling, 0, len(split))
+
+
 def _own(split: Split, start: int, stop: int) -> list[NDArray[np.float64]]:
     """Per image, what is stored beside some images; else nothing."""
     names = ("mean", "std") if split.per_image else ()
@@ -129,7 +134,7 @@ def _own(split: Split, start: int, stop: int) -> list[NDArray[np.float64]]:
 def raw_of(entry: Entry, name: str) -> sources.RawSplit:
     """A split as it was before it was scaled."""
     split = entry.splits[name]
-    return sources.RawSplit(Regained(split, entry.scaling, 0, len(split)), split.labels)
+    return sources.RawSplit(regained(split, entry.scaling), split.labels)
 
 
 def _exactly(entry: Entry, note: Note) -> Iterator[str]:
@@ -195,7 +200,7 @@ def _near(entry: Entry, name: str, note: Note) -> Iterator[str]:
     strange: list[int] = []
 
     def moments() -> Iterator[AnyMoments]:
-        for rows in sources.pieces(Regained(split, scaling, 0, len(split)), BLOCK):
+        for rows in sources.pieces(regained(split, scaling), BLOCK):
             stored = split.read(rows.start, rows.stop).astype(np.float64)
             own = _own(split, rows.start, rows.stop)
             raw = scaling.statistics or statistics_per_image(*own)
@@ -224,7 +229,7 @@ def _sums(entry: Entry) -> Iterator[str]:
     if promised["count"] != count:
         yield "train: the number of its pixels is another than the manifest says"
     own = _own(entry.train, 0, len(entry.train))
-    if own and entry.mode == "normalize":
+    if own and MODES[entry.mode].of_range:
         return  # of each image only minimum and range are stored
     raw = entry.scaling.statistics or statistics_per_image(*own)
     each, unit = count / raw.mean.size, entry.scaling.unit
@@ -241,7 +246,7 @@ def _own_are_kept(
     entry: Entry, own: Statistics, stored: NDArray[np.float64], dtype: np.dtype[Any]
 ) -> bool:
     """Whether images have the statistics that are stored beside them."""
-    told = ("minimum", "maximum") if entry.mode == "normalize" else ("mean", "std")
+    told = ("minimum", "maximum") if MODES[entry.mode].of_range else ("mean", "std")
     found = moments_of(stored, "image").statistics()
     return _alike(entry.scaling, found, own, told, dtype)
 

@@ -1,13 +1,18 @@
-"""What decides the bytes of a cache entry, and nothing else: the recipe and its key."""
+"""What decides the bytes of a cache entry, and nothing else: the recipe and its key.
+
+And the way back, from a manifest to the options that make such an entry.
+"""
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
+
+import numpy as np
 
 from pixelprep import files, order
 from pixelprep.errors import UsageError, unknown, whole
-from pixelprep.scaling import effective
+from pixelprep.scaling import MODES, effective
 from pixelprep.store import layout
 
 NUMERICS_VERSION = 1  # raised when the same recipe would give other numbers
@@ -102,6 +107,37 @@ class Recipe:
 def key_of(recipe: Mapping[str, Any]) -> str:
     """The key of a recipe as it stands in a manifest."""
     return files.digest(recipe)[:KEY_LENGTH]
+
+
+def asked(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry was asked for as, as far as its manifest tells.
+
+    That is all where the dataset is known by name.
+    """
+    recipe = manifest["recipe"]
+    names = [one.name for one in fields(Choices) if recipe.get(one.name) is not None]
+    return {"dataset": manifest["dataset"], **{name: recipe[name] for name in names}}
+
+
+def options(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that make such an entry: the mode, and what is not as it is by default."""
+    usual, decode = asdict(Choices()), manifest["source"]["decode"]
+    known = {"split_seed": decode.get("split_seed", 0), **asked(manifest)}
+    known["shard_rows"] = _shard_rows(manifest)
+    if np.dtype(manifest["scaling"]["raw_dtype"]).kind in "ui" and MODES[known["mode"]].of_range:
+        known |= {"per": usual["per"], "rescale": False}  # which have no effect
+    told = {name: known[name] for name in usual if name == "mode" or known[name] != usual[name]}
+    told |= {name: decode[name] for name in ("size", "color", "test_fraction") if name in decode}
+    return told | ({"on_error": "skip"} if "skipped" in decode else {})
+
+
+def _shard_rows(manifest: Mapping[str, Any]) -> int | None:
+    """Rows a file, where they are not the usual ones."""
+    splits, recipe = manifest["splits"], manifest["recipe"]
+    most = max(split["rows"] for split in splits.values())
+    usual = layout.shard_rows(splits["train"]["shape"][1:], recipe["dtype"])
+    given = recipe["shard_rows"] or most
+    return None if min(given, most) == min(usual, most) else int(given)
 
 
 def split_rows(rows: Mapping[str, int], val_fraction: float) -> dict[str, int]:

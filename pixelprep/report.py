@@ -21,6 +21,7 @@ from pixelprep.entry import Entry
 from pixelprep.errors import UsageError, unknown
 from pixelprep.facts import SIDE, Facts, Figures, Histogram, Sample, Values
 from pixelprep.looks import Look, Pixels, smaller
+from pixelprep.scaling import MODES
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -145,20 +146,20 @@ def _json(facts: Facts) -> bytes:
 def commands(facts: Facts) -> dict[str, str]:
     """What to type to have the entry again, and to use it."""
     name = _name(facts)
-    own = ", entry.train.mean, entry.train.std" if facts.per == "image" else ""
-    words = {
+    statistics = ", entry.train.mean, entry.train.std" if facts.per == "image" else ""
+    arguments = {
         "prepare": list(facts.prepare),
         "verify": ["verify", name],
         "train": ["train", name],
         "export": ["export", name, f"{facts.dataset}-npz", "--to", "npz"],
         "report": ["report", name],
     }
-    lines = {what: shlex.join(["pixelprep", *arguments]) for what, arguments in words.items()}
+    lines = {what: shlex.join(["pixelprep", *own]) for what, own in arguments.items()}
     lines["python"] = (
         "import pixelprep\n\n"
         f"entry = pixelprep.open({name!r})\n"
         "images, labels = entry.train.to_numpy()\n"
-        f"raw = entry.scaling.invert(images{own})"
+        f"raw = entry.scaling.invert(images{statistics})"
     )
     lines["h5py"] = (
         "import h5py\n\n"
@@ -182,9 +183,9 @@ def _raw_look(facts: Facts) -> Look:
 
 
 def _stored_look(facts: Facts) -> Look:
-    if facts.mode == "normalize":
-        return Look(0.0, 1.0)
     seen = facts.splits["train"].stored.overall
+    if MODES[facts.mode].of_range:
+        return Look(min(0.0, seen.minimum), 1.0)
     most = max(abs(seen.minimum), abs(seen.maximum))
     limit = min(most, SPREAD * float(np.hypot(seen.mean, seen.std)))
     return Look(-limit, limit, diverging=facts.shape[2] != 3)
@@ -318,7 +319,7 @@ def _about(facts: Facts) -> list[tuple[str, str]]:
     told["pixels"] = f"{facts.raw_dtype}, stored as {facts.dtype}"
     told["scaling"] = f"{facts.mode} per {facts.per}: {facts.formula}"
     unit = facts.scaling["unit"]
-    if unit != 1 and facts.mode != "normalize":
+    if unit != 1 and not MODES[facts.mode].of_range:
         told["scaling"] += f", of pixels divided by {unit} first"
     told |= {f"{name} of the images": _told(value) for name, value in _decoding(facts).items()}
     told["classes"] = f"{len(facts.class_names):,}"
@@ -330,7 +331,7 @@ def _about(facts: Facts) -> list[tuple[str, str]]:
 
 def _decoding(facts: Facts) -> dict[str, Any]:
     told = dict(facts.decode)
-    if "skipped" in told:
+    if isinstance(told.get("skipped"), list):
         told["skipped"] = f"{len(told['skipped']):,} damaged ones"
     return told
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")  # where runs are, unless another place is named
 UNFINISHED = ".unfinished"
 MOST_TOLD = 4  # runs in a hint
+CHECKPOINT = "checkpoint.npz"
 MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
 PICTURE, PAGE = "training.png", "run.html"
@@ -94,7 +95,7 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         """The last finished epoch; there is none before the first."""
-        return self.folder / "checkpoint.npz"
+        return self.folder / CHECKPOINT
 
     @property
     def resuming(self) -> str:
@@ -334,11 +335,11 @@ def finished(path: Path) -> Finished:
     return Finished(path, metrics, manifest)
 
 
-def _runs_near(path: Path, ending: str = "") -> str:
+def _runs_near(given: Path, ending: str = "") -> str:
     """The runs that may have been meant: those in a folder, beside it, or where runs are."""
-    places = dict.fromkeys((path.absolute(), path.absolute().parent, RUNS.absolute()))
-    marks = "checkpoint.npz" if ending else METRICS
-    found = sorted({mark.parent for place in places for mark in place.glob(f"*{ending}/{marks}")})
+    places = dict.fromkeys((given.absolute(), given.absolute().parent, RUNS.absolute()))
+    mark = CHECKPOINT if ending else METRICS
+    found = sorted({path.parent for place in places for path in place.glob(f"*{ending}/{mark}")})
     if not found:
         return "give the folder that `train` printed"
     return f"there are {', '.join(os.path.relpath(run) for run in found[:MOST_TOLD])}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pixelprep import backend, looks, page, words
 from pixelprep.entry import Entry
 from pixelprep.judging import Judged, judge
-from pixelprep.promises import Regained
+from pixelprep.promises import regained
 from pixelprep.scaling import MODES
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _recalls(judged: Judged, names: Sequence[str]) -> list[tuple[str, str, str, 
 def _image(entry: Entry, judged: Judged, row: int) -> dict[str, Any]:
     """A wrong image as it was before it was scaled, and what was said of it."""
     names, split = entry.class_names, entry.test
-    (raw,) = Regained(split, entry.scaling, 0, len(split))[row : row + 1]
+    (raw,) = regained(split, entry.scaling)[row : row + 1]
     true, said = names[judged.labels[row]], names[judged.predicted[row]]
     label = f"row {row}: {true}, taken for {said}"
     limits = entry.manifest["splits"]["test"]["raw"]

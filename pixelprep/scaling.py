@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixelprep.errors import UsageError, unknown
-from pixelprep.moments import Float, Statistics, moments_of
+from pixelprep.moments import Float, Statistics, check_images, moments_of
 
 PER = ("dataset", "channel", "pixel", "image")
 SURE_BITS = 2  # beyond those of raw integers, for rounding never to reach half a step of them
@@ -27,12 +27,15 @@ class Mode:
     """One way of scaling: what is subtracted and what is divided by, from the statistics.
 
     Plain arithmetic: `serving` does it on a framework's tensors too. No divisor is 1.
+
+    ``of_range``: of minimum and range, which of integers are those of their type; otherwise of
+    mean and deviation.
     """
 
     formula: str
     shift: Callable[[Statistics], Float]
     divisor: Callable[[Statistics], Float] | None = None
-    integers_need_only_unit: bool = False
+    of_range: bool = False
 
 
 def _ones_for_zeros(divisor: Float) -> Float:
@@ -46,7 +49,7 @@ MODES: Mapping[str, Mode] = MappingProxyType(
             "x / maximum of the type; floats: (x - minimum) / (maximum - minimum)",
             shift=lambda s: s.minimum,
             divisor=lambda s: s.maximum - s.minimum,
-            integers_need_only_unit=True,
+            of_range=True,
         ),
         "center": Mode("x - mean", shift=lambda s: s.mean),
         "standardize": Mode(
@@ -126,8 +129,10 @@ class Scaling:
         array([100.])
         """
         per, rescale = effective(mode, per, rescale, images.dtype)
+        check_images("Scaling.fit", images.shape, images.dtype)
         unit = unit_of(images.dtype, rescale)
-        fitted = None if per == "image" else moments_of(images, per).statistics(unit)
+        found = moments_of(images, per).statistics(unit)
+        fitted = None if per == "image" else found
         return cls(mode, per, unit, images.dtype.name, fitted)
 
     @property
@@ -187,8 +192,8 @@ class Scaling:
 
     def _batch(self, images: NDArray[Any]) -> NDArray[Any]:
         """One image as a batch of one; images of another shape than fitted are refused."""
-        fitted = () if self.statistics is None else self.statistics.mean.shape
-        own = fitted if len(fitted) == 3 or fitted[:1] != (1,) else ()  # (1,) fits any shape
+        one_shape = self.statistics is not None and self.per in ("channel", "pixel")
+        own = self.mean.shape if one_shape else ()
         if images.ndim not in (3, 4) or (own and images.shape[-len(own) :] != own):
             shape = "(…, H, W, C)" if not own else f"(…, {', '.join(map(str, own))})"
             raise UsageError(f"images of {images.shape}: expected {shape}, as fitted")
@@ -245,7 +250,7 @@ class Scaling:
             ``mean`` and ``std``, float64 (N,); of floats that are normalized, their minimum and
             what lies between it and their maximum.
         """
-        if MODES[self.mode].integers_need_only_unit and not self._only_unit():
+        if MODES[self.mode].of_range and not self._only_unit():
             return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
         return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
 
@@ -329,7 +334,8 @@ class Scaling:
             When `scaled` has another shape than was fitted; per image, when `mean` and `std` are
             missing.
         """
-        shape, scaled = scaled.shape, self._batch(np.asarray(scaled))
+        scaled = np.asarray(scaled)
+        shape, scaled = scaled.shape, self._batch(scaled)
         statistics = self.statistics or statistics_per_image(mean, std)
         exact = scaled.astype(np.float64) * self._divisor(statistics) + self._shift(statistics)
         if np.dtype(self.raw_dtype).kind not in "ui":
@@ -359,7 +365,7 @@ class Scaling:
         return (exact - self._shift(statistics)) / self._divisor(statistics)
 
     def _only_unit(self) -> bool:
-        return MODES[self.mode].integers_need_only_unit and np.dtype(self.raw_dtype).kind in "ui"
+        return MODES[self.mode].of_range and np.dtype(self.raw_dtype).kind in "ui"
 
     def _shift(self, statistics: Statistics) -> Float:
         if self._only_unit():
@@ -386,7 +392,7 @@ def effective(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str
     if per not in PER:
         raise unknown("--per", per, PER)
     integers = np.dtype(dtype).kind in "ui"
-    if integers and MODES[mode].integers_need_only_unit:
+    if integers and MODES[mode].of_range:
         return "dataset", True
     return per, rescale and integers
 
@@ -394,6 +400,8 @@ def effective(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str
 def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         rounded = exact.astype(dtype)
+    if not np.isfinite(exact).all():
+        raise UsageError("images hold values that are not finite: expected finite numbers")
     if not np.isfinite(rounded).all():
         largest = float(np.abs(exact).max())
         raise UsageError(

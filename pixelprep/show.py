@@ -139,7 +139,9 @@ def print_trained(metrics: dict[str, Any]) -> None:
         f" ({metrics['test_steps']} steps)"
     )
     say(f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps")
-    page = Path(metrics["run"], "run.html")
+    from pixelprep.run import PAGE
+
+    page = Path(metrics["run"], PAGE)
     say(str(page if page.exists() else page.parent))
 
 
@@ -367,11 +369,8 @@ def print_cache(items: "Sequence[Item]") -> None:
 
 def _unusual(item: "Item") -> str:
     """What an entry is made with that is neither as by default nor in its name."""
-    asked = dict(item.about.get("options", {}))
-    mode, per = asked.pop("mode", None), asked.pop("per", "channel")
-    if mode != "normalize" and per != "channel":
-        asked = {"per": per} | asked
-    return " ".join(words.options(asked))
+    asked = item.about.get("options", {})
+    return " ".join(words.options({name: asked[name] for name in asked if name != "mode"}))
 
 
 def _time(seconds: float) -> str:

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from pixelprep import backend, files, models, page, progress, runpage, words
+from pixelprep import backend, files, models, page, preparation, progress, runpage, words
 from pixelprep.batches import Plan
 from pixelprep.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError, whole
 from pixelprep.events import Events
 from pixelprep.opening import open_entry
-from pixelprep.preparation import OF_THE_MACHINE, OF_THE_NETWORK
 from pixelprep.run import MODEL, PAGE, PICTURE, RUNS, SERVING, History, Run, State, unfinished
 from pixelprep.serving import serving_model
 
@@ -35,7 +34,7 @@ LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
 
 # What may be asked of a run that goes on, for its result is the same.
 OWN_FREE = ("epochs", "quiet", "checkpoint_every", "tensorboard")
-FREE = (*OWN_FREE, *OF_THE_MACHINE, *OF_THE_NETWORK, "source")
+FREE = (*OWN_FREE, *preparation.FREE, "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class Settings:
         if self.model is not None:
             models.check_named(self.model)
         if self.run_dir is not None:
-            Run(self.run_dir.absolute()).check_new()
+            Run(files.expanded(self.run_dir).absolute()).check_new()
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -147,13 +146,14 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
     UsageError
         When it is to stop early, and the entry has no validation split.
     """
+    require("training")
     if settings.early_stopping and entry.val is None:
         raise UsageError(
             f"--early-stopping {settings.early_stopping}: expected a validation split, which"
             f" {entry.path} has not",
             "add --val-fraction, such as 0.1",
         )
-    run = Run((settings.run_dir or _default_folder(entry)).absolute())
+    run = Run(files.expanded(settings.run_dir or _default_folder(entry)).absolute())
     events = settings.events_of(run)
     if events is not None and os.path.lexists(events):
         hint = "name another folder with --tensorboard, or another run with --run-dir"
@@ -189,6 +189,7 @@ def resume(path: Path, **asked: Any) -> dict[str, Any]:
         When there is no such run, it is finished, another process is training it, its checkpoint
         is damaged, or the entry or model is no longer what it was.
     """
+    require("training")
     with unfinished(path).held():
         run = unfinished(path)  # again: another process may have finished it meanwhile
         done, variables, best = run.load()

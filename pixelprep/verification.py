@@ -3,12 +3,12 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelprep import files, locks, opening, origins, progress, promises
+from pixelprep import files, locks, opening, origins, progress, promises, recipe
 from pixelprep import manifest as manifests
 from pixelprep.entry import Entry
 from pixelprep.errors import (
@@ -131,11 +131,9 @@ def verdicts(
 def _meant(names: tuple[str | os.PathLike[str], ...], cache: Path) -> list[Path]:
     """The folders of these names, each once."""
     found: dict[Path, None] = {}
-    there = opening.all_of(cache)
     for name in names:
-        of_dataset = [path for path in there if path.parent.name == os.fspath(name).rstrip("/")]
-        meant = of_dataset or [opening.resolve(name, cache, damaged=True)]
-        found |= dict.fromkeys(meant)
+        of_dataset = opening.of_dataset(name, cache)
+        found |= dict.fromkeys(of_dataset or [opening.resolve(name, cache, damaged=True)])
     return list(found)
 
 
@@ -143,12 +141,13 @@ def _verdict(path: Path, cache: Path, repair: bool, quiet: bool) -> Verdict:
     with _kept_still(path, cache):
         verdict = _checked(path, cache, quiet)
         if not verdict.ok and verdict.checked and opening.in_cache(path, cache):
-            opening.forget(path, cache)  # whoever opens it next hashes it again
+            with suppress(OSError):  # in a cache that is read-only there is nothing to forget
+                opening.forget(path, cache)  # whoever opens it next hashes it again
     if verdict.ok or not repair or not verdict.checked:
         return verdict
     try:
         asked = _asked(path, cache)
-        LOG.info("%s: %s; making it again", path, "; ".join(verdict.problems))
+        LOG.info("%s; making it again", "; ".join(verdict.problems))
         entry = prepare_again(path, cache, asked, quiet=quiet)
     except PixelprepError as error:
         return Verdict(path, [*verdict.problems, f"cannot be repaired: {error}"])
@@ -215,7 +214,7 @@ def _asked(path: Path, cache: Path) -> Mapping[str, Any]:
         raise EntryError("it is not in the cache", "copy it again from where it came")
     asked = origins.recall(path, cache)
     if asked is None:
-        asked = origins.of_manifest(manifests.read(path))
+        asked = recipe.asked(manifests.read(path))
         if asked["dataset"] not in KNOWN:
             raise EntryError("it is not known what it was made of", "prepare it again")
     return asked

@@ -17,6 +17,8 @@ def options(asked: Mapping[str, Any]) -> list[str]:
     for name, value in asked.items():
         if value is True:
             said.append(option(name))
+        elif isinstance(value, list | tuple):
+            said += [option(name), "x".join(map(str, value))]
         elif value is not None and value is not False:
             said += [option(name), str(value)]
     return said

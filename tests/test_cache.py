@@ -9,16 +9,20 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from conftest import arrays
 from test_bad_input import many, start, wait_until_it_writes
 from test_cli import COMMAND, digits, failure, run
 from test_verification import flip
 
 import pixelprep
 from pixelprep import EntryError, UsageError, cache, locks, workspace
+from pixelprep.sources import Place, Raw
 
 __all__ = ["digits", "many"]  # fixtures, used by name
 
@@ -101,6 +105,51 @@ def test_list_tells_entries_apart(digits: str) -> None:
     assert rows[0].endswith("options")
     told = "--per pixel --val-fraction 0.2 --compression gzip"
     assert sorted(row.endswith(told) for row in rows[1:3]) == [False, True]
+
+
+def test_what_a_plugin_says_of_its_images_may_be_anything(cache: Path) -> None:
+    """However a source of somebody else's decodes, its entry is listed, and can be removed."""
+    little = arrays()
+
+    class Odd:
+        name, provenance = "odd", little.provenance
+
+        def identities(self) -> list[dict[str, Any]]:
+            return []
+
+        def load(self, place: Place) -> Raw:
+            return replace(little.load(place), decode={"size": 64, "skipped": 3})
+
+    entry = pixelprep.prepare(Odd(), quiet=True)
+    assert "--size 64" in run("cache", "list").stdout
+    assert run("report", entry.key, "--format", "json", "--out", str(cache.parent)).returncode == 0
+    assert run("cache", "remove", entry.key, "--yes").returncode == 0
+
+
+def test_float_entries_of_each_statistic_are_told_apart() -> None:
+    """Of floats, `per` means something to normalize, too; of integers it does not."""
+    little = arrays()
+    train, test = ((x.astype(np.float32), labels) for x, labels in (little.train, little.test))
+    for per in ("pixel", "dataset"):
+        pixelprep.prepare(pixelprep.Arrays("floats", train, test), mode="normalize", per=per)
+        pixelprep.prepare(little, mode="normalize", per=per)
+    shown = run("cache", "list").stdout
+    assert ("--per pixel" in shown, "--per dataset" in shown) == (True, True)
+    assert shown.count("--per") == 2
+
+
+@pytest.mark.parametrize("name", ["cafe", "decade"])
+def test_a_dataset_may_be_called_like_a_key(name: str) -> None:
+    """Where no key begins so, the dataset is meant."""
+    entry = pixelprep.prepare(arrays(name=name))
+    assert pixelprep.open(name).path == entry.path
+
+
+def test_a_name_is_looked_up_wherever_the_cache_is(tmp_path: Path) -> None:
+    """A cache that is no folder has no entry of any name."""
+    (tmp_path / "file").touch()
+    with pytest.raises(EntryError, match="no entry of this name"):
+        pixelprep.open("foo", cache_dir=tmp_path / "file")
 
 
 def test_list_names_a_damaged_entry(three: list[pixelprep.Entry]) -> None:

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 import pixelprep
 from pixelprep import moments
+from pixelprep.errors import SourceError, UsageError
 from pixelprep.moments import FloatMoments, Moments, merged
 from pixelprep.scaling import MODES, PER, Scaling
 
@@ -406,3 +407,34 @@ def test_floats_are_scaled_by_the_formula_and_back(
     bound = bound + 4 * EPS * (np.abs(exact) + np.abs(shift))
     bound = bound + 2.0**-149 * (used.maximum - used.minimum + 1) + float(kind.smallest_subnormal)
     assert (np.abs(back.astype(np.float64) - exact) <= bound * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("per", PER)
+def test_what_are_no_images_is_refused(per: str) -> None:
+    """No rows, other shapes, other types and numbers that are not finite: an error of ours."""
+    x = np.zeros((2, 3, 4, 1), np.uint8)
+    for wrong in (x[:0], x[..., 0], x.astype(np.int32), np.full(x.shape, np.nan, np.float32)):
+        with pytest.raises(SourceError):
+            Scaling.fit(wrong, "standardize", per=per)
+
+
+@pytest.mark.parametrize("per", PER)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_no_images_are_scaled_to_none(per: str, dtype: str) -> None:
+    """An empty batch comes back empty, whatever a statistic is shared over."""
+    x = np.arange(24, dtype=dtype).reshape(2, 3, 4, 1)
+    assert Scaling.fit(x, "standardize", per=per).apply(x[:0]).shape == (0, 3, 4, 1)
+
+
+def test_statistics_of_grey_are_not_those_of_colour() -> None:
+    """A scaling of one channel takes no images of three."""
+    x = np.zeros((2, 3, 4, 3), np.uint8)
+    with pytest.raises(UsageError, match="as fitted"):
+        Scaling.fit(x[..., :1], "center").apply(x)
+
+
+def test_not_finite_is_said_so() -> None:
+    """NaN is not called too large."""
+    x = np.ones((2, 3, 4, 1), np.float32)
+    with pytest.raises(UsageError, match="not finite"):
+        Scaling.fit(x, "center").apply(x * np.nan)

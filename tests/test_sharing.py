@@ -18,6 +18,7 @@ from PIL import Image
 from server import Server
 from test_bad_input import protected
 from test_cli import bytes_of, digits, run, write_digits
+from test_verification import flip
 
 import pixelprep
 from pixelprep import cache as kept
@@ -230,6 +231,21 @@ def test_a_read_only_cache_serves_readers(digits: str, tmp_path: Path) -> None:
         done = run("cache", "remove", entry.key, "--yes", "--cache-dir", str(cache))
         assert done.returncode == 1
         assert "cannot use" in done.stderr
+
+
+def test_damage_in_a_read_only_cache_is_told(digits: str, tmp_path: Path) -> None:
+    """Every entry is checked and each has its verdict, though nothing can be noted."""
+    cache = tmp_path / "disk"
+    with protected(cache) as protect:
+        bad, good = (
+            pixelprep.prepare(digits, mode=m, cache_dir=cache) for m in ("center", "normalize")
+        )
+        flip(bad.path / "test.h5", 900, 0)
+        protect()
+        done = run("verify", "--all", "--cache-dir", str(cache))
+        assert done.returncode == 1
+        assert f"{bad.path}  DAMAGED" in done.stdout
+        assert f"{good.path}  ok" in done.stdout
 
 
 # Two users

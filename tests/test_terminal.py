@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import termios
@@ -21,16 +22,23 @@ WIDTHS = (60, 80, 120)
 
 def shown(columns: int, *arguments: str, **environment: str) -> str:
     """What a command shows on a terminal of so many columns, on both of its outputs."""
+    return shown_until(None, columns, [*COMMAND, *arguments], **environment)
+
+
+def shown_until(mark: str | None, columns: int, command: list[str], **environment: str) -> str:
+    """The same; once it shows this mark, it is interrupted."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    command = [*COMMAND, *arguments]
     env = kept | environment
     with subprocess.Popen(command, env=env, stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
         seen = b""
         while chunk := read(ours):
             seen += chunk
+            if mark and mark.encode() in seen:
+                process.send_signal(signal.SIGINT)
+                mark = None
         process.wait(60)
     os.close(ours)
     return seen.decode().replace("\r\n", "\n")
@@ -107,7 +115,16 @@ def test_the_bar_of_training_is_whole(columns: int, tmp_path: Path) -> None:
     assert len(bars) > 1
     assert all(len(part) <= columns and part.rstrip().endswith("]") for part in bars), bars
     assert any("loss" in part for part in bars) == (columns == 80)
-    assert "%|" not in [line.split("\r")[-1] for line in text.split("\n")]
+    assert not [line for line in text.split("\n") if "%|" in line.split("\r")[-1]]
+
+
+def test_ctrl_c_takes_the_bar_of_training_away(tmp_path: Path) -> None:
+    """On the screen the error stands alone on its line."""
+    pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
+    command = [*COMMAND, "train", "sample", "--run-dir", str(tmp_path / "run")]
+    text = shown_until(" 32/94 ", 100, command)
+    last = [line.split("\r")[-1] for line in text.split("\n") if "interrupted" in line]
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in last] == ["error: interrupted"]
 
 
 def test_hashing_has_a_bar(tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def chatty(input_shape, classes):
 def own(here: Path) -> str:
     """A module with models in the current folder."""
     (here / "own_models.py").write_text(OWN)
+    (here / "failing.py").write_text("import json; json.nothing")
     return "own_models"
 
 
@@ -200,6 +201,7 @@ def test_own_model_is_trained(small: Entry, own: str, tmp_path: Path) -> None:
         ("own_models:narrow", r"expected input .* and output \(4,\)"),
         ("own_models:nothing", "expected a Keras model, got NoneType"),
         ("own_models:missing", "missing"),
+        ("failing:linear", "--model failing:linear: .* has no attribute 'nothing'$"),
         ("own_models:linaer", r"did you mean own_models:linear\?"),
         ("own_models.py:linear", r"did you mean own_models:linear\?"),
         ("no_such_module:f", "no_such_module"),

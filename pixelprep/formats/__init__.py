@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pixelprep.formats.base import Format, Note
+from pixelprep.formats.base import Format
 from pixelprep.formats.hdf5 import Hdf5
 from pixelprep.formats.npz import Npz
 from pixelprep.formats.png import Png
 from pixelprep.formats.tfrecord import TfRecord
 
-__all__ = ["FORMATS", "Format", "Note"]
+__all__ = ["FORMATS", "Format"]
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {"npz": Npz(), "tfrecord": TfRecord(), "png": Png(), "hdf5-single": Hdf5()}

@@ -13,38 +13,33 @@ from pixelprep.sources.base import (
     RawSplit,
     Source,
     about,
-    extremes,
     images_digest,
     labels_digest,
 )
-from pixelprep.sources.find import find, plugins
+from pixelprep.sources.find import as_typed, find, plugins
 from pixelprep.sources.known import KNOWN
-from pixelprep.sources.pinned import Known, KnownSource
-from pixelprep.sources.stored import Array, Picked, Place, Stored, blocks, cut, pieces, store
+from pixelprep.sources.pinned import KnownSource
+from pixelprep.sources.stored import Array, Place, blocks, cut, pieces
 
 __all__ = [
     "DECODING",
     "KNOWN",
     "Array",
     "Arrays",
-    "Known",
     "KnownSource",
     "Options",
-    "Picked",
     "Place",
     "Provenance",
     "Raw",
     "RawSplit",
     "Source",
-    "Stored",
     "about",
+    "as_typed",
     "blocks",
     "cut",
-    "extremes",
     "find",
     "images_digest",
     "labels_digest",
     "pieces",
     "plugins",
-    "store",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pixelprep import parallel, progress
 from pixelprep.errors import SourceError
+from pixelprep.moments import check_images
 from pixelprep.sources.stored import (
     Array,
     Picked,
@@ -153,14 +154,7 @@ def _check_split(where: str, split: RawSplit, classes: int) -> None:
             f"{where}: {len(images)} images but {len(labels)} labels",
             "the two must belong together",
         )
-    sizes = {"u": (1, 2), "i": (1, 2), "f": (2, 4, 8)}
-    if images.dtype.itemsize not in sizes.get(images.dtype.kind, ()):
-        raise SourceError(
-            f"{where}: images are {images.dtype}: expected integers of 8 or 16 bits, or floats",
-            "convert the images to uint8, uint16 or float32",
-        )
-    if len(images.shape) != 4 or 0 in images.shape:
-        raise SourceError(f"{where}: expected images of (N, H, W, C), none 0, got {images.shape}")
+    check_images(where, images.shape, images.dtype)
     low, high = extremes(split)
     if low < 0 or high >= classes:
         raise SourceError(f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}")

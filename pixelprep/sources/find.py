@@ -54,6 +54,13 @@ def find(dataset: str, options: Options) -> Source:
     return kind(path, options)
 
 
+def as_typed(dataset: str | os.PathLike[str]) -> str:
+    """A dataset as it is typed: a path has a slash in it."""
+    if isinstance(dataset, os.PathLike):
+        return os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
+    return dataset
+
+
 def plugins() -> "dict[str, EntryPoint]":
     """The datasets that other installed packages bring, by name."""
     from importlib.metadata import entry_points  # a known name does without
