@@ -697,7 +697,7 @@ def test_the_command_names_damage_and_repairs_it(digits: str, entry: Path) -> No
     name = flip_a_byte(entry)
     error, hint = failure(run("info", str(entry)))
     assert error == f"{entry / name}: differs from its SHA-256 in the manifest"
-    assert "verify --repair" in hint
+    assert "verify --all --repair" in hint
     again = run("prepare", digits, "--json")
     assert again.stderr.startswith(f"{error}; making it again\n")
     assert again.stderr.count("making it again") == 1

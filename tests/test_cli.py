@@ -587,7 +587,7 @@ def test_info_of_what_is_no_entry_fails(digits: str, name: str) -> None:
     """A name that means no entry exits 1 and says what names may be given."""
     error, hint = failure(run("info", name))
     assert "no entry" in error
-    assert hint == "give a folder, a key, or DATASET/MODE-KEY"
+    assert hint == "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry"
 
 
 def test_info_refuses_a_key_that_means_several(digits: str) -> None:

@@ -61,7 +61,7 @@ def test_path_of_a_damaged_entry_is_an_error(digits: str) -> None:
     flip(entry.path / "train.h5", 3000, 0)
     error, hint = failure(run("path", digits))
     assert "train.h5" in error
-    assert "verify --repair" in hint
+    assert "verify --all --repair" in hint
 
 
 def test_a_program_of_another_environment_hits_the_same_cache(tmp_path: Path) -> None:
