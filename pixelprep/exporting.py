@@ -226,6 +226,6 @@ def _explained(final: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        full = error.errno in files.FULL
+        full = error.errno in (None, *files.FULL)  # TensorFlow tells no number
         hint = f"free some space, or {ELSEWHERE}" if full else ELSEWHERE
         raise CacheError(f"cannot write {final}: {reason}", hint) from error
