@@ -226,6 +226,6 @@ def _explained(final: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        full = error.errno in (None, *files.FULL)  # TensorFlow tells no number
-        hint = f"free some space, or {ELSEWHERE}" if full else ELSEWHERE
+        denied = error.errno in files.READ_ONLY
+        hint = ELSEWHERE if denied else f"free some space, or {ELSEWHERE}"
         raise CacheError(f"cannot write {final}: {reason}", hint) from error
