@@ -376,8 +376,8 @@ def verify(
     unknown = sum(not verdict.checked for verdict in found)
     if bad or unknown:
         parts = [f"{bad} damaged"] * bool(bad) + [f"{unknown} not checked"] * bool(unknown)
-        hint = "make those of the cache again from their raw data with --repair"
-        hint = hint if bad and not repair else ""
+        way_out = "make those of the cache again from their raw data with --repair"
+        hint = way_out if bad and not repair else None
         _fail(f"of {words.counted(len(found), 'entry', 'entries')}, {' and '.join(parts)}", hint, 1)
 
 

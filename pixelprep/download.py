@@ -100,12 +100,7 @@ def fetch(
             )
         folder.mkdir(parents=True, exist_ok=True)
         files.need_space(folder, pin.size)
-        try:
-            _fetch(pin, path, mirrors, dataset, quiet)
-        except DownloadError:
-            with suppress(OSError):  # it holds what other files there are
-                folder.rmdir()
-            raise
+        _fetch(pin, path, mirrors, dataset, quiet)
 
 
 def _fetch(pin: Pinned, path: Path, mirrors: Sequence[str], dataset: str, quiet: bool) -> None:
@@ -123,6 +118,8 @@ def _fetch(pin: Pinned, path: Path, mirrors: Sequence[str], dataset: str, quiet:
             continue
         files.fsync(path.parent)
         return
+    with suppress(OSError):  # it holds what other files there are
+        path.parent.rmdir()
     raise DownloadError(
         f"{dataset}: no mirror gave {pin.name}; tried {'; '.join(failures) or 'none'}",
         _way_out(dataset),

@@ -18,7 +18,7 @@ from pixelprep.errors import AGAIN, CacheError, EntryError, PixelprepError, Usag
 Result = TypeVar("Result")
 
 
-HASHED = 1 << 18  # bytes that are read and hashed at once
+HASHED = 1 << 18  # bytes that are hashed at once, which the processor's cache holds
 MOST_NOTED = 64 << 20  # bytes of a note: that is 400,000 files of an entry
 TICK = 0.01  # seconds, no less than the steps in which systems count the time of a change
 
@@ -178,13 +178,18 @@ def remember(path: Path, record: Mapping[str, Any]) -> None:
     It is written in place, so that a process killed meanwhile leaves nothing but it; what was
     written halfway, or by two at a time, is no JSON and as good as nothing.
     """
+    with suppress(OSError):
+        try:
+            _keep(path, record)
+        except FileNotFoundError:  # another process just took the empty folder away (`forget`)
+            _keep(path, record)
+
+
+def _keep(path: Path, record: Mapping[str, Any]) -> None:
+    made(path.parent)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-    for _ in range(2):  # another process may just be taking the empty folder away
-        with suppress(OSError):
-            made(path.parent)
-            with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
-                file.write(canonical_json(record))
-            return
+    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+        file.write(canonical_json(record))
 
 
 def recall(path: Path) -> dict[str, Any] | None:

@@ -236,9 +236,7 @@ def _meant(
 ) -> tuple[Choices, sources.Source, Any]:
     """What is asked for: choices and source, and the dataset as it can be asked for again."""
     choices = Choices(**{name: asked.get(name, field.default) for name, field in CHOICES.items()})
-    origin, dataset = asked["dataset"], asked["dataset"]
-    if isinstance(dataset, os.PathLike):
-        dataset = sources.as_typed(dataset)
+    origin, dataset = asked["dataset"], sources.as_typed(asked["dataset"])
     if isinstance(dataset, str):
         origin = sources.find(dataset, _options(asked, network, quiet))
     _check_name(origin)
@@ -430,9 +428,8 @@ def _published(
 def _read_again(origin: sources.Source, place: sources.Place, facts: Facts) -> sources.Raw:
     """The raw data, once it is sure to be what the key was made of."""
     cache = place.cache
-    with locks.lock(
-        cache, locks.of_raw(origin.name)
-    ):  # the raw files may have been deleted meanwhile
+    # The raw files may have been deleted meanwhile.
+    with locks.lock(cache, locks.of_raw(origin.name)):
         raw, found = _read(origin, place)
     if found != facts:
         raise SourceError(

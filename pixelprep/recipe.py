@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-import numpy as np
-
 from pixelprep import files, order
 from pixelprep.errors import UsageError, unknown, whole
-from pixelprep.scaling import MODES, effective
+from pixelprep.scaling import effective
 from pixelprep.store import layout
 
 NUMERICS_VERSION = 1  # raised when the same recipe would give other numbers
@@ -124,8 +122,10 @@ def options(manifest: Mapping[str, Any]) -> dict[str, Any]:
     usual, decode = asdict(Choices()), manifest["source"]["decode"]
     known = {"split_seed": decode.get("split_seed", 0), **asked(manifest)}
     known["shard_rows"] = _shard_rows(manifest)
-    if np.dtype(manifest["scaling"]["raw_dtype"]).kind in "ui" and MODES[known["mode"]].of_range:
-        known |= {"per": usual["per"], "rescale": False}  # which have no effect
+    plain = {"per": usual["per"], "rescale": usual["rescale"]}
+    raw_dtype = manifest["scaling"]["raw_dtype"]
+    if effective(known["mode"], **plain, dtype=raw_dtype) == (known["per"], known["rescale"]):
+        known |= plain  # which come to the same
     told = {name: known[name] for name in usual if name == "mode" or known[name] != usual[name]}
     told |= {name: decode[name] for name in ("size", "color", "test_fraction") if name in decode}
     return told | ({"on_error": "skip"} if "skipped" in decode else {})

@@ -253,7 +253,7 @@ def unfinished(path: Path) -> Run:
     TrainError
         When there is none, it is finished, or none of its epochs is.
     """
-    run = Run(Path(str(path.absolute()).removesuffix(UNFINISHED)))
+    run = _of_name(path)
     there = run.checkpoint.exists()
     if (run.final / METRICS).exists() or (there and os.path.lexists(run.final)):
         # Both: its process was killed after the rename and before it could tidy up.
@@ -318,8 +318,7 @@ def finished(path: Path) -> Finished:
     TrainError
         When there is none, or it is not whole.
     """
-    path = path.absolute()
-    run = Run(Path(str(path).removesuffix(UNFINISHED)))
+    path, run = path.absolute(), _of_name(path)
     if run.checkpoint.exists() and not run.final.exists():
         raise TrainError(f"{path}: this run is not finished", run.resuming)
     if not any((path / name).exists() for name in (METRICS, MODEL)):
@@ -333,6 +332,11 @@ def finished(path: Path) -> Finished:
             f"{path}: not a finished run, or one of an older pixelprep: {reason}", "train again"
         ) from error
     return Finished(path, metrics, manifest)
+
+
+def _of_name(path: Path) -> Run:
+    """The run of this folder, with or without what its name ends with while it is unfinished."""
+    return Run(Path(str(path.absolute()).removesuffix(UNFINISHED)))
 
 
 def _runs_near(given: Path, ending: str = "") -> str:

@@ -134,13 +134,13 @@ def _whole(scaling: "Scaling") -> str:
 
 def print_trained(metrics: dict[str, Any]) -> None:
     """The result of a training run."""
+    from pixelprep.run import PAGE
+
     say(
         f"test accuracy {metrics['test_accuracy']:.2%}, loss {_decimal(metrics['test_loss'])}"
         f" ({metrics['test_steps']} steps)"
     )
     say(f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps")
-    from pixelprep.run import PAGE
-
     page = Path(metrics["run"], PAGE)
     say(str(page if page.exists() else page.parent))
 

@@ -19,14 +19,11 @@ pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 __all__ = ["folder"]  # the fixture: models in the current folder
 
 
-@pytest.fixture
-def small() -> Entry:
-    """Random images, which are learnt by heart: the validation loss rises after some epochs."""
-    return pixelprep.prepare(arrays(300, 70, (12, 12, 1)), val_fraction=0.2)
-
-
 def settings(run: str, **options: Any) -> Settings:
-    """Up to thirty quiet epochs of which two may be worse than the best."""
+    """Up to thirty quiet epochs of which two may be worse than the best.
+
+    Random images are learnt by heart: the validation loss rises after some epochs.
+    """
     stops = {"epochs": 30, "seed": 4, "early_stopping": 2, "quiet": True}
     return Settings(**{**stops, "run_dir": Path(run), **options})
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pixelprep import parallel, progress
 from pixelprep.errors import SourceError
+from pixelprep.files import HASHED
 from pixelprep.moments import check_images
 from pixelprep.sources.stored import (
     Array,
@@ -28,7 +29,6 @@ from pixelprep.sources.stored import (
 File = TypeVar("File")
 
 SOME_CLASSES = 1000  # so many may be numbered, however few the images
-HASHED = 1 << 18  # bytes that are hashed at once, which the processor's cache holds
 DIGEST_BYTES = 64 << 20  # of pixels under one digest (data/FORMAT.md, section 4)
 
 

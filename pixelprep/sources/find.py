@@ -54,8 +54,8 @@ def find(dataset: str, options: Options) -> Source:
     return kind(path, options)
 
 
-def as_typed(dataset: str | os.PathLike[str]) -> str:
-    """A dataset as it is typed: a path has a slash in it."""
+def as_typed(dataset: str | os.PathLike[str] | Source) -> str | Source:
+    """A dataset as it is typed: a path has a slash in it. A source stays one."""
     if isinstance(dataset, os.PathLike):
         return os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
     return dataset
