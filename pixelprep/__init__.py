@@ -3,10 +3,10 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from pixelprep._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pixelprep.entry import Entry, Split
+    from pixelprep.dataset.entry import Entry, Split
     from pixelprep.errors import (
         CacheError,
         DownloadError,
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
         UsageError,
         WorkerError,
     )
-    from pixelprep.exporting import export
-    from pixelprep.preparation import prepare
-    from pixelprep.scaling import Scaling
+    from pixelprep.exporters.export import export
+    from pixelprep.numerics.scaling import Scaling
+    from pixelprep.pipeline.prepare import prepare
+    from pixelprep.pipeline.verify import VerifyResult, verify
     from pixelprep.sources import Arrays
-    from pixelprep.verification import Verdict, verify
 
 __all__ = [
     "Arrays",
@@ -39,7 +39,7 @@ __all__ = [
     "Split",
     "TrainError",
     "UsageError",
-    "Verdict",
+    "VerifyResult",
     "WorkerError",
     "export",
     "open",
@@ -49,13 +49,13 @@ __all__ = [
 
 _HOMES = {
     "Arrays": "sources",
-    "Entry": "entry",
-    "Scaling": "scaling",
-    "Split": "entry",
-    "Verdict": "verification",
-    "export": "exporting",
-    "prepare": "preparation",
-    "verify": "verification",
+    "Entry": "dataset.entry",
+    "Scaling": "numerics.scaling",
+    "Split": "dataset.entry",
+    "VerifyResult": "pipeline.verify",
+    "export": "exporters.export",
+    "prepare": "pipeline.prepare",
+    "verify": "pipeline.verify",
 }
 
 
@@ -112,7 +112,7 @@ def open(
     >>> pixelprep.open(path).mode
     'center'
     """
-    from pixelprep import files
-    from pixelprep.opening import open_named
+    from pixelprep.cache.entries import open_named
+    from pixelprep.system import fs
 
-    return open_named(entry, files.cache_dir(cache_dir), quiet)
+    return open_named(entry, fs.cache_dir(cache_dir), quiet)

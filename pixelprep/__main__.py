@@ -1,5 +1,5 @@
 """``python -m pixelprep``."""
 
-from pixelprep.cli import main
+from pixelprep.cli.app import main
 
 main()

@@ -22,7 +22,9 @@ import operator
 from collections.abc import Iterable
 
 # The way out of a damaged entry.
-AGAIN = "pixelprep verify --all --repair makes it again; a copy, copy again from where it came"
+REPAIR_HINT = (
+    "pixelprep verify --all --repair makes it again; a copy, copy again from where it came"
+)
 
 
 class PixelprepError(Exception):
@@ -82,7 +84,7 @@ class MissingExtraError(PixelprepError):
     """An optional package is not installed."""
 
 
-def whole(option: str, value: object, low: int, high: int | None = None) -> int:
+def check_int(option: str, value: object, low: int, high: int | None = None) -> int:
     """The value as a plain int, once it is sure to be a whole number within the limits.
 
     Raises
@@ -100,7 +102,7 @@ def whole(option: str, value: object, low: int, high: int | None = None) -> int:
     return number
 
 
-def unknown(
+def unknown_choice(
     what: str, got: str, known: Iterable[str], otherwise: str | None = None, certain: bool = False
 ) -> UsageError:
     """The error for a name that is none of the known ones.

@@ -28,8 +28,9 @@ import numpy as np
 from benchmarks.footprint import family, memory
 
 import pixelprep
-from pixelprep import build, preparation, sources
-from pixelprep.sources.own import IdxFolder
+from pixelprep import sources
+from pixelprep.pipeline import build, prepare
+from pixelprep.sources.local import IdxFolder
 
 SIDE, PIECE = 28, 100_000  # images that are generated at once
 MB = 1e6
@@ -196,7 +197,7 @@ def main() -> None:
         before = messages(address) if address else {}
         with timed() as taken, watched() as peak:
             begun = time.perf_counter()
-            entry = preparation.prepare(
+            entry = prepare.prepare(
                 raw,
                 workers=1 if address else given.workers,
                 scheduler=address,

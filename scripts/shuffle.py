@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import pixelprep
 from pixelprep import Entry
-from pixelprep.order import Purpose, permutation
+from pixelprep.numerics.permutation import Stream, permutation
 
 ROWS, BATCH = 60_000, 64
 Order = NDArray[np.int64]
@@ -28,7 +28,7 @@ Order = NDArray[np.int64]
 
 def full(rows: int, seed: int, epoch: int) -> Order:
     """A permutation of all rows."""
-    return permutation(rows, seed=seed, epoch=epoch, purpose=Purpose.ROWS)
+    return permutation(rows, seed=seed, epoch=epoch, stream=Stream.ROWS)
 
 
 def row_order(entry: Entry, seed: int) -> Order:
@@ -117,7 +117,7 @@ def accuracy(entry: Entry, feed: Any, seed: int, epochs: int) -> float:
     """Train the reference CNN once; its accuracy on the test split, 0 to 1."""
     import keras
 
-    from pixelprep.models import reference_cnn
+    from pixelprep.training.models import reference_cnn
 
     keras.utils.set_random_seed(seed)
     height, width, channels = entry.train.shape[1:]

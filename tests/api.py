@@ -17,9 +17,9 @@ HELD = Path(__file__).with_name("api.txt")
 
 # What public functions take and give back, and README tells of, without being exported.
 REACHED = [
-    "batches.Batches.__len__",
-    "batches.Batches.resume",
-    "batches.Pass.state",
+    "dataset.batches.Batches.__len__",
+    "dataset.batches.Batches.resume",
+    "dataset.batches.BatchIterator.state",
     "sources.Options",
     "sources.Provenance",
     "sources.Source",
@@ -32,6 +32,8 @@ def named(name: str) -> Any:
     first, *rest = name.split(".")
     exported = first in pixelprep.__all__
     found = getattr(pixelprep, first) if exported else import_module(f"pixelprep.{first}")
+    if hasattr(found, "__path__") and rest and not hasattr(found, rest[0]):
+        found = import_module(f"pixelprep.{first}.{rest.pop(0)}")
     for part in rest:
         found = inspect.getattr_static(found, part)
     return found

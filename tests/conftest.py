@@ -10,7 +10,7 @@ import pytest
 from packages import ROOT, environment_with, wheel_of
 
 import pixelprep
-from pixelprep.entry import Entry
+from pixelprep.dataset.entry import Entry
 from pixelprep.sources import Arrays
 
 # No test may touch the user's own cache, or be led astray by his settings.

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pixelprep
-from pixelprep.batches import Batches, Pass
-from pixelprep.moments import Statistics
-from pixelprep.sources import Options, Place, Provenance, Raw, Source
+from pixelprep.dataset.batches import Batches, BatchIterator
+from pixelprep.numerics.statistics import Statistics
+from pixelprep.sources import Options, Provenance, Raw, Source, SourceContext
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     assert_type(entry.path, Path)
     assert_type(entry.manifest, dict[str, Any])
     assert_type(entry.states, dict[str, tuple[int, ...]])
-    assert_type(entry.hit, bool)
+    assert_type(entry.cached, bool)
     assert_type(entry.dataset, str)
     assert_type(entry.mode, str)
     assert_type(entry.per, str)
@@ -65,7 +65,7 @@ def look_at_split(split: pixelprep.Split) -> None:
         assert_type(labels, NDArray[np.int64])
     passing = iter(shard)
     next(passing)
-    assert_type(shard.resume(passing.state()), Pass)
+    assert_type(shard.resume(passing.state()), BatchIterator)
 
 
 def feed(split: pixelprep.Split) -> None:
@@ -88,7 +88,7 @@ def scale(images: NDArray[np.uint8]) -> None:
     scaled, own = scaling.apply_with_statistics(images, np.float32)
     assert_type(own, Statistics | None)
     assert own is not None
-    stored = scaling.stored_of(own)
+    stored = scaling.per_image_columns(own)
     assert_type(stored, dict[str, Floats])
     assert_type(scaling.shift_and_divisor(own), tuple[Floats, Floats])
     assert_type(scaling.scaled_statistics(own), Statistics)
@@ -120,13 +120,13 @@ def main() -> None:
     assert_type(source.test, tuple[NDArray[Any], NDArray[Any]])
     assert_type((source.name, source.class_names), tuple[str, tuple[str, ...]])
     assert_type(source.provenance, Provenance)
-    assert_type(source.identities(), list[dict[str, Any]])
-    with Place(Path("unused")) as place:
+    assert_type(source.fingerprints(), list[dict[str, Any]])
+    with SourceContext(Path("unused")) as place:
         assert_type(source.load(place), Raw)
     entry = pixelprep.prepare(source, mode="center", per="image", quiet=True)
     assert_type(pixelprep.open(entry.path, cache_dir=None), pixelprep.Entry)
     [verdict] = pixelprep.verify(entry.path, repair=False, quiet=True)
-    assert_type(verdict, pixelprep.Verdict)
+    assert_type(verdict, pixelprep.VerifyResult)
     assert_type((verdict.ok, verdict.repaired, verdict.checked), tuple[bool, bool, bool])
     assert_type(verdict.problems, list[str])
     assert_type((verdict.path, verdict.bytes), tuple[Path, int])

@@ -32,12 +32,12 @@ def answer(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
     except pixelprep.PixelprepError as error:
         return {"error": str(error)}
     sums = float(images.sum()), int(labels.sum())
-    return {"key": entry.key, "hit": entry.hit, "path": str(entry.path), "sums": sums}
+    return {"key": entry.key, "hit": entry.cached, "path": str(entry.path), "sums": sums}
 
 
 def main(count: int, locks: str, dataset: str, options: dict[str, Any]) -> None:
     """Fork all of them, let them go at the same moment, and wait."""
-    import pixelprep.build  # what a cold prepare would load  # noqa: F401
+    import pixelprep.pipeline.build  # what a cold prepare would load  # noqa: F401
 
     if locks != "locks":
         without_locks(locks)

@@ -412,11 +412,11 @@ def _become(asked: dict[str, Any]) -> None:
     os.close(asked["says_so"])
     os.read(asked["ready"], 1)  # which ends when strace is attached
     if asked["at_once"]:
-        from pixelprep import parallel
+        from pixelprep.system import parallel
 
-        parallel.threads = AtOnce  # type: ignore[assignment] # an executor like the other
+        parallel.thread_pool = AtOnce  # type: ignore[assignment] # an executor like the other
     exec(asked["before"], {})
-    from pixelprep.cli import main
+    from pixelprep.cli.app import main
 
     try:
         main()

@@ -150,7 +150,7 @@ def read(kind, path, options):
         shuffled = [len(x) for x, _ in split.batches(7, shuffle=True)]
         found[name] = [images.tolist(), labels.tolist(), sum(shuffled)]
     entry.scaling
-    return {"key": entry.key, "mode": entry.mode, "hit": entry.hit, "splits": found}
+    return {"key": entry.key, "mode": entry.mode, "hit": entry.cached, "splits": found}
 
 
 print("ready", file=answers, flush=True)

@@ -25,9 +25,9 @@ from packages import ROOT, bare_home, done
 from typer.main import get_command
 
 import pixelprep
-from pixelprep.cli import app
-from pixelprep.models import reference_cnn
-from pixelprep.serving import serving_model
+from pixelprep.cli.app import app
+from pixelprep.training.models import reference_cnn
+from pixelprep.training.serving import serving_model
 
 PACKAGE = Path(pixelprep.__file__).parent
 README = (ROOT / "README.md").read_text()
@@ -53,7 +53,7 @@ def test_public_names() -> None:
         "Split",
         "TrainError",
         "UsageError",
-        "Verdict",
+        "VerifyResult",
         "WorkerError",
         "export",
         "open",
@@ -100,8 +100,15 @@ IGNORED = {
 
 def test_what_is_documented_is_found() -> None:
     """Methods, class methods, properties and cached properties are among what is checked."""
-    every = ("open", "Scaling.fit", "Scaling.mean", "Entry.splits", "Split.batches", "Verdict.ok")
-    assert {*every, "batches.Pass.state", "sources.Source.load"} <= set(DOCUMENTED)
+    every = (
+        "open",
+        "Scaling.fit",
+        "Scaling.mean",
+        "Entry.splits",
+        "Split.batches",
+        "VerifyResult.ok",
+    )
+    assert {*every, "dataset.batches.BatchIterator.state", "sources.Source.load"} <= set(DOCUMENTED)
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
@@ -184,7 +191,7 @@ WRONG: dict[str, list[Callable[[], Any]]] = {
     "Split.to_tf": [lambda: little().to_tf(0)],
     "Split.to_torch": [lambda: little().to_torch(0)],
     "Split.to_jax": [lambda: little().to_jax(0)],
-    "batches.Batches.resume": [lambda: little().batches(1).resume({})],
+    "dataset.batches.Batches.resume": [lambda: little().batches(1).resume({})],
 }
 
 

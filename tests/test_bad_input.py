@@ -23,9 +23,9 @@ from test_cli import COMMAND, bytes_of, digits, failure, idx, prepared, run, wri
 
 import pixelprep
 from pixelprep import Arrays, EntryError, PixelprepError, SourceError, UsageError
-from pixelprep.scaling import MODES
-from pixelprep.sources.pinned import embedded
-from pixelprep.store.layout import DTYPES
+from pixelprep.format.layout import DTYPES
+from pixelprep.numerics.scaling import MODES
+from pixelprep.sources.registered import embedded
 
 __all__ = ["digits"]  # a fixture, used by name
 
@@ -648,10 +648,10 @@ def test_damage_is_named_and_repaired(
     assert name in caught.value.message
     assert str(entry) in caught.value.message
     again = pixelprep.prepare(digits)
-    assert (again.hit, again.path) == (False, entry)
+    assert (again.cached, again.path) == (False, entry)
     assert bytes_of(entry) == before
     assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
-    assert pixelprep.prepare(digits).hit
+    assert pixelprep.prepare(digits).cached
 
 
 def lose_the_manifest(entry: Path) -> None:
@@ -686,7 +686,7 @@ def test_what_is_no_entry_any_more_is_replaced(
     damage(entry)
     with pytest.raises(EntryError, match="no entry"):
         pixelprep.open(entry)
-    assert pixelprep.prepare(digits).hit is False
+    assert pixelprep.prepare(digits).cached is False
     assert bytes_of(entry) == before
     assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
 
@@ -798,7 +798,7 @@ def test_damaged_notes_of_the_cache_cost_only_time(
     for note in notes:
         note.write_bytes(content)
     again = pixelprep.prepare(digits)
-    assert (again.path, again.hit) == (entry, True)
+    assert (again.path, again.cached) == (entry, True)
 
 
 def test_a_note_that_lacks_its_facts_is_not_used(digits: str, cache: Path, entry: Path) -> None:

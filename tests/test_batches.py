@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pixelprep
-from pixelprep import batches as module
-from pixelprep.entry import Entry
+from pixelprep.dataset import batches as module
+from pixelprep.dataset.entry import Entry
 
 ROWS = 700
 
@@ -23,7 +23,7 @@ ROWS = 700
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of three chunks, so that little data has many of them."""
-    monkeypatch.setattr(module, "WINDOW", 3)
+    monkeypatch.setattr(module, "WINDOW_RUNS", 3)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_changed_file_is_not_read(tmp_path: Path) -> None:
         with pytest.raises(pixelprep.EntryError, match="changed after it was checked"):
             entry.train.to_numpy()
     again = pixelprep.prepare(arrays())
-    assert not again.hit
+    assert not again.cached
     assert (again.train.to_numpy()[0] == entry.train.to_numpy()[0]).all()
     pixelprep.prepare(arrays(), force=True)
     assert (again.train.to_numpy()[0] == entry.train.to_numpy()[0]).all()

@@ -21,8 +21,10 @@ from test_cli import COMMAND, digits, failure, run
 from test_verification import flip
 
 import pixelprep
-from pixelprep import EntryError, UsageError, cache, locks, workspace
-from pixelprep.sources import Place, Raw
+from pixelprep import EntryError, UsageError
+from pixelprep.cache import inventory
+from pixelprep.sources import Raw, SourceContext
+from pixelprep.system import locks, staging
 
 __all__ = ["digits", "many"]  # fixtures, used by name
 
@@ -58,7 +60,7 @@ def raw(folder: Path, name: str, size: int = 1000, days: float = 0) -> Path:
 
 def names(*kinds: str) -> list[str]:
     """What the cache holds of these kinds."""
-    return [item.name for item in cache.contents() if item.kind in kinds]
+    return [item.name for item in inventory.list_items() if item.kind in kinds]
 
 
 def there(folder: Path) -> set[str]:
@@ -114,10 +116,10 @@ def test_what_a_plugin_says_of_its_images_may_be_anything(cache: Path) -> None:
     class Odd:
         name, provenance = "odd", little.provenance
 
-        def identities(self) -> list[dict[str, Any]]:
+        def fingerprints(self) -> list[dict[str, Any]]:
             return []
 
-        def load(self, place: Place) -> Raw:
+        def load(self, place: SourceContext) -> Raw:
             return replace(little.load(place), decode={"size": 64, "skipped": 3})
 
     entry = pixelprep.prepare(Odd(), quiet=True)
@@ -174,7 +176,7 @@ def test_a_folder_of_any_age_is_listed(three: list[pixelprep.Entry], cache: Path
 def test_an_opened_entry_was_used(three: list[pixelprep.Entry]) -> None:
     """Opening an entry is its last use, and a hit is one too."""
     pixelprep.open(three[0].path)
-    found = {item.path: time.time() - item.used for item in cache.contents() if item.path}
+    found = {item.path: time.time() - item.used for item in inventory.list_items() if item.path}
     assert found[three[0].path] < 600
     assert found[three[1].path] > DAY
 
@@ -235,7 +237,7 @@ def test_remove_refuses_what_is_not_in_the_cache(
     assert (elsewhere / "manifest.json").exists()
     assert all(entry.path.exists() for entry in three)
     with pytest.raises(EntryError):
-        cache.named([elsewhere])
+        inventory.named_items([elsewhere])
 
 
 def test_it_asks_before_it_deletes(three: list[pixelprep.Entry]) -> None:
@@ -340,9 +342,9 @@ def test_downloads_go_when_nothing_of_their_dataset_stays(
 ) -> None:
     """Raw files are kept as long as an entry could be repaired from them."""
     old, new, own = raw(cache, "mnist", days=9), raw(cache, "kmnist"), raw(cache, "digits", days=9)
-    pixelprep.cache.remove(pixelprep.cache.unused("5d"))
+    pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items("5d"))
     assert [path.exists() for path in (old, new, own)] == [False, True, True]
-    pixelprep.cache.remove(pixelprep.cache.unused(keep=0))
+    pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items(keep=0))
     assert [path.exists() for path in (new, own)] == [False, False]
 
 
@@ -352,7 +354,7 @@ def test_a_wrong_age_is_wrong_usage(age: str) -> None:
     error, _ = failure(run("cache", "prune", f"--older-than={age}"), 2)
     assert error.startswith(f"--older-than {age}")
     with pytest.raises(UsageError):
-        cache.unused(keep=-1)
+        inventory.prunable_items(keep=-1)
 
 
 def test_prune_removes_what_a_killed_process_left(many: Path, cache: Path) -> None:
@@ -371,7 +373,7 @@ def test_prune_removes_what_a_killed_process_left(many: Path, cache: Path) -> No
     assert run("cache", "prune", "--yes").returncode == 0
     assert there(cache) == {".raw/mnist/file.gz"}
     assert names("left", "note") == []
-    assert pixelprep.prepare(many, quiet=True).hit is False
+    assert pixelprep.prepare(many, quiet=True).cached is False
 
 
 def test_prune_leaves_what_is_in_use(many: Path, cache: Path) -> None:
@@ -386,14 +388,14 @@ def test_prune_leaves_what_is_in_use(many: Path, cache: Path) -> None:
         assert part.exists()
         assert (cache / ".locks" / "mnist-raw.lock").exists()
     assert (process.communicate()[1], process.returncode) == ("", 0)
-    assert pixelprep.prepare(many, quiet=True).hit
+    assert pixelprep.prepare(many, quiet=True).cached
 
 
 def test_prune_leaves_what_was_used_since(three: list[pixelprep.Entry], cache: Path) -> None:
     """An entry that is opened between the question and the answer is not old any more."""
-    listed = pixelprep.cache.unused("1d")
+    listed = pixelprep.cache.inventory.prunable_items("1d")
     pixelprep.open(three[0].path)
-    gone = pixelprep.cache.remove(listed, unless_used=True)
+    gone = pixelprep.cache.inventory.remove_items(listed, unless_used=True)
     assert three[0].path not in {item.path for item in gone}
     assert three[0].path.exists()
     assert not three[1].path.exists()
@@ -402,15 +404,17 @@ def test_prune_leaves_what_was_used_since(three: list[pixelprep.Entry], cache: P
 def test_an_unfinished_run_of_prepare_is_shown_and_pruned(cache: Path) -> None:
     """What could be gone on with is kept by `prepare` for a week, but not by `prune`."""
     cache.mkdir()
-    with suppress(KeyboardInterrupt), workspace.workspace(cache, "work", resumable=True) as work:
-        (work / workspace.FILES).mkdir()
-        (work / workspace.DONE).mkdir()
-        (work / workspace.DONE / "train.json").write_text("{}")
+    with suppress(KeyboardInterrupt), staging.workspace(cache, "work", resumable=True) as work:
+        (work / staging.FILES).mkdir()
+        (work / staging.RECEIPTS).mkdir()
+        (work / staging.RECEIPTS / "train.json").write_text("{}")
         raise KeyboardInterrupt
-    workspace.sweep(cache)
+    staging.collect_garbage(cache)
     (left,) = names("left")
     assert re.fullmatch(r"\.tmp/work\.free-[0-9a-f]{8}\.resumable", left)
-    assert len(pixelprep.cache.remove(pixelprep.cache.unused())) > 0
+    assert (
+        len(pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items())) > 0
+    )
     assert list(cache.glob(".tmp/*")) == []
 
 
@@ -418,7 +422,7 @@ def test_a_reader_goes_on_when_its_entry_is_removed(three: list[pixelprep.Entry]
     """Files that are open stay readable; the entry itself is gone at once."""
     batches = iter(three[0].train.batches(8))
     next(batches)
-    cache.remove(cache.named([three[0].key]))
+    inventory.remove_items(inventory.named_items([three[0].key]))
     assert sum(len(labels) for _, labels in batches) == 32
     with pytest.raises(EntryError):
         pixelprep.open(three[0].path)
@@ -428,11 +432,11 @@ def test_nothing_that_was_begun_meanwhile_is_deleted(digits: str, cache: Path) -
     """Notes of an entry that came back since they were listed stay."""
     entry = pixelprep.prepare(digits)
     hidden = entry.path.rename(cache / ".hidden")
-    listed = pixelprep.cache.unused()
+    listed = pixelprep.cache.inventory.prunable_items()
     hidden.rename(entry.path)
-    pixelprep.cache.remove(listed)
+    pixelprep.cache.inventory.remove_items(listed)
     assert len([*cache.glob(".trust/*/*"), *cache.glob(".origins/*/*")]) == 2
-    assert pixelprep.prepare(digits).hit
+    assert pixelprep.prepare(digits).cached
 
 
 def test_a_cache_that_cannot_be_written_says_so(digits: str, cache: Path) -> None:

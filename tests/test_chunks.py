@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelprep import SourceError
-from pixelprep.store import chunks, isolated
+from pixelprep.format import chunks, sandbox
 
 PACKED: dict[str, dict[str, Any]] = {
     "none": {},
@@ -175,31 +175,31 @@ TASK = f"{__name__}:working"
 @pytest.mark.parametrize("what", ["crash", "leave", "memory", "hang"])
 def test_a_process_may_die(what: str) -> None:
     """A crash, an end with nothing said, too much memory and a hang are one kind of error."""
-    said = isolated.values(TASK, what=what)
+    said = sandbox.run_in_sandbox(TASK, what=what)
     assert next(said) == "begun"
-    with pytest.raises(isolated.Died):
+    with pytest.raises(sandbox.SandboxError):
         next(said)
 
 
 def test_what_a_process_says_comes_through(capfd: pytest.CaptureFixture[str]) -> None:
     """Values in order; what libraries print is not among them, and is not printed."""
-    assert list(isolated.values(TASK, what="noise")) == ["begun", {"what": "noise"}]
+    assert list(sandbox.run_in_sandbox(TASK, what="noise")) == ["begun", {"what": "noise"}]
     assert capfd.readouterr() == ("", "")
 
 
 def test_errors_come_through() -> None:
     """One of ours with its hint, and the system's with number and place."""
     with pytest.raises(SourceError) as caught:
-        list(isolated.values(TASK, what="ours"))
+        list(sandbox.run_in_sandbox(TASK, what="ours"))
     assert (caught.value.message, caught.value.hint) == ("here: wrong", "mend it")
     with pytest.raises(OSError, match="No space left") as failed:
-        list(isolated.values(TASK, what="full"))
+        list(sandbox.run_in_sandbox(TASK, what="full"))
     assert (failed.value.errno, failed.value.filename) == (28, "/there")
 
 
 def test_nobody_is_left_working() -> None:
     """When nothing more is asked for, the process is ended."""
-    said = isolated.values(TASK, what="hang")
+    said = sandbox.run_in_sandbox(TASK, what="hang")
     next(said)
     before = children()
     said.close()  # type: ignore[attr-defined]

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import pixelprep
-from pixelprep.scaling import MODES, PER
-from pixelprep.sources import KNOWN
-from pixelprep.sources.pinned import embedded
-from pixelprep.store.layout import COMPRESSIONS, DTYPES
+from pixelprep.format.layout import COMPRESSIONS, DTYPES
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.sources import REGISTRY
+from pixelprep.sources.registered import embedded
 
 Done = subprocess.CompletedProcess[str]
 
@@ -545,9 +545,9 @@ def test_the_script_is_the_module(arguments: list[str]) -> None:
 def test_datasets_lists_all_known_names() -> None:
     """`datasets` has one row a dataset, with its licence; `--json` has the same names."""
     rows = [line.split() for line in run("datasets").stdout.splitlines()]
-    assert [row[0] for row in rows] == ["name", *KNOWN]
+    assert [row[0] for row in rows] == ["name", *REGISTRY]
     listed = json.loads(run("datasets", "--json").stdout)["datasets"]
-    assert [one["name"] for one in listed] == list(KNOWN)
+    assert [one["name"] for one in listed] == list(REGISTRY)
     for one in listed:
         assert one.keys() >= {"train", "test", "shape", "classes", "download_bytes", "licence"}
     assert [one["name"] for one in listed if one["download_bytes"] == 0] == ["sample"]
@@ -670,7 +670,7 @@ def test_wrong_values_of_train_stop_it_before_any_work(
 WITHOUT_TENSORFLOW = """
 import sys
 sys.modules["tensorflow"] = None  # what `import tensorflow` then raises is ImportError
-from pixelprep.cli import main
+from pixelprep.cli.app import main
 main()
 """
 

@@ -37,8 +37,9 @@ from test_workers import (
 )
 
 import pixelprep
-from pixelprep import SourceError, UsageError, WorkerError, cluster
-from pixelprep.parallel import Team
+from pixelprep import SourceError, UsageError, WorkerError
+from pixelprep.system import dask
+from pixelprep.system.parallel import WorkerPool
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 if not Path("/proc/self/task").exists():
@@ -56,7 +57,8 @@ STARTING = 60  # seconds that a server may take to start
 HASTY = [
     sys.executable,
     "-c",
-    "from pixelprep import cli, cluster; cluster.PATIENCE = 2; cli.main()",
+    "from pixelprep.cli import app; from pixelprep.system import dask;"
+    " dask.CONNECT_TIMEOUT = 2; app.main()",
 ]
 
 
@@ -203,7 +205,7 @@ def test_a_hit_asks_no_scheduler(folder: Path) -> None:
     """What is there already needs no cluster, wherever it is said to be."""
     made = pixelprep.prepare(folder, shard_rows=40, quiet=True)
     found = pixelprep.prepare(folder, shard_rows=40, scheduler="tcp://127.0.0.1:1", quiet=True)
-    assert (found.path, found.hit) == (made.path, True)
+    assert (found.path, found.cached) == (made.path, True)
 
 
 def test_a_damaged_image_is_the_same_error(servers: Servers, folder: Path, cache: Path) -> None:
@@ -284,8 +286,11 @@ def working(nanny: int) -> int:
 def test_a_task_that_kills_every_worker_is_given_up(servers: Servers) -> None:
     """After some dead workers the task is the error, with a hint."""
     address = servers.have(4)
-    with Team(scheduler=address) as team, pytest.raises(WorkerError, match="again and") as caught:
-        list(team.map(signal.raise_signal, [signal.SIGKILL]))
+    with (
+        WorkerPool(scheduler=address) as pool,
+        pytest.raises(WorkerError, match="again and") as caught,
+    ):
+        list(pool.map(signal.raise_signal, [signal.SIGKILL]))
     assert address in caught.value.message
     assert "memory" in (caught.value.hint or "")
 
@@ -312,10 +317,10 @@ def test_tasks_for_a_lost_scheduler_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
     """What is to be done when the scheduler has gone, just now or long ago, is the same error."""
-    monkeypatch.setattr(cluster, "PATIENCE", 2)
-    monkeypatch.setattr(cluster, "REMINDER", 3)
-    with serving(tmp_path) as servers, Team(scheduler=servers.have(1)) as team:
-        results = team.map(abs, itertools.count())
+    monkeypatch.setattr(dask, "CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(dask, "REMINDER_INTERVAL", 3)
+    with serving(tmp_path) as servers, WorkerPool(scheduler=servers.have(1)) as pool:
+        results = pool.map(abs, itertools.count())
         assert next(results) == 0
         time.sleep(0.5)  # the next few are done too
         end(servers.scheduler)

@@ -20,10 +20,12 @@ from test_cli import failure, run
 from test_resume import check_same, interrupted_at
 
 import pixelprep
-from pixelprep import backend, comparison, paired
-from pixelprep.compare import RUNS, compare, ranked, verdict
-from pixelprep.paired import difference, t_quantile
-from pixelprep.train import Settings, train
+from pixelprep.numerics import significance
+from pixelprep.numerics.significance import difference, t_quantile
+from pixelprep.reports import comparison_report
+from pixelprep.system import tf_runtime
+from pixelprep.training.compare import RUNS, compare, ranked, verdict
+from pixelprep.training.train import Settings, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
@@ -207,7 +209,9 @@ def test_one_repeat_has_no_winner() -> None:
         "No winner: standardize is highest, but of one repeat no interval can be had:"
         " ask for more with --repeats."
     )
-    assert "no interval can be had" in paired.told({"mean": 0.8, "low": None, "high": None})
+    assert "no interval can be had" in significance.format_difference(
+        {"mean": 0.8, "low": None, "high": None}
+    )
 
 
 # What is trained
@@ -338,7 +342,7 @@ def test_only_the_advice_on_many_models_is_kept_back() -> None:
     advice = "5 out of the last 11 calls to f triggered tf.function retracing. Tracing is …"
     log.addHandler(kept)
     try:
-        with backend.many_models():
+        with tf_runtime.silence_retracing():
             log.warning(advice)
             log.warning("something else")
         log.warning(advice)
@@ -434,7 +438,8 @@ def test_the_table_is_in_order_of_rank(cache: Path) -> None:
 def result(**changes: Any) -> dict[str, Any]:
     """A result of two modes and two epochs, as `compare` has it."""
     histories = [
-        {name: [0.5 + seed / 10, 0.6] for name in comparison.CURVES} | {"seconds": [1.0, 1.0]}
+        {name: [0.5 + seed / 10, 0.6] for name in comparison_report.CURVES}
+        | {"seconds": [1.0, 1.0]}
         for seed in range(3)
     ]
     modes = [
@@ -466,7 +471,7 @@ def result(**changes: Any) -> dict[str, Any]:
 
 def test_the_page_says_what_it_rests_on() -> None:
     """Verdict, ranking, validation beside test, intervals, settings, machine and command."""
-    page = " ".join(comparison.page_of(result()).split())
+    page = " ".join(comparison_report.page_of(result()).split())
     for text in (
         "standardize is better",
         "ranks nothing",
@@ -485,7 +490,7 @@ def test_the_page_says_what_it_rests_on() -> None:
 def test_the_page_escapes_what_others_named() -> None:
     """Names and paths in settings and command are text, whatever is in them."""
     bad = "<script>alert('x')</script>&"
-    page = comparison.page_of(
+    page = comparison_report.page_of(
         result(command=bad, dataset=bad, settings=result()["settings"] | {"model": bad, bad: bad})
     )
     assert "<script" not in page
@@ -496,16 +501,16 @@ def test_a_diverged_loss_and_one_epoch_are_drawn() -> None:
     """Losses that are no number leave gaps; one seed and one epoch are dots."""
     found = result()
     for one in found["modes"]:
-        one["history"] = [{name: [None] for name in comparison.CURVES}]
+        one["history"] = [{name: [None] for name in comparison_report.CURVES}]
     [pair] = found["differences"]
     pair |= {"each": [0.1], "low": None, "high": None, "within_noise": None}
-    assert "no interval can be had" in comparison.page_of(found | {"seeds": [0]})
-    assert comparison.picture(found).startswith(b"\x89PNG")
+    assert "no interval can be had" in comparison_report.page_of(found | {"seeds": [0]})
+    assert comparison_report.picture(found).startswith(b"\x89PNG")
 
 
 def test_the_picture_is_small() -> None:
     """The PNG for a README is below 60 kB."""
-    assert len(comparison.picture(result())) < 60_000
+    assert len(comparison_report.picture(result())) < 60_000
 
 
 def test_missing_extras_are_said_before_any_work(

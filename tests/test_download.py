@@ -31,10 +31,10 @@ from hypothesis import strategies as st
 from server import FINE, Request, Server, Twist
 
 import pixelprep
-from pixelprep import DownloadError, download
-from pixelprep.download import ATTEMPTS, Pinned
-from pixelprep.sources import KNOWN, Options, Place, idx
-from pixelprep.sources.pinned import KnownSource, embedded
+from pixelprep import DownloadError
+from pixelprep.sources import REGISTRY, Options, SourceContext, download, idx
+from pixelprep.sources.download import ATTEMPTS, RegistryFile
+from pixelprep.sources.registered import RegisteredSource, embedded
 
 GZIPPED = {"Content-Encoding": "gzip"}
 ELSEWHERE = {"Content-Range": "bytes 0-10/11"}
@@ -50,11 +50,11 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def pinned(archive: bytes, name: str = "numbers.gz", by_content: bool = True) -> Pinned:
+def pinned(archive: bytes, name: str = "numbers.gz", by_content: bool = True) -> RegistryFile:
     """The pin of a gzip file, with or without its content's digest."""
     content = gzip.decompress(archive)
     inside = digest(content) if by_content else None
-    return Pinned(name, len(archive), digest(archive), len(content), inside)
+    return RegistryFile(name, len(archive), digest(archive), len(content), inside)
 
 
 def zipped(size: int = 20_000, seed: int = 0) -> bytes:
@@ -67,7 +67,7 @@ class Case:
     """A pinned file, the server that has it, and the folder it is to come into."""
 
     archive: bytes
-    pin: Pinned
+    pin: RegistryFile
     server: Server
     folder: Path
 
@@ -459,7 +459,7 @@ def test_an_archive_declared_as_encoded(case: Case, drop: int | None, by_content
     case.pin = pinned(case.archive, by_content=by_content)
     case.twist(Twist(headers=GZIPPED, drop=drop), then=Twist(headers=GZIPPED))
     case.fetch()
-    assert download.accepted(case.path, case.pin)
+    assert download.hash_matches(case.path, case.pin)
     assert list(case.folder.iterdir()) == [case.path]
 
 
@@ -585,8 +585,8 @@ def test_the_error_names_every_mirror_and_its_reason(case: Case, nowhere: str) -
 
 def test_the_built_in_mirrors_can_be_trusted() -> None:
     """MNIST is asked for over HTTPS, and every file of every dataset is pinned by its digest."""
-    assert all(mirror.startswith("https://") for mirror in KNOWN["mnist"].mirrors)
-    pins = [pin for known in KNOWN.values() for pin in known.pins]
+    assert all(mirror.startswith("https://") for mirror in REGISTRY["mnist"].mirrors)
+    pins = [pin for known in REGISTRY.values() for pin in known.pins]
     assert all(len(pin.sha256) == 64 for pin in pins)
 
 
@@ -674,7 +674,7 @@ def test_any_faults(
 
 ONLY_HERE = """
 import socket
-from pixelprep import download
+from pixelprep.sources import download
 ask = socket.getaddrinfo
 def here(host, *rest, **named):
     if host != "127.0.0.1":
@@ -695,12 +695,12 @@ sys.addaudithook(watch)
 
 LITTLE_MNIST = """
 import dataclasses, sys
-from pixelprep.sources import KNOWN
-little = dataclasses.replace(KNOWN["sample"], name="mnist", embedded=False)
-sys.modules["pixelprep.sources.find"].KNOWN = {**KNOWN, "mnist": little}
+from pixelprep.sources import REGISTRY
+little = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False)
+sys.modules["pixelprep.sources.resolve"].REGISTRY = {**REGISTRY, "mnist": little}
 """
 
-MAIN = "from pixelprep.cli import main; main()"
+MAIN = "from pixelprep.cli.app import main; main()"
 
 
 def python(*lines: str) -> list[str]:
@@ -743,8 +743,12 @@ def shop() -> Iterator[Server]:
 @pytest.fixture
 def little_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within this process, ``mnist`` is the embedded dataset, from mirrors that no test asks."""
-    little = replace(KNOWN["sample"], name="mnist", embedded=False, mirrors=KNOWN["mnist"].mirrors)
-    monkeypatch.setattr(sys.modules["pixelprep.sources.find"], "KNOWN", {**KNOWN, "mnist": little})
+    little = replace(
+        REGISTRY["sample"], name="mnist", embedded=False, mirrors=REGISTRY["mnist"].mirrors
+    )
+    monkeypatch.setattr(
+        sys.modules["pixelprep.sources.resolve"], "REGISTRY", {**REGISTRY, "mnist": little}
+    )
 
 
 @pytest.mark.usefixtures("little_mnist")
@@ -756,7 +760,7 @@ def test_raw_files_are_downloaded_once(shop: Server) -> None:
     assert len(shop.requests) == 4
     shop.stop()
     third = pixelprep.prepare("mnist", mode="normalize", offline=True, quiet=True)
-    assert [entry.hit for entry in (first, second, third)] == [False] * 3
+    assert [entry.cached for entry in (first, second, third)] == [False] * 3
     assert len({entry.key for entry in (first, second, third)}) == 3
 
 
@@ -766,7 +770,7 @@ def test_a_download_is_what_the_files_at_hand_are(shop: Server) -> None:
     shop.twist("*", Twist(drop=3_000), Twist(status=503), Twist(drop=300_000))
     made = pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
     again = pixelprep.prepare("mnist", source=shop.folder, quiet=True)
-    assert again.hit
+    assert again.cached
     assert again.key == made.key
 
 
@@ -843,7 +847,7 @@ def test_all_mirrors_down(cache: Path, nowhere: str) -> None:
     """No mirror answers: one error line with all that was tried, one hint line, status 1."""
     done = run(python(ONLY_HERE), "prepare", "mnist", "--mirror", nowhere)
     error, hint = failure(done)
-    for mirror in (nowhere, *KNOWN["mnist"].mirrors):
+    for mirror in (nowhere, *REGISTRY["mnist"].mirrors):
         assert f"{mirror}train-images-idx3-ubyte.gz: no connection" in error
     for way_out in ("--source", "--mirror", "sample"):
         assert way_out in hint
@@ -909,7 +913,7 @@ def test_a_bar_is_drawn_on_a_terminal(shop: Server, tmp_path: Path) -> None:
     """A download shows its progress on a terminal, unless it is to be quiet."""
     command = ("prepare", "mnist", "--mirror", shop.url, "--cache-dir")
     shown = drawn(*command, str(tmp_path / "loud"))
-    for pin in KNOWN["sample"].pins:
+    for pin in REGISTRY["sample"].pins:
         assert pin.name.encode() in shown
     assert drawn(*command, str(tmp_path / "quiet"), "--quiet") == b""
 
@@ -917,10 +921,10 @@ def test_a_bar_is_drawn_on_a_terminal(shop: Server, tmp_path: Path) -> None:
 KILLED = """
 import json, sys
 from pathlib import Path
-from pixelprep import download
+from pixelprep.sources import download
 pin, folder, mirror = json.loads(sys.argv[1])
 download.CHUNK = 64
-download.fetch([download.Pinned(**pin)], Path(folder), [mirror], dataset="numbers",
+download.fetch([download.RegistryFile(**pin)], Path(folder), [mirror], dataset="numbers",
                offline=False, quiet=True)
 """
 
@@ -931,7 +935,7 @@ def test_a_killed_download_is_continued(case: Case) -> None:
     case.pin = pinned(case.archive)
     (case.server.folder / case.pin.name).write_bytes(case.archive)
     case.twist(Twist(stall=150_000))
-    pin = {name: getattr(case.pin, name) for name in Pinned.__slots__}
+    pin = {name: getattr(case.pin, name) for name in RegistryFile.__slots__}
     arguments = json.dumps([pin, str(case.folder), case.server.url])
     process = subprocess.Popen([sys.executable, "-c", KILLED, arguments])
 
@@ -1006,7 +1010,7 @@ def prepared(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def real(mnist: Path, mnist_server: Server, tmp_path: Path) -> Case:
     """The real test images, one and a half megabytes of them."""
-    (pin,) = [pin for pin in KNOWN["mnist"].pins if pin.name == TEST_IMAGES]
+    (pin,) = [pin for pin in REGISTRY["mnist"].pins if pin.name == TEST_IMAGES]
     return Case((mnist / TEST_IMAGES).read_bytes(), pin, mnist_server, tmp_path / "raw")
 
 
@@ -1029,7 +1033,7 @@ def test_mnist_is_mnist(prepared: Prepared) -> None:
 def test_mnist_again(prepared: Prepared, mnist_server: Server) -> None:
     """A second `prepare` finds the entry and asks the server nothing."""
     entry = pixelprep.prepare("mnist", mirror=mnist_server.url, cache_dir=prepared.cache)
-    assert entry.hit
+    assert entry.cached
     assert entry.key == prepared.result["key"]
     assert mnist_server.requests == []
 
@@ -1049,7 +1053,7 @@ def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> No
     entry = pixelprep.prepare(
         "mnist", mode="normalize", dtype="float16", mirror=mnist_server.url, quiet=True
     )
-    assert not entry.hit
+    assert not entry.cached
     starts = [start(asked) for asked in mnist_server.asked(IMAGES)]
     assert len(starts) > 2 * ATTEMPTS
     assert starts == sorted(set(starts))
@@ -1059,8 +1063,8 @@ def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> No
 
 def test_mnist_read_again_asks_nothing(prepared: Prepared, mnist_server: Server) -> None:
     """Raw files in the cache are read with no question to the server."""
-    source = KnownSource(KNOWN["mnist"], Options(mirror=mnist_server.url, quiet=True))
-    with Place(prepared.cache) as place:
+    source = RegisteredSource(REGISTRY["mnist"], Options(mirror=mnist_server.url, quiet=True))
+    with SourceContext(prepared.cache) as place:
         raw = source.load(place)
     assert raw.splits["train"].images.shape == (60_000, 28, 28, 1)
     assert mnist_server.requests == []
@@ -1070,14 +1074,14 @@ def test_mnist_compressed_anew_or_unpacked(
     mnist: Path, mnist_server: Server, tmp_path: Path
 ) -> None:
     """Other archives of MNIST's four files, or the files unpacked, are MNIST."""
-    for pin in KNOWN["mnist"].pins:
+    for pin in REGISTRY["mnist"].pins:
         content = gzip.decompress((mnist / pin.name).read_bytes())
         packed = pin.name.startswith("t10k")
         mnist_server.twist(
             pin.name, then=Twist(content=gzip.compress(content, 1) if packed else content)
         )
-    source = KnownSource(KNOWN["mnist"], Options(mirror=mnist_server.url, quiet=True))
-    with Place(tmp_path) as place:
+    source = RegisteredSource(REGISTRY["mnist"], Options(mirror=mnist_server.url, quiet=True))
+    with SourceContext(tmp_path) as place:
         raw = source.load(place)
     assert {name: len(split.labels) for name, split in raw.splits.items()} == {
         "train": 60_000,

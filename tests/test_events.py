@@ -11,9 +11,9 @@ import pytest
 from test_resume import done, folder, interrupted_at, killed_at, settings
 
 import pixelprep
-from pixelprep.entry import Entry
-from pixelprep.run import History
-from pixelprep.train import resume, train
+from pixelprep.dataset.entry import Entry
+from pixelprep.training.run_folder import History
+from pixelprep.training.train import resume, train
 
 tf = pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 

@@ -25,10 +25,10 @@ from test_bad_input import limited, start
 from test_cli import digits, failure, run, write_digits
 
 import pixelprep
-from pixelprep import locks, workspace
-from pixelprep.entry import Entry
-from pixelprep.formats import FORMATS
+from pixelprep.dataset.entry import Entry
+from pixelprep.exporters import EXPORTERS
 from pixelprep.sources import Arrays
+from pixelprep.system import locks, staging
 
 __all__ = ["digits"]  # a fixture, used by name
 
@@ -37,7 +37,7 @@ Columns = dict[str, np.ndarray]  # images and labels of a split, and each image'
 NEEDS_TENSORFLOW = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed"
 )
-ALL = [pytest.param(name, marks=[NEEDS_TENSORFLOW] * (name == "tfrecord")) for name in FORMATS]
+ALL = [pytest.param(name, marks=[NEEDS_TENSORFLOW] * (name == "tfrecord")) for name in EXPORTERS]
 SLOW = pytest.param("tfrecord", marks=[NEEDS_TENSORFLOW, pytest.mark.long])
 STORED = [one for one in ALL if one.values != ("png",)]
 
@@ -353,7 +353,7 @@ def test_a_misspelt_format_is_understood(digits: str, wrong: str, meant: str) ->
     """The error names the formats, and the hint the one that is meant."""
     pixelprep.prepare(digits, quiet=True)
     error, hint = failure(run("export", "digits", "out", "--to", wrong), 2)
-    assert error == f"unknown --to '{wrong}': expected one of {', '.join(FORMATS)}"
+    assert error == f"unknown --to '{wrong}': expected one of {', '.join(EXPORTERS)}"
     assert hint == f"did you mean '{meant}'?"
     assert not Path("out").exists()
 
@@ -474,7 +474,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "place" / "out"
 
 
-@pytest.mark.parametrize("to", [*(name for name in FORMATS if name != "tfrecord"), SLOW])
+@pytest.mark.parametrize("to", [*(name for name in EXPORTERS if name != "tfrecord"), SLOW])
 def test_no_space_is_an_error_wherever_it_strikes(many: Path, place: Path, to: str) -> None:
     """No byte or many: one error with a way out, no folder, nothing left; with space it works."""
     for space in (0, 50, 1_000_000) if to != "png" else (0, 50, 200):
@@ -593,12 +593,12 @@ def test_of_two_at_once_one_wins(many: Path, place: Path) -> None:
 
 def test_only_what_dead_processes_left_is_removed(place: Path) -> None:
     """The private folders of the living, of other names, and of no process at all stay."""
-    gone = "-".join([str(2**22 + 1), *locks.tag().split("-")[1:]])
-    tags = {"living": locks.tag(), "gone": gone, "mine": "notes"}
+    gone = "-".join([str(2**22 + 1), *locks.owner_tag().split("-")[1:]])
+    tags = {"living": locks.owner_tag(), "gone": gone, "mine": "notes"}
     for tag in tags.values():
         (place.parent / f".out.unfinished.{tag}").mkdir()
     (place.parent / f".other.unfinished.{gone}").mkdir()
-    with workspace.beside(place) as private:
+    with staging.sibling_staging(place) as private:
         assert private.is_dir()
     assert nothing_but(
         place.parent,

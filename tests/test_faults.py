@@ -22,7 +22,7 @@ from server import Server
 from test_cli import failure, write_digits
 from test_download import ONLY_HERE, pinned
 
-from pixelprep.sources.pinned import Pair
+from pixelprep.sources.registered import Pair
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
@@ -38,9 +38,9 @@ NOTES = (".sources", ".trust", ".origins")  # what a cache notes for itself, wit
 ONLY_TIME = (*NOTES, ".locks", ".trash")  # what it does without
 
 MODULES = (
-    "pixelprep.cli",
-    "pixelprep.build",
-    "pixelprep.exporting",
+    "pixelprep.cli.app",
+    "pixelprep.pipeline.build",
+    "pixelprep.exporters.export",
     "filelock",
     "requests",
     "pooch",
@@ -482,13 +482,13 @@ def test_any_call_of_an_export_fails(
 
 TINY_MNIST = """
 import dataclasses, sys
-from pixelprep import download
-from pixelprep.download import Pinned
-from pixelprep.sources import KNOWN
-from pixelprep.sources.pinned import Pair
+from pixelprep.sources import download
+from pixelprep.sources.download import RegistryFile
+from pixelprep.sources import REGISTRY
+from pixelprep.sources.registered import Pair
 splits = SPLITS
-tiny = dataclasses.replace(KNOWN["sample"], name="mnist", embedded=False, splits=splits)
-sys.modules["pixelprep.sources.find"].KNOWN = {**KNOWN, "mnist": tiny}
+tiny = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False, splits=splits)
+sys.modules["pixelprep.sources.resolve"].REGISTRY = {**REGISTRY, "mnist": tiny}
 download.CHUNK = 4096
 """
 

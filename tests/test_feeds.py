@@ -9,7 +9,7 @@ import pytest
 from conftest import arrays
 
 import pixelprep
-from pixelprep.entry import Entry
+from pixelprep.dataset.entry import Entry
 
 ROWS = 500
 
@@ -111,7 +111,7 @@ def test_a_missing_framework_is_named(
 ) -> None:
     """Where a framework is not installed, the error names the extra to install."""
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, f"pixelprep.feeds.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, f"pixelprep.dataset.{module}", raising=False)
     with pytest.raises(pixelprep.MissingExtraError) as caught:
         getattr(entry.train, method)(64)
     assert caught.value.hint == f'pip install "pixelprep[{extra}]"'

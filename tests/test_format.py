@@ -26,9 +26,9 @@ from reference import Array, Json, Source
 
 import pixelprep
 from pixelprep import Arrays, EntryError, prepare
-from pixelprep.parallel import Team
-from pixelprep.recipe import Choices, Recipe, shards
-from pixelprep.sources import Place, Provenance, about
+from pixelprep.format.recipe import PrepareOptions, Recipe, split_files
+from pixelprep.sources import Provenance, SourceContext, describe
+from pixelprep.system.parallel import WorkerPool
 
 COMMITTED = sorted((Path(__file__).parents[1] / "data" / "format-1").iterdir())
 DEFAULTS: Json = {
@@ -298,13 +298,13 @@ def test_the_layout_follows_from_the_size_of_an_image(
     """Rows of a chunk and a file, and the files' names, are those of the page, at any size."""
     dtype = data.draw(st.sampled_from(["float32", "float16"]))
     about = {name: {"shape": [rows, *shape], "dtype": "uint8"} for name in ("train", "test")}
-    recipe = Recipe.of(Choices(dtype=dtype), "0", about)
+    recipe = Recipe.of(PrepareOptions(dtype=dtype), "0", about)
     chunk_rows, most = reference.layout(shape, np.dtype(dtype).itemsize)
     assert recipe.chunk_rows == chunk_rows
     assert recipe.shard_rows == (most if rows > most else None)
     some = min(rows, most * data.draw(st.integers(1, 50)))  # not millions of files
     files = reference.file_rows(some, most)
-    found = shards("train", some, recipe.shard_rows)
+    found = split_files("train", some, recipe.shard_rows)
     assert list(found) == reference.file_names("train", len(files))
     assert [len(part) for part in found.values()] == files
     assert [row for part in found.values() for row in (part.start, part.stop)] == (
@@ -489,7 +489,7 @@ def test_the_same_pixels_give_the_same_source_digest_however_they_are_held() -> 
         (images[..., 0], labels.astype(">i4")),
     ):
         again = make(Arrays("little", same, test, ("0", "1", "2", "3")))
-        assert again.hit
+        assert again.cached
         assert again.path == first.path
         other = make(Arrays("little", same, test), cache_dir=first.path.parents[2] / "new")
         assert contents(other.path) == contents(first.path)
@@ -522,7 +522,7 @@ def test_many_pixels_have_a_digest_of_digests(
     """More than 64 MiB of pixels are cut into pieces of a power of two of images."""
     images, labels = windows(rows, shape, dtype), np.arange(rows) % 2
     source = Arrays("many", (images, labels), (images[:1], labels[:1]))
-    found = about(source.load(Place(tmp_path)), Team())["splits"]
+    found = describe(source.load(SourceContext(tmp_path)), WorkerPool())["splits"]
     assert found["train"] == reference.split_source(images, labels)
     assert found["test"] == reference.split_source(images[:1], labels[:1])
 
@@ -549,7 +549,7 @@ def test_many_pixels_have_a_digest_of_digests(
 def test_an_option_with_an_effect_makes_another_entry(cache: Path, options: Json) -> None:
     """Each part of the recipe is in the key."""
     first, second = make(arrays()), make(arrays(), **options)
-    assert not second.hit
+    assert not second.cached
     assert first.key != second.key
     assert len(entries(cache)) == 2
 
@@ -603,7 +603,7 @@ def test_an_option_without_an_effect_makes_no_other_entry(
 ) -> None:
     """What does not change the bytes does not change the key."""
     first, second = make(arrays(), **base), make(arrays(), **options)
-    assert second.hit
+    assert second.cached
     assert first.path == second.path
     assert len(entries(cache)) == 1
 
@@ -625,7 +625,7 @@ def test_equal_values_make_one_entry(base: Json, options: Json) -> None:
     """A value of another type that is equal, such as NumPy's, is the same choice."""
     first, second = make(arrays(), **base), make(arrays(), **options)
     assert first.path == second.path
-    assert second.hit
+    assert second.cached
 
 
 # Raw files and hits
@@ -659,7 +659,7 @@ def test_path_and_time_of_raw_files_do_not_count(tmp_path: Path, cache: Path) ->
     folders += [folder.rename(tmp_path / "mine")]
     for place in folders[1:]:
         again = prepare(f"{place}/", quiet=True)
-        assert again.hit
+        assert again.cached
         assert again.path == first.path
     assert entries(cache) == [f"mine/{first.path.name}"]
 
@@ -676,7 +676,7 @@ opened = []
 sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 import pixelprep
 entry = pixelprep.prepare({dataset!r}, source={source!r}, quiet=True)
-assert entry.hit
+assert entry.cached
 print(*sorted({{path for path in opened if path.startswith({root!r})}}), sep="\\n")
 """
 
@@ -716,7 +716,7 @@ def test_a_change_whose_times_were_put_back_is_seen() -> None:
     with path.open("r+b") as file:
         file.write(bytes(before.st_size))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert not make(arrays()).hit
+    assert not make(arrays()).cached
 
 
 # Sources without a test split, and sources that come sorted by class

@@ -47,7 +47,7 @@ def test_no_file_does_harm(target: str) -> None:
     assert min(accepted, refused) > INPUTS[target] // 50  # it is worth the trying
 
 
-DIES = "list(isolated.values('os:abort'))"
+DIES = "list(sandbox.run_in_sandbox('os:abort'))"
 HARM = {
     "a mistake": ("error", "raise TypeError('a mistake')"),
     "much memory": ("memory", "bytearray(b'x') * (300 << 20)"),
@@ -55,17 +55,17 @@ HARM = {
     "a hang": ("hang", "time.sleep(60)"),
     "another process dies": (
         "contained",
-        f"try: {DIES}\n        except isolated.Died: raise PixelprepError('refused')",
+        f"try: {DIES}\n        except sandbox.SandboxError: raise PixelprepError('refused')",
     ),
     "it dies and nobody cares": (
         "error",
-        f"try: {DIES}\n        except isolated.Died: pass",
+        f"try: {DIES}\n        except sandbox.SandboxError: pass",
     ),
     "it dies and so does its caller": ("error", DIES),
     "only the real one does harm": (
         "hang",
         f"if whole: time.sleep(60)\n        try: {DIES}"
-        "\n        except isolated.Died: raise PixelprepError('refused')",
+        "\n        except sandbox.SandboxError: raise PixelprepError('refused')",
     ),
 }
 
@@ -79,7 +79,7 @@ import os, time
 from pathlib import Path
 from fuzzing import children, targets
 from pixelprep import PixelprepError
-from pixelprep.store import isolated
+from pixelprep.format import sandbox
 
 def use(folder, whole):
     if (folder / "bad").exists():

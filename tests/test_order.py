@@ -14,12 +14,19 @@ import reference
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pixelprep import Arrays, Split, UsageError, order, prepare
-from pixelprep.order import MAX_SEED, Purpose, permutation
-from pixelprep.store.reading import OPEN_FILES
+from pixelprep import Arrays, Split, UsageError, prepare
+from pixelprep.format.reader import MAX_OPEN_FILES
+from pixelprep.numerics.permutation import (
+    MAX_SEED,
+    Stream,
+    largest_remainder,
+    permutation,
+    rounded_share,
+    stratified,
+)
 
 words = st.one_of(st.integers(0, 9), st.integers(0, MAX_SEED), st.just(MAX_SEED))
-purposes = st.sampled_from(Purpose)
+purposes = st.sampled_from(Stream)
 fractions = st.one_of(
     st.floats(0, 1, exclude_max=True),
     st.integers(0, 999).map(lambda thousandths: thousandths / 1000),
@@ -50,42 +57,42 @@ def test_philox_gives_the_published_numbers() -> None:
 
 @calm
 @given(st.integers(0, 300), words, words, purposes, words)
-@example(0, 0, 0, Purpose.RUNS, 0)
-@example(1, 0, 0, Purpose.ROWS, MAX_SEED)
-@example(4, MAX_SEED, MAX_SEED, Purpose.SOURCE, MAX_SEED)
+@example(0, 0, 0, Stream.RUNS, 0)
+@example(1, 0, 0, Stream.ROWS, MAX_SEED)
+@example(4, MAX_SEED, MAX_SEED, Stream.SOURCE, MAX_SEED)
 def test_a_permutation_is_a_stable_sort_of_philox(
-    n: int, seed: int, epoch: int, purpose: Purpose, index: int
+    n: int, seed: int, epoch: int, purpose: Stream, index: int
 ) -> None:
     """NumPy's raw output, sorted, is that of the generator written out in plain Python."""
-    found = permutation(n, seed=seed, epoch=epoch, purpose=purpose, index=index)
+    found = permutation(n, seed=seed, epoch=epoch, stream=purpose, index=index)
     assert found.tolist() == reference.permutation(n, seed, epoch, purpose, index)
     assert sorted(found.tolist()) == list(range(n))
 
 
 def test_purposes_are_the_numbers_of_the_page() -> None:
     """1 runs, 2 rows of a window, 3 validation, 4 a sorted source, 5 a test split."""
-    numbers = {purpose.name: purpose.value for purpose in Purpose}
+    numbers = {purpose.name: purpose.value for purpose in Stream}
     assert numbers == {"RUNS": 1, "ROWS": 2, "SPLIT": 3, "SOURCE": 4, "TEST": 5}
 
 
 @calm
 @given(words, words, purposes, words)
 def test_every_argument_changes_the_order(
-    seed: int, epoch: int, purpose: Purpose, index: int
+    seed: int, epoch: int, purpose: Stream, index: int
 ) -> None:
     """Seed, epoch, purpose and index each give unrelated orders."""
     start = {"seed": seed, "epoch": epoch, "index": index}
-    orders = [permutation(60, purpose=purpose, **start)]
-    orders.append(permutation(60, purpose=Purpose(purpose % 4 + 1), **start))
+    orders = [permutation(60, stream=purpose, **start)]
+    orders.append(permutation(60, stream=Stream(purpose % 4 + 1), **start))
     for name, value in start.items():
-        orders.append(permutation(60, purpose=purpose, **start | {name: value ^ 1}))
+        orders.append(permutation(60, stream=purpose, **start | {name: value ^ 1}))
     assert len({tuple(found.tolist()) for found in orders}) == 5
 
 
 def test_a_longer_order_is_of_the_same_words() -> None:
     """The relative order of the first numbers does not depend on how many follow."""
-    long = permutation(1000, seed=3, purpose=Purpose.ROWS)
-    short = permutation(10, seed=3, purpose=Purpose.ROWS)
+    long = permutation(1000, seed=3, stream=Stream.ROWS)
+    short = permutation(10, seed=3, stream=Stream.ROWS)
     assert long[long < 10].tolist() == short.tolist()
 
 
@@ -103,9 +110,9 @@ counts_of_classes = st.lists(st.integers(0, 400), min_size=1, max_size=30)
 def test_shares_add_up_and_are_fair(counts: list[int], fraction: float) -> None:
     """Together floor(f·n + ½); of each class less than one row more or less than its share."""
     f = Fraction(repr(fraction))
-    found = order.shares(counts, fraction)
+    found = largest_remainder(counts, fraction)
     assert sum(found) == math.floor(f * sum(counts) + Fraction(1, 2))
-    assert sum(found) == order.whole_share(sum(counts), fraction)
+    assert sum(found) == rounded_share(sum(counts), fraction)
     for share, count in zip(found, counts, strict=True):
         assert abs(share - f * count) < 1
         assert 0 <= share <= count
@@ -126,14 +133,14 @@ def test_stratified_takes_the_rows_of_the_page(
 ) -> None:
     """The rows are those of the reference, again and again; every class gives its share."""
     array = np.array(labels, np.int64)
-    taken = order.stratified(array, fraction, seed)
+    taken = stratified(array, fraction, seed)
     source = labelled(labels)
     assert taken.dtype == np.bool_
     assert np.flatnonzero(taken).tolist() == reference.validation_rows(source, fraction, seed)
-    assert np.array_equal(taken, order.stratified(array, fraction, seed))
+    assert np.array_equal(taken, stratified(array, fraction, seed))
     counts = np.bincount(array)
     of_each = np.bincount(array[taken], minlength=len(counts))
-    assert of_each.tolist() == order.shares(counts.tolist(), fraction)
+    assert of_each.tolist() == largest_remainder(counts.tolist(), fraction)
 
 
 @calm
@@ -142,7 +149,7 @@ def test_the_seed_changes_which_rows_are_taken(one: int, other: int) -> None:
     """Two seeds take different rows, as many of each class."""
     assume(one != other)
     labels = np.arange(300) % 3
-    first, second = (order.stratified(labels, 0.3, seed) for seed in (one, other))
+    first, second = (stratified(labels, 0.3, seed) for seed in (one, other))
     assert not np.array_equal(first, second)
     assert np.array_equal(np.bincount(labels[first]), np.bincount(labels[second]))
 
@@ -295,7 +302,7 @@ def test_an_epoch_can_be_gone_through_again() -> None:
 
 def test_more_files_than_are_held_open() -> None:
     """A split of more files than are open at once still gives every row, shuffled or not."""
-    rows = 2 * OPEN_FILES + 5
+    rows = 2 * MAX_OPEN_FILES + 5
     with numbered(rows, 1) as split:
         assert delivered(split, rows) == [list(range(rows))]
         assert delivered(split, rows, shuffle=True) == [reference.epoch_order([1] * rows, 1, 0, 0)]

@@ -19,9 +19,9 @@ from test_cli import Done, failure, run
 from typer.main import get_command
 
 import pixelprep
-from pixelprep.cli import app
-from pixelprep.scaling import MODES, PER
-from pixelprep.store.layout import COMPRESSIONS, DTYPES
+from pixelprep.cli.app import app
+from pixelprep.format.layout import COMPRESSIONS, DTYPES
+from pixelprep.numerics.scaling import MODES, PER
 
 # Wheel and sdist
 
@@ -274,7 +274,7 @@ def test_completion_is_quick() -> None:
         "import atexit, sys\n"
         "heavy = {'tensorflow', 'numpy', 'h5py', 'pooch'}\n"
         "atexit.register(lambda: print(heavy & set(sys.modules), file=sys.stderr))\n"
-        "from pixelprep.cli import main\n"
+        "from pixelprep.cli.app import main\n"
         "main()\n"
     )
     asked = {"COMP_WORDS": "pixelprep prepare --mode ", "COMP_CWORD": "3"}

@@ -13,7 +13,7 @@ import pytest
 
 import pixelprep
 from pixelprep import Arrays
-from pixelprep.scaling import MODES, PER, Scaling
+from pixelprep.numerics.scaling import MODES, PER, Scaling
 
 Array = np.ndarray[Any, Any]
 AXES = {"dataset": (0, 1, 2, 3), "channel": (0, 1, 2), "pixel": (0,), "image": (1, 2, 3)}

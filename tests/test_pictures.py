@@ -272,7 +272,7 @@ def test_size_and_color_are_pillows(
     entry = prepared(tmp_path, mode="center", size=size, color=color)
     is_everywhere(array, entry, **decode)
     if size:
-        assert prepared(tmp_path, mode="center", size="{}x{}".format(*size), color=color).hit
+        assert prepared(tmp_path, mode="center", size="{}x{}".format(*size), color=color).cached
 
 
 def test_size_and_color_make_mixed_images_equal(tmp_path: Path) -> None:
@@ -532,7 +532,7 @@ def test_what_was_left_out_is_listed_by_any_name(pets: tuple[Path, Rows, Rows], 
     written = os.fsencode(name).decode(errors="backslashreplace")
     assert entry.manifest["source"]["decode"] == {"skipped": [f"train/cat/{written}"]}
     assert json.loads((entry.path / "manifest.json").read_bytes()) == entry.manifest
-    assert prepared(pets[0], on_error="skip").hit
+    assert prepared(pets[0], on_error="skip").cached
 
 
 # Again
@@ -569,7 +569,7 @@ for change in (None, None, None, "touch", None, "write", None, "replace", None, 
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     opened.clear()
     entry = pixelprep.prepare(top + "/", quiet=True)
-    found.append([change, len(set(opened)), entry.hit, entry.key])
+    found.append([change, len(set(opened)), entry.cached, entry.key])
 print(json.dumps(found))
 """
 
@@ -612,7 +612,7 @@ def test_options_are_remembered_apart(pets: tuple[Path, Rows, Rows], cache: Path
     assert len({entry.key for entry in (plain, grey, small, rgb)}) == 4
     assert (grey.train.shape[1:], small.train.shape[1:]) == ((9, 7, 1), (3, 3, 3))
     check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog"))
-    assert prepared(top).hit
+    assert prepared(top).cached
     (top / "test" / "dog" / "000.png").write_bytes(b"no picture")
     assert prepared(top, on_error="skip").test.shape[0] == 4
     with pytest.raises(SourceError):

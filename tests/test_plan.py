@@ -3,75 +3,84 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pixelprep
 
 PACKAGE = Path(pixelprep.__file__).parent
 
-# The lowest floor first; a module imports from its own floor or from those before it.
+# The eleven rooms, the highest floor first. A room imports from the floors below it; rooms that
+# share a floor do not know each other.
 FLOORS = [
-    {"errors", "order", "progress", "words", "backend"},
-    {
-        "files",
-        "locks",
-        "workspace",
-        "moments",
-        "scaling",
-        "store",
-        "cluster",
-        "parallel",
-        "unpack",
-        "download",
-    },
-    {"sources", "recipe", "batches", "page", "looks"},
-    {"feeds", "manifest", "entry", "opening", "build", "origins", "preparation"},
-    {"promises", "facts", "verification", "cache", "formats", "exporting"},
-    {"serving", "events", "judging", "runpage", "run", "models", "train", "inference", "report"},
-    {"paired", "comparison", "compare"},
-    {"show", "options", "cli"},
+    {"cli"},
+    {"training"},
+    {"reports"},
+    {"pipeline", "exporters"},
+    {"cache"},
+    {"sources", "dataset"},
+    {"format"},
+    {"numerics", "system"},
+    {"errors"},
 ]
 
 
-def imported(module: Path) -> set[str]:
-    """Names of pixelprep's modules that a file imports, inside functions too."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pixelprep"):
-            parts = (node.module or "").split(".")
-            names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-    return names
+def dotted(path: Path, root: Path = PACKAGE) -> str:
+    """Name the module in a file below `root`: ``format.recipe``."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def rooms() -> dict[str, set[str]]:
-    """Each module or folder of the package, and what it imports from the others."""
-    found: dict[str, set[str]] = {}
-    for path in PACKAGE.rglob("*.py"):
-        name = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        if not name.startswith("__"):
-            found.setdefault(name, set()).update(imported(path) - {name})
-    return found
+def imported(path: Path, modules: Collection[str]) -> set[str]:
+    """List the package's own modules that a file imports, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pixelprep":
+            base = (node.module or "").removeprefix("pixelprep").removeprefix(".")
+            inside = [f"{base}.{alias.name}".removeprefix(".") for alias in node.names]
+            found |= {name if name in modules else base for name in inside}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("pixelprep.") for a in node.names} & set(modules)
+    return found & set(modules)
+
+
+def graph() -> dict[str, set[str]]:
+    """Map each module of the package to those that it imports."""
+    paths = {dotted(path): path for path in PACKAGE.rglob("*.py")}
+    return {name: imported(path, paths) - {name} for name, path in paths.items()}
+
+
+def room(module: str) -> str:
+    """Name the room of a module: the folder below the package, or `errors`."""
+    return module.split(".")[0]
 
 
 def test_imports_go_down_only() -> None:
-    """Every module stands on one floor and imports nothing from a higher one."""
+    """Every room stands on one floor, and imports nothing from its own floor or a higher one."""
     floor = {name: height for height, names in enumerate(FLOORS) for name in names}
-    found = rooms()
-    assert found.keys() == floor.keys()
+    found = {name: others for name, others in graph().items() if room(name) in floor}
+    assert set(map(room, found)) == floor.keys()
     for name, others in found.items():
-        for other in others & floor.keys():
-            assert floor[other] <= floor[name], f"{name} imports {other}"
+        for other in others:
+            same = room(other) == room(name) or other == "_version"
+            assert same or floor[room(other)] > floor[room(name)], f"{name} imports {other}"
+
+
+def test_only_the_front_door_stands_outside_the_rooms() -> None:
+    """Beside the rooms there are the package itself, its version and `python -m`."""
+    rooms = set().union(*FLOORS)
+    assert set(map(room, graph())) - rooms == {"", "_version", "__main__"}
 
 
 def test_there_is_no_circle() -> None:
-    """No module reaches itself by imports."""
-    found = rooms()
+    """No module reaches itself by imports, inside a room or across rooms."""
+    found = graph()
 
     def reached(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
-        below = found.get(name, set()) - seen
+        below = found[name] - seen
         return below.union(*(reached(other, seen | below) for other in below))
 
-    for name in found:
+    for name in found.keys() - {""}:
         assert name not in reached(name), f"{name} imports itself in a circle"
 
 
@@ -83,9 +92,9 @@ def loaded(code: str, modules: set[str]) -> str:
 
 
 def test_importing_the_command_line_is_cheap() -> None:
-    """`import pixelprep.cli` loads no TensorFlow, NumPy, h5py or download library."""
+    """`import pixelprep.cli.app` loads no TensorFlow, NumPy, h5py or download library."""
     heavy = {"tensorflow", "keras", "numpy", "h5py", "pooch", "requests", "matplotlib"}
-    assert loaded("import pixelprep.cli", heavy) == "[]"
+    assert loaded("import pixelprep.cli.app", heavy) == "[]"
 
 
 def test_preparing_never_loads_tensorflow() -> None:
@@ -97,7 +106,7 @@ def test_preparing_never_loads_tensorflow() -> None:
 def test_a_hit_loads_no_hdf5() -> None:
     """What is there already is found without h5py."""
     pixelprep.prepare("sample", quiet=True)
-    code = "import pixelprep; assert pixelprep.prepare('sample', quiet=True).hit"
+    code = "import pixelprep; assert pixelprep.prepare('sample', quiet=True).cached"
     assert loaded(code, {"h5py", "pooch", "tqdm"}) == "[]"
 
 

@@ -236,7 +236,7 @@ def test_a_download_gets_its_name_when_it_is_on_the_disk(tmp_path: Path, cache: 
     """What is downloaded grows under another name; it is fsynced, renamed, and its folder too."""
     web = tmp_path / "web"
     web.mkdir()
-    code = tiny_mnist(web) + "\nfrom pixelprep.cli import main; main()"
+    code = tiny_mnist(web) + "\nfrom pixelprep.cli.app import main; main()"
     command = [sys.executable, "-c", code]
     with Server(web) as server:
         calls = trace(tmp_path, "prepare", "mnist", "--mirror", server.url, command=command)

@@ -17,8 +17,8 @@ from conftest import arrays
 from test_cli import bytes_of
 
 import pixelprep
-from pixelprep.entry import Entry, Split
-from pixelprep.store.layout import COMPRESSIONS
+from pixelprep.dataset.entry import Entry, Split
+from pixelprep.format.layout import COMPRESSIONS
 
 Array = np.ndarray[Any, Any]
 Columns = tuple[Array, Array]

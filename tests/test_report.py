@@ -24,11 +24,11 @@ from test_api import parse
 from test_cli import digits, failure, prepared, run
 
 import pixelprep
-from pixelprep import facts as facts_of
-from pixelprep import looks
-from pixelprep.facts import Facts, Values
-from pixelprep.report import FORMATS, commands, report
-from pixelprep.scaling import MODES, PER
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.reports import colormap
+from pixelprep.reports import profile as facts_of
+from pixelprep.reports.entry_report import FORMATS, commands, report
+from pixelprep.reports.profile import EntryProfile, PixelStats
 from pixelprep.sources import Arrays
 
 __all__ = ["digits"]  # a fixture, used by name
@@ -51,9 +51,9 @@ def entry_of(given: Arrays, **options: Any) -> pixelprep.Entry:
     return pixelprep.prepare(given, quiet=True, **options)
 
 
-def facts_in(entry: pixelprep.Entry) -> Facts:
+def facts_in(entry: pixelprep.Entry) -> EntryProfile:
     """All facts of an entry."""
-    return facts_of.gather(entry, lambda rows: None)
+    return facts_of.profile(entry, lambda rows: None)
 
 
 def in_memory(split: pixelprep.Split, entry: pixelprep.Entry) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +101,7 @@ def test_facts_are_those_of_numpy(
         np.testing.assert_array_equal(one.stored, stored[one.row])
 
 
-def check_values(found: Values, values: np.ndarray) -> None:
+def check_values(found: PixelStats, values: np.ndarray) -> None:
     """The figures and histograms of pixels (N, H, W, C) are those of NumPy."""
     exact = values.astype(np.float64)
     check_figures(found.overall, exact)
@@ -115,7 +115,7 @@ def check_values(found: Values, values: np.ndarray) -> None:
         assert len(counts) <= 256
 
 
-def check_figures(found: facts_of.Figures, values: np.ndarray) -> None:
+def check_figures(found: facts_of.Summary, values: np.ndarray) -> None:
     assert (found.count, found.minimum, found.maximum) == (values.size, values.min(), values.max())
     off = 1e-12 * np.abs(values).max()
     assert found.mean == pytest.approx(values.mean(), rel=1e-12, abs=off)
@@ -156,7 +156,7 @@ def test_a_histogram_is_the_same_in_any_order(parts: list[list[float]], random: 
     """All values are counted, each between its edges, whatever the order of the blocks."""
 
     def histogram() -> facts_of.Histogram:
-        bins = facts_of.Bins(1, integers=False)
+        bins = facts_of.StreamingHistogram(1, integers=False)
         for part in parts:
             bins.add(np.array(part)[:, None])
         return bins.histograms()[0]
@@ -184,11 +184,11 @@ def test_samples_are_of_the_first_classes_that_there_are() -> None:
 def test_larger_images_are_scaled_down() -> None:
     """A sample has 64 pixels a side at most, each the mean of those that it stands for."""
     image = np.random.default_rng(0).random((130, 65, 3))
-    small = looks.smaller(image, 64)
+    small = colormap.downsample(image, 64)
     assert small.shape == (44, 22, 3)
     np.testing.assert_allclose(small[1, 2], image[3:6, 6:9].mean((0, 1)))
     np.testing.assert_allclose(small[-1, -1], image[129:, 63:].mean((0, 1)))
-    assert looks.smaller(image[:64, :64], 64).tolist() == image[:64, :64].tolist()
+    assert colormap.downsample(image[:64, :64], 64).tolist() == image[:64, :64].tolist()
 
 
 def test_a_label_without_a_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -566,8 +566,8 @@ def test_images_of_one_value_have_a_report(value: int, tmp_path: Path) -> None:
 
 
 PEAK = """
-import sys, pixelprep, pixelprep.report
-pixelprep.report.report(sys.argv[1], sys.argv[2], quiet=True)
+import sys, pixelprep, pixelprep.reports.entry_report
+pixelprep.reports.entry_report.report(sys.argv[1], sys.argv[2], quiet=True)
 with open("/proc/self/status") as status:
     print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
 """

@@ -23,10 +23,10 @@ import pytest
 from conftest import arrays
 
 import pixelprep
-from pixelprep.cli import main
-from pixelprep.entry import Entry
-from pixelprep.run import Run, State, finished
-from pixelprep.train import Settings, resume, train
+from pixelprep.cli.app import main
+from pixelprep.dataset.entry import Entry
+from pixelprep.training.run_folder import RunFolder, TrainState, load_finished
+from pixelprep.training.train import Settings, resume, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
@@ -178,7 +178,7 @@ def kill(happened, arguments):
 
 sys.addaudithook(kill)
 sys.argv[1:] = sys.argv[4:]
-from pixelprep.cli import main
+from pixelprep.cli.app import main
 main()
 """
 
@@ -245,7 +245,7 @@ def test_interrupted_says_how_to_go_on(small: Entry) -> None:
     ]
     assert refused.returncode == 1
     assert "another process is training this run" in refused.stderr
-    state, *_ = Run(Path("run").absolute()).load()
+    state, *_ = RunFolder(Path("run").absolute()).load()
     assert 2 <= state.epochs == len(state.history["seconds"]) < 300
 
 
@@ -360,10 +360,10 @@ def test_what_is_no_run_says_so(small: Entry) -> None:
         assert caught.value.message == f"{name}: no unfinished run is there"
         assert caught.value.hint == "there are runs/first.unfinished"
         with pytest.raises(pixelprep.TrainError, match="no finished run is there"):
-            finished(Path(name))
+            load_finished(Path(name))
     for name in ("runs/first", "runs/first.unfinished"):
         with pytest.raises(pixelprep.TrainError, match="this run is not finished") as caught:
-            finished(Path(name))
+            load_finished(Path(name))
         assert caught.value.hint == "pixelprep train --resume runs/first.unfinished"
 
 
@@ -469,7 +469,7 @@ def test_a_full_disk_loses_no_epoch(small: Entry) -> None:
 
 def test_a_checkpoint_holds_any_number_exactly(tmp_path: Path) -> None:
     """Infinity, NaN, 16-bit floats and odd names come back as they were."""
-    run = Run(tmp_path / "odd name 'n\udcff")
+    run = RunFolder(tmp_path / "odd name 'n\udcff")
     run.make()
     brain = pytest.importorskip("ml_dtypes").bfloat16
     values = [
@@ -478,7 +478,7 @@ def test_a_checkpoint_holds_any_number_exactly(tmp_path: Path) -> None:
         np.array(2**63 - 1),
     ]
     history = {"loss": [0.1 + 0.2, math.inf, math.nan], "seconds": [1.0, 2.0, 3.0]}
-    run.save(State(str(run.final), "key", {"model": None}, history), values)
+    run.save(TrainState(str(run.final), "key", {"model": None}, history), values)
     state, found, best = run.load()
     assert best == []
     assert (state.entry, state.epochs) == (str(run.final), 3)

@@ -15,8 +15,8 @@ from test_verification import flip
 
 import pixelprep
 from pixelprep import EntryError
-from pixelprep.preparation import find
-from pixelprep.scaling import MODES, PER
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.pipeline.prepare import find_entry
 
 __all__ = ["digits"]  # a fixture, used by name
 
@@ -29,7 +29,7 @@ def test_path_prints_the_folder_of_what_is_prepared(digits: str, options: list[s
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{prepared['path']}\n", "")
     answer = json.loads(run("path", digits, *options, "--json").stdout)
     assert answer == {"path": prepared["path"], "key": prepared["key"]}
-    assert find(digits, **dict(zip(["mode", "per"], options[1::2], strict=False))).hit
+    assert find_entry(digits, **dict(zip(["mode", "per"], options[1::2], strict=False))).cached
 
 
 def test_path_of_what_is_not_prepared_is_an_error(digits: str, cache: Path) -> None:
@@ -47,12 +47,12 @@ def test_path_of_what_is_not_prepared_is_an_error(digits: str, cache: Path) -> N
 def test_path_of_data_that_changed_is_an_error(digits: str) -> None:
     """An entry of what the files were before is not that of what they are."""
     pixelprep.prepare(digits)
-    assert find(digits).hit
+    assert find_entry(digits).cached
     (raw,) = Path(digits).glob("train-images*")
     shutil.copy(raw, raw.with_suffix(".new"))
     raw.with_suffix(".new").replace(raw)
     with pytest.raises(EntryError, match="not prepared"):
-        find(digits)
+        find_entry(digits)
 
 
 def test_path_of_a_damaged_entry_is_an_error(digits: str) -> None:
@@ -77,7 +77,7 @@ def test_a_program_of_another_environment_hits_the_same_cache(tmp_path: Path) ->
 import sys, pixelprep
 assert sys.prefix != sys.argv[1]
 entry = pixelprep.prepare("sample")
-print(entry.hit, entry.path)
+print(entry.cached, entry.path)
 """
     command = [str(python), "-c", code, sys.prefix]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -103,7 +103,7 @@ def test_raw_integers_come_back_exactly_where_it_is_said(raw: str, dtype: str) -
                 if raw == "uint16" and dtype == "float16" and mode == "center" and not rescale:
                     continue  # float16 ends at 65,504
                 scaled, own = scaling.apply_with_statistics(images, dtype)
-                kept = scaling.stored_of(own) if own is not None else {}
+                kept = scaling.per_image_columns(own) if own is not None else {}
                 off = np.abs(scaling.invert(scaled, **kept).astype(int) - images.astype(int)).max()
                 exact = scaling.is_exact(dtype)
                 assert exact == (raw == "uint8" or dtype == "float32")

@@ -18,10 +18,10 @@ from conftest import arrays
 from matplotlib.image import imread
 
 import pixelprep
-from pixelprep.entry import Entry
-from pixelprep.run import finished
+from pixelprep.dataset.entry import Entry
 from pixelprep.sources import Arrays
-from pixelprep.train import Settings, train
+from pixelprep.training.run_folder import load_finished
+from pixelprep.training.train import Settings, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 pytest.importorskip("jinja2", reason="the extra `train` is not installed")
@@ -90,7 +90,7 @@ class Tables(HTMLParser):
 def said_by(run: str, entry: Entry) -> np.ndarray[Any, Any]:
     """Probabilities of the test split, from the stored model and all stored images at once."""
     images, _ = entry.test.to_numpy()
-    model = finished(Path(run)).model("model.keras")
+    model = load_finished(Path(run)).model("model.keras")
     return np.asarray(model.predict(images, verbose=0))
 
 
@@ -223,13 +223,13 @@ def test_a_diverged_model_has_a_page() -> None:
 
 
 BROKEN = """
-from pixelprep import page
-from pixelprep.cli import main
+from pixelprep.reports import html
+from pixelprep.cli.app import main
 
 def render(*_, **__):
     raise OSError("no fonts are there")
 
-page.render = render
+html.render = render
 main()
 """
 WITHOUT = """
@@ -237,7 +237,7 @@ import sys
 sys.modules["{module}"] = None  # as where it is not installed
 from pathlib import Path
 import pixelprep
-from pixelprep.train import Settings, train
+from pixelprep.training.train import Settings, train
 try:
     train(pixelprep.open(sys.argv[1]), Settings(1, run_dir=Path("run"), quiet=True))
 except pixelprep.MissingExtraError as error:
@@ -257,8 +257,8 @@ def test_a_page_that_fails_loses_no_model(folder: Path) -> None:
     assert line.endswith("OSError: no fonts are there")
     assert not (folder / "run" / "run.html").exists()
     assert not (folder / "run.unfinished").exists()
-    assert finished(Path("run")).metrics == json.loads(done.stdout)
-    finished(Path("run")).model("model.keras")
+    assert load_finished(Path("run")).metrics == json.loads(done.stdout)
+    load_finished(Path("run")).model("model.keras")
 
 
 @pytest.mark.parametrize(

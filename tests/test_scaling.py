@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import pixelprep
-from pixelprep import moments
 from pixelprep.errors import SourceError, UsageError
-from pixelprep.moments import FloatMoments, Moments, merged
-from pixelprep.scaling import MODES, PER, Scaling
+from pixelprep.numerics import statistics
+from pixelprep.numerics.scaling import MODES, PER, Scaling
+from pixelprep.numerics.statistics import FloatMoments, Moments, pairwise_sum
 
 AXES = {"dataset": (0, 1, 2, 3), "channel": (0, 1, 2), "pixel": (0,), "image": (1, 2, 3)}
 
@@ -105,7 +105,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     x = arrays(30, shape=(7, 9, 3)).train[0]
     whole = {per: Moments.of(x, per) for per in PER}
     for name in ("SIDE_BY_SIDE", "SUMMED", "EXACT", "PIXELS"):
-        monkeypatch.setattr(moments, name, 16)
+        monkeypatch.setattr(statistics, name, 16)
     for per in PER:
         small = Moments.of(x, per)
         assert (small.total == whole[per].total).all()
@@ -326,7 +326,7 @@ def test_a_large_offset_costs_floats_nothing(offset: float, per: str, order: str
     if order == "sorted":
         x = np.sort(x, axis=0)  # the blocks' means differ most
     single = FloatMoments.of(x, per)
-    blocks = merged(FloatMoments.of(x[i : i + 8], per) for i in range(0, 70, 8))
+    blocks = pairwise_sum(FloatMoments.of(x[i : i + 8], per) for i in range(0, 70, 8))
     for mean, variance, _ in misses(single, grouped(x, per)):
         assert mean <= 1
         assert variance <= 16
@@ -344,10 +344,10 @@ def test_tasks_do_not_show_in_statistics_of_floats(
     count = data.draw(st.integers(1, 40))
     scale = np.linspace(1, 2, count)
     blocks = [FloatMoments.of(x.astype(np.float64) * factor, per) for factor in scale]
-    whole = merged(blocks)
+    whole = pairwise_sum(blocks)
     size = 1 << data.draw(st.integers(0, 6))
-    tasks = (merged(blocks[i : i + size]) for i in range(0, count, size))
-    same_bits(merged(tasks), whole)
+    tasks = (pairwise_sum(blocks[i : i + size]) for i in range(0, count, size))
+    same_bits(pairwise_sum(tasks), whole)
 
 
 @pytest.mark.parametrize("count", range(1, 20))
@@ -362,7 +362,7 @@ def test_blocks_are_added_pairwise(count: int) -> None:
         half = 1 << (len(parts) - 1).bit_length() - 1
         return added(parts[:half]) + added(parts[half:])
 
-    same_bits(merged(blocks), added(blocks))
+    same_bits(pairwise_sum(blocks), added(blocks))
 
 
 def same_bits(one: object, other: object) -> None:
@@ -379,7 +379,9 @@ def same_bits(one: object, other: object) -> None:
 )
 def test_constant_floats_have_no_deviation(value: np.floating, rows: list[int], per: str) -> None:
     """However many equal numbers there are, their mean is the number and their std is 0."""
-    found = merged(FloatMoments.of(np.full((n, 1, 2, 3), value), per) for n in rows).statistics()
+    found = pairwise_sum(
+        FloatMoments.of(np.full((n, 1, 2, 3), value), per) for n in rows
+    ).statistics()
     assert (found.mean == np.float64(value)).all()
     assert (found.std == 0).all()
 
@@ -394,7 +396,7 @@ def test_floats_are_scaled_by_the_formula_and_back(
     scaled = fitted.apply(x)
     assert scaled.tobytes() == float_formula(x, mode, per).tobytes()
     own = FloatMoments.of(x, "image").statistics()
-    kept = fitted.stored_of(own) if per == "image" else {}
+    kept = fitted.per_image_columns(own) if per == "image" else {}
     back = fitted.invert(scaled, **kept)
     assert back.dtype == x.dtype
     used = own if per == "image" else fitted.statistics

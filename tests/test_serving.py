@@ -17,11 +17,12 @@ from PIL import Image
 from test_cli import failure, run
 
 import pixelprep
-from pixelprep import Entry, Scaling, TrainError, UsageError, inference
-from pixelprep.models import reference_cnn
-from pixelprep.scaling import MODES, PER
-from pixelprep.serving import serving_model
-from pixelprep.train import Settings, train
+from pixelprep import Entry, Scaling, TrainError, UsageError
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.training import predict
+from pixelprep.training.models import reference_cnn
+from pixelprep.training.serving import serving_model
+from pixelprep.training.train import Settings, train
 
 keras = pytest.importorskip("keras", reason="the extra `train` is not installed")
 
@@ -200,7 +201,7 @@ def test_evaluating_gives_what_training_found(tmp_path: Path) -> None:
     """The same accuracy and loss, from raw pixels; recalls add up to it."""
     entry = small(per="image", val_fraction=0.2)
     metrics = trained(entry, tmp_path / "run")
-    found = inference.evaluate(tmp_path / "run", quiet=True)
+    found = predict.evaluate(tmp_path / "run", quiet=True)
     assert found["accuracy"] == pytest.approx(metrics["test_accuracy"], abs=1e-6)
     assert found["loss"] == pytest.approx(metrics["test_loss"], rel=1e-5)
     assert (found["entry"], found["key"], found["split"]) == (str(entry.path), entry.key, "test")
@@ -208,14 +209,14 @@ def test_evaluating_gives_what_training_found(tmp_path: Path) -> None:
     hits = sum(one["images"] * (one["recall"] or 0) for one in found["classes"])
     assert hits / found["images"] == pytest.approx(found["accuracy"])
     assert found["images"] == sum(one["images"] for one in found["classes"]) == 70
-    assert inference.evaluate(tmp_path / "run", split="val", quiet=True)["images"] == 40
+    assert predict.evaluate(tmp_path / "run", split="val", quiet=True)["images"] == 40
 
 
 def test_another_scaling_changes_nothing(tmp_path: Path) -> None:
     """The model is evaluated on the raw pixels, so an entry of any recipe gives the same."""
     trained(small(), tmp_path / "run")
     found = [
-        inference.evaluate(tmp_path / "run", small(mode=mode, per=per).path, quiet=True)
+        predict.evaluate(tmp_path / "run", small(mode=mode, per=per).path, quiet=True)
         for mode, per in [("standardize", "channel"), ("center", "pixel"), ("normalize", "image")]
     ]
     assert found[0]["accuracy"] == found[1]["accuracy"] == found[2]["accuracy"]
@@ -245,7 +246,7 @@ def test_a_moved_cache_is_found_by_the_key(tmp_path: Path, cache: Path) -> None:
     """Where the run's entry is no longer, the one of the same key in the cache is taken."""
     metrics = trained(small(), tmp_path / "run")
     there = cache.rename(tmp_path / "elsewhere")
-    found = inference.evaluate(tmp_path / "run", cache_dir=there, quiet=True)
+    found = predict.evaluate(tmp_path / "run", cache_dir=there, quiet=True)
     assert found["accuracy"] == pytest.approx(metrics["test_accuracy"], abs=1e-6)
 
 
@@ -272,7 +273,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_pictures_are_seen_as_the_data_was(photos: Path, tmp_path: Path) -> None:
     """Files and folders are resized and greyed as the training images, and classified by name."""
-    told = inference.predict(tmp_path / "run", [photos / "light", photos / "dark/00.png"])
+    told = predict.predict(tmp_path / "run", [photos / "light", photos / "dark/00.png"])
     assert [Path(one["path"]).parent.name for one in told] == ["light"] * 40 + ["dark"]
     likeliest = [one["top"][0]["class"] for one in told]
     assert np.mean([found == "light" for found in likeliest[:-1]]) > 0.9
@@ -317,7 +318,7 @@ def test_no_picture_has_two_channels(tmp_path: Path) -> None:
     """A model of what no image file can hold says so."""
     trained(pixelprep.prepare(arrays(100, 30, (12, 12, 2))), tmp_path / "run")
     with pytest.raises(UsageError, match="12×12×2 uint8, which no picture is"):
-        inference.predict(tmp_path / "run", [tmp_path / "a.png"])
+        predict.predict(tmp_path / "run", [tmp_path / "a.png"])
 
 
 # A run's model, trained further

@@ -21,8 +21,8 @@ from test_cli import bytes_of, digits, run, write_digits
 from test_verification import flip
 
 import pixelprep
-from pixelprep import cache as kept
-from pixelprep import locks, workspace
+from pixelprep.cache import inventory as kept
+from pixelprep.system import locks, staging
 
 __all__ = ["digits"]  # a fixture, used by name
 
@@ -130,8 +130,8 @@ KINDS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 def test_leftovers_are_told_from_work_without_locks(cache: Path) -> None:
     """By their names: of a living process of this machine, or for a week of another one."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    _, _, own, machine = locks.tag().split("-")
-    born = str(locks._born(process.pid))
+    _, _, own, machine = locks.owner_tag().split("-")
+    born = str(locks._start_time(process.pid))
     number, nobody, elsewhere = str(process.pid), str(2**22 + 1), "00000000"
     owners = {
         "alive": [number, born, own, machine],
@@ -150,10 +150,10 @@ def test_leftovers_are_told_from_work_without_locks(cache: Path) -> None:
     def left() -> set[str]:
         return {path.name.split(".")[0] for path in (cache / ".tmp").iterdir()}
 
-    workspace.sweep(cache)
+    staging.collect_garbage(cache)
     assert left() == {"alive", "elsewhere"}
     process.communicate(b"\n")
-    workspace.sweep(cache)
+    staging.collect_garbage(cache)
     assert left() == {"elsewhere"}
 
 
@@ -163,7 +163,7 @@ def test_an_entry_that_was_only_to_be_replaced_comes_back(
 ) -> None:
     """Killed after it put the old entry away, `--force` has lost nothing: the next run finds it."""
     entry = pixelprep.prepare(digits)
-    _, born, own, machine = locks.tag().split("-")
+    _, born, own, machine = locks.owner_tag().split("-")
     maker = "-".join([str(2**22 + 1), born, own, machine])
     away = cache / ".trash" / f"digits~{entry.path.name}.{maker}"
     before = bytes_of(entry.path)
@@ -171,7 +171,7 @@ def test_an_entry_that_was_only_to_be_replaced_comes_back(
         shutil.copytree(entry.path, away)
     else:
         entry.path.rename(away)
-    assert pixelprep.prepare(digits).hit
+    assert pixelprep.prepare(digits).cached
     assert bytes_of(entry.path) == before
     assert list((cache / ".trash").iterdir()) == []
 
@@ -179,26 +179,26 @@ def test_an_entry_that_was_only_to_be_replaced_comes_back(
 def test_what_is_being_replaced_is_left_alone(digits: str, cache: Path) -> None:
     """While the one who put an entry away lives, it is not taken for rubbish."""
     entry = pixelprep.prepare(digits)
-    away = cache / ".trash" / f"digits~{entry.path.name}.{locks.tag()}"
+    away = cache / ".trash" / f"digits~{entry.path.name}.{locks.owner_tag()}"
     entry.path.rename(away)
-    workspace.sweep(cache)
+    staging.collect_garbage(cache)
     assert away.exists()
 
 
 def test_a_work_folder_is_taken_over_by_one_alone(cache: Path) -> None:
     """What a killed process left to be gone on with goes to one of those who come for it."""
-    with suppress(KeyboardInterrupt), workspace.workspace(cache, "work", resumable=True) as work:
-        (work / workspace.FILES).mkdir()
-        (work / workspace.DONE).mkdir()
-        (work / workspace.DONE / "one.json").write_text("{}")
+    with suppress(KeyboardInterrupt), staging.workspace(cache, "work", resumable=True) as work:
+        (work / staging.FILES).mkdir()
+        (work / staging.RECEIPTS).mkdir()
+        (work / staging.RECEIPTS / "one.json").write_text("{}")
         raise KeyboardInterrupt
     with ExitStack() as all_of_them:
         mine = [
-            all_of_them.enter_context(workspace.workspace(cache, "work", resumable=True))
+            all_of_them.enter_context(staging.workspace(cache, "work", resumable=True))
             for _ in range(3)
         ]
         assert len(set(mine)) == 3
-        assert [(folder / workspace.DONE).exists() for folder in mine] == [True, False, False]
+        assert [(folder / staging.RECEIPTS).exists() for folder in mine] == [True, False, False]
     assert list(cache.glob(".tmp/*")) == []
 
 
@@ -206,7 +206,7 @@ def test_a_work_folder_is_taken_over_by_one_alone(cache: Path) -> None:
 def test_a_long_name_fits(cache: Path, length: int) -> None:
     """Names of datasets of any length that is allowed have work folders, each its own."""
     for name in ("a" * length, "\u00e4" * (length // 2), "a" * (length - 1) + "b"):
-        with workspace.workspace(cache, f"{name}-standardize-0123456789ab", resumable=True) as work:
+        with staging.workspace(cache, f"{name}-standardize-0123456789ab", resumable=True) as work:
             assert work.name.startswith(name[:10])
 
 
@@ -222,7 +222,7 @@ def test_a_read_only_cache_serves_readers(digits: str, tmp_path: Path) -> None:
         opened = pixelprep.open(entry.key, cache_dir=cache)
         assert (opened.train.labels == entry.train.labels).all()
         assert sum(len(labels) for _, labels in opened.train.batches(8, shuffle=True)) == 40
-        assert pixelprep.prepare(digits, cache_dir=cache).hit
+        assert pixelprep.prepare(digits, cache_dir=cache).cached
         (verdict,) = pixelprep.verify(every=True, cache_dir=cache, quiet=True)
         assert verdict.ok
         for command in (["verify", "--all"], ["cache", "list"], ["info", entry.key]):
@@ -299,7 +299,7 @@ def test_two_users_share_a_cache(common: Path) -> None:
     pixelprep.prepare(dataset, cache_dir=common / "warm", quiet=True)  # all is imported
 
     def make(mode: str, **more: Any) -> Callable[[], object]:
-        return lambda: pixelprep.prepare(dataset, mode=mode, **options, **more).hit
+        return lambda: pixelprep.prepare(dataset, mode=mode, **options, **more).cached
 
     assert become(ONE, make("center")) is False
     assert become(TWO, make("center")) is True
@@ -316,7 +316,7 @@ def test_two_users_share_a_cache(common: Path) -> None:
         assert path.stat().st_gid == GROUP
 
     def remove() -> object:
-        return len(kept.remove(kept.named(["digits"], cache), cache))
+        return len(kept.remove_items(kept.named_items(["digits"], cache), cache))
 
     assert become(ONE, remove) == 2
     assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == []
@@ -336,7 +336,7 @@ def test_what_another_may_not_delete_keeps_nothing_else(common: Path) -> None:
 
     def remove() -> object:
         paths = sorted(cache.glob("digits/*-*"), reverse=True)
-        gone = kept.remove(kept.named(paths, cache), cache)
+        gone = kept.remove_items(kept.named_items(paths, cache), cache)
         return [item.path.name.split("-")[0] for item in gone]
 
     os.chown(own.parent, 0, GROUP)

@@ -29,7 +29,7 @@ from test_cli import failure, idx, run, write_digits
 
 import pixelprep
 from pixelprep import SourceError, UsageError
-from pixelprep.sources import KNOWN, Arrays
+from pixelprep.sources import REGISTRY, Arrays
 from pixelprep.sources.cifar import Cifar10
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -584,12 +584,12 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
-        known, digest = KNOWN["cifar10"], hashlib.sha256(path.read_bytes()).hexdigest()
+        known, digest = REGISTRY["cifar10"], hashlib.sha256(path.read_bytes()).hexdigest()
         assert isinstance(known, Cifar10)
         pin = replace(known.archive, size=path.stat().st_size, sha256=digest)
         little = replace(known, archive=pin, batch_rows=ROWS)
-        finder = sys.modules["pixelprep.sources.find"]
-        monkeypatch.setattr(finder, "KNOWN", {**KNOWN, "cifar10": little})
+        finder = sys.modules["pixelprep.sources.resolve"]
+        monkeypatch.setattr(finder, "REGISTRY", {**REGISTRY, "cifar10": little})
         return path.parent
 
     return make
@@ -607,9 +607,9 @@ def test_cifar10_is_read_from_its_archive(tmp_path: Path, cifar: Callable[..., P
     folder = cifar(evil | cifar_members() | {"link/through": b"x"}, links)
     entry = prepared("cifar10", source=folder)
     train = CIFAR_IMAGES[:5].reshape(-1, 32, 32, 3), CIFAR_LABELS[:5].reshape(-1)
-    check(entry, train, (CIFAR_IMAGES[5], CIFAR_LABELS[5]), KNOWN["cifar10"].class_names)
-    assert entry.manifest["provenance"] == KNOWN["cifar10"].provenance.as_dict()
-    assert prepared("cifar10", source=folder).hit
+    check(entry, train, (CIFAR_IMAGES[5], CIFAR_LABELS[5]), REGISTRY["cifar10"].class_names)
+    assert entry.manifest["provenance"] == REGISTRY["cifar10"].provenance.as_dict()
+    assert prepared("cifar10", source=folder).cached
     names = {path.name for path in tmp_path.rglob("*")}
     assert names.isdisjoint({"escaped", "absolute", "up", "link", "through"})
 
@@ -700,7 +700,7 @@ def test_known_datasets_are_pinned(name: str) -> None:
     """The published datasets are the published files, to the byte, on terms that are told."""
     words = iter(PINNED.split())
     wanted = [line[1:] for line in zip(words, words, words, words, strict=True) if line[0] == name]
-    known = KNOWN[name]
+    known = REGISTRY[name]
     assert [(pin.name, str(pin.size), pin.sha256) for pin in known.pins] == wanted
     assert known.mirrors == MIRRORS[name]
     assert all(known.provenance.as_dict().values())

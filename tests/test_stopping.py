@@ -10,9 +10,9 @@ from conftest import arrays
 from test_resume import check_same, done, folder, interrupted_at, killed_at, results, variables
 
 import pixelprep
-from pixelprep.entry import Entry
-from pixelprep.run import Run, State
-from pixelprep.train import Settings, resume, train
+from pixelprep.dataset.entry import Entry
+from pixelprep.training.run_folder import RunFolder, TrainState
+from pixelprep.training.train import Settings, resume, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
@@ -68,7 +68,7 @@ def test_the_last_epoch_may_be_the_best(small: Entry) -> None:
 )
 def test_what_counts_as_better(losses: list[float], best: int, over: bool) -> None:
     """Only a lower loss is better: an equal one is not, and one that is no number never."""
-    state = State("entry", "key", {}, {"loss": losses, "val_loss": losses})
+    state = TrainState("entry", "key", {}, {"loss": losses, "val_loss": losses})
     assert (state.best_epoch, state.is_over(2), state.is_over(None)) == (best, over, False)
 
 
@@ -84,7 +84,7 @@ def test_interrupted_after_every_epoch_is_the_same(small: Entry) -> None:
     for epoch in range(2, stopped + 1):
         with interrupted_at(f"epoch {epoch}/"):
             resume(Path("run"))
-    state, now, best = Run(Path("run").absolute()).load()
+    state, now, best = RunFolder(Path("run").absolute()).load()
     assert (state.epochs, len(best)) == (stopped, len(now))
     killed_at("os.rename", "run", 1, "train", "--resume", "run")
     said = done("train", "--resume", "run")
@@ -122,10 +122,10 @@ def test_checkpoints_now_and_then(small: Entry) -> None:
     """
     said = killed_at("os.rename", "checkpoint.npz", 2, "train", small.key, *EVERY)
     assert "epoch 3/5" in said
-    assert Run(Path("run").absolute()).load()[0].epochs == 2
+    assert RunFolder(Path("run").absolute()).load()[0].epochs == 2
     said = killed_at("os.rename", "run", 1, "train", "--resume", "run")
     assert "going on after epoch 2 of 5" in said
-    assert Run(Path("run").absolute()).load()[0].epochs == 5
+    assert RunFolder(Path("run").absolute()).load()[0].epochs == 5
     resume(Path("run"))
     train(small, settings("whole", epochs=5, early_stopping=None, checkpoint_every=2))
     check_same(Path("run"), Path("whole"))

@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pixelprep
-from pixelprep import files
-from pixelprep.store import layout, libhdf5, reading, writing
-from pixelprep.store.checksum import fletcher32
+from pixelprep.format import layout, libhdf5, reader, writer
+from pixelprep.format.checksum import fletcher32
+from pixelprep.system import fs
 
 
 @given(st.binary(max_size=20_000) | st.integers(0, 300_000).map(lambda n: b"\xff" * n))
@@ -33,24 +33,28 @@ def test_a_filled_file_is_what_libhdf5_writes(
 ) -> None:
     """Filled in or written through libhdf5, a file has the same bytes and the digest is theirs."""
     folder = tmp_path_factory.mktemp("file")
-    outline = layout.Outline((n, 1, pixels, 1), "float32", rows, per_image=per_image)
+    outline = layout.FileLayout((n, 1, pixels, 1), "float32", rows, per_image=per_image)
     random = np.random.default_rng(n)
     columns: dict[str, Any] = {
         "images": random.random((n, 1, pixels, 1), np.float32),
         "labels": np.arange(n),
         **({"mean": random.random(n), "std": random.random(n)} if per_image else {}),
     }
-    with writing.create(folder / "filled.h5", outline) as writer:
+    with writer.create(folder / "filled.h5", outline) as out:
         step = min(rows, n)
         for start in range(0, n, step):
-            writer.append(**{k: v[start : start + step] for k, v in columns.items()})
-    with libhdf5.outlined(libhdf5.new(folder / "through.h5"), outline) as (file, _, check):
+            out.append(**{k: v[start : start + step] for k, v in columns.items()})
+    with libhdf5.open_with_layout(libhdf5.new_file(folder / "through.h5"), outline) as (
+        file,
+        _,
+        check,
+    ):
         for start in range(0, n, step):
             for name, values in columns.items():
                 file[name][start : start + step] = values[start : start + step]
         check()
     assert (folder / "filled.h5").read_bytes() == (folder / "through.h5").read_bytes()
-    assert writer.sha256 == files.sha256(folder / "filled.h5")
+    assert out.sha256 == fs.sha256(folder / "filled.h5")
 
 
 def test_a_slow_disk_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +66,7 @@ def test_a_slow_disk_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     again = pixelprep.prepare(arrays(), shard_rows=7, force=True)
     assert again.manifest == usual.manifest
     for part in again.train.parts:
-        assert files.sha256(part.path) == part.sha256
+        assert fs.sha256(part.path) == part.sha256
 
 
 def test_a_missing_chunk_is_not_read_as_pixels(tmp_path: Path) -> None:
@@ -73,9 +77,9 @@ def test_a_missing_chunk_is_not_read_as_pixels(tmp_path: Path) -> None:
             kind = "<f4" if name == "images" else "<i8"
             file.create_dataset(name, shape, kind, chunks=(3, *shape[1:]), fletcher32=True)
             file[name][:3] = 1
-    part = reading.Part(path, 9, files.sha256(path), files.state(path))
+    part = reader.EntryFile(path, 9, fs.sha256(path), fs.file_stamp(path))
     with (
-        reading.opening() as opened,
+        reader.open_files() as opened,
         pytest.raises(pixelprep.EntryError, match="chunks are missing"),
     ):
         opened.read(part, [(0, 9)], images=np.empty((9, 2, 2, 1), np.float32))

@@ -77,9 +77,9 @@ def test_wide_letters_are_aligned(tmp_path: Path) -> None:
     """Letters that take two places count as two."""
     source = arrays()
     named = pixelprep.Arrays("wide", source.train, source.test, ("一二三", "b", "c", "d"))
-    from pixelprep import show
+    from pixelprep.cli import output
 
-    assert show._width("一二三b") == 7
+    assert output._width("一二三b") == 7
     text = run("info", pixelprep.prepare(named).key).stdout
     assert "classes   一二三, b, c, d" in text
 
@@ -143,8 +143,8 @@ def test_hashing_has_a_bar(tmp_path: Path) -> None:
 
 def test_durations_are_short() -> None:
     """In the units that people use, from seconds to hours."""
-    from pixelprep.words import duration
+    from pixelprep.system.formatting import format_duration
 
-    assert [duration(one) for one in (0.4, 89.4, 91, 3540, 3599, 3900, 90_000)] == [
+    assert [format_duration(one) for one in (0.4, 89.4, 91, 3540, 3599, 3900, 90_000)] == [
         *("0 s", "89 s", "2 min", "59 min", "1 h 0 min", "1 h 5 min", "25 h 0 min")
     ]

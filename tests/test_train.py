@@ -16,12 +16,12 @@ from conftest import arrays
 from tqdm import tqdm
 
 import pixelprep
-from pixelprep.batches import Plan
-from pixelprep.entry import Entry
-from pixelprep.models import reference_cnn
-from pixelprep.preparation import obtain
-from pixelprep.sources.pinned import embedded
-from pixelprep.train import Settings, train
+from pixelprep.dataset.batches import BatchConfig
+from pixelprep.dataset.entry import Entry
+from pixelprep.pipeline.prepare import prepare_or_open
+from pixelprep.sources.registered import embedded
+from pixelprep.training.models import reference_cnn
+from pixelprep.training.train import Settings, train
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
@@ -50,8 +50,8 @@ def test_reference_cnn_is_the_one_described() -> None:
 
 def test_mnist_has_938_and_157_steps() -> None:
     """Batches of 64: 60,000 images are 938 steps, 10,000 are 157."""
-    assert Plan(64).steps(60_000) == 938
-    assert Plan(64).steps(10_000) == 157
+    assert BatchConfig(64).steps(60_000) == 938
+    assert BatchConfig(64).steps(10_000) == 157
 
 
 def test_run_folder_is_whole(small: Entry, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_the_bar_ends_where_the_epoch_ends(
     def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
         return Recorded(desc=what, total=total, file=(tmp_path / "bar").open("w"))
 
-    monkeypatch.setattr("pixelprep.progress.bar", bar)
+    monkeypatch.setattr("pixelprep.system.progress.bar", bar)
     train(small, Settings(1, run_dir=tmp_path / "run", steps_per_execution=3))
     assert [n for n, _ in seen] == [3, 4]
     assert {total for _, total in seen} == {4}
@@ -335,5 +335,5 @@ def test_the_bar_ends_where_the_epoch_ends(
 
 def test_an_entry_asks_for_no_network(small: Entry) -> None:
     """An entry is opened whatever is said of the network, as the environment may for good."""
-    found = obtain(str(small.path), offline=True, mirror="http://127.0.0.1:9/", quiet=True)
+    found = prepare_or_open(str(small.path), offline=True, mirror="http://127.0.0.1:9/", quiet=True)
     assert found.key == small.key

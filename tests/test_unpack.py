@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import idx
 
-from pixelprep import SourceError, files, unpack
-from pixelprep.sources import Options, Place, find
+from pixelprep import SourceError
+from pixelprep.sources import Options, SourceContext, find_source, gzip_file
+from pixelprep.system import fs
 
 
 def members(*contents: bytes) -> bytes:
@@ -29,31 +30,31 @@ def test_members_are_one_content(
     """Members follow each other, zeros may fill the end; more than is wanted is cut off."""
     path = tmp_path_factory.mktemp("raw") / "file.gz"
     path.write_bytes(members(b"", *contents) + bytes(zeros))
-    found = unpack.unpacked(path, most, path.with_name("private"))
+    found = gzip_file.unpack(path, most, path.with_name("private"))
     assert found.path.read_bytes() == b"".join(contents)[: most + 1]
     if len(b"".join(contents)) <= most:
-        assert found.sha256 == files.sha256(path)
+        assert found.sha256 == fs.sha256(path)
 
 
-@pytest.mark.parametrize("size", [unpack.PIECE - 120, unpack.PIECE - 23, unpack.PIECE])
+@pytest.mark.parametrize("size", [gzip_file.PIECE - 120, gzip_file.PIECE - 23, gzip_file.PIECE])
 def test_zeros_may_fill_up_any_block(tmp_path: Path, size: int) -> None:
     """Zeros after a member are no member, wherever they are met; tapes and copies add them."""
     content = np.random.default_rng(0).bytes(size)
     path = tmp_path / "file.gz"
-    path.write_bytes(members(content) + bytes(3 * unpack.PIECE) + members(b"end") + bytes(9))
+    path.write_bytes(members(content) + bytes(3 * gzip_file.PIECE) + members(b"end") + bytes(9))
     assert (
-        unpack.unpacked(path, 1 << 20, tmp_path / "private").path.read_bytes() == content + b"end"
+        gzip_file.unpack(path, 1 << 20, tmp_path / "private").path.read_bytes() == content + b"end"
     )
 
 
-@given(st.binary(max_size=3000).filter(lambda content: not content.startswith(unpack.GZIP)))
+@given(st.binary(max_size=3000).filter(lambda content: not content.startswith(gzip_file.GZIP)))
 def test_a_plain_file_is_its_content(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     """What is no gzip file is taken as it is, and its digest is that of its bytes."""
     path = tmp_path_factory.mktemp("raw") / "file"
     path.write_bytes(content)
-    found = unpack.unpacked(path, 10_000, path.with_name("private"))
+    found = gzip_file.unpack(path, 10_000, path.with_name("private"))
     assert found.path.read_bytes() == content
     assert found.sha256 == hashlib.sha256(content).hexdigest()
 
@@ -66,7 +67,7 @@ def test_a_damaged_member_is_refused(tmp_path: Path, damage: int) -> None:
     path = tmp_path / "file.gz"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"file\.gz"):
-        unpack.unpacked(path, 10_000, tmp_path / "private")
+        gzip_file.unpack(path, 10_000, tmp_path / "private")
 
 
 def test_what_was_read_does_not_change(tmp_path: Path) -> None:
@@ -76,13 +77,13 @@ def test_what_was_read_does_not_change(tmp_path: Path) -> None:
     for name in ("train", "t10k"):
         (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
         (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
-    with Place(tmp_path / "cache") as place:
-        raw = find(str(tmp_path), Options()).load(place)
+    with SourceContext(tmp_path / "cache") as place:
+        raw = find_source(str(tmp_path), Options()).load(place)
         for path in tmp_path.glob("*ubyte"):
             path.write_bytes(bytes(10))
         assert (raw.splits["train"].images[:][..., 0] == images).all()
         assert (raw.splits["test"].labels[:] == labels).all()
-    assert list((tmp_path / "cache" / files.TMP).iterdir()) == []
+    assert list((tmp_path / "cache" / fs.TMP).iterdir()) == []
 
 
 PEAK = """

@@ -59,10 +59,10 @@ from test_sources import Canary as PickleCanary
 
 import pixelprep
 from pixelprep import EntryError, SourceError, TrainError
-from pixelprep.run import unfinished
-from pixelprep.sources import KNOWN
+from pixelprep.sources import REGISTRY
 from pixelprep.sources.cifar import Cifar10
-from pixelprep.sources.pinned import embedded
+from pixelprep.sources.registered import embedded
+from pixelprep.training.run_folder import unfinished
 
 KINDS: dict[str, Json] = {
     "plain": {},
@@ -1233,7 +1233,7 @@ def test_an_entry_under_anothers_name_is_not_taken(
         again = pixelprep.prepare(digits, mode=mode, quiet=True)
         assert (again.mode, again.key, again.path) == (mode, entry.key, entry.path)
         assert (again.train.to_numpy()[0] == right[mode]).all()
-        assert pixelprep.prepare(digits, mode=mode, quiet=True).hit
+        assert pixelprep.prepare(digits, mode=mode, quiet=True).cached
 
 
 def test_an_entry_of_other_data_is_not_taken(tmp_path: Path, cache: Path) -> None:
@@ -1738,11 +1738,11 @@ def test_a_malicious_member_of_cifar10_is_refused(
     folder.mkdir()
     path = folder / "cifar-10-binary.tar.gz"
     tar(path, [(f"cifar-10-batches-bin/{name}", content, told), *rest])
-    known, digest = KNOWN["cifar10"], sha256(path.read_bytes()).hexdigest()
+    known, digest = REGISTRY["cifar10"], sha256(path.read_bytes()).hexdigest()
     assert isinstance(known, Cifar10)
     pin = replace(known.archive, size=path.stat().st_size, sha256=digest)
     little = replace(known, archive=pin, batch_rows=3)
-    monkeypatch.setattr(sys.modules["pixelprep.sources.find"], "KNOWN", {"cifar10": little})
+    monkeypatch.setattr(sys.modules["pixelprep.sources.resolve"], "REGISTRY", {"cifar10": little})
     before = set(tmp_path.rglob("*"))
     with at_most(5), pytest.raises(SourceError) as caught:
         pixelprep.prepare("cifar10", source=folder, quiet=True)

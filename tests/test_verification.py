@@ -20,14 +20,15 @@ from test_bad_input import DAMAGES, lose_everything, lose_the_manifest, put_a_fi
 from test_cli import bytes_of, digits, failure, run
 
 import pixelprep
-from pixelprep import Arrays, EntryError, UsageError, Verdict, files
-from pixelprep.recipe import key_of
-from pixelprep.scaling import MODES, PER
+from pixelprep import Arrays, EntryError, UsageError, VerifyResult
+from pixelprep.format.recipe import recipe_key
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.system import fs
 
 __all__ = ["digits"]  # a fixture, used by name
 
 
-def verified(path: Path | str) -> Verdict:
+def verified(path: Path | str) -> VerifyResult:
     """What `verify` says of one entry."""
     (verdict,) = pixelprep.verify(path, quiet=True)
     return verdict
@@ -358,7 +359,7 @@ def test_an_entry_of_another_recipe_is_not_taken(digits: str, forgery: str) -> N
     def change(manifest: dict[str, Any]) -> None:
         for way, value in changes.items():
             set_in(manifest, value, *way)
-        manifest["key"] = key_of(manifest["recipe"])
+        manifest["key"] = recipe_key(manifest["recipe"])
 
     sign(path, change)
     key = json.loads((path / "manifest.json").read_bytes())["key"]
@@ -473,7 +474,7 @@ def test_what_cannot_be_checked_is_no_damage(digits: str, monkeypatch: pytest.Mo
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "sha256", no_descriptors)
+        patch.setattr(fs, "sha256", no_descriptors)
         (verdict,) = pixelprep.verify(path, repair=True, quiet=True)
         assert (verdict.ok, verdict.checked) == (False, False)
         assert "Too many open files" in verdict.problems[0]
@@ -651,7 +652,7 @@ def test_a_rotten_row_is_never_delivered(digits: str, cache: Path, compression: 
     entry = pixelprep.prepare(digits, **options)
     rot(entry.path / "train.h5", cache, in_images(entry.path / "train.h5", 20))
     entry = pixelprep.prepare(digits, **options)
-    assert entry.hit  # nothing tells of it
+    assert entry.cached  # nothing tells of it
     for shuffle in (False, True):
         with pytest.raises(EntryError, match=r"train\.h5: cannot read /images"):
             list(entry.train.batches(8, shuffle=shuffle))

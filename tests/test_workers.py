@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pixelprep
-from pixelprep import SourceError, UsageError, WorkerError, build, files, sources, workspace
-from pixelprep.parallel import Team
-from pixelprep.sources import Arrays, base, stored
+from pixelprep import SourceError, UsageError, WorkerError, sources
+from pixelprep.pipeline import build
+from pixelprep.sources import Arrays, digest, lazy_arrays
+from pixelprep.system import fs, staging
+from pixelprep.system.parallel import WorkerPool
 
 COMMAND = [sys.executable, "-m", "pixelprep"]
 OPTIONS = ["--shard-rows", "40", "--quiet"]
@@ -85,8 +87,8 @@ def test_a_folder_gives_the_same_bytes(
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, digests and tasks of some rows, so that little data has many."""
-    monkeypatch.setattr(stored, "BLOCK_BYTES", 4 * 6 * 5 * 3 * 8)
-    monkeypatch.setattr(base, "DIGEST_BYTES", 16 * 6 * 5 * 3 * 8)
+    monkeypatch.setattr(lazy_arrays, "BLOCK_BYTES", 4 * 6 * 5 * 3 * 8)
+    monkeypatch.setattr(digest, "DIGEST_BYTES", 16 * 6 * 5 * 3 * 8)
     monkeypatch.setattr(build, "FIT_BYTES", 16 * 6 * 5 * 3 * 8)
 
 
@@ -127,8 +129,8 @@ MANY = """
 import sys, numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from pixelprep.store import writing
-from pixelprep.store.layout import Outline
+from pixelprep.format import writing
+from pixelprep.format.layout import FileLayout
 
 outline = Outline((64, 6, 5, 3), "float32", 16)
 images, labels = np.ones((16, 6, 5, 3), np.float32), np.arange(16)
@@ -151,15 +153,15 @@ def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
-# The team
+# The pool
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(0, 99))
 def test_a_map_keeps_the_order(delays: list[int], seed: int) -> None:
     """Results come in the order of the tasks, whoever finishes first."""
-    with Team(Shuffled(seed)) as team:
-        assert list(team.map(abs, [-delay for delay in delays])) == delays
+    with WorkerPool(Shuffled(seed)) as pool:
+        assert list(pool.map(abs, [-delay for delay in delays])) == delays
 
 
 def test_tasks_are_taken_as_they_are_needed() -> None:
@@ -171,8 +173,8 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
             taken.append(len(taken))
             yield -len(taken)
 
-    with Team(Shuffled()) as team:
-        results = team.map(abs, tasks())
+    with WorkerPool(Shuffled()) as pool:
+        results = pool.map(abs, tasks())
         assert [next(results) for _ in range(3)] == [1, 2, 3]
     assert len(taken) < 40
 
@@ -188,8 +190,8 @@ def fail_at_seven(number: int) -> int:
 @pytest.mark.parametrize("workers", [1, 2, Shuffled()], ids=["1", "2", "shuffled"])
 def test_the_first_failure_is_the_maps(workers: int | Executor) -> None:
     """What a task raises is raised where its result would have come, and ends the map."""
-    with Team(workers) as team:
-        results = team.map(fail_at_seven, range(100))
+    with WorkerPool(workers) as pool:
+        results = pool.map(fail_at_seven, range(100))
         assert [next(results) for _ in range(7)] == list(range(7))
         with pytest.raises(SourceError, match="seven"):
             next(results)
@@ -205,11 +207,11 @@ def test_what_waits_is_not_done_after_a_failure() -> None:
             raise SourceError("the first")
         done.append(number)
 
-    with ThreadPoolExecutor(1) as pool, Team(pool) as team:
+    with ThreadPoolExecutor(1) as threads, WorkerPool(threads) as pool:
         with pytest.raises(SourceError, match="the first"):
-            list(team.map(task, range(100)))
+            list(pool.map(task, range(100)))
         assert len(done) < 2
-        assert pool.submit(int).result() == 0  # the pool stays its owner's
+        assert threads.submit(int).result() == 0  # the pool stays its owner's
 
 
 def die_once(marker: str) -> str:
@@ -231,14 +233,14 @@ def test_a_worker_that_dies_costs_only_time(tmp_path: Path) -> None:
     tasks = [str(tmp_path / str(i)) for i in range(6)]
     for marker in tasks[:2] + tasks[3:]:
         Path(marker).touch()
-    with Team(2) as team:
-        assert list(team.map(die_once, tasks)) == tasks
+    with WorkerPool(2) as pool:
+        assert list(pool.map(die_once, tasks)) == tasks
 
 
 def test_workers_that_always_die_end_in_an_error() -> None:
     """A task that kills every worker is given up after some tries, with a hint."""
-    with Team(2) as team, pytest.raises(WorkerError, match="died 3 times") as caught:
-        list(team.map(die, range(4)))
+    with WorkerPool(2) as pool, pytest.raises(WorkerError, match="died 3 times") as caught:
+        list(pool.map(die, range(4)))
     assert "memory" in (caught.value.hint or "")
 
 
@@ -266,7 +268,7 @@ def test_no_main_guard_is_needed(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import pixelprep\n"
-        "print(pixelprep.prepare('sample', workers=2, shard_rows=2000, quiet=True).hit)\n"
+        "print(pixelprep.prepare('sample', workers=2, shard_rows=2000, quiet=True).cached)\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
@@ -388,11 +390,11 @@ def test_an_interrupted_prepare_goes_on(
     pattern = PHASES[phase]
     process = start(folder, "--workers", workers)
     wait_for(process, lambda: len(finished(cache, pattern)) > 1)
-    team = working(process.pid)
+    pool = working(process.pid)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
     said = process.communicate()[1]
-    assert ended(team)
+    assert ended(pool)
     if number == signal.SIGINT and process.returncode:
         assert (process.returncode, said) == (130, "error: interrupted\n")
     kept = finished(cache, pattern)
@@ -401,17 +403,17 @@ def test_an_interrupted_prepare_goes_on(
     damaged = cache.glob(f".tmp/*/files/{min(kept)}").__next__()
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     seen: dict[str, int] = {}
-    made = workspace.once
+    made = staging.run_step
 
     def noting(work: Path, name: str, make: Any) -> dict[str, Any]:
-        before = (work / workspace.FILES / name).stat().st_ino if name in kept else 0
+        before = (work / staging.FILES / name).stat().st_ino if name in kept else 0
         record = made(work, name, make)
-        if before == (work / workspace.FILES / name).stat().st_ino:
+        if before == (work / staging.FILES / name).stat().st_ino:
             seen[name] = before
         return record
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace, "once", noting)
+        patch.setattr(staging, "run_step", noting)
         entry = pixelprep.prepare(folder, shard_rows=40, quiet=True)
     believed = {name for name in kept if kept[name] == seen.get(name)}
     assert believed == set(kept) - {min(kept)}  # and the damaged one was made again
@@ -426,13 +428,13 @@ def test_workers_end_with_the_main_process(
     """A signal to the main process alone, even SIGKILL, and its workers end too."""
     process = start(folder, "--workers", "2")
     wait_for(process, lambda: begun(cache, "decoding"))
-    team = working(process.pid)
+    pool = working(process.pid)
     process.send_signal(number)
     process.wait(timeout=60)
     try:
-        assert ended(team)
+        assert ended(pool)
     finally:
-        for worker in team:
+        for worker in pool:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
     said = process.communicate()[1]
@@ -464,11 +466,11 @@ def test_a_failed_run_leaves_nothing_to_go_on_with(folder: Path, cache: Path) ->
 def test_old_unfinished_work_is_swept(folder: Path, cache: Path) -> None:
     """Work that nobody went on with for a week is removed by the next `prepare`; newer is kept."""
     for name, age in (("old", 8), ("new", 6)):
-        with suppress(KeyboardInterrupt), workspace.workspace(cache, name, resumable=True) as work:
-            workspace.once(work, "x", lambda path: {"sha256": "", "n": path.write_bytes(b"")})
+        with suppress(KeyboardInterrupt), staging.workspace(cache, name, resumable=True) as work:
+            staging.run_step(work, "x", lambda path: {"sha256": "", "n": path.write_bytes(b"")})
             raise KeyboardInterrupt
         then = time.time() - age * 24 * 3600
-        (done,) = cache.glob(f".tmp/{name}.*/{workspace.DONE}")
+        (done,) = cache.glob(f".tmp/{name}.*/{staging.RECEIPTS}")
         os.utime(done, (then, then))
     pixelprep.prepare(folder, quiet=True)
     assert [path.name.split(".")[0] for path in cache.glob(".tmp/*")] == ["new"]
@@ -477,7 +479,7 @@ def test_old_unfinished_work_is_swept(folder: Path, cache: Path) -> None:
 def test_work_is_not_found_where_there_is_none(tmp_path: Path) -> None:
     """A worker that does not see the work folder says on which machine, and what is needed."""
     with pytest.raises(pixelprep.CacheError, match="as seen from") as caught:
-        workspace.once(tmp_path / "gone", "x", lambda path: {})
+        staging.run_step(tmp_path / "gone", "x", lambda path: {})
     assert "share" in (caught.value.hint or "")
 
 
@@ -514,10 +516,12 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, workers: str) -> Non
 def test_raw_data_for_workers_is_in_files(tmp_path: Path) -> None:
     """Arrays in memory are written once where workers can read them; rows stay what they were."""
     source = arrays(train=30)
-    with sources.Place(tmp_path) as place:
-        raw = source.load(place).in_files(place)
-        split = raw.splits["train"].picked(np.array([3, 4, 9, 0]))
-        assert isinstance(raw.splits["train"].images, stored.Stored)
+    with sources.SourceContext(tmp_path) as place:
+        raw = source.load(place).materialize(place)
+        split = raw.splits["train"].take(np.array([3, 4, 9, 0]))
+        assert isinstance(raw.splits["train"].images, lazy_arrays.FileArray)
         assert (split.images[1:3] == source.train[0][[4, 9]]).all()
-        assert (stored.cut(split.labels, range(2, 4))[:] == source.train[1][[9, 0]]).all()
-    assert list((tmp_path / files.TMP).iterdir()) == []
+        assert (
+            lazy_arrays.slice_rows(split.labels, range(2, 4))[:] == source.train[1][[9, 0]]
+        ).all()
+    assert list((tmp_path / fs.TMP).iterdir()) == []

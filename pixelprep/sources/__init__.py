@@ -1,45 +1,37 @@
 """What a dataset is: names, files, digests, decoders.
 
-A new one known by name is one entry in `known`. Another package brings its own by an entry point
+A new one known by name is one entry in `registry`. Another package brings its own by an entry point
 of the group ``pixelprep.sources``: a callable that is given `Options` and returns a `Source`.
 """
 
-from pixelprep.sources.base import (
-    DECODING,
-    Arrays,
-    Options,
-    Provenance,
-    Raw,
-    RawSplit,
-    Source,
-    about,
-    images_digest,
-    labels_digest,
-)
-from pixelprep.sources.find import as_typed, find, plugins
-from pixelprep.sources.known import KNOWN
-from pixelprep.sources.pinned import KnownSource
-from pixelprep.sources.stored import Array, Place, blocks, cut, pieces
+from pixelprep.sources.arrays import Arrays
+from pixelprep.sources.base import DECODE_OPTIONS, Options, Provenance, Raw, RawSplit, Source
+from pixelprep.sources.context import SourceContext
+from pixelprep.sources.digest import describe, images_digest, labels_digest
+from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
+from pixelprep.sources.registered import RegisteredSource
+from pixelprep.sources.registry import REGISTRY
+from pixelprep.sources.resolve import find_source, normalize_dataset, plugins
 
 __all__ = [
-    "DECODING",
-    "KNOWN",
-    "Array",
+    "DECODE_OPTIONS",
+    "REGISTRY",
     "Arrays",
-    "KnownSource",
+    "LazyArray",
     "Options",
-    "Place",
     "Provenance",
     "Raw",
     "RawSplit",
+    "RegisteredSource",
     "Source",
-    "about",
-    "as_typed",
-    "blocks",
-    "cut",
-    "find",
+    "SourceContext",
+    "block_ranges",
+    "describe",
+    "find_source",
     "images_digest",
+    "iter_blocks",
     "labels_digest",
-    "pieces",
+    "normalize_dataset",
     "plugins",
+    "slice_rows",
 ]

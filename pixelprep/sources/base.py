@@ -1,7 +1,5 @@
 """Raw data, whatever it came from: splits of images and labels, and where they are from."""
 
-import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,30 +8,29 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import parallel, progress
-from pixelprep.errors import SourceError
-from pixelprep.files import HASHED
-from pixelprep.moments import check_images
-from pixelprep.sources.stored import (
-    Array,
-    Picked,
-    Place,
-    Stored,
-    blocks,
-    cut,
-    pieces,
-    reshaped,
-    store,
+from pixelprep.errors import SourceError, UsageError
+from pixelprep.numerics import permutation
+from pixelprep.numerics.statistics import check_images
+from pixelprep.sources.context import SourceContext
+from pixelprep.sources.lazy_arrays import (
+    FileArray,
+    LazyArray,
+    TakeView,
+    iter_blocks,
+    reshape_rows,
+    slice_rows,
+    write_array,
 )
+from pixelprep.system import parallel
+from pixelprep.system.fs import HASH_BYTES
 
 File = TypeVar("File")
 
 SOME_CLASSES = 1000  # so many may be numbered, however few the images
-DIGEST_BYTES = 64 << 20  # of pixels under one digest (data/FORMAT.md, section 4)
 
 
 # The options that only some sources know.
-DECODING = ("size", "color", "test_fraction", "on_error", "images_key", "labels_key")
+DECODE_OPTIONS = ("size", "color", "test_fraction", "on_error", "images_key", "labels_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +84,16 @@ class RawSplit:
     Either may be larger than memory: they are read block by block.
     """
 
-    images: Array
-    labels: Array
+    images: LazyArray
+    labels: LazyArray
 
-    def cut(self, rows: range) -> "RawSplit":
+    def slice_rows(self, rows: range) -> "RawSplit":
         """Some neighbouring rows of both."""
-        return RawSplit(cut(self.images, rows), cut(self.labels, rows))
+        return RawSplit(slice_rows(self.images, rows), slice_rows(self.labels, rows))
 
-    def picked(self, numbers: NDArray[np.int64]) -> "RawSplit":
+    def take(self, numbers: NDArray[np.int64]) -> "RawSplit":
         """The rows of these numbers, in their order."""
-        return RawSplit(Picked(self.images, numbers), Picked(self.labels, numbers))
+        return RawSplit(TakeView(self.images, numbers), TakeView(self.labels, numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,22 +126,26 @@ class Raw:
             _check_split(f"{where}: {name}", split, len(self.class_names))
         return self
 
-    def in_files(self, place: Place) -> "Raw":
+    def materialize(self, context: SourceContext) -> "Raw":
         """The same, what was in memory being in files, so that other processes can read it."""
         splits = {
             name: RawSplit(
-                _in_file(split.images, place.file(f"{name}-images")),
-                _in_file(split.labels, place.file(f"{name}-labels")),
+                _in_file(split.images, context.file(f"{name}-images")),
+                _in_file(split.labels, context.file(f"{name}-labels")),
             )
             for name, split in self.splits.items()
         }
         return Raw(splits, self.class_names, self.decode)
 
 
-def _in_file(array: Array, path: Path) -> Array:
-    if isinstance(array, Picked):
-        return Picked(_in_file(array.array, path), array.numbers)
-    return array if isinstance(array, Stored) else store(path, array.shape, blocks(array))
+def _in_file(array: LazyArray, path: Path) -> LazyArray:
+    if isinstance(array, TakeView):
+        return TakeView(_in_file(array.array, path), array.numbers)
+    return (
+        array
+        if isinstance(array, FileArray)
+        else write_array(path, array.shape, iter_blocks(array))
+    )
 
 
 def _check_split(where: str, split: RawSplit, classes: int) -> None:
@@ -155,14 +156,16 @@ def _check_split(where: str, split: RawSplit, classes: int) -> None:
             "the two must belong together",
         )
     check_images(where, images.shape, images.dtype)
-    low, high = extremes(split)
+    low, high = label_range(split)
     if low < 0 or high >= classes:
         raise SourceError(f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}")
 
 
-def extremes(split: RawSplit) -> tuple[int, int]:
+def label_range(split: RawSplit) -> tuple[int, int]:
     """The lowest and the highest label; 0 and -1 of none."""
-    found = [(int(block.min()), int(block.max())) for block in blocks(split.labels, HASHED)]
+    found = [
+        (int(block.min()), int(block.max())) for block in iter_blocks(split.labels, HASH_BYTES)
+    ]
     return (min(low for low, _ in found), max(high for _, high in found)) if found else (0, -1)
 
 
@@ -209,19 +212,19 @@ class Source(Protocol):
     def provenance(self) -> Provenance:
         """Where the data is from and on what terms."""
 
-    def identities(self) -> list[dict[str, Any]]:
+    def fingerprints(self) -> list[dict[str, Any]]:
         """JSON values, each of which changes whenever the data may have changed.
 
         The first is asked for without reading the data; all are true once it was read. None at
         all: not known, read it.
         """
 
-    def load(self, place: Place) -> Raw:
+    def load(self, context: SourceContext) -> Raw:
         """Read the raw data, downloading into the cache what is not at hand.
 
         Parameters
         ----------
-        place : Place
+        context : SourceContext
             The cache folder, its helpers, and files that last as long as the work.
 
         Returns
@@ -231,76 +234,7 @@ class Source(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Arrays:
-    """A source that is already in memory.
-
-    Parameters
-    ----------
-    name : str
-        The dataset's folder in the cache.
-    train, test : tuple of ndarray
-        Images, integers of 8 or 16 bits or floats, (N, H, W) or (N, H, W, C), and labels, integers
-        (N,).
-    class_names : tuple of str, optional
-        Default: the labels' numbers.
-    provenance : Provenance, optional
-        Where the images are from and on what terms they may be used.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import pixelprep
-    >>> images, labels = np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
-    >>> arrays = pixelprep.Arrays("blank", (images, labels), (images, labels))
-    >>> pixelprep.prepare(arrays, mode="normalize", quiet=True).test.shape
-    (2, 8, 8, 1)
-    """
-
-    name: str
-    train: tuple[NDArray[Any], NDArray[Any]]
-    test: tuple[NDArray[Any], NDArray[Any]]
-    class_names: tuple[str, ...] = ()
-    provenance: Provenance = Provenance("arrays in memory", "not stated")
-
-    def identities(self) -> list[dict[str, Any]]:
-        """None: arrays can change without a trace.
-
-        Returns
-        -------
-        list
-            Always empty.
-        """
-        return []
-
-    def load(self, place: Place) -> Raw:
-        """The arrays, checked.
-
-        Parameters
-        ----------
-        place : Place
-            Not needed.
-
-        Returns
-        -------
-        Raw
-            The splits, each with images (N, H, W, C) and labels (N,).
-
-        Raises
-        ------
-        SourceError
-            When images and labels do not fit each other, the splits differ, or a type is none
-            that is prepared.
-        """
-        pairs = {"train": self.train, "test": self.test}
-        splits = {
-            name: split_of(f"{self.name}: {name}", np.asarray(images), np.asarray(labels))
-            for name, (images, labels) in pairs.items()
-        }
-        return Raw(splits, self.class_names or numbered(self.name, splits)).checked(self.name)
-
-
-def split_of(where: str, images: Array, labels: Array) -> RawSplit:
+def as_split(where: str, images: LazyArray, labels: LazyArray) -> RawSplit:
     """Images (N, H, W) or (N, H, W, C) and labels (N,) or (N, 1) as a split.
 
     Raises
@@ -309,20 +243,20 @@ def split_of(where: str, images: Array, labels: Array) -> RawSplit:
         When the labels are something else than integers, one an image.
     """
     if labels.shape[1:] == (1,):
-        labels = reshaped(labels, ())  # as Keras has them
+        labels = reshape_rows(labels, ())  # as Keras has them
     if labels.dtype.kind not in "ui" or len(labels.shape) != 1:
         got = f"{labels.dtype} {labels.shape}"
         raise SourceError(
             f"{where}: labels are {got}: expected integers (N,)", "number the classes 0, 1, 2, …"
         )
     if len(images.shape) == 3:
-        images = reshaped(images, (*images.shape[1:], 1))
+        images = reshape_rows(images, (*images.shape[1:], 1))
     return RawSplit(images, labels)
 
 
-def numbered(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
+def numbered_classes(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
     """Class names for labels that have none: their numbers."""
-    highest = max(extremes(split)[1] for split in splits.values())
+    highest = max(label_range(split)[1] for split in splits.values())
     images = sum(len(split.labels) for split in splits.values())
     if highest >= max(images, SOME_CLASSES):
         raise SourceError(
@@ -331,81 +265,8 @@ def numbered(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
     return tuple(str(label) for label in range(highest + 1))
 
 
-def about(raw: Raw, team: parallel.Team, where: str = "", quiet: bool = True) -> dict[str, Any]:
-    """What the source digest is taken over: equal for equal data, whatever way it came.
-
-    Raises
-    ------
-    SourceError
-        When floats are not finite.
-    """
-    splits = {}
-    for name, split in raw.splits.items():
-        with progress.bar(f"hashing {name}", len(split.images), " images", quiet) as bar:
-            digest = images_digest(split.images, team, f"{where}: {name}", bar.update)
-        splits[name] = {
-            "dtype": split.images.dtype.name,
-            "shape": list(split.images.shape),
-            "images": digest,
-            "labels": labels_digest(split),
-        }
-    return {"splits": splits, "class_names": list(raw.class_names), "decode": dict(raw.decode)}
-
-
-def labels_digest(split: RawSplit) -> str:
-    """The digest of a split's labels as int64."""
-    digest = hashlib.sha256()
-    for block in blocks(split.labels, HASHED):
-        digest.update(block.astype("<i8").data)
-    return digest.hexdigest()
-
-
-def images_digest(
-    images: Array,
-    team: parallel.Team,
-    where: str,
-    note: Callable[[int], object] = lambda _: None,
-) -> str:
-    """The digest of all pixels or, of many, of the digests of their pieces.
-
-    So that pieces may be taken side by side; `note` is told how many more images were.
-    """
-    few = math.prod(images.shape) * images.dtype.itemsize <= DIGEST_BYTES
-    parts = [range(len(images))] if few else list(pieces(images, DIGEST_BYTES))
-    tasks = ((cut(images, rows), where, rows.start) for rows in parts)
-    with parallel.threads() as pool:  # hashing lets the interpreter go
-        helpers = parallel.Team(pool) if team.inline else team
-        digests = []
-        for rows, digest in zip(parts, helpers.map(_piece_digest, tasks), strict=True):
-            digests.append(digest)
-            note(len(rows))
-    return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()).hex()
-
-
-def _piece_digest(task: tuple[Array, str, int]) -> bytes:
-    images, where, first = task
-    digest, little = hashlib.sha256(), images.dtype.newbyteorder("<")
-    for block in blocks(images, HASHED):
-        if block.dtype.kind == "f":
-            _check_finite(block, where, first)
-        digest.update(np.ascontiguousarray(block, little).data)
-        first += len(block)
-    return digest.digest()
-
-
-def _check_finite(block: NDArray[Any], where: str, first: int) -> None:
-    finite = np.isfinite(block).all(axis=(1, 2, 3))
-    if not finite.all():
-        row = int(np.argmin(finite))
-        value = block[row][~np.isfinite(block[row])][0]
-        raise SourceError(
-            f"{where}: image {first + row} (counted from 0) holds {value}: expected finite numbers",
-            "mend or leave out the image",
-        )
-
-
 def read_pairs(
-    pairs: Mapping[str, tuple[File, File]], read: Callable[[File, int], Stored]
+    pairs: Mapping[str, tuple[File, File]], read: Callable[[File, int], FileArray]
 ) -> dict[str, RawSplit]:
     """The splits whose images and labels are in files of their own, several read at a time.
 
@@ -416,7 +277,7 @@ def read_pairs(
     read : callable
         Given one of these and the number of dimensions, 3 or 1, returns the array.
     """
-    with parallel.threads() as pool:
+    with parallel.thread_pool() as pool:
         coming = {
             name: (pool.submit(read, images, 3), pool.submit(read, labels, 1))
             for name, (images, labels) in pairs.items()
@@ -425,3 +286,34 @@ def read_pairs(
             name: RawSplit(images.result(), labels.result())
             for name, (images, labels) in coming.items()
         }
+
+
+def split_test(where: str, split: RawSplit, options: Options) -> dict[str, RawSplit]:
+    """Train and test, the same share of every class going to test (data/FORMAT.md, section 5)."""
+    test = test_mask(where, np.asarray(split.labels[:], np.int64), options)
+    return {
+        "train": split.take(np.flatnonzero(~test)),
+        "test": split.take(np.flatnonzero(test)),
+    }
+
+
+def test_mask(where: str, labels: Any, options: Options) -> Any:
+    """Which rows go to the test split, bool (N,).
+
+    Raises
+    ------
+    UsageError
+        When no fraction was given, or it leaves a split empty.
+    """
+    if options.test_fraction is None:
+        raise UsageError(
+            f"{where}: has no test split of its own", "take one from it: --test-fraction 0.2"
+        )
+    rows = permutation.rounded_share(len(labels), options.test_fraction)
+    if not 0 < rows < len(labels):
+        raise UsageError(
+            f"--test-fraction {options.test_fraction}: takes {rows} of {len(labels)} images,"
+            " expected at least 1 to be taken and 1 to stay"
+        )
+    purpose = permutation.Stream.TEST
+    return permutation.stratified(labels, options.test_fraction, options.split_seed, purpose)

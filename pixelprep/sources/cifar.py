@@ -12,11 +12,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep import download, files
 from pixelprep.errors import SourceError
+from pixelprep.sources import download
 from pixelprep.sources.base import Raw, RawSplit
-from pixelprep.sources.pinned import Known, not_official, raw_file
-from pixelprep.sources.stored import Place, Stored
+from pixelprep.sources.context import SourceContext
+from pixelprep.sources.lazy_arrays import FileArray
+from pixelprep.sources.registered import RegisteredDataset, not_official, raw_file
+from pixelprep.system import fs
 
 ROWS = 10_000  # records of a member
 SHAPE = (32, 32, 3)
@@ -26,14 +28,14 @@ MEMBER = re.compile(r"cifar-10-batches-bin/(?:data_batch_([1-5])|test_batch)\.bi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cifar10(Known):
+class Cifar10(RegisteredDataset):
     """Five training files and one of test images, in one archive."""
 
-    archive: download.Pinned
+    archive: download.RegistryFile
     batch_rows: int = ROWS
 
     @property
-    def pins(self) -> list[download.Pinned]:
+    def pins(self) -> list[download.RegistryFile]:
         """The one archive."""
         return [self.archive]
 
@@ -47,17 +49,17 @@ class Cifar10(Known):
         """(H, W, C)."""
         return SHAPE
 
-    def read(self, folder: Path, place: Place) -> Raw:
+    def read(self, folder: Path, context: SourceContext) -> Raw:
         """Stream the archive's six files; nothing is unpacked under a name of the archive's."""
         path = raw_file(folder, self.archive.name)
-        if files.sha256(path) != self.archive.sha256:
+        if fs.sha256(path) != self.archive.sha256:
             raise not_official(path, self.archive)
         import tarfile  # other datasets do without
         import zlib
 
         try:
             most = self.batch_rows * RECORD
-            found = {self._split(name, file, place) for name, file in _members(path, most)}
+            found = {self._split(name, file, context) for name, file in _members(path, most)}
         except FileExistsError as error:
             raise SourceError(f"{path}: a file of images is there twice", "get it again") from error
         except (tarfile.TarError, EOFError, zlib.error) as error:
@@ -65,24 +67,24 @@ class Cifar10(Known):
         wanted = {*(("train", i) for i in range(5)), ("test", 0)}
         if found != wanted:
             raise SourceError(f"{path}: expected six files of images, found {len(found)}")
-        splits = {name: self._stored(name, place) for name in ("train", "test")}
+        splits = {name: self._stored(name, context) for name in ("train", "test")}
         return Raw(splits, self.class_names).checked(self.name)
 
-    def _stored(self, name: str, place: Place) -> RawSplit:
+    def _stored(self, name: str, context: SourceContext) -> RawSplit:
         rows, byte = self.rows[name], np.dtype(np.uint8)
-        images = Stored(_stem(place, name, "images"), self.batch_rows, (rows, *SHAPE), byte)
+        images = FileArray(_stem(context, name, "images"), self.batch_rows, (rows, *SHAPE), byte)
         return RawSplit(
-            images, Stored(_stem(place, name, "labels"), self.batch_rows, (rows,), byte)
+            images, FileArray(_stem(context, name, "labels"), self.batch_rows, (rows,), byte)
         )
 
-    def _split(self, member: str, file: IO[bytes], place: Place) -> tuple[str, int]:
+    def _split(self, member: str, file: IO[bytes], context: SourceContext) -> tuple[str, int]:
         """Write one member's records as rows of images and labels; which part of what it is."""
         number = MEMBER.fullmatch(member)
         assert number is not None
         name, part = ("train", int(number[1]) - 1) if number[1] else ("test", 0)
         with (
-            Path(f"{_stem(place, name, 'images')}{part}").open("xb") as images,
-            Path(f"{_stem(place, name, 'labels')}{part}").open("xb") as labels,
+            Path(f"{_stem(context, name, 'images')}{part}").open("xb") as images,
+            Path(f"{_stem(context, name, 'labels')}{part}").open("xb") as labels,
         ):
             for records in self._records(member, file):
                 labels.write(records[:, 0].tobytes())
@@ -102,8 +104,8 @@ class Cifar10(Known):
             left -= len(piece) // RECORD
 
 
-def _stem(place: Place, split: str, what: str) -> str:
-    return f"{place.folder() / split}-{what}."
+def _stem(context: SourceContext, split: str, what: str) -> str:
+    return f"{context.folder() / split}-{what}."
 
 
 def _members(path: Path, most: int) -> Iterator[tuple[str, Any]]:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pixelprep import files
 from pixelprep.errors import SourceError, UsageError
-from pixelprep.sources.base import Raw, RawSplit, numbered, split_of
-from pixelprep.sources.own import Own, taken_apart
-from pixelprep.sources.stored import BLOCK_BYTES, Place, in_one_file, piece_rows
-from pixelprep.store import foreign, isolated
+from pixelprep.format import sandbox, untrusted
+from pixelprep.sources.base import Raw, RawSplit, as_split, numbered_classes, split_test
+from pixelprep.sources.context import SourceContext
+from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows, single_file_array
+from pixelprep.sources.local import LocalSource
+from pixelprep.system import fs
 
 SPLIT = "{split}"  # in a key: train and test
 USUAL = (  # keys that are tried where none were given
@@ -26,41 +27,44 @@ USUAL = (  # keys that are tried where none were given
 Copied = tuple[str, list[int], str]  # a file, and shape and type of the array in it
 
 
-class Hdf5(Own):
+class Hdf5File(LocalSource):
     """One HDF5 file, whose arrays are copied out by a process of its own."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"images_key", "labels_key", "test_fraction"})
+    supported_options: ClassVar[frozenset[str]] = frozenset(
+        {"images_key", "labels_key", "test_fraction"}
+    )
 
-    def load(self, place: Place) -> Raw:
+    def load(self, context: SourceContext) -> Raw:
         """Read train and test, or all images and take the test split from them."""
         where = os.fspath(self.path)
-        copied = {name: self._split(name, pair) for name, pair in self._copied(place).items()}
+        copied = {name: self._split(name, pair) for name, pair in self._copied(context).items()}
         if WHOLE not in copied:
-            return Raw(copied, numbered(where, copied)).checked(where)
-        names = numbered(where, copied)
+            return Raw(copied, numbered_classes(where, copied)).checked(where)
+        names = numbered_classes(where, copied)
         Raw(copied, names).checked(where)
-        splits = taken_apart(where, copied[WHOLE], self.options)
+        splits = split_test(where, copied[WHOLE], self.options)
         fraction, seed = self.options.test_fraction, self.options.split_seed
         return Raw(splits, names, {"test_fraction": fraction, "split_seed": seed})
 
-    def _copied(self, place: Place) -> dict[str, tuple[Copied, Copied]]:
+    def _copied(self, context: SourceContext) -> dict[str, tuple[Copied, Copied]]:
         """By split, images and labels in files."""
         options = self.options
         keys = {"images_key": options.images_key, "labels_key": options.labels_key}
-        arguments = {"fraction": options.test_fraction, "folder": os.fspath(place.folder())}
+        arguments = {"fraction": options.test_fraction, "folder": os.fspath(context.folder())}
         task = f"{__name__}:copied_out"
         try:
-            said = isolated.values(task, path=os.fspath(self.path), **keys, **arguments)
+            said = sandbox.run_in_sandbox(task, path=os.fspath(self.path), **keys, **arguments)
             found: dict[str, tuple[Copied, Copied]] = deque(said, maxlen=1)[0]  # before: None
-        except isolated.Died as error:
+        except sandbox.SandboxError as error:
             raise SourceError(f"{self.path}: not a readable HDF5 file: {error}") from error
         return found
 
     def _split(self, name: str, pair: tuple[Copied, Copied]) -> RawSplit:
         arrays = [
-            in_one_file(Path(path), tuple(shape), np.dtype(kind)) for path, shape, kind in pair
+            single_file_array(Path(path), tuple(shape), np.dtype(kind))
+            for path, shape, kind in pair
         ]
-        return split_of(f"{self.path}: {name}", *arrays)
+        return as_split(f"{self.path}: {name}", *arrays)
 
 
 WHOLE = "all"  # images that no key divides into train and test
@@ -68,15 +72,15 @@ WHOLE = "all"  # images that no key divides into train and test
 
 def copied_out(path: str, **asked: Any) -> Iterator[Any]:
     """Copy the arrays that are asked for into files; yields None, and in the end which files."""
-    with foreign.opened(Path(path)) as file:
+    with untrusted.open_untrusted(Path(path)) as file:
         copying, found = _Copying(file, path, **asked), {}
         for name, keys in copying.splits().items():
             pair = []
             for what, key in zip(("images", "labels"), keys, strict=True):
                 array = copying.array(key)
-                yield from foreign.checked(array)
+                yield from untrusted.check_chunks(array)
                 target = Path(copying.folder, f"{name}-{what}.0")
-                parts = foreign.rows(array, piece_rows(array, BLOCK_BYTES))
+                parts = untrusted.iter_rows(array, block_rows(array, BLOCK_BYTES))
                 yield from _stored(target, array, parts)
                 pair.append((os.fspath(target), array.shape, array.dtype.str))
             found[name] = pair
@@ -84,7 +88,7 @@ def copied_out(path: str, **asked: Any) -> Iterator[Any]:
 
 
 def _stored(target: Path, array: Any, parts: Iterator[Any]) -> Iterator[None]:
-    files.need_space(target.parent, array.nbytes)
+    fs.require_free_space(target.parent, array.nbytes)
     with target.open("xb") as out:
         for part in parts:
             out.write(np.ascontiguousarray(part).data)
@@ -127,7 +131,7 @@ class _Copying:
         if images or labels:
             raise UsageError("--images-key and --labels-key: expected both or none")
         for usual in USUAL:
-            if all(foreign.dataset(self.file, key.replace(SPLIT, "train")) for key in usual):
+            if all(untrusted.find_dataset(self.file, key.replace(SPLIT, "train")) for key in usual):
                 return usual
         raise SourceError(
             f"{self.path}: no images and labels under the usual keys; it holds {self._held()}",
@@ -138,14 +142,14 @@ class _Copying:
         """Whether there is no test split, and one is to be taken from train."""
         if self.fraction is None:
             return False
-        return foreign.dataset(self.file, images.replace(SPLIT, "test")) is None
+        return untrusted.find_dataset(self.file, images.replace(SPLIT, "test")) is None
 
     def array(self, key: str) -> Any:
         """The dataset of a key, found sound."""
-        found = foreign.dataset(self.file, key)
+        found = untrusted.find_dataset(self.file, key)
         if found is None or not found.shape:
             raise SourceError(f"{self.path}: no array under the key {key}; it holds {self._held()}")
         return found
 
     def _held(self) -> str:
-        return ", ".join(foreign.listed(self.file)) or "nothing"
+        return ", ".join(untrusted.root_names(self.file)) or "nothing"

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelprep import files, unpack
 from pixelprep.errors import SourceError
-from pixelprep.sources.stored import Place, Stored, in_one_file
+from pixelprep.sources import gzip_file
+from pixelprep.sources.context import SourceContext
+from pixelprep.sources.lazy_arrays import FileArray, single_file_array
+from pixelprep.system import fs
 
 UBYTE = 0x08
 TYPES = {
@@ -25,7 +27,7 @@ TYPES = {
 }
 
 
-def read(path: Path, dimensions: int, place: Place) -> Stored:
+def read(path: Path, dimensions: int, context: SourceContext) -> FileArray:
     """Read one IDX file of unsigned bytes, no further than its header promises.
 
     Parameters
@@ -34,7 +36,7 @@ def read(path: Path, dimensions: int, place: Place) -> Stored:
         Gzipped (known by its first bytes) or plain.
     dimensions : int
         3 for images, 1 for labels.
-    place : Place
+    context : SourceContext
         Where a private copy of the content may lie.
 
     Returns
@@ -48,21 +50,21 @@ def read(path: Path, dimensions: int, place: Place) -> Stored:
         When the header is another one, or the file holds less or more than it promises.
     """
     start = b""
-    for piece in unpack.pieces(path):
+    for piece in gzip_file.pieces(path):
         start += piece
         if len(start) >= _header_bytes(dimensions):
             break
     promised = math.prod(_header(start, path, dimensions))
-    if promised > unpack.most_held(path):
+    if promised > gzip_file.most_held(path):
         raise SourceError(
             f"{path}: the header promises {promised:,} bytes, more than the file can hold"
         )
-    files.need_space(place.folder(), promised)
+    fs.require_free_space(context.folder(), promised)
     most = _header_bytes(dimensions) + promised
-    return parse(unpack.unpacked(path, most, place.file(path.name)), path, dimensions)
+    return parse(gzip_file.unpack(path, most, context.file(path.name)), path, dimensions)
 
 
-def parse(content: unpack.Unpacked, path: Path, dimensions: int) -> Stored:
+def parse(content: gzip_file.Unpacked, path: Path, dimensions: int) -> FileArray:
     """The array in the content of the IDX file at `path`; otherwise as `read`."""
     with content.path.open("rb") as file:
         shape = _header(file.read(_header_bytes(dimensions)), path, dimensions)
@@ -72,7 +74,7 @@ def parse(content: unpack.Unpacked, path: Path, dimensions: int) -> Stored:
     if held > size:
         raise SourceError(f"{path}: the file goes on after the {size:,} bytes its header promises")
     full = shape if dimensions == 1 else (*shape, 1)
-    return in_one_file(content.path, full, np.dtype(np.uint8), _header_bytes(dimensions))
+    return single_file_array(content.path, full, np.dtype(np.uint8), _header_bytes(dimensions))
 
 
 def _header_bytes(dimensions: int) -> int:

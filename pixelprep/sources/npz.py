@@ -11,11 +11,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from pixelprep import files, unpack
 from pixelprep.errors import SourceError
-from pixelprep.sources.base import Raw, numbered, split_of
-from pixelprep.sources.own import Own
-from pixelprep.sources.stored import Place, Stored, in_one_file, store
+from pixelprep.sources import gzip_file
+from pixelprep.sources.base import Raw, as_split, numbered_classes
+from pixelprep.sources.context import SourceContext
+from pixelprep.sources.lazy_arrays import FileArray, single_file_array, write_array
+from pixelprep.sources.local import LocalSource
+from pixelprep.system import fs
 
 NAMES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 PIECE = 1 << 20  # bytes that are copied at once
@@ -28,19 +30,21 @@ READERS = {
 KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
 
 
-class Npz(Own):
+class NpzFile(LocalSource):
     """One ``.npz`` file, whose arrays are copied out piece by piece; nothing is unpickled."""
 
-    def load(self, place: Place) -> Raw:
+    def load(self, context: SourceContext) -> Raw:
         """Read the four arrays."""
         with _readable(self.path), zipfile.ZipFile(self.path) as archive:
             splits = {}
             for split, names in NAMES.items():
-                images, labels = (self._array(archive, name, place) for name in names)
-                splits[split] = split_of(f"{self.path}: {split}", images, labels)
-        return Raw(splits, numbered(os.fspath(self.path), splits)).checked(os.fspath(self.path))
+                images, labels = (self._array(archive, name, context) for name in names)
+                splits[split] = as_split(f"{self.path}: {split}", images, labels)
+        return Raw(splits, numbered_classes(os.fspath(self.path), splits)).checked(
+            os.fspath(self.path)
+        )
 
-    def _array(self, archive: zipfile.ZipFile, name: str, place: Place) -> Stored:
+    def _array(self, archive: zipfile.ZipFile, name: str, context: SourceContext) -> FileArray:
         where = f"{self.path}: {name}"
         held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if name not in held:
@@ -51,18 +55,18 @@ class Npz(Own):
         info = held[name]
         if info.compress_type not in KINDS:
             raise SourceError(f"{where}: compressed in a way that NumPy does not")
-        if info.file_size > info.compress_size * unpack.MOST_SHRINKING:
+        if info.file_size > info.compress_size * gzip_file.MOST_SHRINKING:
             raise SourceError(f"{where}: promises {info.file_size:,} bytes, more than it can hold")
-        files.need_space(place.folder(), info.file_size)
+        fs.require_free_space(context.folder(), info.file_size)
         try:
             opened = archive.open(info)
         except OSError as error:  # where it begins is no place in the file
             raise SourceError(f"{where}: cannot read: {error}", "get it again") from error
         with opened as member:
-            return _stored(where, member, info.file_size, place.file(name))
+            return _stored(where, member, info.file_size, context.file(name))
 
 
-def _stored(where: str, member: IO[bytes], size: int, path: Any) -> Stored:
+def _stored(where: str, member: IO[bytes], size: int, path: Any) -> FileArray:
     """One ``.npy`` file of `size` bytes as an array in a file."""
     shape, fortran, dtype = _header(where, member)
     promised = math.prod(shape) * dtype.itemsize
@@ -71,14 +75,14 @@ def _stored(where: str, member: IO[bytes], size: int, path: Any) -> Stored:
         raise SourceError(f"{where}: the header promises {promised:,} bytes, it holds {held:,}")
     if fortran:  # the first index runs fastest: only the whole can be turned around
         array = np.frombuffer(member.read(), dtype).reshape(shape[::-1]).T
-        return store(path, shape, [array])
+        return write_array(path, shape, [array])
     copied = 0
     with path.open("xb") as file:
         while piece := member.read(PIECE):
             copied += file.write(piece)
     if copied != promised:
         raise SourceError(f"{where}: promises {promised:,} bytes, it holds {copied:,}")
-    return in_one_file(path, shape, dtype)
+    return single_file_array(path, shape, dtype)
 
 
 def _header(where: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -16,7 +16,7 @@ Action = Callable[[], object]
 
 def _ours(per: str) -> Callable[[Any], Action]:
     def make(images: Any) -> Action:
-        from pixelprep.moments import Moments
+        from pixelprep.numerics.statistics import Moments
 
         return lambda: Moments.of(images, per).statistics()
 

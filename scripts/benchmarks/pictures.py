@@ -49,14 +49,15 @@ def _decoded(workers: int) -> Callable[[Place], Measure]:
 
     def make(place: Place) -> Measure:
         folder = png_folder(place)
-        from pixelprep import parallel, sources
+        from pixelprep import sources
+        from pixelprep.system import parallel
 
-        source = sources.find(f"{folder}/", sources.Options(quiet=True))
-        team = parallel.Team(workers)
-        list(team.map(abs, range(64)))  # Keras has been imported before the clock, too
+        source = sources.find_source(f"{folder}/", sources.Options(quiet=True))
+        pool = parallel.WorkerPool(workers)
+        list(pool.map(abs, range(64)))  # Keras has been imported before the clock, too
 
         def decode() -> None:
-            with place.folder() as cache, sources.Place(cache, team, quiet=True) as here:
+            with place.folder() as cache, sources.SourceContext(cache, pool, quiet=True) as here:
                 source.load(here)
 
         return once(decode)

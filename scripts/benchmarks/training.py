@@ -22,7 +22,7 @@ class _Fitted:
     def __init__(self, place: Place, data: Data, settings: Any) -> None:
         import keras
 
-        from pixelprep.models import reference_cnn
+        from pixelprep.training.models import reference_cnn
 
         entry = place.entry()
         keras.utils.set_random_seed(0)
@@ -59,9 +59,9 @@ def _watch() -> Any:
 
 def _contestant(name: str, feed: Callable[[Place], Data], settings: Data) -> Contestant:
     def make(place: Place) -> Measure:
-        from pixelprep import backend
+        from pixelprep.system import tf_runtime
 
-        backend.start("the benchmark")
+        tf_runtime.start("the benchmark")
         return _Fitted(place, feed(place), settings)
 
     return Contestant(name, make, "tf")

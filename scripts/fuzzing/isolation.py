@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 from unittest.mock import patch
 
-from pixelprep.store import isolated
+from pixelprep.format import sandbox
 
 PATIENCE = 5  # seconds; a real one waits a minute, which so many hangs would make days
 EVERY = 50  # of so many inputs one is tried with a real process
-REAL = isolated.values
+REAL = sandbox.run_in_sandbox
 
 
 def hasten() -> None:
     """Have both kinds of process wait for `PATIENCE`."""
-    isolated.PATIENCE = PATIENCE
-    ready = "isolated.main("
-    assert isolated.PROGRAM.count(ready) == 1
-    isolated.PROGRAM = isolated.PROGRAM.replace(ready, f"isolated.PATIENCE = {PATIENCE}\n{ready}")
+    sandbox.TIMEOUT = PATIENCE
+    ready = "sandbox.main("
+    assert sandbox.PROGRAM.count(ready) == 1
+    sandbox.PROGRAM = sandbox.PROGRAM.replace(ready, f"sandbox.TIMEOUT = {PATIENCE}\n{ready}")
 
 
 class Isolation:
-    """Stands in for `isolated.values` while one input is tried.
+    """Stands in for `sandbox.run_in_sandbox` while one input is tried.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ class Isolation:
 
     def in_place(self) -> AbstractContextManager[Any]:
         """From now on it is asked, until the block is left."""
-        return patch.object(isolated, "values", self.values)
+        return patch.object(sandbox, "run_in_sandbox", self.values)
 
     def values(self, function: str, **arguments: Any) -> Iterator[Any]:
-        """As `isolated.values`."""
+        """As `sandbox.run_in_sandbox`."""
         try:
             yield from (REAL if self.real else self._forked)(function, **arguments)
-        except isolated.Died:
+        except sandbox.SandboxError:
             if self.real:
                 self.deaths.append("a real process")
             raise
@@ -74,8 +74,8 @@ class Isolation:
         ended = False
         try:
             with os.fdopen(out, "rb") as said:
-                yield from isolated._received(said)
-        except isolated.Died:
+                yield from sandbox._receive(said)
+        except sandbox.SandboxError:
             ended = True
             self.deaths.append(f"{how_ended(child)} {where(self.log)}".rstrip())
             raise
@@ -92,7 +92,7 @@ def in_a_fork(function: Callable[[], Any]) -> Any | None:
     if not child:
         os.close(out)
         with suppress(BaseException):
-            isolated._limit()
+            sandbox._limit()
             os.write(into, json.dumps(function()).encode())
         os._exit(0)
     os.close(into)
@@ -105,13 +105,13 @@ def in_a_fork(function: Callable[[], Any]) -> Any | None:
 def _answer(into: int, function: str, arguments: dict[str, Any]) -> NoReturn:
     """What `isolated.main` does once it knows what is asked for."""
     try:
-        isolated._limit()
+        sandbox._limit()
         module, _, name = function.partition(":")
         run = getattr(import_module(module), name)
         with os.fdopen(into, "wb", buffering=0) as out:
-            for answer in isolated._answers(run, arguments):
+            for answer in sandbox._answers(run, arguments):
                 out.write(json.dumps(answer).encode() + b"\n")
-                signal.alarm(isolated.PATIENCE)
+                signal.alarm(sandbox.TIMEOUT)
         os._exit(0)
     except BaseException:
         traceback.print_exc()

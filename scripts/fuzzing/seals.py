@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pixelprep.store.checksum import fletcher32
+from pixelprep.format.checksum import fletcher32
 
 WORD = 0xFFFFFFFF
 

@@ -31,13 +31,14 @@ from fuzzing.seals import (
     seals,
 )
 from fuzzing.seeds import Files
-from pixelprep.cli import app
-from pixelprep.sources.base import Options, about
-from pixelprep.sources.hdf5 import Hdf5
+from pixelprep.cli.app import app
+from pixelprep.sources.base import Options
+from pixelprep.sources.context import SourceContext
+from pixelprep.sources.digest import describe
+from pixelprep.sources.hdf5 import Hdf5File
 from pixelprep.sources.idx import read as read_idx
-from pixelprep.sources.npz import Npz
-from pixelprep.sources.own import Own
-from pixelprep.sources.stored import Place
+from pixelprep.sources.local import LocalSource
+from pixelprep.sources.npz import NpzFile
 
 PERTURB = -6  # option of mallopt
 CACHE = "cache"  # beside an input's folder
@@ -77,10 +78,10 @@ def prepared(dataset: Path, **options: Any) -> None:
     entry.train.to_numpy()
 
 
-def looked_at(source: Own) -> None:
+def looked_at(source: LocalSource) -> None:
     """What `prepare` does with a user's own data before it writes anything; many times as fast."""
-    with Place(source.path.parents[1] / CACHE, quiet=True) as place:
-        about(source.load(place), place.team, source.name)
+    with SourceContext(source.path.parents[1] / CACHE, quiet=True) as place:
+        describe(source.load(place), place.pool, source.name)
 
 
 # IDX
@@ -117,7 +118,7 @@ def use_idx(folder: Path, whole: bool) -> None:
     if len(paths) > 1:
         prepared(folder)
         return
-    with Place(folder.parent / CACHE) as place:
+    with SourceContext(folder.parent / CACHE) as place:
         found = read_idx(paths[0], 3 if "idx3" in paths[0].name else 1, place)
         if 0 not in found.shape:  # as `prepare` goes no further with
             assert found[:].shape == found.shape
@@ -198,7 +199,7 @@ def _header(random: Random) -> str:
 def use_npz(folder: Path, whole: bool) -> None:
     """Prepare it, or as much of it as reads the file."""
     for path in folder.iterdir():
-        prepared(path) if whole or path.stem == "whole" else looked_at(Npz(path, Options()))
+        prepared(path) if whole or path.stem == "whole" else looked_at(NpzFile(path, Options()))
 
 
 # Entries
@@ -347,7 +348,7 @@ def use_hdf5(folder: Path, whole: bool) -> None:
         if whole:
             prepared(path, test_fraction=fraction)
         else:
-            looked_at(Hdf5(path, Options(test_fraction=fraction)))
+            looked_at(Hdf5File(path, Options(test_fraction=fraction)))
 
 
 ENTRIES: dict[str, Files] = {}

@@ -1,0 +1,1 @@
+"""Entries at rest: find, open, check, list and remove them."""

@@ -1,0 +1,623 @@
+"""The command line: parses, makes one library call, prints; nothing else.
+
+Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import time
+import traceback
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from pixelprep._version import __version__
+from pixelprep.cli import output
+from pixelprep.cli.options import (
+    CacheDir,
+    Dataset,
+    DryRun,
+    EntryName,
+    Json,
+    Quiet,
+    RunDir,
+    ValFraction,
+    Yes,
+    one_of,
+    with_prepare_options,
+)
+from pixelprep.errors import PixelprepError, UsageError
+from pixelprep.system import formatting
+
+if TYPE_CHECKING:
+    from pixelprep.cache.inventory import CacheItem
+
+
+INTERRUPTED = 130
+SAME_AGAIN = "give the same command again: what is finished stays"
+
+app = typer.Typer(
+    name="pixelprep",
+    help="Image datasets scaled once, exactly, and reused anywhere.",
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+cache_app = typer.Typer(help="Look into the cache, and delete from it.")
+app.add_typer(cache_app, name="cache")
+
+
+@app.callback(invoke_without_command=True)
+def _pixelprep(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"pixelprep {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+@with_prepare_options
+def prepare(
+    dataset: Dataset = "mnist",
+    *,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    **choices: Any,
+) -> None:
+    """Scale a dataset and store it as HDF5, once. A second call finds it there."""
+    _messages(quiet)
+    from pixelprep.pipeline.prepare import prepare as prepare_dataset
+
+    started = time.perf_counter()
+    entry = prepare_dataset(dataset, quiet=quiet, **choices)
+    seconds = time.perf_counter() - started
+    output.show(
+        output.prepared(entry, seconds), as_json, lambda _: output.print_prepared(entry, seconds)
+    )
+
+
+@app.command()
+@with_prepare_options
+def train(
+    context: typer.Context,
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="A known name, a path to images, or an entry.", metavar="DATASET|ENTRY"
+        ),
+    ] = "mnist",
+    *,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the weights and the order of the images.")] = 0,
+    steps_per_execution: Annotated[
+        int, typer.Option(help="Steps between returns to Python; changes only the speed.")
+    ] = 32,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Function that is given the input shape and the number of classes and returns"
+            " a Keras model (default: the reference CNN); or a finished run, to train further.",
+            metavar="MODULE:FUNCTION|RUN",
+        ),
+    ] = None,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop when the validation loss has not improved for so many epochs; the best"
+            " epoch's model is kept (needs --val-fraction).",
+            metavar="N",
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(help="Write event files for TensorBoard to DIR/RUN-NAME.", metavar="DIR"),
+    ] = None,
+    checkpoint_every: Annotated[
+        int,
+        typer.Option(
+            help="Epochs from one checkpoint to the next; the last always has one.", metavar="N"
+        ),
+    ] = 1,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run (default: a new one below runs/).", metavar="DIR"),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with an unfinished run, of which dataset and options are known.",
+            metavar="RUN",
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    **choices: Any,
+) -> None:
+    """Train a CNN on a dataset, prepared first if needed. Then evaluate it."""
+    _messages(quiet)
+    from pixelprep.training.train import resume as resume_training
+
+    # An option that was not given asks for nothing, also of an entry or of an unfinished run.
+    options = [name for name in context.params if name not in ("resume", "as_json")]
+    asked = {name: context.params[name] for name in options if _was_given(context, name)}
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
+            metrics = resume_training(resume, **asked) if resume else _train_anew(dataset, asked)
+    except KeyboardInterrupt as error:  # Typer would forget the way to go on
+        _fail("interrupted", _resume_hint(error), INTERRUPTED)
+    output.show(metrics, as_json, output.print_trained)
+
+
+def _train_anew(dataset: str, asked: dict[str, Any]) -> dict[str, Any]:
+    from dataclasses import fields
+
+    from pixelprep.pipeline.prepare import prepare_or_open
+    from pixelprep.training.train import Settings, require
+    from pixelprep.training.train import train as train_model
+
+    own = [field.name for field in fields(Settings)]
+    settings = Settings(**{name: asked[name] for name in own if name in asked})
+    require("training")
+    options = {name: asked[name] for name in asked if name not in (*own, "dataset")}
+    return train_model(prepare_or_open(dataset, **options, quiet=settings.quiet), settings)
+
+
+@app.command()
+@partial(with_prepare_options, without=("mode", "val_fraction", "force"))
+def compare(
+    dataset: Dataset = "mnist",
+    *,
+    modes: Annotated[
+        str, typer.Option(help="Two or more, with commas between.", metavar="MODE,MODE…")
+    ] = "normalize,center,standardize",
+    repeats: Annotated[
+        int, typer.Option(help="Runs of each mode; below five, little is told.", metavar="N")
+    ] = 3,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the first run of each mode; then SEED + 1, …")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Function that returns the model, as for `train` (default: the reference CNN).",
+            metavar="MODULE:FUNCTION",
+        ),
+    ] = None,
+    val_fraction: ValFraction = 0.1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of runs and page (default: compare-DATASET); goes on with its own.",
+            metavar="DIR",
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    **choices: Any,
+) -> None:
+    """Tell which scaling is better, if any. The CNN is trained on each, with equal seeds."""
+    _messages(quiet)
+    from pixelprep.training.compare import compare as compare_modes
+
+    chosen = [mode.strip() for mode in modes.split(",")]
+    training = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "model": model}
+    asked = {"repeats": repeats, "val_fraction": val_fraction, "out": out, **training, **choices}
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
+            result = compare_modes(dataset, modes=chosen, quiet=quiet, **asked)
+    except KeyboardInterrupt:  # whose notes tell only of a single run
+        _fail("interrupted", SAME_AGAIN, INTERRUPTED)
+    except Exception as error:
+        if _resume_hint(error):
+            error.__notes__ = [SAME_AGAIN]
+        raise
+    output.show(result, as_json, output.print_compared)
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was on the command line or in the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+@app.command()
+def evaluate(
+    run: RunDir,
+    entry: Annotated[
+        str | None,
+        typer.Argument(help="An entry (default: the one trained on).", metavar="ENTRY"),
+    ] = None,
+    split: Annotated[str, one_of("test|val|train", "Of the entry.")] = "test",
+    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 64,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate a run's model on an entry. It gets raw pixels, whatever their scaling there."""
+    _messages(quiet)
+    from pixelprep.training import predict
+
+    options: dict[str, Any] = {"split": split, "batch_size": batch_size, "cache_dir": cache_dir}
+    scores = predict.evaluate(run, entry, **options, quiet=quiet)
+    output.show(scores, as_json, output.print_scores)
+
+
+@app.command()
+def predict(
+    run: RunDir,
+    image: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE")
+    ],
+    top: Annotated[int, typer.Option(help="Classes told of each image.", metavar="N")] = 3,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell what a run's model sees in pictures. The likeliest classes of each."""
+    _messages(quiet)
+    from pixelprep.training import predict
+
+    told = predict.predict(run, image, top=top, quiet=quiet)
+    result = {"run": str(run.absolute()), "images": told}
+    output.show(result, as_json, lambda _: output.print_predicted(told))
+
+
+@app.command()
+@partial(with_prepare_options, without=("force",))
+def path(
+    dataset: Dataset = "mnist",
+    *,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Prepare it if it is not yet.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    **choices: Any,
+) -> None:
+    """Print the folder of a prepared entry, for scripts. Exit status 1 where there is none."""
+    _messages(quiet)
+    from pixelprep.pipeline.prepare import find_entry
+    from pixelprep.pipeline.prepare import prepare as prepared
+
+    have = prepared if prepare else find_entry
+    found = have(dataset, quiet=quiet, **choices)
+    about = {"path": str(found.path), "key": found.key}
+    output.show(about, as_json, lambda _: typer.echo(about["path"]))
+
+
+@app.command()
+def datasets(as_json: Json = False) -> None:
+    """List the datasets that are known by name."""
+    from pixelprep.sources import REGISTRY, plugins
+
+    listed = [known.summary() for known in REGISTRY.values()]
+    brought = [{"name": name, "from": point.value} for name, point in plugins().items()]
+    output.show({"datasets": listed, "plugins": brought}, as_json, output.print_datasets)
+
+
+@app.command()
+def info(
+    entry: EntryName,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what is in a prepared entry. Its files are checked on the way."""
+    import pixelprep
+
+    found = pixelprep.open(entry, cache_dir=cache_dir)
+    about = {"path": str(found.path), **found.manifest}
+    output.show(about, as_json, lambda _: output.print_info(found))
+
+
+@app.command()
+def report(
+    entry: EntryName,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file, or a folder for it (default: DATASET-MODE-KEY.html here).",
+            metavar="PATH",
+        ),
+    ] = None,
+    format: Annotated[str, one_of("html|png|json", "A page; its pictures; its facts.")] = "html",
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a page on an entry. What its data is and what scaling made of it, in pictures."""
+    _messages(quiet)
+    from pixelprep.reports.entry_report import reported
+
+    done = reported(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
+    output.show(output.reported(done), as_json, lambda _: output.print_reported(done))
+    if open_it:
+        import webbrowser
+
+        if not webbrowser.open(done.path.as_uri()):
+            logging.getLogger("pixelprep").warning("there is no browser to show it in")
+
+
+@app.command()
+def verify(
+    entry: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders, keys, DATASET/MODE-KEY, or datasets.", metavar="ENTRY"),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All entries of the cache.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make what is broken again, from its raw data.")
+    ] = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Re-read entries whole and check them. Digests, format, and the promised statistics."""
+    _messages(quiet)
+    from pixelprep.pipeline.verify import verdicts
+
+    options: dict[str, Any] = {"every": every, "repair": repair, "quiet": quiet}
+    found = []
+    for verdict in verdicts(*(entry or ()), cache_dir=cache_dir, **options):
+        found.append(verdict)
+        if not as_json:  # one by one: all may take hours
+            output.print_verified(verdict)
+    listed = {"entries": [output.verified(verdict) for verdict in found]}
+    output.show(listed, as_json, lambda _: None if found else output.say("no entries"))
+    bad = sum(not verdict.ok and verdict.checked for verdict in found)
+    unknown = sum(not verdict.checked for verdict in found)
+    if bad or unknown:
+        parts = [f"{bad} damaged"] * bool(bad) + [f"{unknown} not checked"] * bool(unknown)
+        way_out = "make those of the cache again from their raw data with --repair"
+        hint = way_out if bad and not repair else None
+        _fail(
+            f"of {formatting.pluralize(len(found), 'entry', 'entries')}, {' and '.join(parts)}",
+            hint,
+            1,
+        )
+
+
+@app.command()
+def export(
+    entry: EntryName,
+    directory: Annotated[
+        Path, typer.Argument(help="Folder to be made, new or empty.", metavar="DIR")
+    ],
+    to: Annotated[str, one_of("npz|tfrecord|png|hdf5-single", "Its new shape.")],
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write an entry in another shape. All of it is read back; png has the raw pixels."""
+    _messages(quiet)
+    from pixelprep.exporters.export import exported
+
+    started = time.perf_counter()
+    done = exported(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
+    seconds = time.perf_counter() - started
+    told = output.exported(done, seconds)
+    output.show(told, as_json, lambda _: output.print_exported(done, seconds))
+
+
+@cache_app.callback(invoke_without_command=True)
+def _cache(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@cache_app.command("list")
+def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
+    """List entries, raw downloads, and what is left over."""
+    from pixelprep.cache import inventory
+    from pixelprep.system import fs
+
+    items = inventory.list_items(cache_dir)
+    place = str(fs.cache_dir(cache_dir))
+    total = sum(item.bytes for item in items)
+    result = {"cache": place, **output.group_by_kind(items), "bytes": total}
+    shown = [item for item in items if item.kind != "note"]
+    output.show(result, as_json, lambda _: output.print_cache(shown))
+
+
+@cache_app.command("path")
+def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
+    """Print where the cache folder is."""
+    from pixelprep.system import fs
+
+    place = str(fs.cache_dir(cache_dir))
+    output.show({"cache": place}, as_json, lambda _: typer.echo(place))
+
+
+@cache_app.command("remove")
+def cache_remove(
+    entry: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders, keys, DATASET/MODE-KEY; or a dataset, its downloads too.",
+            metavar="ENTRY",
+        ),
+    ],
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Delete entries, or all there is of a dataset."""
+    _messages(quiet=False)
+    from pixelprep.cache import inventory
+
+    _remove(inventory.named_items(entry, cache_dir), yes, dry_run, cache_dir, as_json)
+
+
+@cache_app.command("prune")
+def cache_prune(
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            help="Also entries last used longer ago than this: 12h, 30d, 1y; alone, days.",
+            metavar="AGE",
+        ),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(help="Never the N entries used last (alone: all but these).", metavar="N"),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Delete leftovers and, if asked, entries that were not used lately."""
+    _messages(quiet=False)
+    from pixelprep.cache import inventory
+
+    items = inventory.prunable_items(older_than, keep, cache_dir)
+    _remove(items, yes, dry_run, cache_dir, as_json, unless_used=True)
+
+
+def _remove(
+    items: "list[CacheItem]",
+    yes: bool,
+    dry_run: bool,
+    cache_dir: Path | None,
+    as_json: bool,
+    unless_used: bool = False,
+) -> None:
+    """Show what is to go, ask, and delete it."""
+    from pixelprep.cache import inventory
+
+    left = 0
+    if not as_json:
+        output.print_cache(items)
+    if not dry_run and items:
+        if as_json and not yes:
+            _fail("nothing was deleted: --json does not ask", "say --yes, or --dry-run", 1)
+        what = f"these {len(items)}" if len(items) > 1 else "it"
+        _ask(yes, f"delete {what} for good?")
+        gone = inventory.remove_items(items, cache_dir, unless_used=unless_used)
+        left, items = len(items) - len(gone), gone
+    total = sum(item.bytes for item in items)
+    result = {"dry_run": dry_run, **output.group_by_kind(items), "bytes": total}
+    said = "nothing was deleted" if dry_run or not items else f"deleted {output.size(total)}"
+    said += f"; {left} stay, in use or not to be deleted" if left else ""
+    output.show(result, as_json, lambda _: output.say(said))
+
+
+def _ask(yes: bool, question: str) -> None:
+    """Go on only with a yes, on the command line or from a person."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        _fail("nothing was deleted: there is nobody to ask", "say --yes, or --dry-run", 1)
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo(err=True)  # the question's line is not ended
+        _fail("interrupted; nothing was deleted", None, INTERRUPTED)
+    if not agreed:
+        output.say("nothing was deleted", err=True)
+        raise typer.Exit(1)
+
+
+class _Plain(logging.Formatter):
+    """Messages with names in them that may be anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return output.escape_control(super().format(record))
+
+
+def _messages(quiet: bool) -> None:
+    """Send the library's messages to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Plain("%(message)s"))
+    log = logging.getLogger("pixelprep")
+    log.handlers = [handler]
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def main() -> NoReturn:
+    """Run the command line; every failure is one line and, where there is a way out, a hint."""
+    if sys.stderr is None:  # closed by who started us; messages go nowhere, and never into a file
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as we run
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    _refuse_empty(arguments)
+    try:
+        code = app(arguments, prog_name="pixelprep", standalone_mode=False)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _fail(*_format_error(error))
+    if code == INTERRUPTED:  # Typer turns Ctrl-C into this
+        _fail("interrupted", None, INTERRUPTED)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """An empty argument comes from a variable that is not set; as a path it would be here."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument or re.fullmatch("--[a-z-]+=", argument):
+            name = argument.removesuffix("=") or before
+            name = name if name.startswith("--") else "an argument"
+            _fail(f"{name} is empty", "is a shell variable not set? leave the option out", 2)
+
+
+def _format_error(error: Exception) -> tuple[str, str | None, int]:
+    """Message, hint and exit status of an error."""
+    way_on = _resume_hint(error)
+    if isinstance(error, PixelprepError):
+        hint = ", then ".join(filter(None, (error.hint, way_on)))
+        return error.message, hint, 2 if isinstance(error, UsageError) else 1
+    if hasattr(error, "format_message"):  # Typer's own: wrong usage
+        return _usage_error(error)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}", way_on, 1
+    hint = f"{way_on} --debug" if way_on else "run again with --debug for the traceback"
+    return f"{type(error).__name__}: {error}", hint, 1
+
+
+def _resume_hint(error: BaseException) -> str | None:
+    """The command that goes on with what this error broke off."""
+    notes = getattr(error, "__notes__", [])
+    ours = (note for note in notes if note == SAME_AGAIN or note.startswith("pixelprep "))
+    return next(ours, None)
+
+
+def _usage_error(error: Any) -> tuple[str, str | None, int]:
+    """Typer's own errors, with the nearest command or option where a name is wrong."""
+    import difflib
+
+    message = re.split(r" \(Possible| Did you mean", error.format_message())[0].rstrip(".")
+    message = re.sub("Input should be a valid ([a-z]+), unable .*", r"expected a \1", message)
+    message = message.replace("a integer", "a whole number")
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return message[:1].lower() + message[1:], "pixelprep --help", 2
+    known = list(getattr(context.command, "commands", {}))
+    known += [name for parameter in context.command.params for name in parameter.opts]
+    wrong = re.match(r"No such (?:option: |command ')([^']+)", message)
+    near = difflib.get_close_matches(wrong[1], known, n=1) if wrong else []
+    hint = f"did you mean '{near[0]}'?" if near else f"{context.command_path} --help"
+    return message[:1].lower() + message[1:], hint, 2
+
+
+def _fail(message: str, hint: str | None, code: int) -> NoReturn:
+    output.print_error("error", " ".join(message.split()))
+    if hint:
+        output.print_error("hint", hint)
+    sys.exit(code)

@@ -1,0 +1,390 @@
+"""What commands print: results as tables or as JSON, in units that people use."""
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pixelprep.system import formatting
+
+if TYPE_CHECKING:
+    from pixelprep.cache.inventory import CacheItem
+    from pixelprep.dataset.entry import Entry
+    from pixelprep.exporters.export import Export
+    from pixelprep.numerics.scaling import Scaling
+    from pixelprep.pipeline.verify import VerifyResult
+    from pixelprep.reports.entry_report import Report
+
+
+SMALL = 1e-9  # what rounding leaves of 0
+GAP = 2  # spaces between columns
+FIELD = 10  # places of a name before what there is to say
+LATEST = 253402300799.0  # the end of the year 9999, in seconds since 1970
+AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines; what names and files of others bring along cannot steer the terminal."""
+    for line in lines:
+        typer.echo(escape_control(line), err=err)
+
+
+def print_error(label: str, text: str) -> None:
+    """A line on standard error, its label in colour on a terminal that has colours."""
+    colorful = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    color = "red" if label == "error" else "cyan"
+    shown = typer.style(f"{label}:", fg=color, bold=True) if colorful else f"{label}:"
+    typer.echo(f"{shown} {escape_control(text)}", err=True)
+
+
+def escape_control(text: str) -> str:
+    """The text on one line, everything but letters, signs and spaces spelled out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def show(result: dict[str, Any], as_json: bool, table: Callable[[dict[str, Any]], None]) -> None:
+    """Print a result as one JSON object, or as its table."""
+    if as_json:
+        typer.echo(json.dumps(result, allow_nan=False))
+    else:
+        table(result)
+
+
+def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
+    """What ``--json`` holds of a prepared entry."""
+    kept = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
+    scaling = entry.manifest["scaling"]
+    return {
+        "dataset": entry.dataset,
+        "mode": entry.mode,
+        "per": entry.per,
+        "key": entry.key,
+        "path": str(entry.path),
+        "hit": entry.cached,
+        "seconds": seconds,
+        "scaling": {name: scaling[name] for name in ("mean", "std", "scale", "offset")},
+        "splits": {
+            name: {field: entry.manifest["splits"][name][field] for field in kept}
+            for name in entry.splits
+        },
+    }
+
+
+def print_prepared(entry: "Entry", seconds: float) -> None:
+    """An entry, and how it was had."""
+    _print_entry(entry)
+    done = "was there already" if entry.cached else f"prepared in {seconds:.1f} s"
+    say(str(entry.path), f"{size(entry.size)}, {done}")
+
+
+def print_info(entry: "Entry") -> None:
+    """An entry, its data and its recipe."""
+    _print_entry(entry)
+    about = entry.manifest["provenance"]
+    _print_field("data", f"{about['title']}; licence {about['licence']}")
+    for name in ("citation", "homepage"):
+        if about[name]:
+            _print_field("", about[name])
+    _print_field("classes", ", ".join(entry.class_names))
+    recipe = entry.manifest["recipe"].items()
+    _print_field("recipe", ", ".join(f"{k} {v}" for k, v in recipe if v is not None))
+    exact = entry.scaling.is_exact(entry.train.dtype)
+    _print_field("raw", "every pixel can be had back" if exact else "can be had back only nearly")
+    say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
+
+
+def _print_entry(entry: "Entry") -> None:
+    scaling = entry.scaling
+    say(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
+    units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
+    for name, values in (("mean", scaling.mean), ("std", scaling.std)):
+        _print_field(name, f"{formatting.format_numbers(values)}{units}")
+    rows: list[tuple[str, ...]] = [
+        ("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")
+    ]
+    for name, split in entry.splits.items():
+        record = entry.manifest["splits"][name]
+        first, raw = record["first_batch"], record["raw"]
+        figures = [f"{first[f]:.6g}" for f in ("min", "max", "mean", "std")]
+        shape = formatting.format_shape(split.shape[1:])
+        limits = f"{raw['minimum']:.6g} to {raw['maximum']:.6g}"
+        rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
+    _table(rows)
+    batch = entry.manifest["splits"]["train"]["first_batch"]["shape"][0]
+    whole = _whole(scaling)
+    _print_wrapped(f"(stored: of the first batch of {batch}, read back from the file{whole})")
+
+
+def _whole(scaling: "Scaling") -> str:
+    """What train as a whole is scaled to, which a first batch only comes near."""
+    if scaling.statistics is None:
+        return ""
+    scaled = scaling.scaled_statistics(scaling.statistics)
+    told = ["mean 0"] * bool((abs(scaled.mean) < SMALL).all())
+    told += ["std 1"] * bool((abs(scaled.std - 1) < SMALL).all())
+    return f"; of all of train: {', '.join(told)}" if told else ""
+
+
+def print_trained(metrics: dict[str, Any]) -> None:
+    """The result of a training run."""
+    from pixelprep.training.run_folder import PAGE
+
+    say(
+        f"test accuracy {metrics['test_accuracy']:.2%}, loss {_decimal(metrics['test_loss'])}"
+        f" ({metrics['test_steps']} steps)"
+    )
+    say(f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps")
+    page = Path(metrics["run"], PAGE)
+    say(str(page if page.exists() else page.parent))
+
+
+def print_compared(result: dict[str, Any]) -> None:
+    """Modes in the order of their rank, what their differences are worth, and the verdict."""
+    from pixelprep.numerics import significance
+
+    modes = {one["mode"]: one for one in result["modes"]}
+    rows: list[tuple[str, ...]] = [("mode", "validation", "test", "an epoch")]
+    for one in (modes[mode] for mode in result["ranking"]):
+        val, test = (one["mean"], one["spread"]), (one["test_mean"], one["test_spread"])
+        rows.append(
+            (
+                one["mode"],
+                significance.format_accuracy(*val),
+                significance.format_accuracy(*test),
+                f"{one['seconds_per_epoch']:.1f} s",
+            )
+        )
+    _table(rows)
+    _print_wrapped(
+        "(accuracy after the last epoch, mean ± deviation; validation ranks, test is only shown)"
+    )
+    for one in result["differences"]:
+        _print_wrapped(f"{' − '.join(one['pair'])}: {significance.format_difference(one)}")
+    _print_wrapped(result["verdict"])
+    say(result["page"])
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """How a model does on a split, and on each of its classes."""
+    rows: list[tuple[str, ...]] = [("class", "images", "recall")]
+    for one in scores["classes"]:
+        recall = "" if one["recall"] is None else f"{one['recall']:.2%}"
+        rows.append((one["class"], f"{one['images']:,}", recall))
+    _table(rows)
+    what = f"{scores['split']} accuracy {scores['accuracy']:.2%}, loss {_decimal(scores['loss'])}"
+    about = "" if scores["exact"] else "; raw pixels had back only nearly from what is stored"
+    say(f"{what} ({scores['images']:,} images{about})", scores["entry"])
+
+
+def print_predicted(images: list[dict[str, Any]]) -> None:
+    """A line an image, with its likeliest classes."""
+    rows = [
+        (one["path"], *(f"{top['class']} {top['probability']:.1%}" for top in one["top"]))
+        for one in images
+    ]
+    _columns([tuple(map(escape_control, row)) for row in rows])
+
+
+def _decimal(number: float | None) -> str:
+    return "not finite" if number is None else f"{number:.4f}"
+
+
+def print_datasets(found: dict[str, Any]) -> None:
+    """A table of what is known by name."""
+    rows: list[tuple[str, ...]] = [
+        ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
+    ]
+    for one in found["datasets"]:
+        shape = formatting.format_shape(one["shape"])
+        download = size(one["download_bytes"]) if one["download_bytes"] else "embedded"
+        counts = (f"{one['train']:,}", f"{one['test']:,}", shape, str(one["classes"]))
+        rows.append((one["name"], *counts, download, one["licence"], one["title"]))
+    _table(rows)
+    for plugin in found["plugins"]:
+        say(f"{plugin['name']}  from {plugin['from']}")
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Aligned columns, the first row being their titles.
+
+    Where the terminal is too narrow, lines and columns change places; or each row is on lines of
+    its own.
+    """
+    room, turned = _terminal_width(), list(zip(*rows, strict=True))
+    fitting = [table for table in (rows, turned) if sum(_widths(table)) - GAP <= room]
+    if fitting:
+        _columns(fitting[0])
+        return
+    titles = [f"  {title}" for title in rows[0][1:]]
+    for first, *cells in rows[1:]:
+        say(first)
+        for title, cell in zip(titles, cells, strict=True):
+            _print_field(title, cell, max(map(_width, titles)) + GAP)
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = _widths(rows)
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        say("".join(cell + " " * (width - _width(cell)) for cell, width in cells).rstrip())
+
+
+def _print_field(name: str, text: str, places: int = FIELD) -> None:
+    """A name and, so many places on, what there is to say, in as many lines as it needs."""
+    indent = " " * places
+    wrapper = textwrap.TextWrapper(_terminal_width(), indent, indent, break_long_words=False)
+    wrapper.break_on_hyphens = False
+    first, *rest = wrapper.wrap(text) or [""]
+    say((name.ljust(places) + first[places:]).rstrip(), *rest)
+
+
+def _print_wrapped(text: str) -> None:
+    """A sentence, in as many lines as it needs."""
+    say(*textwrap.wrap(text, _terminal_width(), break_long_words=False, break_on_hyphens=False))
+
+
+def _terminal_width() -> int:
+    """The places of a line: those of the terminal; a pipe has as many as are needed."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
+    """Of each column, with what separates it from the next."""
+    return [max(map(_width, column)) + GAP for column in zip(*rows, strict=True)]
+
+
+def _width(text: str) -> int:
+    """The places that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # some letters take two
+
+    return cell_len(text)
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that makes the number short."""
+    number = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def verified(verdict: "VerifyResult") -> dict[str, Any]:
+    """What ``--json`` holds of a verified entry."""
+    return {
+        "path": str(verdict.path),
+        "ok": verdict.ok,
+        "problems": verdict.problems,
+        "repaired": verdict.repaired,
+        "checked": verdict.checked,
+        "bytes": verdict.bytes,
+    }
+
+
+def print_verified(verdict: "VerifyResult") -> None:
+    """A line on an entry, and below it what is wrong."""
+    state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
+    state = f"repaired, {state}" if verdict.repaired else state
+    say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")
+    for problem in verdict.problems:
+        say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
+
+
+def exported(done: "Export", seconds: float) -> dict[str, Any]:
+    """What ``--json`` holds of an export."""
+    return {
+        "path": str(done.path),
+        "to": done.to,
+        "entry": str(done.entry),
+        "files": done.files,
+        "bytes": done.bytes,
+        "seconds": seconds,
+    }
+
+
+def print_exported(done: "Export", seconds: float) -> None:
+    """Where an export is, and how large."""
+    count = f"{done.count:,} files, {size(done.bytes)}"
+    say(str(done.path), f"{count}, written and checked in {seconds:.1f} s")
+
+
+def reported(done: "Report") -> dict[str, Any]:
+    """What ``--json`` holds of a report."""
+    return {
+        "path": str(done.path),
+        "entry": str(done.entry),
+        "format": done.format,
+        "bytes": done.bytes,
+    }
+
+
+def print_reported(done: "Report") -> None:
+    """Where a report is, and how large."""
+    say(str(done.path), size(done.bytes))
+
+
+def item_json(item: "CacheItem") -> dict[str, Any]:
+    """What ``--json`` holds of a thing in the cache."""
+    times = {"made": _time(item.made), "used": _time(item.used)}
+    age = {"age_seconds": max(0.0, time.time() - item.used)}
+    place = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
+    return {**place, **item.about, **times, **age}
+
+
+def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]]]:
+    """Things in the cache, in lists of their kinds."""
+    kinds: dict[str, list[dict[str, Any]]] = {"entries": [], "raw": [], "left": [], "notes": []}
+    names = {"entry": "entries", "note": "notes"}
+    for item in items:
+        kinds[names.get(item.kind, item.kind)].append(item_json(item))
+    return kinds
+
+
+def print_cache(items: "Sequence[CacheItem]") -> None:
+    """A table of what is in the cache, or of what is taken out of it."""
+    rows: list[tuple[str, ...]] = [("", "images", "size", "made", "last used", "options")]
+    labels = {"raw": "raw downloads of ", "left": "left over: "}
+    for item in items:
+        if item.kind != "note":
+            images = f"{item.about['images']:,}" if "images" in item.about else ""
+            used = _ago(item.used) if item.kind == "entry" else ""
+            images = "DAMAGED" if "problem" in item.about else images
+            name = labels.get(item.kind, "") + item.name
+            rows.append((name, images, size(item.bytes), _ago(item.made), used, _unusual(item)))
+    if len(rows) > 1:
+        has_options = any(row[-1] for row in rows[1:])
+        _table(rows if has_options else [row[:-1] for row in rows])
+    notes = sum(item.kind == "note" for item in items)
+    total = size(sum(item.bytes for item in items))
+    say(f"{total}{f', {notes} of them notes and locks that nothing needs' if notes else ''}")
+
+
+def _unusual(item: "CacheItem") -> str:
+    """What an entry is made with that is neither as by default nor in its name."""
+    asked = item.about.get("options", {})
+    return " ".join(formatting.options({name: asked[name] for name in asked if name != "mode"}))
+
+
+def _time(seconds: float) -> str:
+    seconds = min(max(seconds, 0.0), LATEST)  # a file may have any
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _ago(seconds: float) -> str:
+    age = max(0.0, time.time() - seconds)
+    for unit, length in AGES:
+        if age >= length:
+            count = int(age // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"

@@ -1,0 +1,1 @@
+"""What a user holds: entries, splits, batches and framework feeds."""

@@ -1,0 +1,453 @@
+"""A published cache entry and its splits: what there is to read; `opening` finds and checks it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.dataset.batches import BatchConfig, Batches
+from pixelprep.errors import UsageError, missing_extra
+from pixelprep.format import layout, reader
+from pixelprep.format import manifest as manifests
+from pixelprep.numerics.scaling import Scaling
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from torch import Tensor
+    from torch.utils.data import IterableDataset
+
+    from pixelprep.dataset.jax import JaxFeed
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of an entry: an ordered list of HDF5 files, read row by row.
+
+    Parameters
+    ----------
+    name : str
+        train, val or test.
+    shape : tuple of int
+        (N, H, W, C) of the stored images.
+    dtype : dtype
+        Of the stored images: float32 or float16.
+    parts : tuple of Part
+        The files in order.
+    run_rows : int
+        Neighbouring rows that a pass reads at once.
+    per_image : bool
+        Whether each image's own mean and deviation are stored.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    parts: tuple[reader.EntryFile, ...]
+    run_rows: int
+    per_image: bool = False
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def read(self, start: int, stop: int, name: str = "images") -> NDArray[Any]:
+        """Rows `start` to `stop` of one column, across the files.
+
+        Parameters
+        ----------
+        start, stop : int
+            0 ≤ start ≤ stop ≤ N.
+        name : str
+            ``images`` (stored type, (n, H, W, C)), ``labels`` (int64, (n,)) or, per image,
+            ``mean`` or ``std`` (float64, (n,)).
+
+        Returns
+        -------
+        ndarray
+            The n = `stop` − `start` rows, in memory of their own.
+
+        Raises
+        ------
+        UsageError
+            When there is no such column, or there are no such rows.
+        EntryError
+            When a file is damaged.
+        """
+        columns = self._columns()
+        if name not in columns:
+            raise UsageError(f"{self.name} has no '{name}': expected one of {', '.join(columns)}")
+        if not 0 <= start <= stop <= len(self):
+            raise UsageError(f"rows {start} to {stop}: expected 0 to {len(self)}, in this order")
+        shape, dtype = columns[name]
+        out, first = np.empty((stop - start, *shape), dtype), 0
+        with reader.open_files() as opened:
+            for part in self.parts:
+                begin, end = max(start - first, 0), min(stop - first, part.rows)
+                if begin < end:
+                    rows = slice(begin + first - start, end + first - start)
+                    opened.read(part, [(begin, end - begin)], **{name: out[rows]})
+                first += part.rows
+        return out
+
+    def _columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """What is stored of each row: shape and type."""
+        number, statistic = np.dtype(np.int64), np.dtype(np.float64)
+        own = {"mean": ((), statistic), "std": ((), statistic)} if self.per_image else {}
+        return {"images": (self.shape[1:], self.dtype), "labels": ((), number), **own}
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """All labels, int64 (N,): indices into `Entry.class_names`.
+
+        Raises
+        ------
+        EntryError
+            When a file is damaged.
+        """
+        return self.read(0, len(self), "labels")
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Per image only: each image's own mean, float64 (N,).
+
+        Raises
+        ------
+        UsageError
+            When the scaling is not per image.
+        EntryError
+            When a file is damaged.
+        """
+        return self.read(0, len(self), "mean")
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Per image only: each image's own deviation, float64 (N,).
+
+        Raises
+        ------
+        UsageError
+            When the scaling is not per image.
+        EntryError
+            When a file is damaged.
+        """
+        return self.read(0, len(self), "std")
+
+    def to_numpy(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """All images and labels, in memory, in file order.
+
+        Returns
+        -------
+        images : ndarray of float32 or float16, shape (N, H, W, C)
+            As they are stored.
+        labels : ndarray of int64, shape (N,)
+            Indices into `Entry.class_names`.
+
+        Raises
+        ------
+        EntryError
+            When a file is damaged.
+        """
+        return self.read(0, len(self)), self.labels
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
+    ) -> Batches:
+        """One epoch of (images, labels), streamed.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        shuffle : bool
+            Mixed by (seed, epoch); otherwise in file order.
+        seed, epoch : int
+            0 to 2**64 − 1. Equal values give equal batches on any machine.
+        drop_last : bool
+            Leave out a last batch of fewer rows.
+        shard : tuple of int
+            (index, count): this of so many disjoint parts, which together are every row once.
+
+        Returns
+        -------
+        Batches
+            With a length; images of the stored type (n, H, W, C), labels int64 (n,). Its
+            iterator has ``state()``, and `Batches.resume` goes on from there.
+
+        Raises
+        ------
+        UsageError
+            When a value is out of its range.
+        EntryError
+            While iterating, when a file is damaged.
+
+        Examples
+        --------
+        >>> import pixelprep
+        >>> train = pixelprep.prepare("sample", quiet=True).train
+        >>> for images, labels in train.batches(64, shuffle=True, seed=0, epoch=0):
+        ...     assert images.shape[1:] == (28, 28, 1) and len(images) == len(labels)
+        """
+        return self._batches(BatchConfig(batch_size, shuffle, seed, epoch, drop_last, shard))
+
+    def _batches(self, plan: BatchConfig) -> Batches:
+        return Batches(self.parts, self.run_rows, self.shape[1:], self.dtype, plan)
+
+    def to_tf(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+    ) -> "tf.data.Dataset":
+        """A ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        shuffle : bool
+            Mixed by (seed, epoch); otherwise in file order.
+        seed, epoch : int
+            0 to 2**64 − 1; `epoch` is that of the first pass.
+        drop_last : bool
+            Leave out a last batch of fewer rows.
+
+        Returns
+        -------
+        tf.data.Dataset
+            Of (images, labels): the stored type (n, H, W, C), and int64 (n,).
+
+        Raises
+        ------
+        UsageError
+            When a value is out of its range.
+        MissingExtraError
+            When TensorFlow is not installed.
+        """
+        with _require("TensorFlow", "train"):
+            from pixelprep.dataset.tensorflow import tf_dataset
+        return tf_dataset(self._batches(BatchConfig(batch_size, shuffle, seed, epoch, drop_last)))
+
+    def to_torch(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
+    ) -> "IterableDataset[tuple[Tensor, Tensor]]":
+        """An ``IterableDataset`` of whole batches; each pass is the next epoch.
+
+        Use it as ``DataLoader(feed, batch_size=None, num_workers=2)``. Workers share an epoch's
+        rows among them, after fork and after spawn; `shard` does the same for processes.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        shuffle : bool
+            Mixed by (seed, epoch); otherwise in file order.
+        seed, epoch : int
+            0 to 2**64 − 1; `epoch` is that of the first pass.
+        drop_last : bool
+            Leave out a last batch of fewer rows.
+        shard : tuple of int
+            (index, count): this of so many disjoint parts, which together are every row once.
+
+        Returns
+        -------
+        torch.utils.data.IterableDataset
+            Of (images, labels): the stored type (n, H, W, C), and int64 (n,).
+
+        Raises
+        ------
+        UsageError
+            When a value is out of its range.
+        MissingExtraError
+            When PyTorch is not installed.
+        """
+        with _require("PyTorch", "torch"):
+            from pixelprep.dataset.torch import TorchFeed
+        return TorchFeed(
+            self._batches(BatchConfig(batch_size, shuffle, seed, epoch, drop_last, shard))
+        )
+
+    def to_jax(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        epoch: int = 0,
+        drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
+        device: Any = None,
+    ) -> "JaxFeed":
+        """Batches as JAX arrays on `device` (default: JAX's); each pass is the next epoch.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        shuffle : bool
+            Mixed by (seed, epoch); otherwise in file order.
+        seed, epoch : int
+            0 to 2**64 − 1; `epoch` is that of the first pass.
+        drop_last : bool
+            Leave out a last batch of fewer rows.
+        shard : tuple of int
+            (index, count): this of so many disjoint parts, which together are every row once.
+        device : jax.Device or jax.sharding.Sharding, optional
+            Where the arrays are put; default: where JAX puts them.
+
+        Returns
+        -------
+        pixelprep.dataset.jax.Feed
+            Of (images, labels): the stored type (n, H, W, C), and int32 (n,): JAX
+            has no int64 unless it is told to.
+
+        Raises
+        ------
+        UsageError
+            When a value is out of its range.
+        MissingExtraError
+            When JAX is not installed.
+        """
+        with _require("JAX", "jax"):
+            from pixelprep.dataset.jax import JaxFeed
+        plan = BatchConfig(batch_size, shuffle, seed, epoch, drop_last, shard)
+        return JaxFeed(self._batches(plan), device)
+
+
+@contextmanager
+def _require(package: str, extra: str) -> Iterator[None]:
+    """Name the extra where a framework is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_extra(package, extra, "this feed") from error
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One prepared dataset.
+
+    Parameters
+    ----------
+    path : Path
+        The entry's folder.
+    manifest : dict
+        Its manifest (data/FORMAT.md).
+    states : dict
+        By file name, the `fs.file_stamp` in which it was found right; a file that leaves it is not
+        read.
+    cached : bool
+        Whether nothing had to be done to have it.
+    """
+
+    path: Path
+    manifest: dict[str, Any] = field(repr=False)
+    states: dict[str, tuple[int, ...]] = field(repr=False, compare=False)
+    cached: bool = field(default=True, compare=False)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return str(self.manifest["dataset"])
+
+    @property
+    def mode(self) -> str:
+        """The scaling's mode."""
+        return str(self.manifest["mode"])
+
+    @property
+    def per(self) -> str:
+        """Over what one statistic is shared."""
+        return str(self.manifest["per"])
+
+    @property
+    def key(self) -> str:
+        """The first 12 hex digits of the recipe's digest."""
+        return str(self.manifest["key"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the labels 0, 1, … stand for."""
+        return tuple(self.manifest["source"]["class_names"])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the HDF5 files."""
+        return sum(int(split["bytes"]) for split in self.manifest["splits"].values())
+
+    @property
+    def rows(self) -> int:
+        """Images of all splits together."""
+        return sum(map(len, self.splits.values()))
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """The fitted scaling, with `Scaling.apply` and `Scaling.invert`."""
+        return manifests.scaling_of(self.manifest["scaling"], self.mode, self.per)
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: train, val where there is one, test."""
+        stored, recipe = self.manifest["splits"], self.manifest["recipe"]
+        present = [name for name in manifests.SPLITS if name in stored]
+        return {
+            name: split_of(self.path, name, stored[name], recipe, self.states) for name in present
+        }
+
+    @property
+    def train(self) -> Split:
+        """The training split."""
+        return self.splits["train"]
+
+    @property
+    def val(self) -> Split | None:
+        """The validation split; None where the recipe has none."""
+        return self.splits.get("val")
+
+    @property
+    def test(self) -> Split:
+        """The test split."""
+        return self.splits["test"]
+
+
+def split_of(
+    path: Path,
+    name: str,
+    record: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    states: Mapping[str, tuple[int, ...]],
+) -> Split:
+    """A split as the manifest holds it."""
+    return Split(
+        name,
+        tuple(record["shape"]),
+        np.dtype(record["dtype"]),
+        tuple(
+            reader.EntryFile(
+                path / file["name"], file["rows"], file["sha256"], states[file["name"]]
+            )
+            for file in record["files"]
+        ),
+        layout.run_rows(recipe["chunk_rows"], recipe["compression"]),
+        recipe["per"] == "image",
+    )

@@ -1,0 +1,54 @@
+"""A feed for PyTorch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from pixelprep.dataset.batches import Batches
+
+MAX_WORKERS = 1024
+
+
+class TorchFeed(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ignore[misc] # untyped
+    """Whole batches of (images, labels); each pass over it is the next epoch.
+
+    For ``DataLoader(feed, batch_size=None, num_workers=…)``: the workers share an epoch's rows
+    among them, so every row comes exactly once; each worker's last batch may be short.
+    """
+
+    def __init__(self, first: Batches) -> None:
+        self.first = first
+        # A worker process begins with a copy of this object at every epoch. What it counts must
+        # outlive it: one number a worker, in memory that all processes share.
+        self.passes = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
+
+    def _passed(self, info: Any) -> int:
+        """How many passes began before this one; the workers of one pass agree on it.
+
+        What they have in common is their loader's seed. Each notes it with its count, in one
+        number so that it is read whole: token·2³² + passes begun.
+        """
+        noted = self.passes.clone()
+        begun = noted & 0xFFFFFFFF
+        if info is None:  # the process itself, without workers
+            self.passes[-1] = begun.max() + 1
+            return int(begun.max())
+        token = 1 + (info.seed - info.id) % (1 << 31)
+        if noted[info.id] >> 32 == token:  # a worker that stays from pass to pass
+            number = int(begun[info.id])
+        else:
+            others = begun[noted >> 32 == token]  # of this pass, already at work
+            number = int(others.min()) - 1 if len(others) else int(begun.max())
+        self.passes[info.id] = (token << 32) | (number + 1)
+        return number
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        epoch = self.first.plan.epoch + self._passed(info)
+        index, count = self.first.plan.shard
+        mine = self.first.at(epoch, shard=(index * workers + worker, count * workers))
+        for images, labels in mine:
+            yield torch.from_numpy(images), torch.from_numpy(labels)

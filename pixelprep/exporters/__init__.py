@@ -1,0 +1,21 @@
+"""The shapes that an entry can be exported to: a short module each, loaded when it is used."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pixelprep.exporters.base import Exporter
+from pixelprep.exporters.hdf5 import Hdf5Exporter
+from pixelprep.exporters.npz import NpzExporter
+from pixelprep.exporters.png import PngExporter
+from pixelprep.exporters.tfrecord import TfRecordExporter
+
+__all__ = ["EXPORTERS", "Exporter"]
+
+EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
+    {
+        "npz": NpzExporter(),
+        "tfrecord": TfRecordExporter(),
+        "png": PngExporter(),
+        "hdf5-single": Hdf5Exporter(),
+    }
+)

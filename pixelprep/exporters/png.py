@@ -1,0 +1,173 @@
+"""Folders of PNG files with the raw pixels that the entry was made of."""
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import sources
+from pixelprep.cache.checks import is_stored_whole, raw_split
+from pixelprep.dataset.entry import Entry, Split
+from pixelprep.errors import EntryError, UsageError
+from pixelprep.exporters.base import OnProgress, compare, steps
+from pixelprep.sources import image_file
+from pixelprep.system import fs, parallel
+
+CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are
+UNSAFE = re.compile(r"^\.|[%/\\\x00-\x1f\x7f]")  # in a class name that becomes a folder's
+MOST_NAME = 255  # bytes
+DIGITS = 7  # of a row's number, at least
+
+
+class PngExporter:
+    """``train/CLASS/0000012.png``: the number is that of the row."""
+
+    def require(self, entry: Entry) -> None:
+        """8 bits of grey or RGB, or 16 of grey, that can be had back exactly; and Pillow."""
+        raw, channels = entry.scaling.raw_dtype, entry.train.shape[-1]
+        if channels not in CHANNELS.get(raw, ()):
+            raise UsageError(
+                f"--to png: images of {channels} channels of {raw}: expected uint8 of 1 or 3"
+                " channels, or uint16 of 1",
+                "export to npz or hdf5-single",
+            )
+        if not entry.scaling.is_exact(entry.train.dtype):
+            raise UsageError(
+                f"--to png: {raw} pixels cannot be had back from {entry.train.dtype} exactly",
+                "prepare the dataset with --dtype float32 first",
+            )
+        _folders(entry)
+        image_file.require("--to png")
+
+    def bytes_needed(self, entry: Entry) -> int:
+        """How far they are compressed, nobody knows before."""
+        return 0
+
+    def write(self, entry: Entry, folder: Path, note: OnProgress) -> None:
+        """As many blocks of rows at a time as there are processors."""
+        classes = _folders(entry)
+        with parallel.thread_pool() as pool:  # packing and fsync let the interpreter go
+            for name, split in entry.splits.items():
+                for class_name in classes:
+                    # Also where it is empty, for classes to be counted alike in every split. One
+                    # that is there is another class, in a file system that cannot tell them apart.
+                    (folder / name / class_name).mkdir(parents=True)
+                images = raw_split(entry, name).images
+                pictured = _Pictures(split, images, classes, folder / name)
+                blocks = steps(entry, range(len(split)))
+                for count in parallel.WorkerPool(pool).map(pictured.write, blocks):
+                    note(count)
+
+    def check(self, entry: Entry, folder: Path, note: OnProgress) -> None:
+        """By Pillow, file by file; a split that is stored as it came, by its digest too."""
+        classes, lock = _folders(entry), threading.Lock()
+
+        def noted(count: int) -> None:
+            with lock:
+                note(count)
+
+        with image_file.strict_pillow():
+            for name, split in entry.splits.items():
+                images = raw_split(entry, name).images
+                pictured = _Pictures(split, images, classes, folder / name, noted)
+                # Which has every row read once, and so compared.
+                digest = sources.images_digest(pictured, parallel.WorkerPool(), name)
+                known = entry.manifest["source"]["splits"].get(name, {}).get("images")
+                if is_stored_whole(entry, name) and digest != known:
+                    raise ValueError(f"{name}: its images are not those of the source's digest")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """The images of a split in files, as an array that is compared when it is read.
+
+    split : whose labels they have
+    raw : what they should be, (N, H, W, C)
+    classes : folders by label
+    folder : in which these are
+    note : is told how many more were read
+    """
+
+    split: Split
+    raw: sources.LazyArray
+    classes: Sequence[str]
+    folder: Path
+    note: OnProgress = lambda _: None
+    first: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.raw.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.raw.dtype
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def slice_rows(self, rows: range) -> "_Pictures":
+        raw, first = sources.slice_rows(self.raw, rows), self.first + rows.start
+        return _Pictures(self.split, raw, self.classes, self.folder, self.note, first)
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        start, stop, _ = rows.indices(len(self))
+        wanted = self.raw[start:stop]
+        height, width, channels = self.shape[1:]
+        look = image_file.ImageFormat((height, width, channels), self.dtype.name)
+        reader = image_file.ImageDecoder(None, None, False, look, "the entry")
+        numbers = range(self.first + start, self.first + stop)
+        found = np.empty_like(wanted)
+        for i, path in enumerate(self._paths(numbers)):
+            found[i] = reader.read(str(path))
+        compare(self.folder.name, numbers, found, wanted)
+        self.note(len(numbers))
+        return found
+
+    def write(self, rows: range) -> int:
+        """Write some of them; how many."""
+        from PIL import Image
+
+        raw, paths = self.raw[rows.start : rows.stop], self._paths(rows)
+        for path, pixels in zip(paths, raw, strict=True):
+            picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+            with path.open("xb") as file:
+                picture.save(file, "PNG")
+        for path in paths:  # all of them after the last is written: the first costs most
+            fs.fsync(path)
+        return len(rows)
+
+    def _paths(self, rows: range) -> list[Path]:
+        labels = self.split.read(rows.start, rows.stop, "labels").tolist()
+        if labels and not 0 <= min(labels) <= max(labels) < len(self.classes):
+            raise EntryError(f"{self.split.name}: a label has no class name")
+        digits = max(DIGITS, len(str(len(self.split) - 1)))
+        return [
+            self.folder / self.classes[label] / f"{row:0{digits}}.png"
+            for row, label in zip(rows, labels, strict=True)
+        ]
+
+
+def _folders(entry: Entry) -> list[str]:
+    """The class names as folders: what a path cannot hold is spelled as in URLs.
+
+    Raises
+    ------
+    UsageError
+        When two classes have one name, or one is too long.
+    """
+    # An empty name becomes a lone %, which none of the others can be.
+    names = [UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", n) or "%" for n in entry.class_names]
+    if len(set(names)) < len(names):
+        raise UsageError("--to png: two classes have the same name", "export to npz or hdf5-single")
+    if too_long := [name for name in names if len(name.encode()) > MOST_NAME]:
+        raise UsageError(
+            f"--to png: the class {too_long[0][:40]}… has a name too long for a folder",
+            "export to npz or hdf5-single",
+        )
+    return names

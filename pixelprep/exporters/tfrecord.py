@@ -1,0 +1,115 @@
+"""TFRecord files of ``tf.train.Example``, written and read by TensorFlow itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.dataset.entry import Entry, Split
+from pixelprep.exporters.base import OnProgress, columns_of, compare, steps, stored_bytes
+from pixelprep.system import fs, tf_runtime
+
+NAMES = {"images": "image", "labels": "label", "mean": "mean", "std": "std"}
+
+
+class TfRecordExporter:
+    """``train.tfrecord`` and ``test.tfrecord``, as many files as the entry has."""
+
+    def require(self, entry: Entry) -> None:
+        """TensorFlow must be there."""
+        tf_runtime.require("--to tfrecord")
+
+    def bytes_needed(self, entry: Entry) -> int:
+        """More than the entry holds, uncompressed."""
+        return stored_bytes(entry)
+
+    def write(self, entry: Entry, folder: Path, note: OnProgress) -> None:
+        """File by file, an example an image."""
+        tf_runtime.start("--to tfrecord")
+        import tensorflow as tf
+
+        for split, name, every in _files(entry):
+            with _disk_errors(), tf.io.TFRecordWriter(str(folder / name)) as writer:
+                for rows in steps(entry, every):
+                    for example in _examples(split, rows):
+                        writer.write(example)
+                    note(len(rows))
+            fs.fsync(folder / name)
+
+    def check(self, entry: Entry, folder: Path, note: OnProgress) -> None:
+        """By ``tf.io.parse_single_example`` and ``tf.io.decode_raw``."""
+        import tensorflow as tf
+
+        for split, name, every in _files(entry):
+            examples = tf.data.TFRecordDataset(str(folder / name)).map(_parser(split))
+            step = max(map(len, steps(entry, every)))
+            blocks = examples.batch(step).as_numpy_iterator()
+            for rows, block in zip(steps(entry, every), blocks, strict=True):
+                for column in columns_of(split):
+                    wanted = split.read(rows.start, rows.stop, column)
+                    compare(f"{name}: {NAMES[column]}", rows, block[NAMES[column]], wanted)
+                note(len(rows))
+
+
+def _files(entry: Entry) -> Iterator[tuple[Split, str, range]]:
+    """Each file: of which split, its name, and its rows."""
+    for split in entry.splits.values():
+        first = 0
+        for part in split.parts:
+            yield split, f"{part.path.stem}.tfrecord", range(first, first + part.rows)
+            first += part.rows
+
+
+def _examples(split: Split, rows: range) -> Iterator[bytes]:
+    """The rows, each as a serialized example."""
+    import tensorflow as tf
+
+    block = {name: split.read(rows.start, rows.stop, name) for name in columns_of(split)}
+    for i in range(len(rows)):
+        # Lists of floats are of 32 bits there, too few for mean and std: these are bytes as well.
+        kept = {
+            NAMES[name]: tf.train.Feature(bytes_list=tf.train.BytesList(value=[_raw(values[i])]))
+            for name, values in block.items()
+            if name != "labels"
+        }
+        label = tf.train.Int64List(value=[int(block["labels"][i])])
+        kept["label"] = tf.train.Feature(int64_list=label)
+        example = tf.train.Example(features=tf.train.Features(feature=kept))
+        yield example.SerializeToString(deterministic=True)
+
+
+def _raw(values: NDArray[Any]) -> bytes:
+    """As they lie in the file: little-endian, in C order."""
+    return np.asarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
+def _parser(split: Split) -> Any:
+    import tensorflow as tf
+
+    names = [NAMES[name] for name in columns_of(split)]
+    features = {name: tf.io.FixedLenFeature((), tf.string) for name in names}
+    features["label"] = tf.io.FixedLenFeature((), tf.int64)
+
+    def parsed(example: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        found = dict(tf.io.parse_single_example(example, features))
+        image = tf.io.decode_raw(found["image"], tf.as_dtype(split.dtype))
+        found["image"] = tf.reshape(image, split.shape[1:])
+        for name in names[2:]:
+            found[name] = tf.reshape(tf.io.decode_raw(found[name], tf.float64), ())
+        return found
+
+    return parsed
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """What the system says, where TensorFlow says it in its own way."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error

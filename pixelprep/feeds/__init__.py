@@ -1,1 +1,0 @@
-"""Feeds for training frameworks: a short module each, loaded only when it is used."""

@@ -1,0 +1,1 @@
+"""The file format, as data/FORMAT.md specifies it: recipe, manifest, HDF5 files."""

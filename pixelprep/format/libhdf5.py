@@ -1,0 +1,240 @@
+"""libhdf5 writing a file that is the same to the last byte, and surviving what goes wrong.
+
+The same to the last byte: no object times, one version of HDF5's own format, fixed-length strings
+only.
+"""
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pixelprep.format.layout import MAX_ATTRIBUTE_VALUES, FileLayout
+
+GZIP_LEVEL, ZSTD_LEVEL = 4, 3
+
+
+def _filter_options(name: str) -> dict[str, Any]:
+    """Arguments of ``create_dataset`` for this compression."""
+    if name in ("lz4", "zstd"):
+        import hdf5plugin
+
+        chosen = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=ZSTD_LEVEL)
+        return {"shuffle": True, **chosen}
+    if name == "none":
+        return {}
+    level = {"compression_opts": GZIP_LEVEL} if name == "gzip" else {}
+    return {"shuffle": True, "compression": name, **level}
+
+
+def new_file(path: "os.PathLike[str]") -> int:
+    """A new file, as a descriptor to read and to write."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def write_at(fd: int, data: memoryview, place: int) -> None:
+    """Write all of it: a system may take less at a time."""
+    written = 0
+    while written < len(data):
+        written += os.pwrite(fd, data[written:], place + written)
+
+
+class FailSafeFile(io.RawIOBase):
+    """A file for libhdf5 to write to, which never fails.
+
+    When a write fails (a full disk) libhdf5 cannot close its file any more and crashes the
+    interpreter at exit. So the first error is kept here, what follows is kept in memory, and
+    `check` raises the error where Python can deal with it.
+
+    While `blank` is set, a piece of so many bytes is a chunk that is filled in later: it is left
+    out, and its place kept in `blanks`.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.position = 0
+        self.error: OSError | None = None
+        self.lost: list[tuple[int, bytes]] = []  # what libhdf5 may still want to read back
+        self.placeholder = 0
+        self.placeholders: list[int] = []
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        bases = {os.SEEK_SET: 0, os.SEEK_CUR: self.position}
+        base = bases[whence] if whence in bases else os.fstat(self.fd).st_size
+        self.position = base + offset
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if self.placeholder and len(view) == self.placeholder:
+            self.placeholders.append(self.position)
+        else:
+            self._write(view)
+        self.position += len(view)
+        return len(view)
+
+    def _write(self, view: memoryview) -> None:
+        try:
+            if self.error is None:
+                write_at(self.fd, view, self.position)
+        except OSError as error:
+            self.error = error
+        if self.error is not None:
+            self.lost.append((self.position, bytes(view)))
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self.fd, len(view), self.position)
+        view[:] = data + bytes(len(view) - len(data))
+        here, end = self.position, self.position + len(view)
+        for start, lost in self.lost:
+            first, last = max(start, here), min(start + len(lost), end)
+            if first < last:
+                view[first - here : last - here] = lost[first - start : last - start]
+        self.position = end
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self.position if size is None else size
+        try:
+            if self.error is None:
+                os.ftruncate(self.fd, size)
+        except OSError as error:
+            self.error = error
+        return size
+
+    def check(self) -> None:
+        """Raise the first error, if there was one."""
+        if self.error is not None:
+            raise OSError(self.error.errno, self.error.strerror)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self.fd)
+        super().close()
+
+
+def _create(disk: FailSafeFile) -> h5py.File:
+    # A function of its own: the property list that holds the Python file must die here, not when
+    # libhdf5 is torn down after the interpreter.
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)  # else the root group's time stamp changes the digest
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
+    return h5py.File(h5py.h5f.create(b"pixelprep", h5py.h5f.ACC_EXCL, creation, access))
+
+
+@contextmanager
+def _defer_signals() -> Iterator[Callable[[], None]]:
+    """Signals take effect only where the yielded function is called, never inside libhdf5.
+
+    A write that a handler breaks off (Ctrl-C) is one that failed, and libhdf5 does not survive
+    those (see `Disk`).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # only the main thread may set handlers, and only it runs them
+        return
+    noted: list[int] = []
+    before: dict[int, Any] = {
+        n: h for n in signal.valid_signals() if callable(h := signal.getsignal(n))
+    }
+
+    def check() -> None:
+        while noted:
+            number = noted.pop(0)
+            before[number](number, None)
+
+    try:
+        for number in before:
+            signal.signal(number, lambda got, _: noted.append(got))
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    check()
+
+
+@contextmanager
+def open_with_layout(
+    fd: int, outline: FileLayout
+) -> Iterator[tuple[h5py.File, FailSafeFile, Callable[[], None]]]:
+    """An empty file given datasets and attributes; otherwise as `opened`."""
+    with open_empty(fd) as (file, disk, check):
+        create_datasets(file, outline)
+        check()
+        yield file, disk, check
+
+
+@contextmanager
+def open_empty(fd: int) -> Iterator[tuple[h5py.File, FailSafeFile, Callable[[], None]]]:
+    """An empty file; complete, and closed, when the block is left.
+
+    Yields the file, the disk below it, and what to call from time to time: it raises what went
+    wrong meanwhile, an OSError or what a signal means.
+    """
+    with _defer_signals() as signals, closing(FailSafeFile(fd)) as disk:
+
+        def check() -> None:
+            disk.check()
+            signals()
+
+        with _create(disk) as file:
+            yield file, disk, check
+        check()
+
+
+def new_group(file: h5py.File, name: str) -> h5py.Group:
+    """A new group, without object times."""
+    creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    creation.set_obj_track_times(False)
+    return h5py.Group(h5py.h5g.create(file.id, name.encode(), gcpl=creation))
+
+
+def create_datasets(group: h5py.Group, outline: FileLayout) -> None:
+    """Make the datasets and attributes of an outline."""
+    for name, column in outline.columns.items():
+        options = _filter_options(outline.compression) if name == "images" else {}
+        # The default fill time differs from h5py to h5py, and it is written into the file.
+        group.create_dataset(
+            name,
+            column.shape,
+            column.dtype,
+            chunks=column.chunks,
+            fletcher32=True,
+            fill_time="ifset",
+            **options,
+        )
+    for name, value in outline.attributes.items():
+        set_attribute(group, name, value)
+
+
+def set_attribute(file: h5py.Group, name: str, value: Any) -> None:
+    """Make one attribute of an outline, unless it is an array that is not small."""
+    if isinstance(value, str):
+        value = [value]
+        _set_strings(file, name, value, scalar=True)
+    elif isinstance(value, int):
+        file.attrs.create(name, value, dtype="<i8")
+    elif isinstance(value, np.ndarray):
+        if value.size <= MAX_ATTRIBUTE_VALUES:
+            file.attrs.create(name, value, dtype="<f8")
+    else:
+        _set_strings(file, name, value)
+
+
+def _set_strings(file: h5py.Group, name: str, values: list[str], *, scalar: bool = False) -> None:
+    # Fixed length: variable-length strings lie outside every checksum of HDF5.
+    encoded = [value.encode() for value in values]
+    kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
+    data = np.array(encoded, dtype=kind)
+    file.attrs.create(name, data[0] if scalar else data, dtype=kind)

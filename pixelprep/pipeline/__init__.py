@@ -1,0 +1,1 @@
+"""The verbs that make or remake an entry: prepare, build, verify."""

@@ -1,0 +1,273 @@
+"""Build one cache entry: fit on train, scale and write every split, publish."""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import sources
+from pixelprep.cache import entries
+from pixelprep.dataset.entry import Entry, split_of
+from pixelprep.format import layout, writer
+from pixelprep.format import manifest as manifests
+from pixelprep.format.recipe import Recipe, split_files, split_rows
+from pixelprep.numerics import permutation
+from pixelprep.numerics.scaling import Scaling, rescale_unit
+from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
+from pixelprep.sources import iter_blocks
+from pixelprep.system import canonical, formatting, fs, parallel, progress, staging
+
+LOG = logging.getLogger("pixelprep")
+
+FIT_BYTES = 64 << 20  # of raw images that one task sums up
+PLAN = "plan.json"  # in a work folder: what the writing of its files goes by
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One entry to be built from raw data.
+
+    ``about`` is what the source digest is taken over; ``recipe.source`` is that digest.
+    """
+
+    dataset: str
+    provenance: sources.Provenance
+    raw: sources.Raw
+    about: Mapping[str, Any]
+    recipe: Recipe
+    context: sources.SourceContext
+
+    def publish(self, path: Path, stays: Callable[[], bool]) -> Entry:
+        """Fit, scale, write, and give the finished entry its name, unless another one stays."""
+        cache = self.context.cache
+        splits = split_validation(self.raw, self.recipe)
+        cache.mkdir(parents=True, exist_ok=True)
+        # Of one file a split there is nothing to go on with.
+        several = self.recipe.shard_rows is not None
+        name = f"{self.dataset}-{self.recipe.folder}"
+        with staging.workspace(cache, name, resumable=several) as work:
+            if self.recipe.compression == "none":
+                fs.require_free_space(cache, self._bytes_needed() - _bytes_there(work))
+            moments = self._moments(splits)
+            scaling = self._fitted(moments["train"])
+            manifest = self._manifest(scaling, moments["train"].overall())
+            (work / PLAN).write_bytes(canonical.dumps(manifest))
+            manifest["splits"] = self._write(work, splits)
+            for name, found in moments.items():
+                manifest["splits"][name]["raw"] = manifests.raw_limits(found)
+            _write_manifest(work, manifest)
+            staging.publish(work / staging.FILES, path, cache, stays)
+        entries.remember_checked(path, cache, manifest)
+        return replace(entries.open_entry(path, cache), cached=False)
+
+    def _bytes_needed(self) -> int:
+        rows = sum(len(split.labels) for split in self.raw.splits.values())
+        image = math.prod(self.raw.splits["train"].images.shape[1:])
+        return rows * (image * np.dtype(self.recipe.dtype).itemsize + 32)
+
+    def _moments(self, splits: Mapping[str, sources.RawSplit]) -> dict[str, AnyMoments]:
+        """The sums of each split; their range is shown before anything is scaled."""
+        found = {}
+        for name, split in splits.items():
+            # Only train is fitted; of the others no more than the range is wanted.
+            per = self.recipe.per if name == "train" and self.recipe.per != "image" else "dataset"
+            images = split.images
+            parts = [
+                sources.slice_rows(images, rows) for rows in sources.block_ranges(images, FIT_BYTES)
+            ]
+            sums = self.context.pool.map(_moments_of, ((part, per) for part in parts))
+            with progress.bar(f"reading {name}", len(images), " images", self.context.quiet) as bar:
+                found[name] = pairwise_sum(progress.track(sums, map(len, parts), bar))
+            _show_raw(name, images, found[name])
+        return found
+
+    def _fitted(self, train: AnyMoments) -> Scaling:
+        recipe, dtype = self.recipe, self.raw.splits["train"].images.dtype
+        unit = rescale_unit(dtype, recipe.rescale)
+        fitted = None if recipe.per == "image" else train.statistics(unit)
+        return Scaling(recipe.mode, recipe.per, unit, dtype.name, fitted)
+
+    def _write(self, work: Path, splits: Mapping[str, sources.RawSplit]) -> dict[str, Any]:
+        """Write all files; what the manifest holds of each split."""
+        shards = [
+            WriteTask(work, name, file, split.slice_rows(rows))
+            for name, split in splits.items()
+            for file, rows in self._files(name, split).items()
+        ]
+        images = sum(len(split.labels) for split in splits.values())
+        written = {}
+        with (
+            parallel.thread_pool() as pool,
+            progress.bar("writing", images, " images", self.context.quiet) as bar,
+        ):
+            on_disk = []
+            for shard, record in zip(shards, self._written(shards, bar), strict=True):
+                written[shard.name] = record
+                # While others are written, those before are brought to the disk.
+                on_disk.append(pool.submit(fs.fsync, work / staging.FILES / shard.name))
+            for done in on_disk:
+                done.result()
+        return {
+            name: self._record(work, name, splits[name], written, self._files(name, splits[name]))
+            for name in splits
+        }
+
+    def _written(self, shards: list["WriteTask"], bar: Any) -> Iterator[dict[str, Any]]:
+        """Write the files, here or by the workers."""
+        if self.context.pool.inline:
+            return (shard.write(bar.update) for shard in shards)
+        sizes = (len(shard.rows.labels) for shard in shards)
+        return progress.track(self.context.pool.map(WriteTask.write, shards), sizes, bar)
+
+    def _files(self, name: str, split: sources.RawSplit) -> dict[str, range]:
+        return split_files(name, len(split.labels), self.recipe.shard_rows)
+
+    def _record(
+        self,
+        work: Path,
+        name: str,
+        split: sources.RawSplit,
+        written: Mapping[str, Any],
+        names: Iterable[str],
+    ) -> dict[str, Any]:
+        """What the manifest holds of one split."""
+        states = {file: fs.file_stamp(work / staging.FILES / file) for file in names}
+        listed = [{"name": file, "bytes": states[file][1], **written[file]} for file in names]
+        record = {
+            "rows": len(split.labels),
+            "shape": list(split.images.shape),
+            "dtype": self.recipe.dtype,
+            "bytes": sum(state[1] for state in states.values()),
+            "files": listed,
+        }
+        recipe = asdict(self.recipe)
+        stored = split_of(work / staging.FILES, name, record, recipe, states)
+        return record | {"first_batch": manifests.first_batch(stored)}
+
+    def _manifest(self, scaling: Scaling, sums: Mapping[str, float]) -> dict[str, Any]:
+        """All of the manifest but the splits."""
+        return {
+            "format": layout.FORMAT,
+            "format_version": layout.FORMAT_VERSION,
+            "dataset": self.dataset,
+            "mode": self.recipe.mode,
+            "per": self.recipe.per,
+            "key": self.recipe.key,
+            "recipe": asdict(self.recipe),
+            "provenance": self.provenance.as_dict(),
+            "source": {"digest": self.recipe.source, **self.about},
+            "scaling": manifests.scaling_record(scaling),
+            "statistics": dict(sums),
+            "splits": {},
+        }
+
+
+def split_validation(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
+    """The stored splits: validation, if any, is taken from train, class by class."""
+    train, test = raw.splits["train"], raw.splits["test"]
+    counts = {"train": len(train.labels), "test": len(test.labels)}
+    if "val" not in split_rows(counts, recipe.val_fraction):
+        return {"train": train, "test": test}
+    labels = train.labels[:].astype(np.int64)
+    taken = permutation.stratified(labels, recipe.val_fraction, recipe.split_seed or 0)
+    return {
+        "train": train.take(np.flatnonzero(~taken)),
+        "val": train.take(np.flatnonzero(taken)),
+        "test": test,
+    }
+
+
+def _moments_of(task: tuple[sources.LazyArray, str]) -> AnyMoments:
+    """The sums of some rows of images."""
+    images, per = task
+    return pairwise_sum(moments_of(block, per) for block in iter_blocks(images))
+
+
+def _bytes_there(work: Path) -> int:
+    """Bytes of the files that are finished already."""
+    return sum(path.stat().st_size for path in (work / staging.FILES).glob("*"))
+
+
+def _show_raw(name: str, images: sources.LazyArray, moments: AnyMoments) -> None:
+    limits = manifests.raw_limits(moments)
+    LOG.info(
+        "raw %-5s %s × %s %s, minimum %.6g, maximum %.6g",
+        name,
+        f"{len(images):,}",
+        formatting.format_shape(images.shape[1:]),
+        images.dtype,
+        limits["minimum"],
+        limits["maximum"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTask:
+    """One file to be written, by this process or by another.
+
+    work : the work folder, with the plan
+    split : whose rows these are
+    name : the file's
+    rows : raw images and labels
+    """
+
+    work: Path
+    split: str
+    name: str
+    rows: sources.RawSplit
+
+    def write(self, note: Callable[[int], object] = lambda _: None) -> dict[str, Any]:
+        """Write the file, unless it is there; ``rows`` and ``sha256`` of it."""
+        return staging.run_step(self.work, self.name, lambda private: self._write(private, note))
+
+    def _write(self, path: Path, note: Callable[[int], object]) -> dict[str, Any]:
+        plan = _plan(self.work / PLAN)
+        recipe, count = plan.recipe, len(self.rows.labels)
+        outline = manifests.file_layout(plan.manifest, self.split, self.rows.images.shape)
+        with writer.create(path, outline) as out:
+            for start in range(0, count, recipe["chunk_rows"]):
+                rows = range(start, min(start + recipe["chunk_rows"], count))
+                out.append(**plan.scaled(self.rows, rows))
+                note(len(rows))
+        return {"rows": count, "sha256": out.sha256}
+
+
+@dataclass(frozen=True)
+class _BuildPlan:
+    """All of an entry's manifest but its splits: what its files are written by."""
+
+    manifest: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return dict(self.manifest["recipe"])
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        recipe = self.recipe
+        return manifests.scaling_of(self.manifest["scaling"], recipe["mode"], recipe["per"])
+
+    def scaled(self, raw: sources.RawSplit, rows: range) -> dict[str, NDArray[Any]]:
+        """The stored columns of some rows."""
+        images, labels = raw.images[rows.start : rows.stop], raw.labels[rows.start : rows.stop]
+        scaled, own = self.scaling.apply_with_statistics(images, self.recipe["dtype"])
+        columns = {"images": scaled, "labels": labels.astype(np.int64)}
+        return columns if own is None else columns | self.scaling.per_image_columns(own)
+
+
+@lru_cache(maxsize=2)
+def _plan(path: Path) -> _BuildPlan:
+    """The plan, read once by each process. Its path names its recipe or is of one build alone."""
+    return _BuildPlan(json.loads(path.read_bytes()))
+
+
+def _write_manifest(work: Path, manifest: Mapping[str, Any]) -> None:
+    for name, content in manifests.manifest_files(manifest).items():
+        fs.write_atomically(work / staging.FILES / name, content, work)

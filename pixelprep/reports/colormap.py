@@ -1,0 +1,73 @@
+"""Pixels as colours: which values are shown as which, in pictures that are not too large."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ColorScale:
+    """Which values are shown as which colours: from the lowest to the highest, others as these.
+
+    Parameters
+    ----------
+    low, high : float
+    diverging : bool
+        Blue below 0, white at 0, red above; else from black to white.
+    """
+
+    low: float
+    high: float
+    diverging: bool = False
+
+    def colors(self, image: NDArray[Any]) -> Pixels:
+        """Of an image (H, W, C): in colour where it has three channels, else of the first.
+
+        Returns
+        -------
+        ndarray of uint8, shape (H, W, 3)
+        """
+        span = self.high - self.low or 1.0
+        part = np.clip((image.astype(np.float64) - self.low) / span, 0.0, 1.0)
+        if image.shape[2] == 3:
+            return _bytes(part)
+        return self._painted(part[:, :, 0])
+
+    def _painted(self, part: NDArray[np.float64]) -> Pixels:
+        if not self.diverging:
+            return _bytes(np.repeat(part[:, :, None], 3, axis=2))
+        from matplotlib import colormaps
+
+        painted: Pixels = colormaps["RdBu_r"](part, bytes=True)[:, :, :3]
+        return painted
+
+    def scale(self) -> Pixels:
+        """All colours, from left to right."""
+        return self._painted(np.linspace(0.0, 1.0, 128)[None].repeat(8, axis=0))
+
+
+def raw_scale(dtype: str, low: float, high: float) -> ColorScale:
+    """How raw pixels of this type are shown: 8-bit ones as they are, others between these two."""
+    return ColorScale(0.0, 255.0) if dtype == "uint8" else ColorScale(low, high)
+
+
+def downsample(image: NDArray[Any], side: int) -> NDArray[np.float64]:
+    """An image (H, W, C) of no more pixels a side, each the mean of a square of those of before."""
+    exact = image.astype(np.float64)
+    factor = -(-max(image.shape[:2]) // side)
+    if factor == 1:
+        return exact
+    for axis in (0, 1):
+        starts = np.arange(0, exact.shape[axis], factor)
+        sizes = np.diff(np.append(starts, exact.shape[axis]))
+        sums = np.add.reduceat(exact, starts, axis=axis)
+        exact = sums / sizes.reshape([-1 if one == axis else 1 for one in range(3)])
+    return exact
+
+
+def _bytes(part: NDArray[np.float64]) -> Pixels:
+    return np.rint(part * 255).astype(np.uint8)

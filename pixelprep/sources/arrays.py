@@ -1,0 +1,83 @@
+"""Serve images that are in memory already."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.sources.base import Provenance, Raw, as_split, numbered_classes
+from pixelprep.sources.context import SourceContext
+
+IN_MEMORY = Provenance("arrays in memory", "not stated")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """A source that is already in memory.
+
+    Parameters
+    ----------
+    name : str
+        The dataset's folder in the cache.
+    train, test : tuple of ndarray
+        Images, integers of 8 or 16 bits or floats, (N, H, W) or (N, H, W, C), and labels, integers
+        (N,).
+    class_names : tuple of str, optional
+        Default: the labels' numbers.
+    provenance : Provenance, optional
+        Where the images are from and on what terms they may be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pixelprep
+    >>> images, labels = np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
+    >>> arrays = pixelprep.Arrays("blank", (images, labels), (images, labels))
+    >>> pixelprep.prepare(arrays, mode="normalize", quiet=True).test.shape
+    (2, 8, 8, 1)
+    """
+
+    name: str
+    train: tuple[NDArray[Any], NDArray[Any]]
+    test: tuple[NDArray[Any], NDArray[Any]]
+    class_names: tuple[str, ...] = ()
+    provenance: Provenance = IN_MEMORY
+
+    def fingerprints(self) -> list[dict[str, Any]]:
+        """None: arrays can change without a trace.
+
+        Returns
+        -------
+        list
+            Always empty.
+        """
+        return []
+
+    def load(self, context: SourceContext) -> Raw:
+        """The arrays, checked.
+
+        Parameters
+        ----------
+        context : SourceContext
+            Not needed.
+
+        Returns
+        -------
+        Raw
+            The splits, each with images (N, H, W, C) and labels (N,).
+
+        Raises
+        ------
+        SourceError
+            When images and labels do not fit each other, the splits differ, or a type is none
+            that is prepared.
+        """
+        pairs = {"train": self.train, "test": self.test}
+        splits = {
+            name: as_split(f"{self.name}: {name}", np.asarray(images), np.asarray(labels))
+            for name, (images, labels) in pairs.items()
+        }
+        return Raw(splits, self.class_names or numbered_classes(self.name, splits)).checked(
+            self.name
+        )

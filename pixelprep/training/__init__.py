@@ -1,0 +1,1 @@
+"""Train, evaluate and compare models on entries (the ``train`` extra)."""

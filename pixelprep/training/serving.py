@@ -1,0 +1,122 @@
+"""The model for production: raw pixels in, so that nobody can forget to scale them, or do it twice.
+
+The scaling is made of Keras's own operations in front of the trained model, so that the file is
+read by plain Keras in its safe mode. It is the stored value's formula in float64, rounded once
+(data/FORMAT.md, section 3). JAX computes in float32 unless ``JAX_ENABLE_X64`` is set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pixelprep.numerics.scaling import MODES, Scaling
+from pixelprep.numerics.statistics import Statistics
+
+if TYPE_CHECKING:
+    import keras
+
+
+OF_AN_IMAGE = (1, 2, 3)  # the axes of (N, H, W, C) that an image's own statistics are taken over
+EXACT = 2**53  # whole numbers below are float64
+TO_HALF = 2.0**42 + 1  # leaves float16's 11 bits of float64's 53
+
+
+def serving_model(
+    trained: keras.Model, scaling: Scaling, image_shape: Sequence[int], dtype: DTypeLike
+) -> keras.Model:
+    """A model that scales raw pixels and gives them to the trained one, whose weights it shares.
+
+    Parameters
+    ----------
+    trained : keras.Model
+        Takes scaled images (N, H, W, C).
+    scaling : Scaling
+        Of the entry that it was trained on.
+    image_shape : sequence of int
+        (H, W, C).
+    dtype : dtype
+        Of the entry's stored images: float32 or float16.
+
+    Returns
+    -------
+    keras.Model
+        Takes raw pixels (N, H, W, C) of the type that the scaling was fitted on.
+    """
+    import keras
+
+    raw = keras.Input(tuple(image_shape), dtype=scaling.raw_dtype, name="raw_pixels")
+    return keras.Model(raw, trained(_scaled(raw, scaling, dtype)), name="serving")
+
+
+def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
+    """``((x / unit) − shift) / divisor`` in float64, rounded once to the stored type."""
+    from keras import ops
+
+    exact = ops.cast(raw, "float64")
+    if scaling.statistics is None:
+        shift, divisor = _of_each_image(exact, scaling)
+    else:
+        shift, divisor = scaling.shift_and_divisor(scaling.statistics)
+    if scaling.unit != 1:
+        exact = exact / np.float64(scaling.unit)
+    return _rounded((exact - shift) / divisor, np.dtype(dtype))
+
+
+def _of_each_image(x: Any, scaling: Scaling) -> tuple[Any, Any]:
+    """Shift and divisor of raw pixels (N, H, W, C) in float64: each (N, 1, 1, 1)."""
+    from keras import ops
+
+    mode = MODES[scaling.mode]
+    own = _statistics_of_each(x, scaling)
+    if mode.divisor is None:
+        return mode.shift(own), np.float64(1)
+    divisor = mode.divisor(own)
+    return mode.shift(own), ops.where(ops.equal(divisor, 0), ops.ones_like(divisor), divisor)
+
+
+def _statistics_of_each(x: Any, scaling: Scaling) -> Statistics:
+    """Of integers as `statistics.Moments` has them, of floats as `statistics.FloatMoments`."""
+    from keras import ops
+
+    def over(function: Any, values: Any) -> Any:
+        return function(values, axis=OF_AN_IMAGE, keepdims=True)
+
+    # Not Python's numbers, which Keras would turn into float32.
+    count, unit = np.float64(math.prod(x.shape[1:])), np.float64(scaling.unit)
+    raw = np.dtype(scaling.raw_dtype)
+    total, low, high = over(ops.sum, x), over(ops.min, x), over(ops.max, x)
+    if raw.kind in "ui" and (count * np.iinfo(raw).max) ** 2 < EXACT:
+        mean = total / (count * unit)
+        spread = over(ops.sum, x * x) * count - total * total
+        std = ops.sqrt(spread / (count * unit) ** 2)
+    else:
+        apart = x - total / count
+        rest = over(ops.sum, apart)  # 0 but for what rounding left in the mean
+        mean = (total / count + rest / count) / unit
+        std = ops.sqrt((over(ops.sum, apart * apart) - rest * rest / count) / count) / unit
+    # What rounding may leave of a constant image's deviation would be divided by.
+    std = ops.where(ops.equal(low, high), ops.zeros_like(std), std)
+    return Statistics(mean, std, low / unit, high / unit)
+
+
+def _rounded(exact: Any, dtype: np.dtype[Any]) -> Any:
+    """Rounded once, where TensorFlow rounds float64 to float32 and only that to float16.
+
+    So first to as many bits as float16 has (Veltkamp's splitting; see Boldo, "Pitfalls of a full
+    floating-point proof", IJCAR 2006), but for what float32 holds, ties among it, which comes to
+    float16 rightly by itself. Below 2**-14, where float16 has fewer bits, the last may differ.
+    """
+    from keras import ops
+
+    single = ops.cast(exact, "float32")
+    if dtype == np.float32:
+        return single
+    moved = exact * np.float64(TO_HALF)
+    few = ops.cast(moved + (exact - moved), "float32")
+    held = ops.equal(ops.cast(single, "float64"), exact)
+    return ops.cast(ops.where(held, single, few), dtype.name)
