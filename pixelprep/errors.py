@@ -14,7 +14,8 @@
     └── MissingExtraError         an optional package is not installed
 
 Each message is one line that says where, what was expected and what was found; ``hint``, where
-there is a way out, is one line that says what to do.
+there is a way out, is one line that says what to do. Both name arguments as Python has them, in
+backticks (`val_fraction=0.2`); the command line turns these into its options.
 """
 
 import difflib
@@ -84,8 +85,8 @@ class MissingExtraError(PixelprepError):
     """An optional package is not installed."""
 
 
-def check_int(option: str, value: object, low: int, high: int | None = None) -> int:
-    """The value as a plain int, once it is sure to be a whole number within the limits.
+def check_int(argument: str, value: object, low: int, high: int | None = None) -> int:
+    """Return the value as a plain int, once it is sure to be a whole number within the limits.
 
     Raises
     ------
@@ -96,23 +97,27 @@ def check_int(option: str, value: object, low: int, high: int | None = None) -> 
     try:
         number = operator.index(value)  # type: ignore[arg-type] # what this asks
     except TypeError:
-        raise UsageError(f"{option} {value!r}: expected a whole number, {limits}") from None
+        raise UsageError(f"`{argument}={value!r}`: expected a whole number, {limits}") from None
     if number < low or (high is not None and number > high):
-        raise UsageError(f"{option} {number}: expected {limits}")
+        raise UsageError(f"`{argument}={number}`: expected {limits}")
     return number
 
 
 def unknown_choice(
-    what: str, got: str, known: Iterable[str], otherwise: str | None = None, certain: bool = False
+    argument: str,
+    got: str,
+    known: Iterable[str],
+    otherwise: str | None = None,
+    certain: bool = False,
 ) -> UsageError:
-    """The error for a name that is none of the known ones.
+    """Make the error for a value that is none of the known ones.
 
     The hint is the nearest of them, or `otherwise` where none is near (or that is `certain`).
     """
     names = list(known)
     near = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near and not certain else otherwise
-    return UsageError(f"unknown {what} '{got}': expected one of {', '.join(names)}", hint)
+    return UsageError(f"unknown `{argument}` '{got}': expected one of {', '.join(names)}", hint)
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:

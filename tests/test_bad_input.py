@@ -202,10 +202,10 @@ def test_zipped_and_plain_files_make_the_same_entry(digits: str) -> None:
         ("/dev/null", None, SourceError, "/dev/null: expected a folder", ""),
         ("digits", None, UsageError, "unknown dataset 'digits'", "with a slash: ./digits"),
         ("nowhere", None, UsageError, "unknown dataset 'nowhere'", "with a slash: ./nowhere"),
-        ("sample", "nowhere", SourceError, "--source nowhere: no such folder", ""),
+        ("sample", "nowhere", SourceError, "`source=nowhere`: no such folder", ""),
         ("sample", f"digits/{TRAIN}", SourceError, "no such folder", ""),
         ("sample", ".", SourceError, "expected train-images-idx3-ubyte.gz", ""),
-        ("./digits", "digits", UsageError, "takes no --source", "give one of the two"),
+        ("./digits", "digits", UsageError, "takes no `source`", "give one of the two"),
         ("mnist", "digits", SourceError, "not the official", "pixelprep prepare ./digits"),
     ],
 )

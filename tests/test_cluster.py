@@ -390,7 +390,7 @@ def test_an_interrupted_prepare_goes_on(
 )
 def test_what_is_no_address_is_wrong_usage(folder: Path, cache: Path, address: str) -> None:
     """An address names the transport, host and port."""
-    with pytest.raises(UsageError, match=r"--scheduler .*: expected tcp://HOST:PORT"):
+    with pytest.raises(UsageError, match=r"`scheduler=.*`: expected tcp://HOST:PORT"):
         pixelprep.prepare(folder, scheduler=address)
     assert not cache.exists()
 

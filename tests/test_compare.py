@@ -401,7 +401,7 @@ def test_a_folder_of_something_else_is_left_alone(done: Compared) -> None:
     for wrong in ("mine", "mine/letter.txt"):
         with pytest.raises(pixelprep.UsageError, match="not of a comparison") as refused:
             done.again(out=wrong)
-        assert refused.value.hint == "name another folder with --out"
+        assert refused.value.hint == "name another folder with `out`"
     assert [p.name for p in Path("mine").iterdir()] == ["letter.txt"]
 
 

@@ -808,7 +808,7 @@ def test_offline_in_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """`offline` and PIXELPREP_OFFLINE forbid a download, and the error says so."""
     with pytest.raises(DownloadError, match="offline") as caught:
         pixelprep.prepare("mnist", offline=True)
-    assert "--mirror" not in (caught.value.hint or "--mirror")
+    assert "`mirror" not in (caught.value.hint or "`mirror")
     monkeypatch.setenv("PIXELPREP_OFFLINE", "1")
     with pytest.raises(DownloadError, match="offline"):
         pixelprep.prepare("mnist")

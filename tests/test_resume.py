@@ -321,7 +321,7 @@ def test_what_contradicts_the_run_is_refused(small: Entry) -> None:
         "hint: leave it out, then pixelprep train --resume run.unfinished",
     ]
     for epochs in (0, -1):
-        with pytest.raises(pixelprep.UsageError, match="--epochs"):
+        with pytest.raises(pixelprep.UsageError, match="`epochs"):
             resume(Path("run"), epochs=epochs)
     same = {"dataset": "little", "mode": "standardize", "val_fraction": 0.2, "seed": 4}
     free = {"quiet": True, "offline": True, "cache_dir": small.path.parent.parent}
@@ -333,7 +333,7 @@ def test_fewer_epochs_than_finished_are_refused(small: Entry) -> None:
     """An epoch that is finished cannot be taken back."""
     with interrupted_at("epoch 2/3"):
         train(small, settings("run"))
-    with pytest.raises(pixelprep.UsageError, match=r"--epochs 1: .*run.unfinished has finished 2"):
+    with pytest.raises(pixelprep.UsageError, match=r"`epochs=1`: .*run.unfinished has finished 2"):
         resume(Path("run"), epochs=1)
 
 

@@ -869,7 +869,7 @@ def test_values_that_cannot_be_are_refused(
     here: Path, cache: Path, option: str, value: object
 ) -> None:
     """A value that an option cannot have is wrong usage, and the option is named."""
-    with pytest.raises(UsageError, match=f"--{option.replace('_', '-')}"):
+    with pytest.raises(UsageError, match=f"`{option}"):
         prepared("./pets", **{option: value})
     assert nothing_is_left(cache)
 

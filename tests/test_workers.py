@@ -247,7 +247,7 @@ def test_workers_that_always_die_end_in_an_error() -> None:
 @pytest.mark.parametrize("workers", [0, -1, 10**6, "x", 1.5])
 def test_a_number_of_workers_that_cannot_be(workers: Any) -> None:
     """Numbers of workers are whole, 1 to 1024."""
-    with pytest.raises(UsageError, match=r"--workers .* expected"):
+    with pytest.raises(UsageError, match=r"`workers=.* expected"):
         pixelprep.prepare("sample", workers=workers)
 
 

@@ -142,7 +142,7 @@ def prunable_items(
         For another age or number.
     """
     least = time.time() - parse_age(older_than) if older_than is not None else None
-    kept = check_int("--keep", keep, 0) if keep is not None else 0
+    kept = check_int("keep", keep, 0) if keep is not None else 0
     there = list_items(cache_dir)
     chosen = [item for item in there if item.kind in ("left", "note")]
     if older_than is None and keep is None:
@@ -163,7 +163,7 @@ def parse_age(age: str) -> float:
     """The seconds of an age such as ``30d``; a number alone is days."""
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhdwy]?)", age.strip().lower())
     if match is None:
-        raise UsageError(f"--older-than {age}: expected a number and m, h, d, w or y, such as 30d")
+        raise UsageError(f"`older_than={age}`: expected a number and m, h, d, w or y, such as 30d")
     return float(match[1]) * UNITS[match[2] or "d"]
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import traceback
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -31,6 +32,7 @@ from pixelprep.cli.options import (
     one_of,
     with_prepare_options,
 )
+from pixelprep.cli.spelling import as_options
 from pixelprep.errors import PixelprepError, UsageError
 from pixelprep.system import formatting
 
@@ -373,6 +375,8 @@ def verify(
     options: dict[str, Any] = {"every": every, "repair": repair, "quiet": quiet}
     found = []
     for verdict in verdicts(*(entry or ()), cache_dir=cache_dir, **options):
+        spelled = [as_options(problem, app) for problem in verdict.problems]
+        verdict = replace(verdict, problems=spelled)
         found.append(verdict)
         if not as_json:  # one by one: all may take hours
             output.print_verified(verdict)
@@ -537,7 +541,7 @@ class _Plain(logging.Formatter):
     """Messages with names in them that may be anything."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return output.escape_control(super().format(record))
+        return output.escape_control(as_options(super().format(record), app))
 
 
 def _messages(quiet: bool) -> None:
@@ -617,7 +621,7 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:
 
 
 def _fail(message: str, hint: str | None, code: int) -> NoReturn:
-    output.print_error("error", " ".join(message.split()))
+    output.print_error("error", as_options(" ".join(message.split()), app))
     if hint:
-        output.print_error("hint", hint)
+        output.print_error("hint", as_options(hint, app))
     sys.exit(code)

@@ -56,7 +56,7 @@ class BatchConfig:
     def __post_init__(self) -> None:
         # Plain ints, so that the state of a pass is JSON whatever numbers came.
         plain = {
-            "batch_size": check_int("batch size", self.batch_size, 1),
+            "batch_size": check_int("batch_size", self.batch_size, 1),
             "seed": check_int("seed", self.seed, 0, MAX_SEED),
             "epoch": check_int("epoch", self.epoch, 0, MAX_SEED),
         }

@@ -121,7 +121,7 @@ def exported(
 ) -> Export:
     """As `export`, with what there is to say of it; of each file where `digests` are asked for."""
     if to not in EXPORTERS:
-        raise unknown_choice("--to", to, EXPORTERS)
+        raise unknown_choice("to", to, EXPORTERS)
     final = _place(directory)
     if not isinstance(entry, Entry):
         cache = fs.cache_dir(cache_dir)

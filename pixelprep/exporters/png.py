@@ -32,17 +32,17 @@ class PngExporter:
         raw, channels = entry.scaling.raw_dtype, entry.train.shape[-1]
         if channels not in CHANNELS.get(raw, ()):
             raise UsageError(
-                f"--to png: images of {channels} channels of {raw}: expected uint8 of 1 or 3"
+                f"`to=png`: images of {channels} channels of {raw}: expected uint8 of 1 or 3"
                 " channels, or uint16 of 1",
                 "export to npz or hdf5-single",
             )
         if not entry.scaling.is_exact(entry.train.dtype):
             raise UsageError(
-                f"--to png: {raw} pixels cannot be had back from {entry.train.dtype} exactly",
-                "prepare the dataset with --dtype float32 first",
+                f"`to=png`: {raw} pixels cannot be had back from {entry.train.dtype} exactly",
+                "prepare the dataset with `dtype=float32` first",
             )
         _folders(entry)
-        image_file.require("--to png")
+        image_file.require("`to=png`")
 
     def bytes_needed(self, entry: Entry) -> int:
         """How far they are compressed, nobody knows before."""
@@ -164,10 +164,10 @@ def _folders(entry: Entry) -> list[str]:
     # An empty name becomes a lone %, which none of the others can be.
     names = [UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", n) or "%" for n in entry.class_names]
     if len(set(names)) < len(names):
-        raise UsageError("--to png: two classes have the same name", "export to npz or hdf5-single")
+        raise UsageError("`to=png`: two classes have the same name", "export to npz or hdf5-single")
     if too_long := [name for name in names if len(name.encode()) > MOST_NAME]:
         raise UsageError(
-            f"--to png: the class {too_long[0][:40]}… has a name too long for a folder",
+            f"`to=png`: the class {too_long[0][:40]}… has a name too long for a folder",
             "export to npz or hdf5-single",
         )
     return names

@@ -20,7 +20,7 @@ class TfRecordExporter:
 
     def require(self, entry: Entry) -> None:
         """TensorFlow must be there."""
-        tf_runtime.require("--to tfrecord")
+        tf_runtime.require("`to=tfrecord`")
 
     def bytes_needed(self, entry: Entry) -> int:
         """More than the entry holds, uncompressed."""
@@ -28,7 +28,7 @@ class TfRecordExporter:
 
     def write(self, entry: Entry, folder: Path, note: OnProgress) -> None:
         """File by file, an example an image."""
-        tf_runtime.start("--to tfrecord")
+        tf_runtime.start("`to=tfrecord`")
         import tensorflow as tf
 
         for split, name, every in _files(entry):

@@ -130,6 +130,6 @@ def _row_bytes(image_shape: Sequence[int], dtype: DTypeLike) -> int:
 def check_compression(name: str) -> None:
     """Refuse a compression that does not exist, or whose package is not installed."""
     if name not in COMPRESSIONS:
-        raise unknown_choice("--compression", name, COMPRESSIONS)
+        raise unknown_choice("compression", name, COMPRESSIONS)
     if name in ("lz4", "zstd") and importlib.util.find_spec("hdf5plugin") is None:
-        raise missing_extra("hdf5plugin", "compression", f"--compression {name}")
+        raise missing_extra("hdf5plugin", "compression", f"`compression={name}`")

@@ -42,15 +42,15 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         normalize_options(self.mode, self.per, self.rescale, "uint8")
         if self.dtype not in layout.DTYPES:
-            raise unknown_choice("--dtype", self.dtype, layout.DTYPES)
+            raise unknown_choice("dtype", self.dtype, layout.DTYPES)
         layout.check_compression(self.compression)
         if not (math.isfinite(self.val_fraction) and 0 <= self.val_fraction < 1):
-            raise UsageError(f"--val-fraction {self.val_fraction}: expected 0 or more, below 1")
-        check_int("--split-seed", self.split_seed, 0, permutation.MAX_SEED)
+            raise UsageError(f"`val_fraction={self.val_fraction}`: expected 0 or more, below 1")
+        check_int("split_seed", self.split_seed, 0, permutation.MAX_SEED)
         if self.shard_rows is not None:
-            check_int("--shard-rows", self.shard_rows, 1)
+            check_int("shard_rows", self.shard_rows, 1)
         if self.rescale not in (False, True):
-            raise UsageError(f"--rescale {self.rescale!r}: expected true or false")
+            raise UsageError(f"`rescale={self.rescale!r}`: expected true or false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def split_rows(rows: Mapping[str, int], val_fraction: float) -> dict[str, int]:
     taken = permutation.rounded_share(rows["train"], val_fraction)
     if not 0 < taken < rows["train"]:
         raise UsageError(
-            f"--val-fraction {val_fraction}: takes {taken} of {rows['train']} training images,"
+            f"`val_fraction={val_fraction}`: takes {taken} of {rows['train']} training images,"
             " expected at least 1 to be taken and 1 to stay"
         )
     return {"train": rows["train"] - taken, "val": taken, "test": rows["test"]}

@@ -390,7 +390,7 @@ def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> t
     if mode not in MODES:
         raise unknown_choice("mode", mode, MODES)
     if per not in PER:
-        raise unknown_choice("--per", per, PER)
+        raise unknown_choice("per", per, PER)
     integers = np.dtype(dtype).kind in "ui"
     if integers and MODES[mode].uses_range:
         return "dataset", True
@@ -406,7 +406,7 @@ def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
         largest = float(np.abs(exact).max())
         raise UsageError(
             f"scaled values reach ±{largest:.6g}, more than {np.dtype(dtype)} can hold",
-            "use --dtype float32, or --rescale",
+            "use `dtype=float32`, or `rescale=True`",
         )
     return rounded
 

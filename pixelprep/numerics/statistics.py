@@ -45,7 +45,7 @@ def statistics_shape(image_shape: tuple[int, int, int], per: str) -> tuple[int, 
     height, width, channels = image_shape
     shapes = {"dataset": (1,), "channel": (channels,), "pixel": (height, width, channels)}
     if per not in shapes:
-        raise unknown_choice("--per", per, shapes)
+        raise unknown_choice("per", per, shapes)
     return shapes[per]
 
 

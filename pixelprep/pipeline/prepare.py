@@ -22,7 +22,7 @@ from pixelprep.errors import (
 )
 from pixelprep.format import manifest
 from pixelprep.format.recipe import PrepareOptions, Recipe
-from pixelprep.system import canonical, formatting, fs, locks, parallel, staging
+from pixelprep.system import canonical, fs, locks, parallel, staging
 
 LOG = logging.getLogger("pixelprep")
 
@@ -183,7 +183,7 @@ def find_entry(dataset: str | os.PathLike[str] | sources.Source = "mnist", **opt
                 return entries.open_entry(path, cache, quiet)
     raise EntryError(
         f"{origin.name}, {choices.mode}, with these options: not prepared in {cache}",
-        "do so with --prepare",
+        "do so with `prepare=True`",
     )
 
 
@@ -321,10 +321,10 @@ def _options(asked: Mapping[str, Any], network: Mapping[str, Any], quiet: bool) 
     given: dict[str, Any] = {name: asked.get(name) for name in sources.DECODE_OPTIONS}
     for name, known in (("color", ("grey", "rgb")), ("on_error", ("fail", "skip"))):
         if given[name] is not None and given[name] not in known:
-            raise unknown_choice(formatting.option(name), given[name], known)
+            raise unknown_choice(name, given[name], known)
     fraction, source = given["test_fraction"], asked.get("source")
     if fraction is not None and not 0 < fraction < 1:
-        raise UsageError(f"--test-fraction {fraction}: expected more than 0, below 1")
+        raise UsageError(f"`test_fraction={fraction}`: expected more than 0, below 1")
     return sources.Options(
         source=fs.expand_user(source) if source is not None else None,
         quiet=quiet,
@@ -340,10 +340,10 @@ def _size(size: str | tuple[int, int] | None) -> tuple[int, int] | None:
         return None
     try:
         sides = map(int, re.split("[x×]", size)) if isinstance(size, str) else size
-        height, width = (check_int("--size", side, 1, MAX_SIDE) for side in sides)
+        height, width = (check_int("size", side, 1, MAX_SIDE) for side in sides)
     except (TypeError, ValueError):
         raise UsageError(
-            f"--size {size}: expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
+            f"`size={size}`: expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
         ) from None
     return height, width
 

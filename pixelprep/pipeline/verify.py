@@ -121,7 +121,7 @@ def verdicts(
 ) -> Iterator[VerifyResult]:
     """As `verify`, each as soon as it is known."""
     if bool(names) == every:
-        raise UsageError("verify: expected entries, or --all", "pixelprep verify --all")
+        raise UsageError("verify: expected entries, or `every=True`", "pixelprep verify --all")
     cache = fs.cache_dir(cache_dir)
     with fs.translate_oserror(cache):
         found = entries.entry_paths(cache) if every else _meant(names, cache)

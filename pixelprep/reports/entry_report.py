@@ -105,7 +105,7 @@ def reported(
 ) -> Report:
     """As `report`, with what there is to say of the file."""
     if format not in FORMATS:
-        raise unknown_choice("--format", format, FORMATS)
+        raise unknown_choice("format", format, FORMATS)
     if format != "json":
         html.require("report")
     cache = fs.cache_dir(cache_dir)
@@ -130,14 +130,14 @@ def _place(out: str | os.PathLike[str] | None, entry: Entry, cache: Path, format
         for kept in (entry.path, cache):
             if path.is_relative_to(kept.resolve()):
                 message = f"{path}: no report is written into an entry or the cache"
-                raise UsageError(message, "name another place with --out")
+                raise UsageError(message, "name another place with `out`")
         is_free = path.is_file() or not os.path.lexists(path)
     except (OSError, RuntimeError, ValueError) as error:  # the latter: no name, links in a circle
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{given}: cannot be used: {error}", "name another --out") from error
+        raise UsageError(f"{given}: cannot be used: {error}", "name another `out`") from error
     if not is_free:
-        raise UsageError(f"{path}: is there, and is no plain file", "name another --out")
+        raise UsageError(f"{path}: is there, and is no plain file", "name another `out`")
     return path
 
 

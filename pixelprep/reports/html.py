@@ -127,5 +127,5 @@ def write(path: Path, content: str | bytes) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise CacheError(
-            f"{path}: cannot write the page: {reason}", "name another place with --out"
+            f"{path}: cannot write the page: {reason}", "name another place with `out`"
         ) from error

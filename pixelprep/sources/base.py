@@ -307,12 +307,12 @@ def test_mask(where: str, labels: Any, options: Options) -> Any:
     """
     if options.test_fraction is None:
         raise UsageError(
-            f"{where}: has no test split of its own", "take one from it: --test-fraction 0.2"
+            f"{where}: has no test split of its own", "take one from it: `test_fraction=0.2`"
         )
     rows = permutation.rounded_share(len(labels), options.test_fraction)
     if not 0 < rows < len(labels):
         raise UsageError(
-            f"--test-fraction {options.test_fraction}: takes {rows} of {len(labels)} images,"
+            f"`test_fraction={options.test_fraction}`: takes {rows} of {len(labels)} images,"
             " expected at least 1 to be taken and 1 to stay"
         )
     purpose = permutation.Stream.TEST

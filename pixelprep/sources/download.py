@@ -96,7 +96,7 @@ def fetch(
             continue
         if offline:
             raise DownloadError(
-                f"{dataset}: {pin.name} is not in the cache, and --offline opens no connection",
+                f"{dataset}: {pin.name} is not in the cache, and `offline` opens no connection",
                 _way_out(dataset, online=False),
             )
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,9 +162,9 @@ def _tagged(part: Path) -> tuple[str, str]:
 
 
 def _way_out(dataset: str, online: bool = True) -> str:
-    mirror = ", another place with --mirror URL" if online else ""
+    mirror = ", another place with `mirror=URL`" if online else ""
     return (
-        f"give a folder with the files: --source DIR{mirror}, or use the embedded dataset:"
+        f"give a folder with the files: `source=DIR`{mirror}, or use the embedded dataset:"
         f" pixelprep prepare sample (instead of {dataset})"
     )
 

@@ -117,7 +117,7 @@ class _Copying:
         if SPLIT not in images or self._only_train(images):
             return {WHOLE: (images.replace(SPLIT, "train"), labels.replace(SPLIT, "train"))}
         if self.fraction is not None:
-            raise UsageError(f"--test-fraction: {self.path} has a test split of its own")
+            raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
         both = ("train", "test")
         return {name: (images.replace(SPLIT, name), labels.replace(SPLIT, name)) for name in both}
 
@@ -126,16 +126,16 @@ class _Copying:
         images, labels = self.images_key, self.labels_key
         if images and labels:
             if (SPLIT in images) != (SPLIT in labels):
-                raise UsageError(f"--images-key and --labels-key: expected {SPLIT} in both or none")
+                raise UsageError(f"`images_key` and `labels_key`: expected {SPLIT} in both or none")
             return images, labels
         if images or labels:
-            raise UsageError("--images-key and --labels-key: expected both or none")
+            raise UsageError("`images_key` and `labels_key`: expected both or none")
         for usual in USUAL:
             if all(untrusted.find_dataset(self.file, key.replace(SPLIT, "train")) for key in usual):
                 return usual
         raise SourceError(
             f"{self.path}: no images and labels under the usual keys; it holds {self._held()}",
-            f"name them: --images-key KEY --labels-key KEY, {SPLIT} in them for train and test",
+            f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train and test",
         )
 
     def _only_train(self, images: str) -> bool:

@@ -111,7 +111,7 @@ class ImageDecoder:
         except Exception as error:  # Pillow's plugins raise whatever went wrong in them
             reason = "no picture" if isinstance(error, UnidentifiedImageError) else error
             raise ImageDecodeError(
-                f"{path}: cannot read the image: {reason}", "leave such out: --on-error skip"
+                f"{path}: cannot read the image: {reason}", "leave such out: `on_error=skip`"
             ) from error
         self._check(path, pixels)
         return pixels
@@ -155,11 +155,11 @@ class ImageDecoder:
         if found == wanted:  # in another byte order
             return
         if found.shape[:2] != wanted.shape[:2]:
-            hint = "make them equal: --size HxW"
+            hint = "make them equal: `size=HxW`"
         elif found.dtype != wanted.dtype:
             hint = "keep images of 8 and 16 bits apart"
         else:
-            hint = "make them equal: --color grey or --color rgb"
+            hint = "make them equal: `color=grey` or `color=rgb`"
         raise SourceError(f"{path}: is {found}, but {self.first} is {wanted}", hint)
 
 

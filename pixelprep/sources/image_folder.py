@@ -76,7 +76,7 @@ class ClassFolders:
         if not tops["test"].is_dir():
             return {"all": tops["train"]}
         if self.options.test_fraction is not None:
-            raise UsageError(f"--test-fraction: {self.path} has a test split of its own")
+            raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
         return tops
 
     def listed(self) -> tuple[tuple[str, ...], dict[str, ImageList]]:
@@ -94,7 +94,7 @@ class ClassFolders:
                 other.note(os.fspath(self.path / name))
                 if name in VALIDATION:
                     LOG.warning(
-                        "%s is not read: a validation split is taken from train, by --val-fraction",
+                        "%s is not read: a validation split is taken from train, by `val_fraction`",
                         self.path / name,
                     )
         listed = {name: self._of_classes(top, class_names, other) for name, top in tops.items()}

@@ -11,7 +11,7 @@ from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_ch
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Source
 from pixelprep.sources.registered import name_variants
 from pixelprep.sources.registry import REGISTRY
-from pixelprep.system import formatting, fs
+from pixelprep.system import fs
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -35,7 +35,7 @@ def find_source(dataset: str, options: Options) -> Source:
         For a path where nothing usable is.
     """
     if options.source is not None and not options.source.is_dir():
-        raise SourceError(f"--source {options.source}: no such folder")
+        raise SourceError(f"`source={options.source}`: no such folder")
     if dataset in REGISTRY:
         if Path(dataset).is_dir():
             LOG.info("%s is the known dataset; for the folder here, say ./%s", dataset, dataset)
@@ -45,7 +45,7 @@ def find_source(dataset: str, options: Options) -> Source:
         return _plugin_source(dataset, options)
     if options.source is not None:
         raise UsageError(
-            f"{dataset}: a path to your own images takes no --source", "give one of the two"
+            f"{dataset}: a path to your own images takes no `source`", "give one of the two"
         )
     path = fs.expand_user(dataset)
     try:
@@ -98,9 +98,7 @@ def _refuse_unsupported(dataset: str, options: Options, takes: frozenset[str]) -
     for option in fields(options):
         name = option.name
         if name in DECODE_OPTIONS and name not in takes and getattr(options, name) is not None:
-            raise UsageError(
-                f"{formatting.option(name)}: means nothing to {dataset}", "leave the option out"
-            )
+            raise UsageError(f"`{name}`: means nothing to {dataset}", "leave the option out")
 
 
 def local_source_type(path: Path) -> "type[LocalSource]":

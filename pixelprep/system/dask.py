@@ -43,7 +43,7 @@ class Cluster:
         try:
             import distributed  # noqa: F401 - which sets its loggers up
         except ImportError as error:
-            raise missing_extra("Dask", "cluster", "--scheduler") from error
+            raise missing_extra("Dask", "cluster", "`scheduler`") from error
         self._address, self._held = address, ExitStack()
         self._held.enter_context(_silence_dask())
         try:
@@ -52,7 +52,7 @@ class Cluster:
             self._held.close()
             reason = str(error) or "it says nothing"
             raise WorkerError(
-                f"--scheduler {address}: no Dask scheduler answers there: {reason}",
+                f"`scheduler={address}`: no Dask scheduler answers there: {reason}",
                 "start one (`dask scheduler`), or leave the option out",
             ) from error
         try:

@@ -92,10 +92,10 @@ def translate_oserror(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in DISK_FULL_ERRNOS:
-            hint = "free some space, or choose another place with --cache-dir"
+            hint = "free some space, or choose another place with `cache_dir`"
             raise CacheError(f"cannot write in {path}: {reason}", hint) from error
         where = str(error.filename or path)
-        hint = "choose a folder that can be written: --cache-dir or PIXELPREP_CACHE_DIR"
+        hint = "choose a folder that can be written: `cache_dir` or PIXELPREP_CACHE_DIR"
         ours = Path(where).is_relative_to(path) or path.is_relative_to(where)
         ours = ours and error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
         raise CacheError(f"cannot use {where}: {reason}", hint if ours else None) from error
@@ -121,7 +121,7 @@ def unreadable(path: Path, error: OSError) -> PixelprepError:
 
 
 def require_free_space(
-    folder: Path, needed: int, elsewhere: str = "choose another place with --cache-dir"
+    folder: Path, needed: int, elsewhere: str = "choose another place with `cache_dir`"
 ) -> None:
     """Refuse to start writing what the disk has no room for; `elsewhere` is the other way out.
 

@@ -71,12 +71,12 @@ class WorkerPool:
     def __init__(self, workers: int | Executor = 1, scheduler: str | None = None) -> None:
         self._given = workers if isinstance(workers, Executor) else None
         count = (os.cpu_count() or 1) if self._given else workers  # of another's, a guess
-        self._workers = check_int("--workers", count, 1, MAX_WORKERS)
+        self._workers = check_int("workers", count, 1, MAX_WORKERS)
         if scheduler is not None and workers != 1:
-            raise UsageError("--scheduler and --workers: expected one of the two")
+            raise UsageError("`scheduler` and `workers`: expected one of the two")
         if scheduler is not None and not ADDRESS.fullmatch(scheduler):
             expected = "expected tcp://HOST:PORT or tls://HOST:PORT"
-            raise UsageError(f"--scheduler {scheduler}: {expected}")
+            raise UsageError(f"`scheduler={scheduler}`: {expected}")
         self._scheduler = scheduler
         self._executor: Executor | None = None
         self._cluster: Cluster | None = None
@@ -164,7 +164,7 @@ class WorkerPool:
         if self._given or died >= MAX_RESTARTS:
             raise WorkerError(
                 f"worker processes died {died} times in a row: {error}",
-                "they may have run out of memory: try fewer --workers",
+                "they may have run out of memory: try fewer `workers`",
             ) from error
         LOG.info("a worker process died; what it did is done again")
         self._executor = self._started()

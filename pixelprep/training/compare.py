@@ -95,11 +95,11 @@ def compare(
     _check_modes(modes)
     if not 0 < val_fraction < 1:
         raise UsageError(
-            f"--val-fraction {val_fraction}: modes are ranked on a validation split:"
+            f"`val_fraction={val_fraction}`: modes are ranked on a validation split:"
             " expected more than 0, below 1"
         )
     shared = Settings(epochs, batch_size, seed, model=_function(model), quiet=quiet)
-    seeds = range(seed, seed + check_int("--repeats", repeats, 1))
+    seeds = range(seed, seed + check_int("repeats", repeats, 1))
     replace(shared, seed=seeds[-1])  # is refused now, not after hours
     entries = []
     for mode in modes:
@@ -121,19 +121,19 @@ def compare(
 def _check_modes(modes: Sequence[str]) -> None:
     for mode in modes:
         if mode not in MODES:
-            raise unknown_choice("--modes", mode, MODES)
+            raise unknown_choice("modes", mode, MODES)
     twice = sorted({mode for mode in modes if modes.count(mode) > 1})
     if twice:
-        raise UsageError(f"--modes {','.join(modes)}: {', '.join(twice)} is given twice")
+        raise UsageError(f"`modes={','.join(modes)}`: {', '.join(twice)} is given twice")
     if len(modes) < 2:
-        raise UsageError(f"--modes {','.join(modes)}: expected two or more, with commas between")
+        raise UsageError(f"`modes={','.join(modes)}`: expected two or more, with commas between")
 
 
 def _function(model: str | None) -> str | None:
     """A model that can be built anew for each run."""
     if model is not None and Path(model).is_dir():
         raise UsageError(
-            f"--model {model}: expected module:function, got the folder of a run",
+            f"`model={model}`: expected module:function, got the folder of a run",
             "a run's model has seen one scaling; only a fresh one can be compared on several",
         )
     return model
@@ -180,7 +180,7 @@ def _is_new(folder: Path) -> bool:
 
 
 def _check_settings(folder: Path, common: Mapping[str, Any]) -> None:
-    hint = "name another folder with --out"
+    hint = "name another folder with `out`"
     found = fs.read_record(folder / SETTINGS)
     if found is None:
         raise UsageError(f"{folder}: is there already, and is not of a comparison", hint)
@@ -248,7 +248,7 @@ def _check_same(folder: Path, found: Mapping[str, Any], entry: Entry, settings: 
         if found.get(name) != wanted:
             raise TrainError(
                 f"{folder}: is a run with {name} {found.get(name)}, expected {wanted}",
-                "delete it, or name another folder with --out",
+                "delete it, or name another folder with `out`",
             )
 
 
@@ -331,7 +331,7 @@ def verdict(ranking: Sequence[str], differences: Mapping[str, significance.Diffe
     if repeats == 1:
         return (
             f"No winner: {best} is highest, but of one repeat no interval can be had:"
-            " ask for more with --repeats."
+            " ask for more with `repeats`."
         )
     noise = [mode for mode in ranking[1:] if differences[mode].within_noise]
     clear = [

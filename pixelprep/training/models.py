@@ -34,7 +34,7 @@ def check_named(given: str) -> None:
         When it is so.
     """
     if not (_is_function(given) or Path(given).is_dir()):
-        raise UsageError(f"--model {given}: expected module:function, or a run's folder")
+        raise UsageError(f"`model={given}`: expected module:function, or a run's folder")
 
 
 def _is_function(model: str) -> bool:
@@ -57,7 +57,7 @@ def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Mode
         raise TrainError(
             f"the reference CNN needs images of {SMALLEST}×{SMALLEST} or more,"
             f" got {formatting.format_shape(input_shape[:2])}",
-            "give a model of your own with --model module:function",
+            "give a model of your own with `model=module:function`",
         )
     layers = keras.layers
     return keras.Sequential(
@@ -138,12 +138,12 @@ def _imported(reference: str) -> Callable[[tuple[int, int, int], int], Any]:
     except Exception as error:  # of a module of the user's, whatever
         reason = str(error) or type(error).__name__
         raise TrainError(
-            f"--model {reference}: {reason}", _import_hint(module, function, error)
+            f"`model={reference}`: {reason}", _import_hint(module, function, error)
         ) from error
     if not hasattr(found, function):
         near = difflib.get_close_matches(function, vars(found), n=1)
         hint = f"did you mean {module}:{near[0]}?" if near else None
-        raise TrainError(f"--model {reference}: module {module} has no {function}", hint)
+        raise TrainError(f"`model={reference}`: module {module} has no {function}", hint)
     build: Callable[..., Any] = getattr(found, function)
     return build
 

@@ -73,7 +73,7 @@ def evaluate(
         When the entry's images or classes are other than those that the model was trained on, or
         it has no such split.
     """
-    check_int("--batch-size", batch_size, 1)
+    check_int("batch_size", batch_size, 1)
     its, cache = load_finished(Path(run)), fs.cache_dir(cache_dir)
     found = open_named(_name(its) if entry is None else entry, cache, quiet)
     _check_same(its, found)
@@ -167,7 +167,7 @@ def predict(
     MissingExtraError
         When Pillow is not installed.
     """
-    check_int("--top", top, 1)
+    check_int("top", top, 1)
     its = load_finished(Path(run))
     tf_runtime.require("predict")
     image_file.require("predict")

@@ -113,7 +113,7 @@ class RunFolder:
         TrainError
             When a finished or an unfinished run, or anything else, has this name.
         """
-        self._check_unpublished("name another folder with --run-dir")
+        self._check_unpublished("name another folder with `run_dir`")
         if os.path.lexists(self.folder):
             hint = self.resuming if self.checkpoint.exists() else f"delete {self.folder}"
             raise TrainError(f"{self.folder}: is there already", hint)
@@ -241,7 +241,7 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            hint = None if self.checkpoint.exists() else "name another place with --run-dir"
+            hint = None if self.checkpoint.exists() else "name another place with `run_dir`"
             reason = error.strerror or error
             raise TrainError(f"{self.final}: cannot write the run: {reason}", hint) from error
 
@@ -258,7 +258,7 @@ def unfinished(path: Path) -> RunFolder:
     there = run.checkpoint.exists()
     if (run.final / METRICS).exists() or (there and os.path.lexists(run.final)):
         # Both: its process was killed after the rename and before it could tidy up.
-        hint = "to train it further: --model RUN"
+        hint = "to train it further: `model=RUN`"
         if there:
             hint = f"delete {run.folder}, or move {run.final} away"
         raise TrainError(f"{run.final}: this run is finished", hint)
@@ -267,7 +267,7 @@ def unfinished(path: Path) -> RunFolder:
     if not there:
         raise TrainError(
             f"{run.folder}: no unfinished run: expected a checkpoint in it",
-            "a run has none before the end of its first epoch, or as --checkpoint-every has it:"
+            "a run has none before the end of its first epoch, or as `checkpoint_every` has it:"
             " train again",
         )
     return run

@@ -34,7 +34,7 @@ class EventWriter:
         except OSError as error:
             raise TrainError(
                 f"{folder}: cannot write for TensorBoard: {error.strerror or error}",
-                "choose another folder with --tensorboard",
+                "choose another folder with `tensorboard`",
             ) from error
         self.folder = folder
         self.there = {name: set(_there(folder / name)) for name in ("train", "validation")}

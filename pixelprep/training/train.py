@@ -97,8 +97,8 @@ class Settings:
         counts = ["epochs", "batch_size", "steps_per_execution", "checkpoint_every"]
         counts += ["early_stopping"] * (self.early_stopping is not None)
         for name in counts:
-            check_int(formatting.option(name), getattr(self, name), 1)
-        check_int("--seed", self.seed, 0, LARGEST_SEED)
+            check_int(name, getattr(self, name), 1)
+        check_int("seed", self.seed, 0, LARGEST_SEED)
         if self.model is not None:
             models.check_named(self.model)
         if self.run_dir is not None:
@@ -163,14 +163,14 @@ def train(entry: Entry, settings: Settings) -> dict[str, Any]:
     require("training")
     if settings.early_stopping and entry.val is None:
         raise UsageError(
-            f"--early-stopping {settings.early_stopping}: expected a validation split, which"
+            f"`early_stopping={settings.early_stopping}`: expected a validation split, which"
             f" {entry.path} has not",
-            "add --val-fraction, such as 0.1",
+            "add `val_fraction`, such as 0.1",
         )
     run = RunFolder(fs.expand_user(settings.run_dir or _default_folder(entry)).absolute())
     events = settings.events_of(run)
     if events is not None and os.path.lexists(events):
-        hint = "name another folder with --tensorboard, or another run with --run-dir"
+        hint = "name another folder with `tensorboard`, or another run with `run_dir`"
         raise TrainError(f"{events}: is there already", hint)
     tf_runtime.start("training")
     run.make()
@@ -249,7 +249,7 @@ def _settings_of(
     free = {name: asked[name] for name in CHANGEABLE if name in asked}
     settings = replace(Settings(**done.settings), **free)
     if settings.epochs < done.epochs:
-        raise UsageError(f"--epochs {settings.epochs}: {run.folder} has finished {done.epochs}")
+        raise UsageError(f"`epochs={settings.epochs}`: {run.folder} has finished {done.epochs}")
     return settings
 
 
