@@ -5,13 +5,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from packages import ROOT, environment_with, wheel_of
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
-from pixelprep.sources import Arrays
+from tests.helpers.data import arrays, write_digits
+from tests.helpers.packages import ROOT, environment_with, wheel_of
 
 # No test may touch the user's own cache, or be led astray by his settings.
 for name in [name for name in os.environ if name.startswith("PIXELPREP_")]:
@@ -62,26 +61,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A small dataset of the user's own, below the current folder."""
+    write_digits(tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    return "./digits"
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset that takes its time: 20,000 images."""
+    return write_digits(tmp_path_factory.mktemp("data") / "many", 20_000, 1_000, 28)
+
+
+@pytest.fixture
 def small() -> Entry:
     """Random images that are large enough for the CNN, with a validation split."""
     return pixelprep.prepare(arrays(300, 70, (12, 12, 1)), val_fraction=0.2)
-
-
-def arrays(
-    train: int = 40,
-    test: int = 20,
-    shape: tuple[int, ...] = (6, 5, 3),
-    dtype: str = "uint8",
-    classes: int = 4,
-    seed: int = 0,
-    name: str = "little",
-) -> Arrays:
-    """A small source of random integer images in memory, every class in every split."""
-    random = np.random.default_rng(seed)
-    limits = np.iinfo(dtype)
-
-    def split(rows: int) -> tuple[np.ndarray, np.ndarray]:
-        images = random.integers(limits.min, limits.max, (rows, *shape), dtype, endpoint=True)
-        return images, random.permutation(np.arange(rows) % classes)
-
-    return Arrays(name, split(train), split(test))

@@ -1,0 +1,454 @@
+"""`cache list|path|remove|prune`: what is there, and that only what is meant is deleted."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep import EntryError, UsageError
+from pixelprep.cache import inventory
+from pixelprep.sources import Raw, SourceContext
+from pixelprep.system import locks, staging
+from tests.helpers.cli import COMMAND, failure, run, start, wait_until_it_writes
+from tests.helpers.damage import flip
+from tests.helpers.data import arrays
+
+DAY = 86400
+
+
+@pytest.fixture
+def three(digits: str) -> list[pixelprep.Entry]:
+    """Three entries of one dataset, used three, two and one days ago."""
+    made = [pixelprep.prepare(digits, mode=mode) for mode in ("center", "normalize", "standardize")]
+    for age, entry in zip((3, 2, 1), made, strict=True):
+        used(entry.path, age)
+    return made
+
+
+def used(path: Path, days: float) -> None:
+    """Let an entry have been made and used last so long ago."""
+    then = time.time() - days * DAY
+    note = path.parents[1] / ".trust" / path.parent.name / f"{path.name}.json"
+    for touched in (note, *path.rglob("*"), path):
+        os.utime(touched, (then, then))
+
+
+def raw(folder: Path, name: str, size: int = 1000, days: float = 0) -> Path:
+    """A download in the cache."""
+    path = folder / ".raw" / name / "file.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+    for touched in (path, path.parent):
+        os.utime(touched, (time.time() - days * DAY,) * 2)
+    return path
+
+
+def names(*kinds: str) -> list[str]:
+    """What the cache holds of these kinds."""
+    return [item.name for item in inventory.list_items() if item.kind in kinds]
+
+
+def there(folder: Path) -> set[str]:
+    """Everything in the cache that is no entry, no lock, and no folder."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    inner = {str(path.relative_to(folder)) for path in paths}
+    return {name for name in inner if name.startswith(".") and not name.startswith(".locks")}
+
+
+# list and path
+
+
+def test_list_shows_what_is_there(three: list[pixelprep.Entry]) -> None:
+    """Each entry with images, size, age and last use; the same in JSON, with plain numbers."""
+    raw(three[0].path.parents[1], "mnist", 1234)
+    done = run("cache", "list")
+    assert done.returncode == 0, done.stderr
+    titles, *rows, total = done.stdout.splitlines()
+    assert titles.split() == ["images", "size", "made", "last", "used"]
+    for row, entry, age in zip(rows, three, ("3 days", "2 days", "1 day"), strict=False):
+        assert row.split()[:2] == [f"digits/{entry.path.name}", "60"]
+        assert row.rstrip().endswith(f"{age} ago")
+    assert rows[3].startswith("raw downloads of mnist ")
+    answer = json.loads(run("cache", "list", "--json").stdout)
+    first = answer["entries"][0]
+    expected = {"name": f"digits/{three[0].path.name}", "path": str(three[0].path)}
+    expected |= {"dataset": "digits", "mode": "center", "per": "channel", "key": three[0].key}
+    assert expected.items() <= first.items()
+    assert first["images"] == 60
+    assert first["bytes"] == sum(path.stat().st_size for path in three[0].path.iterdir())
+    assert first["age_seconds"] == pytest.approx(3 * DAY, abs=600)
+    assert answer["raw"][0]["bytes"] == 1234
+    everything = [*answer["entries"], *answer["raw"], *answer["left"], *answer["notes"]]
+    assert answer["bytes"] == sum(item["bytes"] for item in everything)
+    assert total.split()[-1] in ("kB", "MB")
+
+
+def test_list_tells_entries_apart(digits: str) -> None:
+    """What is neither in an entry's name nor as by default is listed, as options."""
+    pixelprep.prepare(digits)
+    assert "options" not in run("cache", "list").stdout
+    pixelprep.prepare(digits, per="pixel", val_fraction=0.2, compression="gzip")
+    rows = run("cache", "list").stdout.splitlines()
+    assert rows[0].endswith("options")
+    told = "--per pixel --val-fraction 0.2 --compression gzip"
+    assert sorted(row.endswith(told) for row in rows[1:3]) == [False, True]
+
+
+def test_what_a_plugin_says_of_its_images_may_be_anything(cache: Path) -> None:
+    """However a source of somebody else's decodes, its entry is listed, and can be removed."""
+    little = arrays()
+
+    class Odd:
+        name, provenance = "odd", little.provenance
+
+        def fingerprints(self) -> list[dict[str, Any]]:
+            return []
+
+        def load(self, place: SourceContext) -> Raw:
+            return replace(little.load(place), decode={"size": 64, "skipped": 3})
+
+    entry = pixelprep.prepare(Odd(), quiet=True)
+    assert "--size 64" in run("cache", "list").stdout
+    assert run("report", entry.key, "--format", "json", "--out", str(cache.parent)).returncode == 0
+    assert run("cache", "remove", entry.key, "--yes").returncode == 0
+
+
+def test_float_entries_of_each_statistic_are_told_apart() -> None:
+    """Of floats, `per` means something to normalize, too; of integers it does not."""
+    little = arrays()
+    train, test = ((x.astype(np.float32), labels) for x, labels in (little.train, little.test))
+    for per in ("pixel", "dataset"):
+        pixelprep.prepare(pixelprep.Arrays("floats", train, test), mode="normalize", per=per)
+        pixelprep.prepare(little, mode="normalize", per=per)
+    shown = run("cache", "list").stdout
+    assert ("--per pixel" in shown, "--per dataset" in shown) == (True, True)
+    assert shown.count("--per") == 2
+
+
+@pytest.mark.parametrize("name", ["cafe", "decade"])
+def test_a_dataset_may_be_called_like_a_key(name: str) -> None:
+    """Where no key begins so, the dataset is meant."""
+    entry = pixelprep.prepare(arrays(name=name))
+    assert pixelprep.open(name).path == entry.path
+
+
+def test_a_name_is_looked_up_wherever_the_cache_is(tmp_path: Path) -> None:
+    """A cache that is no folder has no entry of any name."""
+    (tmp_path / "file").touch()
+    with pytest.raises(EntryError, match="no entry of this name"):
+        pixelprep.open("foo", cache_dir=tmp_path / "file")
+
+
+def test_list_names_a_damaged_entry(three: list[pixelprep.Entry]) -> None:
+    """What is no entry any more is listed all the same, with what is wrong."""
+    (three[1].path / "manifest.sha256").unlink()
+    answer = json.loads(run("cache", "list", "--json").stdout)
+    assert "cannot read" in answer["entries"][1]["problem"]
+    assert "DAMAGED" in run("cache", "list").stdout
+
+
+def test_a_folder_of_any_age_is_listed(three: list[pixelprep.Entry], cache: Path) -> None:
+    """Times that no calendar has break nothing."""
+    for name, seconds in (("0123456789ab", -(10**10)), ("ba9876543210", 10**12)):
+        folder = cache / "digits" / f"center-{name}"
+        shutil.copytree(three[0].path, folder)
+        os.utime(folder, (seconds, seconds))
+    assert run("cache", "list").returncode == 0
+    answer = json.loads(run("cache", "list", "--json").stdout)
+    assert len(answer["entries"]) == 5
+
+
+def test_an_opened_entry_was_used(three: list[pixelprep.Entry]) -> None:
+    """Opening an entry is its last use, and a hit is one too."""
+    pixelprep.open(three[0].path)
+    found = {item.path: time.time() - item.used for item in inventory.list_items() if item.path}
+    assert found[three[0].path] < 600
+    assert found[three[1].path] > DAY
+
+
+def test_looking_makes_nothing(cache: Path) -> None:
+    """`list`, `path` and `prune` of a cache that is not there show nothing and make nothing."""
+    for command in (["list"], ["path"], ["prune"], ["prune", "--json"]):
+        done = run("cache", *command)
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert run("cache", "path").stdout == f"{cache}\n"
+    assert json.loads(run("cache", "path", "--json").stdout) == {"cache": str(cache)}
+    assert not cache.exists()
+
+
+def test_the_bare_command_helps() -> None:
+    """`pixelprep cache` shows its commands."""
+    done = run("cache")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in ("list", "path", "remove", "prune"))
+
+
+# remove
+
+
+def test_remove_takes_an_entry_and_its_notes(three: list[pixelprep.Entry], cache: Path) -> None:
+    """By key, name or folder; the others, and what others use, stay."""
+    for entry, name in zip(three, (three[0].key, None, three[2].path), strict=True):
+        said = str(name or f"digits/{three[1].path.name}")
+        done = run("cache", "remove", said, "--yes")
+        assert done.returncode == 0, done.stderr
+        assert not entry.path.exists()
+    assert not (cache / "digits").exists()
+    assert not [*cache.glob(".trust/*"), *cache.glob(".origins/*"), *cache.glob(".trash/*")]
+
+
+def test_a_dataset_is_removed_with_its_downloads(three: list[pixelprep.Entry], cache: Path) -> None:
+    """A plain word means all there is of a dataset, and nothing of another."""
+    kept = raw(cache, "mnist")
+    gone = raw(cache, "digits")
+    answer = json.loads(run("cache", "remove", "digits", "--yes", "--json").stdout)
+    assert [len(answer[kind]) for kind in ("entries", "raw", "left", "notes")] == [3, 1, 0, 0]
+    assert answer["bytes"] > 1000
+    assert kept.exists()
+    assert not gone.parent.exists()
+    assert names("entry") == []
+
+
+def test_remove_refuses_what_is_not_in_the_cache(
+    three: list[pixelprep.Entry], tmp_path: Path
+) -> None:
+    """A copy elsewhere, the cache itself, a folder beside: nothing outside is ever deleted."""
+    elsewhere = tmp_path / "other" / "digits" / three[0].path.name
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "manifest.json").write_text("mine")
+    for name in (str(elsewhere), str(tmp_path / "cache"), "nothing", "..", "/", ".raw"):
+        error, _ = failure(run("cache", "remove", name, "--yes"))
+        assert "no entry" in error or "is not an entry in" in error
+    assert (elsewhere / "manifest.json").exists()
+    assert all(entry.path.exists() for entry in three)
+    with pytest.raises(EntryError):
+        inventory.named_items([elsewhere])
+
+
+def test_it_asks_before_it_deletes(three: list[pixelprep.Entry]) -> None:
+    """Without a terminal and without --yes nothing is deleted, exit status 1."""
+    done = run("cache", "remove", "digits", stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()
+    assert error == "error: nothing was deleted: there is nobody to ask"
+    assert hint == "hint: say --yes, or --dry-run"
+    assert all(entry.path.exists() for entry in three)
+
+
+def test_json_does_not_ask(three: list[pixelprep.Entry]) -> None:
+    """With --json there is no question: --yes must be said."""
+    error, hint = failure(run("cache", "remove", "digits", "--json"))
+    assert error == "nothing was deleted: --json does not ask"
+    assert hint == "say --yes, or --dry-run"
+    assert all(entry.path.exists() for entry in three)
+
+
+@pytest.mark.parametrize(("typed", "stays"), [("n\n", True), ("\n", True), ("y\n", False)])
+def test_only_a_yes_deletes(three: list[pixelprep.Entry], typed: str, stays: bool) -> None:
+    """On a terminal it shows what is to go and waits for an answer; no answer is a no."""
+    ours, its = pty.openpty()
+    command = [*COMMAND, "cache", "remove", three[0].key]
+    process = subprocess.Popen(
+        command, stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    os.write(ours, typed.encode())
+    out, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(its)
+    assert f"digits/{three[0].path.name}" in out
+    assert "delete it for good?" in err
+    assert "error" not in err
+    assert process.returncode == (1 if stays else 0)
+    assert three[0].path.exists() == stays
+    assert three[1].path.exists()
+
+
+def test_ctrl_c_at_the_question_deletes_nothing(three: list[pixelprep.Entry]) -> None:
+    """It says so in one line; exit status 130."""
+    ours, its = pty.openpty()
+    command = [*COMMAND, "cache", "remove", three[0].key]
+    process = subprocess.Popen(
+        command, stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    )
+    assert process.stderr is not None
+    asked = b""
+    while b"?" not in asked:
+        asked += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(its)
+    assert err.decode().splitlines()[-1] == "error: interrupted; nothing was deleted"
+    assert process.returncode == 130
+    assert three[0].path.exists()
+
+
+def test_a_dry_run_deletes_nothing(three: list[pixelprep.Entry]) -> None:
+    """It answers as if, and says so."""
+    answer = json.loads(run("cache", "remove", "digits/", "--dry-run", "--json").stdout)
+    assert answer["dry_run"] is True
+    assert len(answer["entries"]) == 3
+    shown = run("cache", "prune", "--keep", "0", "--dry-run")
+    assert shown.stdout.splitlines()[-1] == "nothing was deleted"
+    assert all(entry.path.exists() for entry in three)
+
+
+# prune
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ([], [0, 1, 2]),
+        (["--older-than", "30D"], [0, 1, 2]),
+        (["--older-than", "60h"], [1, 2]),
+        (["--older-than", "36h"], [2]),
+        (["--older-than", "0"], []),
+        (["--keep", "2"], [1, 2]),
+        (["--keep", "0"], []),
+        (["--keep", "9"], [0, 1, 2]),
+        (["--older-than", "36h", "--keep", "2"], [1, 2]),
+        (["--older-than", "60h", "--keep", "1"], [1, 2]),
+    ],
+    ids=str,
+)
+def test_prune_takes_the_entries_that_are_meant(
+    three: list[pixelprep.Entry], options: list[str], left: list[int]
+) -> None:
+    """`--older-than` goes by the last use; `--keep` saves those used last."""
+    done = run("cache", "prune", "--yes", *options)
+    assert done.returncode == 0, done.stderr
+    assert [i for i, entry in enumerate(three) if entry.path.exists()] == left
+    assert all(pixelprep.open(three[i].path).key == three[i].key for i in left)
+
+
+def test_downloads_go_when_nothing_of_their_dataset_stays(
+    three: list[pixelprep.Entry], cache: Path
+) -> None:
+    """Raw files are kept as long as an entry could be repaired from them."""
+    old, new, own = raw(cache, "mnist", days=9), raw(cache, "kmnist"), raw(cache, "digits", days=9)
+    pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items("5d"))
+    assert [path.exists() for path in (old, new, own)] == [False, True, True]
+    pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items(keep=0))
+    assert [path.exists() for path in (new, own)] == [False, False]
+
+
+@pytest.mark.parametrize("age", ["", "soon", "-1d", "3 months", "1e9d", "d"])
+def test_a_wrong_age_is_wrong_usage(age: str) -> None:
+    """An age is a number and a unit."""
+    error, _ = failure(run("cache", "prune", f"--older-than={age}"), 2)
+    assert error.startswith(f"--older-than {age}")
+    with pytest.raises(UsageError):
+        inventory.prunable_items(keep=-1)
+
+
+def test_prune_removes_what_a_killed_process_left(many: Path, cache: Path) -> None:
+    """Work in progress, a broken download, rubbish, notes and locks of nobody; nothing else."""
+    process = start("prepare", str(many), "--quiet")
+    wait_until_it_writes(process, cache)
+    process.kill()
+    process.communicate()
+    raw(cache, "mnist").with_name("x.gz.part").write_bytes(bytes(99))
+    for folder in (".trash/old", ".trust/gone", ".origins/gone"):
+        (cache / folder).mkdir(parents=True)
+        (cache / folder / "center-0123456789ab.json").write_text("{}")
+    (cache / ".sources" / "0.json").write_text("{}")
+    assert list(cache.glob(".tmp/*/parts/*"))
+    assert len(names("left")) >= 3
+    assert run("cache", "prune", "--yes").returncode == 0
+    assert there(cache) == {".raw/mnist/file.gz"}
+    assert names("left", "note") == []
+    assert pixelprep.prepare(many, quiet=True).cached is False
+
+
+def test_prune_leaves_what_is_in_use(many: Path, cache: Path) -> None:
+    """Work whose owner lives, a lock that is held, a download that goes on: all stay."""
+    process = start("prepare", str(many), "--quiet")
+    wait_until_it_writes(process, cache)
+    part = raw(cache, "mnist").with_name("x.gz.part")
+    part.write_bytes(bytes(99))
+    with locks.lock(cache, "mnist-raw"):
+        assert names("left") == []
+        assert run("cache", "prune", "--yes").returncode == 0
+        assert part.exists()
+        assert (cache / ".locks" / "mnist-raw.lock").exists()
+    assert (process.communicate()[1], process.returncode) == ("", 0)
+    assert pixelprep.prepare(many, quiet=True).cached
+
+
+def test_prune_leaves_what_was_used_since(three: list[pixelprep.Entry], cache: Path) -> None:
+    """An entry that is opened between the question and the answer is not old any more."""
+    listed = pixelprep.cache.inventory.prunable_items("1d")
+    pixelprep.open(three[0].path)
+    gone = pixelprep.cache.inventory.remove_items(listed, unless_used=True)
+    assert three[0].path not in {item.path for item in gone}
+    assert three[0].path.exists()
+    assert not three[1].path.exists()
+
+
+def test_an_unfinished_run_of_prepare_is_shown_and_pruned(cache: Path) -> None:
+    """What could be gone on with is kept by `prepare` for a week, but not by `prune`."""
+    cache.mkdir()
+    with suppress(KeyboardInterrupt), staging.workspace(cache, "work", resumable=True) as work:
+        (work / staging.FILES).mkdir()
+        (work / staging.RECEIPTS).mkdir()
+        (work / staging.RECEIPTS / "train.json").write_text("{}")
+        raise KeyboardInterrupt
+    staging.collect_garbage(cache)
+    (left,) = names("left")
+    assert re.fullmatch(r"\.tmp/work\.free-[0-9a-f]{8}\.resumable", left)
+    assert (
+        len(pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items())) > 0
+    )
+    assert list(cache.glob(".tmp/*")) == []
+
+
+def test_a_reader_goes_on_when_its_entry_is_removed(three: list[pixelprep.Entry]) -> None:
+    """Files that are open stay readable; the entry itself is gone at once."""
+    batches = iter(three[0].train.batches(8))
+    next(batches)
+    inventory.remove_items(inventory.named_items([three[0].key]))
+    assert sum(len(labels) for _, labels in batches) == 32
+    with pytest.raises(EntryError):
+        pixelprep.open(three[0].path)
+
+
+def test_nothing_that_was_begun_meanwhile_is_deleted(digits: str, cache: Path) -> None:
+    """Notes of an entry that came back since they were listed stay."""
+    entry = pixelprep.prepare(digits)
+    hidden = entry.path.rename(cache / ".hidden")
+    listed = pixelprep.cache.inventory.prunable_items()
+    hidden.rename(entry.path)
+    pixelprep.cache.inventory.remove_items(listed)
+    assert len([*cache.glob(".trust/*/*"), *cache.glob(".origins/*/*")]) == 2
+    assert pixelprep.prepare(digits).cached
+
+
+def test_a_cache_that_cannot_be_written_says_so(digits: str, cache: Path) -> None:
+    """Deleting from it is one line and exit status 1."""
+    entry = pixelprep.prepare(digits)
+    (cache / ".trash").rmdir()
+    (cache / ".trash").write_text("in the way")
+    error, _ = failure_of(run("cache", "remove", entry.key, "--yes", "--json"))
+    assert error.startswith(f"error: cannot use {cache}")
+    flip(entry.path / "test.h5", 0, 0)
+    assert entry.path.exists()
+
+
+def failure_of(done: Any) -> tuple[str, str]:
+    """Error and hint, whatever was printed before."""
+    assert done.returncode == 1
+    lines = [*done.stderr.splitlines(), ""]
+    return lines[0], lines[1]

@@ -1,0 +1,124 @@
+"""From another project: where an entry is, and the same cache for every program."""
+
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep import EntryError
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.pipeline.prepare import find_entry
+from tests.helpers.cli import failure, run
+from tests.helpers.damage import flip
+
+
+@pytest.mark.parametrize("options", [[], ["--mode", "center", "--per", "pixel"]])
+def test_path_prints_the_folder_of_what_is_prepared(digits: str, options: list[str]) -> None:
+    """Alone on standard output, for scripts; the same options mean the same entry."""
+    prepared = json.loads(run("prepare", digits, *options, "--json").stdout)
+    done = run("path", digits, *options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{prepared['path']}\n", "")
+    answer = json.loads(run("path", digits, *options, "--json").stdout)
+    assert answer == {"path": prepared["path"], "key": prepared["key"]}
+    assert find_entry(digits, **dict(zip(["mode", "per"], options[1::2], strict=False))).cached
+
+
+def test_path_of_what_is_not_prepared_is_an_error(digits: str, cache: Path) -> None:
+    """Exit status 1, nothing on standard output, nothing read or made; `--prepare` makes it."""
+    error, hint = failure(run("path", digits))
+    assert error == f"digits, standardize, with these options: not prepared in {cache}"
+    assert hint == "do so with --prepare"
+    assert not cache.exists()
+    made = run("path", digits, "--prepare", "--quiet")
+    assert pixelprep.open(made.stdout.strip()).key
+    assert failure(run("path", digits, "--mode", "center"))[0].startswith("digits, center")
+    assert run("path", digits).stdout == made.stdout
+
+
+def test_path_of_data_that_changed_is_an_error(digits: str) -> None:
+    """An entry of what the files were before is not that of what they are."""
+    pixelprep.prepare(digits)
+    assert find_entry(digits).cached
+    (raw,) = Path(digits).glob("train-images*")
+    shutil.copy(raw, raw.with_suffix(".new"))
+    raw.with_suffix(".new").replace(raw)
+    with pytest.raises(EntryError, match="not prepared"):
+        find_entry(digits)
+
+
+def test_path_of_a_damaged_entry_is_an_error(digits: str) -> None:
+    """It says what is wrong, and does not print the folder."""
+    entry = pixelprep.prepare(digits)
+    flip(entry.path / "train.h5", 3000, 0)
+    error, hint = failure(run("path", digits))
+    assert "train.h5" in error
+    assert "verify --all --repair" in hint
+
+
+def test_a_program_of_another_environment_hits_the_same_cache(tmp_path: Path) -> None:
+    """What one project prepared, another one with its own virtual environment finds."""
+    entry = pixelprep.prepare("sample", quiet=True)
+    venv.create(tmp_path / "other", with_pip=False)
+    python = tmp_path / "other" / "bin" / "python"
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True)
+    installed = [sysconfig.get_path("purelib"), str(Path(pixelprep.__file__).parents[1])]
+    Path(packages.stdout.strip(), "installed.pth").write_text("\n".join(installed) + "\n")
+    code = """
+import sys, pixelprep
+assert sys.prefix != sys.argv[1]
+entry = pixelprep.prepare("sample")
+print(entry.cached, entry.path)
+"""
+    command = [str(python), "-c", code, sys.prefix]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == f"True {entry.path}\n"
+
+
+# Invert
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("raw", ["uint8", "uint16"])
+def test_raw_integers_come_back_exactly_where_it_is_said(raw: str, dtype: str) -> None:
+    """Every value of the type, for every mode, `per` and `rescale`; elsewhere the nearest that the
+    stored type can tell.
+    """
+    top = np.iinfo(raw).max
+    every = np.linspace(0, top, 256 * 64).astype(raw)
+    images = np.random.default_rng(0).permuted(every).reshape(64, 8, 8, 4)
+    for mode in MODES:
+        for per in PER:
+            for rescale in (False, True):
+                scaling = pixelprep.Scaling.fit(images, mode, per=per, rescale=rescale)
+                if raw == "uint16" and dtype == "float16" and mode == "center" and not rescale:
+                    continue  # float16 ends at 65,504
+                scaled, own = scaling.apply_with_statistics(images, dtype)
+                kept = scaling.per_image_columns(own) if own is not None else {}
+                off = np.abs(scaling.invert(scaled, **kept).astype(int) - images.astype(int)).max()
+                exact = scaling.is_exact(dtype)
+                assert exact == (raw == "uint8" or dtype == "float32")
+                assert off == 0 if exact else 0 < off <= top * 2.0**-10, (mode, per, rescale)
+
+
+def test_info_says_whether_raw_pixels_come_back() -> None:
+    """A clear note, with the entry's other facts."""
+    rows = np.random.default_rng(0).integers(0, 65_536, (20, 4, 4, 1), np.uint16)
+    labels = np.arange(20) % 2
+    source = pixelprep.Arrays("deep", (rows, labels), (rows, labels))
+    notes = []
+    for dtype in ("float32", "float16"):
+        entry = pixelprep.prepare(source, dtype=dtype, rescale=True)
+        lines = run("info", entry.key).stdout.splitlines()
+        notes += [line for line in lines if line.startswith("raw ")]
+    assert notes == [
+        "raw       every pixel can be had back",
+        "raw       can be had back only nearly",
+    ]

@@ -1,0 +1,642 @@
+"""The command line, run as users run it: what it prints, where, and its exit status."""
+
+import json
+import os
+import pty
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import termios
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep.format.layout import COMPRESSIONS, DTYPES
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.sources import REGISTRY
+from pixelprep.sources.registered import embedded
+from tests.helpers.cli import COMMAND, failure, prepared, run
+from tests.helpers.data import bytes_of
+
+# prepare: what it prints
+
+
+def test_prepare_prints_figures_path_and_size(cache: Path) -> None:
+    """`prepare sample` prints statistics, each split's figures, the path and the size."""
+    done = run("prepare", "sample")
+    assert done.returncode == 0, done.stderr
+    head, mean, std, titles, train, test, note, path, end = done.stdout.splitlines()
+    entry = pixelprep.open(path)
+    assert entry.path.parent == cache / "sample"
+    assert head == f"sample, standardize per channel, key {entry.key}"
+    assert mean.split() == ["mean", repr(float(entry.scaling.mean[0]))]
+    assert std.split() == ["std", repr(float(entry.scaling.std[0]))]
+    assert titles.split()[:4] == ["images", "shape", "type", "raw"]
+    for line, split in ((train, entry.train), (test, entry.test)):
+        first = split.read(0, min(64, len(split))).astype(float)
+        figures = [f"{v:.6g}" for v in (first.min(), first.max(), first.mean(), first.std())]
+        expected = [split.name, f"{len(split):,}", "28×28×1", "float32", "0", "to", "255"]
+        assert line.split() == expected + figures
+    assert "first batch of 64" in note
+    size = sum((entry.path / name).stat().st_size for name in ("train.h5", "test.h5"))
+    assert re.fullmatch(rf"{size / 1e6:.1f} MB, prepared in \d+\.\d s", end)
+
+
+def test_raw_range_comes_before_anything_is_scaled(digits: str) -> None:
+    """Raw minimum and maximum are shown first, even where no scaled image can be stored."""
+
+    def room_for_raw() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # 40 × 36 raw bytes
+
+    lines = run("prepare", digits, preexec_fn=room_for_raw).stderr.splitlines()
+    assert lines[:2] == [
+        "raw train 40 × 6×6×1 uint8, minimum 0, maximum 255",
+        "raw test  20 × 6×6×1 uint8, minimum 0, maximum 255",
+    ]
+    assert lines[2].startswith("error: ")
+
+
+def test_json_is_one_object_and_nothing_else(digits: str) -> None:
+    """`prepare --json` puts one line on standard output: an object with what was promised."""
+    done = run("prepare", digits, "--val-fraction", "0.25", "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    answer = json.loads(done.stdout)
+    assert (answer["dataset"], answer["mode"], answer["per"]) == (
+        "digits",
+        "standardize",
+        "channel",
+    )
+    assert re.fullmatch("[0-9a-f]{12}", answer["key"])
+    assert answer["path"].endswith(f"/digits/standardize-{answer['key']}")
+    assert answer["hit"] is False
+    assert isinstance(answer["seconds"], float)
+    assert {name: len(values) for name, values in answer["scaling"].items()} == {
+        "mean": 1,
+        "std": 1,
+        "scale": 1,
+        "offset": 1,
+    }
+    rows = {name: split["rows"] for name, split in answer["splits"].items()}
+    assert rows == {"train": 30, "val": 10, "test": 20}
+
+
+def test_json_describes_each_split_as_it_is_stored(digits: str) -> None:
+    """Rows, shape, type, bytes and the first batch's figures are those of the files."""
+    answer = prepared(digits)
+    entry = pixelprep.open(answer["path"])
+    for name, split in answer["splits"].items():
+        images = entry.splits[name].read(0, min(64, split["rows"]))
+        assert split["rows"] == len(entry.splits[name])
+        assert split["shape"] == list(entry.splits[name].shape)
+        assert split["dtype"] == str(images.dtype) == "float32"
+        assert split["bytes"] == (entry.path / f"{name}.h5").stat().st_size
+        first = split["first_batch"]
+        assert first["shape"] == list(images.shape)
+        assert (first["min"], first["max"]) == (images.min(), images.max())
+        exact = images.astype(np.float64)
+        assert (first["mean"], first["std"]) == pytest.approx((exact.mean(), exact.std()))
+
+
+def test_second_call_finds_the_entry(digits: str) -> None:
+    """The second call answers the same but for `hit` and `seconds`, and says nothing else."""
+    first = run("prepare", digits, "--json")
+    second = run("prepare", digits, "--json")
+    answers = [json.loads(done.stdout) for done in (first, second)]
+    assert [answer.pop("hit") for answer in answers] == [False, True]
+    assert all(answer.pop("seconds") >= 0 for answer in answers)
+    assert answers[0] == answers[1]
+    assert first.stderr.count("\n") == 2
+    assert second.stderr == ""
+    assert "was there already" in run("prepare", digits).stdout
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_messages_go_to_standard_error_and_quiet_stops_them(
+    digits: str, form: tuple[str, ...]
+) -> None:
+    """Standard output is the same with and without messages; `--quiet` says only results."""
+    loud = run("prepare", digits, "--force", *form)
+    quiet = run("prepare", digits, "--force", "--quiet", *form)
+    assert "raw train" in loud.stderr
+    assert "\r" not in loud.stderr  # no bar where there is no terminal
+    assert quiet.stderr == ""
+    seconds = re.compile(r'prepared in .*|"seconds": [^,]*')
+    assert seconds.sub("", loud.stdout) == seconds.sub("", quiet.stdout)
+    assert "raw train" not in loud.stdout
+
+
+def on_terminal(*arguments: str) -> tuple[str, str]:
+    """Standard output, and standard error as a terminal gets it."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 80))
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        try:
+            while piece := os.read(ours, 1 << 16):
+                seen += piece
+        except OSError:  # how Linux says that the other side is closed
+            pass
+        os.close(ours)
+        assert process.stdout is not None
+        shown = process.stdout.read()
+    assert process.returncode == 0, seen
+    return shown, seen.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["cache", "remove", ""], "an argument"),
+        (["prepare", "sample", "--cache-dir", ""], "--cache-dir"),
+        (["prepare", "sample", "--cache-dir="], "--cache-dir"),
+        (["train", "sample", "--tensorboard", ""], "--tensorboard"),
+    ],
+)
+def test_nothing_is_no_value(arguments: list[str], what: str, tmp_path: Path) -> None:
+    """An empty argument, of a shell variable that is not set, is refused: as a path it is here."""
+    (tmp_path / "here").mkdir()
+    error, hint = failure(run(*arguments, cwd=tmp_path / "here"), 2)
+    assert error == f"{what} is empty"
+    assert hint == "is a shell variable not set? leave the option out"
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_every_command_is_told_in_whole_words() -> None:
+    """On 80 columns no summary of a command is cut short; -h is --help."""
+    for group in ([], ["cache"]):
+        text = run(*group, "-h", env=os.environ | {"COLUMNS": "80"}).stdout
+        assert "..." not in text.split("Commands:")[1]
+        assert text == run(*group, "--help", env=os.environ | {"COLUMNS": "80"}).stdout
+
+
+def test_a_dataset_with_one_entry_names_it(digits: str) -> None:
+    """Of several, an error tells their names; so does the beginning of several keys."""
+    one = pixelprep.prepare(digits, mode="center")
+    assert run("info", one.dataset).stdout == run("info", one.key).stdout
+    two = pixelprep.prepare(digits, mode="normalize")
+    error, hint = failure(run("info", one.dataset))
+    assert error.startswith(f"{one.dataset}: means 2 entries in ")
+    assert all(f"{entry.dataset}/{entry.path.name}" in hint for entry in (one, two))
+
+
+def test_a_folder_of_a_known_name_is_not_meant(tmp_path: Path) -> None:
+    """Where there is a folder `sample`, it is said that the known dataset is taken."""
+    (tmp_path / "sample").mkdir()
+    done = run("prepare", "sample", cwd=tmp_path)
+    assert "sample is the known dataset; for the folder here, say ./sample" in done.stderr
+
+
+def test_the_table_tells_of_the_whole_split(digits: str) -> None:
+    """A first batch only comes near the mean and deviation that all of train has."""
+    for mode, told in (
+        ("standardize", "file; of all of train: mean 0, std 1)"),
+        ("center", "file; of all of train: mean 0)"),
+        ("normalize", "read back from the file)"),
+    ):
+        assert told in run("prepare", digits, "--mode", mode).stdout
+
+
+def test_bars_are_drawn_on_a_terminal_only(digits: str) -> None:
+    """Where standard error is a terminal, there are bars on it; standard output has none."""
+    shown, seen = on_terminal("prepare", digits, "--json")
+    assert "reading train: " in seen
+    assert "writing: " in seen
+    assert json.loads(shown)["hit"] is False
+
+
+def test_quiet_draws_no_bars(digits: str) -> None:
+    """With `--quiet` a terminal gets nothing."""
+    assert on_terminal("prepare", digits, "--quiet")[1] == ""
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+    ],
+)
+def test_a_terminal_without_unicode_is_no_error(digits: str, environment: dict[str, str]) -> None:
+    """Signs that the output's encoding lacks do not stop the command."""
+    done = run("prepare", digits, env=os.environ | environment, text=False)
+    assert done.returncode == 0, done.stderr
+
+
+# prepare: what decides the entry
+
+
+def test_standardize_is_the_default(digits: str) -> None:
+    """No `--mode` means standardize; no DATASET means mnist."""
+    assert prepared(digits)["key"] == prepared(digits, "--mode", "standardize")["key"]
+    assert failure(run("prepare", "--offline"))[0].startswith("mnist: ")
+
+
+SAME = [
+    [],
+    ["--split-seed", "5"],
+    ["--shard-rows", "40"],
+    ["--val-fraction", "0", "--per", "channel", "--compression", "none"],
+    ["--offline", "--quiet", "--mirror", "http://127.0.0.1:9/"],
+]
+NORMALIZED = [["--mode", "normalize", *more] for more in ([], ["--per", "pixel"], ["--rescale"])]
+
+
+@pytest.mark.parametrize("alike", [SAME, NORMALIZED], ids=["standardize", "normalize"])
+def test_options_without_effect_make_no_second_entry(digits: str, alike: list[list[str]]) -> None:
+    """What changes no byte changes no key: the entry is found again."""
+    answers = [prepared(digits, *options) for options in alike]
+    assert len({answer["key"] for answer in answers}) == 1
+    assert [answer["hit"] for answer in answers] == [False] + [True] * (len(alike) - 1)
+
+
+def test_every_other_option_changes_the_key(digits: str) -> None:
+    """Options that change bytes give entries of their own, side by side."""
+    split = ["--val-fraction", "0.25"]
+    different = [
+        [],
+        ["--mode", "center"],
+        ["--mode", "normalize"],
+        ["--per", "dataset"],
+        ["--per", "pixel"],
+        ["--per", "image"],
+        ["--rescale"],
+        split,
+        [*split, "--split-seed", "5"],
+        ["--dtype", "float16"],
+        ["--compression", "gzip"],
+        ["--shard-rows", "39"],
+    ]
+    answers = [prepared(digits, *options) for options in different]
+    assert len({answer["key"] for answer in answers}) == len(different)
+    assert not any(answer["hit"] for answer in answers)
+
+
+def test_the_way_the_data_came_does_not_change_the_key(tmp_path: Path) -> None:
+    """`--source` with the same files gives the same entry, also where they are unpacked."""
+    given = tmp_path / "given"
+    shutil.copytree(embedded("sample"), given)
+    subprocess.run(["gzip", "-d", *given.glob("t10k*.gz")], check=True)
+    first, second = prepared("sample"), prepared("sample", "--source", str(given))
+    assert (second["key"], second["hit"]) == (first["key"], True)
+
+
+def test_force_makes_the_same_bytes_again(digits: str) -> None:
+    """`--force` does the work anew, with the same bytes, and leaves nothing else."""
+    first = prepared(digits)
+    before, inode = bytes_of(first["path"]), Path(first["path"]).stat().st_ino
+    again = prepared(digits, "--force")
+    assert (again["hit"], again["key"]) == (False, first["key"])
+    assert bytes_of(again["path"]) == before
+    assert Path(again["path"]).stat().st_ino != inode
+    cache = Path(again["path"]).parents[1]
+    assert list((cache / ".tmp").iterdir()) == list((cache / ".trash").iterdir()) == []
+
+
+def test_cache_dir_beats_the_environment(digits: str, cache: Path, tmp_path: Path) -> None:
+    """`PIXELPREP_CACHE_DIR` says where the cache is, and `--cache-dir` has the last word."""
+    assert Path(prepared(digits)["path"]).parents[1] == cache
+    other = tmp_path / "elsewhere"
+    answer = prepared(digits, "--cache-dir", "elsewhere")
+    assert (Path(answer["path"]).parents[1], answer["hit"]) == (other, False)
+    assert "info" not in run("info", answer["key"], "--cache-dir", str(other)).stderr
+
+
+def test_offline_can_be_set_in_the_environment() -> None:
+    """`PIXELPREP_OFFLINE` is `--offline`: what is not at hand is an error."""
+    outcomes = [
+        failure(run("prepare", "mnist", *options, env=os.environ | environment))
+        for options, environment in ((["--offline"], {}), ([], {"PIXELPREP_OFFLINE": "1"}))
+    ]
+    assert outcomes[0] == outcomes[1]
+    assert "--offline opens no connection" in outcomes[0][0]
+    assert "--source" in outcomes[0][1]
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["prepair", "sample"], "prepare"),
+        (["--verson"], "--version"),
+        (["prepare", "sample", "--mod", "center"], "--mode"),
+        (["prepare", "sample", "--valfraction", "0.1"], "--val-fraction"),
+        (["prepare", "sample", "--mode", "standardise"], "standardize"),
+        (["prepare", "sample", "--mode", "Centre"], "center"),
+        (["prepare", "sampel"], "sample"),
+        (["prepare", "fashion_mnist"], "fashion-mnist"),
+        (["prepare", "sample", "--per", "chanel"], "channel"),
+        (["prepare", "sample", "--dtype", "float61"], "float16"),
+        (["prepare", "sample", "--compression", "gizp"], "gzip"),
+        (["train", "sample", "--epoch", "3"], "--epochs"),
+    ],
+)
+def test_misspelt_words_are_answered_with_the_right_one(
+    arguments: list[str], meant: str, cache: Path
+) -> None:
+    """A command, option, mode, dataset or choice that is nearly right exits 2 and is put right."""
+    assert failure(run(*arguments), 2)[1] == f"did you mean '{meant}'?"
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["prepare", "sample", "more"],
+        ["prepare", "sample", "--shard-rows", "many"],
+        ["prepare", "sample", "--val-fraction", "a tenth"],
+        ["prepare", "sample", "--mode"],
+        ["prepare", "sample", "--json=yes"],
+        ["info"],
+        ["--nothing-like-it"],
+        ["train", "--epochs", "several"],
+    ],
+)
+def test_wrong_usage_exits_2_with_one_line(arguments: list[str], cache: Path) -> None:
+    """Whatever is wrong with a call is told in one line, and nothing is done."""
+    error, _ = failure(run(*arguments), 2)
+    assert error[0].islower() or error[0] == "-"
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["prepare", "./nowhere"], 1),
+        (["prepare", "sample", "--mode", "none"], 2),
+        (["prepare", "sample", "--nothing"], 2),
+    ],
+)
+def test_debug_shows_the_traceback(arguments: list[str], status: int) -> None:
+    """`--debug`, before or after the command, adds the traceback and changes no exit status."""
+    for place in (["--debug", *arguments], [*arguments, "--debug"]):
+        done = run(*place)
+        assert done.stderr.startswith("Traceback (most recent call last)")
+        assert done.returncode == status
+
+
+# Help
+
+
+def documented(command: str) -> dict[str, tuple[str, str]]:
+    """Each option (and argument) in a command's help: its values and its text."""
+    done = run(*command.split(), "--help", env=os.environ | {"COLUMNS": "80"})
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, list[str]] = {}
+    listed = re.split(r"(?m)^(?:Arguments|Options):$", done.stdout, maxsplit=1)[1]
+    for line in listed.splitlines():
+        if start := re.match(r"  (?:-[a-z], )?((?:--)?[A-Za-z|-]+)( \S+)?(?:  +(.*))?$", line):
+            found[start[1]] = [(start[2] or "").strip(), start[3] or ""]
+        elif line.startswith("     ") and found:
+            found[list(found)[-1]][1] += " " + line.strip()
+    hidden = re.compile(r"\[(default|env var|required)[^]]*\]")
+    return {name: (values, hidden.sub("", text).strip()) for name, (values, text) in found.items()}
+
+
+ENTRY = ["--mode", "--per", "--rescale", "--val-fraction", "--split-seed", "--dtype"]
+ENTRY += ["--compression", "--shard-rows", "--source", "--mirror", "--offline", "--force"]
+ENTRY += ["--cache-dir", "--json", "--quiet", "--help"]
+TRAIN = ["--epochs", "--batch-size", "--seed", "--steps-per-execution", "--model", "--run-dir"]
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("prepare", ["DATASET", *ENTRY]),
+        ("train", ["DATASET|ENTRY", *ENTRY, *TRAIN]),
+        ("datasets", ["--json", "--help"]),
+        ("info", ["ENTRY", "--cache-dir", "--json", "--help"]),
+    ],
+)
+def test_help_documents_every_option(command: str, names: list[str]) -> None:
+    """A command's help lists its arguments and options, each with a text."""
+    found = documented(command)
+    assert set(names) <= set(found)
+    assert all(len(text) > 4 for _, text in found.values()), found
+
+
+@pytest.mark.parametrize("command", ["prepare", "train"])
+def test_help_lists_exactly_the_choices(command: str) -> None:
+    """The values that help shows are those that the library takes, all of them."""
+    found = documented(command)
+    choices = {"--mode": MODES, "--per": PER, "--dtype": DTYPES, "--compression": COMPRESSIONS}
+    assert {name: found[name][0] for name in choices} == {
+        name: "|".join(values) for name, values in choices.items()
+    }
+
+
+def test_help_names_the_environment_variables() -> None:
+    """Each variable that the command reads stands beside its option."""
+    text = run("prepare", "--help").stdout
+    for name in ("PIXELPREP_CACHE_DIR", "PIXELPREP_MIRROR", "PIXELPREP_OFFLINE"):
+        assert name in text
+
+
+def test_no_command_shows_help() -> None:
+    """`pixelprep` alone is `pixelprep --help`, and lists the commands with a text each."""
+    alone = run()
+    assert alone.returncode == 0
+    assert alone.stdout == run("--help").stdout
+    commands = alone.stdout.split("Commands:")[1]
+    listed = dict(line.split(maxsplit=1) for line in commands.splitlines() if line.strip())
+    assert {"prepare", "train", "datasets", "info"} <= listed.keys()
+    assert set(documented("")) >= {"--debug", "--version", "--help"}
+
+
+def test_version() -> None:
+    """`--version` prints the package's version and nothing else."""
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"pixelprep {pixelprep.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["prepare", "--help"], ["datasets"], ["prepair"]])
+def test_the_script_is_the_module(arguments: list[str]) -> None:
+    """`pixelprep` and `python -m pixelprep` are the same command."""
+    script = Path(sys.executable).with_name("pixelprep")
+    if not script.exists():
+        pytest.skip("pixelprep is not installed as a script here")
+    by_script = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=60)
+    by_module = run(*arguments)
+    assert (by_script.returncode, by_script.stdout, by_script.stderr) == (
+        by_module.returncode,
+        by_module.stdout,
+        by_module.stderr,
+    )
+
+
+# datasets, info
+
+
+def test_datasets_lists_all_known_names() -> None:
+    """`datasets` has one row a dataset, with its licence; `--json` has the same names."""
+    rows = [line.split() for line in run("datasets").stdout.splitlines()]
+    assert [row[0] for row in rows] == ["name", *REGISTRY]
+    listed = json.loads(run("datasets", "--json").stdout)["datasets"]
+    assert [one["name"] for one in listed] == list(REGISTRY)
+    for one in listed:
+        assert one.keys() >= {"train", "test", "shape", "classes", "download_bytes", "licence"}
+    assert [one["name"] for one in listed if one["download_bytes"] == 0] == ["sample"]
+
+
+def test_info_takes_a_path_a_key_or_a_name(digits: str, cache: Path) -> None:
+    """Folder, relative folder, key, start of a key and DATASET/MODE-KEY mean the same entry."""
+    made = pixelprep.prepare(digits)
+    path, key = made.path, made.key
+    names = [str(path), f"./{path.relative_to(Path.cwd())}", key, key[:6], f"digits/{path.name}"]
+    shown = {run("info", name).stdout for name in names}
+    assert len(shown) == 1
+    text = shown.pop()
+    for part in (str(path), key, "digits, standardize per channel", "classes   0, 1, 2, 3"):
+        assert part in text
+
+
+def test_info_json_is_the_manifest_and_the_path(digits: str) -> None:
+    """`info --json` holds all of the manifest, and where the entry is."""
+    path = pixelprep.prepare(digits).path
+    done = run("info", str(path), "--json")
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert json.loads(done.stdout) == {"path": str(path), **manifest}
+    assert done.stderr == ""
+
+
+def test_info_works_on_a_copy_anywhere(digits: str, tmp_path: Path) -> None:
+    """An entry's folder can be copied out of the cache and looked at there."""
+    path = str(pixelprep.prepare(digits).path)
+    copy = tmp_path / "some" / "where"
+    shutil.copytree(path, copy)
+    assert run("info", str(copy)).stdout == run("info", path).stdout.replace(path, str(copy))
+
+
+@pytest.mark.parametrize("name", ["0123456789ab", "sample/center-0123", "./digits"])
+def test_info_of_what_is_no_entry_fails(digits: str, name: str) -> None:
+    """A name that means no entry exits 1 and says what names may be given."""
+    error, hint = failure(run("info", name))
+    assert "no entry" in error
+    assert hint == "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry"
+
+
+def test_info_refuses_a_key_that_means_several(digits: str) -> None:
+    """The start of a key that two entries share is an error, not a guess."""
+    path = pixelprep.prepare(digits).path
+    shutil.copytree(path, path.parents[1] / "other" / path.name)
+    assert "2 entries" in failure(run("info", path.name.split("-")[1]))[0]
+
+
+# A reader that goes away
+
+
+@pytest.mark.parametrize(
+    "arguments", [["datasets"], ["datasets", "--json"], ["--help"], ["prepare", "./digits"]]
+)
+def test_a_closed_pipe_is_no_traceback(digits: str, arguments: list[str]) -> None:
+    """Nobody reading standard output any more ends the command without a word on it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run(*arguments, capture_output=False, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert [line for line in done.stderr.splitlines() if not line.startswith("raw ")] == []
+    assert done.returncode == 1
+
+
+def test_head_may_stop_reading() -> None:
+    """`pixelprep datasets | head -c 1` shows one byte and no traceback."""
+    line = f"{' '.join(COMMAND)} datasets | head -c 1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "n", "")
+
+
+def test_a_closed_standard_error_is_no_error(digits: str) -> None:
+    """Where there is no standard error at all (a service), the command works without bars."""
+    done = run("prepare", digits, "--json", preexec_fn=lambda: os.close(2))
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["hit"] is False
+
+
+def test_output_that_cannot_be_written_is_an_error(digits: str) -> None:
+    """Standard output on a full disk exits 1 with one line, not 0 and not a traceback."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = run("datasets", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+# train, without training
+
+
+needs_tensorflow = pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--epochs", "0"],
+        ["--batch-size", "0"],
+        ["--steps-per-execution", "0"],
+        ["--seed", "-1"],
+        ["--seed", str(2**32)],
+        ["--model", "no_function"],
+        ["--val-fraction", "1"],
+    ],
+)
+def test_wrong_values_of_train_stop_it_before_any_work(
+    digits: str, cache: Path, wrong: list[str]
+) -> None:
+    """A value that cannot be right exits 2, names the option, and nothing is prepared."""
+    error, _ = failure(run("train", digits, *wrong), 2)
+    assert wrong[0] in error
+    assert wrong[1] in error
+    assert not cache.exists()
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules["tensorflow"] = None  # what `import tensorflow` then raises is ImportError
+from pixelprep.cli.app import main
+main()
+"""
+
+
+def test_train_without_tensorflow_says_what_to_install(digits: str, cache: Path) -> None:
+    """Where TensorFlow is missing, `train` says so before it prepares anything."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, "train", digits],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    error, hint = failure(done)
+    assert "TensorFlow, which is not installed" in error
+    assert hint == 'pip install "pixelprep[train]"'
+    assert not cache.exists()
+
+
+@needs_tensorflow
+def test_a_run_folder_that_is_there_stops_train_before_any_work(
+    digits: str, cache: Path, tmp_path: Path
+) -> None:
+    """`--run-dir` naming what is there already is refused before anything is prepared."""
+    error, hint = failure(run("train", digits, "--run-dir", str(tmp_path)))
+    assert "is there already" in error
+    assert "--run-dir" in hint
+    assert not cache.exists()
+
+
+def test_after_source_the_name_alone_is_a_hit(mnist: Path) -> None:
+    """What `--source` proved to be the official data is known by its name afterwards."""
+    first = prepared("mnist", "--source", str(mnist))
+    again = prepared("mnist", "--offline")
+    assert (first["hit"], again["hit"], again["path"]) == (False, True, first["path"])

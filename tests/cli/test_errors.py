@@ -1,0 +1,823 @@
+"""Whatever is wrong, the error is one clear line, and nothing half-done is left behind."""
+
+import gzip
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep import Arrays, EntryError, PixelprepError, SourceError, UsageError
+from pixelprep.format.layout import DTYPES
+from pixelprep.numerics.scaling import MODES
+from pixelprep.sources.registered import embedded
+from tests.helpers.cli import COMMAND, failure, limited, prepared, run, start, wait_until_it_writes
+from tests.helpers.damage import (
+    DAMAGES,
+    flip_a_byte,
+    lose_everything,
+    lose_the_manifest,
+    put_a_file,
+    put_a_link,
+)
+from tests.helpers.data import bytes_of, flipped, idx, write_digits
+from tests.helpers.disks import mounted, protected
+
+GIB = 1 << 30
+TRAIN, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+IMAGES = np.arange(40 * 6 * 6, dtype=np.uint8).reshape(40, 6, 6)
+
+
+def nothing_is_left(cache: Path) -> bool:
+    """Whether the cache has no entry, whole or half, and no work in progress."""
+    entries = list(cache.glob("[!.]*"))
+    private = [*cache.glob(".tmp/*"), *cache.glob(".trash/*")]
+    return entries == private == []
+
+
+def in_memory(limit: int) -> dict[str, Any]:
+    """Options of `run` for a command that may address only so many bytes."""
+    # Each thread of the linear algebra library reserves memory; one is enough here.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {"preexec_fn": limited(resource.RLIMIT_AS, limit), "env": environment}
+
+
+# Files of the user's own
+
+
+def bomb() -> bytes:
+    """8 MB of gzip that unpack to the file that the header promises, and 8 GiB more."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    start = packer.compress(idx(IMAGES)) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08" + bytes(7) + start + block * (8 * 1024)
+
+
+def packed(content: bytes) -> bytes:
+    """Gzipped, as fast as can be."""
+    return gzip.compress(content, compresslevel=1, mtime=0)
+
+
+NOISE = random.Random(3).randbytes(5 << 20)
+ZIPPED = packed(idx(IMAGES))
+
+BAD_FILES: dict[str, tuple[str, bytes, str]] = {
+    "gzip cut off": (f"{TRAIN}.gz", ZIPPED[: len(ZIPPED) // 2], "ends too early"),
+    "gzip with a wrong checksum": (f"{TRAIN}.gz", flipped(ZIPPED, -6), "incorrect data check"),
+    "gzip with a wrong length": (f"{TRAIN}.gz", flipped(ZIPPED, -1), "length"),
+    "gzip with a damaged middle": (f"{TRAIN}.gz", flipped(ZIPPED, len(ZIPPED) // 2), ""),
+    "gzip with something behind it": (f"{TRAIN}.gz", ZIPPED + b"more", "cannot read"),
+    "gzip of nothing": (f"{TRAIN}.gz", packed(b""), "not an IDX file: it begins with nothing"),
+    "gzip bomb": (f"{TRAIN}.gz", bomb(), "goes on after the 1,440 bytes its header promises"),
+    "small gzip, huge header": (
+        f"{TRAIN}.gz",
+        packed(idx(IMAGES, (1 << 20, 64, 64))),
+        "promises 4,294,967,296 bytes",
+    ),
+    "gzip of 5 MB, header of 4 GiB": (
+        f"{TRAIN}.gz",
+        packed(idx(np.frombuffer(NOISE, np.uint8), (1 << 20, 64, 64))),
+        "promises 4,294,967,296 bytes, the file holds 5,242,880",
+    ),
+    "text": (TRAIN, b"not an image at all\n", "not an IDX file: it begins with 6e 6f 74 20"),
+    "nothing": (TRAIN, b"", "not an IDX file: it begins with nothing"),
+    "a header cut off": (TRAIN, idx(IMAGES)[:9], "ends in its header"),
+    "a file cut off": (TRAIN, idx(IMAGES)[:-1], "promises 1,440 bytes"),
+    "a huge header": (TRAIN, idx(IMAGES, (2**32 - 1,) * 3), "more than the file can hold"),
+    "a byte too many": (TRAIN, idx(IMAGES) + b"\0", "goes on after the 1,440 bytes"),
+    "another magic number": (TRAIN, b"\1" + idx(IMAGES)[1:], "it begins with 01 00 08 03"),
+    "another type": (TRAIN, idx(IMAGES, kind=0x0D), "expected uint8 in 3 dimensions"),
+    "another rank": (TRAIN, idx(IMAGES[..., None]), "says uint8 in 4 dimensions"),
+    "labels for images": (TRAIN, idx(IMAGES[:, 0, 0]), "says uint8 in 1 dimensions"),
+    "images for labels": (LABELS, idx(IMAGES), "expected uint8 in 1 dimensions"),
+    "no images": (TRAIN, idx(IMAGES[:0]), "0 images but 40 labels"),
+    "no height": (TRAIN, idx(IMAGES[:, :0]), ""),
+    "images of another size": (TRAIN, idx(IMAGES[:, :5]), "differ in image shape"),
+    "an image too few": (TRAIN, idx(IMAGES[:39]), "39 images but 40 labels"),
+    "a label too few": (LABELS, idx(IMAGES[:39, 0, 0]), "40 images but 39 labels"),
+}
+
+
+def put(digits: str, bad: str) -> str:
+    """Replace one of the four files by a bad one, and return why it is bad."""
+    name, content, reason = BAD_FILES[bad]
+    Path(digits, name.removesuffix(".gz")).unlink()
+    Path(digits, name).write_bytes(content)
+    return reason
+
+
+@pytest.mark.parametrize("bad", BAD_FILES)
+def test_a_bad_file_is_refused(digits: str, cache: Path, bad: str) -> None:
+    """A damaged or wrong IDX file is a SourceError of one line: where, expected, got."""
+    reason = put(digits, bad)
+    with pytest.raises(SourceError) as caught:
+        pixelprep.prepare(digits)
+    assert caught.value.message.startswith("digits")
+    assert reason in caught.value.message
+    assert "\n" not in str(caught.value)
+    assert nothing_is_left(cache)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "a huge header",
+        "small gzip, huge header",
+        "gzip of 5 MB, header of 4 GiB",
+        "gzip bomb",
+        "gzip cut off",
+    ],
+)
+def test_no_memory_is_taken_for_promises(digits: str, cache: Path, bad: str) -> None:
+    """What a file promises but does not hold takes no memory: the error is the same with 2 GiB."""
+    reason = put(digits, bad)
+    error, _ = failure(run("prepare", digits, **in_memory(2 * GIB)))
+    assert error.startswith("digits/")
+    assert reason in error
+    assert nothing_is_left(cache)
+
+
+def test_no_images_at_all_are_refused(digits: str, cache: Path) -> None:
+    """Files that agree on having no images, or images of no height, are refused too."""
+    for rows, height in ((0, 6), (40, 0)):
+        Path(digits, TRAIN).write_bytes(idx(np.zeros((rows, height, 6), np.uint8)))
+        Path(digits, LABELS).write_bytes(idx(np.zeros(rows, np.uint8)))
+        test = np.zeros((20, height, 6), np.uint8)
+        Path(digits, "t10k-images-idx3-ubyte").write_bytes(idx(test))
+        with pytest.raises(SourceError, match="none 0, got"):
+            pixelprep.prepare(digits)
+    assert nothing_is_left(cache)
+
+
+@pytest.mark.parametrize("name", [TRAIN, "t10k-labels-idx1-ubyte"])
+@pytest.mark.parametrize("instead", ["nothing", "a folder", "a pipe"])
+def test_a_missing_file_is_named(digits: str, cache: Path, name: str, instead: str) -> None:
+    """Where a file is missing, or is no file, the error says its name and its folder."""
+    path = Path(digits, name)
+    path.unlink()
+    if instead == "a folder":
+        path.mkdir()
+    elif instead == "a pipe":
+        os.mkfifo(path)
+    with pytest.raises(SourceError) as caught:
+        pixelprep.prepare(digits)
+    assert caught.value.message == f"digits: expected {name}.gz (or {name}), found neither"
+    assert nothing_is_left(cache)
+
+
+def test_zipped_and_plain_files_make_the_same_entry(digits: str) -> None:
+    """The good case beside the bad: either form of a file is taken, and the key is the same."""
+    key = pixelprep.prepare(digits).key
+    content = Path(digits, TRAIN).read_bytes()
+    Path(digits, TRAIN).unlink()
+    Path(digits, f"{TRAIN}.gz").write_bytes(packed(content[:99]) + packed(content[99:]))
+    assert pixelprep.prepare(digits).key == key
+
+
+# Names and places
+
+
+@pytest.mark.parametrize(
+    ("dataset", "source", "kind", "error", "hint"),
+    [
+        ("./nowhere", None, SourceError, "nowhere: no such file or folder", ""),
+        ("/dev/null", None, SourceError, "/dev/null: expected a folder", ""),
+        ("digits", None, UsageError, "unknown dataset 'digits'", "with a slash: ./digits"),
+        ("nowhere", None, UsageError, "unknown dataset 'nowhere'", "with a slash: ./nowhere"),
+        ("sample", "nowhere", SourceError, "`source=nowhere`: no such folder", ""),
+        ("sample", f"digits/{TRAIN}", SourceError, "no such folder", ""),
+        ("sample", ".", SourceError, "expected train-images-idx3-ubyte.gz", ""),
+        ("./digits", "digits", UsageError, "takes no `source`", "give one of the two"),
+        ("mnist", "digits", SourceError, "not the official", "pixelprep prepare ./digits"),
+    ],
+)
+def test_a_wrong_place_is_refused(
+    digits: str,
+    cache: Path,
+    dataset: str,
+    source: str | None,
+    kind: type[PixelprepError],
+    error: str,
+    hint: str,
+) -> None:
+    """A folder or name that cannot be meant is named, with the way out where there is one."""
+    with pytest.raises(kind) as caught:
+        pixelprep.prepare(dataset, source=source)
+    assert error in caught.value.message
+    assert (caught.value.hint or "").endswith(hint)
+    assert nothing_is_left(cache)
+
+
+def test_the_hint_for_other_images_works_as_it_stands(digits: str, cache: Path) -> None:
+    """`mnist --source` with images of another kind hints at a command that then works."""
+    folder = Path("deep/er")
+    shutil.copytree(digits, folder)
+    for name, source in (("mnist", folder), ("sample", folder.absolute())):
+        _, hint = failure(run("prepare", name, "--source", str(source)))
+        assert nothing_is_left(cache)
+        command = hint.split("pixelprep ")[1].split()
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+        shutil.rmtree(cache)
+
+
+def test_a_damaged_source_says_so_rather_than_that_it_differs(digits: str) -> None:
+    """`--source` with an official name cut off says that the file is cut off."""
+    shutil.copytree(embedded("sample"), "given")
+    path = Path("given", f"{TRAIN}.gz")
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "ends too early" in failure(run("prepare", "sample", "--source", "given"))[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["with space", "Größe", "line\nbreak", "-dash", "…", "x" * 200, os.fsdecode(b"byte\xff")],
+    ids=ascii,
+)
+def test_a_folder_with_any_name_can_be_prepared(tmp_path: Path, name: str) -> None:
+    """Spaces, accents, line breaks and bytes that are no UTF-8 in a path are no error."""
+    try:
+        folder = write_digits(tmp_path / "in" / name)
+    except OSError:
+        pytest.skip("this file system does not take the name")
+    entry = pixelprep.prepare(str(folder))
+    assert pixelprep.prepare(str(folder)) == entry
+    assert entry.path.parent.name == entry.dataset
+
+
+def test_a_path_object_is_a_path(digits: str) -> None:
+    """A `Path` means a folder, with or without a slash in it; a plain word means a known name."""
+    entry = pixelprep.prepare(Path(digits))
+    assert entry == pixelprep.prepare(Path(digits).absolute()) == pixelprep.prepare(digits)
+    with pytest.raises(SourceError, match="no such file or folder"):
+        pixelprep.prepare(Path("mnist"))
+
+
+# Values of options
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--val-fraction", "nan"),
+        ("--val-fraction", "0.0001"),  # takes no image
+        ("--shard-rows", "0"),
+    ],
+)
+def test_a_value_out_of_range_is_wrong_usage(
+    digits: str, cache: Path, option: str, value: str
+) -> None:
+    """A value that no recipe can have exits 2 and is repeated with what was expected."""
+    error, _ = failure(run("prepare", digits, option, value), 2)
+    assert error.startswith(f"{option} {value}")
+    assert "expected" in error
+    assert nothing_is_left(cache)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"mode": "Standardize"},
+        {"per": "row"},
+        {"dtype": "float64"},
+        {"compression": "zip"},
+        {"val_fraction": 1},
+        {"val_fraction": -0.1},
+        {"val_fraction": float("nan")},
+        {"val_fraction": float("inf")},
+        {"val_fraction": 0.0001},
+        {"val_fraction": 0.999},  # leaves no image
+        {"shard_rows": 0},
+        {"shard_rows": -5},
+        {"split_seed": -1},
+        {"split_seed": 2**64},
+    ],
+    ids=str,
+)
+def test_python_refuses_what_the_command_refuses(
+    digits: str, cache: Path, choice: dict[str, Any]
+) -> None:
+    """The same wrong choice in Python is a UsageError, which is a ValueError."""
+    with pytest.raises(UsageError) as caught:
+        pixelprep.prepare(digits, **choice)
+    assert isinstance(caught.value, ValueError)
+    assert "expected" in caught.value.message
+    assert nothing_is_left(cache)
+
+
+# Arrays
+
+
+def images(rows: int, kind: str = "uint8", shape: tuple[int, ...] = (6, 5, 3)) -> np.ndarray:
+    """Images of any type and rank."""
+    return np.random.default_rng(0).integers(0, 100, (rows, *shape)).astype(kind)
+
+
+def labels(rows: int) -> np.ndarray:
+    """Labels of four classes."""
+    return np.arange(rows) % 4
+
+
+def broken_images(value: float) -> np.ndarray:
+    """Float images, one pixel of which is no number."""
+    x = images(20, "float64")
+    x[3, 2, 1, 0] = value
+    return x
+
+
+@pytest.mark.parametrize("name", ["x" * 300, f"./{'x' * 300}"])
+def test_a_name_that_is_too_long_is_an_error_like_others(name: str) -> None:
+    """What no file can be called is not there."""
+    with pytest.raises(EntryError, match="no entry"):
+        pixelprep.open(name)
+    with pytest.raises(PixelprepError):
+        pixelprep.prepare(name)
+
+
+BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
+    "int32 images": (images(20, "int32"), labels(20), "int32"),
+    "images with NaN": (broken_images(np.nan), labels(20), "train: image 3 (counted from 0)"),
+    "images with infinity": (broken_images(np.inf), labels(20), "holds inf"),
+    "images that overflow": (broken_images(1e300), labels(20), "do not fit"),
+    "images too near to each other": (np.eye(20).reshape(20, 5, 4, 1) * 5e-310, labels(20), "fit"),
+    "bool images": (images(20, "bool"), labels(20), "bool"),
+    "complex images": (images(20, "complex64"), labels(20), "complex64"),
+    "flat images": (images(20, shape=(90,)), labels(20), "(N, H, W, C)"),
+    "images of five dimensions": (images(20, shape=(2, 6, 5, 3)), labels(20), "(N, H, W, C)"),
+    "images of no height": (images(20, shape=(0, 5, 3)), labels(20), ""),
+    "no images": (images(0), labels(0), ""),
+    "another shape than test's": (images(20, shape=(5, 5, 3)), labels(20), "differ"),
+    "another type than test's": (images(20, "uint16"), labels(20), "differ"),
+    "a label too few": (images(20), labels(19), "20 images but 19 labels"),
+    "negative labels": (images(20), labels(20) - 1, "labels 0 to 3, got -1 to 2"),
+    "labels beyond the classes": (images(20), labels(20) + 1, "labels 0 to 3, got 1 to 4"),
+    "labels beyond int64": (images(20), np.full(20, 2**63, np.uint64), "labels"),
+    "labels that are no integers": (images(20), labels(20) + 0.5, "labels"),
+    "labels that are words": (images(20), np.full(20, "one"), "labels"),
+    "labels in two columns": (images(20), labels(40).reshape(20, 2), "labels"),
+    "labels one-hot": (images(20), np.eye(4, dtype=int)[labels(20)], "labels"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bad", BAD_ARRAYS)
+def test_bad_arrays_are_refused(cache: Path, bad: str) -> None:
+    """Arrays that are no images with labels raise SourceError; nothing is converted silently."""
+    pixels, classes, reason = BAD_ARRAYS[bad]
+    test = pixels[:8] if "than test's" not in bad else images(8)
+    source = Arrays("bad", (pixels, classes), (test, labels(len(test))), ("a", "b", "c", "d"))
+    with pytest.raises(SourceError) as caught:
+        pixelprep.prepare(source, quiet=True)
+    assert reason in str(caught.value)
+    assert nothing_is_left(cache)
+
+
+HUGE_LABEL = """
+import numpy as np, pixelprep
+images, labels = np.zeros((8, 6, 5, 3), np.uint8), np.arange(8) % 4
+source = pixelprep.Arrays("huge", (images, labels * 10**9), (images, labels))
+try:
+    pixelprep.prepare(source, quiet=True)
+except pixelprep.SourceError as error:
+    print(error.message)
+"""
+
+
+def test_labels_out_of_all_proportion_are_refused(cache: Path) -> None:
+    """A label like 3,000,000,000 is an error, not as many class names."""
+    command = [sys.executable, "-c", HUGE_LABEL]
+    limit: dict[str, Any] = in_memory(2 * GIB)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **limit)
+    assert "labels" in done.stdout, done.stderr
+    assert nothing_is_left(cache)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../out", "a/b", ".tmp", "/abs", "a\nb"])
+def test_a_dataset_cannot_leave_its_folder(tmp_path: Path, name: str) -> None:
+    """A name that is no folder of its own below the cache is refused."""
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="name"):
+        pixelprep.prepare(Arrays(name, (images(20), labels(20)), (images(8), labels(8))))
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("per", "shape"),
+    [("channel", (40, 80, 80, 1)), ("image", (4, 80, 80, 1)), ("pixel", (5_000, 2, 2, 1))],
+)
+def test_values_too_large_for_float16_are_refused(
+    cache: Path, per: str, shape: tuple[int, ...]
+) -> None:
+    """Where a centered value exceeds 65,504, float16 is refused; float32 or --rescale works."""
+    pixels = np.zeros(shape, np.uint16)
+    pixels[-1, 0, 0] = 65_535
+    source = Arrays("bright", (pixels, labels(len(pixels))), (pixels[-4:], labels(4)))
+    with pytest.raises(UsageError, match=r"float16.*--dtype float32") as caught:
+        pixelprep.prepare(source, mode="center", per=per, dtype="float16", quiet=True)
+    assert "65" in caught.value.message
+    assert nothing_is_left(cache)
+    ways_out: list[dict[str, Any]] = [{"dtype": "float32"}, {"dtype": "float16", "rescale": True}]
+    for way_out in ways_out:
+        entry = pixelprep.prepare(source, mode="center", per=per, quiet=True, **way_out)
+        assert np.isfinite(entry.train.to_numpy()[0]).all()
+
+
+# The cache folder
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_cache_that_is_a_file_is_refused(digits: str, tmp_path: Path, place: str) -> None:
+    """A cache folder that is a file, or lies below one, is named with the way out."""
+    (tmp_path / "file").write_text("mine")
+    error, hint = failure(run("prepare", digits, "--cache-dir", place))
+    assert error.startswith(f"cannot use {tmp_path / 'file'}")
+    assert "--cache-dir" in hint
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, digits: str) -> Iterator[Path]:
+    """A cache with one entry that cannot be written."""
+    cache = tmp_path / "disk"
+    with protected(cache) as protect:
+        pixelprep.prepare(digits, cache_dir=cache)
+        protect()
+        yield cache
+
+
+def test_a_read_only_cache_serves_hits(digits: str, read_only: Path) -> None:
+    """What is there can be used from a cache that cannot be written; the rest is an error."""
+    place = ["--cache-dir", str(read_only)]
+    assert prepared(digits, *place)["hit"] is True
+    assert run("info", prepared(digits, *place)["path"], *place).returncode == 0
+    error, hint = failure(run("prepare", digits, "--mode", "center", *place))
+    assert error.startswith(f"cannot use {read_only}")
+    assert "--cache-dir" in hint
+
+
+# A full disk
+
+
+@pytest.fixture(scope="session")
+def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset whose entry needs some 2 MB."""
+    return write_digits(tmp_path_factory.mktemp("data") / "middling", 500, 100, 28)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [[], ["--per", "image"], ["--per", "pixel"], ["--compression", "gzip"], ["--shard-rows", "64"]],
+    ids=" ".join,
+)
+def test_no_space_is_an_error_wherever_it_strikes(
+    middling: Path, cache: Path, recipe: list[str]
+) -> None:
+    """No byte or many: exit status 1, one error, nothing left; with space it then works."""
+    for space in (0, 150_000):
+        limit = limited(resource.RLIMIT_FSIZE, space)
+        error, hint = failure(run("prepare", str(middling), *recipe, preexec_fn=limit))
+        assert error.startswith(f"cannot write in {cache}")
+        assert "free some space" in hint
+        assert nothing_is_left(cache)
+    assert prepared(str(middling), *recipe)["hit"] is False
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    with mounted(tmp_path / "disk", "size=1m") as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_full_disk_leaves_the_cache_as_it_was(
+    digits: str, middling: Path, small_disk: Path, compression: str
+) -> None:
+    """On a full disk the entries stay, the error says what is missing, and space cures it."""
+    place = ["--cache-dir", str(small_disk / "cache")]
+    entry = pixelprep.prepare(digits, cache_dir=place[1]).path
+    before = bytes_of(entry)
+    recipe = [str(middling), "--compression", compression, *place]
+    error, hint = failure(run("prepare", *recipe))
+    if compression == "none":  # known in advance
+        assert "bytes are needed, " in error
+    else:
+        assert "No space left on device" in error
+    assert "free some space" in hint
+    assert bytes_of(entry) == before
+    assert [path.name for path in (small_disk / "cache").glob("[!.]*")] == ["digits"]
+    assert list((small_disk / "cache" / ".tmp").iterdir()) == []
+    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    assert prepared(*recipe)["hit"] is False
+
+
+# Damaged entries
+
+
+@pytest.fixture
+def entry(digits: str) -> Path:
+    """The folder of an entry in the cache."""
+    return pixelprep.prepare(digits).path
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_damage_is_named_and_repaired(
+    digits: str, cache: Path, entry: Path, damage: Callable[[Path], str]
+) -> None:
+    """A damaged entry is not opened, its bad file is named, and `prepare` makes it again."""
+    before = bytes_of(entry)
+    name = damage(entry)
+    with pytest.raises(EntryError) as caught:
+        pixelprep.open(entry, cache_dir=cache)
+    assert name in caught.value.message
+    assert str(entry) in caught.value.message
+    again = pixelprep.prepare(digits)
+    assert (again.cached, again.path) == (False, entry)
+    assert bytes_of(entry) == before
+    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
+    assert pixelprep.prepare(digits).cached
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lose_the_manifest, lose_everything, put_a_file, put_a_link],
+    ids=lambda damage: damage.__name__,
+)
+def test_what_is_no_entry_any_more_is_replaced(
+    digits: str, cache: Path, entry: Path, damage: Callable[[Path], None]
+) -> None:
+    """Whatever stands in an entry's place is no entry, and `prepare` makes the entry again."""
+    before = bytes_of(entry)
+    damage(entry)
+    with pytest.raises(EntryError, match="no entry"):
+        pixelprep.open(entry)
+    assert pixelprep.prepare(digits).cached is False
+    assert bytes_of(entry) == before
+    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
+
+
+def test_the_command_names_damage_and_repairs_it(digits: str, entry: Path) -> None:
+    """`info` exits 1 and names the damaged file; `prepare` says that it makes the entry again."""
+    before = bytes_of(entry)
+    name = flip_a_byte(entry)
+    error, hint = failure(run("info", str(entry)))
+    assert error == f"{entry / name}: differs from its SHA-256 in the manifest"
+    assert "verify --all --repair" in hint
+    again = run("prepare", digits, "--json")
+    assert again.stderr.startswith(f"{error}; making it again\n")
+    assert again.stderr.count("making it again") == 1
+    assert json.loads(again.stdout)["hit"] is False
+    assert bytes_of(entry) == before
+    assert run("info", str(entry)).returncode == 0
+
+
+def test_a_flipped_byte_anywhere_is_found_outside_the_cache(entry: Path, tmp_path: Path) -> None:
+    """An entry elsewhere is hashed at every opening: equal times and sizes hide nothing."""
+    copy = tmp_path / "copy"
+    shutil.copytree(entry, copy)
+    assert pixelprep.open(copy).path == copy
+    random_place = random.Random(5)
+    for path in sorted(copy.iterdir()):
+        whole, status = path.read_bytes(), path.stat()
+        path.write_bytes(flipped(whole, random_place.randrange(len(whole))))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        with pytest.raises(EntryError):
+            pixelprep.open(copy)
+        path.write_bytes(whole)
+
+
+def signed(entry: Path, manifest: dict[str, Any]) -> None:
+    """Give an entry this manifest, with the digest that belongs to it."""
+    content = json.dumps(manifest).encode()
+    (entry / "manifest.json").write_bytes(content)
+    line = f"{sha256(content).hexdigest()}  manifest.json\n"
+    (entry / "manifest.sha256").write_text(line)
+
+
+def test_a_newer_format_is_refused_by_its_number(entry: Path) -> None:
+    """A manifest of format version 2 is not read, and the error says so."""
+    manifest = json.loads((entry / "manifest.json").read_text())
+    signed(entry, manifest | {"format_version": 2})
+    with pytest.raises(EntryError, match="version 2"):
+        pixelprep.open(entry)
+    error, hint = failure(run("info", str(entry)))
+    assert "version 2" in error
+    assert "version 1" in error
+    assert "newer pixelprep" in hint
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ["key"],
+        ["mode"],
+        ["recipe"],
+        ["scaling"],
+        ["scaling", "mean"],
+        ["source", "class_names"],
+        ["splits", "test"],
+        ["splits", "train", "files"],
+        ["splits", "train", "first_batch"],
+    ],
+    ids=".".join,
+)
+def test_a_manifest_that_lacks_a_field_is_refused(entry: Path, lost: list[str]) -> None:
+    """An incomplete manifest is an EntryError at opening, though its digest be right."""
+    manifest = json.loads((entry / "manifest.json").read_text())
+    inner = manifest
+    for name in lost[:-1]:
+        inner = inner[name]
+    del inner[lost[-1]]
+    signed(entry, manifest)
+    with pytest.raises(EntryError, match=entry.name):
+        pixelprep.open(entry)
+
+
+@pytest.mark.parametrize("name", ["../train.h5", "/etc/passwd", "test.h5", "train-1.h5", ""])
+def test_a_manifest_cannot_point_elsewhere(entry: Path, name: str) -> None:
+    """A file's name that is not one of the split's own is refused before it is opened."""
+    manifest = json.loads((entry / "manifest.json").read_text())
+    manifest["splits"]["train"]["files"][0]["name"] = name
+    signed(entry, manifest)
+    with pytest.raises(EntryError, match="not a file's name"):
+        pixelprep.open(entry)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_manifest_is_refused(entry: Path, content: bytes) -> None:
+    """Any other JSON, or none, under the manifest's name is an EntryError."""
+    (entry / "manifest.json").write_bytes(content)
+    line = f"{sha256(content).hexdigest()}  manifest.json\n"
+    (entry / "manifest.sha256").write_text(line)
+    with pytest.raises(EntryError, match="manifest"):
+        pixelprep.open(entry)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"identity"', b"{}", b"\xff"])
+def test_damaged_notes_of_the_cache_cost_only_time(
+    digits: str, cache: Path, entry: Path, content: bytes
+) -> None:
+    """What the cache notes for itself may be damaged or lost: the answer stays the same."""
+    notes = [*cache.glob(".sources/*"), *cache.glob(".trust/*/*")]
+    assert len(notes) == 2
+    for note in notes:
+        note.write_bytes(content)
+    again = pixelprep.prepare(digits)
+    assert (again.path, again.cached) == (entry, True)
+
+
+def test_a_note_that_lacks_its_facts_is_not_used(digits: str, cache: Path, entry: Path) -> None:
+    """A note on the right source without the facts themselves is as good as none."""
+    (note,) = cache.glob(".sources/*")
+    note.write_text(json.dumps({"identity": json.loads(note.read_text())["identity"]}))
+    assert pixelprep.prepare(digits).path == entry
+
+
+# Killed, interrupted, several at once
+
+
+@pytest.fixture(scope="session")
+def right(many: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
+    """The bytes of its entry, and the seconds that an undisturbed `prepare` takes."""
+    started = time.perf_counter()
+    answer = prepared(str(many), "--cache-dir", str(tmp_path_factory.mktemp("right")))
+    return bytes_of(answer["path"]), time.perf_counter() - started
+
+
+def whole_or_nothing(cache: Path, right: dict[str, str]) -> bool:
+    """Whether an entry is there; if so it must be as it should be."""
+    there = list(cache.glob("many/*"))
+    assert all(bytes_of(path) == right for path in there)
+    return bool(there)
+
+
+def test_killing_at_any_moment_leaves_no_half_entry(
+    many: Path, cache: Path, right: tuple[dict[str, str], float]
+) -> None:
+    """After SIGKILL at random moments an entry is there whole or not at all."""
+    moments = random.Random(11)
+    for _ in range(10):
+        process = start("prepare", str(many), "--quiet", "--force")
+        time.sleep(moments.uniform(0.2, 1.0) * right[1])
+        process.kill()
+        process.communicate()
+        whole_or_nothing(cache, right[0])
+    assert prepared(str(many), "--force")["hit"] is False
+    assert whole_or_nothing(cache, right[0])
+    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
+
+
+def test_the_next_run_removes_what_a_killed_one_left(
+    many: Path, cache: Path, right: tuple[dict[str, str], float]
+) -> None:
+    """SIGKILL while writing leaves files in `.tmp`; the next `prepare` takes them away."""
+    process = start("prepare", str(many), "--quiet")
+    wait_until_it_writes(process, cache)
+    process.kill()
+    process.communicate()
+    assert list(cache.glob(".tmp/*/parts/train.h5.*"))
+    assert not whole_or_nothing(cache, right[0])
+    assert prepared(str(many))["hit"] is False
+    assert whole_or_nothing(cache, right[0])
+    assert list(cache.glob(".tmp/*")) == []
+
+
+def test_interrupting_leaves_nothing(
+    many: Path, cache: Path, right: tuple[dict[str, str], float]
+) -> None:
+    """Ctrl-C while writing exits 130 with one line; nothing is published or left in `.tmp`."""
+    moments = random.Random(13)
+    stopped = 0
+    for _ in range(5):
+        process = start("prepare", str(many), "--quiet", "--force")
+        wait_until_it_writes(process, cache)
+        time.sleep(moments.uniform(0, 0.1) * right[1])
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        if whole_or_nothing(cache, right[0]):  # it came too late
+            shutil.rmtree(cache)
+            continue
+        assert (process.returncode, said) == (130, "error: interrupted\n")
+        assert list(cache.glob(".tmp/*")) == []
+        stopped += 1
+    assert stopped > 0
+    assert prepared(str(many))["hit"] is False
+    assert whole_or_nothing(cache, right[0])
+
+
+def test_a_process_told_to_ignore_interrupts_goes_on(
+    many: Path, cache: Path, right: tuple[dict[str, str], float]
+) -> None:
+    """Where SIGINT is ignored from the start (`nohup`, `&` in a script) it has no effect."""
+
+    def ignore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    process = start("prepare", str(many), "--quiet", preexec_fn=ignore)
+    wait_until_it_writes(process, cache)
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate()[1], process.returncode) == ("", 0)
+    assert whole_or_nothing(cache, right[0])
+
+
+def test_waiting_for_another_process_can_be_interrupted(
+    many: Path, cache: Path, right: tuple[dict[str, str], float]
+) -> None:
+    """Ctrl-C ends a process that waits for another's work; the other is not disturbed."""
+    working = start("prepare", str(many), "--quiet")
+    wait_until_it_writes(working, cache)
+    working.send_signal(signal.SIGSTOP)
+    try:
+        waiting = start("prepare", str(many), "--quiet")
+        time.sleep(2 * right[1])  # long enough to come as far as the lock
+        assert waiting.poll() is None
+        waiting.send_signal(signal.SIGINT)
+        assert (waiting.communicate()[1], waiting.returncode) == ("error: interrupted\n", 130)
+    finally:
+        working.send_signal(signal.SIGCONT)
+    assert (working.communicate()[1], working.returncode) == ("", 0)
+    assert whole_or_nothing(cache, right[0])
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_one_of_several_processes_does_the_work(
+    many: Path, cache: Path, right: tuple[dict[str, str], float], count: int
+) -> None:
+    """Processes that start together all succeed with one key; exactly one made the entry."""
+    command = [*COMMAND, "prepare", str(many), "--json"]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
+    said = [process.communicate() for process in running]
+    assert [process.returncode for process in running] == [0] * count, said
+    answers = [json.loads(out) for out, _ in said]
+    assert len({answer["key"] for answer in answers}) == 1
+    assert sorted(answer["hit"] for answer in answers) == [False] + [True] * (count - 1)
+    assert whole_or_nothing(cache, right[0])
+    assert list(cache.glob(".tmp/*")) == []
+
+
+def test_processes_with_different_recipes_do_not_disturb_each_other(
+    digits: str, cache: Path
+) -> None:
+    """Nobody's work in progress is taken for the leftovers of a killed process."""
+    recipes = [["--mode", mode, "--dtype", dtype] for mode in MODES for dtype in DTYPES]
+    running = [start("prepare", digits, "--quiet", *recipe) for recipe in recipes]
+    said = [process.communicate()[1] for process in running]
+    assert said == [""] * len(recipes)
+    assert len(list(cache.glob("digits/*"))) == len(recipes)
+    assert list(cache.glob(".tmp/*")) == []

@@ -1,0 +1,150 @@
+"""The terminal: tables at any width, colours where they are wanted, and nothing else in a pipe."""
+
+import fcntl
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+
+import pixelprep
+from tests.helpers.cli import COMMAND, run
+from tests.helpers.data import arrays
+
+WIDTHS = (60, 80, 120)
+
+
+def shown(columns: int, *arguments: str, **environment: str) -> str:
+    """What a command shows on a terminal of so many columns, on both of its outputs."""
+    return shown_until(None, columns, [*COMMAND, *arguments], **environment)
+
+
+def shown_until(mark: str | None, columns: int, command: list[str], **environment: str) -> str:
+    """The same; once it shows this mark, it is interrupted."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    env = kept | environment
+    with subprocess.Popen(command, env=env, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        seen = b""
+        while chunk := read(ours):
+            seen += chunk
+            if mark and mark.encode() in seen:
+                process.send_signal(signal.SIGINT)
+                mark = None
+        process.wait(60)
+    os.close(ours)
+    return seen.decode().replace("\r\n", "\n")
+
+
+def read(terminal: int) -> bytes:
+    """What comes next; nothing once the other side is closed."""
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_tables_fit(columns: int) -> None:
+    """No line is longer than the terminal, but for paths and digests; nothing is left out."""
+    entry = pixelprep.prepare("sample", quiet=True)
+    for arguments in (["info", entry.key], ["datasets"], ["cache", "list"]):
+        text = shown(columns, *arguments)
+        for line in text.splitlines():
+            assert len(line) <= columns or max(map(len, line.split())) > columns - 12, line
+        assert set(run(*arguments).stdout.split()) - {"name"} <= set(text.split())
+
+
+def test_a_narrow_terminal_turns_the_table() -> None:
+    """Splits become columns where their figures do not fit side by side."""
+    key = pixelprep.prepare("sample", quiet=True).key
+    wide, narrow = shown(120, "info", key), shown(60, "info", key)
+    assert "train  6,000   28×28×1  float32" in wide
+    assert "images      6,000       1,000" in narrow
+    each = shown(50, "datasets").splitlines()
+    assert each[:2] == ["mnist", "  train       60,000"]
+
+
+def test_wide_letters_are_aligned(tmp_path: Path) -> None:
+    """Letters that take two places count as two."""
+    source = arrays()
+    named = pixelprep.Arrays("wide", source.train, source.test, ("一二三", "b", "c", "d"))
+    from pixelprep.cli import output
+
+    assert output._width("一二三b") == 7
+    text = run("info", pixelprep.prepare(named).key).stdout
+    assert "classes   一二三, b, c, d" in text
+
+
+def test_colours_only_where_they_are_wanted() -> None:
+    """Errors are in colour on a terminal, not with NO_COLOR, and not in a pipe."""
+    red = "\x1b[31m"
+    assert red in shown(80, "info", "nothing")
+    assert "\x1b" not in shown(80, "info", "nothing", NO_COLOR="1")
+    assert "\x1b" not in run("info", "nothing").stderr
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_bars_settle_cleanly(columns: int, tmp_path: Path) -> None:
+    """Bars are one line each and are gone at the end; what stays is what a pipe has."""
+    text = shown(columns, "prepare", "sample", "--cache-dir", str(tmp_path / "one"))
+    assert "%" in text
+    screen = [line.split("\r")[-1].removeprefix("\x1b[A").strip() for line in text.split("\n")]
+    assert not [line for line in screen if "%|" in line]
+    longest = max(len(part) for part in text.replace("\n", "\r").split("\r") if "%|" in part)
+    assert longest <= columns
+    quiet = shown(columns, "prepare", "sample", "--cache-dir", str(tmp_path / "two"), "--quiet")
+    assert "%" not in quiet
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_bar_of_training_is_whole(columns: int, tmp_path: Path) -> None:
+    """It fits, no figure is cut, and Ctrl-C takes it away before the error is said."""
+    pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
+    command = ("train", "sample", "--epochs", "1", "--run-dir", str(tmp_path / "run"))
+    text = shown(columns, *command)
+    bars = [part for part in text.replace("\n", "\r").split("\r") if "epoch 1/1: " in part]
+    assert len(bars) > 1
+    assert all(len(part) <= columns and part.rstrip().endswith("]") for part in bars), bars
+    assert any("loss" in part for part in bars) == (columns == 80)
+    assert not [line for line in text.split("\n") if "%|" in line.split("\r")[-1]]
+
+
+def test_ctrl_c_takes_the_bar_of_training_away(tmp_path: Path) -> None:
+    """On the screen the error stands alone on its line."""
+    pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
+    command = [*COMMAND, "train", "sample", "--run-dir", str(tmp_path / "run")]
+    text = shown_until(" 32/94 ", 100, command)
+    last = [line.split("\r")[-1] for line in text.split("\n") if "interrupted" in line]
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in last] == ["error: interrupted"]
+
+
+def test_hashing_has_a_bar(tmp_path: Path) -> None:
+    """Raw data, and the files of an entry from elsewhere, are hashed behind a bar with a rate."""
+    cache = tmp_path / "one"
+    text = shown(100, "prepare", "sample", "--cache-dir", str(cache))
+    assert re.search(r"hashing train: .*images/s", text)
+    [entry] = cache.glob("sample/*")
+    shutil.copytree(entry, tmp_path / "copy")
+    for command in (["info"], ["verify"], ["report", "--format", "json", "--out", str(tmp_path)]):
+        text = shown(100, command[0], str(tmp_path / "copy"), *command[1:])
+        assert re.search(r"hashing: .*B/s", text), command
+    assert "hashing:" not in shown(100, "verify", str(tmp_path / "copy"), "--quiet")
+    assert "hashing:" not in shown(100, "info", str(entry), "--cache-dir", str(cache))
+
+
+def test_durations_are_short() -> None:
+    """In the units that people use, from seconds to hours."""
+    from pixelprep.system.formatting import format_duration
+
+    assert [format_duration(one) for one in (0.4, 89.4, 91, 3540, 3599, 3900, 90_000)] == [
+        *("0 s", "89 s", "2 min", "59 min", "1 h 0 min", "1 h 5 min", "25 h 0 min")
+    ]

@@ -1,0 +1,211 @@
+"""Batches: every row once, shards that are disjoint, and passes that go on where they stood."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pixelprep
+from pixelprep.dataset import batches as module
+from pixelprep.dataset.entry import Entry
+from tests.helpers.data import arrays
+
+ROWS = 700
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of three chunks, so that little data has many of them."""
+    monkeypatch.setattr(module, "WINDOW_RUNS", 3)
+
+
+@pytest.fixture(scope="module")
+def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """Images whose first pixels are their row number, in files of 45 rows."""
+    rows = np.arange(ROWS, dtype=np.uint16)
+    images = np.zeros((ROWS, 3, 2, 1), np.uint16)
+    images[:, 0, 0, 0] = rows
+    source = pixelprep.Arrays("rows", (images, rows % 5), (images[:9], rows[:9] % 5))
+    cache = tmp_path_factory.mktemp("cache")
+    return pixelprep.prepare(source, mode="center", shard_rows=45, cache_dir=cache)
+
+
+def row_numbers(entry: Entry, images: np.ndarray) -> list[int]:
+    """Which rows a batch holds."""
+    return [int(x) for x in entry.scaling.invert(images)[:, 0, 0, 0]]
+
+
+@given(st.integers(1, 9), st.integers(1, 200), st.booleans(), st.integers(0, 2**64 - 1))
+@settings(deadline=None, max_examples=40)
+def test_shards_are_every_row_once(
+    entry: Entry, count: int, size: int, shuffle: bool, seed: int
+) -> None:
+    """The shards of an epoch are disjoint and together hold every row exactly once."""
+    found = []
+    for index in range(count):
+        shard = entry.train.batches(size, shuffle=shuffle, seed=seed, shard=(index, count))
+        pieces = [row_numbers(entry, images) for images, _ in shard]
+        assert len(pieces) == len(shard)
+        found += [row for piece in pieces for row in piece]
+    assert sorted(found) == list(range(ROWS))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_resumed_batches_are_those_that_would_have_come(entry: Entry, data: st.DataObject) -> None:
+    """From any point of any epoch, `resume` delivers the very rest, also through JSON."""
+    count = data.draw(st.integers(1, 3))
+    plan: dict[str, Any] = {
+        "shuffle": data.draw(st.booleans()),
+        "seed": data.draw(st.integers(0, 2**64 - 1)),
+        "epoch": data.draw(st.integers(0, 5)),
+        "drop_last": data.draw(st.booleans()),
+        "shard": (data.draw(st.integers(0, count - 1)), count),
+    }
+    batches = entry.train.batches(data.draw(st.integers(1, 300)), **plan)
+    whole = [(images.tobytes(), labels.tolist()) for images, labels in batches]
+    stop = data.draw(st.integers(0, len(whole)))
+    begun = iter(batches)
+    for _ in range(stop):
+        next(begun)
+    state = json.loads(json.dumps(begun.state()))
+    rest = [(images.tobytes(), labels.tolist()) for images, labels in batches.resume(state)]
+    assert rest == whole[stop:]
+
+
+def test_resuming_something_else_is_refused(entry: Entry) -> None:
+    """A state of another seed, size or split is not taken."""
+    state = iter(entry.train.batches(8, shuffle=True, seed=1)).state()
+    for other in (
+        entry.train.batches(8, shuffle=True, seed=2),
+        entry.train.batches(9, shuffle=True, seed=1),
+        entry.test.batches(8, shuffle=True, seed=1),
+    ):
+        with pytest.raises(pixelprep.UsageError, match="cannot resume"):
+            other.resume(state)
+    with pytest.raises(pixelprep.UsageError, match="cannot resume"):
+        entry.train.batches(8, shuffle=True, seed=1).resume({})
+
+
+def test_batches_belong_to_who_took_them(entry: Entry) -> None:
+    """A batch stays as it was while later ones are made, and may be changed."""
+    taken = [(images, images.copy()) for images, _ in entry.train.batches(7, shuffle=True)]
+    assert all((now == then).all() for now, then in taken)
+    for images, _ in entry.train.batches(7):
+        images += 1
+    assert row_numbers(entry, entry.train.read(0, 5)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "lzf"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_way_of_storing_is_read_alike(compression: str, dtype: str) -> None:
+    """Rows read past libhdf5 are those read through it, for every start and length."""
+    source = arrays(50, 20)
+    plain = pixelprep.prepare(source, dtype=dtype, per="image")
+    other = pixelprep.prepare(
+        source, dtype=dtype, per="image", compression=compression, shard_rows=7
+    )
+    for start in range(0, 50, 3):
+        for stop in range(start, 50, 4):
+            for name in ("images", "labels", "mean", "std"):
+                expected = plain.train.read(start, stop, name)
+                assert (other.train.read(start, stop, name) == expected).all()
+
+
+def test_the_same_batches_in_another_process(entry: Entry, tmp_path: Path) -> None:
+    """Equal seed, epoch and shard give equal batches in a fresh process."""
+    code = (
+        "import sys, hashlib, pixelprep; digest = hashlib.sha256()\n"
+        "for x, y in pixelprep.open(sys.argv[1]).train.batches(\n"
+        "    64, shuffle=True, seed=7, epoch=3, shard=(1, 2)):\n"
+        "    digest.update(x.tobytes()); digest.update(y.tobytes())\n"
+        "print(digest.hexdigest())"
+    )
+    command = [sys.executable, "-c", code, str(entry.path)]
+    shown = [
+        subprocess.run(command, capture_output=True, text=True, check=True, cwd=place).stdout
+        for place in (tmp_path, Path.cwd())
+    ]
+    assert shown[0] == shown[1] != ""
+
+
+def test_a_changed_file_is_not_read(tmp_path: Path) -> None:
+    """A file that was cut or written to after it was checked gives an error; made again with
+    the same bytes (by `--force`) it is read.
+    """
+    entry = pixelprep.prepare(arrays())
+    path = entry.train.parts[0].path
+    content = path.read_bytes()
+    for change in (content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
+        path.write_bytes(change)
+        with pytest.raises(pixelprep.EntryError, match="changed after it was checked"):
+            entry.train.to_numpy()
+    again = pixelprep.prepare(arrays())
+    assert not again.cached
+    assert (again.train.to_numpy()[0] == entry.train.to_numpy()[0]).all()
+    pixelprep.prepare(arrays(), force=True)
+    assert (again.train.to_numpy()[0] == entry.train.to_numpy()[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch size 0: expected 1 or more"),
+        ({"batch_size": 1.5}, "batch size 1.5: expected a whole number"),
+        ({"batch_size": 1, "seed": -1}, "seed -1: expected 0 to"),
+        ({"batch_size": 1, "seed": 0.5}, "seed 0.5: expected a whole number"),
+        ({"batch_size": 1, "epoch": 2**64}, "epoch 18446744073709551616: expected 0 to"),
+        ({"batch_size": 1, "shard": (2, 2)}, "shard"),
+        ({"batch_size": 1, "shard": (-1, 2)}, "shard"),
+    ],
+)
+def test_impossible_plans_are_refused(entry: Entry, options: dict[str, Any], message: str) -> None:
+    """Sizes, seeds and shards out of range are refused at the call, not in the loop."""
+    with pytest.raises(pixelprep.UsageError, match=message):
+        entry.train.batches(**options)
+
+
+def test_no_descriptor_stays_open(entry: Entry) -> None:
+    """A pass closes its files, finished or broken off; more than 32 files are no trouble."""
+    entry.train.to_numpy()
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208 - a count
+    for _ in entry.train.batches(64, shuffle=True):
+        pass
+    for _ in entry.train.batches(64, shuffle=True):
+        break
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208 - a count
+
+
+def test_a_state_of_other_files_is_refused() -> None:
+    """Another layout of the same rows is another order: its state is not taken."""
+    one = pixelprep.prepare(arrays(100, 20), shard_rows=30).train
+    other = pixelprep.prepare(arrays(100, 20), shard_rows=20).train
+    state = iter(one.batches(8, shuffle=True)).state()
+    with pytest.raises(pixelprep.UsageError, match="cannot resume"):
+        other.batches(8, shuffle=True).resume(state)
+    for batch in (-1, 14, 10**6, None):
+        with pytest.raises(pixelprep.UsageError, match="batch"):
+            one.batches(8, shuffle=True).resume({**state, "batch": batch})
+
+
+def test_a_pass_goes_on_after_a_fork() -> None:
+    """A forked process that takes over a pass gets the batches that would have come."""
+    whole = [labels.tolist() for _, labels in pixelprep.prepare(arrays(900)).train.batches(64)]
+    code = (
+        "import os, sys, pixelprep\n"
+        "passing = iter(pixelprep.open(sys.argv[1]).train.batches(64)); next(passing)\n"
+        "if os.fork() == 0:\n"
+        "    print([labels.tolist() for _, labels in passing], flush=True); os._exit(0)\n"
+        "os.wait()"
+    )
+    path = str(pixelprep.prepare(arrays(900)).path)
+    command = [sys.executable, "-W", "ignore", "-c", code, path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{whole[1:]}\n", done.stderr

@@ -1,0 +1,656 @@
+"""An entry in other shapes: equal to the last bit for whoever reads it, and there whole or not."""
+
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelprep
+from pixelprep.dataset.entry import Entry
+from pixelprep.exporters import EXPORTERS
+from pixelprep.sources import Arrays
+from pixelprep.system import locks, staging
+from tests.helpers.cli import failure, limited, run, start
+from tests.helpers.data import arrays, write_digits
+
+Columns = dict[str, np.ndarray]  # images and labels of a split, and each image's mean and std
+
+NEEDS_TENSORFLOW = pytest.mark.skipif(
+    find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+)
+ALL = [pytest.param(name, marks=[NEEDS_TENSORFLOW] * (name == "tfrecord")) for name in EXPORTERS]
+SLOW = pytest.param("tfrecord", marks=[NEEDS_TENSORFLOW, pytest.mark.long])
+STORED = [one for one in ALL if one.values != ("png",)]
+
+
+def prepared(source: Arrays | None = None, **options: Any) -> Entry:
+    """An entry with a validation split and several files a split."""
+    several: dict[str, Any] = {"val_fraction": 0.25, "shard_rows": 16, "quiet": True}
+    return pixelprep.prepare(source or arrays(train=80, test=28), **several | options)
+
+
+# Read back by the plain library
+
+
+def from_npz(folder: Path, entry: Entry) -> dict[str, Columns]:
+    """By ``np.load`` alone."""
+    names = {"images": "x", "labels": "y", "mean": "mean", "std": "std"}
+    with np.load(folder / f"{entry.dataset}.npz") as file:
+        own = names if f"mean_{next(iter(entry.splits))}" in file.files else ("images", "labels")
+        found = {s: {n: file[f"{names[n]}_{s}"] for n in own} for s in entry.splits}
+        assert len(file.files) == len(own) * len(found)
+    return found
+
+
+def from_hdf5(folder: Path, entry: Entry) -> dict[str, Columns]:
+    """By h5py alone."""
+    with h5py.File(folder / f"{entry.dataset}.h5") as file:
+        return {name: {key: found[key][:] for key in found} for name, found in file.items()}
+
+
+def from_tfrecord(folder: Path, entry: Entry) -> dict[str, Columns]:
+    """By TensorFlow alone."""
+    import tensorflow as tf
+
+    names = {"images": "image", "labels": "label"}
+    if entry.per == "image":
+        names |= {"mean": "mean", "std": "std"}
+    kinds = {"images": entry.train.dtype, "mean": np.float64, "std": np.float64}
+    features = {name: tf.io.FixedLenFeature((), tf.string) for name in names.values()}
+    features["label"] = tf.io.FixedLenFeature((), tf.int64)
+    splits = {}
+    for split in entry.splits:
+        paths = sorted(map(str, folder.glob(f"{split}*.tfrecord")))
+        found = [
+            tf.io.parse_single_example(one, features) for one in tf.data.TFRecordDataset(paths)
+        ]
+        columns: Columns = {"labels": np.array([one["label"].numpy() for one in found])}
+        for name, kind in kinds.items():
+            if name in names:
+                rows = [tf.io.decode_raw(one[names[name]], kind).numpy() for one in found]
+                shape = entry.train.shape[1:] if name == "images" else ()
+                columns[name] = np.array(rows).reshape(len(found), *shape)
+        splits[split] = columns
+    return splits
+
+
+READ: dict[str, Callable[[Path, Entry], dict[str, Columns]]] = {
+    "npz": from_npz,
+    "hdf5-single": from_hdf5,
+    "tfrecord": from_tfrecord,
+}
+
+
+@pytest.mark.parametrize("to", STORED)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("per", ["channel", "pixel", "image"])
+def test_what_is_exported_equals_the_entry(tmp_path: Path, to: str, dtype: str, per: str) -> None:
+    """Every split and column, read by the plain library, is the entry's, to the last bit."""
+    entry = prepared(dtype=dtype, per=per)
+    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True)
+    found = READ[to](path, entry)
+    assert set(found) == {"train", "val", "test"}
+    for name, split in entry.splits.items():
+        own = {"mean": split.mean, "std": split.std} if per == "image" else {}
+        wanted = {"images": split.to_numpy()[0], "labels": split.labels, **own}
+        assert found[name].keys() == wanted.keys()
+        for column, values in wanted.items():
+            got = found[name][column]
+            assert (got.dtype, got.shape) == (values.dtype, values.shape)
+            assert got.tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_one_hdf5_file_is_laid_out_as_the_entry(tmp_path: Path, compression: str) -> None:
+    """Its datasets have the entry's chunks, filters and attributes; the root has what is shared."""
+    entry = prepared(compression=compression, shard_rows=None)
+    path = pixelprep.export(entry, tmp_path / "out", "hdf5-single", quiet=True)
+    with h5py.File(path / "little.h5") as one:
+        for name in entry.splits:
+            with h5py.File(entry.path / f"{name}.h5") as own:
+                assert one[name].keys() == own.keys()
+                for key in own:
+                    assert one[name][key].fletcher32
+                    for what in ("chunks", "compression", "shuffle", "dtype", "shape"):
+                        assert getattr(one[name][key], what) == getattr(own[key], what)
+                assert one[name].attrs.keys() == own.attrs.keys()
+                for key, value in own.attrs.items():
+                    assert np.array_equal(one[name].attrs[key], value)
+                    assert key == "split" or np.array_equal(one.attrs[key], value)
+
+
+@NEEDS_TENSORFLOW
+def test_records_are_divided_as_the_entry_is(tmp_path: Path) -> None:
+    """A TFRecord file has the rows of one file of the entry, and its name."""
+    entry = prepared()
+    path = pixelprep.export(entry, tmp_path / "out", "tfrecord", quiet=True)
+    own = {file.stem for file in entry.path.glob("*.h5")}
+    assert "train-00000-of-00004" in own
+    assert {file.stem for file in path.glob("*.tfrecord")} == own
+
+
+# PNG: the raw pixels
+
+
+def decoded(folder: Path) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """By Pillow alone: of each split the pixels (N, H, W, C) and class names, by row number."""
+    splits = {}
+    for top in (path for path in folder.iterdir() if path.is_dir()):
+        files = sorted(top.glob("*/*.png"), key=lambda path: path.name)
+        assert [int(path.stem) for path in files] == list(range(len(files)))
+        pixels = np.array([np.asarray(Image.open(path)) for path in files])
+        pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+        splits[top.name] = pixels, [path.parent.name for path in files]
+    return splits
+
+
+def rows_of(pairs: list[tuple[np.ndarray, Any]]) -> Counter[tuple[bytes, str]]:
+    """Images with their classes, whatever their order."""
+    return Counter(
+        (image.tobytes(), str(label))
+        for images, labels in pairs
+        for image, label in zip(images, labels, strict=True)
+    )
+
+
+RAW = [
+    *[((6, 5, c), "uint8", dtype) for c in (1, 3) for dtype in ("float32", "float16")],
+    ((6, 5, 1), "uint16", "float32"),
+]
+
+
+@pytest.mark.parametrize("per", ["channel", "pixel", "image"])
+@pytest.mark.parametrize(("shape", "kind", "dtype"), RAW, ids=str)
+def test_png_files_hold_the_raw_pixels(
+    tmp_path: Path, shape: tuple[int, ...], kind: str, dtype: str, per: str
+) -> None:
+    """Decoded they are what the entry was made of, below their classes, numbered by rows."""
+    source = arrays(train=80, test=28, shape=shape, dtype=kind)
+    path = pixelprep.export(
+        prepared(source, dtype=dtype, per=per), tmp_path / "out", "png", quiet=True
+    )
+    found = decoded(path)
+    assert set(found) == {"train", "val", "test"}
+    pixels, classes = found["test"]
+    assert pixels.dtype == source.test[0].dtype
+    assert np.array_equal(pixels, source.test[0])
+    assert classes == [str(label) for label in source.test[1]]
+    assert rows_of([found["train"], found["val"]]) == rows_of([source.train])
+
+
+def test_a_folder_of_png_files_is_prepared_again(tmp_path: Path) -> None:
+    """`prepare` of the folder finds the same raw pixels and classes, `entry.json` or not."""
+    source = arrays(train=80, test=28)
+    path = pixelprep.export(prepared(source, val_fraction=0.0), tmp_path / "out", "png", quiet=True)
+    again = pixelprep.prepare(path, mode="center", quiet=True)
+    for name, wanted in (("train", source.train), ("test", source.test)):
+        images, labels = again.splits[name].to_numpy()
+        classes = [again.class_names[label] for label in labels]
+        assert rows_of([(again.scaling.invert(images), classes)]) == rows_of([wanted])
+
+
+NAMES = ("T-shirt/top", ".hidden", "", "a%2Fb", "a/b", "..", "\u00e4 \u00f6", "back\\slash\n")
+
+
+def test_class_names_become_folders(tmp_path: Path) -> None:
+    """Any class name becomes one folder of its own, that `prepare` finds; none leads elsewhere."""
+    images, labels = np.zeros((16, 4, 4), np.uint8), np.arange(16) % 8
+    source = Arrays("named", (images, labels), (images[:8], labels[:8]), NAMES)
+    entry = prepared(source, val_fraction=0.0, mode="center")
+    path = pixelprep.export(entry, tmp_path / "out", "png", quiet=True)
+    assert sorted(found.name for found in (path / "test").iterdir()) == [
+        *("%", "%2E.", "%2Ehidden", "T-shirt%2Ftop", "a%252Fb", "a%2Fb", "back%5Cslash%0A"),
+        "\u00e4 \u00f6",
+    ]
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["cache", "out"]
+    assert len(pixelprep.prepare(path, quiet=True).class_names) == len(NAMES)
+
+
+def test_a_class_without_images_has_its_folder(tmp_path: Path) -> None:
+    """Classes are counted alike in every split, also where one has no image of a class."""
+    images, labels = np.zeros((8, 4, 4), np.uint8), np.arange(8) % 4
+    source = Arrays("few", (images, labels), (images[:3], labels[:3]))
+    entry = prepared(source, val_fraction=0.0, mode="center")
+    path = pixelprep.export(entry, tmp_path / "out", "png", quiet=True)
+    for split in ("train", "test"):
+        assert sorted(found.name for found in (path / split).iterdir()) == ["0", "1", "2", "3"]
+
+
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+    "floats": ({"dtype": "float32"}, {}, "3 channels of float32", "npz"),
+    "signed": ({"dtype": "int8"}, {}, "3 channels of int8", "npz"),
+    "two channels": ({"shape": (6, 5, 2)}, {}, "2 channels of uint8", "npz"),
+    "transparent": ({"shape": (6, 5, 4)}, {}, "4 channels of uint8", "npz"),
+    "deep colours": ({"dtype": "uint16"}, {}, "3 channels of uint16", "npz"),
+    "coarse": (
+        {"dtype": "uint16", "shape": (6, 5, 1)},
+        {"dtype": "float16", "rescale": True},
+        "uint16 pixels cannot be had back from float16",
+        "--dtype float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_png_cannot_hold_is_refused(tmp_path: Path, what: str) -> None:
+    """Pixels that no PNG file gives back exactly are refused, with what to do; nothing is left."""
+    kinds, options, message, way_out = REFUSED[what]
+    if kinds.get("dtype") == "float32":
+        train, test = arrays().train, arrays().test
+        floats = [images.astype(np.float32) for images, _ in (train, test)]
+        source = Arrays("little", (floats[0], train[1]), (floats[1], test[1]))
+    else:
+        source = arrays(**kinds)
+    with pytest.raises(pixelprep.UsageError, match=message) as caught:
+        pixelprep.export(prepared(source, **options), tmp_path / "out", "png")
+    assert way_out in (caught.value.hint or "")
+    assert nothing_but(tmp_path, "cache")
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "b" * 300)], ids=["equal", "long"])
+def test_classes_that_no_folders_can_tell_are_refused(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """Two classes of one name, or one too long for a file system, are refused before writing."""
+    images, labels = np.zeros((8, 4, 4), np.uint8), np.arange(8) % 2
+    source = Arrays("named", (images, labels), (images, labels), names)
+    entry = prepared(source, val_fraction=0.0, mode="center")
+    with pytest.raises(pixelprep.UsageError, match="name"):
+        pixelprep.export(entry, tmp_path / "out", "png")
+    assert nothing_but(tmp_path, "cache")
+
+
+# What is beside the files, and what the command says
+
+
+@pytest.mark.parametrize("to", ALL)
+def test_the_manifest_goes_along(tmp_path: Path, to: str) -> None:
+    """`entry.json` is the entry's manifest, byte for byte, and equal entries export equal bytes."""
+    entry = prepared()
+    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True)
+    assert (path / "entry.json").read_bytes() == (entry.path / "manifest.json").read_bytes()
+    again = pixelprep.export(entry.path, tmp_path / "again", to, quiet=True)
+    assert digests(path) == digests(again)
+
+
+@pytest.mark.parametrize(("to", "suffix"), [("npz", "npz"), ("hdf5-single", "h5")])
+def test_exported_files_are_prepared_again(tmp_path: Path, to: str, suffix: str) -> None:
+    """`prepare` reads the file as it is: its raw data are the values that the entry stores."""
+    entry = prepared(val_fraction=0.0)
+    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True)
+    again = pixelprep.prepare(path / f"little.{suffix}", mode="center", quiet=True)
+    for name, split in entry.splits.items():
+        digest = hashlib.sha256(split.to_numpy()[0].tobytes()).hexdigest()
+        assert again.manifest["source"]["splits"][name]["images"] == digest
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The digest of every file, by its path below the folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def nothing_but(folder: Path, *names: str) -> bool:
+    """Whether a folder holds these alone."""
+    return {path.name for path in folder.iterdir()} == set(names)
+
+
+@pytest.mark.parametrize("to", ALL)
+def test_json_tells_every_file(digits: str, tmp_path: Path, to: str) -> None:
+    """One JSON object: path, format, entry, and each file with its size and digest."""
+    entry = pixelprep.prepare(digits, quiet=True)
+    done = run("export", entry.key, "out", "--to", to, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert list(answer) == ["path", "to", "entry", "files", "bytes", "seconds"]
+    assert answer["path"] == str(tmp_path / "out")
+    assert (answer["to"], answer["entry"]) == (to, str(entry.path))
+    assert {file["name"]: file["sha256"] for file in answer["files"]} == digests(Path("out"))
+    sizes = {file["name"]: file["bytes"] for file in answer["files"]}
+    assert sizes == {name: (Path("out") / name).stat().st_size for name in sizes}
+    assert answer["bytes"] == sum(sizes.values())
+
+
+def test_the_command_says_where_and_how_much(digits: str, tmp_path: Path) -> None:
+    """Two lines on standard output, nothing on standard error, `--to` between the names or not."""
+    entry = pixelprep.prepare(digits, quiet=True)
+    done = run("export", entry.key, "--to", "npz", "out", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    path, said = done.stdout.splitlines()
+    assert path == str(tmp_path / "out")
+    assert said.startswith("2 files, ")
+
+
+# Refused before anything is written
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("nzp", "npz"), ("hdf5", "hdf5-single"), ("TFRecords", "tfrecord")]
+)
+def test_a_misspelt_format_is_understood(digits: str, wrong: str, meant: str) -> None:
+    """The error names the formats, and the hint the one that is meant."""
+    pixelprep.prepare(digits, quiet=True)
+    error, hint = failure(run("export", "digits", "out", "--to", wrong), 2)
+    assert error == f"unknown --to '{wrong}': expected one of {', '.join(EXPORTERS)}"
+    assert hint == f"did you mean '{meant}'?"
+    assert not Path("out").exists()
+
+
+def test_an_entry_that_is_not_there_is_named(digits: str) -> None:
+    """Exit status 1, with how entries are named; no folder is made."""
+    error, hint = failure(run("export", "0123abcd", "out", "--to", "npz"))
+    assert error.startswith("0123abcd: no entry of this name")
+    assert "DATASET/MODE-KEY" in hint
+    assert not Path("out").exists()
+
+
+def test_a_damaged_entry_is_not_exported(tmp_path: Path) -> None:
+    """A row that is no longer what was stored is found; neither a folder nor anything is left."""
+    entry = prepared(val_fraction=0.0)
+    with (entry.path / "test-00000-of-00002.h5").open("r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    for to in ("npz", "png"):
+        with pytest.raises(pixelprep.EntryError, match="test-00000"):
+            pixelprep.export(entry, tmp_path / "out", to, quiet=True)
+        assert nothing_but(tmp_path, "cache")
+
+
+def is_a_file(place: Path) -> None:
+    place.write_text("mine")
+
+
+def is_a_full_folder(place: Path) -> None:
+    place.mkdir()
+    (place / "mine").touch()
+
+
+def is_a_link_to_one(place: Path) -> None:
+    is_a_full_folder(place.with_name("elsewhere"))
+    place.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("put", [is_a_file, is_a_full_folder, is_a_link_to_one])
+def test_what_is_there_is_never_replaced(
+    digits: str, tmp_path: Path, put: Callable[[Path], None]
+) -> None:
+    """A DIR that is a file or holds anything is refused and stays as it is."""
+    entry, place = pixelprep.prepare(digits, quiet=True), tmp_path / "out"
+    put(place)
+    before = sorted(tmp_path.rglob("[!.]*"))
+    error, hint = failure(run("export", entry.key, str(place), "--to", "npz"), 2)
+    assert error.endswith("is there already: expected a new or empty folder")
+    assert hint == "name another DIR"
+    assert sorted(tmp_path.rglob("[!.]*")) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [("no/out", "there is no folder"), (".", "current folder"), ("o\0", "null")]
+)
+def test_a_place_that_cannot_be_is_refused(
+    digits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, said: str
+) -> None:
+    """No parent folder, the folder that one is in, or no name at all: refused with what to do."""
+    entry = pixelprep.prepare(digits, quiet=True)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir("empty")
+    with pytest.raises(pixelprep.UsageError, match=said) as caught:
+        pixelprep.export(entry, place, "npz", quiet=True)
+    assert caught.value.hint
+    assert list(Path().iterdir()) == []
+
+
+def test_an_empty_folder_is_filled_and_keeps_its_rights(tmp_path: Path) -> None:
+    """An empty DIR is taken, also through a link; who may look into it stays as it was."""
+    entry = prepared()
+    (tmp_path / "mine").mkdir(mode=0o700)
+    (tmp_path / "out").symlink_to("mine")
+    path = pixelprep.export(entry, tmp_path / "out", "npz", quiet=True)
+    assert path == tmp_path / "mine"
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert nothing_but(tmp_path / "out", "entry.json", "little.npz")
+
+
+@pytest.mark.parametrize(
+    ("module", "to", "extra"), [("tensorflow", "tfrecord", "train"), ("PIL", "png", "images")]
+)
+def test_a_missing_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, to: str, extra: str
+) -> None:
+    """Where what a format needs is not installed, the error names the extra; nothing is left."""
+    entry = prepared()
+    for name in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(pixelprep.MissingExtraError) as caught:
+        pixelprep.export(entry, tmp_path / "out", to, quiet=True)
+    assert caught.value.hint == f'pip install "pixelprep[{extra}]"'
+    assert nothing_but(tmp_path, "cache")
+
+
+# There whole, or not at all
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An entry of 6,000 images, whose export takes its time."""
+    folder = tmp_path_factory.mktemp("many")
+    source = write_digits(folder / "digits", 6_000, 500, 28)
+    return pixelprep.prepare(source, cache_dir=folder / "cache", quiet=True).path
+
+
+def export_of(entry: Path) -> list[str]:
+    """The command's beginning; the entry is known by its cache, so that it need not be hashed."""
+    return ["export", "--cache-dir", str(entry.parent.parent), str(entry)]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where an export goes; nothing else is in its folder."""
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place" / "out"
+
+
+@pytest.mark.parametrize("to", [*(name for name in EXPORTERS if name != "tfrecord"), SLOW])
+def test_no_space_is_an_error_wherever_it_strikes(many: Path, place: Path, to: str) -> None:
+    """No byte or many: one error with a way out, no folder, nothing left; with space it works."""
+    for space in (0, 50, 1_000_000) if to != "png" else (0, 50, 200):
+        limit = limited(resource.RLIMIT_FSIZE, space)
+        done = run(*export_of(many), str(place), "--to", to, preexec_fn=limit)
+        error, hint = failure(done)
+        assert error.startswith(f"cannot write {place}: ")
+        assert hint == "free some space, or name another DIR"
+        assert list(place.parent.iterdir()) == []
+    assert run(*export_of(many), str(place), "--to", to).returncode == 0
+    assert nothing_but(place.parent, "out")
+
+
+def test_a_place_without_room_is_refused_before_it_is_filled(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk has less room than the entry takes, nothing is written."""
+    entry, free = prepared(), shutil.disk_usage(place.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=1000))
+    with pytest.raises(pixelprep.CacheError, match="not enough room") as caught:
+        pixelprep.export(entry, place, "npz", quiet=True)
+    assert caught.value.hint == "free some space, or name another DIR"
+    assert list(place.parent.iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("to", ["npz", "hdf5-single", "png"])
+def test_killing_at_any_moment_leaves_no_half_export(many: Path, place: Path, to: str) -> None:
+    """After SIGKILL the folder is whole or not there; the next export takes the rest away."""
+    right = place.with_name("right")
+    started = time.perf_counter()
+    assert run(*export_of(many), str(right), "--to", to).returncode == 0
+    seconds, moments = time.perf_counter() - started, random.Random(17)
+    left = 0
+    for _ in range(6):
+        process = start(*export_of(many), str(place), "--to", to)
+        time.sleep(moments.uniform(0.3, 1.0) * seconds)
+        process.kill()
+        process.communicate()
+        left = max(left, len(list(place.parent.glob(".out.*"))))
+        if place.exists():
+            assert digests(place) == digests(right)
+            shutil.rmtree(place)
+    assert left == 1  # what the one before left is gone
+    assert run(*export_of(many), str(place), "--to", to).returncode == 0
+    assert digests(place) == digests(right)
+    assert nothing_but(place.parent, "out", "right")
+
+
+def begun(process: subprocess.Popen[str], place: Path, size: int) -> Path:
+    """Come back when so many bytes are in the private folder; the file or folder that is filled."""
+    while process.poll() is None:
+        for top in place.parent.glob(".out.unfinished.*"):
+            files = [path for path in top.rglob("*") if path.is_file()]
+            if sum(path.stat().st_size for path in files) >= size:
+                return top
+        time.sleep(0.002)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("to", ALL)
+def test_interrupting_leaves_nothing(many: Path, place: Path, to: str) -> None:
+    """Ctrl-C while it writes exits 130 with one line; no folder is there, and nothing is left."""
+    process = start(*export_of(many), str(place), "--to", to)
+    begun(process, place, 100_000)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (130, "error: interrupted\n")
+    assert list(place.parent.iterdir()) == []
+
+
+def flip(path: Path, at: int) -> None:
+    """Change one bit of a file."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def spoil(top: Path, to: str) -> None:
+    """Change something that is written already."""
+    if to == "png":  # one good picture in the place of another
+        first, second = sorted(top.glob("train/0/*.png"))[:2]
+        shutil.copy(first, second)
+        return
+    (path,) = [path for path in top.iterdir() if path.stat().st_size > 100_000]
+    flip(path, 500_000)
+
+
+@pytest.mark.parametrize("to", ALL)
+def test_a_bit_that_changes_before_the_check_is_found(many: Path, place: Path, to: str) -> None:
+    """A file that is changed while others are written is refused, and nothing is left of it."""
+    process = start(*export_of(many), str(place), "--to", to)
+    top = begun(process, place, 3_000_000 if to != "png" else 300_000)
+    process.send_signal(signal.SIGSTOP)
+    spoil(top, to)
+    process.send_signal(signal.SIGCONT)
+    _, said = process.communicate()
+    error, hint = said.splitlines()
+    assert process.returncode == 1
+    assert error.startswith(f"error: {place}: what was written is not what is read back: ")
+    assert hint == "hint: export again; if it happens again, check the disk"
+    assert list(place.parent.iterdir()) == []
+
+
+def test_of_two_at_once_one_wins(many: Path, place: Path) -> None:
+    """Two exports to one DIR do not mix: one is there whole, the other says so and is gone."""
+    both = [start(*export_of(many), str(place), "--to", to) for to in ("npz", "hdf5-single")]
+    said = [process.communicate()[1] for process in both]
+    assert sorted(process.returncode in (1, 2) for process in both) == [False, True]
+    assert "is there already" in "".join(said)
+    assert nothing_but(place.parent, "out")
+    assert len(list(place.iterdir())) == 2
+
+
+def test_only_what_dead_processes_left_is_removed(place: Path) -> None:
+    """The private folders of the living, of other names, and of no process at all stay."""
+    gone = "-".join([str(2**22 + 1), *locks.owner_tag().split("-")[1:]])
+    tags = {"living": locks.owner_tag(), "gone": gone, "mine": "notes"}
+    for tag in tags.values():
+        (place.parent / f".out.unfinished.{tag}").mkdir()
+    (place.parent / f".other.unfinished.{gone}").mkdir()
+    with staging.sibling_staging(place) as private:
+        assert private.is_dir()
+    assert nothing_but(
+        place.parent,
+        f".out.unfinished.{tags['living']}",
+        ".out.unfinished.notes",
+        f".other.unfinished.{gone}",
+    )
+
+
+@pytest.mark.parametrize("length", [1, 100, 255])
+def test_a_name_of_any_length_has_a_private_folder(place: Path, length: int) -> None:
+    """Whatever name a file system takes for DIR, it takes the private one."""
+    path = pixelprep.export(prepared(), place.with_name("a" * length), "npz", quiet=True)
+    assert nothing_but(place.parent, path.name)
+
+
+# Memory
+
+PEAK = """
+import sys, pixelprep
+pixelprep.export(sys.argv[1], sys.argv[2], sys.argv[3], quiet=True)
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
+"""
+
+LONG = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """Entries of 2,000 images of 12 kB, and of ten times as many."""
+    folder, found = tmp_path_factory.mktemp("sizes"), []
+    for rows in (2_000, 20_000):
+        images = np.zeros((rows, 32, 32, 3), np.uint8)
+        images[:, 0, 0, 0] = np.arange(rows) % 251
+        labels = np.arange(rows) % 10
+        source = Arrays("zeros", (images, labels), (images[:100], labels[:100]))
+        options: dict[str, Any] = {"cache_dir": folder / str(rows), "quiet": True}
+        found.append(pixelprep.prepare(source, mode="center", **options).path)
+    yield found
+    shutil.rmtree(folder)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
+@pytest.mark.parametrize(
+    "to",
+    ["npz", "hdf5-single", *(pytest.param(t, marks=[LONG]) for t in ("png", "tfrecord"))],
+)
+def test_memory_does_not_grow_with_the_images(sizes: list[Path], place: Path, to: str) -> None:
+    """Ten times the images take no more memory."""
+    peaks = []
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
+    for path in sizes:
+        command = [sys.executable, "-c", PEAK, str(path), f"{place}{path.parent.parent.name}", to]
+        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+        peaks.append(int(done.stdout))
+    assert peaks[1] < peaks[0] * 1.1 + 8192, peaks

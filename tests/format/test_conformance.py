@@ -1,0 +1,450 @@
+"""data/FORMAT.md suffices: a reader written from it alone, without libhdf5, reads entries."""
+
+import ast
+import json
+import math
+import shutil
+import struct
+import subprocess
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep import EntryError, NewerFormatError, prepare
+from tests.helpers import second_reader
+from tests.helpers.data import arrays
+from tests.helpers.packages import ROOT
+from tests.helpers.second_reader import Json, Refused, canonical
+
+READER = Path(second_reader.__file__)
+COMMITTED = sorted((ROOT / "data" / "format-1").iterdir())
+RAW_CODES = {"uint8": "B", "int8": "b", "uint16": "H"}
+
+
+def read(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What the second reader says, without any package that is installed."""
+    command = [sys.executable, "-I", "-S", str(READER), str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def refusal(folder: Path) -> str:
+    """Its one line on an entry that it refuses."""
+    done = read(folder)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def digest(values: Iterator[np.ndarray]) -> str:
+    """The digest of these values' bytes, little-endian and in C order."""
+    total = sha256()
+    for part in values:
+        total.update(part.astype(part.dtype.newbyteorder("<")).tobytes())
+    return total.hexdigest()
+
+
+def seen(entry: pixelprep.Entry) -> Json:
+    """The second reader's answer, by pixelprep's reading."""
+    names = ["images", "labels", *(["mean", "std"] if entry.per == "image" else [])]
+    splits = {}
+    for title, split in entry.splits.items():
+        splits[title] = {"rows": len(split), "shape": list(split.shape), "dtype": str(split.dtype)}
+        rows = range(0, len(split), 128)
+        for name in names:
+            parts = (split.read(i, min(i + rows.step, len(split)), name) for i in rows)
+            splits[title][name] = digest(parts)
+    manifest = entry.manifest
+    return {k: manifest[k] for k in ("dataset", "mode", "per", "key")} | {"splits": splits}
+
+
+def agreed(folder: Path) -> None:
+    """Both readers find the same."""
+    done = read(folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == seen(pixelprep.open(folder))
+
+
+def chunks(file: Path, name: str) -> list[Any]:
+    """Where a dataset's chunks are, by HDF5's library."""
+    with h5py.File(file) as opened:
+        dataset = opened[name].id
+        return [dataset.get_chunk_info(i) for i in range(dataset.get_num_chunks())]
+
+
+# What both read
+
+
+def test_the_second_reader_needs_nothing_but_python() -> None:
+    """It imports modules of the standard library only."""
+    nodes = list(ast.walk(ast.parse(READER.read_text())))
+    names = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_both_read_the_same_of_the_committed_entries(folder: Path) -> None:
+    """Every value of the committed entries is the same for both readers."""
+    agreed(folder)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("per", ["channel", "pixel", "image"])
+def test_both_read_the_same_of_new_entries(per: str, dtype: str, compression: str) -> None:
+    """Every value is the same whatever is stored, with three splits of several files each."""
+    entry = prepare(
+        arrays(), per=per, dtype=dtype, compression=compression, quiet=True,
+        val_fraction=0.2, shard_rows=7,
+    )  # fmt: skip
+    assert [len(split["files"]) for split in entry.manifest["splits"].values()] == [3, 5, 2]
+    agreed(entry.path)
+
+
+@pytest.mark.parametrize("raw", ["int8", "uint16", "float32"])
+@pytest.mark.parametrize("per", ["dataset", "image"])
+def test_both_read_the_same_of_other_raw_types(raw: str, per: str) -> None:
+    """Every value is the same for a file a split, of bytes with a sign, of words and of floats."""
+    source = arrays(dtype="int8" if raw == "float32" else raw)
+    train, test = ((images.astype(raw), labels) for images, labels in (source.train, source.test))
+    source = pixelprep.Arrays("raw", train, test)
+    agreed(prepare(source, mode="normalize", per=per, quiet=True).path)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize(
+    ("rows", "shape", "expected"), [(5000, (6, 5, 3), 3), (4, (400, 400, 1), 4), (1, (2, 2, 1), 1)]
+)
+def test_both_read_the_same_of_many_chunks(
+    rows: int, shape: tuple[int, ...], expected: int, compression: str
+) -> None:
+    """So it is with an edge chunk that is not full, with an image a chunk, with a single row."""
+    source = arrays(train=rows, test=1, shape=shape, classes=1)
+    entry = prepare(source, compression=compression, per="image", quiet=True)
+    assert len(chunks(entry.path / "train.h5", "images")) == expected
+    agreed(entry.path)
+
+
+def test_both_read_the_same_where_the_list_of_chunks_is_cut_into_pages() -> None:
+    """So it is with more than 1,024 chunks, of which HDF5 keeps a list in pages.
+
+    A chunk has more than half a MiB unpacked, so their images compress well.
+    """
+    rows, numbers = 1030, (1 << 17) + 1
+    images = np.zeros((rows, numbers, 1), np.uint8)
+    images[:, 0, 0] = np.arange(rows) % 251
+    images[:, -1, 0] = np.arange(rows) // 251 + 1
+    source = pixelprep.Arrays("pages", (images, np.arange(rows)), (images[:1], np.arange(1)))
+    options: Json = {"mode": "normalize", "compression": "gzip", "shard_rows": rows}
+    entry = prepare(source, quiet=True, **options)
+    assert len(chunks(entry.path / "train.h5", "images")) == rows
+    agreed(entry.path)
+
+
+def test_a_checksum_that_is_zero_is_stored_as_its_modulus() -> None:
+    """Both read a chunk whose two sums are multiples of 65,535; they are stored as 65,535."""
+    images = np.full((1, 4369, 1), 255, np.uint8)  # 1.0 is the word 60 of float16
+    source = pixelprep.Arrays("sums", (images, np.arange(1)), (images, np.arange(1)))
+    path = prepare(source, mode="normalize", dtype="float16", quiet=True).path
+    (chunk,) = chunks(path / "test.h5", "images")
+    stored = (path / "test.h5").read_bytes()[chunk.byte_offset :][: chunk.size]
+    assert stored == b"\x00\x3c" * 4369 + b"\xff" * 4
+    agreed(path)
+
+
+# Back to raw pixels, in plain Python
+
+
+def columns(folder: Path, name: str) -> tuple[Json, dict[str, bytes]]:
+    """The manifest and the columns of a split, by the second reader."""
+    manifest, found = second_reader.read_manifest(folder), dict[str, bytes]()
+    for file in manifest["splits"][name]["files"]:
+        for title, piece in second_reader.columns(folder, manifest, name, file):
+            found[title] = found.get(title, b"") + piece
+    return manifest, found
+
+
+def numbers(dtype: str, values: bytes) -> tuple[Any, ...]:
+    """The numbers of a column."""
+    code = second_reader.CODES[dtype]
+    return struct.unpack(f"<{len(values) // struct.calcsize(code)}{code}", values)
+
+
+def flat(values: Any) -> list[float]:
+    """The numbers of nested lists, in their order."""
+    return [x for v in values for x in flat(v)] if isinstance(values, list) else [values]
+
+
+def factors(manifest: Json, found: dict[str, bytes], row: int) -> tuple[list[float], list[float]]:
+    """Shift and divisor of an image of integers, by section 3, to be repeated over its pixels."""
+    shift, divisor = (flat(manifest["scaling"][name]) for name in ("mean", "std"))
+    if manifest["per"] == "image":
+        shift, divisor = ([numbers("float64", found[n])[row]] for n in ("mean", "std"))
+    if manifest["mode"] == "normalize":
+        shift = [0.0]
+    return shift, [x or 1.0 for x in divisor] if manifest["mode"] == "standardize" else [1.0]
+
+
+def inverted(folder: Path, name: str) -> "array[int]":
+    """The raw integers of a split, by section 3."""
+    manifest, found = columns(folder, name)
+    split, unit = manifest["splits"][name], manifest["scaling"]["unit"]
+    pixels = array(RAW_CODES[manifest["scaling"]["raw_dtype"]])
+    low = -(1 << 8 * pixels.itemsize - 1) if pixels.typecode.islower() else 0
+    high = low + (1 << 8 * pixels.itemsize) - 1
+    stored, size = numbers(split["dtype"], found["images"]), math.prod(split["shape"][1:])
+    for row in range(split["rows"]):
+        shift, divisor = (cycle(values) for values in factors(manifest, found, row))
+        for y, s, d in zip(stored[row * size : (row + 1) * size], shift, divisor, strict=False):
+            pixels.append(min(max(round((y * d + s) * unit), low), high))
+    return pixels
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("per", ["dataset", "channel", "pixel", "image"])
+@pytest.mark.parametrize("mode", ["standardize", "center", "normalize"])
+def test_the_raw_pixels_come_back_by_the_page(mode: str, per: str, rescale: bool) -> None:
+    """What section 3 inverts has the digest that the manifest promises of the source."""
+    source = arrays(train=24, test=9)
+    for images, _ in (source.train, source.test):
+        images[2] = 201  # a constant image
+        images[:, 2, 3] = 77  # a constant pixel
+    entry = prepare(source, mode=mode, per=per, rescale=rescale, quiet=True)
+    for name, split in entry.manifest["source"]["splits"].items():
+        assert sha256(inverted(entry.path, name).tobytes()).hexdigest() == split["images"]
+        assert sha256(columns(entry.path, name)[1]["labels"]).hexdigest() == split["labels"]
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_the_committed_test_split_comes_back_by_the_page(folder: Path) -> None:
+    """Its raw pixels have the source's digest, from float32 and, here, from float16."""
+    source = second_reader.read_manifest(folder)["source"]["splits"]["test"]
+    assert sha256(inverted(folder, "test").tobytes()).hexdigest() == source["images"]
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("per", ["dataset", "channel", "pixel"])
+def test_the_statistics_follow_from_the_raw_pixels_by_the_page(per: str, rescale: bool) -> None:
+    """Sums, extremes, means and deviations are those that section 3 gives for the pixels."""
+    path = prepare(arrays(), per=per, rescale=rescale, val_fraction=0.2, quiet=True).path
+    manifest, pixels = second_reader.read_manifest(path), inverted(path, "train")
+    scaling, unit = manifest["scaling"], manifest["scaling"]["unit"]
+    assert manifest["statistics"] == {
+        "count": len(pixels), "sum": sum(pixels), "sum_of_squares": sum(x * x for x in pixels)
+    }  # fmt: skip
+    assert manifest["splits"]["train"]["raw"] == {"minimum": min(pixels), "maximum": max(pixels)}
+    groups = [pixels[i :: len(flat(scaling["mean"]))] for i in range(len(flat(scaling["mean"])))]
+    for i, group in enumerate(groups):
+        n, total = len(group), sum(group)
+        variance = (n * sum(x * x for x in group) - total**2) / (n * unit) ** 2
+        found = tuple(flat(scaling[x])[i] for x in ("mean", "std", "minimum", "maximum"))
+        extremes = min(group) / unit, max(group) / unit
+        assert found == (total / (n * unit), math.sqrt(variance), *extremes)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_first_batch_follows_from_the_stored_values_by_the_page(dtype: str) -> None:
+    """The figures of the first 64 images are those that section 4 gives for them."""
+    manifest, found = columns(prepare(arrays(70), dtype=dtype, quiet=True).path, "train")
+    values = numbers(dtype, found["images"])[: 64 * 6 * 5 * 3]
+    mean = math.fsum(values) / len(values)
+    std = math.sqrt(math.fsum((y - mean) ** 2 for y in values) / len(values))
+    expected = {"shape": [64, 6, 5, 3], "min": min(values), "max": max(values)}
+    batch = manifest["splits"]["train"]["first_batch"]
+    assert batch == expected | {"mean": mean, "std": std}
+
+
+# What both refuse
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the committed entry that is not compressed and has several files."""
+    return Path(shutil.copytree(COMMITTED[1], tmp_path / "example" / COMMITTED[1].name))
+
+
+def sign(folder: Path, manifest: bytes) -> None:
+    """Write a manifest, and the digest that makes it look right."""
+    (folder / "manifest.json").write_bytes(manifest)
+    line = f"{sha256(manifest).hexdigest()}  manifest.json\n"
+    (folder / "manifest.sha256").write_text(line)
+
+
+def forge(folder: Path, change: Callable[[Json], object]) -> None:
+    """Change the manifest, all its digests being made right but the recipe's and the source's."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    change(manifest)
+    sign(folder, canonical(manifest) + b"\n")
+
+
+def forge_file(folder: Path, name: str, data: bytes) -> None:
+    """Write a file, size and digest of which the manifest then has."""
+
+    def change(manifest: Json) -> None:
+        for split in manifest["splits"].values():
+            for file in split["files"]:
+                if file["name"] == name:
+                    split["bytes"] += len(data) - file["bytes"]
+                    file |= {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+
+    (folder / name).write_bytes(data)
+    forge(folder, change)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    """The same bytes but for one bit."""
+    return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
+
+
+def test_a_newer_version_is_refused_by_name(copy: Path) -> None:
+    """Both say which version it is and which they read, though nothing in it is damaged."""
+    forge(copy, lambda manifest: manifest.update(format_version=2))
+    assert refusal(copy) == f"{copy}/manifest.json: format version 2; this reads version 1"
+    with pytest.raises(NewerFormatError, match="2"):
+        pixelprep.open(copy)
+
+
+def test_a_newer_recipe_is_refused_by_its_version_first(copy: Path) -> None:
+    """Where a newer version has other fields too, its version is still what both name."""
+    forge(copy, lambda manifest: (manifest.update(format_version=3), manifest.pop("recipe")))
+    assert "format version 3; this reads version 1" in refusal(copy)
+    with pytest.raises(NewerFormatError, match="3"):
+        pixelprep.open(copy)
+
+
+FORGERIES: dict[str, Callable[[Json], object]] = {
+    "key": lambda m: m.update(key="0123456789ab"),
+    "wrong source digest": lambda m: m["source"].update(class_names=["one", "two", "three"]),
+    "mode": lambda m: m.update(mode="center"),
+    "files": lambda m: m["splits"]["train"]["files"].reverse(),
+    "rows": lambda m: m["splits"]["test"].update(rows=7),
+    "bytes": lambda m: m["splits"]["test"]["files"][0].update(bytes=3958),
+    "format version 0": lambda m: m.update(format_version=0),
+    "format version True": lambda m: m.update(format_version=True),
+    "splits": lambda m: m["splits"].pop("val"),
+    "KeyError": lambda m: m["splits"]["test"].pop("dtype"),
+}
+
+
+@pytest.mark.parametrize("says", FORGERIES)
+def test_a_forged_manifest_is_refused(copy: Path, says: str) -> None:
+    """Both refuse a manifest that contradicts itself, though its own digest is right."""
+    forge(copy, FORGERIES[says])
+    assert says in refusal(copy)
+    with pytest.raises(EntryError):
+        pixelprep.open(copy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b'"per":"channel"', b'"per":"channel","per":"channel"', "'per' is twice"),
+        (b'"rows":6', b'"rows":6,"rows":6', "'rows' is twice"),
+        (b'"sum":', b'"sum":NaN,"sum2":', "not JSON compliant"),
+        (b'"count":', b'"count":1e999,"count2":', "not JSON compliant"),
+        (b'{"dataset"', b'[{"dataset"', "JSONDecodeError"),
+    ],
+)
+def test_json_that_is_not_plain_is_refused(copy: Path, old: bytes, new: bytes, says: str) -> None:
+    """Both refuse a name that is twice in an object, and numbers that JSON has not."""
+    data = (copy / "manifest.json").read_bytes()
+    assert old in data
+    sign(copy, data.replace(old, new, 1))
+    assert says in refusal(copy)
+    with pytest.raises(EntryError):
+        pixelprep.open(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("manifest.json", "manifest.json: missing, or no plain file", "no entry of this name"),
+        ("manifest.sha256", "manifest.json: no manifest.sha256 beside it", r"manifest\.sha256"),
+        ("val.h5", "val.h5: missing, or no plain file", r"val\.h5"),
+    ],
+)
+def test_a_missing_file_is_refused(copy: Path, name: str, line: str, says: str) -> None:
+    """Both name the file that is not there; without a manifest there is no entry."""
+    (copy / name).unlink()
+    assert refusal(copy) == f"{copy}/{line}"
+    with pytest.raises(EntryError, match=says):
+        pixelprep.open(copy)
+
+
+def test_a_link_in_place_of_a_file_is_refused(copy: Path, tmp_path: Path) -> None:
+    """Both open plain files only."""
+    (copy / "val.h5").rename(tmp_path / "val.h5")
+    (copy / "val.h5").symlink_to(tmp_path / "val.h5")
+    assert f"{copy / 'val.h5'}: " in refusal(copy)
+    with pytest.raises(EntryError, match=r"val\.h5"):
+        pixelprep.open(copy)
+
+
+def test_a_file_of_another_size_is_refused(copy: Path) -> None:
+    """Both refuse a byte more."""
+    with (copy / "test.h5").open("ab") as file:
+        file.write(b"\0")
+    assert "3958 bytes, expected 3957" in refusal(copy)
+    with pytest.raises(EntryError, match=r"test\.h5"):
+        pixelprep.open(copy)
+
+
+@pytest.mark.parametrize("at", [0, 0.25, 0.5, 0.75, -1])
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256", "test.h5"])
+def test_a_flipped_bit_is_refused(copy: Path, name: str, at: float) -> None:
+    """Both refuse it by its digest, wherever it is."""
+    data = (copy / name).read_bytes()
+    place = -1 % len(data) if at == -1 else int(at * len(data))
+    (copy / name).write_bytes(flipped(data, place))
+    assert "digest" in refusal(copy)
+    with pytest.raises(EntryError):
+        pixelprep.open(copy)
+
+
+@pytest.mark.parametrize("name", ["images", "labels"])
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_only_the_checksum_of_a_chunk_tells(tmp_path: Path, folder: Path, name: str) -> None:
+    """With all digests made right, a flipped bit of a chunk is refused by its Fletcher-32."""
+    forged = Path(shutil.copytree(folder, tmp_path / folder.name))
+    (chunk,) = chunks(forged / "test.h5", name)
+    data = (forged / "test.h5").read_bytes()
+    for at in (0, chunk.size // 2, chunk.size - 5, chunk.size - 1):
+        forge_file(forged, "test.h5", flipped(data, chunk.byte_offset + at))
+        assert refusal(forged) == f"{forged / 'test.h5'}: a chunk's checksum"
+        with pytest.raises(EntryError):
+            pixelprep.open(forged).test.to_numpy()
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_no_flipped_bit_changes_a_value(tmp_path: Path, folder: Path) -> None:
+    """With all digests made right, it is refused, or is where no reader looks (attributes)."""
+    forged = Path(shutil.copytree(folder, tmp_path / folder.name))
+    data, expected = (forged / "test.h5").read_bytes(), columns(forged, "test")[1]
+    refused = 0
+    for at in range(0, len(data), 5):
+        forge_file(forged, "test.h5", flipped(data, at))
+        try:
+            assert columns(forged, "test")[1] == expected
+        except Refused:
+            refused += 1
+    assert refused > len(data) // 5 // 3
+
+
+@pytest.mark.parametrize(
+    ("compression", "says"),
+    [("lzf", "filter 32000 (LZF)"), ("lz4", "filter 32004 (LZ4)"), ("zstd", "32015 (Zstandard)")],
+)
+def test_a_filter_that_is_not_read_is_refused_by_name(compression: str, says: str) -> None:
+    """What the second reader cannot unpack it names."""
+    if compression != "lzf":
+        pytest.importorskip("hdf5plugin")
+    assert says in refusal(prepare(arrays(), compression=compression, quiet=True).path)

@@ -1,0 +1,996 @@
+"""What data/FORMAT.md promises, checked by a reader that shares no code with pixelprep."""
+
+import gzip
+import itertools
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pixelprep
+from pixelprep import Arrays, EntryError, prepare
+from pixelprep.format.recipe import PrepareOptions, Recipe, split_files
+from pixelprep.sources import Provenance, SourceContext, describe
+from pixelprep.system.parallel import WorkerPool
+from tests.helpers import reference
+from tests.helpers.data import arrays
+from tests.helpers.packages import ROOT
+from tests.helpers.reference import Array, Json, Source
+
+COMMITTED = sorted((ROOT / "data" / "format-1").iterdir())
+DEFAULTS: Json = {
+    "mode": "standardize",
+    "per": "channel",
+    "rescale": False,
+    "val_fraction": 0.0,
+    "split_seed": 0,
+    "dtype": "float32",
+    "compression": "none",
+    "shard_rows": None,
+}
+
+
+def make(source: Arrays, **options: Any) -> pixelprep.Entry:
+    """Prepare without progress bars."""
+    return prepare(source, quiet=True, **options)
+
+
+def raw_of(source: Arrays) -> Source:
+    """The same raw data for the reference."""
+    highest = max(int(source.train[1].max()), int(source.test[1].max()))
+    names = list(source.class_names) or [str(label) for label in range(highest + 1)]
+    return Source(source.train, source.test, names)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of an entry."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def file_rows(entry: pixelprep.Entry) -> list[int]:
+    """The rows of each file of the training split."""
+    return [file["rows"] for file in entry.manifest["splits"]["train"]["files"]]
+
+
+def entries(cache: Path) -> list[str]:
+    """The entries in a cache, as DATASET/MODE-KEY."""
+    found = cache.glob("[!.]*/*")
+    return sorted(f"{path.parent.name}/{path.name}" for path in found)
+
+
+# The committed entries
+
+
+def formula(start: int, stop: int) -> Array:
+    """The pixels that scripts/make_format_example.py promises."""
+    i, h, w, c = np.ogrid[start:stop, :4, :5, :2]
+    images: Array = ((7 * i + 31 * h + 17 * w + 101 * c) % 256).astype(np.uint8)
+    images[np.arange(start, stop) == 3] = 200
+    return images
+
+
+def example() -> Source:
+    """The raw data of both committed entries."""
+    train, test = (formula(0, 20), np.arange(20) % 3), (formula(20, 26), np.arange(20, 26) % 3)
+    return Source(train, test, ["one", "zwei", "três"])
+
+
+def remade(folder: Path) -> Path:
+    """The entry of the same recipe and data, made anew."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    options = {name: manifest["recipe"][name] for name in DEFAULTS}
+    options["split_seed"] = options["split_seed"] or 0
+    raw, about = example(), Provenance(**manifest["provenance"])
+    source = Arrays("example", raw.train, raw.test, tuple(raw.class_names), about)
+    return make(source, **options).path
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_a_reader_of_the_page_alone_understands_the_committed_entries(folder: Path) -> None:
+    """Every value, digest, name and HDF5 property follows from the formula and the page."""
+    reference.check_entry(folder, example())
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_pixelprep_reads_the_committed_entries_as_the_reference_does(folder: Path) -> None:
+    """Both readers give the same bits of every column."""
+    expected, opened = reference.read_entry(folder), pixelprep.open(folder)
+    assert opened.splits.keys() == expected.splits.keys()
+    assert opened.manifest == expected.manifest
+    for name, split in expected.splits.items():
+        images, labels = opened.splits[name].to_numpy()
+        assert reference.same(images, split.images)
+        assert reference.same(labels, split.labels)
+        if split.mean is not None:
+            assert reference.same(opened.splits[name].mean, split.mean)
+            assert reference.same(opened.splits[name].std, split.std)
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_the_committed_entries_invert_to_the_formula(folder: Path) -> None:
+    """The stored values give back every raw pixel."""
+    entry = pixelprep.open(folder)
+    raws = reference.divided(example(), entry.manifest["recipe"])
+    for name, split in entry.splits.items():
+        own = (split.mean, split.std) if entry.per == "image" else ()
+        images = entry.scaling.invert(split.to_numpy()[0], *own)
+        assert reference.same(images, raws[name][0])
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_a_committed_recipe_made_again_gives_the_committed_bytes(folder: Path) -> None:
+    """Every file is the committed one to the last byte.
+
+    Only where images are compressed may a file differ, by its compressor's version; then the
+    values and all of the manifest but sizes and digests of files are the same.
+    """
+    new = remade(folder)
+    assert new.name == folder.name
+    if contents(new) == contents(folder):
+        return
+    old = reference.read_entry(folder)
+    assert old.manifest["recipe"]["compression"] != "none"
+    assert without_bytes(reference.check_entry(new, example()).manifest) == (
+        without_bytes(old.manifest)
+    )
+
+
+def without_bytes(manifest: Json) -> Json:
+    """A manifest without the sizes and digests of its files."""
+    bare: Json = json.loads(json.dumps(manifest))
+    for split in bare["splits"].values():
+        del split["bytes"]
+        split["files"] = [[file["name"], file["rows"]] for file in split["files"]]
+    return bare
+
+
+# Any recipe
+
+
+def any_arrays(dtype: str, **shape: Any) -> Arrays:
+    """A small source of integers, or of floats that are far from 0."""
+    if np.dtype(dtype).kind != "f":
+        return arrays(dtype=dtype, **shape)
+    source = arrays(dtype="int16", **shape)
+    train, test = ((300 + x / 301).astype(dtype) for x, _ in (source.train, source.test))
+    return Arrays(source.name, (train, source.train[1]), (test, source.test[1]))
+
+
+def cases() -> list[tuple[str, Json]]:
+    """Raw types and options: every mode, per and rescale; every type, layout and division."""
+    kinds = itertools.cycle(["uint8", "uint16", "int8", "int16"])
+    modes = ("standardize", "center", "normalize")
+    grid = itertools.product(modes, ("dataset", "channel", "pixel", "image"), (False, True))
+    found: list[tuple[str, Json]] = [
+        (next(kinds), {"mode": mode, "per": per, "rescale": rescale}) for mode, per, rescale in grid
+    ]
+    kinds = itertools.cycle(["float32", "float64", "float16"])
+    grid = itertools.product(modes, ("dataset", "channel", "pixel", "image"), (False, True))
+    found += [(next(kinds), {"mode": m, "per": per, "rescale": r}) for m, per, r in grid]
+    both = {"val_fraction": 0.3, "shard_rows": 7}
+    return [
+        *found,
+        ("float32", {"mode": "normalize", "per": "image", "compression": "gzip", **both}),
+        ("float64", {"mode": "normalize", "per": "pixel", "dtype": "float16", **both}),
+        ("uint8", {"dtype": "float16"}),
+        ("uint16", {"dtype": "float16", "mode": "normalize"}),
+        ("uint8", {"val_fraction": 0.25, "split_seed": 2**64 - 1}),
+        ("uint16", {"mode": "center", "per": "pixel", "rescale": True, **both}),
+        ("uint8", {"mode": "center", "per": "image", "compression": "gzip", **both}),
+        ("uint8", {"compression": "lzf", "shard_rows": 10, "dtype": "float16"}),
+    ]
+
+
+def label(value: object) -> str:
+    """A case's name for the reports."""
+    if isinstance(value, dict):
+        return "-".join(f"{option}" for option in value.values())
+    return str(value)
+
+
+@pytest.mark.parametrize(("dtype", "options"), cases(), ids=label)
+def test_an_entry_is_what_the_page_says(dtype: str, options: Json) -> None:
+    """The recipe, its key, the manifest, every stored bit and the HDF5 files are as specified."""
+    source = any_arrays(dtype, shape=(3, 4, 2), seed=len(options))
+    source.train[0][5] = 77  # a constant image
+    source.train[0][:, 1, 2] = source.test[0][:, 1, 2] = 9  # a constant place
+    entry = make(source, **options)
+    raw = raw_of(source)
+    recipe = reference.recipe_of(raw, DEFAULTS | options)
+    assert entry.manifest["recipe"] == recipe
+    assert entry.key == reference.key(recipe)
+    reference.check_entry(entry.path, raw)
+
+
+@pytest.mark.parametrize("per", ["dataset", "channel", "pixel"])
+def test_statistics_of_floats_follow_from_blocks(per: str) -> None:
+    """Of seven blocks, what the validation split leaves of the last included, every bit is so."""
+    rows = 7000  # 1,024 a block, of 2,560 bytes each
+    source = any_arrays("float64", train=rows, test=9, shape=(8, 8, 5))
+    entry = make(source, per=per, val_fraction=0.1)
+    reference.check_entry(entry.path, raw_of(source))
+
+
+@pytest.mark.parametrize(
+    ("per", "dtype", "shape", "rows"),
+    [
+        ("channel", "float32", (1100, 1000, 1), 3),  # more than a block each
+        ("dataset", "float32", (512, 512, 4), 3),  # just a block each
+        ("channel", "float32", (512, 512, 4), 3),
+        *((per, "float16", (17, 31, 3), 4000) for per in ("dataset", "channel", "pixel")),
+        *((per, "float32", (1, 1, 3), 700_000) for per in ("dataset", "channel", "pixel")),
+        *((per, "float64", (1, 1, 1), 5000) for per in ("dataset", "channel", "pixel")),
+        *((per, "float64", (1, 130, 1), 1) for per in ("dataset", "channel", "pixel")),
+    ],
+    ids=str,
+)
+def test_blocks_follow_from_the_size_of_an_image(
+    per: str, dtype: str, shape: tuple[int, ...], rows: int
+) -> None:
+    """Statistics of floats are bit for bit those of the page for small and large images."""
+    x = (5 + np.random.default_rng(0).normal(size=(rows, *shape))).astype(dtype)
+    train, test = (x, np.zeros(rows, np.int64)), (x[:1], np.zeros(1, np.int64))
+    entry = make(Arrays("sizes", train, test), per=per)
+    assert entry.manifest["scaling"] == reference.scaling_record(x, entry.manifest["recipe"])
+
+
+@pytest.mark.parametrize("mode", reference.MODES)
+@pytest.mark.parametrize("per", ["channel", "image"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_are_inverted_by_the_formula(mode: str, per: str, dtype: str) -> None:
+    """`invert` is (y · divisor + shift) · unit; per image /mean and /std are shift and divisor."""
+    source = any_arrays(dtype)
+    source.train[0][5] = 77  # a constant image
+    entry = make(source, mode=mode, per=per)
+    y, found = entry.train.to_numpy()[0], reference.statistics(source.train[0], per, 1)
+    shift, divisor = reference.shift_and_divisor(mode, found, floats=True)
+    own = (entry.train.mean, entry.train.std) if per == "image" else ()
+    if per == "image" and mode == "normalize":
+        assert reference.same(entry.train.mean, shift.ravel())
+        assert reference.same(entry.train.std, reference.ranges(found)[1].ravel())
+    wanted = reference.raw(y, 1, shift, divisor, dtype)
+    assert reference.same(entry.scaling.invert(y, *own), wanted)
+
+
+@pytest.mark.parametrize("per", ["dataset", "image"])
+def test_a_value_is_rounded_once(per: str) -> None:
+    """Each of the 65,536 raw values goes from float64 to float16, not by way of float32."""
+    images = np.random.default_rng(0).permutation(2**16).astype("uint16").reshape(4, 128, 128, 1)
+    source = Arrays("every", (images, np.arange(4)), (images[:1], np.arange(1)))
+    entry = make(source, per=per, rescale=True, dtype="float16")
+    wanted = reference.stored_splits(raw_of(source), entry.manifest["recipe"])
+    assert reference.same(entry.train.to_numpy()[0], wanted["train"].images)
+
+
+def test_the_mean_is_subtracted_before_the_division() -> None:
+    """Where pixels lie close to the mean, another order of the arithmetic gives other bits."""
+    images = np.full((1000, 4, 4, 1), 60_000, "uint16")
+    images[7, 1, 1] += 1
+    source = Arrays(
+        "close", (images, np.zeros(1000, np.int64)), (images[:9], np.zeros(9, np.int64))
+    )
+    entry = make(source)
+    wanted = reference.stored_splits(raw_of(source), entry.manifest["recipe"])
+    assert reference.same(entry.train.to_numpy()[0], wanted["train"].images)
+
+
+sizes = st.integers(1, 5000)
+
+
+@settings(deadline=None)
+@given(st.tuples(sizes, sizes, st.integers(1, 4)), st.integers(1, 10**9), st.data())
+def test_the_layout_follows_from_the_size_of_an_image(
+    shape: tuple[int, int, int], rows: int, data: st.DataObject
+) -> None:
+    """Rows of a chunk and a file, and the files' names, are those of the page, at any size."""
+    dtype = data.draw(st.sampled_from(["float32", "float16"]))
+    about = {name: {"shape": [rows, *shape], "dtype": "uint8"} for name in ("train", "test")}
+    recipe = Recipe.of(PrepareOptions(dtype=dtype), "0", about)
+    chunk_rows, most = reference.layout(shape, np.dtype(dtype).itemsize)
+    assert recipe.chunk_rows == chunk_rows
+    assert recipe.shard_rows == (most if rows > most else None)
+    some = min(rows, most * data.draw(st.integers(1, 50)))  # not millions of files
+    files = reference.file_rows(some, most)
+    found = split_files("train", some, recipe.shard_rows)
+    assert list(found) == reference.file_names("train", len(files))
+    assert [len(part) for part in found.values()] == files
+    assert [row for part in found.values() for row in (part.start, part.stop)] == (
+        [row for i in range(len(files)) for row in (i * most, min((i + 1) * most, some))]
+    )
+
+
+@pytest.mark.parametrize("compression", reference.COMPRESSORS)
+def test_compression_has_the_filters_of_the_page(compression: str) -> None:
+    """Shuffle, the compressor at its level, then the checksum; the values are those of none."""
+    if compression in ("lz4", "zstd"):
+        pytest.importorskip("hdf5plugin")
+    source = arrays(40, 9)
+    entry = make(source, compression=compression, per="image")
+    found = reference.check_entry(entry.path, raw_of(source))
+    plain = reference.read_entry(make(source, per="image").path)
+    assert found.splits["train"].images.tobytes() == plain.splits["train"].images.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "per"),
+    [
+        ((700, 800, 1), "channel"),
+        ((64, 64, 1), "pixel"),
+        ((64, 65, 1), "pixel"),
+        ((1, 1, 1), "pixel"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_chunks_and_attributes_follow_from_the_image_size(
+    shape: tuple[int, ...], per: str, dtype: str
+) -> None:
+    """A chunk has 1 MiB or one image; more than 4,096 statistics stay out of the attributes."""
+    images = np.arange(3 * np.prod(shape)).reshape(3, *shape).astype(np.uint8)
+    source = Arrays("sizes", (images, np.arange(3)), (images, np.arange(3)))
+    entry = make(source, mode="center", per=per, dtype=dtype)
+    rows = entry.manifest["recipe"]["chunk_rows"]
+    assert rows == reference.layout(shape, np.dtype(dtype).itemsize)[0]
+    for name in ("train", "test"):
+        path = entry.path / f"{name}.h5"
+        reference.check_hdf5(path, "none", rows)
+        with h5py.File(path, "r") as file:
+            reference.check_attributes(file, entry.manifest, name)
+
+
+def test_many_long_class_names_fit() -> None:
+    """More class names than HDF5 keeps in one object header are stored and read all the same."""
+    names = tuple(f"class number {i} of the many, ünïcode" for i in range(3000))
+    images, labels = np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 2, 2999])
+    entry = make(Arrays("names", (images, labels), (images, labels), names))
+    with h5py.File(entry.path / "train.h5", "r") as file:
+        reference.check_attributes(file, entry.manifest, "train")
+    assert pixelprep.open(entry.path).class_names == names
+
+
+def test_each_image_of_per_image_keeps_its_own_statistics() -> None:
+    """/mean and /std are those of the image's raw pixels, exact, through all files."""
+    source = arrays(30, 9, dtype="uint16")
+    entry = make(source, mode="center", per="image", shard_rows=7)
+    found = reference.statistics(source.train[0], "image", 1)
+    assert file_rows(entry) == [7, 7, 7, 7, 2]
+    assert reference.same(entry.train.mean, found.mean.ravel())
+    assert reference.same(entry.train.std, found.std.ravel())
+    assert entry.manifest["scaling"]["mean"] == []
+
+
+def test_row_numbers_run_on_from_file_to_file() -> None:
+    """Any range of rows read across several files is that range of the split in one file."""
+    source = arrays(30, 9)
+    entry = make(source, shard_rows=4)
+    whole, parts = make(source).train, entry.train
+    assert file_rows(entry) == [4, 4, 4, 4, 4, 4, 4, 2]
+    images, labels = whole.to_numpy()
+    for start, stop in [(0, 30), (3, 5), (7, 22), (4, 8), (29, 30)]:
+        assert reference.same(parts.read(start, stop), images[start:stop])
+        assert reference.same(parts.read(start, stop, "labels"), labels[start:stop])
+
+
+def test_no_rows_have_their_columns_type_and_shape() -> None:
+    """An empty range of a column is empty, and otherwise as any other range."""
+    split = make(arrays(), mode="center", per="image", shard_rows=7).train
+    for name in ("images", "labels", "mean", "std"):
+        some = split.read(0, 1, name)
+        assert reference.same(split.read(12, 12, name), some[:0]), name
+
+
+# Equal bytes
+
+CHILD = """
+import os, sys
+os.umask(0o077)
+from tests.helpers.data import arrays
+import pixelprep
+for options in {options!r}:
+    pixelprep.prepare(arrays(), cache_dir=sys.argv[1], quiet=True, **options)
+"""
+TWICE: list[Json] = [
+    {"shard_rows": 9, "val_fraction": 0.2},
+    {"mode": "center", "per": "image", "compression": "gzip", "dtype": "float16"},
+]
+
+
+def stranger(tmp_path: Path) -> dict[str, str]:
+    """The environment of another user in another place."""
+    (tmp_path / "home-of-a-stranger").mkdir()
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return os.environ | {
+        "HOME": str(tmp_path / "home-of-a-stranger"),
+        "USER": "mrs-somebody-else",
+        "LOGNAME": "mrs-somebody-else",
+        "TZ": "Pacific/Kiritimati",
+        "LC_ALL": "C",
+        "PYTHONHASHSEED": "77",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *paths]),
+    }
+
+
+def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
+    """Two caches agree byte for byte.
+
+    The second is made later, by another process, with another folder, home, user, umask, time
+    zone, locale and hash seed.
+    """
+    first = [make(arrays(), **options).path for options in TWICE]
+    time.sleep(1.1)  # HDF5 counts times in whole seconds
+    command = [sys.executable, "-c", CHILD.format(options=TWICE), str(tmp_path / "other")]
+    home = stranger(tmp_path)
+    subprocess.run(command, cwd=home["HOME"], env=home, check=True)
+    for path in first:
+        assert contents(tmp_path / "other" / "little" / path.name) == contents(path)
+
+
+def words(value: object) -> list[str]:
+    """All strings and keys in a JSON value."""
+    if isinstance(value, dict):
+        return [word for item in value.items() for part in item for word in words(part)]
+    if isinstance(value, list):
+        return [word for item in value for word in words(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_an_entry_does_not_tell_where_when_or_by_whom_it_was_made(tmp_path: Path) -> None:
+    """No path, host, user or date is in any of its bytes."""
+    before = int(time.time()) - 1
+    home = stranger(tmp_path)
+    options = [{"compression": "gzip", "per": "image"}]
+    command = [sys.executable, "-c", CHILD.format(options=options), str(tmp_path / "other")]
+    subprocess.run(command, cwd=home["HOME"], env=home, check=True)
+    folder = next((tmp_path / "other" / "little").iterdir())
+    names = [str(tmp_path), tmp_path.name, Path(home["HOME"]).name, home["USER"], ".tmp"]
+    host = socket.gethostname()
+    names += [host] if len(host) > 4 else []
+    for name, data in contents(folder).items():
+        assert not [word for word in names if word.encode() in data], name
+        assert not re.search(rb"\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d", data), name
+        assert not now_in(data, before), name
+    text = " ".join(word for word in words(json.loads((folder / "manifest.json").read_bytes())))
+    assert not re.search(rf"\b{time.gmtime().tm_year}\b", text)
+
+
+def now_in(data: bytes, since: int) -> bool:
+    """Whether some four bytes are a time between `since` and now, in seconds of Unix."""
+    numbers = [np.frombuffer(data, "<u4", (len(data) - i) // 4, i) for i in range(4)]
+    return any(((since <= n) & (n <= time.time() + 1)).any() for n in numbers)
+
+
+# Keys
+
+
+def test_the_same_pixels_give_the_same_source_digest_however_they_are_held() -> None:
+    """Byte order, memory order, views, the labels' type and a missing channel axis do not count."""
+    plain = arrays(dtype="uint16", shape=(6, 5, 1))
+    (images, labels), test = plain.train, plain.test
+    wide = np.zeros((len(images), 12, 5, 1), "uint16")
+    wide[:, ::2] = images
+    first = make(plain)
+    for same in (
+        (images.astype(">u2"), labels),
+        (np.asfortranarray(images), labels),
+        (wide[:, ::2], labels.astype("uint8")),
+        (images[..., 0], labels.astype(">i4")),
+    ):
+        again = make(Arrays("little", same, test, ("0", "1", "2", "3")))
+        assert again.cached
+        assert again.path == first.path
+        other = make(Arrays("little", same, test), cache_dir=first.path.parents[2] / "new")
+        assert contents(other.path) == contents(first.path)
+        shutil.rmtree(other.path.parents[1])
+
+
+def windows(rows: int, shape: tuple[int, ...], dtype: str) -> Array:
+    """Many different images that share nearly all their memory."""
+    size = int(np.prod(shape))
+    numbers = np.random.default_rng(0).integers(0, 200, size + rows).astype(dtype)
+    return np.lib.stride_tricks.sliding_window_view(numbers, size)[:rows].reshape(rows, *shape)
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape", "dtype"),
+    [
+        (64, (1024, 1024, 1), "uint8"),  # 64 MiB: one digest
+        (65, (1024, 1024, 1), "uint8"),
+        (70, (1024, 1024, 1), "uint8"),
+        (85, (512, 512, 3), "uint8"),  # 63.75 MiB: one digest, though 64 images are one piece
+        (90, (512, 512, 3), "uint8"),
+        (40, (1024, 1024, 1), "uint16"),
+        (2, (4096, 4160, 1), "float32"),  # 65 MiB each
+    ],
+    ids=str,
+)
+def test_many_pixels_have_a_digest_of_digests(
+    tmp_path: Path, rows: int, shape: tuple[int, ...], dtype: str
+) -> None:
+    """More than 64 MiB of pixels are cut into pieces of a power of two of images."""
+    images, labels = windows(rows, shape, dtype), np.arange(rows) % 2
+    source = Arrays("many", (images, labels), (images[:1], labels[:1]))
+    found = describe(source.load(SourceContext(tmp_path)), WorkerPool())["splits"]
+    assert found["train"] == reference.split_source(images, labels)
+    assert found["test"] == reference.split_source(images[:1], labels[:1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "center"},
+        {"mode": "normalize"},
+        {"per": "dataset"},
+        {"per": "pixel"},
+        {"per": "image"},
+        {"rescale": True},
+        {"val_fraction": 0.25},
+        {"val_fraction": 0.26},
+        {"dtype": "float16"},
+        {"compression": "gzip"},
+        {"compression": "lzf"},
+        {"shard_rows": 39},
+        {"shard_rows": 5},
+    ],
+    ids=label,
+)
+def test_an_option_with_an_effect_makes_another_entry(cache: Path, options: Json) -> None:
+    """Each part of the recipe is in the key."""
+    first, second = make(arrays()), make(arrays(), **options)
+    assert not second.cached
+    assert first.key != second.key
+    assert len(entries(cache)) == 2
+
+
+def test_the_seed_of_the_division_is_in_the_key() -> None:
+    """Two seeds of one validation fraction are two entries."""
+    keys = {make(arrays(), val_fraction=0.25, split_seed=seed).key for seed in range(3)}
+    assert len(keys) == 3
+
+
+def changed(images: Array, labels: Array) -> list[tuple[Array, Array]]:
+    """Raw splits that differ from this one in the least."""
+    pixel, name = images.copy(), labels.copy()
+    pixel[-1, -1, -1, -1] ^= 1
+    name[0] = (name[0] + 1) % 4
+    return [
+        (pixel, labels),
+        (images, name),
+        (images[:-1], labels[:-1]),
+        (images.view("int8"), labels),
+    ]
+
+
+def test_other_data_makes_another_entry() -> None:
+    """One bit of a pixel, one label, one image less or a class's name change the key."""
+    source = arrays()
+    sources = [source, Arrays("little", source.train, source.test, ("a", "b", "c", "d"))]
+    sources += [Arrays("little", other, source.test) for other in changed(*source.train)[:3]]
+    sources += [Arrays("little", source.train, other) for other in changed(*source.test)[:3]]
+    train, test = changed(*source.train)[3], changed(*source.test)[3]
+    keys = {make(one).key for one in [*sources, Arrays("little", train, test)]}
+    assert len(keys) == 9
+
+
+@pytest.mark.parametrize(
+    ("base", "options"),
+    [
+        ({}, {"split_seed": 5}),
+        ({}, {"shard_rows": 40}),
+        ({}, {"shard_rows": 10**9}),
+        ({}, {"val_fraction": 0}),
+        ({}, {"offline": True}),
+        ({}, {"mirror": "http://127.0.0.1:9/"}),
+        ({"mode": "normalize"}, {"mode": "normalize", "per": "pixel"}),
+        ({"mode": "normalize"}, {"mode": "normalize", "rescale": True}),
+    ],
+    ids=str,
+)
+def test_an_option_without_an_effect_makes_no_other_entry(
+    cache: Path, base: Json, options: Json
+) -> None:
+    """What does not change the bytes does not change the key."""
+    first, second = make(arrays(), **base), make(arrays(), **options)
+    assert second.cached
+    assert first.path == second.path
+    assert len(entries(cache)) == 1
+
+
+@pytest.mark.parametrize(
+    ("base", "options"),
+    [
+        ({}, {"val_fraction": -0.0}),
+        ({"val_fraction": 0.25}, {"val_fraction": np.float64(0.25)}),
+        ({"val_fraction": 0.25}, {"val_fraction": 0.25, "split_seed": np.int64(0)}),
+        ({"shard_rows": 8}, {"shard_rows": np.int64(8)}),
+        ({"rescale": False}, {"rescale": 0}),
+        ({"rescale": False}, {"rescale": np.False_}),
+        ({"rescale": True}, {"rescale": np.True_}),
+    ],
+    ids=str,
+)
+def test_equal_values_make_one_entry(base: Json, options: Json) -> None:
+    """A value of another type that is equal, such as NumPy's, is the same choice."""
+    first, second = make(arrays(), **base), make(arrays(), **options)
+    assert first.path == second.path
+    assert second.cached
+
+
+# Raw files and hits
+
+
+def write_idx(folder: Path, source: Arrays, zipped: bool = True) -> Path:
+    """Write a source as four IDX files."""
+    folder.mkdir(parents=True)
+    for name, (images, labels) in (("train", source.train), ("t10k", source.test)):
+        for what, array in (("images-idx3", images[..., 0]), ("labels-idx1", labels)):
+            header = struct.pack(f">{array.ndim + 1}I", 0x800 + array.ndim, *array.shape)
+            data = header + array.astype("uint8").tobytes()
+            path = folder / f"{name}-{what}-ubyte{'.gz' if zipped else ''}"
+            path.write_bytes(gzip.compress(data) if zipped else data)
+    return folder
+
+
+def gray() -> Arrays:
+    """Images of one channel, as IDX files hold them."""
+    return arrays(shape=(6, 5, 1))
+
+
+def test_path_and_time_of_raw_files_do_not_count(tmp_path: Path, cache: Path) -> None:
+    """Touched, moved, copied or unpacked raw files lead to the entry that is there."""
+    folder = write_idx(tmp_path / "one" / "mine", gray())
+    first = prepare(str(folder), quiet=True)
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    folders = [folder, shutil.copytree(folder, tmp_path / "two" / "mine")]
+    folders += [write_idx(tmp_path / "three" / "mine", gray(), zipped=False)]
+    folders += [folder.rename(tmp_path / "mine")]
+    for place in folders[1:]:
+        again = prepare(f"{place}/", quiet=True)
+        assert again.cached
+        assert again.path == first.path
+    assert entries(cache) == [f"mine/{first.path.name}"]
+
+
+def test_raw_files_and_arrays_of_the_same_data_have_the_same_key(tmp_path: Path) -> None:
+    """The way the data came is not in the source digest."""
+    folder = write_idx(tmp_path / "mine", gray())
+    assert prepare(str(folder), quiet=True).key == make(gray()).key
+
+
+SPY = """
+import sys
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+import pixelprep
+entry = pixelprep.prepare({dataset!r}, source={source!r}, quiet=True)
+assert entry.cached
+print(*sorted({{path for path in opened if path.startswith({root!r})}}), sep="\\n")
+"""
+
+
+def opened_by_a_hit(root: Path, dataset: str, source: str | None = None) -> set[str]:
+    """The files below `root` that a hit opens, by their kind."""
+    code = SPY.format(dataset=dataset, source=source, root=str(root))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    paths = [Path(line).relative_to(root) for line in run.stdout.splitlines()]
+    hidden = (".sources", ".trust")
+    return {next((part for part in path.parts if part in hidden), path.name) for path in paths}
+
+
+SMALL_FILES = {"manifest.json", "manifest.sha256", ".sources", ".trust"}
+
+
+def test_a_hit_opens_no_raw_file_and_no_array(tmp_path: Path) -> None:
+    """It opens the manifest, its digest and two small records."""
+    folder = write_idx(tmp_path / "mine", gray())
+    prepare(str(folder), quiet=True)
+    assert opened_by_a_hit(tmp_path, str(folder)) == SMALL_FILES
+
+
+def test_a_hit_with_a_source_folder_opens_no_raw_file(tmp_path: Path) -> None:
+    """The state of the raw files is enough to know that they are the same."""
+    raw = ROOT / "data" / "sample"
+    folder = shutil.copytree(raw, tmp_path / "raw")
+    prepare("sample", source=folder, quiet=True)
+    assert opened_by_a_hit(tmp_path, "sample", str(folder)) == SMALL_FILES
+
+
+def test_a_change_whose_times_were_put_back_is_seen() -> None:
+    """A file of the same inode, size and modification time, but changed, is no hit."""
+    entry = make(arrays())
+    path = entry.path / "train.h5"
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not make(arrays()).cached
+
+
+# Sources without a test split, and sources that come sorted by class
+
+NAMES = {"b": 9, "B": 12, "à": 10, "10": 11, "9": 7}  # class names and how many images
+
+
+def written(top: Path) -> tuple[list[Path], Array, Array]:
+    """A folder of PNG images by class: paths, images and labels by class and name."""
+    picture = pytest.importorskip("PIL.Image")
+    names = sorted(NAMES)
+    labels = np.repeat(np.arange(len(names)), [NAMES[name] for name in names])
+    images = arrays(len(labels), 1, (5, 4, 3), seed=len(top.name)).train[0]
+    paths = []
+    for name in names:
+        (top / name).mkdir(parents=True)
+        paths += sorted(top / name / f"{i}.png" for i in range(NAMES[name]))  # 10 before 2
+    for path, image in zip(paths, images, strict=True):
+        picture.fromarray(image).save(path)
+    return paths, images, labels
+
+
+@pytest.mark.parametrize("damaged", [(), (0, 30, 31, 48)], ids=["whole", "damaged"])
+@pytest.mark.parametrize("fraction", [0.3, None])
+def test_a_folder_is_stored_in_the_order_of_the_page(
+    tmp_path: Path, fraction: float | None, damaged: tuple[int, ...]
+) -> None:
+    """Taken for test by purpose 5, ordered by purpose 4, then rid of what was skipped."""
+    top = tmp_path / "mine"
+    tops = [top] if fraction else [top / "train", top / "test"]
+    parts = [written(folder) for folder in tops]
+    skipped = [parts[0][0][row] for row in damaged]
+    for path in skipped:
+        path.write_bytes(b"no picture")
+    options: Json = {"val_fraction": 0.2, "split_seed": 77}
+    options |= {"test_fraction": fraction} if fraction else {}
+    entry = prepare(top, quiet=True, on_error="skip", **options)
+
+    _, images, labels = parts[0]
+    if fraction:
+        rows = reference.with_test(labels, len(NAMES), fraction, 77)
+    else:
+        rows = np.arange(len(labels)), np.arange(len(labels), 2 * len(labels))
+        images, labels = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+    stored = [reference.mixed(some, index) for index, some in enumerate(rows)]
+    stored = [some[~np.isin(some, damaged)] for some in stored]
+    decode = entry.manifest["source"]["decode"]
+    assert decode.get("skipped", []) == sorted(str(path.relative_to(top)) for path in skipped)
+    train, test = ((images[some], labels[some]) for some in stored)
+    reference.check_entry(entry.path, Source(train, test, sorted(NAMES), decode))
+
+
+@pytest.mark.parametrize(("fraction", "seed"), [(0.25, 0), (0.1, 2**64 - 1)])
+def test_a_test_split_is_taken_before_the_validation_split(
+    tmp_path: Path, fraction: float, seed: int
+) -> None:
+    """Rows taken from one array by purpose 5, and rows that stay, keep their order."""
+    images, labels = arrays(77, 1).train
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["x"], file["y"] = images, labels
+    keys: Json = {"images_key": "x", "labels_key": "y", "test_fraction": fraction}
+    options: Json = {"split_seed": seed, "val_fraction": 0.3, "quiet": True}
+    entry = prepare(tmp_path / "mine.h5", **keys, **options)
+    train, test = (
+        (images[rows], labels[rows]) for rows in reference.with_test(labels, 4, fraction, seed)
+    )
+    decode = entry.manifest["source"]["decode"]
+    reference.check_entry(entry.path, Source(train, test, list("0123"), decode))
+
+
+# Reading safely
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of a committed entry, outside the cache."""
+    folder = next(path for path in COMMITTED if path.name.startswith("standardize"))
+    return shutil.copytree(folder, tmp_path / "copies" / folder.name)
+
+
+def rewrite(folder: Path, **fields: Any) -> None:
+    """Change fields of a manifest, and its digest with them."""
+    manifest = json.loads((folder / "manifest.json").read_bytes()) | fields
+    content = json.dumps(manifest).encode()
+    (folder / "manifest.json").write_bytes(content)
+    (folder / "manifest.sha256").write_bytes(reference.digest_line(content))
+
+
+def test_every_flipped_bit_is_seen(copy: Path) -> None:
+    """Of 2,000 bits drawn from all files of an entry, none can be flipped unnoticed."""
+    files = [
+        (path, index) for path in sorted(copy.iterdir()) for index in range(path.stat().st_size)
+    ]
+    random = np.random.default_rng(0)
+    for pick, bit in zip(random.permutation(len(files))[:2000], itertools.cycle(range(8))):
+        path, index = files[pick]
+        with path.open("r+b") as file:
+            file.seek(index)
+            byte = file.read(1)[0]
+            file.seek(index)
+            file.write(bytes([byte ^ 1 << bit]))
+            file.flush()
+            with pytest.raises(EntryError):
+                pixelprep.open(copy)
+            file.seek(index)
+            file.write(bytes([byte]))
+    assert pixelprep.open(copy).key == copy.name[-12:]
+
+
+def test_every_changed_byte_of_the_digest_line_is_seen(copy: Path) -> None:
+    """manifest.sha256 is compared byte for byte; upper-case hex is another byte."""
+    path = copy / "manifest.sha256"
+    good = path.read_bytes()
+    for index, flip in enumerate(itertools.islice(itertools.cycle([1, 32, 128]), len(good))):
+        bad = bytearray(good)
+        bad[index] ^= flip
+        path.write_bytes(bad)
+        with pytest.raises(EntryError, match=r"manifest\.sha256"):
+            pixelprep.open(copy)
+
+
+def test_a_chunk_damaged_after_opening_is_not_delivered(copy: Path) -> None:
+    """An open entry refuses the file; HDF5's own checksum finds the value without pixelprep."""
+    entry = pixelprep.open(copy)
+    path = copy / entry.manifest["splits"]["train"]["files"][0]["name"]
+    with h5py.File(path, "r") as file:
+        offset = file["images"].id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as raw:
+        raw.seek(offset + 5)
+        raw.write(b"\x01\x02")
+    with pytest.raises(EntryError, match=re.escape(path.name)):
+        entry.train.read(0, 1)
+    with h5py.File(path, "r") as file, pytest.raises(OSError, match=r"checksum|filter"):
+        file["images"][0]
+
+
+def test_a_newer_format_is_refused_by_name(copy: Path) -> None:
+    """The message has both versions, even where nothing else is as it was."""
+    rewrite(copy, format_version=2)
+    with pytest.raises(EntryError, match=r"version 2.*version 1"):
+        pixelprep.open(copy)
+    content = b'{"format": "pixelprep", "format_version": 3}'
+    (copy / "manifest.json").write_bytes(content)
+    (copy / "manifest.sha256").write_bytes(reference.digest_line(content))
+    with pytest.raises(EntryError, match=r"version 3.*newer"):
+        pixelprep.open(copy)
+
+
+def test_unknown_fields_are_ignored(copy: Path) -> None:
+    """A later writer of the same version may add fields."""
+    rewrite(copy, colour={"of": ["the", "sky"]})
+    assert pixelprep.open(copy).train.shape == (15, 4, 5, 2)
+
+
+def test_another_recipe_than_the_keys_is_refused(copy: Path) -> None:
+    """The key is checked against the recipe."""
+    recipe = json.loads((copy / "manifest.json").read_bytes())["recipe"]
+    rewrite(copy, recipe=recipe | {"split_seed": 1})
+    with pytest.raises(EntryError, match="key"):
+        pixelprep.open(copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["../train.h5", "train.h5.txt", "/train.h5", "test.h5", "train-0-of-1.h5", "train/x.h5"]
+)
+def test_other_file_names_are_refused(copy: Path, name: str) -> None:
+    """A manifest cannot lead the reader out of its folder or to another split."""
+    splits = json.loads((copy / "manifest.json").read_bytes())["splits"]
+    splits["train"]["files"][0]["name"] = name
+    rewrite(copy, splits=splits)
+    with pytest.raises(EntryError, match="not a file's name"):
+        pixelprep.open(copy)
+
+
+ANOTHER = COMMITTED[0] / "test.h5"  # with labels of the same shape and type
+
+
+def with_soft_link(file: Any) -> None:
+    """A second name for a dataset."""
+    file["more"] = h5py.SoftLink("/labels")
+
+
+def with_link_outside(file: Any) -> None:
+    """The labels of another file."""
+    del file["labels"]
+    file["labels"] = h5py.ExternalLink(str(ANOTHER), "/labels")
+
+
+def with_another_dataset(file: Any) -> None:
+    """A column that the format does not know."""
+    file["more"] = np.zeros(6)
+
+
+def with_external_storage(file: Any) -> None:
+    """Labels that lie in any other file."""
+    del file["labels"]
+    file.create_dataset("labels", (6,), "<i8", external=[("manifest.json", 0, 48)])
+
+
+def with_virtual_storage(file: Any) -> None:
+    """Labels that are a view of another file's."""
+    del file["labels"]
+    layout = h5py.VirtualLayout((6,), "<i8")
+    layout[:] = h5py.VirtualSource(str(ANOTHER), "labels", (6,))
+    file.create_virtual_dataset("labels", layout)
+
+
+def with_a_group(file: Any) -> None:
+    """A group in a dataset's place."""
+    del file["labels"]
+    file.create_group("labels")
+
+
+def with_other_type(file: Any) -> None:
+    """Labels of another type."""
+    del file["labels"]
+    file["labels"] = np.zeros(6, "<i4")
+
+
+def with_other_shape(file: Any) -> None:
+    """A label less than the manifest has."""
+    del file["labels"]
+    file["labels"] = np.zeros(5, "<i8")
+
+
+CHANGES = [
+    *(with_soft_link, with_link_outside, with_another_dataset, with_external_storage),
+    *(with_virtual_storage, with_a_group, with_other_type, with_other_shape),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_what_the_format_does_not_allow_is_refused(
+    copy: Path, change: Callable[[Any], None]
+) -> None:
+    """A file with another content is refused, though its size and digest are in the manifest."""
+    path = copy / "test.h5"
+    with h5py.File(path, "r+") as file:
+        change(file)
+    splits = json.loads((copy / "manifest.json").read_bytes())["splits"]
+    data = path.read_bytes()
+    splits["test"]["files"][0] |= {"bytes": len(data), "sha256": reference.digest(data)}
+    splits["test"]["bytes"] = len(data)
+    rewrite(copy, splits=splits)
+    with pytest.raises(EntryError, match=r"test\.h5"):
+        pixelprep.open(copy)
+
+
+@pytest.mark.parametrize("place", ["plain", "with a space", "ünïcödé-目", "a/b/c/d", ".hidden"])
+def test_a_copy_opens_from_any_folder(copy: Path, tmp_path: Path, place: str) -> None:
+    """An entry needs nothing but its own files, not even its name."""
+    moved = shutil.copytree(copy, tmp_path / place)
+    shutil.rmtree(copy)
+    opened = pixelprep.open(moved)
+    expected = reference.stored_splits(example(), opened.manifest["recipe"])
+    for name, split in opened.splits.items():
+        assert reference.same(split.to_numpy()[0], expected[name].images)
+    reference.read_entry(moved)
+
+
+def test_a_copy_opens_by_a_relative_path(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later changes of the working directory do no harm."""
+    monkeypatch.chdir(copy)
+    entry = pixelprep.open(".")
+    monkeypatch.chdir("/")
+    assert len(entry.train.labels) == 15
+
+
+def test_the_systems_own_tool_checks_the_manifest() -> None:
+    """`sha256sum --check` accepts manifest.sha256 as it stands."""
+    tool = shutil.which("sha256sum")
+    if tool is None:
+        pytest.skip("sha256sum is not installed")
+    for folder in [*COMMITTED, make(arrays()).path]:
+        command = [tool, "--check", "--strict", "manifest.sha256"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)

@@ -1,0 +1,48 @@
+"""Disks that are small or cannot be written."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A disk in memory, mounted here; skips the test where that is not allowed."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a small disk")
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def modes(folder: Path, mode: int) -> None:
+    """Let a folder and all folders in it be written, or not."""
+    inner = [path for path in folder.rglob("*") if path.is_dir()]
+    for path in [*inner, folder]:
+        path.chmod(mode)
+
+
+@contextmanager
+def protected(folder: Path) -> Iterator[Callable[[], object]]:
+    """A folder, and how to take the right to write in it away."""
+    if os.geteuid() == 0:  # whom no mode stops
+        command = ["mount", "-o", "remount,ro", str(folder)]
+        with mounted(folder, "size=4m"):
+            yield lambda: subprocess.run(command, check=True)
+        return
+    folder.mkdir()
+    try:
+        yield lambda: modes(folder, 0o500)
+    finally:
+        modes(folder, 0o700)

@@ -1,0 +1,89 @@
+"""Watch and kill the workers of a `prepare`."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+import pixelprep
+from pixelprep.sources import Arrays
+
+COMMAND = [sys.executable, "-m", "pixelprep"]
+
+
+OPTIONS = ["--shard-rows", "40", "--quiet"]
+
+
+def bytes_of(entry: pixelprep.Entry) -> dict[str, bytes]:
+    """Everything in an entry's folder."""
+    return {path.name: path.read_bytes() for path in entry.path.iterdir()}
+
+
+def floats(source: Arrays) -> Arrays:
+    """The same images, each by a factor that makes sums inexact."""
+    train, test = ((x * np.float32(0.1), y) for x, y in (source.train, source.test))
+    return Arrays(source.name, train, test)
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """A `prepare` in a process group of its own."""
+    return subprocess.Popen(
+        [*COMMAND, "prepare", str(folder), *OPTIONS, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started and that still live."""
+    found = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return [one for child in found for one in (child, *children(child))]
+
+
+def working(pid: int) -> list[int]:
+    """Those of them that are workers."""
+    found = []
+    for child in children(pid):
+        with suppress(OSError):
+            line = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"popen_loky" in line:
+                found.append(child)
+    return found
+
+
+def finished(cache: Path, pattern: str) -> dict[str, int]:
+    """Files of unfinished work that were noted as finished, by name, and their inodes."""
+    found = {}
+    for receipt in cache.glob(f".tmp/*/done/{pattern}.json"):
+        path = receipt.parents[1] / "files" / receipt.stem
+        with suppress(OSError, ValueError):  # it may just be written, or already be published
+            json.loads(receipt.read_bytes())
+            found[path.name] = path.stat().st_ino
+    return found
+
+
+def wait_for(process: subprocess.Popen[str], ready: Callable[[], object]) -> None:
+    """Until something is so, or the process has ended."""
+    while process.poll() is None and not ready():
+        time.sleep(0.001)
+
+
+# In which phase, and which files are finished by then. Decoded parts have no suffix.
+PHASES = {"starting": "", "decoding": "train.[0-9]", "statistics": "", "writing": "train-*.h5"}
+
+
+def begun(cache: Path, phase: str) -> bool:
+    """Whether a `prepare` has come to a phase; that of the statistics has a folder for shards."""
+    if phase == "statistics":
+        return bool(list(cache.glob(".tmp/*-standardize-*")))
+    return not PHASES[phase] or bool(finished(cache, PHASES[phase]))

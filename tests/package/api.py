@@ -1,0 +1,111 @@
+"""The public interface as text, from what the sources declare.
+
+``python tests/package/api.py`` writes ``api.txt`` anew, for a change that is meant.
+"""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import Any
+
+import pixelprep
+
+HELD = Path(__file__).with_name("api.txt")
+
+# What public functions take and give back, and README tells of, without being exported.
+REACHED = [
+    "dataset.batches.Batches.__len__",
+    "dataset.batches.Batches.resume",
+    "dataset.batches.BatchIterator.state",
+    "sources.Options",
+    "sources.Provenance",
+    "sources.Source",
+]
+LINE = 100  # longer declarations have a parameter a line
+
+
+def named(name: str) -> Any:
+    """What a dotted name below the package stands for; of a class as it is written in it."""
+    first, *rest = name.split(".")
+    exported = first in pixelprep.__all__
+    found = getattr(pixelprep, first) if exported else import_module(f"pixelprep.{first}")
+    if hasattr(found, "__path__") and rest and not hasattr(found, rest[0]):
+        found = import_module(f"pixelprep.{first}.{rest.pop(0)}")
+    for part in rest:
+        found = inspect.getattr_static(found, part)
+    return found
+
+
+def function_of(name: str) -> Any:
+    """The function behind a name, whatever kind of method or property it is."""
+    found = named(name)
+    inside = (getattr(found, how, None) for how in ("fget", "func", "__func__"))
+    return next(filter(None, inside), found)
+
+
+def interface() -> str:
+    """All that is promised: names, kinds, defaults and annotations."""
+    names = [*pixelprep.__all__, *REACHED]
+    return "\n".join(f"# pixelprep.{name}\n{declaration(tree(name))}\n" for name in names)
+
+
+def tree(name: str) -> ast.stmt:
+    """The source of a public name, parsed."""
+    return ast.parse(dedent(inspect.getsource(function_of(name)))).body[0]
+
+
+def declaration(node: ast.stmt) -> str:
+    """A class with its members, a function or a field; empty for what is private."""
+    above = "".join(f"@{ast.unparse(d)}\n" for d in getattr(node, "decorator_list", ()))
+    match node:
+        case ast.ClassDef():
+            bases = ", ".join(map(ast.unparse, node.bases))
+            body = "\n".join(filter(None, map(declaration, node.body)))
+            return f"{above}class {node.name}({bases})\n{indent(body, '    ')}".rstrip()
+        case ast.FunctionDef() if is_public(node.name):
+            return above + signature(node)
+        case ast.AnnAssign():
+            return ast.unparse(node)
+    return ""
+
+
+def is_public(name: str) -> bool:
+    """Whether a member is for callers: no underscore, or one of Python's own protocols."""
+    return not name.startswith("_") or name.endswith("__")
+
+
+def signature(node: ast.FunctionDef) -> str:
+    """A function's name, parameters and what it returns."""
+    returned = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    given = list(parameters(node.args))
+    line = f"def {node.name}({', '.join(given)}){returned}"
+    if len(line) <= LINE:
+        return line
+    return f"def {node.name}(\n{''.join(f'    {one},{chr(10)}' for one in given)}){returned}"
+
+
+def parameters(of: ast.arguments) -> Iterator[str]:
+    """Each parameter as it is written, with ``/`` and ``*`` telling the kinds."""
+    plain = [*of.posonlyargs, *of.args]
+    values = [None] * (len(plain) - len(of.defaults)) + of.defaults
+    for number, (argument, value) in enumerate(zip(plain, values, strict=True), 1):
+        yield parameter(argument, value)
+        if number == len(of.posonlyargs):
+            yield "/"
+    if of.vararg or of.kwonlyargs:
+        yield "*" + (ast.unparse(of.vararg) if of.vararg else "")
+    yield from map(parameter, of.kwonlyargs, of.kw_defaults)
+    if of.kwarg:
+        yield f"**{ast.unparse(of.kwarg)}"
+
+
+def parameter(argument: ast.arg, value: ast.expr | None) -> str:
+    """Name, annotation and default."""
+    return ast.unparse(argument) + (f" = {ast.unparse(value)}" if value else "")
+
+
+if __name__ == "__main__":
+    HELD.write_text(interface())

@@ -1,0 +1,366 @@
+"""The public interface is held: names, signatures, docstrings, examples and types."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpydoc.docscrape import NumpyDocString
+from numpydoc.validate import validate
+from typer.main import get_command
+
+import pixelprep
+from pixelprep.cli.app import app
+from pixelprep.training.models import reference_cnn
+from pixelprep.training.serving import serving_model
+from tests.helpers.cli import parse
+from tests.helpers.data import arrays
+from tests.helpers.packages import ROOT, bare_home, done
+from tests.package.api import HELD, REACHED, function_of, interface, named, tree
+
+PACKAGE = Path(pixelprep.__file__).parent
+README = (ROOT / "README.md").read_text()
+CONSUMER = ROOT / "tests" / "package" / "consumer.py"
+
+
+# Names and signatures
+
+
+def test_public_names() -> None:
+    """The exported names are these, and each is there."""
+    assert pixelprep.__all__ == [
+        "Arrays",
+        "CacheError",
+        "DownloadError",
+        "Entry",
+        "EntryError",
+        "MissingExtraError",
+        "NewerFormatError",
+        "PixelprepError",
+        "Scaling",
+        "SourceError",
+        "Split",
+        "TrainError",
+        "UsageError",
+        "VerifyResult",
+        "WorkerError",
+        "export",
+        "open",
+        "prepare",
+        "verify",
+    ]
+    assert all(hasattr(pixelprep, name) for name in pixelprep.__all__)
+    assert set(pixelprep.__all__) <= set(dir(pixelprep))
+
+
+def test_public_signatures() -> None:
+    """Every public function, class, method and field is declared as `api.txt` has it."""
+    again = "if this is meant, and CHANGELOG.md tells of it: python tests/package/api.py"
+    assert interface().splitlines() == HELD.read_text().splitlines(), again
+
+
+# Docstrings
+
+
+def members(name: str) -> list[str]:
+    """A public name, and those of its own public methods and properties."""
+    found = named(name)
+    if not inspect.isclass(found):
+        return [name]
+    kinds = (property, cached_property, classmethod, staticmethod)
+    own = {k: v for k, v in vars(found).items() if inspect.isfunction(v) or isinstance(v, kinds)}
+    return [name, *(f"{name}.{member}" for member in own if not member.startswith("_"))]
+
+
+DOCUMENTED = [
+    member
+    for name in [*pixelprep.__all__, *REACHED]
+    for member in members(name)
+    if not member.endswith("__")
+]
+IGNORED = {
+    "ES01": "a summary that says all needs no second one",
+    "EX01": "an example for every property would hide those that show how things are used",
+    "SA01": "names in backticks in the text refer to others where it matters",
+    "SS05": "a summary may name what there is, 'Images …', which is no verb",
+    "PR08": "a description may begin with a range or a shape, '(H, W) …', '0 ≤ …'",
+}
+
+
+def test_what_is_documented_is_found() -> None:
+    """Methods, class methods, properties and cached properties are among what is checked."""
+    every = (
+        "open",
+        "Scaling.fit",
+        "Scaling.mean",
+        "Entry.splits",
+        "Split.batches",
+        "VerifyResult.ok",
+    )
+    assert {*every, "dataset.batches.BatchIterator.state", "sources.Source.load"} <= set(DOCUMENTED)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_docstrings_are_whole(name: str) -> None:
+    """A docstring is numpydoc: parameters as in the signature, and what is returned."""
+    ignored = set(IGNORED)
+    found = named(name)
+    inherits = inspect.isclass(found) and "__init__" not in vars(found)
+    if inherits or getattr(found, "_is_protocol", False):
+        ignored.add("PR01")  # made as its base is, where that is told; or not made at all
+    wrong = [error for error in validate(f"pixelprep.{name}")["errors"] if error[0] not in ignored]
+    assert not wrong
+
+
+def raised_by(name: str) -> str:
+    """The errors that a docstring tells of."""
+    text = inspect.getdoc(function_of(name)) or ""
+    return " ".join(error.type for error in NumpyDocString(text)["Raises"])
+
+
+def fitted(per: str = "channel") -> pixelprep.Scaling:
+    """A scaling of a little image of three channels."""
+    return pixelprep.Scaling.fit(np.zeros((2, 4, 4, 3), np.uint8), "center", per=per)
+
+
+def little() -> pixelprep.Split:
+    """A split with some rows."""
+    return pixelprep.prepare(arrays(), quiet=True).train
+
+
+def mislabelled() -> pixelprep.Arrays:
+    """Images with labels of another number."""
+    pair = np.zeros((2, 4, 4), np.uint8), np.zeros(3, int)
+    return pixelprep.Arrays("mislabelled", pair, pair)
+
+
+WRONG: dict[str, list[Callable[[], Any]]] = {
+    "open": [lambda: pixelprep.open("nowhere")],
+    "prepare": [
+        lambda: pixelprep.prepare("nothing"),
+        lambda: pixelprep.prepare("sample", mode="scale"),
+        lambda: pixelprep.prepare(Path("nowhere")),
+        lambda: pixelprep.prepare(mislabelled(), quiet=True),
+        lambda: pixelprep.prepare("sample", cache_dir=__file__),
+    ],
+    "verify": [
+        lambda: pixelprep.verify(),
+        lambda: pixelprep.verify("nowhere"),
+        lambda: pixelprep.verify(every=True, cache_dir=__file__),
+    ],
+    "export": [
+        lambda: pixelprep.export("nowhere", "there", "npz"),
+        lambda: pixelprep.export("nowhere", "there", "zip"),
+    ],
+    "Arrays.load": [lambda: mislabelled().load(None)],  # type: ignore[arg-type] # not needed
+    "Scaling.fit": [
+        lambda: pixelprep.Scaling.fit(np.zeros((1, 2, 2, 1), np.uint8), "scale"),
+        lambda: pixelprep.Scaling.fit(np.zeros((1, 2, 2, 1), np.uint8), "center", per="row"),
+        lambda: pixelprep.Scaling.fit(np.zeros((1, 2, 2, 1), np.int64), "center"),
+        lambda: pixelprep.Scaling.fit(np.full((1, 2, 2, 1), np.inf), "center"),
+    ],
+    "Scaling.apply": [
+        lambda: fitted().apply(np.zeros((1, 4, 4, 3))),
+        lambda: fitted().apply(np.zeros((1, 4, 4, 1), np.uint8)),
+        lambda: fitted().apply(np.zeros((1, 4, 4, 3), np.uint8), np.int8),
+    ],
+    "Scaling.apply_with_statistics": [
+        lambda: pixelprep.Scaling.fit(
+            np.array([0, 1], np.uint16).reshape(2, 1, 1, 1), "standardize"
+        ).apply_with_statistics(np.full((1, 1, 1, 1), 65535, np.uint16), np.float16),
+    ],
+    "Scaling.invert": [
+        lambda: fitted().invert(np.zeros((4, 4, 1), np.float32)),
+        lambda: fitted("image").invert(np.zeros((1, 4, 4, 3), np.float32)),
+    ],
+    "Split.read": [lambda: little().read(0, 1, "names"), lambda: little().read(0, 1 << 40)],
+    "Split.mean": [lambda: little().mean],
+    "Split.std": [lambda: little().std],
+    "Split.batches": [lambda: little().batches(0), lambda: little().batches(1, seed=-1)],
+    "Split.to_tf": [lambda: little().to_tf(0)],
+    "Split.to_torch": [lambda: little().to_torch(0)],
+    "Split.to_jax": [lambda: little().to_jax(0)],
+    "dataset.batches.Batches.resume": [lambda: little().batches(1).resume({})],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_docstrings_tell_what_bad_input_raises(name: str) -> None:
+    """What a wrong call raises is one of the package's errors, which `Raises` tells of."""
+    for call in WRONG[name]:
+        with pytest.raises(pixelprep.PixelprepError) as caught:
+            call()
+        assert caught.type.__name__ in raised_by(name).replace(",", "").split()
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_docstrings_tell_what_is_raised_on_the_spot(name: str) -> None:
+    """A public function with a `raise` in it tells of it, and has a bad call in this file."""
+    source = tree(name)
+    if isinstance(source, ast.ClassDef):
+        return
+    if any(isinstance(node, ast.Raise) for node in ast.walk(source)):
+        assert raised_by(name)
+    assert not raised_by(name) or name in (*WRONG, *NO_BAD_INPUT)
+
+
+# Their errors are those of damaged files, which other tests make.
+NO_BAD_INPUT = ("Split.labels", "Split.to_numpy")
+
+
+# Examples
+
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if ">>> " in path.read_text()
+]
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples_of_docstrings(module: str) -> None:
+    """Every example of a docstring prints what it says; none is overlooked."""
+    found = importlib.import_module(module.removesuffix(".__init__"))
+    result = doctest.testmod(found)
+    written = re.findall(r"(?m)^ *>>> ", Path(str(found.__file__)).read_text())
+    assert (result.failed, result.attempted) == (0, len(written))
+
+
+def test_there_are_examples() -> None:
+    """What people call first is shown."""
+    for name in ("prepare", "open", "verify", "Split.batches", "Scaling.fit", "Arrays"):
+        assert ">>> " in (inspect.getdoc(function_of(name)) or "")
+
+
+# README
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """The language and content of each block, but for a section that has tests of its own."""
+    text = re.sub(r"(?ms)^## Readers$.*?(?=^## |\Z)", "", text)
+    return re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
+
+
+PROGRAMS = [content for language, content in blocks(README) if language == "python"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_of_the_readme(program: str) -> None:
+    """A program of README runs as it stands, in a folder where the files that it names are."""
+    if re.search("to_tf|keras", program) and find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed")
+    entry = pixelprep.prepare("sample", mode="standardize", quiet=True)
+    if "serving.keras" in program:
+        model = reference_cnn((28, 28, 1), 10)
+        serving = serving_model(model, entry.scaling, (28, 28, 1), "float32")
+        serving.save(entry.path.parent / "serving.keras")
+    done([sys.executable, "-c", program], cwd=entry.path.parent)
+
+
+def test_the_readme_has_programs() -> None:
+    """One program with pixelprep, and one without."""
+    assert len(PROGRAMS) >= 2
+    assert any("import pixelprep" not in program for program in PROGRAMS)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of each `pixelprep …` that stands on a line of its own in a block."""
+    lines = (line for language, content in blocks(text) for line in content.splitlines())
+    words = (
+        shlex.split(line.removeprefix("$ "), comments=True) for line in lines if "`" not in line
+    )
+    return [line[1:] for line in words if line[:1] == ["pixelprep"]]
+
+
+COMMANDS = commands(README)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_commands_of_the_readme(arguments: list[str]) -> None:
+    """A command line of README is taken: the command is there, and all its options and values."""
+    parse(arguments)
+
+
+def test_commands_that_are_none_are_found_out() -> None:
+    """What is no command, no option or no value of it is not taken."""
+    assert len(COMMANDS) > 10
+    for wrong in ("prepair", "prepare --modus center", "prepare --workers many", "cache clear"):
+        with pytest.raises(Exception, match=r"prepair|modus|integer|clear"):
+            parse(wrong.split())
+
+
+def test_options_of_the_readme() -> None:
+    """Every option that README's text names is one of a command's, or of a script beside it."""
+    options = set(re.findall(r"`(--[a-z-]+)", re.sub(r"(?ms)^```.*?^```$", "", README)))
+    assert options >= {"--workers", "--cache-dir"}
+    assert options - {"--help"} <= options_of(get_command(app))
+
+
+def options_of(command: Any) -> set[str]:
+    """The options of a command and of all below it."""
+    own = {option for parameter in command.params for option in parameter.opts}
+    return own.union(*(options_of(one) for one in getattr(command, "commands", {}).values()))
+
+
+# Types
+
+
+def test_the_wheel_says_that_it_is_typed(wheel: Path) -> None:
+    """`py.typed` is in the wheel."""
+    assert "pixelprep/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
+def mypy(program: Path, python: Path) -> str:
+    """What mypy says of a program, with no settings of ours, for this Python's packages."""
+    strict = ["--strict", "--config-file=", f"--cache-dir={program.parent / 'types'}"]
+    strict += [f"--python-executable={python}", str(program)]
+    home = bare_home(program.parent / "home")
+    command = [sys.executable, "-m", "mypy", *strict]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=program.parent, env=home)
+    return ran.stdout + ran.stderr
+
+
+def test_types_reach_who_uses_them(alone: Path, tmp_path: Path) -> None:
+    """A program with the whole public interface is well typed and runs: what it asserts of every
+    type is what the installed package declares.
+    """
+    program = tmp_path / "consumer.py"
+    program.write_text(CONSUMER.read_text())
+    assert mypy(program, alone) == "Success: no issues found in 1 source file\n"
+    done([alone, program], cwd=tmp_path, env=bare_home(tmp_path / "home"))
+
+
+def test_a_wrong_type_is_found(alone: Path, tmp_path: Path) -> None:
+    """The types are not `Any`: what is declared otherwise is an error of mypy's."""
+    program = tmp_path / "wrong.py"
+    program.write_text("import pixelprep\n\nkey: int = pixelprep.open('x').key\n")
+    said = mypy(program, alone)
+    assert 'expression has type "str", variable has type "int"' in said
+
+
+def test_the_consumer_uses_all_there_is() -> None:
+    """Every public name, and every public method, property and field, is in the program."""
+    used = {
+        n.attr for n in ast.walk(ast.parse(CONSUMER.read_text())) if isinstance(n, ast.Attribute)
+    }
+    promised = {part for name in pixelprep.__all__ for part in [name, *public_members(named(name))]}
+    assert promised <= used
+
+
+def public_members(found: Any) -> Iterator[str]:
+    """The names of a class's public methods, properties and fields."""
+    if inspect.isclass(found):
+        fields = getattr(found, "__dataclass_fields__", {})
+        yield from (name for name in {*vars(found), *fields} if not name.startswith("_"))

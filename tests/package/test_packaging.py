@@ -1,0 +1,283 @@
+"""What is built, and what becomes of it on a machine that has nothing else."""
+
+import json
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+import pixelprep
+from pixelprep.cli.app import app
+from pixelprep.format.layout import COMPRESSIONS, DTYPES
+from pixelprep.numerics.scaling import MODES, PER
+from tests.helpers.cli import Done, failure, run
+from tests.helpers.packages import PIP, ROOT, bare_home, done, wheel_of
+
+# Wheel and sdist
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution of this checkout."""
+    out = tmp_path_factory.mktemp("sdist")
+    done([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", out], cwd=ROOT)
+    [built] = out.iterdir()
+    return built
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    """Every file of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
+    """The package's modules and pages, `py.typed`, the embedded dataset and the licence alone."""
+    found = contents(wheel)
+    package = {
+        p.relative_to(ROOT).as_posix()
+        for p in (ROOT / "pixelprep").rglob("*.*")
+        if p.suffix in (".py", ".html")
+    }
+    sample = {f"pixelprep/data/sample/{p.name}" for p in (ROOT / "data" / "sample").iterdir()}
+    told = {name for name in found if name.startswith(f"pixelprep-{pixelprep.__version__}.")}
+    assert found.keys() - told == package | sample | {"pixelprep/py.typed"}
+    names = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
+    assert {name.split("/", 1)[1] for name in told} == set(names)
+    for name in sample:
+        assert found[name] == (ROOT / name.removeprefix("pixelprep/")).read_bytes()
+    [licence] = [found[name] for name in told if name.endswith("LICENSE")]
+    assert licence == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_sdist_is_the_checkout_and_nothing_else(sdist: Path) -> None:
+    """Sources, tests, scripts, data and texts; nothing that running them has left."""
+    with tarfile.open(sdist) as archive:
+        files = {member.name.split("/", 1)[1] for member in archive if member.isfile()}
+    texts = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}
+    assert texts | {"data/FORMAT.md", "tests/conftest.py", "scripts/test"} <= files
+    folders = {name.split("/")[0] for name in files - texts}
+    assert folders == {"pixelprep", "data", "tests", "scripts"}
+    assert not [name for name in files if "__pycache__" in name or "_cache/" in name]
+
+
+def test_the_sdist_builds_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    """The wheel built from the sdist has the names and bytes of that built from the checkout."""
+    assert contents(wheel_of(sdist, tmp_path)) == contents(wheel)
+
+
+# Installed alone
+
+
+def alone_with(python: Path, home: Path) -> None:
+    """With the wheel and what it declares, in an empty home, everything works but training."""
+    settings: dict[str, Any] = {"cwd": home.parent, "env": bare_home(home)}
+    script = python.with_name("pixelprep")
+    for command in ([script], [python, "-m", "pixelprep"]):
+        said = done([*command, "--version"], **settings)
+        assert said == f"pixelprep {pixelprep.__version__}\n"
+    assert list(home.iterdir()) == []
+    answer = json.loads(done([script, "prepare", "sample", "--json"], **settings))
+    assert Path(answer["path"]).is_relative_to(home)
+    assert answer["path"] in done([script, "info", answer["key"]], **settings)
+    train = [str(script), "train", "sample"]
+    ran = subprocess.run(train, capture_output=True, text=True, timeout=120, **settings)
+    error, hint = failure(ran)
+    assert "TensorFlow, which is not installed" in error
+    assert hint == 'pip install "pixelprep[train]"'
+    assert [path.name for path in home.iterdir()] == [".cache"]
+
+
+def test_the_wheel_works_alone(alone: Path, tmp_path: Path) -> None:
+    """Installed with nothing but what it declares, it prepares; `train` says what is missing."""
+    code = "from importlib.util import find_spec; print(*map(find_spec, ['tensorflow', 'PIL']))"
+    assert done([alone, "-c", code], env=bare_home(tmp_path / "home")) == "None None\n"
+    alone_with(alone, tmp_path / "home")
+
+
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def python_of(version: str) -> str:
+    """An interpreter of this version; the test is skipped where there is none that starts."""
+    found = shutil.which(f"python{version}")
+    if found is None or subprocess.run([found, "-c", ""], capture_output=True).returncode:
+        pytest.skip(f"there is no python{version}")
+    return found
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_every_python_reads_the_sources(version: str, tmp_path: Path) -> None:
+    """Each Python that is promised compiles every module, without a warning."""
+    compiled = ["-W", "error", "-X", f"pycache_prefix={tmp_path}", "-m", "compileall", "-q"]
+    done([python_of(version), *compiled, ROOT / "pixelprep"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", PYTHONS)
+def test_every_python_installs_the_wheel(version: str, wheel: Path, tmp_path: Path) -> None:
+    """In a fresh environment of each Python the wheel is installed from the index and works."""
+    done([python_of(version), "-m", "venv", tmp_path / "environment"])
+    python = tmp_path / "environment" / "bin" / "python"
+    index = [*PIP, "--python", str(python), "download", "--no-deps", "-d", str(tmp_path), "tqdm"]
+    if subprocess.run(index, capture_output=True).returncode:
+        pytest.skip("no package index can be reached")
+    constraints = ROOT / "scripts" / "constraints.txt"
+    done([*PIP, "--python", python, "install", "-c", constraints, wheel])
+    alone_with(python, tmp_path / "home")
+
+
+# Help
+
+Tree = dict[str, Any]
+
+
+def tree(command: Any, name: str = "") -> Tree:
+    """A command and all below it, by what is typed."""
+    found = {name: command}
+    for word, below in getattr(command, "commands", {}).items():
+        found |= tree(below, f"{name} {word}".strip())
+    return found
+
+
+TREE = tree(get_command(app))
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize("name", TREE)
+def test_help_is_whole(name: str, columns: int) -> None:
+    """Every command, argument and option has a text, and all of it is printed, as wide as asked."""
+    command = TREE[name]
+    ran = run(*name.split(), "--help", env=os.environ | {"COLUMNS": str(columns)})
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert max(map(len, ran.stdout.splitlines())) <= columns
+    printed = "".join(ran.stdout.split())  # wherever lines are broken
+    for about in (command, *command.params):
+        assert len(about.help) > 8
+        assert "".join(about.help.split()) in printed
+    words = {word for parameter in command.params for word in options(parameter)}
+    assert words <= set(ran.stdout.replace(",", " ").split())
+    assert getattr(command, "commands", {}).keys() <= set(ran.stdout.split())
+
+
+def options(parameter: Any) -> list[str]:
+    """How a parameter is written on the command line; an argument has no such word."""
+    return [*parameter.opts, *parameter.secondary_opts] if parameter.opts[0][0] == "-" else []
+
+
+def test_all_commands_are_walked() -> None:
+    """The walk comes to the commands below `cache`."""
+    assert {"", "prepare", "train", "cache", "cache list", "cache prune"} <= TREE.keys()
+
+
+# Completion
+
+SHELLS = {
+    "bash": {".bashrc", ".bash_completions/pixelprep.sh"},
+    "zsh": {".zshrc", ".zfunc/_pixelprep"},
+    "fish": {".config/fish/completions/pixelprep.fish"},
+}
+BASH = shutil.which("bash")
+needs_bash = pytest.mark.skipif(BASH is None, reason="there is no bash")
+
+
+def install_completion(shell: str, home: Path) -> Done:
+    """Type ``pixelprep --install-completion`` in a shell of this name (which is bash)."""
+    line = '"$0" -m pixelprep --install-completion; exit $?'
+    return subprocess.run(
+        [shell, "-c", line, sys.executable],
+        executable=BASH,
+        env=os.environ | {"HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@needs_bash
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_is_installed(shell: str, tmp_path: Path) -> None:
+    """`--install-completion` writes what the shell in use reads at its start, and says where."""
+    ran = install_completion(shell, tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    made = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert made == SHELLS[shell]
+    [script] = [tmp_path / name for name in made if "pixelprep" in name]
+    assert str(script) in ran.stdout
+    assert f"complete_{shell}" in script.read_text()
+
+
+def typed(home: Path, line: str, *wanted: str) -> str:
+    """What an interactive bash shows when this is typed, until all that is wanted is there."""
+    command = home / "bin" / "pixelprep"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pixelprep "$@"\n')
+    command.chmod(0o755)
+    path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"HOME": str(home), "PATH": path, "TERM": "dumb"}
+    shell = [str(BASH), "--noprofile", "--rcfile", str(home / ".bashrc"), "-i"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(shell, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
+        os.close(theirs)
+        os.write(ours, line.encode())
+        try:
+            return shown(ours, *wanted)
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def shown(terminal: int, *wanted: str) -> str:
+    """What a terminal shows, until all that is wanted is there or a minute is over."""
+    seen, end = "", time.monotonic() + 60
+    while not all(word in seen for word in wanted) and time.monotonic() < end:
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 1 << 16).decode()
+    return seen
+
+
+@needs_bash
+def test_bash_completes(tmp_path: Path) -> None:
+    """With the completion installed, a tab ends a word, and two list the values of an option."""
+    assert install_completion("bash", tmp_path).returncode == 0
+    whole = "pixelprep prepare --mode center "
+    assert whole in typed(tmp_path, "pixelprep prep\t--mode cen\t", whole)
+    values = typed(tmp_path, "pixelprep prepare --mode \t\t", *MODES)
+    assert {*MODES} <= set(values.split())
+
+
+CHOICES = {"--mode": MODES, "--per": PER, "--dtype": DTYPES, "--compression": COMPRESSIONS}
+CHOICES |= {"--color": ("grey", "rgb"), "--on-error": ("fail", "skip")}
+
+
+@pytest.mark.parametrize("option", CHOICES)
+def test_completion_knows_the_values(option: str) -> None:
+    """What is offered for an option with a few values is what it takes, all of it."""
+    asked = {"COMP_WORDS": f"pixelprep prepare {option} ", "COMP_CWORD": "3"}
+    ran = run(env=os.environ | asked | {"_PIXELPREP_COMPLETE": "complete_bash"})
+    assert ran.stdout.split() == list(CHOICES[option])
+
+
+def test_completion_is_quick() -> None:
+    """Nothing heavy is loaded to complete a word."""
+    code = (
+        "import atexit, sys\n"
+        "heavy = {'tensorflow', 'numpy', 'h5py', 'pooch'}\n"
+        "atexit.register(lambda: print(heavy & set(sys.modules), file=sys.stderr))\n"
+        "from pixelprep.cli.app import main\n"
+        "main()\n"
+    )
+    asked = {"COMP_WORDS": "pixelprep prepare --mode ", "COMP_CWORD": "3"}
+    env = os.environ | asked | {"_PIXELPREP_COMPLETE": "complete_bash"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert (ran.stdout.split(), ran.stderr) == (list(MODES), "set()\n")

@@ -1,0 +1,679 @@
+"""`verify` finds whatever is wrong with an entry, and `--repair` makes it as it was."""
+
+import errno
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pixelprep
+from pixelprep import Arrays, EntryError, UsageError, VerifyResult
+from pixelprep.format.recipe import recipe_key
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.system import fs
+from tests.helpers.cli import failure, run
+from tests.helpers.damage import (
+    DAMAGES,
+    flip,
+    lose_everything,
+    lose_the_manifest,
+    put_a_file,
+    put_a_link,
+)
+from tests.helpers.data import arrays, bytes_of
+from tests.helpers.packages import ROOT
+
+
+def verified(path: Path | str) -> VerifyResult:
+    """What `verify` says of one entry."""
+    (verdict,) = pixelprep.verify(path, quiet=True)
+    return verdict
+
+
+def problems(path: Path | str) -> str:
+    """What it finds wrong, in one string."""
+    return "\n".join(verified(path).problems)
+
+
+def floats(kind: str = "float32", shape: tuple[int, ...] = (6, 5, 3)) -> Arrays:
+    """A small source of floats, far from zero."""
+    numbers = np.random.default_rng(1)
+
+    def split(rows: int) -> tuple[np.ndarray, np.ndarray]:
+        return numbers.normal(3, 20, (rows, *shape)).astype(kind), np.arange(rows) % 4
+
+    return Arrays("floats", split(40), split(20))
+
+
+# What is right
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("raw", ["uint8", "int8", "uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_recipe_keeps_its_promises(mode: str, raw: str, dtype: str) -> None:
+    """Whatever can be prepared is found right, whole, and without a word."""
+    source = floats(raw) if raw.startswith("f") else arrays(dtype=raw)
+    for per in PER:
+        rescale = raw.endswith("16") and dtype == "float16"
+        options: dict[str, Any] = {"val_fraction": 0.25} if per == "pixel" else {}
+        entry = pixelprep.prepare(
+            source, mode=mode, per=per, dtype=dtype, rescale=rescale, quiet=True, **options
+        )
+        verdict = verified(entry.path)
+        assert (verdict.problems, verdict.ok, verdict.repaired) == ([], True, False)
+        assert verdict.bytes == entry.size
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "lzf", "lz4", "zstd"])
+def test_every_layout_is_found_right(compression: str) -> None:
+    """Several files, a last one of few rows, and every compression."""
+    entry = pixelprep.prepare(
+        arrays(), compression=compression, shard_rows=7, val_fraction=0.3, quiet=True
+    )
+    assert problems(entry.path) == ""
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["uint8", "uint16", "float32"]),
+    st.sampled_from(sorted(MODES)),
+    st.sampled_from(PER),
+    st.integers(0, 3),
+    st.integers(0, 2**32 - 1),
+)
+def test_odd_images_are_found_right(
+    tmp_path_factory: pytest.TempPathFactory, raw: str, mode: str, per: str, spread: int, seed: int
+) -> None:
+    """Constant pixels, single values, tiny spreads: no promise is so narrow that it breaks."""
+    numbers = np.random.default_rng(seed)
+    level = numbers.integers(0, 200)
+    x = (level + numbers.integers(0, spread + 1, (9, 3, 2, 2))).astype(raw)
+    x[:, 0, 0] = level
+    source = Arrays("odd", (x, np.arange(9) % 2), (x[:4], np.arange(4) % 2))
+    cache = tmp_path_factory.mktemp("cache")
+    entry = pixelprep.prepare(source, mode=mode, per=per, cache_dir=cache, quiet=True)
+    assert problems(entry.path) == ""
+
+
+def test_the_committed_entries_of_the_format_are_found_right() -> None:
+    """Entries of format version 1 that other releases wrote keep their promises for ever."""
+    folder = ROOT / "data" / "format-1"
+    verdicts = pixelprep.verify(*sorted(folder.iterdir()), quiet=True)
+    assert [verdict.problems for verdict in verdicts] == [[], []]
+
+
+def test_real_mnist_is_found_right(mnist: Path) -> None:
+    """The raw pixels regained from the standardized files have the digests of MNIST's own."""
+    entry = pixelprep.prepare("mnist", source=mnist, quiet=True)
+    assert problems(entry.path) == ""
+
+
+# What is damaged
+
+
+@pytest.fixture
+def entry(digits: str) -> Path:
+    """The folder of an entry in the cache, with a validation split and several files."""
+    return pixelprep.prepare(digits, val_fraction=0.25, shard_rows=16, quiet=True).path
+
+
+def places(folder: Path, count: int, seed: int) -> Iterator[tuple[Path, int, int]]:
+    """Random bits of the files of a folder, small files as often as large ones."""
+    numbers = random.Random(seed)
+    paths = sorted(folder.iterdir())
+    for index in range(count):
+        path = paths[index % len(paths)]
+        yield path, numbers.randrange(path.stat().st_size), numbers.randrange(8)
+
+
+@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.long)])
+def test_flipped_bits_are_found(
+    entry: Path, count: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Of random bits of all files of an entry, `verify` finds each that is flipped."""
+    missed = []
+    for place in places(entry, count, seed=17):
+        flip(*place)
+        if verified(entry).ok:
+            missed.append(place)
+        flip(*place)
+    record_property("bits_flipped", count)
+    assert missed == []
+    assert problems(entry) == ""
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_damage_is_found_and_repaired(digits: str, damage: Callable[[Path], str]) -> None:
+    """A damaged, missing or swapped file is named; repaired, all bytes are as they were."""
+    path = pixelprep.prepare(digits).path
+    before = bytes_of(path)
+    name = damage(path)
+    assert name in problems(path)
+    (verdict,) = pixelprep.verify(path, repair=True, quiet=True)
+    assert (verdict.ok, verdict.repaired) == (True, True)
+    assert name in verdict.problems[0]
+    assert bytes_of(path) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lose_the_manifest, lose_everything, put_a_file, put_a_link],
+    ids=lambda damage: damage.__name__,
+)
+def test_what_is_no_entry_any_more_is_repaired(entry: Path, damage: Callable[[Path], None]) -> None:
+    """Where nothing tells the recipe any more, it is known from when the entry was asked for."""
+    before = bytes_of(entry)
+    damage(entry)
+    (verdict,) = pixelprep.verify(every=True, repair=True, quiet=True)
+    assert (verdict.path, verdict.ok, verdict.repaired) == (entry, True, True)
+    assert bytes_of(entry) == before
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, -1])
+def test_every_truncation_is_found(entry: Path, size: int) -> None:
+    """A file that was cut off, whichever and wherever, is named."""
+    for path in sorted(entry.iterdir()):
+        content = path.read_bytes()
+        path.write_bytes(content[:size] if size < len(content) else content[:-1])
+        assert path.name in problems(entry)
+        path.write_bytes(content)
+    assert problems(entry) == ""
+
+
+def test_every_pair_of_swapped_files_is_found(entry: Path) -> None:
+    """Two files of one entry, or the same file of two entries, cannot change places unseen."""
+    other = shutil.copytree(entry, entry.parents[2] / "other")
+    files = sorted(entry.glob("*.h5"))
+    for one, two in zip(files, [*files[1:], files[0]], strict=True):
+        shutil.copyfile(other / two.name, one)
+        assert one.name in problems(entry)
+        shutil.copyfile(other / one.name, one)
+    assert problems(entry) == ""
+
+
+def test_swapped_folders_are_found(digits: str) -> None:
+    """An entry in another one's place is neither used nor found right, and both are repaired."""
+    one = pixelprep.prepare(digits, mode="center")
+    two = pixelprep.prepare(digits, mode="standardize")
+    before = bytes_of(one.path), bytes_of(two.path)
+    one.path.rename("aside")
+    two.path.rename(one.path)
+    Path("aside").rename(two.path)
+    assert "in another's place" in problems(one.path)
+    with pytest.raises(EntryError, match="in another's place"):
+        pixelprep.open(two.path)
+    assert pixelprep.prepare(digits, mode="center").scaling.mode == "center"
+    verdicts = pixelprep.verify(every=True, repair=True, quiet=True)
+    assert [(verdict.ok, verdict.repaired) for verdict in verdicts] == [(True, False), (True, True)]
+    assert (bytes_of(one.path), bytes_of(two.path)) == before
+
+
+# What was forged: every digest is right
+
+
+def sign(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
+    """Give files and manifest the digests that they have now."""
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for split in manifest["splits"].values():
+        for file in split["files"]:
+            content = (folder / file["name"]).read_bytes()
+            file["sha256"], file["bytes"] = sha256(content).hexdigest(), len(content)
+        split["bytes"] = sum(file["bytes"] for file in split["files"])
+    change(manifest)
+    content = json.dumps(manifest).encode()
+    (folder / "manifest.json").write_bytes(content)
+    line = f"{sha256(content).hexdigest()}  manifest.json\n"
+    (folder / "manifest.sha256").write_text(line)
+
+
+def forged(folder: Path, name: str, where: Any, value: Callable[[Any], Any], file: str) -> None:
+    """Change stored numbers, checksums and digests with them."""
+    with h5py.File(folder / file, "r+") as opened:
+        opened[name][where] = value(opened[name][where])
+    sign(folder)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("per", ["channel", "image"])
+@pytest.mark.parametrize("file", ["train.h5", "test.h5"])
+def test_one_stored_value_off_by_its_last_bit_is_found(
+    digits: str, mode: str, per: str, dtype: str, file: str
+) -> None:
+    """Of integers not one value can be another, though all checksums and digests be right."""
+    path = pixelprep.prepare(digits, mode=mode, per=per, dtype=dtype, quiet=True).path
+    assert problems(path) == ""
+    forged(path, "images", (15, 3, 3, 0), lambda y: np.nextafter(y, np.inf), file)
+    assert "stored values" in problems(path)
+    pixelprep.open(path)  # nothing else is wrong with it
+
+
+def test_one_raw_pixel_off_by_one_is_found(digits: str) -> None:
+    """Scaled just as it should be, it is not in the raw data that the key was made of."""
+    entry = pixelprep.prepare(digits, mode="center", quiet=True)
+    forged(entry.path, "images", (15, 3, 3, 0), lambda y: y + 1, "test.h5")
+    assert "raw images are not those of the source's digest" in problems(entry.path)
+    forged(entry.path, "images", (15, 3, 3, 0), lambda y: y + 1, "train.h5")
+    found = problems(entry.path)
+    assert "train: the sums of its pixels" in found
+    assert "train: its statistics" in found
+
+
+def test_a_wrong_label_is_found(digits: str) -> None:
+    """Labels have their digest in the key too; one that is no class is named."""
+    path = pixelprep.prepare(digits, quiet=True).path
+    forged(path, "labels", 11, lambda label: (label + 1) % 4, "test.h5")
+    assert "test: its labels are not those" in problems(path)
+    forged(path, "labels", 11, lambda _: 4, "test.h5")
+    assert "test: labels 0 to 4, but 4 classes" in problems(path)
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_wrong_statistics_beside_an_image_are_found(digits: str, name: str) -> None:
+    """Per image, the statistics that are stored must be the image's own."""
+    path = pixelprep.prepare(digits, per="image", quiet=True).path
+    forged(path, name, 5, lambda value: np.nextafter(value, np.inf), "train.h5")
+    assert "train: the stored values from row 0 on are not those of the scaling" in problems(path)
+
+
+def number(manifest: dict[str, Any], *way: str) -> None:
+    """Change a number of a manifest, the first where it is a list of them."""
+    inner = manifest
+    for name in way[:-1]:
+        inner = inner[name]
+    value = inner[way[-1]]
+    inner[way[-1]] = [value[0] * 1.001 + 1, *value[1:]] if isinstance(value, list) else value + 1
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("scaling", "mean"),
+        ("scaling", "std"),
+        ("scaling", "minimum"),
+        ("scaling", "maximum"),
+        ("scaling", "scale"),
+        ("scaling", "offset"),
+        ("statistics", "count"),
+        ("statistics", "sum"),
+        ("statistics", "sum_of_squares"),
+        ("splits", "train", "raw", "maximum"),
+        ("splits", "test", "raw", "minimum"),
+        ("splits", "train", "first_batch", "mean"),
+        ("splits", "test", "first_batch", "std"),
+    ],
+    ids=".".join,
+)
+def test_every_promised_number_is_checked(digits: str, way: tuple[str, ...]) -> None:
+    """A manifest that promises another number than the arrays have is found, signed or not."""
+    path = pixelprep.prepare(digits, quiet=True).path
+    sign(path, lambda manifest: number(manifest, *way))
+    pixelprep.open(path)
+    assert problems(path) != ""
+
+
+def set_in(manifest: dict[str, Any], value: Any, *way: str) -> None:
+    """Put a value into a manifest."""
+    for name in way[:-1]:
+        manifest = manifest[name]
+    manifest[way[-1]] = value
+
+
+FORGERIES: dict[str, tuple[dict[str, Any], dict[tuple[str, ...], Any]]] = {
+    "another unit": ({"mode": "center", "rescale": True}, {("recipe", "rescale"): False}),
+    "a val split that is not there": (
+        {},
+        {("recipe", "val_fraction"): 0.25, ("recipe", "split_seed"): 0},
+    ),
+    "another val fraction": ({"val_fraction": 0.25}, {("recipe", "val_fraction"): 0.5}),
+    "a seed of no split": ({}, {("recipe", "split_seed"): 7}),
+    "other numerics": ({}, {("recipe", "numerics_version"): 77}),
+    "an older format": ({}, {("recipe", "format_version"): 0}),
+    "files that are not there": ({}, {("recipe", "shard_rows"): 1000}),
+    "per image": ({"mode": "normalize"}, {("recipe", "per"): "image", ("per",): "image"}),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_an_entry_of_another_recipe_is_not_taken(digits: str, forgery: str) -> None:
+    """A recipe that is not that of what is stored is found, with key, digests and name made right:
+    nobody who asks for it is given something else.
+    """
+    options, changes = FORGERIES[forgery]
+    path = pixelprep.prepare(digits, quiet=True, **options).path
+
+    def change(manifest: dict[str, Any]) -> None:
+        for way, value in changes.items():
+            set_in(manifest, value, *way)
+        manifest["key"] = recipe_key(manifest["recipe"])
+
+    sign(path, change)
+    key = json.loads((path / "manifest.json").read_bytes())["key"]
+    path = path.rename(path.with_name(f"{path.name[:-12]}{key}"))
+    assert problems(path) != ""
+
+
+def big(rows: int = 90, **more: Any) -> Arrays:
+    """More images than the first batch, floats or 16 bits."""
+    numbers = np.random.default_rng(2)
+    kind = more.get("kind", "float32")
+    images = numbers.integers(0, 60_000, (rows, 6, 5, 2)) / (1 if kind == "uint16" else 7)
+    labels = np.arange(rows) % 4
+    return Arrays("big", (images.astype(kind), labels), (images.astype(kind)[:80], labels[:80]))
+
+
+@pytest.mark.parametrize("per", ["dataset", "channel", "pixel", "image"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("raw", ["float32", "uint16"])
+def test_rows_that_no_raw_image_explains_are_found(mode: str, per: str, raw: str) -> None:
+    """Of floats, and of 16 bits in float16, a row of any split beyond the raw limits is found."""
+    options: dict[str, Any] = {"dtype": "float16", "rescale": True} if raw == "uint16" else {}
+    entry = pixelprep.prepare(big(kind=raw), mode=mode, per=per, quiet=True, **options)
+    assert problems(entry.path) == ""
+    forged(entry.path, "images", 75, lambda y: y * 0 + 6e4, "test.h5")
+    assert "test: " in problems(entry.path)
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("splits", "test", "raw", "minimum"), -7),
+        (("splits", "train", "raw", "maximum"), 1e9),
+        (("statistics", "count"), 1),
+        (("statistics", "sum"), 0),
+        (("statistics", "sum_of_squares"), -5.0),
+        (("scaling", "scale"), [123.0, 1.0]),
+        (("scaling", "offset"), [9.0, 9.0]),
+    ],
+    ids=str,
+)
+def test_every_promised_number_is_checked_for_floats_too(way: tuple[str, ...], value: Any) -> None:
+    """What can only be compared within rounding is compared all the same."""
+    path = pixelprep.prepare(big(), quiet=True).path
+    sign(path, lambda manifest: set_in(manifest, value, *way))
+    assert problems(path) != ""
+
+
+def test_own_statistics_that_would_invert_wrongly_are_found() -> None:
+    """Per image, a stored mean that leads out of the raw limits is found in every split."""
+    path = pixelprep.prepare(big(), mode="center", per="image", quiet=True).path
+    forged(path, "mean", np.s_[:], lambda mean: mean * 0 + 1e5, "test.h5")
+    assert "test: raw minimum or maximum" in problems(path)
+
+
+@pytest.mark.parametrize("per", PER)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("shift", "spread"), [(1e12, 1.0), (1e6, 1e-4), (-1e9, 1.0), (0.0, 1e-9)])
+def test_floats_far_from_zero_are_found_right(
+    mode: str, per: str, shift: float, spread: float
+) -> None:
+    """Where float64 itself is coarse beside the spread, that is no damage."""
+    numbers = np.random.default_rng(0)
+    images = numbers.normal(size=(50, 5, 5, 2)) * spread + shift
+    labels = np.arange(50) % 3
+    source = Arrays("far", (images, labels), (images[:20], labels[:20]))
+    assert problems(pixelprep.prepare(source, mode=mode, per=per, quiet=True).path) == ""
+
+
+@pytest.mark.parametrize("per", PER)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("raw", ["float32", "uint16"])
+def test_statistics_that_rounding_cannot_explain_are_found(mode: str, per: str, raw: str) -> None:
+    """Where raw values cannot be had back, the stored ones must have the promised statistics."""
+    if raw == "uint16":
+        options = {"dtype": "float16", "rescale": True}
+        entry = pixelprep.prepare(arrays(dtype=raw), mode=mode, per=per, quiet=True, **options)  # type: ignore[arg-type]
+    else:
+        entry = pixelprep.prepare(floats(), mode=mode, per=per, quiet=True)
+    assert not entry.scaling.is_exact(entry.train.dtype)
+    assert problems(entry.path) == ""
+    forged(entry.path, "images", 30, lambda y: y * 0.9, "train.h5")
+    assert "statistics" in problems(entry.path)
+
+
+def test_attributes_are_checked_where_files_are_compressed(digits: str) -> None:
+    """Readers without pixelprep go by the attributes: those of the manifest alone will do."""
+    path = pixelprep.prepare(digits, compression="gzip", quiet=True).path
+    for name, value in (("mean", [1e5]), ("format_version", 7), ("mode", "center")):
+        copy = shutil.copytree(path, path.parents[2] / f"forged-{name}")
+        with h5py.File(copy / "test.h5", "r+") as file:
+            before = file.attrs[name]
+            file.attrs.create(name, value, dtype=getattr(before, "dtype", None))
+        sign(copy)
+        assert f"test.h5: its attribute {name} is not that of the manifest" in problems(copy)
+        with pytest.raises(EntryError, match="attribute"):
+            pixelprep.open(copy)
+    assert problems(path) == ""
+
+
+# What is not asked for, or cannot be done
+
+
+def test_what_cannot_be_checked_is_no_damage(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer format, a package that is missing, a machine without descriptors: not checked, not
+    repaired, exit status 1, and `prepare` does not make it again.
+    """
+    path = pixelprep.prepare(digits, quiet=True).path
+    before = bytes_of(path)
+
+    def no_descriptors(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fs, "sha256", no_descriptors)
+        (verdict,) = pixelprep.verify(path, repair=True, quiet=True)
+        assert (verdict.ok, verdict.checked) == (False, False)
+        assert "Too many open files" in verdict.problems[0]
+    assert bytes_of(path) == before
+    sign(path, lambda manifest: manifest.update(format_version=2))
+    before = bytes_of(path)
+    for command in (["verify", "--all", "--repair"], ["prepare", digits]):
+        done = run(*command)
+        assert done.returncode == 1
+        assert "version 2, this reads pixelprep version 1" in done.stdout + done.stderr
+        assert "install a newer pixelprep" in done.stdout + done.stderr
+    assert bytes_of(path) == before
+
+
+def test_a_dataset_means_all_its_entries(digits: str) -> None:
+    """As for `cache remove`; whatever is named twice is checked once."""
+    one = pixelprep.prepare(digits, mode="center", quiet=True)
+    two = pixelprep.prepare(digits, mode="normalize", quiet=True)
+    verdicts = pixelprep.verify("digits", one.key, one.path, quiet=True)
+    assert [verdict.path for verdict in verdicts] == [one.path, two.path]
+
+
+def test_a_cache_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    """It is not taken for an empty one."""
+    (tmp_path / "file").write_text("mine")
+    for command in (["verify", "--all"], ["cache", "list"], ["cache", "prune"]):
+        error, _ = failure(run(*command, "--cache-dir", str(tmp_path / "file")))
+        assert error.startswith(f"cannot use {tmp_path / 'file'}")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [{}, {"x": 1}, {"dataset": 5}, {"dataset": "sample", "val_fraction": "abc"}, {"mode": ["x"]}],
+    ids=str,
+)
+def test_an_odd_note_of_the_origin_is_not_followed(cache: Path, note: dict[str, Any]) -> None:
+    """It is as good as none: a known dataset is repaired from its manifest."""
+    entry = pixelprep.prepare("sample", mode="center", quiet=True)
+    before = bytes_of(entry.path)
+    (path,) = cache.glob(".origins/*/*.json")
+    path.write_text(json.dumps(note))
+    flip(entry.path / "test.h5", 100, 0)
+    (verdict,) = pixelprep.verify(every=True, repair=True, quiet=True)
+    assert verdict.repaired, verdict.problems
+    assert bytes_of(entry.path) == before
+
+
+def test_verifying_nothing_is_right(cache: Path) -> None:
+    """All entries of an empty or missing cache are none, exit status 0, and no folder is made."""
+    done = run("verify", "--all", "--json")
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, {"entries": []}, "")
+    assert not cache.exists()
+    cache.mkdir()
+    assert run("verify", "--all").returncode == 0
+
+
+def test_names_or_all_but_not_both(entry: Path) -> None:
+    """Neither, or both, is wrong usage."""
+    for arguments in ([], [str(entry), "--all"]):
+        error, hint = failure(run("verify", *arguments), 2)
+        assert error == "verify: expected entries, or --all"
+        assert hint == "pixelprep verify --all"
+    with pytest.raises(UsageError):
+        pixelprep.verify()
+
+
+def test_an_entry_that_is_not_there_is_named(cache: Path) -> None:
+    """No entry of a name is an error, not an empty answer."""
+    error, _ = failure(run("verify", "digits/center-0123456789ab"))
+    assert error.startswith("digits/center-0123456789ab: no entry")
+    assert not cache.exists()
+
+
+def test_the_command_says_what_is_wrong_and_mends_it(entry: Path) -> None:
+    """`--json` has path, ok and problems of each; the exit status is 1 until it is repaired."""
+    before = bytes_of(entry)
+    flip(entry / "val.h5", 3000, 1)
+    done = run("verify", f"{entry.parent.name}/{entry.name}", "--json")
+    (answer,) = json.loads(done.stdout)["entries"]
+    assert (answer["path"], answer["ok"]) == (str(entry), False)
+    assert answer["problems"] == [f"{entry / 'val.h5'}: differs from its SHA-256 in the manifest"]
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: of 1 entry, 1 damaged"
+    shown = run("verify", entry.name[-12:])
+    assert shown.stdout.splitlines()[0] == f"{entry}  DAMAGED"
+    assert shown.stdout.splitlines()[1] == "  val.h5: differs from its SHA-256 in the manifest"
+    mended = run("verify", "--all", "--repair", "--json")
+    (answer,) = json.loads(mended.stdout)["entries"]
+    assert (answer["ok"], answer["repaired"], mended.returncode) == (True, True, 0)
+    assert bytes_of(entry) == before
+    assert run("verify", "--all").returncode == 0
+
+
+def test_a_known_dataset_is_repaired_from_its_manifest(cache: Path) -> None:
+    """Without a note of how it was asked for, a known name and the recipe are enough."""
+    entry = pixelprep.prepare("sample", mode="center", per="pixel", val_fraction=0.1, quiet=True)
+    before = bytes_of(entry.path)
+    shutil.rmtree(cache / ".origins")
+    (entry.path / "val.h5").unlink()
+    (verdict,) = pixelprep.verify(entry.path, repair=True, quiet=True)
+    assert verdict.repaired
+    assert bytes_of(entry.path) == before
+
+
+def test_options_of_the_decoding_are_remembered_for_repair(tmp_path: Path, cache: Path) -> None:
+    """Keys, fractions and a path that is no text are all part of what is asked for again."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9 #1%20")
+    folder.mkdir()
+    with h5py.File(folder / "mine.h5", "w") as file:
+        file["x"] = np.random.default_rng(0).integers(0, 255, (40, 6, 5, 1), np.uint8)
+        file["y"] = np.arange(40) % 4
+    keys: dict[str, Any] = {"images_key": "x", "labels_key": "y", "test_fraction": 0.25}
+    entry = pixelprep.prepare(folder / "mine.h5", split_seed=3, quiet=True, **keys)
+    before = bytes_of(entry.path)
+    lose_everything(entry.path)
+    (verdict,) = pixelprep.verify(entry.path, repair=True, quiet=True)
+    assert verdict.repaired, verdict.problems
+    assert bytes_of(entry.path) == before
+
+
+def test_what_cannot_be_repaired_is_left_and_said(digits: str, tmp_path: Path) -> None:
+    """Raw data that is gone or changed, arrays in memory, a copy elsewhere: each says why."""
+    path = pixelprep.prepare(digits, quiet=True).path
+    copy = shutil.copytree(path, tmp_path / "copy")
+    memory = pixelprep.prepare(arrays(), quiet=True).path
+    for broken in (path, copy, memory):
+        flip(broken / "test.h5", 100, 0)
+    before = bytes_of(path)
+    images = Path(digits, "train-images-idx3-ubyte")
+    content = images.read_bytes()
+    images.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    reasons = {
+        path: "its raw data makes digits/standardize-",
+        copy: "it is not in the cache",
+        memory: "it is not known what it was made of",
+    }
+    for broken, reason in reasons.items():
+        (verdict,) = pixelprep.verify(broken, repair=True, quiet=True)
+        assert not verdict.ok
+        said = verdict.problems[-1].replace(f"{path.parent.name}/{path.name}: ", "")
+        assert said.startswith(f"cannot be repaired: {reason}")
+    shutil.rmtree(digits)
+    (verdict,) = pixelprep.verify(path, repair=True, quiet=True)
+    assert "no such file or folder" in verdict.problems[-1]
+    assert bytes_of(path) == before
+    assert len(list(path.parent.iterdir())) == 1
+
+
+# Damage that nothing tells of: the disk gave other bytes
+
+
+def rot(path: Path, cache: Path, where: int) -> None:
+    """Change a bit as a failing disk would: to the cache all is as when it was last checked."""
+    flip(path, where, 3)
+    state = path.stat()
+    now = [state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+    (note,) = cache.glob(f".trust/*/{path.parent.name}.json")
+    record = json.loads(note.read_bytes())
+    record[path.name][:4] = now
+    note.write_text(json.dumps(record))
+
+
+def in_images(path: Path, row: int) -> int:
+    """A place in the file that holds the bytes of an image."""
+    with h5py.File(path, "r") as file:
+        images = file["images"]
+        chunk = images.id.get_chunk_info(row // images.chunks[0])
+    return int(chunk.byte_offset + chunk.size // 2)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "lzf", "lz4", "zstd"])
+def test_a_rotten_row_is_never_delivered(digits: str, cache: Path, compression: str) -> None:
+    """What the checks at opening cannot see, the chunk's own checksum does, before a row is out."""
+    options: dict[str, Any] = {"compression": compression, "quiet": True}
+    entry = pixelprep.prepare(digits, **options)
+    rot(entry.path / "train.h5", cache, in_images(entry.path / "train.h5", 20))
+    entry = pixelprep.prepare(digits, **options)
+    assert entry.cached  # nothing tells of it
+    for shuffle in (False, True):
+        with pytest.raises(EntryError, match=r"train\.h5: cannot read /images"):
+            list(entry.train.batches(8, shuffle=shuffle))
+    with pytest.raises(EntryError, match=r"train\.h5: cannot read /images"):
+        entry.train.to_numpy()
+    assert len(entry.test.to_numpy()[0]) == 20
+    assert "train.h5: differs from its SHA-256" in problems(entry.path)
+
+
+def test_a_rotten_label_is_never_delivered(digits: str, cache: Path) -> None:
+    """Labels have a checksum of their own."""
+    entry = pixelprep.prepare(digits)
+    with h5py.File(entry.path / "train.h5", "r") as file:
+        where = file["labels"].id.get_chunk_info(0).byte_offset
+    rot(entry.path / "train.h5", cache, where + 9)
+    with pytest.raises(EntryError, match=r"/labels"):
+        list(pixelprep.open(entry.path).train.batches(8))
+
+
+def test_training_stops_at_a_rotten_row(cache: Path) -> None:
+    """`train` says which file is damaged, exit status 1, and leaves no run."""
+    entry = pixelprep.prepare("sample", quiet=True)
+    rot(entry.path / "train.h5", cache, in_images(entry.path / "train.h5", 3000))
+    done = run("train", "sample", "--epochs", "1", "--run-dir", "run", "--quiet", timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith(f"error: {entry.path / 'train.h5'}: cannot read")
+    assert not Path("run").exists()

@@ -1,0 +1,345 @@
+"""Everyone at once: processes, users and file systems that share one cache folder."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelprep
+from pixelprep.cache import inventory as kept
+from pixelprep.system import locks, staging
+from tests.helpers.cli import run
+from tests.helpers.damage import flip
+from tests.helpers.data import bytes_of, write_digits
+from tests.helpers.disks import protected
+from tests.helpers.packages import ROOT
+from tests.helpers.server import Server
+
+CROWD = ROOT / "tests" / "helpers" / "concurrency.py"
+EVERYONE = 16
+
+
+def crowd(dataset: str, locks: str = "locks", count: int = EVERYONE, **options: Any) -> list[Any]:
+    """What so many processes come to that all prepare the same at the same moment."""
+    command = [sys.executable, str(CROWD), str(count), locks, dataset, json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stderr == ""
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == count
+    return answers
+
+
+def settled(cache: Path, answers: list[Any]) -> Path:
+    """The one entry that all of them got: whole, and with nothing left beside it."""
+    assert [answer for answer in answers if "error" in answer] == []
+    assert len({(a["key"], a["path"], *a["sums"]) for a in answers}) == 1
+    (verdict,) = pixelprep.verify(every=True, quiet=True)
+    assert verdict.problems == []
+    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
+    return verdict.path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> str:
+    """A folder of 60 images, whose decoding can be gone on with by another process."""
+    numbers = np.random.default_rng(0)
+    for i in range(60):
+        path = (
+            tmp_path / "pictures" / ("test" if i % 5 == 0 else "train") / f"c{i % 3}" / f"{i}.png"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (8, 7, 3), np.uint8)).save(path)
+    return str(tmp_path / "pictures")
+
+
+RECIPES: list[dict[str, Any]] = [{}, {"shard_rows": 8}, {"compression": "gzip", "per": "image"}]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_sixteen_processes_do_the_work_once(
+    digits: str, cache: Path, recipe: dict[str, Any]
+) -> None:
+    """On a cold cache one makes the entry, the others wait for it and read the same rows."""
+    answers = crowd(digits, **recipe)
+    settled(cache, answers)
+    assert sorted(answer["hit"] for answer in answers) == [False] + [True] * (EVERYONE - 1)
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, {"force": True}], ids=str)
+@pytest.mark.parametrize(
+    "locks", ["none", pytest.param("ENOLCK", marks=pytest.mark.long), "ENOSYS"]
+)
+def test_without_locks_all_get_the_entry_too(
+    digits: str, cache: Path, locks: str, recipe: dict[str, Any]
+) -> None:
+    """Where locks do nothing work is repeated, nobody disturbs another, and nothing is corrupt."""
+    before = bytes_of(pixelprep.prepare(digits, cache_dir="alone", **recipe).path)
+    for _ in range(2):  # cold, then warm
+        assert bytes_of(settled(cache, crowd(digits, locks, **recipe))) == before
+
+
+@pytest.mark.parametrize("locks", ["locks", "none"])
+def test_images_are_decoded_by_everyone_at_once(pictures: str, cache: Path, locks: str) -> None:
+    """Work that is gone on with is shared with nobody who is still at it."""
+    settled(cache, crowd(pictures, locks, count=6, shard_rows=8))
+
+
+def test_different_recipes_at_once_without_locks(digits: str, cache: Path) -> None:
+    """Nobody sweeps away what another is working on, though every lock can be had."""
+    modes = ("center", "normalize", "standardize")
+    commands = [
+        [sys.executable, str(CROWD), "4", "none", digits, json.dumps({"mode": mode, "force": True})]
+        for mode in modes
+    ]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    said = [process.communicate()[0] for process in running]
+    assert not any("error" in json.loads(line) for out in said for line in out.splitlines())
+    assert [verdict.ok for verdict in pixelprep.verify(every=True, quiet=True)] == [True] * 3
+    assert list(cache.glob(".tmp/*")) == []
+
+
+@pytest.mark.parametrize("locks", ["locks", "none"])
+def test_everyone_downloads_at_once(mnist: Path, cache: Path, locks: str) -> None:
+    """With locks each file is asked for once; without, nobody is in another's way."""
+    with Server(mnist) as server:
+        answers = crowd("mnist", locks, count=4, mirror=server.url, mode="normalize")
+        settled(cache, answers)
+        if locks == "locks":
+            assert len(server.requests) == 4
+    names = {path.name for path in (cache / ".raw" / "mnist").iterdir()}
+    assert names == {f"{kind}-ubyte.gz" for kind in KINDS}
+
+
+KINDS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+
+
+# What a killed process left, where locks tell nothing
+
+
+def test_leftovers_are_told_from_work_without_locks(cache: Path) -> None:
+    """By their names: of a living process of this machine, or for a week of another one."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    _, _, own, machine = locks.owner_tag().split("-")
+    born = str(locks._start_time(process.pid))
+    number, nobody, elsewhere = str(process.pid), str(2**22 + 1), "00000000"
+    owners = {
+        "alive": [number, born, own, machine],
+        "reborn": [number, "1", own, machine],  # the number was given to another process since
+        "gone": [nobody, born, own, machine],
+        "elsewhere": [number, born, own, elsewhere],
+        "old": [number, born, own, elsewhere],
+        "free": ["free", own],
+    }
+    for name, owner in owners.items():
+        (cache / ".tmp" / f"{name}.{'-'.join(owner)}").mkdir(parents=True)
+        (cache / ".tmp" / f"{name}.{'-'.join(owner)}.lock").touch()
+    (old,) = cache.glob(".tmp/old.*[0-9a-f]")
+    os.utime(old, (0, 0))
+
+    def left() -> set[str]:
+        return {path.name.split(".")[0] for path in (cache / ".tmp").iterdir()}
+
+    staging.collect_garbage(cache)
+    assert left() == {"alive", "elsewhere"}
+    process.communicate(b"\n")
+    staging.collect_garbage(cache)
+    assert left() == {"elsewhere"}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_entry_that_was_only_to_be_replaced_comes_back(
+    digits: str, cache: Path, there: bool
+) -> None:
+    """Killed after it put the old entry away, `--force` has lost nothing: the next run finds it."""
+    entry = pixelprep.prepare(digits)
+    _, born, own, machine = locks.owner_tag().split("-")
+    maker = "-".join([str(2**22 + 1), born, own, machine])
+    away = cache / ".trash" / f"digits~{entry.path.name}.{maker}"
+    before = bytes_of(entry.path)
+    if there:  # somebody made it anew meanwhile
+        shutil.copytree(entry.path, away)
+    else:
+        entry.path.rename(away)
+    assert pixelprep.prepare(digits).cached
+    assert bytes_of(entry.path) == before
+    assert list((cache / ".trash").iterdir()) == []
+
+
+def test_what_is_being_replaced_is_left_alone(digits: str, cache: Path) -> None:
+    """While the one who put an entry away lives, it is not taken for rubbish."""
+    entry = pixelprep.prepare(digits)
+    away = cache / ".trash" / f"digits~{entry.path.name}.{locks.owner_tag()}"
+    entry.path.rename(away)
+    staging.collect_garbage(cache)
+    assert away.exists()
+
+
+def test_a_work_folder_is_taken_over_by_one_alone(cache: Path) -> None:
+    """What a killed process left to be gone on with goes to one of those who come for it."""
+    with suppress(KeyboardInterrupt), staging.workspace(cache, "work", resumable=True) as work:
+        (work / staging.FILES).mkdir()
+        (work / staging.RECEIPTS).mkdir()
+        (work / staging.RECEIPTS / "one.json").write_text("{}")
+        raise KeyboardInterrupt
+    with ExitStack() as all_of_them:
+        mine = [
+            all_of_them.enter_context(staging.workspace(cache, "work", resumable=True))
+            for _ in range(3)
+        ]
+        assert len(set(mine)) == 3
+        assert [(folder / staging.RECEIPTS).exists() for folder in mine] == [True, False, False]
+    assert list(cache.glob(".tmp/*")) == []
+
+
+@pytest.mark.parametrize("length", [10, 100, 180])
+def test_a_long_name_fits(cache: Path, length: int) -> None:
+    """Names of datasets of any length that is allowed have work folders, each its own."""
+    for name in ("a" * length, "\u00e4" * (length // 2), "a" * (length - 1) + "b"):
+        with staging.workspace(cache, f"{name}-standardize-0123456789ab", resumable=True) as work:
+            assert work.name.startswith(name[:10])
+
+
+# A cache that cannot be written
+
+
+def test_a_read_only_cache_serves_readers(digits: str, tmp_path: Path) -> None:
+    """Opening, reading, verifying, listing, and a hit: nothing of it needs to write."""
+    cache = tmp_path / "disk"
+    with protected(cache) as protect:
+        entry = pixelprep.prepare(digits, cache_dir=cache)
+        protect()
+        opened = pixelprep.open(entry.key, cache_dir=cache)
+        assert (opened.train.labels == entry.train.labels).all()
+        assert sum(len(labels) for _, labels in opened.train.batches(8, shuffle=True)) == 40
+        assert pixelprep.prepare(digits, cache_dir=cache).cached
+        (verdict,) = pixelprep.verify(every=True, cache_dir=cache, quiet=True)
+        assert verdict.ok
+        for command in (["verify", "--all"], ["cache", "list"], ["info", entry.key]):
+            done = run(*command, "--cache-dir", str(cache))
+            assert (done.returncode, done.stderr) == (0, "")
+        done = run("cache", "remove", entry.key, "--yes", "--cache-dir", str(cache))
+        assert done.returncode == 1
+        assert "cannot use" in done.stderr
+
+
+def test_damage_in_a_read_only_cache_is_told(digits: str, tmp_path: Path) -> None:
+    """Every entry is checked and each has its verdict, though nothing can be noted."""
+    cache = tmp_path / "disk"
+    with protected(cache) as protect:
+        bad, good = (
+            pixelprep.prepare(digits, mode=m, cache_dir=cache) for m in ("center", "normalize")
+        )
+        flip(bad.path / "test.h5", 900, 0)
+        protect()
+        done = run("verify", "--all", "--cache-dir", str(cache))
+        assert done.returncode == 1
+        assert f"{bad.path}  DAMAGED" in done.stdout
+        assert f"{good.path}  ok" in done.stdout
+
+
+# Two users
+
+
+@pytest.fixture
+def common() -> Iterator[Path]:
+    """A folder that a group shares, with data for two users in it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become two other users")
+    folder = Path(tempfile.mkdtemp())
+    try:
+        write_digits(folder / "digits")
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 0, GROUP)
+            path.chmod(0o2775 if path.is_dir() else 0o664)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+GROUP, ONE, TWO = 54_321, 54_322, 54_323
+
+
+def become(user: int, work: Callable[[], object]) -> object:
+    """What a function comes to when it is run by another user of the group."""
+    out, into = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([GROUP])
+            os.setgid(GROUP)
+            os.setuid(user)
+            os.umask(0o002)
+            answer: object = work()
+        except BaseException as error:
+            answer = repr(error)
+        os.write(into, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as said:
+        answered = json.loads(said.read())
+    os.waitpid(child, 0)
+    return answered
+
+
+def test_two_users_share_a_cache(common: Path) -> None:
+    """What one made the other reads, replaces, lists and removes; modes are the umask's."""
+    cache = common / "cache"
+    options: dict[str, Any] = {"cache_dir": cache, "quiet": True}
+    dataset = str(common / "digits")
+    pixelprep.prepare(dataset, cache_dir=common / "warm", quiet=True)  # all is imported
+
+    def make(mode: str, **more: Any) -> Callable[[], object]:
+        return lambda: pixelprep.prepare(dataset, mode=mode, **options, **more).cached
+
+    assert become(ONE, make("center")) is False
+    assert become(TWO, make("center")) is True
+    assert become(TWO, make("normalize")) is False
+    assert become(ONE, make("normalize", force=True)) is False
+    assert become(TWO, make("center", force=True)) is False
+    assert become(ONE, lambda: [v.problems for v in pixelprep.verify(every=True, **options)]) == [
+        [],
+        [],
+    ]
+    for path in cache.rglob("*"):
+        wanted = 0o775 if path.is_dir() else 0o664
+        assert stat.S_IMODE(path.stat().st_mode) & 0o777 == wanted, path
+        assert path.stat().st_gid == GROUP
+
+    def remove() -> object:
+        return len(kept.remove_items(kept.named_items(["digits"], cache), cache))
+
+    assert become(ONE, remove) == 2
+    assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == []
+
+
+def test_what_another_may_not_delete_keeps_nothing_else(common: Path) -> None:
+    """Of many things to remove, those of which one has no right to are left and counted."""
+    cache, dataset = common / "cache", str(common / "digits")
+    for mode in ("center", "normalize", "standardize"):
+        pixelprep.prepare(dataset, mode=mode, cache_dir=cache, quiet=True)
+    for path in (cache, *cache.rglob("*")):
+        os.chown(path, ONE, GROUP)
+        path.chmod(0o2775 if path.is_dir() else 0o664)
+    (own,) = cache.glob("digits/normalize-*")
+    os.chown(own, TWO, GROUP)
+    own.parent.chmod(0o3775)  # sticky: only the owner of a folder in it may rename that
+
+    def remove() -> object:
+        paths = sorted(cache.glob("digits/*-*"), reverse=True)
+        gone = kept.remove_items(kept.named_items(paths, cache), cache)
+        return [item.path.name.split("-")[0] for item in gone]
+
+    os.chown(own.parent, 0, GROUP)
+    assert become(ONE, remove) == ["standardize", "center"]
+    assert own.exists()
+    assert "CacheError" in str(become(ONE, remove))

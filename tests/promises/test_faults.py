@@ -1,0 +1,654 @@
+"""Killed anywhere, and whatever system call fails: nothing half-done is seen, nothing is lost.
+
+Every system call that changes the cache or a run's folder is the last one of its process in turn,
+or fails with each of four errors. By default some are, evenly spread; with ``-m long`` all are.
+"""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.cli import failure
+from tests.helpers.data import write_digits
+from tests.helpers.downloads import tiny_mnist
+from tests.helpers.injection import (
+    CHANGES,
+    OPENINGS,
+    REMOVALS,
+    Call,
+    Ended,
+    Spot,
+    Warm,
+    spots,
+    why_not,
+)
+from tests.helpers.server import Server
+from tests.helpers.training import FINISHED, TINY_MODELS, results, variables
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+Record = Callable[[str, object], None]
+
+ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
+KILLS, FAULTS = 6, 5  # how many of each case are tried by default
+MOMENTS = {False: 90, True: 300}  # random ones, over all cases: by default, and where every is
+AMOUNTS = pytest.mark.parametrize(
+    "every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"]
+)
+NOTES = (".sources", ".trust", ".origins")  # what a cache notes for itself, with inodes and times
+ONLY_TIME = (*NOTES, ".locks", ".trash")  # what it does without
+
+MODULES = (
+    "pixelprep.cli.app",
+    "pixelprep.pipeline.build",
+    "pixelprep.exporters.export",
+    "filelock",
+    "requests",
+    "pooch",
+    "tenacity",
+)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """A process that runs commands quickly."""
+    with Warm(tmp_path_factory.mktemp("warm"), *MODULES) as process:
+        yield process
+
+
+# What is counted
+
+
+@dataclass
+class Tally:
+    """What was done to a case, and what went wrong."""
+
+    case: str
+    kills: int = 0
+    faults: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def note(self, spot: object, ended: Ended, wrong: Sequence[str]) -> None:
+        """One command that was disturbed here, and what is wrong after it."""
+        self.kills += ended.status == -9
+        self.faults += len(failed(ended)) > 0
+        if wrong:
+            shown = [*wrong[:3], f"{len(wrong)} in all"] if len(wrong) > 3 else wrong
+            where = f"{spot}" + "".join(f" (hit {call})" for call in failed(ended))
+            self.lost.append(f"{where}: status {ended.status} {ended.err!r}: {'; '.join(shown)}")
+
+    def close(self, record: Record) -> None:
+        """Have the figures shown, with ``-s`` or in a report, and fail if anything went wrong."""
+        for name in ("kills", "faults"):
+            record(name, getattr(self, name))
+        print(f"\n{self.case}: {self.kills} kills, {self.faults} faults, {len(self.lost)} lost")
+        assert self.kills + self.faults > 0
+        if self.lost:
+            pytest.fail("\n".join(self.lost), pytrace=False)
+
+
+def failed(ended: Ended) -> list[Call]:
+    """The calls that were made to fail."""
+    return [call for call in ended.calls if call.injected]
+
+
+def some(found: Sequence[Spot], count: int, every: bool) -> Sequence[Spot]:
+    """All of them, or so many that are evenly spread."""
+    if every or len(found) <= count:
+        return found
+    return [found[i * len(found) // count] for i in range(count)]
+
+
+def with_errors(found: Sequence[Spot], count: int, every: bool) -> list[tuple[Spot, str]]:
+    """Each of them with each error, or so many of them, each with another error than the last."""
+    if every:
+        return [(spot, error) for spot in found for error in ERRORS]
+    return [(s, ERRORS[i % len(ERRORS)]) for i, s in enumerate(some(found, count, every))]
+
+
+# What is disturbed
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, and how the cache is before it.
+
+    arguments : of ``prepare``
+    before : those of commands that were run before
+    damaged : whether a file of what they made was cut short then
+    """
+
+    arguments: tuple[str, ...]
+    before: tuple[tuple[str, ...], ...] = ()
+    damaged: bool = False
+
+
+DIGITS, OTHERS = ("./digits",), ("./others",)
+
+CASES = {
+    "cold": Case(DIGITS, (OTHERS,)),
+    "noted": Case(DIGITS, ((*DIGITS, "--mode", "center"),)),
+    "forced": Case((*DIGITS, "--force"), (OTHERS, DIGITS)),
+    "repaired": Case(DIGITS, (OTHERS, DIGITS), damaged=True),
+    "sharded": Case((*DIGITS, "--shard-rows", "3"), (OTHERS,)),
+    "gzipped": Case((*DIGITS, "--compression", "gzip"), (OTHERS,)),
+}
+
+State = dict[str, str]  # by file and folder of the cache, the digest or nothing
+
+
+def state(cache: Path) -> State:
+    """All that is in the cache but locks; of what it notes for itself, the names."""
+    return {
+        str(path.relative_to(cache)): digest(path)
+        for path in sorted(cache.rglob("*"))
+        if cache / ".locks" not in path.parents
+        if path.relative_to(cache).parts[0] not in ONLY_TIME or not path.is_dir()
+    }
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file; of a folder and of what has inodes and times in it, nothing."""
+    noted = set(NOTES) & {parent.name for parent in path.parents}
+    return "" if path.is_dir() or noted else sha256(path.read_bytes()).hexdigest()
+
+
+def differing(found: State, expected: State) -> list[str]:
+    """What is there that should not be, is missing, or is another."""
+    return [
+        f"{name}: {'another' if name in found and name in expected else state}"
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+        for state in ["left over" if name in found else "missing"]
+    ]
+
+
+def entry(name: str) -> str:
+    """The entry that a file belongs to, or nothing."""
+    parts = Path(name).parts
+    return "/".join(parts[:2]) if len(parts) > 1 and not name.startswith(".") else ""
+
+
+def whole(name: str, found: State, *expected: State) -> bool:
+    """Whether an entry is as it is in one of these."""
+    folders = [{k: v for k, v in one.items() if entry(k) == name} for one in (found, *expected)]
+    return folders[0] in folders[1:]
+
+
+class Bench:
+    """A case, with all that is needed to run it again and again.
+
+    Parameters
+    ----------
+    warm : Warm
+        Runs the commands.
+    folder : Path
+        An empty one, with the data in it.
+    case : Case
+        What is run.
+    before : str
+        Python code that every command runs first.
+    """
+
+    def __init__(self, warm: Warm, folder: Path, case: Case, before: str = "") -> None:
+        self.warm, self.folder, self.case, self.code = warm, folder, case, before
+        self.cache, self.kept = folder / "cache", folder / "kept"
+        self.cache.mkdir()
+        for arguments in case.before:
+            assert self._prepare(*arguments).status == 0
+        if case.damaged:
+            (damaged,) = self.cache.glob("digits/*/train.h5")
+            os.truncate(damaged, damaged.stat().st_size - 1)
+        shutil.copytree(self.cache, self.kept)
+        self.before = state(self.kept)
+        self.fresh()
+        made = self.run(fault=[])
+        assert made.status == 0, made.err
+        self.fresh()
+        made = self.run(fault=[])  # once more: by now all is imported that will be
+        self.right, self.calls = state(self.cache), made.calls
+        # What is made; all other entries stay as they were.
+        self.made = str(Path(json.loads(made.out)["path"]).relative_to(self.cache))
+
+    def fresh(self) -> None:
+        """Have the cache as it is before the command."""
+        shutil.rmtree(self.cache)
+        shutil.copytree(self.kept, self.cache)
+
+    def _prepare(self, *arguments: str, **options: Any) -> Ended:
+        return self.warm.run(
+            "prepare",
+            *arguments,
+            "--quiet",
+            "--json",
+            place=self.folder,
+            environment={"PIXELPREP_CACHE_DIR": str(self.cache), "no_proxy": "127.0.0.1"},
+            before=self.code,
+            **options,
+        )
+
+    def run(self, **options: Any) -> Ended:
+        """Run the command of the case, with options of `Warm.run`."""
+        return self._prepare(*self.case.arguments, **options)
+
+    def harm(self) -> list[str]:
+        """What is wrong with the entries of the cache now."""
+        found = state(self.cache)
+        names = {entry(name) for name in found.keys() | self.before.keys()} - {""}
+        return [
+            f"{name}: not whole"
+            for name in sorted(names)
+            if not whole(name, found, self.before, self.right)
+            and not (name == self.made and whole(name, found, {}))
+        ] + [
+            f"{name}: not whole"  # of what was downloaded
+            for name, content in found.items()
+            if name.startswith(".raw/") and not name.endswith(".part")
+            if content != self.right.get(name)
+        ]
+
+    def again(self) -> list[str]:
+        """What is wrong after the command is run again, undisturbed."""
+        ended = self.run()
+        if ended.status != 0:
+            return [f"the next run: status {ended.status} {ended.err!r}"]
+        wrong = differing(state(self.cache), self.right)
+        return [f"after the next run: {what}" for what in wrong]
+
+    def unkept(self, ended: Ended) -> list[str]:
+        """What the command did wrong after a system call of it failed."""
+        wrong = self.harm()
+        if not failed(ended):
+            return [*wrong, "the call was not reached"]
+        found = state(self.cache)
+        wrong += [f"{name}: left over" for name in found if name.startswith((".tmp/", ".trash/"))]
+        if ended.status == 0:
+            wrong += [] if saves_time(failed(ended)[0], self.cache) else ["the error was ignored"]
+            wrong += [
+                f"{name}: not made" for name in self.made if not whole(name, found, self.right)
+            ]
+            return wrong
+        had = {entry(name) for name in self.before} - {""}
+        wrong += [f"{name}: lost" for name in had if whole(name, found, {})]
+        return wrong + unsaid(ended)
+
+
+def unsaid(ended: Ended) -> list[str]:
+    """What is wrong with how a command says that it failed."""
+    repairing = "; making it again"  # is a message that comes before
+    lines = [line for line in ended.err.splitlines(True) if not line.endswith(repairing + "\n")]
+    try:
+        failure(replace(ended, err="".join(lines)).done)
+    except (AssertionError, ValueError) as error:
+        return [f"not one clear error: {error}"]
+    return []
+
+
+def saves_time(call: Call, cache: Path) -> bool:
+    """Whether the work may well be done although this failed."""
+    tops = {path.relative_to(cache).parts[0] for path in call.paths if cache in path.parents}
+    reads = call.name in OPENINGS and not call.changes
+    there = call.name.startswith("mkdir")  # as most folders are already
+    marks = call.paths[-1].suffix == ".lock" or call.paths[-1].name == "owner.json"
+    return reads or there or marks or bool(tops & set(ONLY_TIME))
+
+
+@pytest.fixture(scope="module", params=CASES)
+def bench(
+    request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.TempPathFactory
+) -> Bench:
+    """Each case in turn."""
+    folder = tmp_path_factory.mktemp("bench")
+    write_digits(folder / "digits", 8, 4)
+    write_digits(folder / "others", 4, 4)
+    return Bench(warm, folder, CASES[request.param])
+
+
+# prepare
+
+
+def changing(cache: Path) -> Callable[[Call], bool]:
+    """Whether a call changes the cache."""
+    return lambda call: call.changes and call.below(cache)
+
+
+def failing(cache: Path) -> Callable[[Call], bool]:
+    """Whether a call is one that is made to fail: what is only removed is not needed any more."""
+    names = {*CHANGES, *OPENINGS} - {*REMOVALS}
+    return lambda call: call.name in names and call.below(cache)
+
+
+@AMOUNTS
+def test_killed_at_any_call(
+    bench: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Killed just before any change of the cache, `prepare` leaves entries whole or not at all;
+    the next run succeeds and leaves nothing over.
+    """
+    tally = Tally(request.node.name)
+    for spot in some(spots(bench.calls, changing(bench.cache)), KILLS, every):
+        bench.fresh()
+        ended = bench.run(fault=spot.fault("signal=KILL"))
+        wrong = [] if ended.status == -9 else ["it was not killed"]
+        tally.note(spot, ended, [*wrong, *bench.harm(), *bench.again()])
+    tally.close(record_property)
+
+
+@AMOUNTS
+def test_killed_at_any_moment(
+    bench: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """The same at random moments, also over what others left that were killed, and with threads."""
+    tally, moments = Tally(request.node.name), random.Random(17)
+    bench.fresh()
+    longest, number = bench.run(at_once=False).seconds, -1
+    while tally.kills < MOMENTS[every] // len(CASES) and number < MOMENTS[every]:
+        number += 1
+        if number % 10 == 0:
+            bench.fresh()
+        elif "--force" not in bench.case.arguments:
+            shutil.rmtree(bench.cache / bench.made, ignore_errors=True)
+        moment = moments.uniform(0, longest)
+        ended = bench.run(killed_after=moment, at_once=False)
+        after = bench.again() if number % 10 == 9 else []
+        tally.note(f"{moment:.4f} s", ended, [*bench.harm(), *after])
+    tally.close(record_property)
+
+
+@AMOUNTS
+def test_any_call_fails(
+    bench: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Whatever call fails, `prepare` says so in one line or does well without it; entries stay
+    as they were, nothing is left over, and the next run succeeds.
+    """
+    tally = Tally(request.node.name)
+    found = spots(bench.calls, failing(bench.cache))
+    for spot, error in with_errors(found, FAULTS, every):
+        bench.fresh()
+        ended = bench.run(fault=spot.fault(f"error={error}"), hurried=False)
+        tally.note(f"{error} at {spot}", ended, [*bench.unkept(ended), *bench.again()])
+    tally.close(record_property)
+
+
+# Exports
+
+
+class Exporting:
+    """An entry that is exported again and again to one place.
+
+    Parameters
+    ----------
+    warm : Warm
+        Runs the commands.
+    folder : Path
+        An empty one.
+    to : str
+        The format.
+    """
+
+    def __init__(self, warm: Warm, folder: Path, to: str) -> None:
+        self.warm, self.folder, self.to = warm, folder, to
+        self.cache, self.place = folder / "cache", folder / "place"
+        write_digits(folder / "digits", 8, 4)
+        made = self._run("prepare", "./digits", "--json")
+        assert made.status == 0, made.err
+        self.entry = json.loads(made.out)["path"]
+        self.fresh()
+        assert self.run(fault=[]).status == 0
+        self.fresh()
+        self.calls = self.run(fault=[]).calls  # once more: by now all is imported that will be
+        self.right = self.found()
+
+    def _run(self, *arguments: str, **options: Any) -> Ended:
+        environment = {"PIXELPREP_CACHE_DIR": str(self.cache)}
+        place = self.folder
+        return self.warm.run(*arguments, "--quiet", place=place, environment=environment, **options)
+
+    def run(self, **options: Any) -> Ended:
+        """Run the command, with options of `Warm.run`."""
+        return self._run("export", self.entry, "place/out", "--to", self.to, **options)
+
+    def fresh(self) -> None:
+        """Have nothing at the place."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.mkdir()
+
+    def found(self) -> State:
+        """All that is at the place."""
+        return {str(p.relative_to(self.place)): digest(p) for p in self.place.rglob("*")}
+
+    def harm(self) -> list[str]:
+        """Whether there is half an export."""
+        found = {name: is_ for name, is_ in self.found().items() if not name.startswith(".")}
+        return [] if found in ({}, self.right) else ["out: not whole"]
+
+    def again(self) -> list[str]:
+        """What is wrong after the command is run again, undisturbed."""
+        if (self.place / "out").exists():
+            shutil.rmtree(self.place / "out")
+        ended = self.run()
+        wrong = [] if ended.status == 0 else [f"the next run: {ended.status} {ended.err!r}"]
+        return wrong + [f"after the next run: {w}" for w in differing(self.found(), self.right)]
+
+    def unkept(self, ended: Ended) -> list[str]:
+        """What the command did wrong after a system call of it failed."""
+        if not failed(ended):
+            return ["the call was not reached"]
+        if ended.status == 0:
+            return [*differing(self.found(), self.right), "the error was ignored"]
+        return [*(f"{name}: left over" for name in self.found()), *unsaid(ended)]
+
+
+@pytest.fixture(scope="module", params=["npz", "hdf5-single", "png"])
+def exporting(
+    request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.TempPathFactory
+) -> Exporting:
+    """Each format in turn, but for that which TensorFlow writes with threads of its own."""
+    return Exporting(warm, tmp_path_factory.mktemp("exporting"), request.param)
+
+
+@AMOUNTS
+def test_an_export_is_killed_at_any_call(
+    exporting: Exporting, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Killed just before any change, it leaves the folder whole or not there; the next run
+    succeeds and leaves nothing over.
+    """
+    tally = Tally(request.node.name)
+    for spot in some(spots(exporting.calls, changing(exporting.place)), KILLS, every):
+        exporting.fresh()
+        ended = exporting.run(fault=spot.fault("signal=KILL"))
+        wrong = [] if ended.status == -9 else ["it was not killed"]
+        tally.note(spot, ended, [*wrong, *exporting.harm(), *exporting.again()])
+    tally.close(record_property)
+
+
+@AMOUNTS
+def test_any_call_of_an_export_fails(
+    exporting: Exporting, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Whatever call fails, it says so in one line; no folder is there, and nothing is left."""
+    tally = Tally(request.node.name)
+    found = spots(exporting.calls, failing(exporting.place))
+    for spot, error in with_errors(found, FAULTS, every):
+        exporting.fresh()
+        ended = exporting.run(fault=spot.fault(f"error={error}"), hurried=False)
+        tally.note(f"{error} at {spot}", ended, [*exporting.unkept(ended), *exporting.again()])
+    tally.close(record_property)
+
+
+# Downloads
+
+
+@pytest.fixture(scope="module")
+def shop(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A tiny MNIST that has to be downloaded."""
+    web, folder = tmp_path_factory.mktemp("web"), tmp_path_factory.mktemp("shop")
+    code = tiny_mnist(web)
+    with Server(web) as server:
+        yield Bench(warm, folder, Case(("mnist", "--mirror", server.url)), code)
+
+
+@AMOUNTS
+def test_a_download_is_killed_at_any_call(
+    shop: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Killed just before any change of what is downloaded, there is no wrong raw file, and the
+    next run has all that it needs.
+    """
+    tally = Tally(request.node.name)
+    for spot in some(spots(shop.calls, changing(shop.cache / ".raw")), KILLS, every):
+        shop.fresh()
+        ended = shop.run(fault=spot.fault("signal=KILL"))
+        wrong = [] if ended.status == -9 else ["it was not killed"]
+        tally.note(spot, ended, [*wrong, *shop.harm(), *shop.again()])
+    tally.close(record_property)
+
+
+@AMOUNTS
+def test_any_call_of_a_download_fails(
+    shop: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Where what comes in cannot be kept, one line says so, and the next run succeeds."""
+    tally = Tally(request.node.name)
+    found = spots(shop.calls, failing(shop.cache / ".raw"))
+    for spot, error in with_errors(found, FAULTS, every):
+        shop.fresh()
+        ended = shop.run(fault=spot.fault(f"error={error}"), hurried=False)
+        tally.note(f"{error} at {spot}", ended, [*shop.unkept(ended), *shop.again()])
+    tally.close(record_property)
+
+
+# train
+
+
+class Training:
+    """A short run of a tiny model, and how it ends undisturbed.
+
+    Parameters
+    ----------
+    warm : Warm
+        Runs the commands, with TensorFlow.
+    folder : Path
+        An empty one.
+    """
+
+    def __init__(self, warm: Warm, folder: Path) -> None:
+        self.warm, self.folder, self.whole = warm, folder, folder / "whole"
+        self.place = folder / "place"
+        self.place.mkdir()
+        (self.place / "models.py").write_text(TINY_MODELS)
+        write_digits(folder / "digits", 40, 20)
+        assert self.train().status == 0  # has the entry made, too
+        self.fresh()
+        ended = self.train(fault=[])
+        assert ended.status == 0, ended.err
+        self.calls = ended.calls
+        self.run.rename(self.whole)
+
+    @property
+    def run(self) -> Path:
+        """Where the finished run is."""
+        return self.place / "run"
+
+    @property
+    def unfinished(self) -> Path:
+        """Where it is until then."""
+        return self.place / "run.unfinished"
+
+    def fresh(self) -> None:
+        """Have no run."""
+        for folder in (self.run, self.unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _run(self, *arguments: str, **options: Any) -> Ended:
+        environment = {"PIXELPREP_CACHE_DIR": str(self.folder / "cache")}
+        asked = ("train", *arguments, "--quiet", "--json")
+        return self.warm.run(*asked, place=self.place, environment=environment, **options)
+
+    def train(self, **options: Any) -> Ended:
+        """Train from the start, with options of `Warm.run`."""
+        settings = ("--epochs", "2", "--seed", "4", "--model", "models:tiny", "--run-dir", "run")
+        return self._run(str(self.folder / "digits"), *settings, **options)
+
+    def harm(self) -> list[str]:
+        """What is wrong with the run, or with what comes of it when it is gone on with."""
+        if self.run.exists():
+            return self.other()
+        if (self.unfinished / "checkpoint.npz").exists():
+            return self._ended("--resume", self._run("--resume", "run"))
+        if self.unfinished.exists():
+            ended = self.train()
+            wrong = unsaid(ended)
+            if wrong or f"hint: delete {self.unfinished}" not in ended.err:
+                return [*wrong, f"training again does not say what is in the way: {ended.err!r}"]
+            shutil.rmtree(self.unfinished)
+        return self._ended("training again", self.train())
+
+    def _ended(self, what: str, ended: Ended) -> list[str]:
+        if ended.status != 0:
+            return [f"{what}: status {ended.status} {ended.err!r}"]
+        left = ["run.unfinished: left over"] if self.unfinished.exists() else []
+        return [*left, *self.other()]
+
+    def other(self) -> list[str]:
+        """In what a finished run is another than the undisturbed one."""
+        if sorted(path.name for path in self.run.iterdir()) != FINISHED:
+            return [f"run: {sorted(path.name for path in self.run.iterdir())}"]
+        found = [(variables(run), results(run)[0]) for run in (self.run, self.whole)]
+        return [] if found[0] == found[1] else ["the result is another"]
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    """A run to be disturbed."""
+    for module in ("tensorflow", "matplotlib"):
+        if find_spec(module) is None:
+            pytest.skip("the extra `train` is not installed")
+    modules = (*MODULES, "tensorflow", "keras", "matplotlib.figure")
+    with Warm(tmp_path_factory.mktemp("warm"), *modules) as process:
+        yield Training(process, tmp_path_factory.mktemp("training"))
+
+
+@AMOUNTS
+def test_training_is_killed_at_any_call(
+    training: Training, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Killed just before any change of its folder, a run is whole, or it is gone on with and
+    leads to the same result, or it can be trained again.
+    """
+    tally = Tally(request.node.name)
+    found = spots(training.calls, changing(training.place), by_path=True)
+    for spot in some(found, KILLS // 3, every):
+        training.fresh()
+        ended = training.train(fault=spot.fault("signal=KILL"))
+        wrong = [] if ended.status == -9 else ["it was not killed"]
+        tally.note(spot, ended, [*wrong, *training.harm()])
+    tally.close(record_property)
+
+
+@AMOUNTS
+def test_any_call_of_training_fails(
+    training: Training, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """Where a run's folder cannot be written, one line says so; then it goes on, or starts anew."""
+    tally = Tally(request.node.name)
+    found = spots(training.calls, failing(training.place), by_path=True)
+    for spot, error in with_errors(found, FAULTS // 3, every):
+        training.fresh()
+        ended = training.train(fault=spot.fault(f"error={error}"), hurried=False)
+        wrong = unsaid(ended) if ended.status else []
+        if not failed(ended):
+            wrong.append("the call was not reached")
+        tally.note(f"{error} at {spot}", ended, [*wrong, *training.harm()])
+    tally.close(record_property)

@@ -1,0 +1,1992 @@
+"""Files that somebody sent are safe to open: refused before they are followed, run or allocated.
+
+Each test makes a really malicious file. Beside it lies a canary, outside of what was sent: nobody
+may open, change or remove it (the system's own watch on its folder tells).
+"""
+
+import ast
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelprep
+from pixelprep import EntryError, SourceError, TrainError
+from pixelprep.sources import REGISTRY
+from pixelprep.sources.cifar import Cifar10
+from pixelprep.sources.registered import embedded
+from pixelprep.training.run_folder import unfinished
+from tests.helpers.cli import failure, run
+from tests.helpers.data import idx, write_digits
+from tests.helpers.malicious import (
+    MIB,
+    ROWS,
+    SECRET,
+    SHAPE,
+    WHOLE,
+    Answer,
+    Canary,
+    Json,
+    Opener,
+    Watch,
+    at_most,
+    deflate_bomb,
+    forge,
+    manifest_of,
+    put_chunk,
+    settle,
+    sign,
+    store,
+    with_rows,
+)
+from tests.helpers.raw_files import PAIRS, cifar_members, npy, npz, npz_with, png, write_hdf5
+from tests.helpers.raw_files import Canary as PickleCanary
+
+KINDS: dict[str, Json] = {
+    "plain": {},
+    "gzip": {"compression": "gzip"},
+    "lzf": {"compression": "lzf"},
+    "own": {"per": "image"},
+    "zstd": {"compression": "zstd"},
+    "lz4": {"compression": "lz4"},
+}
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Canary]:
+    """What nobody may touch."""
+    made = Canary(tmp_path / "outside")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def opener() -> Iterator[Opener]:
+    """The child that opens what was sent."""
+    made = Opener()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Good entries, by kind."""
+    top = tmp_path_factory.mktemp("good")
+    digits, cache = write_digits(top / "digits"), top / "cache"
+    return {
+        kind: pixelprep.prepare(digits, quiet=True, cache_dir=cache, mode="center", **options).path
+        for kind, options in KINDS.items()
+        if kind not in ("lz4", "zstd") or find_spec("hdf5plugin")
+    }
+
+
+@pytest.fixture
+def sent(good: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a copy of a good entry of this kind, in the sender's hands."""
+
+    def copied(kind: str = "plain") -> Path:
+        if kind not in good:
+            pytest.skip("hdf5plugin is not installed")
+        return Path(shutil.copytree(good[kind], tmp_path / "sent" / kind))
+
+    return copied
+
+
+def is_refused(answer: Answer, where: Path, error: str = "EntryError") -> str:
+    """The message of an error of ours: one short line that begins with what it is about."""
+    assert answer.error in (error, "NewerFormatError"), answer
+    assert answer.message.startswith(str(where)), answer
+    assert len(answer.message) - len(str(where)) < 500, answer
+    assert answer.message.isprintable(), answer
+    return answer.message
+
+
+def test_a_good_entry_is_opened(
+    opener: Opener, good: dict[str, Path], sent: Callable[[str], Path], canary: Canary
+) -> None:
+    """The opener reads good entries of every kind, as they are and signed anew, in its memory."""
+    canary.watched()
+    for kind in good:
+        path = sent(kind)
+        for _ in range(2):
+            answer = opener("open", path)
+            assert answer.read is not None, answer
+            assert len(answer.read["splits"]["train"][0]) == ROWS
+            forge(path)
+    assert canary.untouched()
+
+
+def test_the_canary_is_awake(canary: Canary) -> None:
+    """Whoever opens the canary is noticed, also libhdf5; and so is whoever makes a file."""
+    canary.watched()
+    assert canary.untouched()
+    with h5py.File(canary.h5) as file:
+        assert file["images"].shape == WHOLE
+    assert not canary.untouched()
+    assert canary.untouched()
+    (canary.folder / "more").touch()
+    assert not canary.untouched()
+
+
+# HDF5 files of an entry, the whole folder in the attacker's hands
+
+
+def pixels(file: Any) -> Any:
+    """The images, taken out of the file."""
+    found = file["images"][()]
+    del file["images"]
+    return found
+
+
+def soft_link(file: Any, canary: Canary) -> None:
+    store(file, "own/images", pixels(file))
+    file["images"] = h5py.SoftLink("/own/images")
+
+
+def soft_link_alone(file: Any, canary: Canary) -> None:
+    file.move("images", "labels2")
+    file["images"] = h5py.SoftLink("/labels2")
+
+
+def link_to_itself(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file["images"] = h5py.SoftLink("/images")
+
+
+def external_link(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file["images"] = h5py.ExternalLink(canary.h5, "images")
+
+
+def external_link_for_labels(file: Any, canary: Canary) -> None:
+    del file["labels"]
+    file["labels"] = h5py.ExternalLink(canary.h5, "labels")
+
+
+def external_storage(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file.create_dataset(
+        "images", WHOLE, "<f4", external=[(canary.raw, 0, canary.raw.stat().st_size)]
+    )
+
+
+def virtual_dataset(file: Any, canary: Canary) -> None:
+    pixels(file)
+    layout = h5py.VirtualLayout(WHOLE, "<f4")
+    layout[:] = h5py.VirtualSource(canary.h5, "images", WHOLE)
+    file.create_virtual_dataset("images", layout)
+
+
+def group_that_is_the_root(file: Any, canary: Canary) -> None:
+    file["loop"] = file["/"]
+
+
+def images_that_are_the_root(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file["images"] = file["/"]
+
+
+def two_groups_in_each_other(file: Any, canary: Canary) -> None:
+    file.create_group("a/b")
+    file["a/b/c"] = file["a"]
+
+
+def images_that_are_labels(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file["images"] = file["labels"]
+
+
+def images_that_are_a_type(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file["images"] = np.dtype("<f4")
+
+
+def unknown_filter(file: Any, canary: Canary) -> None:
+    pixels(file)
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk(WHOLE)
+    plist.set_filter(40_000, h5py.h5z.FLAG_OPTIONAL, (1, 2, 3))
+    plist.set_fletcher32()
+    space = h5py.h5s.create_simple(WHOLE)
+    made = h5py.h5d.create(file.id, b"images", h5py.h5t.IEEE_F32LE, space, plist)
+    made.write_direct_chunk((0, 0, 0, 0), bytes(5760 + 4))
+
+
+def no_checksum(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file), fletcher32=False)
+
+
+def labels_without_checksum(file: Any, canary: Canary) -> None:
+    labels = file["labels"][()]
+    del file["labels"]
+    store(file, "labels", labels, "<i8", fletcher32=False)
+
+
+def checksum_skipped(file: Any, canary: Canary) -> None:
+    images = store(file, "images", pixels(file))
+    images.id.write_direct_chunk((0, 0, 0, 0), bytes(5760), 1)
+
+
+def gzip_unasked(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file), compression="gzip", shuffle=True)
+
+
+def gzip_of_labels(file: Any, canary: Canary) -> None:
+    labels = file["labels"][()]
+    del file["labels"]
+    store(file, "labels", labels, "<i8", compression="gzip")
+
+
+def scale_offset(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file), scaleoffset=1, fletcher32=False)
+
+
+def contiguous(file: Any, canary: Canary) -> None:
+    file.create_dataset("images", data=pixels(file))
+
+
+def compact(file: Any, canary: Canary) -> None:
+    found = pixels(file)
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.COMPACT)
+    space = h5py.h5s.create_simple(WHOLE)
+    made = h5py.h5d.create(file.id, b"images", h5py.h5t.IEEE_F32LE, space, plist)
+    made.write(h5py.h5s.ALL, h5py.h5s.ALL, found)
+
+
+def chunks_of_7_rows(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file), chunks=(7, *SHAPE))
+
+
+def chunks_of_half_images(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file), chunks=(ROWS, 3, 6, 1))
+
+
+def chunk_of_3_gb(file: Any, canary: Canary) -> None:
+    pixels(file)
+    chunks = (20 * MIB, *SHAPE)
+    file.create_dataset(
+        "images", WHOLE, "<f4", chunks=chunks, maxshape=(None, *SHAPE), fletcher32=True
+    )
+
+
+def chunk_of_16_mb_labels(file: Any, canary: Canary) -> None:
+    labels = file["labels"][()]
+    del file["labels"]
+    store(file, "labels", labels, "<i8", chunks=(2 * MIB,), maxshape=(None,))
+
+
+def can_grow(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file), maxshape=(None, *SHAPE))
+
+
+def no_chunk_written(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file.create_dataset("images", WHOLE, "<f4", chunks=WHOLE, fletcher32=True)
+
+
+def no_chunk_but_a_fill_value(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file.create_dataset("images", WHOLE, "<f4", chunks=WHOLE, fletcher32=True, fillvalue=7)
+
+
+def big_endian(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file), ">f4")
+
+
+def big_endian_labels(file: Any, canary: Canary) -> None:
+    labels = file["labels"][()]
+    del file["labels"]
+    store(file, "labels", labels, ">i8")
+
+
+def other_floats(file: Any, canary: Canary) -> None:
+    """Of 32 bits like any other, but with 3 bits fewer of a fraction: h5py calls them float32."""
+    pixels(file)
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(31, 23, 8, 3, 20)
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk(WHOLE)
+    plist.set_fletcher32()
+    space = h5py.h5s.create_simple(WHOLE)
+    made = h5py.h5d.create(file.id, b"images", kind, space, plist)
+    made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ones(WHOLE, "<f4"))
+
+
+def enumerated_labels(file: Any, canary: Canary) -> None:
+    labels = file["labels"][()]
+    del file["labels"]
+    kind = h5py.enum_dtype({"zero": 0, "one": 1}, basetype="<i8")
+    file.create_dataset("labels", data=labels, dtype=kind, chunks=(ROWS,), fletcher32=True)
+
+
+def text_for_images(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file.create_dataset("images", WHOLE, h5py.string_dtype())
+
+
+def rows_of_any_length(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file.create_dataset("images", WHOLE, h5py.vlen_dtype(np.dtype("<f4")), chunks=WHOLE)
+
+
+def references(file: Any, canary: Canary) -> None:
+    del file["labels"]
+    file.create_dataset("labels", (ROWS,), h5py.ref_dtype)
+
+
+def records(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file.create_dataset("images", WHOLE, [("a", "<f4"), ("b", "<f4")], chunks=WHOLE)
+
+
+def arrays_for_pixels(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file.create_dataset("images", (ROWS,), np.dtype(("<f4", SHAPE)), chunks=(ROWS,))
+
+
+def null_for_images(file: Any, canary: Canary) -> None:
+    pixels(file)
+    file["images"] = h5py.Empty("<f4")
+
+
+def times_for_labels(file: Any, canary: Canary) -> None:
+    del file["labels"]
+    space = h5py.h5s.create_simple((ROWS,))
+    h5py.h5d.create(file.id, b"labels", h5py.h5t.UNIX_D32LE, space)
+
+
+def another_dataset(file: Any, canary: Canary) -> None:
+    store(file, "more", [1.0])
+
+
+def own_statistics_unasked(file: Any, canary: Canary) -> None:
+    for name in ("mean", "std"):
+        store(file, name, np.zeros(ROWS), "<f8")
+
+
+def a_group(file: Any, canary: Canary) -> None:
+    store(file, "deep/" * 200 + "more", [1.0])
+
+
+def many_datasets(file: Any, canary: Canary) -> None:
+    for i in range(5000):
+        file.create_group(f"number-{i:05}")
+
+
+def names_that_speak(file: Any, canary: Canary) -> None:
+    file["\x1b]0;owned\a\x1b[2J\n\u202e"] = h5py.SoftLink("/images")
+
+
+def names_of_datasets_that_speak(file: Any, canary: Canary) -> None:
+    file.create_group("\x1b]0;owned\a\x1b[2J\n\u202e")
+
+
+def names_of_odd_bytes(file: Any, canary: Canary) -> None:
+    file.id.links.create_soft(b"\xff\xfe", b"/images")
+
+
+def no_labels(file: Any, canary: Canary) -> None:
+    del file["labels"]
+
+
+def a_label_too_few(file: Any, canary: Canary) -> None:
+    labels = file["labels"][:-1]
+    del file["labels"]
+    store(file, "labels", labels, "<i8")
+
+
+def images_of_another_shape(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file).reshape(ROWS, 9, 4, 1))
+
+
+def half_as_many_bits(file: Any, canary: Canary) -> None:
+    store(file, "images", pixels(file), "<f2")
+
+
+BAD_H5 = (
+    soft_link,
+    soft_link_alone,
+    link_to_itself,
+    external_link,
+    external_link_for_labels,
+    external_storage,
+    virtual_dataset,
+    group_that_is_the_root,
+    images_that_are_the_root,
+    two_groups_in_each_other,
+    images_that_are_labels,
+    images_that_are_a_type,
+    unknown_filter,
+    no_checksum,
+    labels_without_checksum,
+    checksum_skipped,
+    gzip_unasked,
+    gzip_of_labels,
+    scale_offset,
+    contiguous,
+    compact,
+    chunks_of_7_rows,
+    chunks_of_half_images,
+    chunk_of_3_gb,
+    chunk_of_16_mb_labels,
+    can_grow,
+    no_chunk_written,
+    no_chunk_but_a_fill_value,
+    big_endian,
+    big_endian_labels,
+    other_floats,
+    enumerated_labels,
+    text_for_images,
+    rows_of_any_length,
+    references,
+    records,
+    arrays_for_pixels,
+    null_for_images,
+    times_for_labels,
+    another_dataset,
+    own_statistics_unasked,
+    a_group,
+    many_datasets,
+    names_that_speak,
+    names_of_datasets_that_speak,
+    names_of_odd_bytes,
+    no_labels,
+    a_label_too_few,
+    images_of_another_shape,
+    half_as_many_bits,
+)
+
+
+@pytest.mark.parametrize("bad", BAD_H5, ids=lambda bad: bad.__name__)
+def test_a_malicious_hdf5_file_is_refused(
+    opener: Opener, sent: Callable[[str], Path], canary: Canary, bad: Callable[[Any, Canary], None]
+) -> None:
+    """What version 1 does not allow in a file is refused at opening, though all digests be right;
+    nothing outside is touched, and no memory taken.
+    """
+    path = sent("plain")
+    with h5py.File(path / "train.h5", "r+", libver=("v110", "v110")) as file:
+        bad(file, canary)
+    forge(path)
+    canary.watched()
+    answer = opener("open", path)
+    assert canary.untouched()
+    is_refused(answer, path / "train.h5")
+
+
+# Promises of an entry that its file does not keep
+
+
+def promised(path: Path, rows: int, **storage: Any) -> None:
+    """Make train.h5 and the manifest agree on so many rows, of which not one is stored."""
+    with h5py.File(path / "train.h5", "w", libver=("v110", "v110")) as file:
+        chunk = min(rows, 4096)  # as the format has it for images of 6×6
+        for name, shape, kind in (("images", SHAPE, "<f4"), ("labels", (), "<i8")):
+            own: Json = {"chunks": (chunk, *shape), "fletcher32": True, "fill_time": "ifset"}
+            packed = storage if name == "images" else {}
+            file.create_dataset(name, (rows, *shape), kind, **own | packed)
+    forge(path, with_rows(rows))
+
+
+@pytest.mark.parametrize("rows", [10**6, 10**9, 10**12, 2**62])
+@pytest.mark.parametrize("kind", ["plain", "gzip"])
+def test_rows_that_are_not_there_take_no_memory(
+    opener: Opener, sent: Callable[[str], Path], kind: str, rows: int
+) -> None:
+    """Some kB that claim terabytes, manifest and shape agreeing, are refused at opening."""
+    path = sent(kind)
+    packed: Json = {"compression": "gzip", "shuffle": True} if kind == "gzip" else {}
+    promised(path, rows, **packed)
+    assert (path / "train.h5").stat().st_size < 1 << 20
+    is_refused(opener("open", path), path)
+
+
+def rewritten(path: Path, start: Any = None, **options: Any) -> Any:
+    """A file made anew with these options of h5py's, and its images as `start` makes them."""
+    with h5py.File(path) as file:
+        images, labels = file["images"][()], file["labels"][()]
+    with h5py.File(path, "w", **options) as file:
+        if start is None:
+            store(file, "images", images)
+        else:
+            start(file)
+        store(file, "labels", labels, "<i8")
+
+
+def packed_images(file: Any, chunk: bytes, **packing: Any) -> None:
+    """Images whose one chunk is stored as these bytes."""
+    put_chunk(
+        file.create_dataset("images", WHOLE, "<f4", chunks=WHOLE, fletcher32=True, **packing), chunk
+    )
+
+
+def gzip_bomb(file: Any) -> None:
+    """5,760 bytes by its shape, whose stored MB unpack to 1 GiB."""
+    packed_images(file, deflate_bomb(1024 * MIB), shuffle=True, compression=4)
+
+
+def zstd_bomb(file: Any) -> None:
+    """5,760 bytes by its shape; its frame says 3 GiB, and so it is."""
+    import hdf5plugin
+
+    frame = b"\x28\xb5\x2f\xfd" + b"\xa0" + (3072 * MIB).to_bytes(4, "little")
+    block = (128 << 10) << 3 | 1 << 1  # 128 KiB of one byte, given once
+    blocks = (block.to_bytes(3, "little") + b"\0") * (3072 * 8 - 1)
+    last = (block | 1).to_bytes(3, "little") + b"\0"
+    packed_images(file, frame + blocks + last, shuffle=True, **hdf5plugin.Zstd(3))
+
+
+def lz4_bomb(file: Any) -> None:
+    """5,760 bytes by its shape; its head says 3 GiB."""
+    import hdf5plugin
+
+    head = (3072 * MIB).to_bytes(8, "big") + (1 << 30).to_bytes(4, "big")
+    packed_images(file, head + bytes(3000), shuffle=True, **hdf5plugin.LZ4(nbytes=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [("gzip", gzip_bomb), ("zstd", zstd_bomb), ("lz4", lz4_bomb)]
+)
+def test_a_chunk_that_unpacks_to_more_is_refused(
+    opener: Opener, sent: Callable[[str], Path], kind: str, start: Callable[[Any], None]
+) -> None:
+    """A chunk that is small by its shape and unpacks to GiB is refused at opening."""
+    path = sent(kind)
+    rewritten(path / "train.h5", start, libver=("v110", "v110"))
+    forge(path)
+    answer = opener("open", path)
+    is_refused(answer, path / "train.h5")
+    assert not answer.opened
+
+
+def lzf_of_noise(file: Any) -> None:
+    """References to what lies before the start."""
+    packed_images(file, b"\xff" * 3000, shuffle=True, compression="lzf")
+
+
+def lzf_of_too_little(file: Any) -> None:
+    packed_images(file, b"\x1f" + bytes(32), shuffle=True, compression="lzf")
+
+
+def gzip_of_noise(file: Any) -> None:
+    packed_images(file, bytes(range(256)) * 9, shuffle=True, compression=4)
+
+
+def gzip_of_too_little(file: Any) -> None:
+    packed_images(file, zlib.compress(bytes(100)), shuffle=True, compression=4)
+
+
+def gzip_of_too_much(file: Any) -> None:
+    packed_images(
+        file, zlib.compress(random.Random(1).randbytes(5761)), shuffle=True, compression=4
+    )
+
+
+def zstd_of_too_little(file: Any) -> None:
+    import hdf5plugin
+
+    frame = b"\x28\xb5\x2f\xfd" + b"\x20\x64" + (100 << 3 | 3).to_bytes(3, "little") + b"\0"
+    packed_images(file, frame, shuffle=True, **hdf5plugin.Zstd(3))
+
+
+def lz4_of_too_little(file: Any) -> None:
+    import hdf5plugin
+
+    head = (100).to_bytes(8, "big") + (100).to_bytes(4, "big") + (100).to_bytes(4, "big")
+    packed_images(file, head + bytes(100), shuffle=True, **hdf5plugin.LZ4(nbytes=0))
+
+
+def lz4_past_its_end(file: Any) -> None:
+    """A block that says it is 2 GiB long, in a chunk of 100 bytes."""
+    import hdf5plugin
+
+    head = (5760).to_bytes(8, "big") + (5760).to_bytes(4, "big") + b"\x7f\xff\xff\xff"
+    packed_images(file, head + b"\xff" * 84, shuffle=True, **hdf5plugin.LZ4(nbytes=0))
+
+
+def lz4_of_noise(file: Any) -> None:
+    import hdf5plugin
+
+    head = (5760).to_bytes(8, "big") + (5760).to_bytes(4, "big") + (84).to_bytes(4, "big")
+    packed_images(file, head + b"\xff" * 84, shuffle=True, **hdf5plugin.LZ4(nbytes=0))
+
+
+def lz4_literals_past_its_end(file: Any) -> None:
+    """A block of 34 bytes that says that 5,760 follow."""
+    import hdf5plugin
+
+    block = b"\xf0" + b"\xff" * 22 + b"\x87" + bytes(10)
+    head = (5760).to_bytes(8, "big") + (5760).to_bytes(4, "big") + len(block).to_bytes(4, "big")
+    packed_images(file, head + block, shuffle=True, **hdf5plugin.LZ4(nbytes=0))
+
+
+def lz4_blocks_of_no_bytes(file: Any) -> None:
+    import hdf5plugin
+
+    head = (5760).to_bytes(8, "big") + bytes(4)
+    packed_images(file, head + bytes(100), shuffle=True, **hdf5plugin.LZ4(nbytes=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [
+        ("lzf", lzf_of_noise),
+        ("lzf", lzf_of_too_little),
+        ("gzip", gzip_of_noise),
+        ("gzip", gzip_of_too_little),
+        ("gzip", gzip_of_too_much),
+        ("zstd", zstd_of_too_little),
+        ("lz4", lz4_of_too_little),
+        ("lz4", lz4_past_its_end),
+        ("lz4", lz4_of_noise),
+        ("lz4", lz4_literals_past_its_end),
+        ("lz4", lz4_blocks_of_no_bytes),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_a_chunk_that_does_not_unpack_is_refused(
+    opener: Opener, sent: Callable[[str], Path], kind: str, start: Callable[[Any], None]
+) -> None:
+    """A chunk that unpacks to nothing, to less or to more than its rows is refused when it is read,
+    at the latest; its checksum is right, and the process lives on.
+    """
+    path = sent(kind)
+    rewritten(path / "train.h5", start, libver=("v110", "v110"))
+    forge(path)
+    is_refused(opener("open", path), path / "train.h5")
+
+
+def test_a_filters_own_numbers_take_no_memory(opener: Opener, sent: Callable[[str], Path]) -> None:
+    """LZF told by the file to unpack a chunk into 4 GB is refused."""
+    path = sent("lzf")
+    train = path / "train.h5"
+    # Of HDF5's oldest format, whose object headers have no checksum that would have to fit.
+    with h5py.File(train) as file:
+        images, labels = file["images"][()], file["labels"][()]
+    with h5py.File(train, "w", libver="earliest") as file:
+        store(file, "images", images, compression="lzf", shuffle=True)
+        store(file, "labels", labels, "<i8")
+    content = train.read_bytes()
+    held = (5760).to_bytes(4, "little")  # the filter's third number: bytes of a chunk
+    place = content.index(held, content.index(b"lzf\0"))
+    train.write_bytes(content[:place] + b"\xf0\xff\xff\xff" + content[place + 4 :])
+    with h5py.File(train) as file:
+        assert file["images"].id.get_create_plist().get_filter(1)[2][2] == 0xFFFFFFF0
+    forge(path)
+    is_refused(opener("open", path), train)
+
+
+def junk_behind(train: Path) -> None:
+    with train.open("ab") as file:
+        file.write(b"#!/bin/sh\n" * 1000)
+
+
+def a_user_block(train: Path) -> None:
+    rewritten(train, userblock_size=1024)
+    with train.open("r+b") as file:
+        file.write(b"#!/bin/sh\n")
+
+
+def an_older_format(train: Path) -> None:
+    rewritten(train, libver="earliest")
+
+
+def huge_attributes(train: Path) -> None:
+    with h5py.File(train, "r+", libver=("v110", "v110")) as file:
+        file.attrs["class_names"] = np.zeros(4 * MIB, "S8")
+        file.attrs["mean"] = np.zeros(2 * MIB)
+        for i in range(500):
+            file.attrs[f"more {i}"] = "x" * 100
+
+
+@pytest.mark.parametrize(
+    "odd", [junk_behind, a_user_block, an_older_format, huge_attributes], ids=lambda f: f.__name__
+)
+def test_what_else_is_in_a_file_changes_no_row(
+    opener: Opener, sent: Callable[[str], Path], odd: Callable[[Path], None]
+) -> None:
+    """A user block, junk behind the end, huge attributes: refused, or read to the last bit."""
+    path = sent("plain")
+    right = opener("open", path).read
+    odd(path / "train.h5")
+    forge(path)
+    answer = opener("open", path)
+    if answer.error:
+        is_refused(answer, path / "train.h5")
+    else:
+        assert answer.read["splits"] == right["splits"]
+
+
+def test_a_file_of_terabytes_is_refused_by_its_size(
+    opener: Opener, sent: Callable[[str], Path]
+) -> None:
+    """A sparse file far larger than its rows can be is not even hashed, though its size be that
+    of the manifest.
+    """
+    path = sent("plain")
+    size = 4 << 40
+
+    def change(manifest: Json) -> None:
+        split = manifest["splits"]["train"]
+        split["bytes"] = split["files"][0]["bytes"] = size
+
+    manifest = manifest_of(path)
+    change(manifest)
+    sign(path, manifest)
+    os.truncate(path / "train.h5", size)
+    answer = opener("open", path, patience=10)
+    assert "train.h5 is too large" in is_refused(answer, path / "manifest.json")
+
+
+# Manifests
+
+
+def at(*names: str | int) -> Callable[[Json, Any], None]:
+    """Puts a value under these names of a manifest."""
+
+    def put(manifest: Json, value: Any) -> None:
+        inner: Any = manifest
+        for name in names[:-1]:
+            inner = inner[name]
+        inner[names[-1]] = value
+
+    return put
+
+
+FILE = ("splits", "train", "files", 0)
+# What is no count of anything, by name; each is put in the place of every count.
+NO_COUNTS: dict[str, Any] = {
+    "negative": -1,
+    "zero": 0,
+    "true": True,
+    "float": 40.0,
+    "text": "40",
+    "null": None,
+    "list": [40],
+    "object": {},
+    "huge": 10**30,
+    "infinite": float("inf"),
+    "nan": float("nan"),
+}
+COUNTS: dict[str, tuple[str | int, ...]] = {
+    "rows": ("splits", "train", "rows"),
+    "bytes": ("splits", "train", "bytes"),
+    "side": ("splits", "train", "shape", 1),
+    "rows-of-file": (*FILE, "rows"),
+    "bytes-of-file": (*FILE, "bytes"),
+    "chunk": ("recipe", "chunk_rows"),
+    "unit": ("scaling", "unit"),
+    "version": ("format_version",),
+    "rows-of-source": ("source", "splits", "train", "shape", 0),
+}
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_what_is_no_count_is_refused(
+    opener: Opener, sent: Callable[[str], Path], count: str
+) -> None:
+    """Rows, bytes, sides and versions are positive whole numbers; true, 40.0 and "40" are none."""
+    path = sent("plain")
+    right = manifest_of(path)
+    for value in NO_COUNTS.values():
+        manifest = deepcopy(right)
+        at(*COUNTS[count])(manifest, value)
+        sign(path, settle(manifest))
+        is_refused(opener("open", path), path)
+
+
+NUMBERS: dict[str, tuple[str | int, ...]] = {
+    "mean": ("scaling", "mean", 0),
+    "std": ("scaling", "std", 0),
+    "minimum": ("scaling", "minimum", 0),
+    "scale": ("scaling", "scale", 0),
+    "offset": ("scaling", "offset", 0),
+    "batch-min": ("splits", "train", "first_batch", "min"),
+    "batch-std": ("splits", "train", "first_batch", "std"),
+    "raw-minimum": ("splits", "train", "raw", "minimum"),
+    "fraction": ("recipe", "val_fraction"),
+}
+NO_NUMBERS: dict[str, Any] = {
+    "true": True,
+    "text": "1.0",
+    "null": None,
+    "list": [1.0],
+    "infinite": float("inf"),
+    "nan": float("nan"),
+    "more-than-a-float": 10**400,
+    "more-than-a-line": 10**4000,
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_is_no_number_is_refused(
+    opener: Opener, sent: Callable[[str], Path], number: str
+) -> None:
+    """Statistics and figures are finite numbers."""
+    path = sent("plain")
+    right = manifest_of(path)
+    for value in NO_NUMBERS.values():
+        manifest = deepcopy(right)
+        at(*NUMBERS[number])(manifest, value)
+        sign(path, settle(manifest))
+        is_refused(opener("open", path), path)
+
+
+# By what is wrong: a change of a good manifest, after which everything is signed.
+BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
+    "two-means-of-one-channel": lambda m: at("scaling", "mean")(m, [1.0, 2.0]),
+    "no-mean": lambda m: at("scaling", "mean")(m, []),
+    "means-in-a-list": lambda m: at("scaling", "mean")(m, [[1.0]]),
+    "two-deviations": lambda m: at("scaling", "std")(m, [1.0, 2.0]),
+    "means-of-every-pixel": lambda m: at("scaling", "mean")(m, np.zeros(SHAPE).tolist()),
+    "no-such-per": lambda m: [at("per")(m, "row"), at("recipe", "per")(m, "row")],
+    "another-per": lambda m: [at("per")(m, "pixel"), at("recipe", "per")(m, "pixel")],
+    "per-image": lambda m: [at("per")(m, "image"), at("recipe", "per")(m, "image")],
+    "no-such-mode": lambda m: [at("mode")(m, "../.."), at("recipe", "mode")(m, "../..")],
+    "mode-that-is-a-list": lambda m: [at("mode")(m, []), at("recipe", "mode")(m, [])],
+    "mode-not-of-the-recipe": lambda m: at("mode")(m, "standardize"),
+    "unit-of-another-type": lambda m: at("scaling", "raw_dtype")(m, "uint16"),
+    "type-of-objects": lambda m: [
+        at("scaling", "raw_dtype")(m, "O"),
+        at("source", "splits", "train", "dtype")(m, "O"),
+        at("source", "splits", "test", "dtype")(m, "O"),
+    ],
+    "stored-type-of-objects": lambda m: [
+        at("splits", "train", "dtype")(m, "O"),
+        at("recipe", "dtype")(m, "O"),
+    ],
+    "compression-that-is-none": lambda m: at("recipe", "compression")(m, "zip"),
+    "compression-of-another-kind": lambda m: at("recipe", "compression")(m, "gzip"),
+    "a-dataset-above": lambda m: at("dataset")(m, "../../escaped"),
+    "an-absolute-dataset": lambda m: at("dataset")(m, "/tmp/escaped"),
+    "a-dataset-that-is-hidden": lambda m: at("dataset")(m, ".trash"),
+    "a-dataset-with-nul": lambda m: at("dataset")(m, "a\0b"),
+    "a-dataset-that-speaks": lambda m: at("dataset")(m, "\x1b]0;owned\a"),
+    "a-long-dataset": lambda m: at("dataset")(m, "x" * 5000),
+    "names-that-are-no-list": lambda m: at("source", "class_names")(m, "abcd"),
+    "names-that-are-no-text": lambda m: at("source", "class_names")(m, [1, 2, 3, 4]),
+    "no-names": lambda m: at("source", "class_names")(m, []),
+    "no-splits": lambda m: at("splits")(m, {}),
+    "a-split-too-many": lambda m: at("splits", "../x")(m, m["splits"]["train"]),
+    "a-val-that-is-train": lambda m: at("splits", "val")(m, m["splits"]["train"]),
+    "a-val-of-its-own": lambda m: at("splits", "val")(m, m["splits"]["test"]),
+    "no-files": lambda m: at("splits", "train", "files")(m, []),
+    "files-that-are-an-object": lambda m: at("splits", "train", "files")(m, {}),
+    "one-file-twice": lambda m: [
+        m["splits"]["train"]["files"].append(m["splits"]["train"]["files"][0]),
+        with_rows(2 * ROWS)(m),
+        at(*FILE, "rows")(m, ROWS),
+    ],
+    "one-file-twice-in-two-splits": lambda m: at("splits", "train", "files")(
+        m, m["splits"]["test"]["files"]
+    ),
+    "rows-that-do-not-add-up": lambda m: at(*FILE, "rows")(m, ROWS - 1),
+    "bytes-that-do-not-add-up": lambda m: at("splits", "train", "bytes")(m, 1),
+    "fewer-rows-than-the-file": with_rows(ROWS - 1),
+    "more-rows-than-the-file": with_rows(ROWS + 1),
+    "three-sides": lambda m: at("splits", "train", "shape")(m, [ROWS, 6, 6]),
+    "five-sides": lambda m: at("splits", "train", "shape")(m, [ROWS, 6, 6, 1, 1]),
+    "two-negative-sides": lambda m: at("splits", "train", "shape")(m, [ROWS, -6, -6, 1]),
+    "other-sides": lambda m: at("splits", "train", "shape")(m, [ROWS, 4, 9, 1]),
+    "sides-of-terabytes": lambda m: at("splits", "train", "shape")(m, [ROWS, 2**31, 2**31, 1]),
+    "chunks-of-7": lambda m: at("recipe", "chunk_rows")(m, 7),
+    "shards-of-1": lambda m: at("recipe", "shard_rows")(m, 1),
+    "another-format": lambda m: at("format")(m, "zip"),
+    "a-newer-version": lambda m: at("format_version")(m, 2),
+    "a-digest-that-is-none": lambda m: at(*FILE, "sha256")(m, "0" * 63),
+    "half-a-character": lambda m: at("provenance", "title")(m, "\ud800"),
+}
+DIGESTED = ("a-digest-that-is-none", "bytes-that-do-not-add-up")  # signing would mend these
+
+
+@pytest.mark.parametrize("bad", BAD_MANIFESTS)
+def test_a_malicious_manifest_is_refused(
+    opener: Opener, sent: Callable[[str], Path], bad: str
+) -> None:
+    """A manifest that lies, or is of other types, is refused before libhdf5 sees a file, though
+    everything in it be signed.
+    """
+    path = sent("plain")
+    manifest = manifest_of(path)
+    BAD_MANIFESTS[bad](manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    content = json.dumps(settle(manifest))
+    sign(path, content.encode("utf-8", "surrogatepass"))
+    is_refused(opener("open", path), path)
+
+
+NAMES = {
+    "above": "../train.h5",
+    "absolute": "/etc/passwd",
+    "itself": ".",
+    "nothing": "",
+    "with-nul": "train.h5\0",
+    "with-a-line-break": "train.h5\n",
+    "of-another-split": "test.h5",
+    "of-another-place": "train-00001-of-00002.h5",
+    "with-other-digits": "train-0000\u0660-of-0000\u0661.h5",
+    "that-speaks": "\x1b]0;owned\a.h5",
+    "manifest": "manifest.json",
+    "number": 7,
+    "list": ["train.h5"],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_has_the_name_of_its_place(
+    opener: Opener, sent: Callable[[str], Path], canary: Canary, name: str
+) -> None:
+    """A file's name is that of its split and number: nothing else is opened, wherever it lies."""
+    path = sent("plain")
+    shutil.copyfile(path / "train.h5", path.parent / "train.h5")
+    manifest = manifest_of(path)
+    at(*FILE, "name")(manifest, NAMES[name])
+    sign(path, settle(manifest))
+    answer = opener("open", path)
+    is_refused(answer, path)
+    assert answer.parsed == ()
+
+
+def test_a_link_in_a_name_is_not_followed(
+    opener: Opener, sent: Callable[[str], Path], canary: Canary
+) -> None:
+    """Names that lead out of the folder to a real file with its real digest are refused."""
+    path = sent("plain")
+    for name in (os.path.relpath(canary.h5, path), str(canary.h5)):
+        manifest = manifest_of(path)
+        content = canary.h5.read_bytes()
+        at(*FILE)(
+            manifest,
+            {
+                "name": name,
+                "rows": ROWS,
+                "bytes": len(content),
+                "sha256": sha256(content).hexdigest(),
+            },
+        )
+        at("splits", "train", "bytes")(manifest, len(content))
+        sign(path, settle(manifest))
+        canary.watched()
+        is_refused(opener("open", path), path)
+        assert canary.untouched()
+
+
+def huge_integer(text: bytes) -> bytes:
+    return text.replace(b'"count":', b'"count":' + b"9" * 5000 + b',"x":')
+
+
+def infinity(text: bytes) -> bytes:
+    return text.replace(b'"mean":[', b'"mean":[Infinity],"x":[', 1)
+
+
+def more_than_a_float(text: bytes) -> bytes:
+    return text.replace(b'"mean":[', b'"mean":[1e999],"x":[', 1)
+
+
+def key_twice(text: bytes) -> bytes:
+    return b'{"mode":"standardize",' + text[1:]
+
+
+def rows_twice(text: bytes) -> bytes:
+    return text.replace(b'"rows":', b'"rows":41,"rows":', 1)
+
+
+def deeply_nested(text: bytes) -> bytes:
+    return b'{"more":' + b"[" * 200_000 + b"]" * 200_000 + b"," + text[1:]
+
+
+def deeply_nested_objects(text: bytes) -> bytes:
+    return b'{"more":' + b'{"a":' * 200_000 + b"1" + b"}" * 200_000 + b"," + text[1:]
+
+
+def huge_lists(text: bytes) -> bytes:
+    return b'{"more":[' + b"[]," * (30 * MIB) + b"0]," + text[1:]
+
+
+def huge_text(text: bytes) -> bytes:
+    return b'{"more":"' + b"x" * (200 * MIB) + b'",' + text[1:]
+
+
+def not_text(text: bytes) -> bytes:
+    return text.replace(b'"title":"', b'"title":"\xff\xfe', 1)
+
+
+def of_16_bits(text: bytes) -> bytes:
+    return text.decode().encode("utf-16")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        infinity,
+        more_than_a_float,
+        key_twice,
+        rows_twice,
+        deeply_nested,
+        deeply_nested_objects,
+        huge_lists,
+        huge_text,
+        not_text,
+        of_16_bits,
+    ],
+    ids=lambda bad: bad.__name__,
+)
+def test_malicious_json_is_refused(
+    opener: Opener, sent: Callable[[str], Path], bad: Callable[[bytes], bytes]
+) -> None:
+    """A signed manifest that is not the JSON of the format, or large beyond reason, is refused."""
+    path = sent("plain")
+    sign(path, bad((path / "manifest.json").read_bytes()))
+    is_refused(opener("open", path), path)
+
+
+# Files that are none
+
+
+def is_zero(path: Path, canary: Canary) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def is_a_pipe(path: Path, canary: Canary) -> None:
+    os.mkfifo(path)
+
+
+def is_a_link_to_a_pipe(path: Path, canary: Canary) -> None:
+    os.mkfifo(path.parent / "pipe")
+    path.symlink_to("pipe")
+
+
+def is_a_folder(path: Path, canary: Canary) -> None:
+    path.mkdir()
+
+
+def is_a_device(path: Path, canary: Canary) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))  # zeros without end
+    except PermissionError:
+        pytest.skip("devices are made by root only")
+
+
+def is_a_socket(path: Path, canary: Canary) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        here = Path.cwd()
+        os.chdir(path.parent)  # a socket's path is short
+        try:
+            made.bind(path.name)
+        finally:
+            os.chdir(here)
+
+
+def is_the_canary(path: Path, canary: Canary) -> None:
+    path.symlink_to(canary.h5 if path.suffix == ".h5" else canary.text)
+
+
+def is_a_link_to_itself(path: Path, canary: Canary) -> None:
+    path.symlink_to(path.name)
+
+
+def is_terabytes(path: Path, canary: Canary) -> None:
+    with path.open("wb") as file:
+        file.truncate(4 << 40)
+
+
+def is_secret(path: Path, canary: Canary) -> None:
+    """A link that leads to what was there, outside of the folder."""
+    shutil.copyfile(canary.h5, path.parent.parent / "moved")
+    path.symlink_to(path.parent.parent / "moved")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256", "train.h5", "test.h5"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        is_zero,
+        is_a_pipe,
+        is_a_link_to_a_pipe,
+        is_a_folder,
+        is_a_device,
+        is_a_socket,
+        is_the_canary,
+        is_a_link_to_itself,
+        is_terabytes,
+    ],
+    ids=lambda bad: bad.__name__,
+)
+def test_what_is_no_plain_file_is_refused(
+    opener: Opener,
+    sent: Callable[[str], Path],
+    canary: Canary,
+    name: str,
+    bad: Callable[[Path, Canary], None],
+) -> None:
+    """A link, a pipe, a device, a folder or a file without end in the place of one of an entry's
+    files is refused: nothing waits, and nothing is read.
+    """
+    path = sent("plain")
+    (path / name).unlink()
+    bad(path / name, canary)
+    canary.watched()
+    answer = opener("open", path, patience=5)
+    assert canary.untouched()
+    assert answer.error == "EntryError", answer
+    assert str(path) in answer.message
+    assert answer.message.isprintable()
+    assert len(answer.message) < 1000
+
+
+# What is printed
+
+SPEAKS = "\x1b]0;owned\a\x1b[2J\x9b31m\r\n\x00\x7f\u202e\u2066\u200f\u2028end"
+
+
+def is_quiet(text: str) -> bool:
+    """Whether a terminal shows lines of text, and does nothing else."""
+    return all(line.isprintable() for line in text.replace("\n", " ").split(" "))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("provenance", "title"),
+        ("provenance", "licence"),
+        ("provenance", "citation"),
+        ("provenance", "homepage"),
+        ("source", "class_names", 0),
+        ("recipe", "more"),
+    ],
+    ids=lambda place: str(place[1]),
+)
+def test_info_prints_no_orders_to_the_terminal(
+    sent: Callable[[str], Path], place: tuple[str, str | int]
+) -> None:
+    """Escape sequences, control characters and marks that turn text around are not printed."""
+    path = sent("plain")
+    forge(path, lambda manifest: at(*place)(manifest, "harmless"))
+    lines = run("info", str(path)).stdout.count("\n")
+    forge(path, lambda manifest: at(*place)(manifest, SPEAKS))
+    for options in ([], ["--json"]):
+        done = run("info", str(path), *options)
+        assert is_quiet(done.stdout), ascii(done.stdout)
+        assert is_quiet(done.stderr), ascii(done.stderr)
+        if done.returncode == 0 and not options:
+            assert done.stdout.count("\n") == lines
+        if done.returncode == 0 and options:
+            found: Any = json.loads(done.stdout)
+            for name in place:
+                found = found[name]
+            assert found == SPEAKS
+
+
+@pytest.mark.parametrize("command", ["info", "train", "prepare"])
+def test_errors_give_no_orders_to_the_terminal(tmp_path: Path, command: str) -> None:
+    """The name of a folder that is no good may hold anything; what is said of it is one line."""
+    for name in ("\x1b]0;owned\a", "\x9b2J", "a\nb", "\u202etxt"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "manifest.json").write_text("{}")
+        done = run(command, str(folder / "x.npz" if command == "prepare" else folder))
+        assert done.returncode == 1
+        assert is_quiet(done.stderr), ascii(done.stderr)
+        assert len(done.stderr.splitlines()) <= 2
+
+
+# The user's own cache
+
+
+def test_an_entry_under_anothers_name_is_not_taken(
+    opener: Opener, tmp_path: Path, cache: Path
+) -> None:
+    """Folders of two entries that were swapped, or of another dataset: `prepare` returns what was
+    asked for, and mends the cache.
+    """
+    digits = write_digits(tmp_path / "digits")
+    entries = {m: pixelprep.prepare(digits, mode=m, quiet=True) for m in ("center", "normalize")}
+    right = {mode: entry.train.to_numpy()[0] for mode, entry in entries.items()}
+    one, other = (entry.path for entry in entries.values())
+    one.rename(one.with_name("x"))
+    other.rename(one)
+    one.with_name("x").rename(other)
+    for mode, entry in entries.items():
+        again = pixelprep.prepare(digits, mode=mode, quiet=True)
+        assert (again.mode, again.key, again.path) == (mode, entry.key, entry.path)
+        assert (again.train.to_numpy()[0] == right[mode]).all()
+        assert pixelprep.prepare(digits, mode=mode, quiet=True).cached
+
+
+def test_an_entry_of_other_data_is_not_taken(tmp_path: Path, cache: Path) -> None:
+    """A forged entry, consistent in itself, under the name of an honest one is not returned."""
+    digits, others = write_digits(tmp_path / "digits"), write_digits(tmp_path / "others", 44)
+    honest = pixelprep.prepare(digits, quiet=True)
+    forged = pixelprep.prepare(others, quiet=True)
+    shutil.rmtree(honest.path)
+    shutil.copytree(forged.path, honest.path)
+    again = pixelprep.prepare(digits, quiet=True)
+    assert (again.key, len(again.train)) == (honest.key, ROWS)
+
+
+def damaged(path: Path) -> None:
+    """Another pixel, the size and time as they were."""
+    train = path / "train.h5"
+    before = train.stat()
+    content = bytearray(train.read_bytes())
+    content[len(content) // 2] ^= 1
+    train.write_bytes(bytes(content))
+    os.utime(train, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_trust_does_not_come_with_a_copied_cache(tmp_path: Path, cache: Path) -> None:
+    """A cache folder of somebody else's, with notes that all is right: every file is hashed."""
+    pixelprep.prepare(write_digits(tmp_path / "digits"), quiet=True)
+    damaged(next(cache.glob("digits/*")))
+    theirs = tmp_path / "theirs"
+    shutil.copytree(cache, theirs)
+    assert list(theirs.glob(".trust/*/*.json"))
+    with pytest.raises(EntryError, match="differs from its SHA-256"):
+        pixelprep.open(next(theirs.glob("digits/*")), cache_dir=theirs)
+
+
+@pytest.mark.parametrize("lie", ["inode", "time", "size", "digest", "types", "deep", "another"])
+def test_a_forged_note_is_not_believed(tmp_path: Path, cache: Path, lie: str) -> None:
+    """A note of trust that differs in anything from what is there is as good as none."""
+    entry = pixelprep.prepare(write_digits(tmp_path / "digits"), quiet=True)
+    (note,) = cache.glob(".trust/*/*")
+    known = json.loads(note.read_text())
+    damaged(entry.path)
+    os.utime(entry.path / "train.h5", ns=(1, 1))
+    state = list(pixelprep_state(entry.path / "train.h5"))
+    digest = known["train.h5"][-1]
+    forged: dict[str, Any] = {
+        "inode": [state[0] + 1, *state[1:], digest],
+        "time": [*state[:2], state[2] + 1, digest],
+        "size": [state[0], state[1] + 1, state[2], digest],
+        "digest": [*state, "0" * 64],
+        "types": [*map(str, state), digest],
+        "deep": [[[*state, digest]]],
+        "another": known["test.h5"],
+    }
+    note.write_text(json.dumps(known | {"train.h5": forged[lie]}))
+    with pytest.raises(EntryError, match="differs from its SHA-256"):
+        pixelprep.open(entry.path, cache_dir=cache)
+
+
+def pixelprep_state(path: Path) -> tuple[int, int, int]:
+    """What is noted of a file."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@pytest.mark.parametrize("folder", [".trust", ".sources"])
+@pytest.mark.parametrize(
+    "bad",
+    [is_zero, is_a_pipe, is_a_folder, is_the_canary, is_terabytes],
+    ids=lambda bad: bad.__name__,
+)
+def test_a_note_that_is_no_file_costs_only_time(
+    opener: Opener,
+    tmp_path: Path,
+    canary: Canary,
+    folder: str,
+    bad: Callable[[Path, Canary], None],
+) -> None:
+    """A pipe, a device or a link in the place of what the cache notes for itself is not followed,
+    and the answer stays the same.
+    """
+    cache, digits = tmp_path / "copied", write_digits(tmp_path / "digits")
+    options: Json = {"cache_dir": str(cache)}
+    right = opener("prepare", digits, **options).read
+    (note,) = [path for path in (cache / folder).rglob("*") if path.is_file()]
+    note.unlink()
+    bad(note, canary)
+    canary.watched()
+    answer = opener("prepare", digits, patience=5, **options)
+    assert canary.untouched()
+    assert answer.read is not None, answer
+    assert answer.read["splits"] == right["splits"]
+
+
+@pytest.mark.parametrize("folder", [".trust", ".sources"])
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"{" * 9],
+    ids=["lists", "objects", "number", "cut"],
+)
+def test_a_note_of_any_content_costs_only_time(
+    tmp_path: Path, cache: Path, folder: str, content: bytes
+) -> None:
+    """Nested or endless JSON in a note is as good as none."""
+    digits = write_digits(tmp_path / "digits")
+    key = pixelprep.prepare(digits, quiet=True).key
+    (note,) = [path for path in (cache / folder).rglob("*") if path.is_file()]
+    note.write_bytes(content)
+    assert pixelprep.prepare(digits, quiet=True).key == key
+
+
+@pytest.mark.parametrize(
+    "about", [{}, {"splits": {}}, {"splits": []}, {"splits": {"train": 1}}], ids=ascii
+)
+def test_a_note_that_lacks_its_facts_costs_only_time(
+    tmp_path: Path, cache: Path, about: Json
+) -> None:
+    """Facts on a source that are none are as good as none."""
+    digits = write_digits(tmp_path / "digits")
+    key = pixelprep.prepare(digits, quiet=True).key
+    (note,) = cache.glob(".sources/*")
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"about": about}))
+    assert pixelprep.prepare(digits, quiet=True).key == key
+
+
+# Digests come first
+
+
+@pytest.mark.parametrize("name", ["train.h5", "test.h5"])
+def test_libhdf5_never_sees_what_has_another_digest(
+    opener: Opener, sent: Callable[[str], Path], name: str
+) -> None:
+    """A file that was edited, its digest not, is refused before libhdf5 opens it."""
+    path = sent("plain")
+    with h5py.File(path / name, "r+") as file:
+        file["images"][0, 0, 0, 0] = SECRET
+    os.truncate(path / name, manifest_of(path)["splits"][name[:-3]]["bytes"])
+    answer = opener("open", path)
+    assert "differs from its SHA-256" in is_refused(answer, path / name)
+    assert not [one for one in answer.parsed if name in one]
+
+
+def test_libhdf5_never_sees_a_file_of_an_edited_manifest(
+    opener: Opener, sent: Callable[[str], Path]
+) -> None:
+    """A manifest that was edited, its digest not, is refused before any file is opened."""
+    path = sent("plain")
+    text = (path / "manifest.json").read_text()
+    for change in (text.replace("MIT", "mit"), text + " ", text[:-1], text.replace("40", "41")):
+        (path / "manifest.json").write_text(change)
+        if change != text:
+            answer = opener("open", path)
+            assert "differs from its digest" in is_refused(answer, path / "manifest.json")
+            assert answer.parsed == ()
+
+
+def test_what_is_changed_after_it_was_checked_is_not_parsed(
+    sent: Callable[[str], Path], canary: Canary
+) -> None:
+    """A file that is swapped for the canary, or for a link to it, after opening is not read."""
+    path = sent("plain")
+    entry = pixelprep.open(path)
+    (path / "train.h5").unlink()
+    (path / "train.h5").symlink_to(canary.h5)
+    canary.watched()
+    with pytest.raises(EntryError, match=r"train\.h5"):
+        entry.train.to_numpy()
+    assert canary.untouched()
+    (path / "train.h5").unlink()
+    shutil.copyfile(canary.h5, path / "train.h5")
+    with pytest.raises(EntryError, match="changed after it was checked"):
+        entry.train.to_numpy()
+
+
+# .npz files
+
+
+def evil_npz(path: Path, members: dict[str, bytes], keep: bool = True) -> Path:
+    """A good archive with these members too; `keep` says whether those of their names stay."""
+    good = io.BytesIO(npz())
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
+        for info in old.infolist():
+            if keep or Path(info.filename).name not in {Path(name).name for name in members}:
+                new.writestr(info, old.read(info))
+        for name, content in members.items():
+            new.writestr(name, content)
+    return path
+
+
+def test_names_in_an_archive_lead_nowhere(
+    opener: Opener, tmp_path: Path, cache: Path, canary: Canary
+) -> None:
+    """Members whose names lead out of any folder make no file; alone, they are no arrays."""
+    x = npy("(40, 6, 5, 3)", 3600)
+    names = ("../../x_train.npy", f"{canary.folder}/x_train.npy", "..\\..\\x_train.npy", "/x_train")
+    members = dict.fromkeys(names, x)
+    path = evil_npz(tmp_path / "evil.npz", members)
+    before = set(tmp_path.rglob("*"))
+    canary.watched()
+    right = opener("prepare", path, cache_dir=str(cache))
+    assert right.read is not None, right
+    evil_npz(path, members, keep=False)
+    answer = opener("prepare", path, cache_dir=str(cache))
+    assert "expected x_train" in is_refused(answer, path, "SourceError")
+    assert canary.untouched()
+    assert all(found.is_relative_to(cache) for found in set(tmp_path.rglob("*")) - before)
+
+
+def header(text: str) -> bytes:
+    """A .npy file with this header and no data."""
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text) + 1) + text.encode() + b"\n"
+
+
+EXPRESSIONS = (
+    "{{'descr': '|u1', 'fortran_order': False, 'shape': (open({!r}, 'w'),)}}",
+    "{{'descr': __import__('os').open({!r}, 65), 'fortran_order': False, 'shape': (40,)}}",
+    "[open({!r}, 'w') for _ in range(1)]",
+)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=["shape", "type", "whole"])
+def test_a_header_is_never_run(
+    opener: Opener, tmp_path: Path, cache: Path, canary: Canary, expression: str
+) -> None:
+    """Python in the place of a .npy file's header is refused, and does nothing."""
+    path = tmp_path / "evil.npz"
+    text = expression.format(os.fspath(canary.folder / "made"))
+    path.write_bytes(npz_with(x_train=header(text)))
+    canary.watched()
+    is_refused(opener("prepare", path, cache_dir=str(cache)), path, "SourceError")
+    assert canary.untouched()
+
+
+def gigabytes_of_header() -> bytes:
+    """A header of 1 GiB, as version 2 can have it, packed into 1 MB."""
+    start = b"\x93NUMPY\2\0" + struct.pack("<I", 1 << 30) + b"{"
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    packed = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
+    spaces = packer.compress(b" " * MIB) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed += spaces * 1024 + packer.flush()
+    return raw_member(packed, len(start) + 1024 * MIB, zipfile.ZIP_DEFLATED)
+
+
+def raw_member(packed: bytes, size: int, how: int, flags: int = 0, extra: bytes = b"") -> bytes:
+    """A good archive but for x_train.npy: these packed bytes, said to be so many."""
+    file = io.BytesIO(npz(x_train=None))
+    with zipfile.ZipFile(file, "a") as archive:
+        info = zipfile.ZipInfo("x_train.npy")
+        info.compress_type, info.flag_bits, info.extra = how, flags, extra
+        info.header_offset = archive.fp.tell()  # type: ignore[union-attr] # it is open
+        info.compress_size, info.file_size, info.CRC = len(packed), size, 0
+        archive.fp.write(info.FileHeader() + packed)  # type: ignore[union-attr]
+        archive.start_dir = archive.fp.tell()  # type: ignore[union-attr]
+        archive.filelist.append(info)
+        archive.NameToInfo[info.filename] = info
+        archive._didModify = True  # type: ignore[attr-defined] # the directory is written anew
+    return file.getvalue()
+
+
+def a_link_member() -> bytes:
+    file = io.BytesIO(npz(x_train=None))
+    with zipfile.ZipFile(file, "a") as archive:
+        info = zipfile.ZipInfo("x_train.npy")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    return file.getvalue()
+
+
+X_NPY = npy("(40, 6, 5, 3)", 3600)
+BAD_ARCHIVES: dict[str, Callable[[], bytes]] = {
+    "gigabytes-of-header": gigabytes_of_header,
+    "encrypted": lambda: raw_member(bytes(12) + X_NPY, len(X_NPY), zipfile.ZIP_STORED, flags=1),
+    "terabytes-by-zip64": lambda: raw_member(X_NPY, 1 << 40, zipfile.ZIP_STORED),
+    "a-link": a_link_member,
+    "an-archive-in-it": lambda: npz_with(x_train=npz()),
+    "deep-header": lambda: npz_with(x_train=header("(" * 5000)),
+    "minus-header": lambda: npz_with(x_train=header("-" * 9000 + "1")),
+    "long-header": lambda: npz_with(x_train=header("{" + " " * 60_000 + "}")),
+    "objects": lambda: npz_with(x_train=npy("(40,)", 320).replace(b"'|u1'", b"'|O' ")),
+    "objects-in-records": lambda: npz_with(
+        x_train=header("{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (40,)}")
+    ),
+    "nothing-a-row": lambda: npz_with(
+        x_train=header("{'descr': '|V0', 'fortran_order': False, 'shape': (10000000000, 6, 6)}")
+    ),
+    "a-thousand-sides": lambda: npz_with(
+        x_train=header(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({'1,' * 1000})}}")
+    ),
+    "sides-of-true": lambda: npz_with(
+        x_train=header("{'descr': '|u1', 'fortran_order': False, 'shape': (40, True, None, 3)}")
+    ),
+    "a-shape-that-overflows": lambda: npz_with(
+        x_train=header(
+            f"{{'descr': '|u1', 'fortran_order': False, 'shape': (40, {2**32}, {2**32}, 3)}}"
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ARCHIVES)
+def test_a_malicious_npz_file_is_refused(
+    opener: Opener, tmp_path: Path, cache: Path, bad: str
+) -> None:
+    """What a .npz file promises, hides or nests takes no memory, and is one line."""
+    path = tmp_path / "evil.npz"
+    path.write_bytes(BAD_ARCHIVES[bad]())
+    is_refused(opener("prepare", path, cache_dir=str(cache)), path, "SourceError")
+
+
+# HDF5 files of others
+
+
+def h5_source(path: Path, put: Callable[[Any, Canary], None], canary: Canary) -> Path:
+    """A dataset in an HDF5 file, of which train/images is as `put` makes it."""
+    write_hdf5(path, PAIRS)
+    with h5py.File(path, "r+") as file:
+        del file["train/images"]
+        put(file, canary)
+    return path
+
+
+def linked(file: Any, canary: Canary) -> None:
+    file["train/images"] = h5py.ExternalLink(canary.h5, "images")
+
+
+def linked_group(file: Any, canary: Canary) -> None:
+    file.move("train", "own")
+    file["train"] = h5py.ExternalLink(canary.h5, "/")
+
+
+def stored_outside(file: Any, canary: Canary) -> None:
+    size = canary.raw.stat().st_size
+    file.create_dataset("train/images", (ROWS, 6, 6), "<f4", external=[(canary.raw, 0, size)])
+
+
+def put_together(file: Any, canary: Canary) -> None:
+    layout = h5py.VirtualLayout(WHOLE, "<f4")
+    layout[:] = h5py.VirtualSource(canary.h5, "images", WHOLE)
+    file.create_virtual_dataset("train/images", layout)
+
+
+def unknown(file: Any, canary: Canary) -> None:
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((ROWS, 6, 5, 3))
+    plist.set_filter(40_000, h5py.h5z.FLAG_OPTIONAL, (1, 2, 3))
+    space = h5py.h5s.create_simple((ROWS, 6, 5, 3))
+    made = h5py.h5d.create(file["train"].id, b"images", h5py.h5t.STD_U8LE, space, plist)
+    made.write_direct_chunk((0, 0, 0, 0), bytes(3600))
+
+
+def packed(chunk: bytes, **packing: Any) -> Callable[[Any, Canary], None]:
+    def put(file: Any, canary: Canary) -> None:
+        shape = (ROWS, 6, 5, 3)
+        made = file.create_dataset("train/images", shape, "u1", chunks=shape, **packing)
+        made.id.write_direct_chunk((0, 0, 0, 0), chunk)
+
+    return put
+
+
+def chunk_of_gigabytes(file: Any, canary: Canary) -> None:
+    """40 rows in a chunk for 8 million, packed into 1 MB."""
+    chunks = (8 * MIB, 16, 16, 1)
+    file.create_dataset(
+        "train/images",
+        (ROWS, 16, 16, 1),
+        "u1",
+        chunks=chunks,
+        maxshape=(None, 16, 16, 1),
+        compression=4,
+    ).id.write_direct_chunk((0, 0, 0, 0), deflate_bomb(2048 * MIB))
+
+
+def zstd_frame(size: int) -> bytes:
+    """A frame of zstd that says that it is so large, and is 100 zeros."""
+    head = b"\x28\xb5\x2f\xfd" + b"\xa0" + size.to_bytes(4, "little")
+    return head + (100 << 3 | 3).to_bytes(3, "little") + b"\0"
+
+
+def plugged(name: str, chunk: bytes) -> Callable[[Any, Canary], None]:
+    """One chunk of these bytes, to be unpacked by a filter of hdf5plugin's."""
+
+    def put(file: Any, canary: Canary) -> None:
+        packed(chunk, **getattr(pytest.importorskip("hdf5plugin"), name)())(file, canary)
+
+    return put
+
+
+BAD_SOURCES: dict[str, Callable[[Any, Canary], None]] = {
+    "an-external-link": linked,
+    "a-group-that-is-an-external-link": linked_group,
+    "external-storage": stored_outside,
+    "a-virtual-dataset": put_together,
+    "an-unknown-filter": unknown,
+    "a-chunk-of-gigabytes": chunk_of_gigabytes,
+    "a-bomb-in-a-chunk": packed(deflate_bomb(1024 * MIB), compression=4),
+    "less-than-a-chunk": packed(zlib.compress(bytes(100)), compression=4),
+    "more-than-a-chunk": packed(zlib.compress(random.Random(1).randbytes(3601)), compression=4),
+    "noise-for-gzip": packed(bytes(range(256)) * 9, compression=4),
+    "less-than-a-chunk-of-lzf": packed(b"\x1f" + bytes(32), compression="lzf"),
+    "noise-for-lzf": packed(b"\xff" * 3000, compression="lzf"),
+    "less-than-a-chunk-shuffled": packed(bytes(100), shuffle=True),
+    "less-than-a-chunk-checked": packed(bytes(104), fletcher32=True),
+    "less-than-a-chunk-of-zstd": plugged("Zstd", zstd_frame(100)),
+    "a-lie-of-zstd": plugged("Zstd", zstd_frame(3 << 30)),
+    "less-than-a-chunk-of-lz4": plugged("LZ4", struct.pack(">QII", 100, 100, 100) + bytes(100)),
+    "a-lie-of-lz4": plugged("LZ4", struct.pack(">QII", 3 << 30, 1 << 30, 100) + bytes(100)),
+}
+
+
+BOMBS = ("a-chunk-of-gigabytes", "a-bomb-in-a-chunk", "a-lie-of-zstd", "a-lie-of-lz4")
+
+
+@pytest.mark.parametrize("bad", BAD_SOURCES)
+def test_a_malicious_hdf5_source_is_refused(
+    opener: Opener, tmp_path: Path, cache: Path, canary: Canary, bad: str
+) -> None:
+    """A user's HDF5 file leads nowhere else, and unpacks to no more and no less than its rows."""
+    path = h5_source(tmp_path / "evil.h5", BAD_SOURCES[bad], canary)
+    canary.watched()
+    answer = opener("prepare", path, cache_dir=str(cache))
+    assert canary.untouched()
+    message = is_refused(answer, path, "SourceError")
+    # A bomb that libhdf5 began to unpack failed here only for want of memory.
+    assert "filter returned failure" not in message or bad not in BOMBS
+
+
+# Archives and IDX files of known datasets
+
+
+def test_a_bomb_in_the_place_of_a_known_file_stops_at_its_size(tmp_path: Path, cache: Path) -> None:
+    """`--source` with a bomb under an official name: no more is unpacked than that file holds."""
+    folder = Path(shutil.copytree(embedded("sample"), tmp_path / "given"))
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip_bomb_of(4096))
+    limit = 16 * MIB  # the four files hold 5.5 MB
+    little = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))}
+    error, _ = failure(run("prepare", "sample", "--source", str(folder), **little))
+    assert "not the official train-images-idx3-ubyte.gz" in error
+
+
+def gzip_bomb_of(mib: int) -> bytes:
+    """So many MiB of zeros, gzipped."""
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08" + bytes(7) + block * mib
+
+
+def test_terabytes_of_nothing_are_refused_before_they_are_copied(
+    opener: Opener, tmp_path: Path, cache: Path
+) -> None:
+    """A sparse file that keeps its promise of terabytes finds no room, and fills none."""
+    folder = write_digits(tmp_path / "digits")
+    images = folder / "train-images-idx3-ubyte"
+    images.write_bytes(idx(np.zeros((1, 1, 1), np.uint8), (2**30, 64, 64))[:16])
+    os.truncate(images, 16 + (1 << 42))
+    limit = 16 * MIB
+    little = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))}
+    error, _ = failure(run("prepare", str(folder), **little))
+    assert "room" in error
+
+
+Member = tuple[str, bytes, Json]
+
+
+def tar(path: Path, members: list[Member]) -> None:
+    """A tar archive of these members: name, content, and what their heads say."""
+    with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
+        for name, content, told in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            for field, value in told.items():
+                setattr(info, field, value)
+            archive.addfile(info)  # the head alone
+            assert archive.fileobj is not None
+            archive.fileobj.write(content + bytes(-len(content) % 512))
+            archive.offset += len(content) + -len(content) % 512
+
+
+BAD_MEMBERS: dict[str, Member] = {
+    "a-device": ("data_batch_1.bin", b"", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 5}),
+    "a-link": ("data_batch_1.bin", b"", {"type": tarfile.SYMTYPE, "linkname": "/dev/zero"}),
+    "a-hard-link": ("data_batch_1.bin", b"", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}),
+    "terabytes": ("data_batch_1.bin", bytes(512), {"size": 1 << 42}),
+    "more-than-told": ("data_batch_1.bin", b"\7" * 12_000, {"size": 3 * 3073}),
+    "a-name-above": ("../data_batch_1.bin", bytes(3 * 3073), {}),
+    "twice": ("data_batch_2.bin", bytes(3 * 3073), {}),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_MEMBERS)
+def test_a_malicious_member_of_cifar10_is_refused(
+    opener: Opener,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: str,
+) -> None:
+    """Were the official archive such a one: links, devices and lies about sizes make no entry."""
+    name, content, told = BAD_MEMBERS[bad]
+    members: list[Member] = [(key, held, {}) for key, held in cifar_members().items()]
+    gone = "data_batch_2" if bad == "twice" else "data_batch_1"
+    rest = [one for one in members if gone not in one[0] or bad == "twice"]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = folder / "cifar-10-binary.tar.gz"
+    tar(path, [(f"cifar-10-batches-bin/{name}", content, told), *rest])
+    known, digest = REGISTRY["cifar10"], sha256(path.read_bytes()).hexdigest()
+    assert isinstance(known, Cifar10)
+    pin = replace(known.archive, size=path.stat().st_size, sha256=digest)
+    little = replace(known, archive=pin, batch_rows=3)
+    monkeypatch.setattr(sys.modules["pixelprep.sources.resolve"], "REGISTRY", {"cifar10": little})
+    before = set(tmp_path.rglob("*"))
+    with at_most(5), pytest.raises(SourceError) as caught:
+        pixelprep.prepare("cifar10", source=folder, quiet=True)
+    assert caught.value.message.isprintable()
+    assert all(found.is_relative_to(cache) for found in set(tmp_path.rglob("*")) - before)
+
+
+# Image files
+
+
+def bmp(width: int, height: int) -> bytes:
+    """A BMP file of this size, and no pixels."""
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 1000, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    )
+
+
+def tiff(width: int, height: int) -> bytes:
+    """A TIFF file of this size in one strip, and no pixels."""
+    fields = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
+    fields[279] = min(width * height, 2**32 - 1)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields.items())
+    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(fields)) + entries + bytes(4)
+
+
+def webp(width: int, height: int) -> bytes:
+    """A WebP file whose canvas has this size, and nothing on it."""
+    canvas = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+def jpeg(width: int, height: int) -> bytes:
+    """A JPEG file of this size, and no pixels."""
+    frame = struct.pack(">HBHHB", 11, 8, height, width, 1) + b"\1\x11\0"
+    return b"\xff\xd8\xff\xc0" + frame + b"\xff\xd9"
+
+
+def picture_of(kind: str) -> bytes:
+    """A little picture of a format that is not one of ours."""
+    file = io.BytesIO()
+    Image.new("RGB", (7, 9)).save(file, kind)
+    return file.getvalue()
+
+
+def text_bomb() -> bytes:
+    """A PNG with 256 MiB of text beside its pixels."""
+    held = png(7, 9, 8, 2, bytes(9 * 22))
+    data = b"k\0\0" + deflate_bomb(256 * MIB)
+    chunk = struct.pack(">I", len(data)) + b"zTXt" + data
+    chunk += struct.pack(">I", zlib.crc32(b"zTXt" + data))
+    return held[:33] + chunk + held[33:]
+
+
+PICTURES: dict[str, Callable[[], bytes]] = {
+    "bmp-bomb": lambda: bmp(60_000, 60_000),
+    "bmp-below-0": lambda: bmp(-60_000, -60_000),
+    "tiff-bomb": lambda: tiff(60_000, 60_000),
+    "tiff-of-4-billion": lambda: tiff(2**32 - 1, 2**32 - 1),
+    "webp-bomb": lambda: webp(16_383, 16_383),
+    "jpeg-bomb": lambda: jpeg(65_500, 65_500),
+    "png-of-text": text_bomb,
+    "gif": lambda: picture_of("GIF"),
+    "jpeg-2000": lambda: picture_of("JPEG2000"),
+    "tga": lambda: picture_of("TGA"),
+    "pdf": lambda: picture_of("PDF"),
+    "ppm": lambda: b"P6\n7 9\n255\n" + bytes(189),
+    "eps": lambda: picture_of("EPS"),
+    "svg": lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="/etc/passwd"/></svg>',
+    "windows-metafile": lambda: b"\xd7\xcd\xc6\x9a" + bytes(100),
+    "script": lambda: b"#!/bin/sh\ntouch x\n",
+}
+
+
+def write_pets(folder: Path) -> Path:
+    """A folder with pictures of cats and dogs."""
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(3):
+                Image.new("RGB", (7, 9), (i, i, i)).save(folder / split / name / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("bad", PICTURES)
+def test_a_malicious_picture_is_refused(
+    tmp_path: Path, opener: Opener, cache: Path, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    """A picture of huge size or of another format, under whatever name, is not decoded: no memory
+    is taken, and no other program started.
+    """
+    pets = write_pets(tmp_path / "pets")
+    path = pets / "train" / "cat" / "1.png"
+    path.write_bytes(PICTURES[bad]())
+    answer = opener("prepare", pets, cache_dir=str(cache))
+    is_refused(answer, path, answer.error)
+    assert answer.error in ("SourceError", "Unreadable")
+
+
+@pytest.mark.parametrize("name", ["gs", "gswin64c", "djpeg", "convert"])
+def test_no_other_program_is_started(tmp_path: Path, cache: Path, name: str) -> None:
+    """PostScript under the name of a picture does not start the program that would draw it."""
+    pets, programs = write_pets(tmp_path / "pets"), tmp_path / "bin"
+    programs.mkdir()
+    (programs / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (programs / name).chmod(0o755)
+    (pets / "train" / "cat" / "1.png").write_bytes(picture_of("EPS"))
+    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
+    subprocess.run([name], env=environment, check=True)
+    (tmp_path / "started").unlink()
+    error, _ = failure(run("prepare", str(pets), env=environment))
+    assert "no picture" in error
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(
+    "behind", [b"junk" * 999, npz(), b"%PDF-1.4\n"], ids=["junk", "zip", "pdf"]
+)
+def test_what_is_behind_a_picture_changes_no_pixel(tmp_path: Path, behind: bytes) -> None:
+    """A file that is a picture and something else too is the picture."""
+    pets = write_pets(tmp_path / "pets")
+    right = pixelprep.prepare(pets, quiet=True).key
+    path = pets / "train" / "cat" / "1.png"
+    path.write_bytes(path.read_bytes() + behind)
+    assert pixelprep.prepare(pets, quiet=True).key == right
+
+
+@pytest.mark.parametrize("what", ["1.png", "dog", "train"])
+def test_a_link_out_of_a_folder_is_not_followed(
+    tmp_path: Path, opener: Opener, cache: Path, canary: Canary, what: str
+) -> None:
+    """Links to a picture, a class or a split outside are refused before they are followed."""
+    pets = write_pets(tmp_path / "pets")
+    place = {"1.png": pets / "train/cat/1.png", "dog": pets / "train/dog", "train": pets / "train"}
+    outside = canary.folder / what
+    shutil.move(place[what], outside)
+    place[what].symlink_to(outside)
+    watch = Watch(outside if outside.is_dir() else canary.folder)
+    answer = opener("prepare", pets, cache_dir=str(cache))
+    assert watch.noticed() == b""
+    watch.close()
+    assert "a link that leaves" in is_refused(answer, place[what], "SourceError")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["\x1b]0;owned\a.png", "\x9b2J.png", "\u202egnp.png", "a\rb.png"],
+    ids=["title", "clear", "bidi", "return"],
+)
+def test_names_of_pictures_give_no_orders_to_the_terminal(tmp_path: Path, name: str) -> None:
+    """Names of damaged, skipped or other files, and of classes, are printed harmlessly."""
+    pets = write_pets(tmp_path / "pets")
+    (pets / "train" / "cat" / name).write_bytes(b"no picture")
+    (pets / "train" / "cat" / f"{name}.txt").write_bytes(b"no picture")
+    for split in ("train", "test"):
+        shutil.copytree(pets / split / "dog", pets / split / name)
+    for options in ([], ["--on-error", "skip"]):
+        done = run("prepare", str(pets), *options)
+        assert done.returncode == (0 if options else 1)
+        assert is_quiet(done.stdout), ascii(done.stdout)
+        assert is_quiet(done.stderr), ascii(done.stderr)
+        assert options or "cannot read the image" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.h5", "folder"])
+@pytest.mark.parametrize("bad", [is_zero, is_a_pipe, is_terabytes], ids=lambda bad: bad.__name__)
+def test_a_dataset_that_is_no_file_is_refused(
+    tmp_path: Path,
+    opener: Opener,
+    cache: Path,
+    canary: Canary,
+    name: str,
+    bad: Callable[[Path, Canary], None],
+) -> None:
+    """A pipe, a device or a file without end in the place of a dataset is refused at once."""
+    bad(tmp_path / name, canary)
+    answer = opener("prepare", tmp_path / name, patience=5, cache_dir=str(cache))
+    is_refused(answer, tmp_path / name, "SourceError")
+
+
+# Runs and models
+
+
+@pytest.mark.parametrize("member", ["progress", "arr_0"])
+def test_a_checkpoint_is_never_unpickled(tmp_path: Path, member: str) -> None:
+    """Python objects in a run's checkpoint do nothing, in the library as on the command line."""
+    made, folder = tmp_path / "made", tmp_path / "run.unfinished"
+    folder.mkdir()
+    state = {"entry": "x", "key": "y", "settings": {}, "history": {"loss": [1.0]}}
+    held: dict[str, Any] = {"progress": np.array(json.dumps(state)), "arr_0": np.zeros(3)}
+    evil: Any = np.array([PickleCanary(made)], object)
+    np.savez(folder / "checkpoint.npz", **held | {member: evil})
+    with pytest.raises(TrainError, match="not a checkpoint, or a damaged one"):
+        unfinished(tmp_path / "run").load()
+    error, _ = failure(run("train", "--resume", str(folder)))
+    assert "not a checkpoint" in error
+    assert not made.exists()
+    with np.load(folder / "checkpoint.npz", allow_pickle=True) as saved:
+        saved[member]
+    assert made.exists()  # the canary is awake
+
+
+# Calls that run or unpack what is in a file, by the name that is called.
+NEVER = {
+    *("eval", "exec", "compile", "__import__", "system", "popen", "extractall", "extract"),
+    *("Unpickler", "dill", "cloudpickle", "load_weights", "unpack_archive", "import_string"),
+}
+OF_MODULES = {"pickle", "marshal", "shelve", "yaml", "joblib", "torch", "dill"}
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """The calls in a module, as they are written: ``np.load``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def is_dangerous(name: str, call: ast.Call) -> bool:
+    """Whether a call may run what is in a file."""
+    said = {word.arg: ast.unparse(word.value) for word in call.keywords}
+    module, _, function = name.rpartition(".")
+    if said.get("allow_pickle") not in (None, "False") or said.get("shell") not in (None, "False"):
+        return True
+    if function == "load_model":
+        return said.get("safe_mode") != "True"
+    if function == "compile" and module:  # a Keras model's, or a pattern's
+        return False
+    loads = function in ("load", "loads", "open") and module in OF_MODULES
+    return loads or function in NEVER or "enable_unsafe_deserialization" in name
+
+
+def test_nothing_in_the_package_runs_what_is_in_a_file() -> None:
+    """No call of the package unpickles, evaluates or extracts; models are loaded in safe mode."""
+    package = Path(pixelprep.__file__).parent
+    found = [
+        f"{path.relative_to(package)}: {name}"
+        for path in sorted(package.rglob("*.py"))
+        for name, call in calls(path)
+        if is_dangerous(name, call)
+    ]
+    assert found == []
+    evil = "np.load(f, allow_pickle=True)\npickle.load(f)\neval('1')\nkeras.models.load_model(f)\n"
+    evil += "keras.saving.load_model(f, safe_mode=False)\ntar.extractall()\nyaml.load(f)\n"
+    bad = [node for node in ast.walk(ast.parse(evil)) if isinstance(node, ast.Call)]
+    assert all(is_dangerous(ast.unparse(call.func), call) for call in bad)  # the test is awake

@@ -1,0 +1,586 @@
+"""A report's facts are those that NumPy finds in memory; its page is whole, and harms nothing."""
+
+import dataclasses
+import html
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pixelprep
+from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.reports import colormap
+from pixelprep.reports import profile as facts_of
+from pixelprep.reports.entry_report import FORMATS, commands, report
+from pixelprep.reports.profile import EntryProfile, PixelStats
+from pixelprep.sources import Arrays
+from tests.helpers.cli import failure, parse, prepared, run
+from tests.helpers.data import arrays
+
+DRAWN = find_spec("jinja2") is not None and find_spec("matplotlib") is not None
+drawn = pytest.mark.skipif(not DRAWN, reason="the extra `plot` is not installed")
+
+
+def source(shape: tuple[int, ...], dtype: str, **options: Any) -> Arrays:
+    """Random images in memory, of integers or of floats."""
+    if np.dtype(dtype).kind in "ui":
+        return arrays(shape=shape, dtype=dtype, **options)
+    like = arrays(shape=shape, dtype="uint16", **options)
+    train, test = ((pair[0].astype(dtype) / 7 - 900, pair[1]) for pair in (like.train, like.test))
+    return Arrays(like.name, train, test)
+
+
+def entry_of(given: Arrays, **options: Any) -> pixelprep.Entry:
+    """Its entry."""
+    return pixelprep.prepare(given, quiet=True, **options)
+
+
+def facts_in(entry: pixelprep.Entry) -> EntryProfile:
+    """All facts of an entry."""
+    return facts_of.profile(entry, lambda rows: None)
+
+
+def in_memory(split: pixelprep.Split, entry: pixelprep.Entry) -> tuple[np.ndarray, np.ndarray]:
+    """All of a split, raw and stored."""
+    stored, _ = split.to_numpy()
+    own = (split.mean, split.std) if entry.per == "image" else ()
+    return entry.scaling.invert(stored, *own), stored
+
+
+# The facts
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("per", PER)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("shape", [(6, 5, 3), (7, 4, 1)])
+def test_facts_are_those_of_numpy(
+    mode: str, per: str, dtype: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts, histograms, figures, mean and deviation image, samples: as of arrays in memory."""
+    monkeypatch.setattr(facts_of, "BLOCK", 1500)  # several blocks a split
+    options = {"mode": mode, "per": per, "val_fraction": 0.25, "shard_rows": 16}
+    entry = entry_of(source(shape, dtype), **options)
+    facts = facts_in(entry)
+    assert list(facts.splits) == ["train", "val", "test"]
+    for name, found in facts.splits.items():
+        split = entry.splits[name]
+        raw, stored = in_memory(split, entry)
+        assert (found.rows, found.files) == (len(raw), tuple(p.path.name for p in split.parts))
+        assert found.classes.tolist() == np.bincount(split.labels, minlength=4).tolist()
+        check_values(found.raw, raw)
+        check_values(found.stored, stored)
+    raw, stored = in_memory(entry.train, entry)
+    exact = raw.astype(np.float64)
+    np.testing.assert_allclose(facts.mean_image, exact.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(facts.deviation_image, exact.std(0), rtol=1e-9)
+    wanted = [
+        (row, label)
+        for label in range(4)
+        for row in np.flatnonzero(entry.train.labels == label)[: facts_of.SHOWN_ROWS].tolist()
+    ]
+    assert [(one.row, one.label) for one in facts.samples] == wanted
+    for one in facts.samples:
+        np.testing.assert_array_equal(one.raw, raw[one.row])
+        np.testing.assert_array_equal(one.stored, stored[one.row])
+
+
+def check_values(found: PixelStats, values: np.ndarray) -> None:
+    """The figures and histograms of pixels (N, H, W, C) are those of NumPy."""
+    exact = values.astype(np.float64)
+    check_figures(found.overall, exact)
+    assert len(found.channels) == len(found.histograms) == values.shape[-1]
+    for channel, figures in enumerate(found.channels):
+        check_figures(figures, exact[..., channel])
+        one = found.histograms[channel]
+        counts, _ = np.histogram(exact[..., channel], one.edges)
+        assert one.counts.tolist() == counts.tolist()
+        assert counts.sum() == figures.count
+        assert len(counts) <= 256
+
+
+def check_figures(found: facts_of.Summary, values: np.ndarray) -> None:
+    assert (found.count, found.minimum, found.maximum) == (values.size, values.min(), values.max())
+    off = 1e-12 * np.abs(values).max()
+    assert found.mean == pytest.approx(values.mean(), rel=1e-12, abs=off)
+    assert found.std == pytest.approx(values.std(), rel=1e-9)
+
+
+def test_each_value_of_8_bits_has_its_bin() -> None:
+    """The histogram of uint8 counts each value; 16 bits are counted by 256 neighbours."""
+    for dtype, step in (("uint8", 1), ("uint16", 256)):
+        entry = entry_of(source((6, 5, 1), dtype, train=400))
+        raw, _ = in_memory(entry.train, entry)
+        (one,) = facts_in(entry).splits["train"].raw.histograms
+        first = int(raw.min()) // step
+        expected = np.bincount(raw.reshape(-1) // step)[first:]
+        assert one.counts.tolist() == expected.tolist()
+        assert np.diff(one.edges).tolist() == [step] * len(expected)
+        assert one.edges[0] == first * step - 0.5
+
+
+def test_statistics_of_train_are_the_scaling_s() -> None:
+    """Mean and deviation of the raw pixels are, bit for bit, what the scaling was fitted on."""
+    entry = entry_of(arrays())
+    facts = facts_in(entry)
+    channels = facts.splits["train"].raw.channels
+    assert [one.mean for one in channels] == entry.scaling.mean.tolist()
+    assert [one.std for one in channels] == entry.scaling.std.tolist()
+    per_pixel = entry_of(arrays(), per="pixel").scaling
+    assert facts.mean_image.tolist() == per_pixel.mean.tolist()
+    assert facts.deviation_image.tolist() == per_pixel.std.tolist()
+
+
+NUMBERS = st.lists(st.floats(-1e300, 1e300) | st.floats(-3, 3), min_size=1, max_size=40)
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=4), st.randoms())
+@settings(max_examples=200, deadline=None)
+def test_a_histogram_is_the_same_in_any_order(parts: list[list[float]], random: Any) -> None:
+    """All values are counted, each between its edges, whatever the order of the blocks."""
+
+    def histogram() -> facts_of.Histogram:
+        bins = facts_of.StreamingHistogram(1, integers=False)
+        for part in parts:
+            bins.add(np.array(part)[:, None])
+        return bins.histograms()[0]
+
+    one = histogram()
+    random.shuffle(parts)
+    other = histogram()
+    assert one.edges.tolist() == other.edges.tolist()
+    assert one.counts.tolist() == other.counts.tolist()
+    every = np.concatenate(parts)
+    assert one.counts.tolist() == np.histogram(every, one.edges)[0].tolist()
+    assert one.counts.sum() == every.size
+    assert len(one.counts) <= facts_of.BINS
+
+
+def test_samples_are_of_the_first_classes_that_there_are() -> None:
+    """Of many classes the first 24 with images are shown, though their rows come last."""
+    labels = np.concatenate([np.full(3, label) for label in range(99, 10, -1)])
+    images = np.zeros((len(labels), 2, 2), np.uint8)
+    given = Arrays("late", (images, labels), (images, labels), tuple(map(str, range(100))))
+    shown = [one.label for one in facts_in(entry_of(given, mode="center")).samples]
+    assert shown == [label for label in range(11, 35) for _ in range(3)]
+
+
+def test_larger_images_are_scaled_down() -> None:
+    """A sample has 64 pixels a side at most, each the mean of those that it stands for."""
+    image = np.random.default_rng(0).random((130, 65, 3))
+    small = colormap.downsample(image, 64)
+    assert small.shape == (44, 22, 3)
+    np.testing.assert_allclose(small[1, 2], image[3:6, 6:9].mean((0, 1)))
+    np.testing.assert_allclose(small[-1, -1], image[129:, 63:].mean((0, 1)))
+    assert colormap.downsample(image[:64, :64], 64).tolist() == image[:64, :64].tolist()
+
+
+def test_a_label_without_a_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry whose labels have no class is damaged, and said to be."""
+    entry = entry_of(arrays())
+    manifest = json.loads(json.dumps(entry.manifest))
+    manifest["source"]["class_names"] = ["a", "b"]
+    with pytest.raises(pixelprep.EntryError, match="labels 0 to 3, but 2 classes"):
+        facts_in(dataclasses.replace(entry, manifest=manifest))
+
+
+def test_json_has_every_digit(tmp_path: Path) -> None:
+    """The JSON report reads back to the very numbers, and names every row that is shown."""
+    entry = entry_of(arrays(), mode="center", per="pixel")
+    facts = facts_in(entry)
+    told = json.loads(report(entry, tmp_path, format="json", quiet=True).read_text())
+    assert told["mean_image"] == facts.mean_image.tolist()
+    assert told["scaling"] == entry.manifest["scaling"]
+    for name, split in facts.splits.items():
+        found = told["splits"][name]
+        assert found["classes"] == split.classes.tolist()
+        for kind, values in (("raw", split.raw), ("stored", split.stored)):
+            assert found[kind]["overall"] == dataclasses.asdict(values.overall)
+            (one, *_), (other, *_) = found[kind]["histograms"], values.histograms
+            assert one == {"edges": other.edges.tolist(), "counts": other.counts.tolist()}
+    assert told["samples"] == [{"row": one.row, "label": one.label} for one in facts.samples]
+    assert told["commands"] == commands(facts)
+
+
+# The commands
+
+
+RECIPES = [
+    "",
+    "--mode center --per pixel --dtype float16",
+    "--mode normalize --compression gzip",
+    "--per image --rescale",
+    "--val-fraction 0.1 --split-seed 18446744073709551615",
+    "--shard-rows 7",
+]
+
+
+@pytest.mark.parametrize("options", RECIPES)
+def test_the_commands_are_those_of_the_entry(options: str, digits: str, tmp_path: Path) -> None:
+    """The command of the page makes the very entry again; all others are understood."""
+    made = prepared(digits, *options.split())
+    told = commands(facts_in(pixelprep.open(made["path"])))
+    words = {name: shlex.split(line) for name, line in told.items() if "\n" not in line}
+    for arguments in words.values():
+        assert arguments[0] == "pixelprep"
+        parse(arguments[1:])
+    again = prepared(*words["prepare"][2:], "--cache-dir", str(tmp_path / "other"))
+    assert (again["key"], again["hit"]) == (made["key"], False)
+
+
+@pytest.mark.parametrize("options", ["--size 5x4 --color grey", "--test-fraction 0.2"])
+def test_what_decoded_images_is_in_the_command(
+    options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder of images, size, colour, test fraction, its seed and skipped ones are too."""
+    image = pytest.importorskip("PIL.Image", reason="the extra `images` is not installed")
+    monkeypatch.chdir(tmp_path)
+    splits = ("train", "test") if "size" in options else ("",)
+    names = [f"c{c}/{i}.png" for c in (0, 1) for i in range(6)]
+    for place in [tmp_path / "photos" / split / name for split in splits for name in names]:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(len(list(place.parent.iterdir()))).integers(
+            0, 256, (6, 6, 3)
+        )
+        image.fromarray(pixels.astype(np.uint8)).save(place)
+    next((tmp_path / "photos").rglob("3.png")).write_bytes(b"no image")
+    asked = [*options.split(), "--on-error", "skip", "--split-seed", "5", "--mode", "center"]
+    made = prepared("./photos", *asked)
+    told = commands(facts_in(pixelprep.open(made["path"])))["prepare"]
+    again = prepared(*shlex.split(told)[2:], "--cache-dir", str(tmp_path / "other"))
+    assert again["key"] == made["key"]
+
+
+def test_only_known_data_is_named() -> None:
+    """A dataset known by name is prepared by it; for data of one's own a path stands."""
+    known = pixelprep.prepare("sample", mode="center", quiet=True)
+    assert commands(facts_in(known))["prepare"].startswith("pixelprep prepare sample ")
+    own = facts_in(entry_of(arrays()))
+    assert commands(own)["prepare"].startswith("pixelprep prepare ./little ")
+    assert not own.is_named
+
+
+@pytest.mark.parametrize("per", ["channel", "image"])
+def test_the_programs_of_a_page_read_the_entry(per: str, digits: str) -> None:
+    """What the page says to type into Python gives the train split, with pixelprep and without."""
+    entry = pixelprep.prepare(digits, per=per, shard_rows=7, quiet=True)
+    told = commands(facts_in(entry))
+    images, labels = entry.train.to_numpy()
+    for name, place, rows in (("python", Path.cwd(), 40), ("h5py", entry.path, 7)):
+        check = f"\nprint(len(images), labels.tolist() == {labels[:rows].tolist()})"
+        command = [sys.executable, "-c", told[name] + check]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=place)
+        assert done.stdout == f"{rows} True\n", done.stderr
+    assert len(images) == 40
+
+
+# Where it is written
+
+
+def state_of(*folders: Path) -> dict[str, str]:
+    """Every file below these, with its digest."""
+    found = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return {str(path): sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+@drawn
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_command_says_where_and_how_much(form: str, digits: str, cache: Path) -> None:
+    """By default the report is in the current folder; entry and cache stay as they are."""
+    made = prepared(digits)
+    before = state_of(cache)
+    done = run("report", made["key"], "--format", form, "--json")
+    assert done.returncode == 0, done.stderr
+    path = Path(f"digits-standardize-{made['key']}.{form}").absolute()
+    size = path.stat().st_size
+    expected = {"path": str(path), "entry": made["path"], "format": form, "bytes": size}
+    assert json.loads(done.stdout) == expected
+    assert done.stderr == ""
+    assert state_of(cache) == before
+    said = run("report", made["key"], "--format", form, "--out", "here").stdout.splitlines()
+    assert said[0] == str(Path("here").absolute())
+    assert Path("here").read_bytes() == path.read_bytes()
+
+
+def test_a_folder_is_filled_and_a_file_replaced(tmp_path: Path) -> None:
+    """`out` may be a folder that is there, or a file, which is replaced whole."""
+    entry = entry_of(arrays())
+    name = f"little-standardize-{entry.key}.json"
+    assert report(entry, tmp_path, format="json", quiet=True) == tmp_path / name
+    place = tmp_path / "some" / "facts"
+    for _ in range(2):
+        assert report(entry, place, format="json", quiet=True) == place
+        assert place.read_bytes() == (tmp_path / name).read_bytes()
+        place.write_text("another")
+    assert [path.name for path in place.parent.iterdir()] == ["facts"]
+
+
+PLACES: dict[str, Callable[[Path, Path], Path]] = {
+    "the entry": lambda entry, cache: entry,
+    "a file of the entry": lambda entry, cache: entry / "train.h5",
+    "a new file of the entry": lambda entry, cache: entry / "report.html",
+    "the cache": lambda entry, cache: cache,
+    "a folder of the cache": lambda entry, cache: cache / "digits" / "report.html",
+}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_written_into_entry_or_cache(
+    place: str, linked: bool, digits: str, cache: Path, tmp_path: Path
+) -> None:
+    """A place in the entry, though copied, or in the cache is refused, also behind a link."""
+    made = prepared(digits)
+    copied = tmp_path / "copied"
+    shutil.copytree(made["path"], copied)
+    given = PLACES[place](copied, cache)
+    if linked:
+        (tmp_path / "link").symlink_to(given)
+        given = tmp_path / "link"
+    before = state_of(cache, copied)
+    done = run("report", str(copied), "--out", str(given), "--format", "json")
+    error, hint = failure(done, 2)
+    assert "no report is written into an entry or the cache" in error
+    assert "--out" in hint
+    assert state_of(cache, copied) == before
+
+
+def test_the_current_folder_may_be_the_entry(digits: str) -> None:
+    """In the entry's own folder, the default place is refused as well."""
+    made = prepared(digits)
+    error, _ = failure(run("report", made["path"], "--format", "json", cwd=made["path"]), 2)
+    assert "no report is written into an entry" in error
+
+
+def a_pipe(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def a_circle(place: Path) -> None:
+    place.symlink_to(place)
+
+
+@pytest.mark.parametrize("what", [a_pipe, a_circle], ids=lambda what: what.__name__)
+def test_a_place_that_cannot_be_is_refused(what: Callable[[Path], None], tmp_path: Path) -> None:
+    """What is no plain file is not replaced."""
+    entry, place = entry_of(arrays()), tmp_path / "place"
+    what(place)
+    with pytest.raises(pixelprep.UsageError):
+        report(entry, place, format="json", quiet=True)
+    assert place.is_fifo() or place.is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--format", "htm"], 2, "unknown --format 'htm'"),
+        (["--out", "/proc/none/report.json", "--format", "json"], 1, "cannot write the page"),
+        (["--out", "~nobody-here/x", "--format", "json"], 2, "home"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], status: int, said: str, digits: str, tmp_path: Path
+) -> None:
+    """A format that is not known and a place that cannot be written are told in one line."""
+    made = prepared(digits)
+    assert said in failure(run("report", made["key"], *arguments), status)[0]
+    assert "no entry" in failure(run("report", "digits/center-000000000000"))[0]
+
+
+def test_open_shows_it_in_the_browser(
+    digits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--open` gives the browser the address of the file."""
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > "{tmp_path}/shown"\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    made = prepared(digits)
+    done = run("report", made["key"], "--format", "json", "--open", "--json")
+    path = json.loads(done.stdout)["path"]
+    assert (tmp_path / "shown").read_text().strip() == Path(path).as_uri()
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
+def test_a_missing_package_is_named(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Jinja or Matplotlib the error names the extra, and nothing is read or written."""
+    entry = entry_of(arrays())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else 1)
+    for form in ("html", "png"):
+        with pytest.raises(pixelprep.MissingExtraError) as caught:
+            report(entry, tmp_path / "page", format=form, quiet=True)
+        assert caught.value.hint == 'pip install "pixelprep[plot]"'
+    assert not (tmp_path / "page").exists()
+    assert report(entry, tmp_path / "page", format="json", quiet=True).exists()
+
+
+# The page
+
+
+CHROMIUM = shutil.which("chromium")
+browsed = pytest.mark.skipif(not (DRAWN and CHROMIUM), reason="Chromium is not installed")
+
+EVIL = ("<script>alert(1)</script>", "a$b$c_{\\x", "\u540d\u524d \n\u202e&amp;", "x" * 300)
+
+# What is asked of a page that is shown in a frame; its own policy lets it run nothing.
+FRAME = """<!doctype html><meta name="color-scheme" content="light dark">
+<body><iframe id="frame" width="{width}" height="900" srcdoc="{page}"></iframe>
+<script>window.onload = () => {{
+  const inside = document.getElementById("frame").contentDocument, all = [];
+  const images = [...inside.images], drawings = [...inside.querySelectorAll("svg")];
+  document.body.textContent = "FOUND" + JSON.stringify({{
+    images: images.map(one => one.naturalWidth),
+    drawings: drawings.map(one => one.getBBox().width * one.querySelectorAll("path").length),
+    scripts: inside.scripts.length,
+    wide: inside.documentElement.scrollWidth,
+    ink: inside.defaultView.getComputedStyle(inside.body).color,
+    headings: [...inside.querySelectorAll("h3")].map(one => one.textContent),
+    text: inside.body.innerText,
+  }}) + "END";
+}}</script>"""
+
+
+def chromium(page: Path, *options: str) -> tuple[str, list[str]]:
+    """The page as the browser has it in the end, and the lines of its console."""
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-sync", "--enable-logging=stderr"]
+    command += ["--v=0", f"--user-data-dir={page}.profile", *options, "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def seen(page: Path, width: int, dark: bool) -> dict[str, Any]:
+    """What a browser sees of a page so many pixels wide."""
+    frame = page.with_name("frame.html")
+    frame.write_text(FRAME.format(width=width, page=html.escape(page.read_text())))
+    dom, _ = chromium(frame, f"--blink-settings=preferredColorScheme={int(not dark)}")
+    found = re.search("FOUND(.*)END", dom, re.DOTALL)
+    assert found, dom
+    answer: dict[str, Any] = json.loads(html.unescape(found[1]))
+    return answer
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of an entry whose classes have the names of an attacker."""
+    folder = tmp_path_factory.mktemp("page")
+    like = arrays(name="evil")
+    evil = Arrays("evil", like.train, like.test, EVIL)
+    entry = pixelprep.prepare(evil, val_fraction=0.2, cache_dir=folder / "cache", quiet=True)
+    return report(entry, folder / "page.html", cache_dir=folder / "cache", quiet=True)
+
+
+@browsed
+def test_the_console_is_silent(page: Path, tmp_path: Path) -> None:
+    """The browser has nothing to say of the page; of one with a script that is refused, it has."""
+    assert chromium(page)[1] == []
+    worse = tmp_path / "worse.html"
+    worse.write_text(page.read_text().replace("</body>", "<script>alert(1)</script></body>"))
+    assert chromium(worse)[1] != []
+
+
+@browsed
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 1100])
+def test_all_pictures_are_drawn(page: Path, width: int, dark: bool) -> None:
+    """In light and dark, wide and narrow: every picture is there, and nothing is wider."""
+    found = seen(page, width, dark)
+    assert found["ink"] == ("rgb(255, 255, 255)" if dark else "rgb(0, 0, 0)")
+    assert len(found["images"]) == 4 * 2 * facts_of.SHOWN_ROWS + 2 + 2 + 2
+    assert min(found["images"]) > 0
+    assert len(found["drawings"]) == 1 + 3 * 2
+    assert min(found["drawings"]) > 0
+    assert found["wide"] <= width
+
+
+@browsed
+def test_a_class_name_is_text(page: Path) -> None:
+    """Names that are a script, a formula, an entity or very long are shown as they are."""
+    found = seen(page, 1100, dark=False)
+    assert found["headings"] == list(EVIL)
+    assert found["scripts"] == 0
+
+
+@drawn
+@pytest.mark.parametrize("form", ["html", "png"])
+def test_a_report_is_the_same_every_time(form: str, tmp_path: Path) -> None:
+    """Equal entries have equal reports, byte for byte."""
+    entry = entry_of(arrays())
+    one, other = (report(entry, tmp_path / n, format=form, quiet=True) for n in "ab")
+    assert one.read_bytes() == other.read_bytes()
+
+
+@drawn
+def test_pages_of_many_classes_are_bounded(tmp_path: Path) -> None:
+    """Of hundreds of classes some are shown, and the page says how many are left out."""
+    entry = entry_of(source((100, 70, 2), "uint16", classes=300, train=600, test=300))
+    page = report(entry, tmp_path / "page.html", quiet=True)
+    text = " ".join(page.read_text().split())
+    assert "Of 300 classes 24 are shown; 276 are left out." in text
+    assert "Of 2 channels the first is shown." in text
+    assert "scaled down to 64 pixels a side at most" in text
+    assert text.count("<img") == 24 * 2 * 2 + 2 + 2 + 2
+    assert page.stat().st_size < 2_000_000
+    assert "276 classes left out" not in text
+    assert report(entry, tmp_path / "page.png", format="png", quiet=True).stat().st_size > 10_000
+
+
+@drawn
+@pytest.mark.parametrize(("dtype", "exact"), [("float32", True), ("float16", False)])
+def test_the_page_says_whether_raw_pixels_are_exact(
+    dtype: str, exact: bool, tmp_path: Path
+) -> None:
+    """16 bits in float16 are recovered only nearly, and the page says so."""
+    entry = entry_of(source((6, 5, 1), "uint16"), dtype=dtype, rescale=True)
+    text = report(entry, tmp_path / "page.html", quiet=True).read_text()
+    assert ("recovered only nearly" in text) is not exact
+    assert ("recovered exactly" in text) is exact
+
+
+@drawn
+@pytest.mark.parametrize("value", [0, 255])
+def test_images_of_one_value_have_a_report(value: int, tmp_path: Path) -> None:
+    """Where nothing varies, there is nothing to divide by, and still a page and a picture."""
+    pair = np.full((5, 1, 1), value, np.uint8), np.arange(5) % 2
+    entry = entry_of(Arrays("flat", pair, pair))
+    for form in FORMATS:
+        assert report(entry, tmp_path / form, format=form, quiet=True).stat().st_size > 0
+
+
+PEAK = """
+import sys, pixelprep, pixelprep.reports.entry_report
+pixelprep.reports.entry_report.report(sys.argv[1], sys.argv[2], quiet=True)
+with open("/proc/self/status") as status:
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
+"""
+
+
+@drawn
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """Ten times the images take no more memory."""
+    peaks = []
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
+    for rows in (4_000, 40_000):
+        images = np.random.default_rng(0).integers(0, 256, (rows, 28, 28), np.uint8)
+        pair = images, np.arange(rows) % 10
+        entry = entry_of(Arrays(f"of{rows}", pair, (images[:100], pair[1][:100])))
+        command = [sys.executable, "-c", PEAK, str(entry.path), str(tmp_path / "page.html")]
+        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+        peaks.append(int(done.stdout))
+    assert peaks[1] < peaks[0] * 1.1 + 8192, peaks

@@ -1,0 +1,1117 @@
+"""Downloads from a real web server that misbehaves: the right bytes or a clear error, no less.
+
+First with small files of random bytes and with the embedded dataset's own files, which runs
+anywhere; then with the real MNIST files.
+"""
+
+import gzip
+import json
+import os
+import pty
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pixelprep
+from pixelprep import DownloadError
+from pixelprep.sources import REGISTRY, Options, SourceContext, download, idx
+from pixelprep.sources.download import ATTEMPTS, RegistryFile
+from pixelprep.sources.registered import RegisteredSource, embedded
+from tests.helpers.downloads import ONLY_HERE, pinned
+from tests.helpers.server import FINE, Request, Server, Twist
+
+GZIPPED = {"Content-Encoding": "gzip"}
+ELSEWHERE = {"Content-Range": "bytes 0-10/11"}
+MIB = 1 << 20
+PIECE = download.CHUNK  # as it is outside tests
+
+
+# Small files, and no machine but this one.
+
+
+def zipped(size: int = 20_000, seed: int = 0) -> bytes:
+    """A gzip file of so many random bytes, a little longer than they are."""
+    return gzip.compress(random.Random(seed).randbytes(size), mtime=0)
+
+
+@dataclass
+class Case:
+    """A pinned file, the server that has it, and the folder it is to come into."""
+
+    archive: bytes
+    pin: RegistryFile
+    server: Server
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """Where the whole file goes."""
+        return self.folder / self.pin.name
+
+    @property
+    def part(self) -> Path:
+        """Where it grows."""
+        return self.folder / f"{self.pin.name}.part"
+
+    @property
+    def asked(self) -> list[str | None]:
+        """The Range of every request for the file."""
+        return self.server.asked(self.pin.name)
+
+    def twist(self, *twists: Twist, then: Twist = FINE) -> None:
+        """What is wrong with the server's next answers, and with all later ones."""
+        self.server.twist(self.pin.name, *twists, then=then)
+
+    def fetch(self, *mirrors: str, offline: bool = False) -> None:
+        """Download from the server, or from the mirrors given."""
+        download.fetch(
+            [self.pin],
+            self.folder,
+            mirrors or [self.server.url],
+            dataset="numbers",
+            offline=offline,
+            quiet=True,
+        )
+
+    def leave(self, content: bytes) -> None:
+        """Lay down what an earlier download left."""
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        self.part.write_bytes(content)
+
+    def is_right(self) -> bool:
+        """Whether the very archive lies under its final name, and nothing else in the folder."""
+        return self.path.read_bytes() == self.archive and list(self.folder.iterdir()) == [self.path]
+
+    def refusal(self, *mirrors: str) -> str:
+        """What a download that must fail says; nothing is left under the final name."""
+        with pytest.raises(DownloadError) as caught:
+            self.fetch(*mirrors)
+        assert not self.path.exists()
+        return caught.value.message
+
+
+@pytest.fixture(autouse=True)
+def only_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but 127.0.0.1 is asked, and there is no wait between tries."""
+    ask = socket.getaddrinfo
+
+    def here(host: str, *rest: Any, **named: Any) -> Any:
+        if host != "127.0.0.1":
+            raise socket.gaierror(socket.EAI_NONAME, f"{host}: no test asks another machine")
+        return ask(host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    monkeypatch.setattr(download, "BACK_OFF", 0.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+    """A small file, read from the network in small pieces, so that pieces of it can be lost."""
+    monkeypatch.setattr(download, "CHUNK", 64)
+    archive = zipped()
+    web = tmp_path / "web"
+    web.mkdir()
+    (web / "numbers.gz").write_bytes(archive)
+    with Server(web) as server:
+        yield Case(archive, pinned(archive), server, tmp_path / "raw")
+
+
+@pytest.fixture
+def good(tmp_path: Path, case: Case) -> Iterator[Server]:
+    """A second mirror, where all is well."""
+    with Server(tmp_path / "web") as server:
+        yield server
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> str:
+    """The URL of a server that is no more."""
+    with Server(tmp_path) as server:
+        return server.url
+
+
+def start(asked: str | None) -> int:
+    """The offset that a Range header asks for."""
+    return int((asked or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+
+
+# One mirror, one fault.
+
+
+def test_a_good_mirror_is_asked_once(case: Case) -> None:
+    """A file that comes through at once is asked for once, all of it, and is all that is left."""
+    case.fetch()
+    assert case.is_right()
+    assert case.asked == [None]
+
+
+def test_a_file_that_is_there_is_not_asked_for(case: Case) -> None:
+    """The right file under its final name costs no request, whether online or not."""
+    case.fetch()
+    case.fetch()
+    case.fetch(offline=True)
+    assert case.asked == [None]
+
+
+def test_a_damaged_file_is_replaced(case: Case) -> None:
+    """A wrong file under the final name is never accepted: the right one takes its place."""
+    case.folder.mkdir()
+    case.path.write_bytes(case.archive[:-1])
+    case.fetch()
+    assert case.is_right()
+
+
+def test_a_dropped_transfer_goes_on_where_it_broke(case: Case) -> None:
+    """After a drop only the rest is asked for and sent."""
+    case.twist(Twist(drop=10_000))
+    case.fetch()
+    assert case.is_right()
+    first, second = case.server.requests
+    assert first.range is None
+    assert 10_000 - download.CHUNK <= start(second.range) <= 10_000
+    assert second.status == 206
+    assert second.length == len(case.archive) - start(second.range)
+
+
+def test_progress_keeps_the_tries_going(case: Case) -> None:
+    """A server that drops every 1,000 bytes takes many more tries than one that sends nothing."""
+    case.twist(then=Twist(drop=1_000))
+    case.fetch()
+    assert case.is_right()
+    starts = [start(asked) for asked in case.asked]
+    assert len(starts) > 4 * ATTEMPTS
+    assert starts == sorted(set(starts))
+
+
+def test_short_pieces_are_progress_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that breaks every 100,000 bytes brings a large file all the same."""
+    monkeypatch.setattr(download, "CHUNK", PIECE)
+    archive = zipped(MIB)
+    (case.server.folder / "numbers.gz").write_bytes(archive)
+    case.archive, case.pin = archive, pinned(archive)
+    case.twist(then=Twist(drop=100_000))
+    case.fetch()
+    assert case.is_right()
+
+
+def test_no_progress_ends_the_tries(case: Case) -> None:
+    """A server that never sends a byte of the file is tried a few times, then given up."""
+    case.twist(then=Twist(drop=0))
+    assert "numbers.gz" in case.refusal()
+    assert len(case.asked) == ATTEMPTS
+
+
+def test_waits_grow_until_there_is_progress(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try in vain doubles the wait; a try that brought something makes it short again."""
+    waits: list[float] = []
+    monkeypatch.setattr(download, "BACK_OFF", 1.0)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=waits.append))
+    nothing, something = Twist(hang_up=True), Twist(drop=5_000)
+    case.twist(nothing, nothing, nothing, something, nothing)
+    case.fetch()
+    assert waits[:3] == [1.0, 2.0, 4.0]
+    assert waits[3] == waits[0]
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_a_busy_server_is_asked_again(case: Case, status: int) -> None:
+    """A status that may pass is tried again, and leaves no trace in the file."""
+    case.twist(Twist(status=status), Twist(status=status))
+    case.fetch()
+    assert case.is_right()
+    assert case.asked == [None, None, None]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_a_refusal_is_final(case: Case, status: int) -> None:
+    """A status that will not pass is not tried again, and is named in the error."""
+    case.twist(then=Twist(status=status))
+    assert str(status) in case.refusal()
+    assert case.asked == [None]
+
+
+def test_a_busy_server_is_given_up_in_the_end(case: Case) -> None:
+    """A status that does not pass ends in an error that names it."""
+    case.twist(then=Twist(status=503))
+    assert "503" in case.refusal()
+    assert len(case.asked) == ATTEMPTS
+
+
+def test_no_answer_at_all_is_tried_again(case: Case) -> None:
+    """A connection that is closed without a word does no harm."""
+    case.twist(Twist(hang_up=True))
+    case.fetch()
+    assert case.is_right()
+
+
+def test_a_busy_server_does_not_cost_the_start(case: Case) -> None:
+    """An error in the middle of a transfer leaves what came before it."""
+    case.twist(Twist(drop=10_000), Twist(status=503), Twist(hang_up=True))
+    case.fetch()
+    assert case.is_right()
+    assert start(case.asked[-1]) == start(case.asked[1]) > 0
+
+
+def test_range_ignored(case: Case) -> None:
+    """A server that sends all of it again is not appended to what is there."""
+    case.twist(Twist(drop=10_000), then=Twist(ignore_range=True))
+    case.fetch()
+    assert case.is_right()
+    assert [request.status for request in case.server.requests] == [200, 200]
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_another_range_than_asked(case: Case, always: bool) -> None:
+    """A server that sends another range than asked is asked for all of it, and can still serve."""
+    odd = Twist(headers=ELSEWHERE)
+    case.twist(Twist(drop=10_000), odd, then=odd if always else FINE)
+    case.fetch()
+    assert case.is_right()
+
+
+def test_a_start_that_cannot_be_continued_does_not_stay_for_ever(case: Case) -> None:
+    """What an earlier run left never keeps a mirror that can send the whole from doing so."""
+    case.leave(case.archive[:5_000])
+    case.twist(then=Twist(headers=ELSEWHERE))
+    case.fetch()
+    assert case.is_right()
+
+
+LEFT: dict[str, Callable[[bytes], bytes]] = {
+    "its start": lambda archive: archive[:7_000],
+    "another start": lambda archive: zipped(7_000, seed=1),
+    "all of it": lambda archive: archive,
+    "as long, but wrong": lambda archive: bytes(len(archive)),
+    "more than it": lambda archive: archive + b"more",
+    "much more": lambda archive: archive * 5,
+    "nothing": lambda archive: b"",
+}
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("left", LEFT)
+def test_whatever_was_left_the_result_is_right(case: Case, left: str, ranges: bool) -> None:
+    """A ``.part`` of any content ends as the right file, whether the server knows ranges or not."""
+    case.leave(LEFT[left](case.archive))
+    case.twist(then=FINE if ranges else Twist(ignore_range=True))
+    case.fetch()
+    assert case.is_right()
+
+
+def test_a_complete_leftover_is_not_sent_again(case: Case) -> None:
+    """A ``.part`` that is whole costs one question and not a byte."""
+    case.leave(case.archive)
+    case.fetch()
+    assert case.is_right()
+    assert [request.length for request in case.server.requests] == [0]
+
+
+def test_a_leftover_of_another_file_costs_one_more_request(case: Case) -> None:
+    """A wrong start is found out by the digest, thrown away, and the whole asked for."""
+    case.leave(zipped(7_000, seed=1))
+    size = case.part.stat().st_size
+    case.fetch()
+    assert case.is_right()
+    assert case.asked == [f"bytes={size}-", None]
+
+
+def test_a_silent_end_is_not_the_end(case: Case) -> None:
+    """A body that is too short, though as long as declared, is never taken for the whole."""
+    case.twist(then=Twist(cut=10_000))
+    assert "wrong bytes" in case.refusal()
+    assert not case.part.exists()
+
+
+@pytest.mark.parametrize("undeclared", [False, True])
+def test_a_wrong_byte_is_found(case: Case, undeclared: bool) -> None:
+    """One wrong byte is a clear error, and not a byte of it is left."""
+    case.twist(then=Twist(wrong_byte=12_345, undeclared=undeclared))
+    message = case.refusal()
+    assert "SHA-256" in message
+    assert case.pin.sha256[:12] in message
+    assert not case.folder.exists()
+
+
+def test_a_wrong_byte_in_the_rest_is_found(case: Case) -> None:
+    """A wrong byte in the continued half is found as well."""
+    case.twist(Twist(drop=10_000), Twist(wrong_byte=15_000))
+    assert "wrong bytes" in case.refusal()
+
+
+def test_an_endless_answer_is_cut_off(case: Case) -> None:
+    """A server that never stops is left, and what it wrote stays within twice the file's size."""
+    case.twist(then=Twist(endless=True))
+    assert "more than" in case.refusal()
+    limit = 2 * max(case.pin.size, case.pin.content_size)
+    assert not case.part.exists() or case.part.stat().st_size <= limit
+
+
+def test_a_stalled_transfer_is_taken_up_again(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence in the middle counts as a drop: the rest is asked for anew."""
+    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    case.twist(Twist(stall=10_000))
+    case.fetch()
+    assert case.is_right()
+    assert start(case.asked[1]) > 0
+
+
+def test_silence_ends_in_an_error(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that keeps the connection and says nothing is given up, and the error says so."""
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    case.twist(then=Twist(stall=0))
+    assert "no answer" in case.refusal()
+
+
+def test_no_encryption_is_another_failure_than_no_connection(case: Case) -> None:
+    """A server that knows no HTTPS is not said to be out of reach."""
+    assert "no connection" not in case.refusal(case.server.url.replace("http:", "https:"))
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        pytest.param(Twist(content=b""), id="200"),
+        pytest.param(Twist(status=204), id="204"),
+        pytest.param(Twist(status=304), id="304"),
+        pytest.param(Twist(status=416), id="416"),
+    ],
+)
+def test_an_empty_answer_is_no_file(case: Case, good: Server, empty: Twist) -> None:
+    """A mirror that answers with nothing is passed over; alone, it is a clear error."""
+    case.twist(then=empty)
+    case.refusal()
+    case.fetch(case.server.url, good.url)
+    assert case.is_right()
+
+
+# The same content in other bytes.
+
+
+def test_compressed_anew_is_accepted_by_content(case: Case) -> None:
+    """An archive with another compression level is kept as it came: its content is the pinned."""
+    other = gzip.compress(gzip.decompress(case.archive), 1, mtime=1)
+    assert other != case.archive
+    case.twist(then=Twist(content=other, drop=9_000))
+    case.fetch()
+    assert case.path.read_bytes() == other
+
+
+def test_unpacked_is_accepted_by_content(case: Case) -> None:
+    """The bare content under the archive's name is kept as it came."""
+    content = gzip.decompress(case.archive)
+    case.twist(then=Twist(content=content))
+    case.fetch()
+    assert case.path.read_bytes() == content
+
+
+def test_without_a_digest_of_the_content_only_the_archive_will_do(case: Case) -> None:
+    """Where the content's digest is not known, another archive of it is refused."""
+    case.pin = pinned(case.archive, by_content=False)
+    case.twist(then=Twist(content=gzip.compress(gzip.decompress(case.archive), 1, mtime=1)))
+    assert "wrong bytes" in case.refusal()
+
+
+def test_content_that_goes_on_is_refused(case: Case) -> None:
+    """An archive that unpacks to the right bytes and then to more is not the pinned one."""
+    case.twist(then=Twist(content=case.archive + gzip.compress(b"more")))
+    assert "wrong bytes" in case.refusal()
+
+
+def test_an_archive_that_ends_early_is_refused(case: Case) -> None:
+    """An archive whose last bytes (its checksum) are missing is refused, though all is in it."""
+    case.twist(then=Twist(content=case.archive[:-8]))
+    assert "wrong bytes" in case.refusal()
+
+
+@pytest.mark.parametrize("by_content", [True, False])
+@pytest.mark.parametrize("drop", [None, 10_000])
+def test_an_archive_declared_as_encoded(case: Case, drop: int | None, by_content: bool) -> None:
+    """Content-Encoding: gzip, which many servers say of a ``.gz``, does no harm to a download."""
+    case.pin = pinned(case.archive, by_content=by_content)
+    case.twist(Twist(headers=GZIPPED, drop=drop), then=Twist(headers=GZIPPED))
+    case.fetch()
+    assert download.hash_matches(case.path, case.pin)
+    assert list(case.folder.iterdir()) == [case.path]
+
+
+# From place to place.
+
+
+def test_a_redirect_is_followed(case: Case, good: Server) -> None:
+    """A redirect leads to the file, also in the middle of a transfer."""
+    there = good.url + case.pin.name
+    case.twist(then=Twist(status=302, location=there))
+    good.twist(case.pin.name, Twist(drop=10_000))
+    case.fetch()
+    assert case.is_right()
+    assert case.asked == good.asked(case.pin.name)
+    assert start(good.asked(case.pin.name)[1]) > 0
+
+
+@pytest.mark.parametrize(
+    "location", [None, "numbers.gz", "file:///etc/hostname", "http://[/", "http://a..b/"]
+)
+def test_a_redirect_to_nowhere(case: Case, good: Server, location: str | None) -> None:
+    """A redirect to itself or to what is no place for a file: the next mirror is asked."""
+    case.twist(then=Twist(status=302, location=location))
+    case.refusal()
+    case.fetch(case.server.url, good.url)
+    assert case.is_right()
+
+
+@pytest.mark.parametrize("length", ["{0}, {0}", "{0}, 7", "many", "-7"])
+def test_an_odd_length_does_no_harm(case: Case, good: Server, length: str) -> None:
+    """A Content-Length that is no number stops neither the download nor the next mirror."""
+    case.twist(then=Twist(headers={"Content-Length": length.format(len(case.archive))}))
+    case.fetch(case.server.url, good.url)
+    assert case.is_right()
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "numbers",
+        " ",
+        "http://",
+        "http://[::1",
+        "http://127.0.0.1:x/",
+        "ftp://127.0.0.1/",
+        "file:///etc/",
+        "http://a..b/",
+        f"http://{'a' * 70}.org/",
+        "https://example.org/",
+    ],
+)
+def test_a_mirror_that_is_no_mirror(case: Case, mirror: str) -> None:
+    """A URL that leads nowhere is named in the error, and the next mirror is asked."""
+    assert mirror.strip().rstrip("/") in case.refusal(mirror)
+    case.fetch(mirror, case.server.url)
+    assert case.is_right()
+
+
+def test_mirrors_are_asked_in_order(case: Case, good: Server) -> None:
+    """The second mirror is asked only when the first did not give the file."""
+    case.fetch(case.server.url, good.url)
+    assert good.requests == []
+    case.path.unlink()
+    case.twist(then=Twist(status=404))
+    case.fetch(case.server.url, good.url)
+    assert case.is_right()
+    assert good.asked(case.pin.name) == [None]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_mirror_needs_no_slash(case: Case, slash: str) -> None:
+    """A mirror's URL may end in a slash or not."""
+    case.fetch(case.server.url.rstrip("/") + slash)
+    assert case.asked == [None]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Twist(wrong_byte=99), id="wrong byte"),
+        pytest.param(Twist(cut=500), id="cut"),
+        pytest.param(Twist(status=500), id="500"),
+        pytest.param(Twist(endless=True), id="endless"),
+        pytest.param(Twist(content=b"<html>please log in</html>"), id="a page"),
+        pytest.param(Twist(hang_up=True), id="hang up"),
+    ],
+)
+def test_the_next_mirror_makes_good(case: Case, good: Server, fault: Twist) -> None:
+    """Whatever the first mirror did, the second gives the right file."""
+    case.twist(then=fault)
+    case.fetch(case.server.url, good.url)
+    assert case.is_right()
+
+
+def test_another_mirror_continues(case: Case, good: Server) -> None:
+    """What one mirror began, the next one ends: it is asked for the rest only."""
+    case.twist(Twist(drop=10_000), then=Twist(status=404))
+    case.fetch(case.server.url, good.url)
+    assert case.is_right()
+    (asked,) = good.asked(case.pin.name)
+    assert start(asked) > 9_000
+
+
+def test_halves_of_two_archives_are_not_one(case: Case, good: Server) -> None:
+    """A start from a mirror with another archive is not kept before the rest of this one."""
+    other = gzip.compress(gzip.decompress(case.archive), 1, mtime=1)
+    case.twist(Twist(content=other, drop=10_000), then=Twist(status=404))
+    case.fetch(case.server.url, good.url)
+    assert case.is_right()
+    assert good.asked(case.pin.name)[-1] is None
+
+
+def test_the_error_names_every_mirror_and_its_reason(case: Case, nowhere: str) -> None:
+    """When no mirror gives the file, the error says what each of them did, and the hint helps."""
+    case.twist(then=Twist(status=404))
+    with pytest.raises(DownloadError) as caught:
+        case.fetch(case.server.url, nowhere)
+    assert f"{case.server.url}numbers.gz: 404" in caught.value.message
+    assert f"{nowhere}numbers.gz: no connection" in caught.value.message
+    for way_out in ("--source", "--mirror", "sample"):
+        assert way_out in (caught.value.hint or "")
+
+
+def test_the_built_in_mirrors_can_be_trusted() -> None:
+    """MNIST is asked for over HTTPS, and every file of every dataset is pinned by its digest."""
+    assert all(mirror.startswith("https://") for mirror in REGISTRY["mnist"].mirrors)
+    pins = [pin for known in REGISTRY.values() for pin in known.pins]
+    assert all(len(pin.sha256) == 64 for pin in pins)
+
+
+# Any order of events.
+
+
+def attempt(case: Case, mirrors: list[str]) -> bool:
+    """Whether a download succeeded; a wrong file under the final name is never there."""
+    try:
+        case.fetch(*mirrors)
+    except DownloadError:
+        assert not case.path.exists()
+        return False
+    assert case.is_right()
+    return True
+
+
+FEW = zipped(3_000, seed=2)
+OFFSETS = st.integers(0, 3_000)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Two servers that have an archive of a few thousand bytes."""
+    web = tmp_path_factory.mktemp("web")
+    (web / "numbers.gz").write_bytes(FEW)
+    with Server(web) as first, Server(web) as second:
+        yield [first, second]
+
+
+@contextmanager
+def few(server: Server) -> Iterator[Case]:
+    """The few thousand bytes, read in small pieces into a new folder."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "CHUNK", 64)
+        yield Case(FEW, pinned(FEW, by_content=False), server, Path(folder))
+
+
+@settings(max_examples=80, deadline=None)
+@given(drops=st.lists(OFFSETS, max_size=12), left=OFFSETS)
+def test_any_drops(two: list[Server], drops: list[int], left: int) -> None:
+    """Wherever the connection drops, it ends in the right bytes or in an error, never in others."""
+    with few(two[0]) as case:
+        case.leave(FEW[:left])
+        case.twist(*(Twist(drop=drop) for drop in drops))
+        if not attempt(case, [two[0].url]):
+            assert len(drops) >= ATTEMPTS
+            case.twist()
+            assert attempt(case, [two[0].url])
+
+
+FAULTS = st.one_of(
+    st.builds(Twist, drop=OFFSETS),
+    st.builds(Twist, drop=OFFSETS, ignore_range=st.just(True)),
+    st.builds(Twist, cut=OFFSETS),
+    st.builds(Twist, wrong_byte=OFFSETS),
+    st.builds(Twist, wrong_byte=OFFSETS, drop=OFFSETS),
+    st.builds(Twist, status=st.sampled_from([204, 302, 404, 416, 429, 500, 503])),
+    st.builds(Twist, drop=st.none() | OFFSETS, headers=st.sampled_from([ELSEWHERE, GZIPPED])),
+    st.builds(Twist, content=st.binary(max_size=50)),
+    st.sampled_from([FINE, Twist(hang_up=True), Twist(ignore_range=True), Twist(endless=True)]),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    faults=st.tuples(st.lists(FAULTS, max_size=6), st.lists(FAULTS, max_size=6)),
+    left=st.none() | st.binary(max_size=50) | OFFSETS.map(lambda size: FEW[:size]),
+)
+def test_any_faults(
+    two: list[Server], faults: tuple[list[Twist], list[Twist]], left: bytes | None
+) -> None:
+    """Whatever two mirrors do, never a wrong file; and once one is well again, the right one."""
+    with few(two[0]) as case:
+        if left is not None:
+            case.leave(left)
+        for server, twists in zip(two, faults, strict=True):
+            server.twist(case.pin.name, *twists)
+        if not attempt(case, [server.url for server in two]):
+            case.twist()
+            assert attempt(case, [two[0].url])
+
+
+# Whole commands, with the embedded dataset's files behind a server under the name of MNIST.
+
+
+NO_SOCKETS = """
+import os, sys
+def watch(event, args):
+    if event in ("socket.__new__", "socket.connect", "socket.getaddrinfo"):
+        os.write(2, f"a socket was opened: {event}".encode())
+        os._exit(99)  # nothing can catch this
+sys.addaudithook(watch)
+"""
+
+LITTLE_MNIST = """
+import dataclasses, sys
+from pixelprep.sources import REGISTRY
+little = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False)
+sys.modules["pixelprep.sources.resolve"].REGISTRY = {**REGISTRY, "mnist": little}
+"""
+
+MAIN = "from pixelprep.cli.app import main; main()"
+
+
+def python(*lines: str) -> list[str]:
+    """The command that runs these lines and then the command line."""
+    return [sys.executable, "-c", "\n".join([*lines, MAIN])]
+
+
+def run(
+    command: list[str], *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end."""
+    return subprocess.run(
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "no_proxy": "127.0.0.1", **environment},
+        check=False,
+    )
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+    """The error line and the hint line of a command that failed as it should."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    (error,) = [line for line in lines if line.startswith("error: ")]
+    (hint,) = [line for line in lines if line.startswith("hint: ")]
+    assert lines[-2:] == [error, hint]
+    return error, hint
+
+
+@pytest.fixture
+def shop() -> Iterator[Server]:
+    """A server with the embedded dataset's four files."""
+    with Server(embedded("sample")) as server:
+        yield server
+
+
+@pytest.fixture
+def little_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within this process, ``mnist`` is the embedded dataset, from mirrors that no test asks."""
+    little = replace(
+        REGISTRY["sample"], name="mnist", embedded=False, mirrors=REGISTRY["mnist"].mirrors
+    )
+    monkeypatch.setattr(
+        sys.modules["pixelprep.sources.resolve"], "REGISTRY", {**REGISTRY, "mnist": little}
+    )
+
+
+@pytest.mark.usefixtures("little_mnist")
+def test_raw_files_are_downloaded_once(shop: Server) -> None:
+    """A second recipe is made from the raw files in the cache: no server is asked, none need be."""
+    first = pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
+    assert [request.range for request in shop.requests] == [None] * 4
+    second = pixelprep.prepare("mnist", mode="center", mirror=shop.url, quiet=True)
+    assert len(shop.requests) == 4
+    shop.stop()
+    third = pixelprep.prepare("mnist", mode="normalize", offline=True, quiet=True)
+    assert [entry.cached for entry in (first, second, third)] == [False] * 3
+    assert len({entry.key for entry in (first, second, third)}) == 3
+
+
+@pytest.mark.usefixtures("little_mnist")
+def test_a_download_is_what_the_files_at_hand_are(shop: Server) -> None:
+    """Downloaded in pieces or given with `source`, the data is the same: the same entry."""
+    shop.twist("*", Twist(drop=3_000), Twist(status=503), Twist(drop=300_000))
+    made = pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
+    again = pixelprep.prepare("mnist", source=shop.folder, quiet=True)
+    assert again.cached
+    assert again.key == made.key
+
+
+@pytest.mark.usefixtures("little_mnist")
+def test_wrong_bytes_are_never_parsed(
+    shop: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is read only after its digest was found right; wrong bytes make no entry."""
+    read: list[Path] = []
+    monkeypatch.setattr(idx, "read", lambda path, _: read.append(path))
+    shop.twist("t10k-labels-idx1-ubyte.gz", then=Twist(wrong_byte=100))
+    with pytest.raises(DownloadError, match="wrong bytes"):
+        pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
+    assert read == []
+    assert not (cache / "mnist").exists()
+    assert not (cache / ".raw" / "mnist" / "t10k-labels-idx1-ubyte.gz").exists()
+
+
+@pytest.mark.usefixtures("little_mnist")
+def test_the_users_mirror_comes_first(shop: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mirror` is asked before PIXELPREP_MIRROR, and either before the built-in ones."""
+    with Server(shop.folder) as other:
+        monkeypatch.setenv("PIXELPREP_MIRROR", other.url)
+        pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
+        assert len(shop.requests) == 4
+        assert other.requests == []
+        shutil.rmtree(os.environ["PIXELPREP_CACHE_DIR"])
+        pixelprep.prepare("mnist", quiet=True)
+        assert len(shop.requests) == 4
+        assert len(other.requests) == 4
+
+
+@pytest.mark.usefixtures("little_mnist")
+def test_offline_in_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`offline` and PIXELPREP_OFFLINE forbid a download, and the error says so."""
+    with pytest.raises(DownloadError, match="offline") as caught:
+        pixelprep.prepare("mnist", offline=True)
+    assert "`mirror" not in (caught.value.hint or "`mirror")
+    monkeypatch.setenv("PIXELPREP_OFFLINE", "1")
+    with pytest.raises(DownloadError, match="offline"):
+        pixelprep.prepare("mnist")
+    with pytest.raises(DownloadError, match="tried"):
+        pixelprep.prepare("mnist", offline=False)
+    assert pixelprep.prepare("sample").dataset == "sample"
+
+
+SLOWLY = "download.CHUNK = 16"
+
+
+@pytest.mark.usefixtures("little_mnist")
+@pytest.mark.parametrize("known", [False, True], ids=["first time", "raw files deleted"])
+def test_two_at_once_download_once(shop: Server, cache: Path, known: bool) -> None:
+    """Two processes that need the same raw files at once both get them, by one download."""
+    if known:
+        pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
+        shutil.rmtree(cache / ".raw")
+        shop.requests.clear()
+    command = [*python(ONLY_HERE, LITTLE_MNIST, SLOWLY), "prepare", "mnist", "--quiet"]
+    processes = [
+        subprocess.Popen(
+            [*command, "--mirror", shop.url, "--mode", mode],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for mode in ("center", "normalize")
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert len(shop.requests) == 4
+
+
+def test_all_mirrors_down(cache: Path, nowhere: str) -> None:
+    """No mirror answers: one error line with all that was tried, one hint line, status 1."""
+    done = run(python(ONLY_HERE), "prepare", "mnist", "--mirror", nowhere)
+    error, hint = failure(done)
+    for mirror in (nowhere, *REGISTRY["mnist"].mirrors):
+        assert f"{mirror}train-images-idx3-ubyte.gz: no connection" in error
+    for way_out in ("--source", "--mirror", "sample"):
+        assert way_out in hint
+    assert not (cache / ".raw" / "mnist").exists()
+
+
+def test_the_command_line_takes_its_mirror_from_the_environment(shop: Server) -> None:
+    """PIXELPREP_MIRROR is the command line's mirror, too; where no terminal is, no bar is drawn."""
+    command = python(ONLY_HERE, LITTLE_MNIST)
+    done = run(command, "prepare", "mnist", "--json", PIXELPREP_MIRROR=shop.url)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["splits"]["train"]["rows"] == 6_000
+    assert len(shop.requests) == 4
+    assert "ubyte" not in done.stderr
+
+
+def test_the_watch_for_sockets_is_awake(nowhere: str) -> None:
+    """The next tests mean something: a command that does go online is caught by their watch."""
+    done = run(python(NO_SOCKETS), "prepare", "mnist", "--mirror", nowhere)
+    assert done.returncode == 99
+    assert "a socket was opened" in done.stderr
+
+
+@pytest.mark.parametrize("said", [["--offline"], []], ids=["option", "environment"])
+def test_offline_opens_no_socket(said: list[str], nowhere: str) -> None:
+    """Offline, all that needs no download works and all else is an error; no socket is opened."""
+    environment = {"PIXELPREP_MIRROR": nowhere} | ({} if said else {"PIXELPREP_OFFLINE": "1"})
+
+    def quietly(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(python(NO_SOCKETS, LITTLE_MNIST), "prepare", *arguments, *said, **environment)
+
+    error, hint = failure(quietly("mnist"))
+    assert "--offline" in error
+    assert "--source" in hint
+    assert "sample" in hint
+    for arguments in (["sample"], ["mnist", "--source", str(embedded("sample"))]):
+        done = quietly(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["splits"]["test"]["rows"] == 1_000
+
+
+def drawn(*arguments: str) -> bytes:
+    """What a command draws on a terminal."""
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 100))
+    process = subprocess.Popen(
+        [*python(ONLY_HERE, LITTLE_MNIST), *arguments], stdout=subprocess.DEVNULL, stderr=end
+    )
+    os.close(end)
+    shown = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    except OSError:  # how a terminal ends on Linux
+        pass
+    finally:
+        os.close(terminal)
+    assert process.wait() == 0
+    return shown
+
+
+def test_a_bar_is_drawn_on_a_terminal(shop: Server, tmp_path: Path) -> None:
+    """A download shows its progress on a terminal, unless it is to be quiet."""
+    command = ("prepare", "mnist", "--mirror", shop.url, "--cache-dir")
+    shown = drawn(*command, str(tmp_path / "loud"))
+    for pin in REGISTRY["sample"].pins:
+        assert pin.name.encode() in shown
+    assert drawn(*command, str(tmp_path / "quiet"), "--quiet") == b""
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+from pixelprep.sources import download
+pin, folder, mirror = json.loads(sys.argv[1])
+download.CHUNK = 64
+download.fetch([download.RegistryFile(**pin)], Path(folder), [mirror], dataset="numbers",
+               offline=False, quiet=True)
+"""
+
+
+def test_a_killed_download_is_continued(case: Case) -> None:
+    """What a killed process had written is where the next one goes on."""
+    case.archive = zipped(200_000)
+    case.pin = pinned(case.archive)
+    (case.server.folder / case.pin.name).write_bytes(case.archive)
+    case.twist(Twist(stall=150_000))
+    pin = {name: getattr(case.pin, name) for name in RegistryFile.__slots__}
+    arguments = json.dumps([pin, str(case.folder), case.server.url])
+    process = subprocess.Popen([sys.executable, "-c", KILLED, arguments])
+
+    def brought() -> int:
+        return sum(part.stat().st_size for part in case.folder.glob("*.part"))
+
+    while brought() < 100_000:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not case.path.exists()
+    left = brought()
+    case.fetch()
+    assert case.is_right()
+    assert case.asked == [None, f"bytes={left}-"]
+
+
+def test_an_interrupted_download(shop: Server, cache: Path) -> None:
+    """Ctrl-C in the middle of a download is one line and status 130; no file seems whole."""
+    shop.twist("*", then=Twist(stall=100))
+    process = subprocess.Popen(
+        [*python(ONLY_HERE, LITTLE_MNIST), "prepare", "mnist", "--mirror", shop.url],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not shop.requests:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate()[1]
+    assert process.returncode == 130
+    assert errors == "error: interrupted\n"
+    assert list(cache.rglob("*.gz")) == []
+
+
+# The real MNIST files.
+
+IMAGES, TEST_IMAGES = "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"
+
+
+@pytest.fixture
+def mnist_server(mnist: Path) -> Iterator[Server]:
+    """A server with the real files."""
+    with Server(mnist) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A finished command, what it printed and what it asked."""
+
+    result: dict[str, Any]
+    cache: Path
+    asked: list[Request]
+
+
+@pytest.fixture(scope="module")
+def prepared(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+    """MNIST, prepared by the real command line while the connection dropped once."""
+    cache = tmp_path_factory.mktemp("mnist")
+    command = [sys.executable, "-m", "pixelprep", "prepare", "mnist", "--json"]
+    with Server(mnist) as server:
+        server.twist(IMAGES, Twist(drop=4 * MIB + 12_345))
+        place = ["--mirror", server.url, "--cache-dir", str(cache)]
+        done = run(command, *place, https_proxy=server.url)  # no other machine, come what may
+        assert done.returncode == 0, done.stderr
+        yield Prepared(json.loads(done.stdout), cache, server.requests)
+    shutil.rmtree(cache)
+
+
+@pytest.fixture
+def real(mnist: Path, mnist_server: Server, tmp_path: Path) -> Case:
+    """The real test images, one and a half megabytes of them."""
+    (pin,) = [pin for pin in REGISTRY["mnist"].pins if pin.name == TEST_IMAGES]
+    return Case((mnist / TEST_IMAGES).read_bytes(), pin, mnist_server, tmp_path / "raw")
+
+
+def test_mnist_dropped_midway(prepared: Prepared) -> None:
+    """The command line continues a dropped download of MNIST: it asks for the rest alone."""
+    images = [request for request in prepared.asked if request.name == IMAGES]
+    assert [request.status for request in images] == [200, 206]
+    assert 4 * MIB - MIB // 2 < start(images[1].range) <= 4 * MIB + 12_345
+    assert images[0].length == images[1].length + start(images[1].range)
+    assert len(prepared.asked) == 5
+
+
+def test_mnist_is_mnist(prepared: Prepared) -> None:
+    """What was prepared is MNIST: 60,000 and 10,000 images, and the mean that everyone knows."""
+    splits = prepared.result["splits"]
+    assert [splits[name]["rows"] for name in ("train", "test")] == [60_000, 10_000]
+    assert prepared.result["scaling"]["mean"][0] == pytest.approx(33.318421, abs=1e-6)
+
+
+def test_mnist_again(prepared: Prepared, mnist_server: Server) -> None:
+    """A second `prepare` finds the entry and asks the server nothing."""
+    entry = pixelprep.prepare("mnist", mirror=mnist_server.url, cache_dir=prepared.cache)
+    assert entry.cached
+    assert entry.key == prepared.result["key"]
+    assert mnist_server.requests == []
+
+
+def test_mnist_offline(prepared: Prepared, mnist: Path) -> None:
+    """Offline, MNIST is read from the cache or from `--source`, and no socket is opened."""
+    for source in ([], ["--source", str(mnist)]):
+        arguments = ["mnist", "--offline", "--json", "--cache-dir", str(prepared.cache), *source]
+        done = run(python(NO_SOCKETS), "prepare", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["key"] == prepared.result["key"]
+
+
+def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> None:
+    """MNIST comes through, over more drops than twice the tries in vain that are allowed."""
+    mnist_server.twist("*", then=Twist(drop=MIB))
+    entry = pixelprep.prepare(
+        "mnist", mode="normalize", dtype="float16", mirror=mnist_server.url, quiet=True
+    )
+    assert not entry.cached
+    starts = [start(asked) for asked in mnist_server.asked(IMAGES)]
+    assert len(starts) > 2 * ATTEMPTS
+    assert starts == sorted(set(starts))
+    assert len(mnist_server.asked(TEST_IMAGES)) == 2
+    shutil.rmtree(entry.path)
+
+
+def test_mnist_read_again_asks_nothing(prepared: Prepared, mnist_server: Server) -> None:
+    """Raw files in the cache are read with no question to the server."""
+    source = RegisteredSource(REGISTRY["mnist"], Options(mirror=mnist_server.url, quiet=True))
+    with SourceContext(prepared.cache) as place:
+        raw = source.load(place)
+    assert raw.splits["train"].images.shape == (60_000, 28, 28, 1)
+    assert mnist_server.requests == []
+
+
+def test_mnist_compressed_anew_or_unpacked(
+    mnist: Path, mnist_server: Server, tmp_path: Path
+) -> None:
+    """Other archives of MNIST's four files, or the files unpacked, are MNIST."""
+    for pin in REGISTRY["mnist"].pins:
+        content = gzip.decompress((mnist / pin.name).read_bytes())
+        packed = pin.name.startswith("t10k")
+        mnist_server.twist(
+            pin.name, then=Twist(content=gzip.compress(content, 1) if packed else content)
+        )
+    source = RegisteredSource(REGISTRY["mnist"], Options(mirror=mnist_server.url, quiet=True))
+    with SourceContext(tmp_path) as place:
+        raw = source.load(place)
+    assert {name: len(split.labels) for name, split in raw.splits.items()} == {
+        "train": 60_000,
+        "test": 10_000,
+    }
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Twist(wrong_byte=MIB), id="wrong byte"),
+        pytest.param(Twist(status=404), id="404"),
+        pytest.param(Twist(status=500), id="500"),
+        pytest.param(Twist(endless=True), id="endless"),
+        pytest.param(Twist(cut=MIB), id="cut"),
+        pytest.param(Twist(drop=MIB // 2, ignore_range=True), id="drops and ignores ranges"),
+    ],
+)
+def test_mnist_from_a_bad_mirror(real: Case, fault: Twist, nowhere: str) -> None:
+    """A mirror with a fault is a clear error; the same download from one without is right."""
+    real.twist(then=fault)
+    assert f"{real.server.url}{TEST_IMAGES}: " in real.refusal(real.server.url, nowhere)
+    with Server(real.server.folder) as well:
+        real.fetch(real.server.url, well.url)
+    assert real.is_right()
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        pytest.param(Twist(status=503), id="503"),
+        pytest.param(Twist(drop=MIB), id="drop"),
+        pytest.param(Twist(stall=MIB), id="stall"),
+        pytest.param(Twist(status=307, location=TEST_IMAGES), id="redirect"),
+    ],
+)
+def test_mnist_after_a_passing_fault(
+    real: Case, passing: Twist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault that passes costs one more request."""
+    if passing.stall is not None:
+        monkeypatch.setattr(download, "TIMEOUT", 1.0)
+    real.twist(passing)
+    real.fetch()
+    assert real.is_right()
+    assert len(real.asked) == 2
+
+
+@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("ranges", [True, False])
+def test_mnist_over_what_was_left(real: Case, left: str, ranges: bool) -> None:
+    """Whatever an earlier download left, the test images are right in the end."""
+    real.leave(LEFT[left](real.archive))
+    real.twist(then=FINE if ranges else Twist(ignore_range=True))
+    real.fetch()
+    assert real.is_right()

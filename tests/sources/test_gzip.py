@@ -1,0 +1,141 @@
+"""Raw files are read once, into a private copy, whatever their size."""
+
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixelprep import SourceError
+from pixelprep.sources import Options, SourceContext, find_source, gzip_file
+from pixelprep.system import fs
+from tests.helpers.data import idx
+
+
+def members(*contents: bytes) -> bytes:
+    """A gzip file of several members."""
+    return b"".join(gzip.compress(content, 1, mtime=0) for content in contents)
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=4), st.integers(0, 5), st.integers(0, 9000))
+def test_members_are_one_content(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes], zeros: int, most: int
+) -> None:
+    """Members follow each other, zeros may fill the end; more than is wanted is cut off."""
+    path = tmp_path_factory.mktemp("raw") / "file.gz"
+    path.write_bytes(members(b"", *contents) + bytes(zeros))
+    found = gzip_file.unpack(path, most, path.with_name("private"))
+    assert found.path.read_bytes() == b"".join(contents)[: most + 1]
+    if len(b"".join(contents)) <= most:
+        assert found.sha256 == fs.sha256(path)
+
+
+@pytest.mark.parametrize("size", [gzip_file.PIECE - 120, gzip_file.PIECE - 23, gzip_file.PIECE])
+def test_zeros_may_fill_up_any_block(tmp_path: Path, size: int) -> None:
+    """Zeros after a member are no member, wherever they are met; tapes and copies add them."""
+    content = np.random.default_rng(0).bytes(size)
+    path = tmp_path / "file.gz"
+    path.write_bytes(members(content) + bytes(3 * gzip_file.PIECE) + members(b"end") + bytes(9))
+    assert (
+        gzip_file.unpack(path, 1 << 20, tmp_path / "private").path.read_bytes() == content + b"end"
+    )
+
+
+@given(st.binary(max_size=3000).filter(lambda content: not content.startswith(gzip_file.GZIP)))
+def test_a_plain_file_is_its_content(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    """What is no gzip file is taken as it is, and its digest is that of its bytes."""
+    path = tmp_path_factory.mktemp("raw") / "file"
+    path.write_bytes(content)
+    found = gzip_file.unpack(path, 10_000, path.with_name("private"))
+    assert found.path.read_bytes() == content
+    assert found.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("damage", [-1, -5, -9, -20])
+def test_a_damaged_member_is_refused(tmp_path: Path, damage: int) -> None:
+    """Length, checksum and content of every member are checked, also of the second."""
+    content = bytearray(members(b"first", bytes(range(256)) * 20))
+    content[damage] ^= 1
+    path = tmp_path / "file.gz"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"file\.gz"):
+        gzip_file.unpack(path, 10_000, tmp_path / "private")
+
+
+def test_what_was_read_does_not_change(tmp_path: Path) -> None:
+    """Raw files may be overwritten or cut once they were read: the arrays stay as they were."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 6, 6), np.uint8)
+    labels = (np.arange(30) % 3).astype(np.uint8)
+    for name in ("train", "t10k"):
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
+    with SourceContext(tmp_path / "cache") as place:
+        raw = find_source(str(tmp_path), Options()).load(place)
+        for path in tmp_path.glob("*ubyte"):
+            path.write_bytes(bytes(10))
+        assert (raw.splits["train"].images[:][..., 0] == images).all()
+        assert (raw.splits["test"].labels[:] == labels).all()
+    assert list((tmp_path / "cache" / fs.TMP).iterdir()) == []
+
+
+PEAK = """
+import sys, threading
+from pixelprep import prepare
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+
+peak, over = [0], threading.Event()
+
+def watch():
+    while not over.wait(0.002):
+        peak[0] = max(peak[0], anonymous())
+
+watching = threading.Thread(target=watch)
+watching.start()
+train = prepare(sys.argv[1], quiet=True).train
+prepared = peak[0]
+for _ in train.batches(64, shuffle=True):
+    pass
+over.set()
+watching.join()
+print(prepared, peak[0], len(train))
+"""
+
+
+def peak(folder: Path, copies: int) -> tuple[int, int]:
+    """KiB of anonymous memory at most, while preparing and until the end of an epoch."""
+    rows = 6000
+    image = np.random.default_rng(0).bytes(784 * rows)
+    header = idx(np.zeros((0, 28, 28), np.uint8), shape=(rows * copies, 28, 28))
+    labels = idx(np.zeros(0, np.uint8), shape=(rows * copies,))
+    folder.mkdir()
+    for name in ("train", "t10k"):
+        files_ = {"images-idx3": (header, image), "labels-idx1": (labels, bytes(rows))}
+        for kind, (start, body) in files_.items():
+            content = members(start) + members(body) * copies
+            (folder / f"{name}-{kind}-ubyte.gz").write_bytes(content)
+    # An arena a thread would blur what is compared.
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PEAK, str(folder)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    prepared, fed, found = map(int, shown.stdout.split())
+    assert found == rows * copies
+    return prepared, fed
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
+def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
+    """Ten times the rows (42 MB more raw, 169 MB more scaled) take at most 4 MiB more."""
+    small, large = peak(tmp_path / "small", 1), peak(tmp_path / "large", 10)
+    for one, other in zip(small, large, strict=True):
+        assert other < one + 4096

@@ -1,0 +1,632 @@
+"""Folders of images: every format to the last pixel, in the page's order; bad ones are refused."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pixelprep import SourceError, UsageError
+from tests.helpers.cli import run
+from tests.helpers.raw_files import png
+from tests.helpers.reference import permutation
+from tests.helpers.sources import Pair, check, prepared, refused, taken
+
+Rows = list[tuple[np.ndarray, int]]  # of one split: images and labels
+
+BILINEAR = Image.Resampling.BILINEAR
+CLASSES = ("10", "9", "B", "a", "ß")  # in the order of their code points
+SHAPE = (9, 7, 3)
+
+
+def picture(seed: int, shape: tuple[int, ...] = SHAPE, dtype: str = "uint8") -> np.ndarray:
+    """A random picture."""
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def save(path: Path, image: np.ndarray | Image.Image, **options: Any) -> Path:
+    """A picture's file, its folder made; the suffix says which format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(path, **options)
+    return path
+
+
+def in_order(rows: Rows, index: int) -> Pair:
+    """Images and labels, sorted by class and name, in the order in which a split stores them."""
+    order = permutation(len(rows), 0, 0, 4, index)
+    images = np.stack([rows[i][0] for i in order])
+    return images, np.array([rows[i][1] for i in order])
+
+
+def write(top: Path, names: dict[str, list[str]], seed: int = 0) -> Rows:
+    """A folder with PNG images of these names by class; rows as they sort."""
+    rows: Rows = []
+    for label, of_class in enumerate(sorted(names)):
+        for name in sorted(names[of_class]):
+            rows.append((picture(seed + len(rows)), label))
+            save(top / of_class / name, rows[-1][0], format="PNG")
+    return rows
+
+
+def numbered(counts: dict[str, int]) -> dict[str, list[str]]:
+    """So many names of images by class."""
+    return {name: [f"{i:03}.png" for i in range(count)] for name, count in counts.items()}
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> tuple[Path, Rows, Rows]:
+    """Cats and dogs with a test split: the folder, and its rows as they sort."""
+    top = tmp_path / "pets"
+    train = write(top / "train", numbered({"cat": 8, "dog": 6}))
+    return top, train, write(top / "test", numbered({"cat": 2, "dog": 3}), seed=100)
+
+
+# Which images, in which order
+
+
+def test_a_folder_comes_in_the_order_of_the_page(tmp_path: Path) -> None:
+    """Classes and, in them, names sort by code points; each split is in the order of purpose 4."""
+    names = ["10.png", "9.png", "A.PNG", "a.pNg", "é.png", "z.jpeg", " .png", "a\nb.png"]
+    odd = [*names, os.fsdecode(b"\xff.png"), os.fsdecode(b"\xfe\x80.png")]
+    train = write(tmp_path / "f" / "train", dict.fromkeys(CLASSES, odd))
+    test = write(tmp_path / "f" / "test", dict.fromkeys(CLASSES, names[:3]), seed=500)
+    entry = prepared(tmp_path / "f")
+    check(entry, in_order(train, 0), in_order(test, 1), CLASSES)
+    assert "decode" not in entry.manifest["source"] or entry.manifest["source"]["decode"] == {}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(CLASSES), st.integers(1, 9), min_size=2),
+    st.sampled_from([0.1, 0.2, 1 / 3, 0.5, 0.9]),
+    st.sampled_from([0, 1, 2**64 - 1]),
+    st.sampled_from(["", "train"]),
+)
+def test_a_test_split_is_taken_of_every_class(
+    tmp_path_factory: pytest.TempPathFactory,
+    counts: dict[str, int],
+    fraction: float,
+    seed: int,
+    below: str,
+) -> None:
+    """Test rows are those of purpose 5, whether the classes lie at the top or below train."""
+    top = tmp_path_factory.mktemp("folder")
+    rows = write(top / "f" / below, numbered(counts))
+    cache = {"cache_dir": top / "cache", "test_fraction": fraction, "split_seed": seed}
+    chosen = taken(np.array([label for _, label in rows]), fraction, seed)
+    if not 0 < int(len(rows) * fraction + 0.5) < len(rows):
+        with pytest.raises(UsageError, match="expected at least 1 to be taken and 1 to stay"):
+            prepared(top / "f", **cache)
+        return
+    train = [row for row, is_test in zip(rows, chosen, strict=True) if not is_test]
+    test = [row for row, is_test in zip(rows, chosen, strict=True) if is_test]
+    decode = {"test_fraction": fraction, "split_seed": seed}
+    names = tuple(sorted(counts))
+    check(prepared(top / "f", **cache), in_order(train, 0), in_order(test, 1), names, decode)
+
+
+def test_the_seed_says_which_images_are_tested(tmp_path: Path) -> None:
+    """Equal seeds take equal images, also by two processes; another seed takes others."""
+    write(tmp_path, numbered({"a": 12, "b": 8}))
+    made = [
+        prepared(tmp_path, test_fraction=0.25, split_seed=seed, cache_dir=tmp_path / ".c" / name)
+        for seed, name in ((3, "one"), (3, "two"), (4, "other"))
+    ]
+    assert made[0].manifest == made[1].manifest
+    assert made[0].manifest["splits"] != made[2].manifest["splits"]
+    assert [np.bincount(entry.test.labels).tolist() for entry in made] == [[3, 2]] * 3
+    workers = prepared(
+        tmp_path, test_fraction=0.25, split_seed=3, workers=2, cache_dir=tmp_path / ".c" / "w"
+    )
+    assert workers.manifest == made[0].manifest
+
+
+def test_what_is_no_image_is_left_out(pets: tuple[Path, Rows, Rows]) -> None:
+    """Files that begin with a dot or are no images, and folders in a class, change no byte."""
+    top, train, test = pets
+    for name in (".DS_Store", "._000.png", "Thumbs.db", "notes.txt", "000.png.part", "png"):
+        (top / "train" / "cat" / name).write_bytes(b"no picture")
+    write(top / "train" / ".git", {"objects": ["a.png"]})
+    write(top / "train" / "dog", {"more": ["a.png"], "dir.png": ["a.png"]})
+    write(top / "valid", {"cat": ["a.png"]})
+    os.mkfifo(top / "train" / "cat" / "pipe.png")
+    (top / "train" / "readme.png").write_bytes(b"no picture")
+    check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog"))
+
+
+def test_a_folder_of_validation_images_is_not_left_out_silently(
+    pets: tuple[Path, Rows, Rows],
+) -> None:
+    """It is not read, and that is said, also with --quiet."""
+    top, _, _ = pets
+    write(top / "val", {"cat": ["a.png"]})
+    done = run("prepare", str(top), "--quiet")
+    assert done.returncode == 0
+    told = "is not read: a validation split is taken from train, by --val-fraction"
+    assert done.stderr.splitlines() == [f"{top / 'val'} {told}"]
+
+
+def test_links_within_the_folder_are_followed(pets: tuple[Path, Rows, Rows]) -> None:
+    """A link to an image or class of the same split is read under its own name."""
+    top, train, test = pets
+    (top / "train" / "cat" / "z.png").symlink_to("../dog/003.png")
+    (top / "train" / "cat" / "zz.png").symlink_to(top / "train" / "cat" / "000.png")
+    cats, dogs = train[:8], train[8:]
+    images = [image for image, _ in [*cats, dogs[3], cats[0]]]
+    train = [(image, 0) for image in images] + dogs
+    check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog"))
+    for split, rows in (("train", train), ("test", test)):
+        (top / split / "wolf").symlink_to("dog")
+        rows += [(image, 2) for image, label in rows if label == 1]
+    check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog", "wolf"))
+
+
+# Formats
+
+
+def both(top: Path, write_one: Callable[[Path], Any]) -> None:
+    """A folder with one image in each of two classes of both splits."""
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (top / split / name).mkdir(parents=True)
+            write_one(top / split / name)
+
+
+def is_everywhere(image: np.ndarray, entry: Any, **decode: Any) -> None:
+    """The entry of a folder of `both` holds this image, four times."""
+    images = image if image.ndim == 3 else image[..., None]
+    pair = np.stack([images] * 2)
+    order = [np.array(permutation(2, 0, 0, 4, index)) for index in (0, 1)]
+    check(entry, (pair, order[0]), (pair, order[1]), ("a", "b"), decode)
+
+
+RGB, GREY, DEEP = picture(1), picture(2, (9, 7)), picture(3, (9, 7), "uint16")
+RGBA, LA = picture(4, (9, 7, 4)), picture(5, (9, 7, 2))
+YES = picture(6, (9, 7)) > 127
+COLOURS = picture(7, (16, 3))
+INDEX = picture(8, (9, 7)) % 16
+PALETTE = Image.fromarray(INDEX, "L").convert("P")
+PALETTE.putpalette(COLOURS.tobytes())
+BIG = Image.frombytes("I;16B", (7, 9), DEEP.astype(">u2").tobytes())
+
+LOSSLESS: dict[str, tuple[str, Any, dict[str, Any], np.ndarray]] = {
+    "grey PNG": ("png", GREY, {}, GREY),
+    "RGB PNG": ("PNG", RGB, {"optimize": True}, RGB),
+    "RGBA PNG": ("png", RGBA, {}, RGBA[..., :3]),
+    "grey PNG with alpha": ("png", LA, {}, LA[..., 0]),
+    "PNG of a palette": ("png", PALETTE, {}, COLOURS[INDEX]),
+    "PNG of a palette with a clear colour": (
+        "png",
+        PALETTE,
+        {"transparency": 3},
+        COLOURS[INDEX],
+    ),
+    "PNG of one bit": ("png", YES, {}, YES * np.uint8(255)),
+    "16-bit PNG": ("png", DEEP, {}, DEEP),
+    "grey BMP": ("bmp", GREY, {}, GREY),
+    "RGB BMP": ("Bmp", RGB, {}, RGB),
+    "grey TIFF": ("tif", GREY, {}, GREY),
+    "RGB TIFF, LZW": ("tiff", RGB, {"compression": "tiff_lzw"}, RGB),
+    "RGB TIFF, deflate": ("TIFF", RGB, {"compression": "tiff_adobe_deflate"}, RGB),
+    "16-bit TIFF": ("tif", DEEP, {}, DEEP),
+    "16-bit TIFF, big-endian": ("tif", BIG, {}, DEEP),
+    "16-bit TIFF, LZW": ("tif", DEEP, {"compression": "tiff_lzw"}, DEEP),
+    "WebP": ("webp", RGB, {"lossless": True}, RGB),
+    "WebP with alpha": ("webp", RGBA, {"lossless": True, "exact": True}, RGBA[..., :3]),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_every_format_is_read_exactly(tmp_path: Path, kind: str) -> None:
+    """Of whichever format and colours, pixels are those that were written; alpha is left out."""
+    suffix, image, options, expected = LOSSLESS[kind]
+    both(tmp_path, lambda folder: save(folder / f"x.{suffix}", image, **options))
+    is_everywhere(expected, prepared(tmp_path, mode="center"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("suffix", ["jpg", "JPEG", "webp"])
+def test_lossy_images_are_what_pillow_makes_of_them(tmp_path: Path, suffix: str, mode: str) -> None:
+    """JPEG and WebP images come out as Pillow decodes them, grey or RGB."""
+    if (suffix, mode) == ("webp", "CMYK"):
+        mode = "RGBA"
+    image = Image.fromarray(RGB).resize((40, 30)).convert(mode)
+    both(tmp_path, lambda folder: save(folder / f"x.{suffix}", image, quality=80))
+    with Image.open(tmp_path / "train" / "a" / f"x.{suffix}") as opened:
+        grey = opened.mode == "L"
+        is_everywhere(np.asarray(opened.convert("L" if grey else "RGB")), prepared(tmp_path))
+
+
+@pytest.mark.parametrize("color", [None, "grey", "rgb"])
+@pytest.mark.parametrize("size", [None, (5, 6), (20, 3)])
+@pytest.mark.parametrize("kind", ["RGB PNG", "grey TIFF", "16-bit PNG", "16-bit TIFF, big-endian"])
+def test_size_and_color_are_pillows(
+    tmp_path: Path, kind: str, size: tuple[int, int] | None, color: str | None
+) -> None:
+    """--size is Pillow's bilinear filter, --color its conversion, and 16 bits of grey stay 16."""
+    suffix, image, options, pixels = LOSSLESS[kind]
+    both(tmp_path, lambda folder: save(folder / f"x.{suffix}", image, **options))
+    expected = Image.fromarray(pixels)
+    if pixels.dtype == np.uint8 and color:
+        expected = expected.convert({"grey": "L", "rgb": "RGB"}[color])
+    if size:
+        expected = expected.resize(size[::-1], BILINEAR)
+    array = np.asarray(expected)
+    if array.ndim == 2 and color == "rgb":
+        array = np.stack([array] * 3, axis=-1)
+    decode: dict[str, Any] = {"color": color} if color else {}
+    if size:
+        decode |= {"size": list(size), "resampling": "bilinear"}
+    entry = prepared(tmp_path, mode="center", size=size, color=color)
+    is_everywhere(array, entry, **decode)
+    if size:
+        assert prepared(tmp_path, mode="center", size="{}x{}".format(*size), color=color).cached
+
+
+def test_size_and_color_make_mixed_images_equal(tmp_path: Path) -> None:
+    """Images of any size, colours and format make one dataset where both options are given."""
+    kinds = {
+        "0.png": picture(1, (20, 30, 3)),
+        "1.bmp": picture(2, (4, 5)),
+        "2.tif": picture(3, (6, 6, 4)),
+        "3.webp": picture(4, (5, 5, 3)),
+        "4.png": YES,
+    }
+    for split in ("train", "test"):
+        for label in "ab":
+            for name, image in kinds.items():
+                options = {"lossless": True} if name.endswith("webp") else {}
+                save(tmp_path / split / label / name, image, **options)
+    rows = []
+    for name in kinds:
+        with Image.open(tmp_path / "test" / "a" / name) as opened:
+            grey = opened.convert("L").resize((5, 6), BILINEAR)
+        rows.append(np.asarray(grey)[..., None])
+    listed = [(image, label) for label in (0, 1) for image in rows]
+    entry = prepared(tmp_path, size="6x5", color="grey")
+    decode = {"size": [6, 5], "resampling": "bilinear", "color": "grey"}
+    check(entry, in_order(listed, 0), in_order(listed, 1), ("a", "b"), decode)
+
+
+# Bad folders
+
+
+def deep_png(channels: int, colour: int) -> bytes:
+    """A 16-bit PNG of 7×9 pixels of so many channels."""
+    return png(7, 9, 16, colour, (b"\0" + bytes(range(7 * 2 * channels))) * 9)
+
+
+# By what is wrong with train/cat/004.png: its bytes or picture, and the reason given.
+BAD_IMAGES: dict[str, tuple[bytes | np.ndarray, str]] = {
+    "nothing": (b"", "no picture"),
+    "noise": (bytes(range(256)), "no picture"),
+    "text": (b"<svg></svg>", "no picture"),
+    "the start of a PNG": (png(7, 9, 8, 2, b"")[:20], "cannot read the image"),
+    "a PNG cut in its pixels": (
+        png(7, 9, 8, 2, picture(0, (9, 22)).tobytes())[:120],
+        "cannot read the image",
+    ),
+    "a PNG with too few pixels": (png(7, 9, 8, 2, bytes(50)), "cannot read the image"),
+    "a PNG of no pixels": (png(0, 9, 8, 2, b""), ""),
+    "another size": (picture(0, (9, 8, 3)), "is 9×8×3 uint8, but"),
+    "grey among colours": (GREY, "is 9×7×1 uint8, but"),
+    "16 bits among 8": (DEEP, "is 9×7×1 uint16, but"),
+    "16 bits of RGB": (deep_png(3, 2), "more than 8 bits a colour"),
+    "16 bits of RGBA": (deep_png(4, 6), "more than 8 bits a colour"),
+    "16 bits of grey and alpha": (deep_png(2, 4), "more than 8 bits a colour"),
+    "a bomb": (png(60_000, 60_000, 8, 2, bytes(1000)), "pixels"),
+    "a bomb of twice Pillow's limit": (png(9_500, 9_500, 8, 2, bytes(1000)), "pixels"),
+    "a wide bomb": (png(2**31 - 1, 1, 8, 2, bytes(1000)), "pixels"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_IMAGES)
+def test_a_bad_image_is_refused(pets: tuple[Path, Rows, Rows], cache: Path, bad: str) -> None:
+    """One image among many that is damaged or unlike the others is named, and why."""
+    content, reason = BAD_IMAGES[bad]
+    path = pets[0] / "train" / "cat" / "004.png"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        save(path, content)
+    error = refused(cache, pets[0], path, reason)
+    assert error.hint
+    assert refused(cache, pets[0], path, reason, workers=1, on_error="fail").hint == error.hint
+
+
+@pytest.mark.parametrize("name", ["a b.png", "a\nb.png", os.fsdecode(b"\xff\xfe.png")])
+def test_a_bad_image_of_any_name_is_one_line(
+    pets: tuple[Path, Rows, Rows], cache: Path, name: str
+) -> None:
+    """Whatever bytes a damaged image's name has, the command says one line of it, and a hint."""
+    (pets[0] / "train" / "cat" / name).write_bytes(b"no picture")
+    command = [sys.executable, "-m", "pixelprep", "prepare", str(pets[0])]
+    done = subprocess.run(command, capture_output=True, check=False)
+    error, hint = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert error.startswith(f"error: {pets[0] / 'train' / 'cat'}".encode())
+    assert error.endswith(b"cannot read the image: no picture")
+    assert hint == b"hint: leave such out: --on-error skip"
+
+
+def moved_out(path: Path, top: Path) -> None:
+    """What is here is outside of the folder, a link leading there."""
+    away = top.parent / f"away-{path.name}"
+    shutil.move(path, away)
+    path.symlink_to(away)
+
+
+def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table with statements
+    """Make a folder bad in one way; the path that must be named, and the reason."""
+    cat, dog = top / "train" / "cat", top / "train" / "dog"
+    image = cat / "004.png"
+    match bad:
+        case "an empty class":
+            for split in ("train", "test"):
+                (top / split / "emu").mkdir()
+                (top / split / "emu" / "notes.txt").write_bytes(b"none yet")
+            return top / "train" / "emu", "an empty class"
+        case "a class that is empty in test":
+            for path in (top / "test" / "dog").iterdir():
+                path.unlink()
+            return top / "test" / "dog", "an empty class"
+        case "one class":
+            shutil.rmtree(dog)
+            return top, "two classes or more, found 1: cat"
+        case "no class":
+            shutil.rmtree(top / "train")
+            (top / "train").mkdir()
+            return top, "two classes or more, found 0: none"
+        case "a class missing in test":
+            shutil.rmtree(top / "test" / "dog")
+            return top / "test", "these differ: dog"
+        case "a class missing in train":
+            write(top / "test", {"emu": ["0.png"]})
+            return top / "test", "these differ: emu"
+        case "no test":
+            shutil.rmtree(top / "test")
+            return top, "has no test split of its own"
+        case "an image that is a link out":
+            moved_out(image, top)
+            return image, "a link that leaves"
+        case "a class that is a link out":
+            moved_out(dog, top)
+            return dog, "a link that leaves"
+        case "a link that goes out and in":
+            image.unlink()
+            image.symlink_to(top.parent / ".." / top.parent.name / "outside.png")
+            save(top.parent / "outside.png", RGB)
+            return image, "a link that leaves"
+        case "a split that is a link out":
+            shutil.move(top / "train", top.parent / "away")
+            (top / "train").symlink_to(top.parent / "away")
+            return top / "train", "a link that leaves"
+        case "a link to nowhere":
+            (cat / "x.png").symlink_to("nowhere.png")
+            return cat / "x.png", "leads nowhere"
+        case "a link to itself":
+            (cat / "x.png").symlink_to("x.png")
+            return cat / "x.png", ""
+        case "a class name of odd bytes":
+            for split in ("train", "test"):
+                write(top / split, {os.fsdecode(b"\xff"): ["0.png"]})
+            return top, "a class name is no valid text"
+        case "images of no class":
+            shutil.rmtree(top)
+            save(top / "a.png", RGB)
+            return top, "class"
+    raise AssertionError(bad)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "an empty class",
+        "a class that is empty in test",
+        "one class",
+        "no class",
+        "a class missing in test",
+        "a class missing in train",
+        "no test",
+        "an image that is a link out",
+        "a class that is a link out",
+        "a link that goes out and in",
+        "a split that is a link out",
+        "a link to nowhere",
+        "a link to itself",
+        "a class name of odd bytes",
+        "images of no class",
+    ],
+)
+def test_a_bad_folder_is_refused(pets: tuple[Path, Rows, Rows], cache: Path, bad: str) -> None:
+    """A folder without what it takes, or that leads out of itself, is refused by name."""
+    path, reason = bad_folder(pets[0], bad)
+    refused(cache, pets[0], path, reason)
+
+
+def test_a_share_of_a_folder_with_a_test_split_is_refused(
+    pets: tuple[Path, Rows, Rows], cache: Path
+) -> None:
+    """--test-fraction is wrong usage where there is a test split."""
+    error = refused(cache, pets[0], pets[0], "a test split of its own", test_fraction=0.5)
+    assert isinstance(error, UsageError)
+
+
+# Leaving out what is damaged
+
+
+@pytest.mark.parametrize("places", [[0], [3], [13], [0, 1, 2], [5, 9]])
+def test_damaged_images_can_be_left_out(
+    pets: tuple[Path, Rows, Rows], cache: Path, places: list[int]
+) -> None:
+    """Skipped images are listed; the others keep their order, and theirs are the statistics."""
+    top, train, test = pets
+    images, labels = in_order(train, 0)
+    listed = sorted((top / "train").glob("*/*.png"))
+    order = permutation(len(listed), 0, 0, 4, 0)
+    gone = [listed[order[place]] for place in places]
+    for path in gone:
+        path.write_bytes(b"no picture")
+    refused(cache, top, gone[0], "no picture")
+    entry = prepared(top, on_error="skip")
+    names = sorted(str(path.relative_to(top)) for path in gone)
+    rest = np.delete(images, places, 0), np.delete(labels, places, 0)
+    check(entry, rest, in_order(test, 1), ("cat", "dog"), {"skipped": names})
+    for path in gone:
+        path.unlink()
+    without = prepared(top, on_error="skip")
+    assert without.manifest["source"]["decode"] == {}
+    assert without.manifest["scaling"] == entry.manifest["scaling"]
+    assert without.manifest["statistics"] == entry.manifest["statistics"]
+    found = [sorted(map(bytes, one.train.to_numpy()[0])) for one in (entry, without)]
+    assert found[0] == found[1]
+
+
+def test_what_is_mixed_is_not_left_out(pets: tuple[Path, Rows, Rows], cache: Path) -> None:
+    """--on-error skip is for damaged images: a whole one of another size is still refused."""
+    path = save(pets[0] / "train" / "cat" / "004.png", picture(0, (3, 3, 3)))
+    refused(cache, pets[0], path, "is 3×3×3 uint8, but", on_error="skip")
+
+
+@pytest.mark.parametrize(("split", "classes"), [("test", ["dog"]), ("train", ["cat", "dog"])])
+def test_a_class_may_not_be_left_out(
+    pets: tuple[Path, Rows, Rows], cache: Path, split: str, classes: list[str]
+) -> None:
+    """Where every image of a class is damaged, there is nothing left to prepare."""
+    for name in classes:
+        for path in (pets[0] / split / name).iterdir():
+            path.write_bytes(b"no picture")
+    refused(cache, pets[0], pets[0], "", on_error="skip")
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", os.fsdecode(b"\xff.png")], ids=ascii)
+def test_what_was_left_out_is_listed_by_any_name(pets: tuple[Path, Rows, Rows], name: str) -> None:
+    """The list of skipped images holds odd names as text, and the entry opens again."""
+    (pets[0] / "train" / "cat" / name).write_bytes(b"no picture")
+    entry = prepared(pets[0], on_error="skip")
+    written = os.fsencode(name).decode(errors="backslashreplace")
+    assert entry.manifest["source"]["decode"] == {"skipped": [f"train/cat/{written}"]}
+    assert json.loads((entry.path / "manifest.json").read_bytes()) == entry.manifest
+    assert prepared(pets[0], on_error="skip").cached
+
+
+# Again
+
+WATCH = """
+import json, os, sys
+import pixelprep
+
+top, opened = sys.argv[1], []
+
+def note(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(".png"):
+        opened.append(os.path.relpath(arguments[0], top))
+
+sys.addaudithook(note)
+found = []
+for change in (None, None, None, "touch", None, "write", None, "replace", None, "add", "remove"):
+    path = os.path.join(top, "train", "cat", "004.png")
+    if change == "touch":
+        os.utime(path, (1, 1))
+    elif change:
+        before, content = os.stat(path), open(path, "rb").read()
+        if change == "write":  # of the same size, and its time set back
+            other = open(os.path.join(top, "train", "cat", "003.png"), "rb").read()
+            open(path, "r+b").write(other)
+        elif change == "replace":
+            open(path + ".new", "wb").write(content)
+            os.replace(path + ".new", path)
+        elif change == "add":
+            open(os.path.join(top, "train", "dog", "new.png"), "wb").write(content)
+        else:
+            os.unlink(os.path.join(top, "train", "dog", "new.png"))
+        if change in ("write", "replace"):
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    opened.clear()
+    entry = pixelprep.prepare(top + "/", quiet=True)
+    found.append([change, len(set(opened)), entry.cached, entry.key])
+print(json.dumps(found))
+"""
+
+
+def test_a_hit_opens_no_image(pets: tuple[Path, Rows, Rows]) -> None:
+    """While no file changed none is opened; a new time, content, place or number is looked at."""
+    top = pets[0]
+    size = max(path.stat().st_size for path in (top / "train" / "cat").iterdir())
+    for path in (top / "train" / "cat").iterdir():
+        path.write_bytes(path.read_bytes().ljust(size, b"\0"))  # all of one size
+    command = [sys.executable, "-c", WATCH, str(top)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [line[:3] for line in found] == [
+        [None, 19, False],
+        [None, 0, True],
+        [None, 0, True],
+        ["touch", 19, True],
+        [None, 0, True],
+        ["write", 19, False],
+        [None, 0, True],
+        ["replace", 19, True],
+        [None, 0, True],
+        ["add", 20, False],
+        ["remove", 0, True],  # as it was before
+    ]
+    keys = [line[3] for line in found]
+    assert len(set(keys[:5])) == len({*keys[5:9], keys[10]}) == 1
+    assert len(set(keys)) == 3
+
+
+def test_options_are_remembered_apart(pets: tuple[Path, Rows, Rows], cache: Path) -> None:
+    """What was read with other options is never taken for what these options give."""
+    top, train, test = pets
+    plain = prepared(top)
+    grey = prepared(top, color="grey")
+    small = prepared(top, size="3x3")
+    rgb = prepared(top, color="rgb")
+    assert len({entry.key for entry in (plain, grey, small, rgb)}) == 4
+    assert (grey.train.shape[1:], small.train.shape[1:]) == ((9, 7, 1), (3, 3, 3))
+    check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog"))
+    assert prepared(top).cached
+    (top / "test" / "dog" / "000.png").write_bytes(b"no picture")
+    assert prepared(top, on_error="skip").test.shape[0] == 4
+    with pytest.raises(SourceError):
+        prepared(top)
+
+
+@pytest.mark.parametrize("bad", ["noise", "another size"])
+def test_a_worker_refuses_as_one_process_does(
+    pets: tuple[Path, Rows, Rows], cache: Path, bad: str
+) -> None:
+    """An image that another process finds wrong ends in the same one error."""
+    path = pets[0] / "train" / "cat" / "004.png"
+    if bad == "noise":
+        path.write_bytes(b"no picture")
+    else:
+        save(path, picture(0, (3, 3, 3)))
+    refused(cache, pets[0], path, "no picture" if bad == "noise" else "is 3×3×3", workers=2)
+
+
+def test_without_pillow_the_extra_is_named(pets: tuple[Path, Rows, Rows]) -> None:
+    """A folder of images needs the extra `images`, and says so."""
+    code = "import sys; sys.modules['PIL'] = None; import pixelprep; "
+    code += f"pixelprep.prepare({str(pets[0])!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert 'pip install "pixelprep[images]"' in done.stderr
+
+
+def test_an_error_survives_the_way_between_processes() -> None:
+    """A worker's error comes back as the same class with the same words."""
+    error = pickle.loads(pickle.dumps(SourceError("where: what", "do this")))
+    assert (type(error), error.message, error.hint) == (SourceError, "where: what", "do this")

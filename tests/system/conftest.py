@@ -1,0 +1,28 @@
+"""A folder of images, and the entry that one process makes of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelprep
+from tests.helpers.workers import bytes_of
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 300 little PNG images of three classes."""
+    top, numbers = tmp_path_factory.mktemp("in") / "pictures", np.random.default_rng(0)
+    for i in range(300):
+        path = top / ("test" if i % 5 == 0 else "train") / f"c{i % 3}" / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    return top
+
+
+@pytest.fixture(scope="session")
+def right(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes of the folder."""
+    cache = tmp_path_factory.mktemp("right")
+    return bytes_of(pixelprep.prepare(folder, shard_rows=40, cache_dir=cache, quiet=True))
