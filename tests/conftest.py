@@ -17,6 +17,8 @@ from pixelprep.sources import Arrays
 for name in [name for name in os.environ if name.startswith("PIXELPREP_")]:
     if name != "PIXELPREP_TEST_DATA":
         del os.environ[name]
+# Output is buffered, as it is for users: what cannot be written may only be noticed at the end.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture(autouse=True)
