@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.footprint import family, memory
+from benchmarks.process import family, memory
 
 import pixelprep
 from pixelprep import sources
