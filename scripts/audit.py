@@ -1,4 +1,4 @@
-"""Whether any of the pinned packages has a known vulnerability: `scripts/audit.py`.
+"""Check the pinned packages for known vulnerabilities: `scripts/audit.py`.
 
 pip-audit asks the advisory source; what does not concern this project is allowed, with a reason, in
 `scripts/advisories.toml`. Where no source can be reached this says so and is no failure; nothing is
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def asked() -> list[dict[str, Any]]:
-    """What pip-audit found out of each package; nothing where it could not ask."""
+    """Return what pip-audit found of each package; nothing where it could not ask."""
     options = ["--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json"]
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(PINNED), *options]
     try:
@@ -43,7 +43,7 @@ def asked() -> list[dict[str, Any]]:
 def verdict(
     packages: Sequence[Mapping[str, Any]], allowed: Sequence[Mapping[str, Any]], today: date
 ) -> tuple[int, list[str]]:
-    """Exit status and what to say.
+    """Return the exit status and what to print.
 
     Parameters
     ----------

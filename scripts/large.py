@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prepare a large generated dataset and say what every step costs, as the base of larger plans.
+"""Prepare a large generated dataset and print what every step costs, as a base for larger plans.
 
     scripts/large.py --stored-gb 20 --workers 2
     scripts/large.py --stored-gb 2 --cluster 2        # a Dask scheduler and workers, started here
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.footprint import family, memory
+from benchmarks.process import family, memory
 
 import pixelprep
 from pixelprep import sources
@@ -66,7 +66,7 @@ async def dask_setup(scheduler):
 
 
 def write_idx(folder: Path, rows: int) -> None:
-    """Random images as training rows, a hundredth as many as test rows."""
+    """Write random images as training rows, a hundredth as many as test rows."""
     random = np.random.default_rng(0)
     block = random.integers(0, 256, (PIECE, SIDE * SIDE), np.uint8)
     for name, count in (("train", rows), ("t10k", max(1, rows // 100))):
@@ -82,7 +82,7 @@ def write_idx(folder: Path, rows: int) -> None:
 
 @contextmanager
 def timed() -> Iterator[dict[str, float]]:
-    """Seconds of each step of a `prepare` in this process."""
+    """Time each step of a `prepare` in this process."""
     taken: dict[str, float] = {}
     steps: list[tuple[str, Any, str]] = [
         ("unpack", IdxFolder, "load"),
@@ -112,7 +112,7 @@ def timed() -> Iterator[dict[str, float]]:
 
 
 def anonymous(pid: int) -> int:
-    """Bytes of a process that are no file's; 0 of one that has ended."""
+    """Return the bytes of a process that are no file's; 0 of one that has ended."""
     with suppress(OSError):
         return memory(pid, "RssAnon")
     return 0
@@ -120,7 +120,7 @@ def anonymous(pid: int) -> int:
 
 @contextmanager
 def watched() -> Iterator[dict[str, int]]:
-    """The most memory that this process, and that any of its children, had."""
+    """Watch the most memory that this process, and that any of its children, has."""
     peak = {"this process": 0, "largest worker": 0}
     over = threading.Event()
 
@@ -141,7 +141,7 @@ def watched() -> Iterator[dict[str, int]]:
 
 @contextmanager
 def cluster(workers: int, folder: Path) -> Iterator[str]:
-    """A Dask scheduler and workers on this machine; the scheduler's address."""
+    """Start a Dask scheduler and workers on this machine; yield the scheduler's address."""
     (folder / "counter.py").write_text(COUNTER)
     where = folder / "scheduler.json"
     dask = [sys.executable, "-m", "distributed.cli"]
@@ -167,7 +167,7 @@ def cluster(workers: int, folder: Path) -> Iterator[str]:
 
 
 def messages(address: str) -> dict[str, int]:
-    """What the scheduler got and sent until now."""
+    """Return how many messages the scheduler got and sent until now."""
     from distributed import Client
 
     def counts(dask_scheduler: Any) -> dict[str, int]:
@@ -216,7 +216,7 @@ def main() -> None:
 def show(
     entry: pixelprep.Entry, workers: int, taken: dict[str, float], peak: dict[str, int]
 ) -> None:
-    """The figures as Markdown."""
+    """Print the figures as Markdown."""
     rows = sum(len(split) for split in entry.splits.values())
     raw, stored = rows * SIDE * SIDE, entry.size
     files = sum(len(split["files"]) for split in entry.manifest["splits"].values())

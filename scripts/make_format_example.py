@@ -20,7 +20,7 @@ TRAIN, TEST, SHAPE = 20, 6, (4, 5, 2)
 
 
 def pixels(start: int, stop: int) -> np.ndarray:
-    """Images `start` to `stop`: uint8 (n, 4, 5, 2)."""
+    """Return images `start` to `stop`: uint8 (n, 4, 5, 2)."""
     i, h, w, c = np.ogrid[start:stop, : SHAPE[0], : SHAPE[1], : SHAPE[2]]
     images: np.ndarray = ((7 * i + 31 * h + 17 * w + 101 * c) % 256).astype(np.uint8)
     if start <= 3 < stop:
@@ -29,7 +29,7 @@ def pixels(start: int, stop: int) -> np.ndarray:
 
 
 def example() -> Arrays:
-    """The source of both entries."""
+    """Return the source of both entries."""
     split = {
         "train": (pixels(0, TRAIN), np.arange(TRAIN) % 3),
         "test": (pixels(TRAIN, TRAIN + TEST), np.arange(TRAIN, TRAIN + TEST) % 3),

@@ -27,18 +27,18 @@ Order = NDArray[np.int64]
 
 
 def full(rows: int, seed: int, epoch: int) -> Order:
-    """A permutation of all rows."""
+    """Permute all rows."""
     return permutation(rows, seed=seed, epoch=epoch, stream=Stream.ROWS)
 
 
 def row_order(entry: Entry, seed: int) -> Order:
-    """The rows of a shuffled epoch, of an entry whose labels are the rows' numbers."""
+    """Return the rows of a shuffled epoch, of an entry whose labels are the rows' numbers."""
     batches = entry.train.batches(BATCH, shuffle=True, seed=seed)
     return np.concatenate([labels for _, labels in batches])
 
 
 def numbered(cache: Path) -> Entry:
-    """Rows as long as MNIST's, each labelled with its number."""
+    """Prepare rows as long as MNIST's, each labelled with its number."""
     rows = np.arange(ROWS)
     images = np.zeros((ROWS, 28, 28), np.uint8)
     source = pixelprep.Arrays("numbered", (images, rows), (images[:1], rows[:1]))
@@ -46,19 +46,19 @@ def numbered(cache: Path) -> Entry:
 
 
 def moved(order: Order) -> float:
-    """How far rows are from their place in the file, on average, as a share of all rows."""
+    """Measure how far rows move from their place in the file: the mean, as a share of all rows."""
     return float(np.abs(order - np.arange(len(order))).mean() / len(order))
 
 
 def together(order: Order) -> float:
-    """Share of the pairs of neighbours in the file that are in one batch."""
+    """Measure the share of neighbours in the file that share a batch."""
     batch = np.empty_like(order)
     batch[order] = np.arange(len(order)) // BATCH
     return float((batch[1:] == batch[:-1]).mean())
 
 
 def uneven(order: Order) -> float:
-    """Of rows sorted by ten equal classes: how far a class's share of a batch is from a tenth.
+    """Measure how far a class's share of a batch is from a tenth, for rows sorted by class.
 
     The standard deviation over batches and classes, in percentage points.
     """
@@ -69,7 +69,7 @@ def uneven(order: Order) -> float:
 
 
 def mixing(cache: Path, seeds: range) -> Iterator[str]:
-    """The table of how rows move."""
+    """Yield the table of how rows move."""
     entry = numbered(cache)
     orders: dict[str, Callable[[int], Order]] = {
         "full permutation": lambda seed: full(ROWS, seed, 0),
@@ -86,7 +86,7 @@ def mixing(cache: Path, seeds: range) -> Iterator[str]:
 
 
 def by_class(entry: Entry, cache: Path) -> Entry:
-    """The same images, the training rows sorted by class."""
+    """Prepare the same images, the training rows sorted by class."""
     pairs = [split.to_numpy() for split in (entry.train, entry.test)]
     train, test = ((entry.scaling.invert(images), labels) for images, labels in pairs)
     rows = np.argsort(train[1], kind="stable")
@@ -95,7 +95,7 @@ def by_class(entry: Entry, cache: Path) -> Entry:
 
 
 def permuted(entry: Entry, seed: int) -> Any:
-    """A feed in memory with a full permutation of the rows every epoch."""
+    """Return a feed from memory with a full permutation of the rows every epoch."""
     import tensorflow as tf
 
     images, labels = entry.train.to_numpy()
@@ -114,7 +114,7 @@ def permuted(entry: Entry, seed: int) -> Any:
 
 
 def accuracy(entry: Entry, feed: Any, seed: int, epochs: int) -> float:
-    """Train the reference CNN once; its accuracy on the test split, 0 to 1."""
+    """Train the reference CNN once; return its accuracy on the test split, 0 to 1."""
     import keras
 
     from pixelprep.training.models import reference_cnn
@@ -131,7 +131,7 @@ def accuracy(entry: Entry, feed: Any, seed: int, epochs: int) -> float:
 
 
 def training(source: str, cache: Path, seeds: range, epochs: int) -> Iterator[str]:
-    """The table of test accuracies."""
+    """Yield the table of test accuracies."""
     mnist = pixelprep.prepare("mnist", source=source, cache_dir=cache, quiet=True)
     feeds: dict[str, Callable[[Entry, int], Any]] = {
         "full permutation": permuted,

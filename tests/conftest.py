@@ -16,6 +16,8 @@ from tests.helpers.packages import ROOT, environment_with, wheel_of
 for name in [name for name in os.environ if name.startswith("PIXELPREP_")]:
     if name != "PIXELPREP_TEST_DATA":
         del os.environ[name]
+# Output is buffered, as it is for users: what cannot be written may only be noticed at the end.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture(autouse=True)

@@ -555,13 +555,24 @@ def _messages(quiet: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line; every failure is one line and, where there is a way out, a hint."""
-    if sys.stderr is None:  # closed by who started us; messages go nowhere, and never into a file
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for as long as we run
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: nothing may go into a file instead
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as we run
+    try:
+        _main()
+    finally:
+        _discard_unwritten()
+
+
+def _main() -> NoReturn:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     _refuse_empty(arguments)
     try:
         code = app(arguments, prog_name="pixelprep", standalone_mode=False)
+        sys.stdout.flush()  # a full disk is an error while it can still be reported
+    except BrokenPipeError:  # nobody reads any more
+        sys.exit(1)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -569,6 +580,15 @@ def main() -> NoReturn:
     if code == INTERRUPTED:  # Typer turns Ctrl-C into this
         _fail("interrupted", None, INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _discard_unwritten() -> None:
+    """Discard buffered output that cannot be written: Python, on exit, would turn it into 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _refuse_empty(arguments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """What commands print: results as tables or as JSON, in units that people use."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -42,7 +43,8 @@ def print_error(label: str, text: str) -> None:
     colorful = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     color = "red" if label == "error" else "cyan"
     shown = typer.style(f"{label}:", fg=color, bold=True) if colorful else f"{label}:"
-    typer.echo(f"{shown} {escape_control(text)}", err=True)
+    with contextlib.suppress(OSError):  # the exit status still tells
+        typer.echo(f"{shown} {escape_control(text)}", err=True)
 
 
 def escape_control(text: str) -> str:

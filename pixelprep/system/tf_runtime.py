@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from pixelprep.errors import missing_extra
@@ -78,7 +78,8 @@ def environment_info() -> dict[str, Any]:
 
 @contextmanager
 def _silence_stderr() -> Iterator[None]:
-    sys.stderr.flush()
+    with suppress(OSError):  # on a full disk messages are lost, and no more
+        sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

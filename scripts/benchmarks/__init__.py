@@ -1,5 +1,6 @@
-"""Measures pixelprep and its peers side by side; `scripts/bench` runs it.
+"""Measure pixelprep and its peers side by side; `scripts/bench` runs this.
 
-`rows` lists what is measured, a module a subject defines it (the targets and notes are plain
-values there), `contest` pairs the rounds, `worker` gives a contestant a process of its own.
+Imports go down only: `__main__` → `rows` (what is measured, a module a subject) → `contest`
+(turns, round by round) → `worker` (a process for contestants that share a framework) → `clock`,
+`table` (the lines, and the register of rows) → `process` → `place`.
 """

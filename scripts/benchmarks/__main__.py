@@ -8,13 +8,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from benchmarks import machine, report
-from benchmarks.contest import Line
+from benchmarks import machine
 from benchmarks.place import FILES, LeftOut, Place
 from benchmarks.rows import ROWS
+from benchmarks.table import Line, as_json, as_markdown
 
 INTERRUPTED = 130
 
@@ -26,7 +24,7 @@ def _positive(text: str) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the options."""
     data = os.environ.get("PIXELPREP_TEST_DATA")
     made = argparse.ArgumentParser("scripts/bench", description="Measure pixelprep and its peers.")
     made.add_argument(
@@ -36,18 +34,18 @@ def parser() -> argparse.ArgumentParser:
         default=Path(data) / "mnist" if data else None,
         help="MNIST's four gzipped files (default: $PIXELPREP_TEST_DATA/mnist)",
     )
-    made.add_argument("--only", metavar="NAME[,NAME]", help="these rows")
-    made.add_argument("--list", action="store_true", help="name the rows and end")
-    made.add_argument("--rounds", type=_positive, metavar="N", help="after one that is thrown away")
+    made.add_argument("--only", metavar="NAME[,NAME]", help="run these rows")
+    made.add_argument("--list", action="store_true", help="list the rows and exit")
+    made.add_argument("--rounds", type=_positive, metavar="N", help="after one to warm up")
     made.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes")
-    made.add_argument("--json", type=Path, metavar="FILE", help="every value, as JSON")
-    made.add_argument("--markdown", type=Path, metavar="FILE", help="what is printed, as a file")
-    made.add_argument("--work", type=Path, metavar="DIR", help="where caches go for the time being")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write every value as JSON")
+    made.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed")
+    made.add_argument("--work", type=Path, metavar="DIR", help="keep temporary files here")
     return made
 
 
 def checked(given: argparse.Namespace) -> list[str]:
-    """The rows to run; ends the program where an option makes no sense."""
+    """Return the rows to run; exit where an option makes no sense."""
     names = given.only.split(",") if given.only else list(ROWS)
     if wrong := [name for name in names if name not in ROWS]:
         parser().error(f"no row {', '.join(wrong)}: expected some of {', '.join(ROWS)}")
@@ -63,7 +61,7 @@ def checked(given: argparse.Namespace) -> list[str]:
 
 
 def measured(names: Sequence[str], place: Place) -> tuple[list[Line], list[str]]:
-    """All lines, and what was left out; what fails does not end the run."""
+    """Return all lines, and what was left out; what fails does not end the run."""
     lines: list[Line] = []
     remarks: list[str] = []
 
@@ -76,7 +74,7 @@ def measured(names: Sequence[str], place: Place) -> tuple[list[Line], list[str]]
         try:
             for line in ROWS[name].run(place, say):
                 lines.append(line)
-                _tell(report.short(line))
+                _tell(str(line))
         except LeftOut as reason:
             say(f"left out: {name}: {reason}")
         except Exception as error:
@@ -89,45 +87,42 @@ def _tell(text: str) -> None:
 
 
 def run(given: argparse.Namespace, names: Sequence[str]) -> bool:
-    """Measure in a folder that is gone at the end, however it ends; then show.
+    """Measure in a folder that is gone at the end, however it ends; then print.
 
     Returns
     -------
     bool
-        Whether nothing of ours failed; a peer's failure is only told.
+        Whether nothing of ours failed; a peer's failure is only mentioned.
     """
     if given.work is not None:
         given.work.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="pixelprep-bench-", dir=given.work)).resolve()
     try:
         facts = machine.facts(work)
-        place = Place(str(given.source.resolve()), str(work), given.quick, given.rounds)
-        os.environ.update(place.environment())
+        place = Place(given.source.resolve(), work, given.quick, given.rounds)
+        place.settle()
         lines, remarks = measured(names, place)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    table = report.as_markdown(facts, lines, remarks)
+    table = as_markdown(facts, lines, remarks)
     print(table, end="")
     if given.markdown:
         given.markdown.write_text(table)
     if given.json:
-        given.json.write_text(report.as_json(facts, lines, remarks))
+        given.json.write_text(as_json(facts, lines, remarks))
     return not any(remark.startswith("failed") for remark in remarks)
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
-
-
 def main() -> None:
-    """Parse, measure, show."""
+    """Parse, measure, print."""
     given = parser().parse_args()
     if given.list:
-        for row in ROWS.values():
-            print(f"{row.name:<13} {row.what}")
+        for name, row in ROWS.items():
+            print(f"{name:<13} {row.what}")
         return
     names = checked(given)
-    signal.signal(signal.SIGTERM, _terminated)  # so that it is cleaned up after as well
+    # A terminated run cleans up as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         sys.exit(0 if run(given, names) else 1)
     except KeyboardInterrupt:

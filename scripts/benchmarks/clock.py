@@ -1,11 +1,12 @@
 """How long things take inside a process."""
 
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from benchmarks.contest import Measure, Reading
+Measure = Callable[[], float]  # measures one round
 
 ENOUGH = 0.5  # seconds: what is faster is repeated within a round
 MOST = 5.0  # seconds: what is slower is measured on a part of the epoch
@@ -13,25 +14,25 @@ BATCH = 64
 
 
 def repeated(action: Callable[[], object]) -> Measure:
-    """Seconds a call."""
+    """Measure seconds a call."""
 
-    def measure(number: int) -> Reading:
+    def measure() -> float:
         calls, begun = 0, time.perf_counter()
         while (taken := time.perf_counter() - begun) < ENOUGH:
             action()
             calls += 1
-        return Reading(taken / calls)
+        return taken / calls
 
     return measure
 
 
 def once(action: Callable[[], object]) -> Measure:
-    """Seconds of one call: where each round is a process of its own, the first there."""
+    """Measure seconds of one call: the first there, where each round is a process of its own."""
 
-    def measure(number: int) -> Reading:
+    def measure() -> float:
         begun = time.perf_counter()
         action()
-        return Reading(time.perf_counter() - begun)
+        return time.perf_counter() - begun
 
     return measure
 
@@ -60,32 +61,26 @@ class Epochs:
     ) -> None:
         self.epoch, self.rows, self.finish, self.scale = epoch, rows, finish, scale
         self.numbers = itertools.count()
-        self.steps: int | None = None  # of a part of an epoch; None: all, however many there are
+        self.steps = 0  # of an epoch, that a pass takes at most; 0: not known yet
 
-    def __call__(self, number: int) -> Reading:
-        if number == 0:
-            self.steps = self._steps_in_time()
+    def __call__(self) -> float:
+        self.steps = self.steps or self._steps_in_time()
         images, begun, taken = 0, time.perf_counter(), 0.0
         while taken < ENOUGH:
             images += self._pass()
             taken = time.perf_counter() - begun
-        return Reading(images / taken * self.scale, self._remark())
+        return images / taken * self.scale
 
-    def _steps_in_time(self) -> int | None:
+    def _steps_in_time(self) -> int:
         begun = time.perf_counter()
         for step, _ in enumerate(self.epoch(next(self.numbers)), 1):
-            if time.perf_counter() - begun > MOST and step * BATCH < self.rows:
+            if time.perf_counter() - begun > MOST:
                 return step
-        return None
+        return sys.maxsize
 
     def _pass(self) -> int:
         last = None
         for last in itertools.islice(self.epoch(next(self.numbers)), self.steps):  # noqa: B007
             pass
         self.finish(last)
-        return self.rows if self.steps is None else self.steps * BATCH
-
-    def _remark(self) -> str:
-        if self.steps is None:
-            return ""
-        return f"measured on {self.steps * BATCH / self.rows:.0%} of an epoch"
+        return min(self.rows, self.steps * BATCH)

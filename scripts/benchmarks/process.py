@@ -1,51 +1,79 @@
-"""Child processes that leave nothing behind, whatever ends the run."""
+"""Child processes that leave nothing behind, whatever ends the run, and what they take."""
 
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 from benchmarks.place import Crashed
 
 
+def console() -> list[str]:
+    """Return the ``pixelprep`` command of this very Python."""
+    script = Path(sys.executable).with_name("pixelprep")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "pixelprep"]
+
+
 @contextmanager
 def started(
-    command: Sequence[str], environment: Mapping[str, str], **options: Any
-) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
-    """A child with its standard error in a file; it and all its children end with the block."""
+    command: Sequence[str], stdout: Any = subprocess.DEVNULL, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a child; it and all its children end with the block.
+
+    Raises
+    ------
+    Crashed
+        Where it ended with another status than 0: that, and its last line on standard error.
+    """
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
-        # A group of its own, so that its children can be ended with it.
         child = subprocess.Popen(
-            command, env=environment, stderr=errors, text=True, start_new_session=True, **options
+            command,
+            env={**os.environ, **environment},
+            stdout=stdout,
+            stderr=errors,
+            text=True,
+            start_new_session=True,  # a group of its own, so that its children can be ended with it
         )
         try:
-            yield child, errors
+            yield child
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-            for pipe in filter(None, (child.stdin, child.stdout)):
-                with suppress(OSError):
-                    pipe.close()
-
-
-def last_words(child: subprocess.Popen[str], errors: IO[str]) -> str:
-    """How a child ended: its status and its last line."""
-    errors.seek(0)
-    lines = [line for line in errors.read().splitlines() if line.strip()]
-    return f"exit status {child.poll()}" + (f", {lines[-1].strip()}" if lines else "")
-
-
-def seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
-    """How long a whole process takes, from its start to its end."""
-    begun = time.perf_counter()
-    with started(command, environment, stdout=subprocess.DEVNULL) as (child, errors):
-        child.wait()
-        taken = time.perf_counter() - begun
+            if child.stdout:
+                child.stdout.close()
         if child.returncode:
-            raise Crashed(last_words(child, errors))
-    return taken
+            errors.seek(0)
+            last = [line.strip() for line in errors if line.strip()][-1:]
+            raise Crashed(", ".join([f"exit status {child.returncode}", *last]))
+
+
+def seconds(command: Sequence[str], **environment: str) -> float:
+    """Return how long a whole process takes, from its start to its end."""
+    begun = time.perf_counter()
+    with started(command, **environment) as child:
+        child.wait()
+        return time.perf_counter() - begun
+
+
+def memory(pid: int, field: str) -> int:
+    """Return the bytes that /proc reports for one process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def family(pid: int) -> Iterator[int]:
+    """Yield a process and all its descendants."""
+    yield pid
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from family(int(child))

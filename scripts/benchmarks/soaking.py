@@ -1,4 +1,4 @@
-"""The process that `footprint.Soak` watches: ENTRY BATCHES; prints (batches, bytes, files)."""
+"""The process that the row `soak` watches: ENTRY BATCHES; prints (batches, bytes, files)."""
 
 import itertools
 import json
@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pixelprep
-from benchmarks.footprint import memory
+from benchmarks.process import memory
 
 SAMPLES = 100
 
 
 def main() -> None:
-    """Run over so many batches, in epochs, and tell after every hundredth part."""
+    """Run over so many batches, in epochs, and report after every hundredth part."""
     path, wanted = sys.argv[1], int(sys.argv[2])
     train, done, told = pixelprep.open(path).train, 0, 0
     for epoch in itertools.count():

@@ -1,4 +1,4 @@
-"""Damaged and malicious files, thrown at everything that reads files: `scripts/fuzz`.
+"""Throw damaged and malicious files at everything that reads files: `scripts/fuzz`.
 
 Valid files are mutated with knowledge of their structure, and their checksums and digests are made
 right again, so that what lies behind these is reached. Beside atheris, which is guided by coverage,

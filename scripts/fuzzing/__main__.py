@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from fuzzing.isolation import hasten
 from fuzzing.targets import TARGETS, warm
 
 IN_MEMORY = Path("/dev/shm")
+KINDS = (ACCEPTED, REFUSED, CONTAINED, *FAILED)
 KEPT = 3  # inputs that failed in the same way
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the options."""
     about = "Throw damaged and malicious files at everything that reads files."
     made = argparse.ArgumentParser("scripts/fuzz", description=about)
     made.add_argument("--inputs", type=int, default=100_000, metavar="N", help="of all targets")
@@ -46,29 +47,22 @@ class Tally:
 
     def __init__(self, name: str, seed: int, keep: Path | None, work: Path) -> None:
         self.name, self.seed, self.keep, self.work = name, seed, keep, work
-        self.kinds: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.contained: Counter[str] = Counter()
-        self.failed: Counter[str] = Counter()
+        self.whats: dict[str, Counter[str]] = defaultdict(Counter)  # by kind
         self.seconds, self.waited, self.peak, self.begun = 0.0, 0.0, 0, time.perf_counter()
 
     def note(self, outcome: Outcome) -> None:
         """Count one; a new kind of failure is shown at once."""
-        self.kinds[outcome.kind] += 1
+        self.whats[outcome.kind][outcome.what] += 1
         self.peak = max(self.peak, outcome.peak)
         if outcome.kind == CONTAINED:
             self.waited = max(self.waited, outcome.seconds)
-            self.contained[outcome.what] += 1
-            return
-        self.seconds = max(self.seconds, outcome.seconds)
-        if outcome.kind == REFUSED:
-            self.refused[outcome.what] += 1
-        elif outcome.kind in FAILED:
-            self.failed[outcome.what] += 1
+        else:
+            self.seconds = max(self.seconds, outcome.seconds)
+        if outcome.kind in FAILED:
             self._fail(outcome)
 
     def _fail(self, outcome: Outcome) -> None:
-        times = self.failed[outcome.what]
+        times = self.whats[outcome.kind][outcome.what]
         if times == 1:
             again = f"--target {self.name} --seed {self.seed} --first {outcome.number} --inputs 1"
             print(
@@ -82,17 +76,18 @@ class Tally:
             (folder / "what.txt").write_text(f"{outcome.what}\n{outcome.detail}")
 
     def lines(self) -> str:
-        """One line about all of them, and one for each way in which processes died."""
-        total, taken = self.kinds.total(), time.perf_counter() - self.begun
-        classes = ", ".join(f"{name} {count:,}" for name, count in self.refused.most_common())
-        failures = ", ".join(f"{self.kinds[kind]:,} {kind}" for kind in FAILED)
+        """Return one line about all of them, and one for each way in which processes died."""
+        counts = {kind: self.whats[kind].total() for kind in KINDS}
+        total, taken = sum(counts.values()), time.perf_counter() - self.begun
+        classes = ", ".join(f"{name} {n:,}" for name, n in self.whats[REFUSED].most_common())
         line = (
-            f"{self.name:<9} {total:,} inputs: {self.kinds[ACCEPTED]:,} accepted,"
-            f" {self.kinds[REFUSED]:,} refused ({classes}), contained: {self.kinds[CONTAINED]:,};"
-            f" {failures}; longest {self.seconds:.2f} s, contained {self.waited:.2f} s;"
+            f"{self.name:<9} {total:,} inputs: {counts[ACCEPTED]:,} accepted,"
+            f" {counts[REFUSED]:,} refused ({classes}), contained: {counts[CONTAINED]:,};"
+            f" {', '.join(f'{counts[kind]:,} {kind}' for kind in FAILED)};"
+            f" longest {self.seconds:.2f} s, contained {self.waited:.2f} s;"
             f" memory +{self.peak >> 20} MiB, {total / taken:.0f} a second"
         )
-        deaths = [f"{count:>9,} {what}" for what, count in self.contained.most_common()]
+        deaths = [f"{count:>9,} {what}" for what, count in self.whats[CONTAINED].most_common()]
         return "\n".join([line, *deaths])
 
 
@@ -107,7 +102,7 @@ def run(names: Sequence[str], given: argparse.Namespace, work: Path) -> bool:
         for outcome in outcomes(name, given.seed, range(given.first, given.first + share), work):
             tally.note(outcome)
         print(tally.lines(), flush=True)
-        good = good and not tally.failed
+        good = good and not any(tally.whats[kind] for kind in FAILED)
     return good
 
 

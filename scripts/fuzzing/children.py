@@ -1,4 +1,4 @@
-"""Inputs in child processes that are forked from a warm one: a crash or a hang ends only a child.
+"""Try inputs in children forked from a warm process: a crash or a hang ends only a child.
 
 Each child takes many inputs, one after the other, and says of each what came of it. The parent
 notes when one falls silent, and goes on with the next input in a new child. What pixelprep does in
@@ -33,45 +33,35 @@ PATIENCE = 10.0  # seconds that one input may take
 MOST = 256 << 20  # bytes that one may take, beside what valid ones took before
 ADDRESSED = 2 << 30  # bytes that a child may address beside; the system refuses more
 ONE_ARENA = -8  # option of mallopt: else every thread reserves addresses of its own
-ACCEPTED, REFUSED, CONTAINED, ERROR, MEMORY, CRASH, HANG = (
-    *("accepted", "refused", "contained", "error", "memory", "crash", "hang"),
-)
+ACCEPTED, REFUSED, CONTAINED = "accepted", "refused", "contained"
+FAILED = ERROR, MEMORY, CRASH, HANG = "error", "memory", "crash", "hang"
 INPUT, LOG = "input", "log"  # the folder of the input that is tried, and what is said of it
-FAILED = (ERROR, MEMORY, CRASH, HANG)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one input.
-
-    number : of the input
-    kind : accepted, refused, contained (refused, as a process of its own died), or of `FAILED`
-    what : the error's class and, of a failure, where it was; how the process died
-    detail : of a failure: the traceback, or the last words
-    seconds : that it took
-    peak : bytes of memory that it took at most, beside what valid inputs took
-    """
+    """What came of one input."""
 
     number: int
-    kind: str
-    what: str = ""
-    detail: str = ""
+    kind: str  # accepted, refused, contained (refused, as a process of its own died), or a failure
+    what: str = ""  # the error's class and, of a failure, where it was; how the process died
+    detail: str = ""  # of a failure: the traceback, or the last words
     seconds: float = 0.0
-    peak: int = 0
+    peak: int = 0  # bytes of memory at most, beside what valid inputs took
 
 
 def made(name: str, seed: int, number: int) -> Files:
-    """The files of one input: the same for the same seed, whatever ran before."""
+    """Return the files of one input: the same for the same seed, whatever ran before."""
     return TARGETS[name].make(Random(f"{seed} {name} {number}"))
 
 
 def failed(work: Path, number: int) -> Path:
-    """Where the files of an input that failed are, until the next child."""
+    """Return where the files of an input that failed are, until the next child."""
     return work / f"failed-{number}"
 
 
 def outcomes(name: str, seed: int, numbers: range, work: Path) -> Iterator[Outcome]:
-    """What came of each of these inputs, those last of some that a process of its own died of.
+    """Yield the outcome of each of these inputs, last those that killed a process of their own.
 
     Parameters
     ----------
@@ -103,12 +93,12 @@ def outcomes(name: str, seed: int, numbers: range, work: Path) -> Iterator[Outco
 
 
 def is_whole(number: int) -> bool:
-    """Whether an input is tried as users would have it, in real processes where these belong."""
+    """Return whether an input is tried as users would, with real processes where these belong."""
     return number % EVERY == 0
 
 
 def _confirmed(crash: Outcome, name: str, seed: int, work: Path) -> Outcome:
-    """Whether the input crashes a child of its own, or needs what others did to the memory."""
+    """Tell a crash in a child of its own from one that needs what others did to the memory."""
     again = next(_of_child(name, seed, _only(crash), work.with_name("alone")))
     if again.kind == CRASH:
         return crash
@@ -116,7 +106,7 @@ def _confirmed(crash: Outcome, name: str, seed: int, work: Path) -> Outcome:
 
 
 def _repeated(contained: Outcome, name: str, seed: int, work: Path) -> Outcome:
-    """The same, once it is sure that users get one line where a fork died."""
+    """Return the outcome once it is sure that users get one line where a fork died."""
     alone = work.with_name("alone")
     again = next(_of_child(name, seed, _only(contained), alone, whole=True))
     seconds, peak = max(again.seconds, contained.seconds), max(again.peak, contained.peak)
@@ -139,7 +129,7 @@ def _only(outcome: Outcome) -> range:
 def _of_child(
     name: str, seed: int, numbers: range, work: Path, whole: bool = False
 ) -> Iterator[Outcome]:
-    """What came of them, up to the first that ended the child."""
+    """Yield their outcomes, up to the first that ended the child."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     receive, send = os.pipe()
@@ -171,7 +161,7 @@ def _of_child(
 
 
 def _lines(receive: int) -> Iterator[bytes | None]:
-    """What a child says, line by line; None when it has been silent for too long."""
+    """Yield what a child says, line by line; None when it has been silent for too long."""
     rest = b""
     while True:
         if not select.select([receive], [], [], PATIENCE)[0]:
@@ -184,7 +174,7 @@ def _lines(receive: int) -> Iterator[bytes | None]:
 
 
 def _ended(child: int, silent: bool) -> str:
-    """How a child ended; one that is silent is asked where it is, and ended."""
+    """Return how a child ended; one that is silent is asked where it is, and ended."""
     if silent:
         os.kill(child, signal.SIGABRT)
         for _ in range(50):
@@ -199,7 +189,7 @@ def _ended(child: int, silent: bool) -> str:
 
 
 def _run(name: str, seed: int, numbers: range, work: Path, send: int, whole: bool) -> NoReturn:
-    """Say that a valid input passes, then what comes of each input, and end."""
+    """Report that a valid input passes, then the outcome of each input, and end."""
     try:
         log = (work / LOG).open("a")  # at its end, wherever that is
         for stream in (1, 2):  # libraries print where they like
@@ -241,7 +231,7 @@ def _tried(name: str, seed: int, number: int, work: Path, base: int, whole: bool
 
 
 def _considered(outcome: Outcome, deaths: Sequence[str], peak: int) -> Outcome:
-    """What came of an input, in view of how processes ended and what this one took."""
+    """Judge an outcome by how processes ended and how much memory this one took."""
     if outcome.kind == ERROR:
         return outcome
     if peak > MOST:
@@ -279,6 +269,6 @@ def _result(number: int, use: Callable[[], None]) -> Outcome:
 
 
 def _memory(field: str) -> int:
-    """Bytes of this process, as the system has them under this name."""
+    """Return the bytes of this process that the system counts under this name."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition(f"{field}:")[2].split()[0]) << 10

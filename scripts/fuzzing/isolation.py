@@ -1,4 +1,4 @@
-"""What pixelprep does in a process of its own, done in a fork instead: the same, but sooner.
+"""Do in a fork what pixelprep does in a process of its own: the same, but sooner.
 
 Both end in the same ways, and an end is noted: a crash, a hang or much memory there is what such
 a process is for.
@@ -24,7 +24,7 @@ REAL = sandbox.run_in_sandbox
 
 
 def hasten() -> None:
-    """Have both kinds of process wait for `PATIENCE`."""
+    """Make both kinds of process wait no longer than `PATIENCE`."""
     sandbox.TIMEOUT = PATIENCE
     ready = "sandbox.main("
     assert sandbox.PROGRAM.count(ready) == 1
@@ -52,11 +52,11 @@ class Isolation:
         self.deaths: list[str] = []
 
     def in_place(self) -> AbstractContextManager[Any]:
-        """From now on it is asked, until the block is left."""
+        """Stand in until the block is left."""
         return patch.object(sandbox, "run_in_sandbox", self.values)
 
     def values(self, function: str, **arguments: Any) -> Iterator[Any]:
-        """As `sandbox.run_in_sandbox`."""
+        """Do what `sandbox.run_in_sandbox` does."""
         try:
             yield from (REAL if self.real else self._forked)(function, **arguments)
         except sandbox.SandboxError:
@@ -86,7 +86,7 @@ class Isolation:
 
 
 def in_a_fork(function: Callable[[], Any]) -> Any | None:
-    """What a function returns, which is a JSON value; None where it raises, or does not return."""
+    """Return the JSON value that a function returns; None where it raises or does not return."""
     out, into = os.pipe()
     child = os.fork()
     if not child:
@@ -103,7 +103,7 @@ def in_a_fork(function: Callable[[], Any]) -> Any | None:
 
 
 def _answer(into: int, function: str, arguments: dict[str, Any]) -> NoReturn:
-    """What `isolated.main` does once it knows what is asked for."""
+    """Do what `sandbox.main` does once it knows the request."""
     try:
         sandbox._limit()
         module, _, name = function.partition(":")
@@ -121,7 +121,7 @@ def _answer(into: int, function: str, arguments: dict[str, Any]) -> NoReturn:
 
 
 def how_ended(child: int) -> str:
-    """How a child process ended, which this waits for."""
+    """Wait for a child process, and return how it ended."""
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         return signal.Signals(os.WTERMSIG(status)).name
@@ -129,7 +129,7 @@ def how_ended(child: int) -> str:
 
 
 def where(log: Path) -> str:
-    """The innermost line of pixelprep's in what a process said at its end."""
+    """Return the innermost line of pixelprep in a process's last words."""
     said = log.read_text(errors="replace")
     lines = [line.strip() for line in said.splitlines() if "/pixelprep/" in line]
     if not lines:

@@ -1,4 +1,4 @@
-"""Small changes to valid content: of bytes, and of JSON values. A pure function of a `Random`."""
+"""Change valid content a little: bytes, and JSON values. Pure functions of a `Random`."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ Change = Callable[[bytearray, Random], None]
 
 
 def _place(content: bytearray, random: Random) -> int:
-    """Anywhere, but rather where there is something: much of a file is room for more."""
+    """Pick any place, but rather one that holds something: much of a file is empty room."""
     place = 0
     for _ in range(3):
         place = random.randrange(len(content)) if content else 0
@@ -43,26 +43,26 @@ def _span(content: bytearray, random: Random, most: int = 64) -> slice:
 
 
 def flip(content: bytearray, random: Random) -> None:
-    """One bit."""
+    """Flip one bit."""
     if content:
         content[_place(content, random)] ^= 1 << random.randrange(8)
 
 
 def set_byte(content: bytearray, random: Random) -> None:
-    """One byte to anything."""
+    """Set one byte to anything."""
     if content:
         content[_place(content, random)] = random.randrange(256)
 
 
 def step_byte(content: bytearray, random: Random) -> None:
-    """One byte up or down a little."""
+    """Move one byte up or down a little."""
     if content:
         place = _place(content, random)
         content[place] = (content[place] + random.choice((-2, -1, 1, 2, 16))) % 256
 
 
 def set_number(content: bytearray, random: Random) -> None:
-    """A number of 1 to 8 bytes to one that is often taken wrongly."""
+    """Set a number of 1 to 8 bytes to one that is often mishandled."""
     width, order = random.choice(WIDTHS), random.choice(("little", "little", "big"))
     number = random.choice(NUMBERS) % (1 << 8 * width)
     place = _place(content, random)
@@ -73,7 +73,7 @@ def set_number(content: bytearray, random: Random) -> None:
 
 
 def move_inside(content: bytearray, random: Random) -> None:
-    """Some bytes over others, as an address over another: structures that run in circles."""
+    """Copy some bytes over others, as an address over another: structures that run in circles."""
     width = random.choice((1, 2, 4, 8, 8, 8, 16, 32))
     source, target = _place(content, random), _place(content, random)
     if max(source, target) + width <= len(content):
@@ -81,7 +81,7 @@ def move_inside(content: bytearray, random: Random) -> None:
 
 
 def move_aligned(content: bytearray, random: Random) -> None:
-    """The same of 8 bytes at addresses that are multiples of 8, where such numbers often lie."""
+    """Copy 8 bytes between multiples of 8, where addresses often lie."""
     eighths = len(content) // 8
     if eighths:
         source, target = 8 * random.randrange(eighths), 8 * random.randrange(eighths)
@@ -89,7 +89,7 @@ def move_aligned(content: bytearray, random: Random) -> None:
 
 
 def clear(content: bytearray, random: Random) -> None:
-    """Some bytes to all 0 or all 1."""
+    """Set some bytes to all 0 or all 1."""
     span = _span(content, random)
     content[span] = random.choice((b"\0", b"\xff")) * (span.stop - span.start)
 
@@ -105,14 +105,14 @@ def remove(content: bytearray, random: Random) -> None:
 
 
 def repeat(content: bytearray, random: Random) -> None:
-    """Some bytes twice or more, there or elsewhere."""
+    """Repeat some bytes, there or elsewhere."""
     piece = content[_span(content, random)] * random.choice((1, 1, 2, 100))
     place = random.choice((_place(content, random), len(content)))
     content[place:place] = piece
 
 
 def insert(content: bytearray, random: Random) -> None:
-    """Some bytes more."""
+    """Insert some bytes."""
     place = _place(content, random)
     content[place:place] = random.randbytes(random.choice((1, 2, 4, 8, 100)))
 
@@ -124,7 +124,7 @@ MOVING: tuple[Change, ...] = (truncate, remove, repeat, insert)
 
 
 def mutated(content: bytes, random: Random, others: Sequence[bytes] = ()) -> bytes:
-    """A changed copy: mostly in place, as addresses and lengths would otherwise all be wrong."""
+    """Return a changed copy: mostly in place, else addresses and lengths would all be wrong."""
     made = bytearray(content)
     if others and random.random() < 0.05:
         other, cut = random.choice(others), _place(made, random)
@@ -138,7 +138,7 @@ def mutated(content: bytes, random: Random, others: Sequence[bytes] = ()) -> byt
 
 
 def mutated_json(value: Any, random: Random) -> Any:
-    """A changed copy of a JSON value."""
+    """Return a changed copy of a JSON value."""
     root = [copy.deepcopy(value)]
     changes = 1
     while random.random() < 0.35 and changes < 8:
@@ -152,7 +152,7 @@ def mutated_json(value: Any, random: Random) -> Any:
 
 
 def _places(holder: Any) -> Any:
-    """Every (container, key) below this one."""
+    """Yield every (container, key) below this one."""
     keys = holder.keys() if isinstance(holder, dict) else range(len(holder))
     for key in list(keys):
         yield holder, key
@@ -191,6 +191,6 @@ def _number(value: Any, random: Random) -> Any:
 
 
 def nested(depth: int, random: Random) -> bytes:
-    """JSON that is nothing but depth."""
+    """Return JSON that is nothing but depth."""
     opening, closing = random.choice(((b"[", b"]"), (b'{"a":', b"}")))
     return opening * depth + b"1" + closing * random.choice((depth, 0))

@@ -1,4 +1,4 @@
-"""Checksums and digests that are made right again after a mutation."""
+"""Make checksums and digests right again after a mutation."""
 
 import hashlib
 import io
@@ -35,7 +35,7 @@ class Seal:
     place: int
 
     def of(self, content: bytes | bytearray) -> bytes:
-        """The checksum that belongs there."""
+        """Compute the checksum that belongs there."""
         block = bytearray(content[self.start : self.stop])
         if self.place < self.stop:
             block[self.place - self.start : self.place - self.start + 4] = bytes(4)
@@ -44,16 +44,16 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSeal(Seal):
-    """The same of a packed chunk, which has another checksum."""
+    """The seal of a packed chunk, which has another checksum."""
 
     def of(self, content: bytes | bytearray) -> bytes:
-        """The checksum that belongs there."""
+        """Compute the checksum that belongs there."""
         packed = np.frombuffer(bytes(content[self.start : self.stop]), np.uint8)
         return fletcher32(packed).to_bytes(4, "little")
 
 
 def lookup3(data: bytes) -> int:
-    """Bob Jenkins's hash (hashlittle of lookup3.c, from 0), which HDF5 puts over its metadata."""
+    """Compute Bob Jenkins's lookup3 (hashlittle, from 0), HDF5's checksum of its metadata."""
     a = b = c = (0xDEADBEEF + len(data)) & WORD
     if not data:
         return c
@@ -79,7 +79,7 @@ def _turned(word: int, by: int) -> int:
 
 
 def seals(content: bytes) -> list[Seal]:
-    """All checksums in a valid, small HDF5 file: of packed chunks, and of all that is around them.
+    """Find all checksums in a valid, small HDF5 file: of packed chunks, and of all around them.
 
     In the order in which they are to be made right.
     """
@@ -119,7 +119,7 @@ def _of_metadata(content: bytes) -> list[Seal]:
 
 
 def _header_end(content: bytes, start: int) -> int:
-    """Where the first part of an object's header ends, by its own word."""
+    """Return where the first part of an object's header ends, as it says itself."""
     flags = content[start + 5]
     place = start + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
     width = 1 << (flags & 3)
@@ -131,7 +131,7 @@ def _found(content: bytes, begin: bytes) -> list[int]:
 
 
 def sealed(content: bytes, places: list[Seal]) -> bytes:
-    """The same with the checksums made right, as far as they are where they were."""
+    """Return the content with its checksums made right, as far as they are where they were."""
     made = bytearray(content)
     for seal in places:
         if max(seal.stop, seal.place + 4) <= len(made):
@@ -140,7 +140,7 @@ def sealed(content: bytes, places: list[Seal]) -> bytes:
 
 
 def gzip_sealed(content: bytes) -> bytes:
-    """A gzip file with the checksum and length of what it really unpacks to."""
+    """Return a gzip file with the checksum and length of what it really unpacks to."""
     unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
         inside = unpacker.decompress(content[10:], 1 << 20)
@@ -153,17 +153,17 @@ def gzip_sealed(content: bytes) -> bytes:
 
 
 def canonical(value: Any) -> bytes:
-    """As manifests are spelled, but of any value."""
+    """Spell any value as manifests are spelled."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode(errors="surrogatepass")
 
 
 def key_of(recipe: Any) -> str:
-    """The key that belongs to a recipe."""
+    """Return the key that belongs to a recipe."""
     return hashlib.sha256(canonical(recipe)).hexdigest()[:12]
 
 
 def manifest_files(content: bytes) -> dict[str, bytes]:
-    """The two files of a manifest that is signed as its writer likes."""
+    """Return the two files of a manifest that its writer signed."""
     signed = f"{hashlib.sha256(content).hexdigest()}  manifest.json\n".encode()
     return {"manifest.json": content, "manifest.sha256": signed}

@@ -1,4 +1,4 @@
-"""Valid files that mutations start from: small, and of every kind that the readers tell apart."""
+"""Make valid files to mutate: small, and of every kind that the readers tell apart."""
 
 import gzip
 import io
@@ -31,7 +31,7 @@ IDX = {
 
 
 def idx() -> Files:
-    """A folder of IDX files, all plain."""
+    """Return a folder of IDX files, all plain."""
     return {
         name: struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
         + array.tobytes()
@@ -40,7 +40,7 @@ def idx() -> Files:
 
 
 def npz() -> list[bytes]:
-    """Archives as NumPy writes them."""
+    """Return archives as NumPy writes them."""
     kinds: list[tuple[Any, Any]] = [
         (IMAGES, LABELS),
         (IMAGES[..., None].astype(">u2"), LABELS[:, None].astype(np.int32)),
@@ -56,13 +56,13 @@ def _npz(save: Callable[..., None], images: Any, labels: Any) -> bytes:
 
 
 def members(archive: bytes) -> Files:
-    """What is in an archive."""
+    """Return what is in an archive."""
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
         return {name: file.read(name) for name in file.namelist()}
 
 
 def zipped(held: list[tuple[str, bytes]], kind: int) -> bytes:
-    """An archive of these members, whatever their names."""
+    """Return an archive of these members, whatever their names."""
     made = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(made, "w", kind) as file:
         warnings.simplefilter("ignore")  # of names that come twice
@@ -87,7 +87,7 @@ PLUGINS = (
 
 
 def hdf5() -> Files:
-    """Files of others', by what is special about them."""
+    """Return files that others wrote, by what is special about them."""
     made = {name: _hdf5(versions, _usual(keys, **kind)) for name, versions, keys, kind in _kinds()}
     for fill in (_linked, _many, _typed, _whole):
         for versions in ("earliest", "latest"):
@@ -129,7 +129,7 @@ def _hdf5(versions: str, fill: Callable[[Any], None]) -> bytes:
 
 
 def _timeless(content: bytes) -> bytes:
-    """Without the times of objects that were made all the same, so that every run is alike."""
+    """Clear the times of objects that HDF5 wrote all the same, so that every run is alike."""
     places = seals(content)
     made = bytearray(
         re.sub(rb"(\x12\0\x08\0.\0{3}\x01\0{3})....", rb"\g<1>\0\0\0\0", content, flags=re.S)
@@ -141,7 +141,7 @@ def _timeless(content: bytes) -> bytes:
 
 
 def _usual(keys: str, **storage: Any) -> Callable[[Any], None]:
-    """Images and labels of train and test, stored in this way."""
+    """Store images and labels of train and test in this way."""
 
     def fill(file: Any) -> None:
         for split in ("train", "test"):
@@ -160,7 +160,7 @@ def _add(file: Any, key: str, array: NDArray[Any], **storage: Any) -> None:
 
 
 def _filtered(filters: Any) -> Callable[[Any], None]:
-    """Images that a filter of hdf5plugin has packed: some pack only floats, and not too few."""
+    """Pack images by a filter of hdf5plugin: some pack only floats, and not too few."""
 
     def fill(file: Any) -> None:
         images = np.arange(8**3, dtype=np.float32).reshape(8, 8, 8)
@@ -172,7 +172,7 @@ def _filtered(filters: Any) -> Callable[[Any], None]:
 
 
 def _linked(file: Any) -> None:
-    """Links of all kinds, data in other files, a compact dataset, attributes."""
+    """Write links of all kinds, data in other files, attributes."""
     _usual("{}/images {}/labels")(file)
     file["x_train"], file["x_test"] = h5py.SoftLink("/train/images"), file["test/images"]
     file["y_train"] = h5py.ExternalLink("seed.h5", "/train/labels")
@@ -185,7 +185,7 @@ def _linked(file: Any) -> None:
 
 
 def _many(file: Any) -> None:
-    """So many names that they take trees and heaps, and a compact dataset among them."""
+    """Write so many names that they take trees and heaps, with compact datasets among them."""
     for number in range(20):
         file.create_group(f"group with a long name {number:03d}")
     kept = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -199,7 +199,7 @@ def _many(file: Any) -> None:
 
 
 def _typed(file: Any) -> None:
-    """Types that are no plain numbers, under the usual keys."""
+    """Write types that are no plain numbers, under the usual keys."""
     text = h5py.string_dtype()
     file.create_dataset("train/images", data=["a", "bc"], dtype=text)
     file["train/labels"] = np.zeros(3, [("a", "u1"), ("b", "f4", (2,))])
@@ -213,7 +213,7 @@ def _typed(file: Any) -> None:
 
 
 def _whole(file: Any) -> None:
-    """No test split; floats, growing rows."""
+    """Write floats in growing rows, and no test split."""
     images = np.concatenate([IMAGES, IMAGES]).astype(np.float32)
     file.create_dataset("images", data=images, maxshape=(None, 3, 2), chunks=(1, 3, 2))
     file.create_dataset("labels", data=np.tile(LABELS, 2), maxshape=(None,), chunks=(2,))
@@ -223,7 +223,7 @@ def _whole(file: Any) -> None:
 
 
 def entries() -> dict[str, Files]:
-    """Entries as `prepare` makes them."""
+    """Return entries as `prepare` makes them."""
     choices: dict[str, dict[str, Any]] = {
         "plain": {},
         "per pixel": {"per": "pixel", "mode": "center"},
@@ -250,7 +250,7 @@ def _entry(source: pixelprep.Arrays, **chosen: Any) -> Files:
 
 
 def alike(entry: Files) -> Files:
-    """The same entry, written anew in HDF5's oldest format, which is no reason to refuse it."""
+    """Rewrite an entry in HDF5's oldest format, which is no reason to refuse it."""
 
     def written(content: bytes) -> bytes:
         def fill(made: Any) -> None:
@@ -269,7 +269,7 @@ def alike(entry: Files) -> Files:
 
 
 def hostile(entry: Files) -> dict[str, Files]:
-    """The same entry, its files written by others, who sign what they like."""
+    """Return the entry with files written by others, who sign what they like."""
     kinds: dict[str, dict[str, Any]] = {
         "contiguous": {},
         "one chunk": {"chunks": True},
@@ -298,10 +298,10 @@ def _rewritten(content: bytes, versions: str, kind: dict[str, Any]) -> bytes:
 
 
 def manifest(entry: Files) -> Any:
-    """An entry's manifest."""
+    """Return an entry's manifest."""
     return json.loads(entry["manifest.json"])
 
 
 def gzipped(content: bytes) -> bytes:
-    """A gzip file without a time."""
+    """Return a gzip file without a time."""
     return gzip.compress(content, mtime=0)

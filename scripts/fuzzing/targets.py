@@ -1,4 +1,4 @@
-"""What is fuzzed: how each target's inputs are made, and everything that may be done with one."""
+"""Make each target's inputs, and do with them everything that may be done."""
 
 import ctypes
 import io
@@ -66,7 +66,7 @@ class Target:
 
 
 def prepared(dataset: Path, **options: Any) -> None:
-    """`prepare` of a user's own data, which leaves nothing behind where it is refused."""
+    """Prepare a user's own data, which leaves nothing behind where it is refused."""
     cache = dataset.parents[1] / CACHE
     shutil.rmtree(cache, ignore_errors=True)
     try:
@@ -79,7 +79,7 @@ def prepared(dataset: Path, **options: Any) -> None:
 
 
 def looked_at(source: LocalSource) -> None:
-    """What `prepare` does with a user's own data before it writes anything; many times as fast."""
+    """Do what `prepare` does with a user's own data before it writes anything; much faster."""
     with SourceContext(source.path.parents[1] / CACHE, quiet=True) as place:
         describe(source.load(place), place.pool, source.name)
 
@@ -88,7 +88,7 @@ def looked_at(source: LocalSource) -> None:
 
 
 def make_idx(random: Random) -> Files:
-    """One IDX file, plain or gzipped; sometimes with the three that belong to it."""
+    """Make one IDX file, plain or gzipped; sometimes with the three that belong to it."""
     folder = seeds.idx()
     name = random.choice(list(folder))
     content = folder.pop(name)
@@ -104,7 +104,7 @@ def make_idx(random: Random) -> Files:
 
 
 def _other_header(content: bytes, random: Random) -> bytes:
-    """The same with other sides, sometimes."""
+    """Change the promised sides, sometimes."""
     made = bytearray(content)
     for place in range(4, 4 + 4 * content[3], 4):
         if random.random() < 0.2:
@@ -128,7 +128,7 @@ def use_idx(folder: Path, whole: bool) -> None:
 
 
 def make_npz(random: Random) -> Files:
-    """An archive: its arrays changed and packed again, or the archive itself changed."""
+    """Make an archive: its arrays changed and packed again, or the archive itself changed."""
     archive = random.choice(ARCHIVES)
     if random.random() < 0.6:
         held = list(seeds.members(archive).items())
@@ -160,13 +160,13 @@ def _change_member(held: list[tuple[str, bytes]], random: Random) -> None:
 
 
 def _npy(header: str, data: bytes) -> bytes:
-    """A ``.npy`` file with whatever header."""
+    """Return a ``.npy`` file with whatever header."""
     text = header.encode(errors="replace")
     return b"\x93NUMPY\x01\0" + len(text).to_bytes(8, "little")[:2] + text + data
 
 
 def _header(random: Random) -> str:
-    """The header of an array, written by somebody who knows how it is read."""
+    """Write an array's header as somebody would who knows how it is read."""
     descr = random.choice(
         (
             *("'|u1'", "'<i8'", "'<f4'", "'>u2'", "'|O'", "'<f2'", "'<U4'", "'|S3'", "'|V8'"),
@@ -206,7 +206,7 @@ def use_npz(folder: Path, whole: bool) -> None:
 
 
 def make_manifest(random: Random) -> Files:
-    """An entry whose manifest was changed and signed again."""
+    """Make an entry whose manifest was changed and signed again."""
     folder = random.choice(list(ENTRIES.values()))
     if random.random() < 0.05:
         return {**folder, **_unreadable(folder, random)}
@@ -220,7 +220,7 @@ def make_manifest(random: Random) -> Files:
 
 
 def _unreadable(folder: Files, random: Random) -> Files:
-    """A manifest that is no JSON of use, or one that is not signed."""
+    """Make a manifest that is no JSON of use, or one that is not signed."""
     if random.random() < 0.5:
         return {name: mutated(folder[name], random) for name in ("manifest.sha256",)}
     depth = random.choice((100, 1000, 100_000))
@@ -228,7 +228,7 @@ def _unreadable(folder: Files, random: Random) -> Files:
 
 
 def _agree(manifest: Any) -> None:
-    """Let what says the same agree again, as far as it is there."""
+    """Make fields that say the same agree again, as far as they are there."""
     try:
         recipe = manifest["recipe"]
         if len(str(manifest["mode"])) % 2:  # now from one side, now from the other
@@ -241,7 +241,7 @@ def _agree(manifest: Any) -> None:
 
 
 def make_entry(random: Random) -> Files:
-    """An entry with a changed HDF5 file, all digests being right."""
+    """Make an entry with a changed HDF5 file, all digests being right."""
     folder = dict(random.choice(list(ATTACKED.values())))
     name = random.choice([name for name in folder if name.endswith(".h5")])
     folder[name] = _mutated_hdf5(folder[name], random)
@@ -249,7 +249,7 @@ def make_entry(random: Random) -> Files:
 
 
 def signed(folder: Files, believe: bool) -> Files:
-    """The manifest that belongs to these files, also saying of them what they say themselves."""
+    """Return the manifest that belongs to these files, repeating what they say of themselves."""
     manifest = seeds.manifest(folder)
     for split in manifest["splits"].values():
         for file in split["files"]:
@@ -286,14 +286,14 @@ def _mutated_hdf5(content: bytes, random: Random) -> bytes:
 
 
 def _inside(content: bytes, chunk: Seal, random: Random) -> bytes:
-    """Only what is packed in one chunk changes: with the right checksum it is unpacked."""
+    """Change only what one chunk packs: with the right checksum it is unpacked."""
     size = chunk.stop - chunk.start
     packed = mutated(content[chunk.start : chunk.stop], random)[:size].ljust(size, b"\0")
     return content[: chunk.start] + packed + content[chunk.stop :]
 
 
 def use_entry(folder: Path, whole: bool) -> None:
-    """Everything that an opened entry offers."""
+    """Use everything that an opened entry offers."""
     entry = pixelprep.open(folder, cache_dir=folder.parent / CACHE)
     repr(entry), entry.size, entry.class_names, entry.dataset
     scaling = entry.scaling
@@ -307,7 +307,7 @@ def use_entry(folder: Path, whole: bool) -> None:
 
 
 def use_manifest(folder: Path, whole: bool) -> None:
-    """The same, and what `pixelprep info` prints of it."""
+    """Use the entry, and print what `pixelprep info` prints of it."""
     use_entry(folder, whole)
     with redirect_stdout(io.StringIO()):
         app(["info", str(folder)], standalone_mode=False)
@@ -327,7 +327,7 @@ def _read(entry: pixelprep.Entry, split: pixelprep.Split) -> None:
 
 
 def perturbed(value: int) -> None:
-    """From now on memory that is given out holds something else, so that who reads it is seen."""
+    """Fill memory that is handed out from now on with something else, to expose who reads it."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(PERTURB, 1 + value % 254)
 
@@ -336,7 +336,7 @@ def perturbed(value: int) -> None:
 
 
 def make_hdf5(random: Random) -> Files:
-    """A changed file, its checksums made right."""
+    """Make a changed file, its checksums made right."""
     name = random.choice(list(FOREIGN))
     return {"x.h5": _mutated_hdf5(FOREIGN[name], random)}
 

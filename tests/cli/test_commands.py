@@ -562,13 +562,43 @@ def test_a_closed_standard_error_is_no_error(digits: str) -> None:
     assert json.loads(done.stdout)["hit"] is False
 
 
-def test_output_that_cannot_be_written_is_an_error(digits: str) -> None:
+@pytest.mark.parametrize("arguments", [["datasets"], ["prepare", "./digits", "--quiet"]])
+def test_a_closed_standard_output_is_no_error(digits: str, arguments: list[str]) -> None:
+    """Where there is no standard output at all (a service), the command works without a word."""
+    done = run(*arguments, preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+needs_full_disk = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no /dev/full"
+)
+
+
+@needs_full_disk
+@pytest.mark.parametrize(
+    "arguments",
+    [["datasets"], ["cache", "list", "--json"], ["prepare", "./digits"], ["--help"], ["--version"]],
+)
+def test_output_that_cannot_be_written_is_an_error(digits: str, arguments: list[str]) -> None:
     """Standard output on a full disk exits 1 with one line, not 0 and not a traceback."""
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("w") as full:
-        done = run("datasets", capture_output=False, stdout=full, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+        done = run(*arguments, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("raw ")]
+    assert (done.returncode, said) == (1, ["error: No space left on device"])
+
+
+@needs_full_disk
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["prepare", "./digits"], 0), (["info", "nothing"], 1), (["x"], 2)]
+)
+def test_messages_that_cannot_be_written_change_no_status(
+    digits: str, arguments: list[str], status: int
+) -> None:
+    """Standard error on a full disk loses messages, and neither the work nor its exit status."""
+    with Path("/dev/full").open("w") as full:
+        done = run(*arguments, capture_output=False, stdout=subprocess.PIPE, stderr=full)
+    assert done.returncode == status
+    assert bool(done.stdout) == (status == 0)
 
 
 # train, without training

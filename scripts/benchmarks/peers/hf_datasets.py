@@ -12,12 +12,12 @@ source, target = map(Path, sys.argv[1:])
 
 
 def features(dtype: str) -> Any:
-    """What a row is."""
+    """Describe a row."""
     return Features({"image": Array3D((28, 28, 1), dtype), "label": Value("int64")})
 
 
 def load(kind: str) -> Any:
-    """Images as uint8 (N, 28, 28, 1) and labels (N,)."""
+    """Return images as uint8 (N, 28, 28, 1) and labels (N,)."""
     with gzip.open(source / f"{kind}-images-idx3-ubyte.gz") as file:
         images = np.frombuffer(file.read(), np.uint8, offset=16)
     with gzip.open(source / f"{kind}-labels-idx1-ubyte.gz") as file:
@@ -30,7 +30,7 @@ mean, std = arrays["train"][0].mean(), arrays["train"][0].std()
 
 
 def scaled(batch: Any) -> Any:
-    """A batch of rows with float32 images."""
+    """Return a batch of rows with float32 images."""
     return {"image": ((batch["image"] - mean) / std).astype(np.float32)}
 
 

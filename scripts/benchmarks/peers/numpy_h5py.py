@@ -12,7 +12,7 @@ source, target = map(Path, sys.argv[1:])
 
 
 def load(kind: str) -> Any:
-    """Images as float32 (N, 28, 28, 1) and labels as int64 (N,)."""
+    """Return images as float32 (N, 28, 28, 1) and labels as int64 (N,)."""
     with gzip.open(source / f"{kind}-images-idx3-ubyte.gz") as file:
         images = np.frombuffer(file.read(), np.uint8, offset=16)
     with gzip.open(source / f"{kind}-labels-idx1-ubyte.gz") as file:

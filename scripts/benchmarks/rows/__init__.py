@@ -1,0 +1,14 @@
+"""What is measured, a module a subject; importing this registers their rows."""
+
+from benchmarks.rows import (  # noqa: F401, I001 - in the order of the table
+    fitting,
+    commands,
+    streaming,
+    feeding,
+    training,
+    pictures,
+    footprint,
+)
+from benchmarks.table import ROWS
+
+__all__ = ["ROWS"]
