@@ -19,7 +19,15 @@ from pixelprep.dataset.raw import _own_statistics, raw_view
 from pixelprep.format import manifest as manifests
 from pixelprep.format.recipe import NUMERICS_VERSION
 from pixelprep.numerics import permutation
-from pixelprep.numerics.scaling import MODES, Scaling, statistics_per_image
+from pixelprep.numerics.scaling import (
+    MODES,
+    Scaling,
+    apply_with_statistics,
+    per_image_columns,
+    scaled_statistics,
+    shift_and_divisor,
+    statistics_per_image,
+)
 from pixelprep.numerics.statistics import AnyMoments, Statistics, moments_of, pairwise_sum
 from pixelprep.system import parallel
 
@@ -125,8 +133,8 @@ def _rescale(
     per = entry.per if name == "train" and entry.per != "image" else "dataset"
     for rows in sources.block_ranges(images, BLOCK):
         raw = images[rows.start : rows.stop]
-        values, own = scaling.apply_with_statistics(raw, split.dtype)
-        columns = {"images": values, **(scaling.per_image_columns(own) if own else {})}
+        values, own = apply_with_statistics(scaling, raw, split.dtype)
+        columns = {"images": values, **(per_image_columns(scaling, own) if own else {})}
         for column, wanted in columns.items():
             if wanted.tobytes() != split.read(rows.start, rows.stop, column).tobytes():
                 tell(rows.start)
@@ -212,7 +220,7 @@ def _limits(
     scaling: Scaling, raw: Statistics, stored: NDArray[np.float64], dtype: np.dtype[Any]
 ) -> tuple[float, float, float]:
     """The lowest and highest raw value that is stored, and the most that they can be off by."""
-    shift, divisor = scaling.shift_and_divisor(raw)
+    shift, divisor = shift_and_divisor(scaling, raw)
     regained = (stored * divisor + shift) * scaling.unit
     off = (_rounding(np.abs(stored), dtype) * divisor + np.abs(shift) * ULPS) * scaling.unit
     return float(regained.min()), float(regained.max()), float(off.max())
@@ -236,7 +244,7 @@ def _alike(
     Of values that move by no more than `most`, neither do mean, deviation and extremes; and the
     statistics of the raw values have some last bits wrong themselves.
     """
-    promised, (shift, divisor) = scaling.scaled_statistics(raw), scaling.shift_and_divisor(raw)
+    promised, (shift, divisor) = scaled_statistics(scaling, raw), shift_and_divisor(scaling, raw)
     largest = np.maximum(np.abs(found.minimum), np.abs(found.maximum))
     most = _rounding(largest, dtype) + (np.abs(shift) / divisor + largest) * ULPS
     apart = [np.abs(getattr(found, name) - getattr(promised, name)) for name in names]

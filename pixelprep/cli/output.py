@@ -127,9 +127,11 @@ def _print_entry(entry: "Entry") -> None:
 
 def _whole(scaling: "Scaling") -> str:
     """What train as a whole is scaled to, which a first batch only comes near."""
+    from pixelprep.numerics.scaling import scaled_statistics
+
     if scaling.statistics is None:
         return ""
-    scaled = scaling.scaled_statistics(scaling.statistics)
+    scaled = scaled_statistics(scaling, scaling.statistics)
     told = ["mean 0"] * bool((abs(scaled.mean) < SMALL).all())
     told += ["std 1"] * bool((abs(scaled.std - 1) < SMALL).all())
     return f"; of all of train: {', '.join(told)}" if told else ""

@@ -150,14 +150,16 @@ class Scaling:
         """The factor in ``y ≈ x·scale + offset``; empty per image."""
         if self.statistics is None:
             return np.zeros(0)
-        return 1.0 / (self.unit * self._divisor(self.statistics))
+        _, divisor = shift_and_divisor(self, self.statistics)
+        return 1.0 / (self.unit * divisor)
 
     @property
     def offset(self) -> Float:
         """The term in ``y ≈ x·scale + offset``; empty per image."""
         if self.statistics is None:
             return np.zeros(0)
-        return 0.0 - self._shift(self.statistics) / self._divisor(self.statistics)
+        shift, divisor = shift_and_divisor(self, self.statistics)
+        return 0.0 - shift / divisor
 
     def apply(self, raw: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Scale raw pixels.
@@ -187,7 +189,7 @@ class Scaling:
             )
         if np.dtype(dtype) not in (np.float16, np.float32, np.float64):
             raise UsageError(f"scaling.apply to {np.dtype(dtype)}: expected a floating-point type")
-        scaled, _ = self.apply_with_statistics(self._batch(raw), dtype)
+        scaled, _ = apply_with_statistics(self, self._batch(raw), dtype)
         return scaled.reshape(raw.shape)
 
     def _batch(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -198,95 +200,6 @@ class Scaling:
             shape = "(…, H, W, C)" if not own else f"(…, {', '.join(map(str, own))})"
             raise UsageError(f"images of {images.shape}: expected {shape}, as fitted")
         return images[None] if images.ndim == 3 else images
-
-    def apply_with_statistics(
-        self, raw: NDArray[Any], dtype: DTypeLike
-    ) -> tuple[NDArray[Any], Statistics | None]:
-        """Scale; per image also return each image's own statistics.
-
-        Parameters
-        ----------
-        raw : ndarray, shape (N, H, W, C)
-            Raw pixels of the type that was fitted.
-        dtype : dtype
-            Of the result: float32 or float16.
-
-        Returns
-        -------
-        scaled : ndarray of `dtype`, the shape of `raw`
-            As `apply` gives it.
-        statistics : Statistics or None
-            Per image each image's own, shape (N, 1, 1, 1); otherwise None.
-
-        Raises
-        ------
-        UsageError
-            When `dtype` cannot hold the values.
-        """
-        if self.per == "image":
-            own = moments_of(raw, "image").statistics(self.unit)
-            return _rounded(self._exact(raw, own), dtype), own
-        if self._table is None or np.dtype(dtype) not in self._table:
-            return _rounded(self._exact(raw, self.statistics), dtype), None
-        table = self._table[np.dtype(dtype)]
-        scaled = np.empty(raw.shape, dtype=dtype)
-        if len(table) == 1:  # one statistic for all channels
-            return np.take(table[0], raw, out=scaled, mode="clip"), None
-        for channel, values in enumerate(table):
-            scaled[..., channel] = np.take(values, raw[..., channel], mode="clip")
-        return scaled, None
-
-    def per_image_columns(self, own: Statistics) -> dict[str, Float]:
-        """Per image: what is stored as ``mean`` and ``std``, from which `invert` goes back.
-
-        Parameters
-        ----------
-        own : Statistics
-            Each image's own, shape (N, 1, 1, 1).
-
-        Returns
-        -------
-        dict of ndarray
-            ``mean`` and ``std``, float64 (N,); of floats that are normalized, their minimum and
-            what lies between it and their maximum.
-        """
-        if MODES[self.mode].uses_range and not self._only_unit():
-            return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
-        return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
-
-    def shift_and_divisor(self, raw: Statistics) -> tuple[Float, Float]:
-        """What is subtracted and what is divided by, for raw pixels of these statistics.
-
-        Parameters
-        ----------
-        raw : Statistics
-            Of the raw pixels, after division by ``unit``.
-
-        Returns
-        -------
-        shift : ndarray of float64
-            Of the shape of the statistics.
-        divisor : ndarray of float64
-            Likewise; never 0.
-        """
-        return self._shift(raw), self._divisor(raw)
-
-    def scaled_statistics(self, raw: Statistics) -> Statistics:
-        """The statistics of what is stored, but for rounding, from those of the raw pixels.
-
-        Parameters
-        ----------
-        raw : Statistics
-            Of the raw pixels, after division by ``unit``.
-
-        Returns
-        -------
-        Statistics
-            Of the same shape.
-        """
-        shift, divisor = self.shift_and_divisor(raw)
-        mean, low, high = ((x - shift) / divisor for x in (raw.mean, raw.minimum, raw.maximum))
-        return Statistics(mean, raw.std / divisor, low, high)
 
     def is_exact(self, dtype: DTypeLike) -> bool:
         """Whether `invert` gives every raw pixel back from values that are stored as `dtype`.
@@ -337,7 +250,8 @@ class Scaling:
         scaled = np.asarray(scaled)
         shape, scaled = scaled.shape, self._batch(scaled)
         statistics = self.statistics or statistics_per_image(mean, std)
-        exact = scaled.astype(np.float64) * self._divisor(statistics) + self._shift(statistics)
+        shift, divisor = shift_and_divisor(self, statistics)
+        exact = scaled.astype(np.float64) * divisor + shift
         if np.dtype(self.raw_dtype).kind not in "ui":
             return (exact * self.unit).astype(self.raw_dtype).reshape(shape)
         limits = np.iinfo(self.raw_dtype)
@@ -345,7 +259,7 @@ class Scaling:
         return raw.astype(self.raw_dtype).reshape(shape)
 
     @cached_property
-    def _table(self) -> dict[np.dtype[Any], NDArray[Any]] | None:
+    def _tables(self) -> dict[np.dtype[Any], NDArray[Any]] | None:
         """The stored value of every raw value, (1 or C, 2**bits), for each stored type."""
         raw = np.dtype(self.raw_dtype)
         if self.per not in ("dataset", "channel") or raw.kind != "u":
@@ -362,21 +276,85 @@ class Scaling:
         exact = raw.astype(np.float64)
         if self.unit != 1:
             exact /= self.unit
-        return (exact - self._shift(statistics)) / self._divisor(statistics)
+        shift, divisor = shift_and_divisor(self, statistics)
+        return (exact - shift) / divisor
 
-    def _only_unit(self) -> bool:
-        return MODES[self.mode].uses_range and np.dtype(self.raw_dtype).kind in "ui"
 
-    def _shift(self, statistics: Statistics) -> Float:
-        if self._only_unit():
-            return np.zeros_like(statistics.mean)
-        return MODES[self.mode].shift(statistics)
+def apply_with_statistics(
+    scaling: Scaling, raw: NDArray[Any], dtype: DTypeLike
+) -> tuple[NDArray[Any], Statistics | None]:
+    """Scale pixels, and per image return each image's own statistics too.
 
-    def _divisor(self, statistics: Statistics) -> Float:
-        divide = MODES[self.mode].divisor
-        if self._only_unit() or divide is None:
-            return np.ones_like(statistics.mean)
-        return _ones_for_zeros(divide(statistics))
+    Parameters
+    ----------
+    scaling : Scaling
+        A fitted scaling.
+    raw : ndarray, shape (N, H, W, C)
+        Raw pixels of the type and shape that were fitted.
+    dtype : dtype
+        Type of the result: float32 or float16.
+
+    Returns
+    -------
+    scaled : ndarray of `dtype`, the shape of `raw`
+        What `Scaling.apply` returns.
+    statistics : Statistics or None
+        Per image, the statistics of each, shape (N, 1, 1, 1); otherwise None.
+
+    Raises
+    ------
+    UsageError
+        When `dtype` cannot hold the values.
+    """
+    if scaling.per == "image":
+        own = moments_of(raw, "image").statistics(scaling.unit)
+        return _rounded(scaling._exact(raw, own), dtype), own
+    tables = scaling._tables
+    if tables is None or np.dtype(dtype) not in tables:
+        return _rounded(scaling._exact(raw, scaling.statistics), dtype), None
+    table = tables[np.dtype(dtype)]
+    scaled = np.empty(raw.shape, dtype=dtype)
+    if len(table) == 1:  # one statistic for all channels
+        return np.take(table[0], raw, out=scaled, mode="clip"), None
+    for channel, values in enumerate(table):
+        scaled[..., channel] = np.take(values, raw[..., channel], mode="clip")
+    return scaled, None
+
+
+def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:
+    """Return what is subtracted from raw pixels of these statistics, and what divides them.
+
+    The statistics are those after division by ``unit``; both results have their shape, and the
+    divisor is never 0.
+    """
+    mode = MODES[scaling.mode]
+    if _only_unit(scaling):
+        return np.zeros_like(statistics.mean), np.ones_like(statistics.mean)
+    if mode.divisor is None:
+        return mode.shift(statistics), np.ones_like(statistics.mean)
+    return mode.shift(statistics), _ones_for_zeros(mode.divisor(statistics))
+
+
+def scaled_statistics(scaling: Scaling, raw: Statistics) -> Statistics:
+    """Return the statistics of the stored values, but for rounding, from those of raw pixels."""
+    shift, divisor = shift_and_divisor(scaling, raw)
+    mean, low, high = ((x - shift) / divisor for x in (raw.mean, raw.minimum, raw.maximum))
+    return Statistics(mean, raw.std / divisor, low, high)
+
+
+def per_image_columns(scaling: Scaling, own: Statistics) -> dict[str, Float]:
+    """Return the columns ``mean`` and ``std``, float64 (N,), with which `invert` goes back.
+
+    For normalized floats these hold each image's minimum, and its maximum less its minimum.
+    """
+    if MODES[scaling.mode].uses_range and not _only_unit(scaling):
+        return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
+    return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
+
+
+def _only_unit(scaling: Scaling) -> bool:
+    """Whether dividing by ``unit`` is all that this scaling does."""
+    return MODES[scaling.mode].uses_range and np.dtype(scaling.raw_dtype).kind in "ui"
 
 
 def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str, bool]:

@@ -19,7 +19,12 @@ from pixelprep.format import layout, writer
 from pixelprep.format import manifest as manifests
 from pixelprep.format.recipe import Recipe, split_files, split_rows
 from pixelprep.numerics import permutation
-from pixelprep.numerics.scaling import Scaling, rescale_unit
+from pixelprep.numerics.scaling import (
+    Scaling,
+    apply_with_statistics,
+    per_image_columns,
+    rescale_unit,
+)
 from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
 from pixelprep.sources import iter_blocks
 from pixelprep.system import canonical, formatting, fs, parallel, progress, staging
@@ -257,9 +262,9 @@ class _BuildPlan:
     def scaled(self, raw: sources.RawSplit, rows: range) -> dict[str, NDArray[Any]]:
         """The stored columns of some rows."""
         images, labels = raw.images[rows.start : rows.stop], raw.labels[rows.start : rows.stop]
-        scaled, own = self.scaling.apply_with_statistics(images, self.recipe["dtype"])
+        scaled, own = apply_with_statistics(self.scaling, images, self.recipe["dtype"])
         columns = {"images": scaled, "labels": labels.astype(np.int64)}
-        return columns if own is None else columns | self.scaling.per_image_columns(own)
+        return columns if own is None else columns | per_image_columns(self.scaling, own)
 
 
 @lru_cache(maxsize=2)

@@ -17,7 +17,7 @@ from pixelprep.cache import requests
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import REPAIR_HINT, EntryError
-from pixelprep.numerics.scaling import MODES, Scaling
+from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
 from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, pairwise_sum
 from pixelprep.reports.colormap import downsample
 from pixelprep.system import formatting
@@ -344,7 +344,7 @@ def _maps_bins(scaling: Scaling) -> bool:
 
 def _scaled(scaling: Scaling, raw: Sequence[Histogram]) -> tuple[Histogram, ...]:
     assert scaling.statistics is not None  # only per image has none
-    shift, divisor = scaling.shift_and_divisor(scaling.statistics)
+    shift, divisor = shift_and_divisor(scaling, scaling.statistics)
     moved = np.stack([one.edges for one in raw], axis=-1) / scaling.unit
     edges = (moved - shift) / divisor
     return tuple(Histogram(edges[:, c], one.counts) for c, one in enumerate(raw))

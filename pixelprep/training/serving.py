@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pixelprep.numerics.scaling import MODES, Scaling
+from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
 from pixelprep.numerics.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
     if scaling.statistics is None:
         shift, divisor = _of_each_image(exact, scaling)
     else:
-        shift, divisor = scaling.shift_and_divisor(scaling.statistics)
+        shift, divisor = shift_and_divisor(scaling, scaling.statistics)
     if scaling.unit != 1:
         exact = exact / np.float64(scaling.unit)
     return _rounded((exact - shift) / divisor, np.dtype(dtype))

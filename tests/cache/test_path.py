@@ -13,7 +13,7 @@ import pytest
 
 import pixelprep
 from pixelprep import EntryError
-from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.numerics.scaling import MODES, PER, apply_with_statistics, per_image_columns
 from pixelprep.pipeline.prepare import find_entry
 from tests.helpers.cli import failure, run
 from tests.helpers.damage import flip
@@ -100,8 +100,8 @@ def test_raw_integers_come_back_exactly_where_it_is_said(raw: str, dtype: str) -
                 scaling = pixelprep.Scaling.fit(images, mode, per=per, rescale=rescale)
                 if raw == "uint16" and dtype == "float16" and mode == "center" and not rescale:
                     continue  # float16 ends at 65,504
-                scaled, own = scaling.apply_with_statistics(images, dtype)
-                kept = scaling.per_image_columns(own) if own is not None else {}
+                scaled, own = apply_with_statistics(scaling, images, dtype)
+                kept = per_image_columns(scaling, own) if own is not None else {}
                 off = np.abs(scaling.invert(scaled, **kept).astype(int) - images.astype(int)).max()
                 exact = scaling.is_exact(dtype)
                 assert exact == (raw == "uint8" or dtype == "float32")

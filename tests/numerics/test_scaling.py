@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 import pixelprep
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.numerics import statistics
-from pixelprep.numerics.scaling import MODES, PER, Scaling
+from pixelprep.numerics.scaling import MODES, PER, Scaling, per_image_columns
 from pixelprep.numerics.statistics import FloatMoments, Moments, pairwise_sum
 from tests.helpers.data import arrays
 
@@ -104,7 +104,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     """Summing in small blocks gives the sums of one large block, for every `per`."""
     x = arrays(30, shape=(7, 9, 3)).train[0]
     whole = {per: Moments.of(x, per) for per in PER}
-    for name in ("SIDE_BY_SIDE", "SUMMED", "EXACT", "PIXELS"):
+    for name in ("TABLE_WIDTH", "TABLE_ROWS", "EXACT_TERMS", "MAX_PIXELS"):
         monkeypatch.setattr(statistics, name, 16)
     for per in PER:
         small = Moments.of(x, per)
@@ -396,7 +396,7 @@ def test_floats_are_scaled_by_the_formula_and_back(
     scaled = fitted.apply(x)
     assert scaled.tobytes() == float_formula(x, mode, per).tobytes()
     own = FloatMoments.of(x, "image").statistics()
-    kept = fitted.per_image_columns(own) if per == "image" else {}
+    kept = per_image_columns(fitted, own) if per == "image" else {}
     back = fitted.invert(scaled, **kept)
     assert back.dtype == x.dtype
     used = own if per == "image" else fitted.statistics

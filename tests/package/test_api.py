@@ -175,11 +175,9 @@ WRONG: dict[str, list[Callable[[], Any]]] = {
         lambda: fitted().apply(np.zeros((1, 4, 4, 3))),
         lambda: fitted().apply(np.zeros((1, 4, 4, 1), np.uint8)),
         lambda: fitted().apply(np.zeros((1, 4, 4, 3), np.uint8), np.int8),
-    ],
-    "Scaling.apply_with_statistics": [
         lambda: pixelprep.Scaling.fit(
             np.array([0, 1], np.uint16).reshape(2, 1, 1, 1), "standardize"
-        ).apply_with_statistics(np.full((1, 1, 1, 1), 65535, np.uint16), np.float16),
+        ).apply(np.full((1, 1, 1, 1), 65535, np.uint16), np.float16),
     ],
     "Scaling.invert": [
         lambda: fitted().invert(np.zeros((4, 4, 1), np.float32)),
