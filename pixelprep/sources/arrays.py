@@ -1,4 +1,4 @@
-"""Serve images that are in memory already."""
+"""Use arrays in memory as a source."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +14,19 @@ IN_MEMORY = Provenance("arrays in memory", "not stated")
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """A source that is already in memory.
+    """A source whose images are in memory.
 
     Parameters
     ----------
     name : str
-        The dataset's folder in the cache.
+        The name of the dataset's folder in the cache.
     train, test : tuple of ndarray
         Images, integers of 8 or 16 bits or floats, (N, H, W) or (N, H, W, C), and labels, integers
         (N,).
     class_names : tuple of str, optional
-        Default: the labels' numbers.
+        Default: the labels themselves, as text.
     provenance : Provenance, optional
-        Where the images are from and on what terms they may be used.
+        The origin of the images, and the terms of their use.
 
     Examples
     --------
@@ -39,13 +39,14 @@ class Arrays:
     """
 
     name: str
+    # Several dtypes are accepted.
     train: tuple[NDArray[Any], NDArray[Any]]
     test: tuple[NDArray[Any], NDArray[Any]]
     class_names: tuple[str, ...] = ()
     provenance: Provenance = IN_MEMORY
 
-    def fingerprints(self) -> list[dict[str, Any]]:
-        """None: arrays can change without a trace.
+    def fingerprints(self) -> list[dict[str, object]]:
+        """Return none, since arrays can change without a trace.
 
         Returns
         -------
@@ -55,12 +56,12 @@ class Arrays:
         return []
 
     def load(self, context: SourceContext) -> Raw:
-        """The arrays, checked.
+        """Return the arrays, once they are checked.
 
         Parameters
         ----------
         context : SourceContext
-            Not needed.
+            Not used.
 
         Returns
         -------
@@ -70,8 +71,8 @@ class Arrays:
         Raises
         ------
         SourceError
-            When images and labels do not fit each other, the splits differ, or a type is none
-            that is prepared.
+            When images and labels do not fit each other, the splits differ, or a dtype is not
+            supported.
         """
         pairs = {"train": self.train, "test": self.test}
         splits = {

@@ -1,9 +1,9 @@
-"""Raw data, whatever it came from: splits of images and labels, and where they are from."""
+"""Define what a source of raw data is: its options, its splits and its provenance."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +26,15 @@ from pixelprep.system.fs import HASH_BYTES
 
 File = TypeVar("File")
 
-SOME_CLASSES = 1000  # so many may be numbered, however few the images
+MIN_CLASS_LIMIT = 1000  # labels below this are accepted, however few the images
 
-
-# The options that only some sources know.
+# Options that only some sources support.
 DECODE_OPTIONS = ("size", "color", "test_fraction", "on_error", "images_key", "labels_key")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user said about where raw data is and how it is read.
+    """Where raw data is, and how it is read.
 
     Parameters
     ----------
@@ -50,15 +49,15 @@ class Options:
     size : tuple of int, optional
         (H, W) that images are resized to.
     color : {"grey", "rgb"}, optional
-        What images are turned into.
+        The colors that images are converted to.
     test_fraction : float, optional
         0 < fraction < 1: share of every class that becomes the test split.
     split_seed : int
-        0 to 2**64 − 1: which rows that share has.
+        0 to 2**64 − 1: selects the rows of that share.
     on_error : {"fail", "skip"}, optional
         What to do about a damaged image.
     images_key, labels_key : str, optional
-        Where an HDF5 file has images and labels.
+        Keys of images and labels in an HDF5 file.
     """
 
     source: Path | None = None
@@ -76,47 +75,61 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class RawSplit:
-    """Images as they came, and their labels.
-
-    images : integers of 8 or 16 bits or floats, shape (N, H, W, C)
-    labels : integers, shape (N,), each the index of a class name
+    """Unscaled images and their labels.
 
     Either may be larger than memory: they are read block by block.
+
+    Parameters
+    ----------
+    images : array
+        Integers of 8 or 16 bits or floats, (N, H, W, C).
+    labels : array
+        Integers (N,), each the index of a class name.
     """
 
     images: LazyArray
     labels: LazyArray
 
     def slice_rows(self, rows: range) -> "RawSplit":
-        """Some neighbouring rows of both."""
+        """Select neighbouring rows of both."""
         return RawSplit(slice_rows(self.images, rows), slice_rows(self.labels, rows))
 
-    def take(self, numbers: NDArray[np.int64]) -> "RawSplit":
-        """The rows of these numbers, in their order."""
-        return RawSplit(TakeView(self.images, numbers), TakeView(self.labels, numbers))
+    def take(self, rows: NDArray[np.int64]) -> "RawSplit":
+        """Select the rows with these indices, in this order."""
+        return RawSplit(TakeView(self.images, rows), TakeView(self.labels, rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A whole raw dataset: ``train`` and ``test``, class names and how it was decoded."""
+    """A whole raw dataset.
+
+    Parameters
+    ----------
+    splits : mapping
+        ``train`` and ``test``.
+    class_names : tuple of str
+        The name of each label.
+    decode : mapping
+        The decoding options that shaped the pixels: JSON values, part of the source digest.
+    """
 
     splits: Mapping[str, RawSplit]
     class_names: tuple[str, ...]
-    decode: Mapping[str, Any] = field(default_factory=dict)
+    decode: Mapping[str, object] = field(default_factory=dict)
 
     def checked(self, where: str) -> "Raw":
-        """The same, once it is sure that the splits fit each other.
+        """Return the dataset itself if its splits fit each other.
 
         Raises
         ------
         SourceError
             When images and labels differ in number, a split is empty, splits differ in shape or
-            type, or a label has no class.
+            dtype, or a label has no class.
         """
         try:
             "".join(self.class_names).encode()
         except UnicodeEncodeError as error:
-            raise SourceError(f"{where}: a class name is no valid text: {error}") from None
+            raise SourceError(f"{where}: a class name is not valid text: {error}") from None
         kinds = {
             (split.images.shape[1:], split.images.dtype.name) for split in self.splits.values()
         }
@@ -127,7 +140,7 @@ class Raw:
         return self
 
     def materialize(self, context: SourceContext) -> "Raw":
-        """The same, what was in memory being in files, so that other processes can read it."""
+        """Return the same data in files, which other processes can read."""
         splits = {
             name: RawSplit(
                 _in_file(split.images, context.file(f"{name}-images")),
@@ -140,12 +153,10 @@ class Raw:
 
 def _in_file(array: LazyArray, path: Path) -> LazyArray:
     if isinstance(array, TakeView):
-        return TakeView(_in_file(array.array, path), array.numbers)
-    return (
-        array
-        if isinstance(array, FileArray)
-        else write_array(path, array.shape, iter_blocks(array))
-    )
+        return TakeView(_in_file(array.array, path), array.rows)
+    if isinstance(array, FileArray):
+        return array
+    return write_array(path, array.shape, iter_blocks(array))
 
 
 def _check_split(where: str, split: RawSplit, classes: int) -> None:
@@ -162,27 +173,27 @@ def _check_split(where: str, split: RawSplit, classes: int) -> None:
 
 
 def label_range(split: RawSplit) -> tuple[int, int]:
-    """The lowest and the highest label; 0 and -1 of none."""
-    found = [
+    """Return the lowest and the highest label; 0 and -1 if there are none."""
+    ranges = [
         (int(block.min()), int(block.max())) for block in iter_blocks(split.labels, HASH_BYTES)
     ]
-    return (min(low for low, _ in found), max(high for _, high in found)) if found else (0, -1)
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0, -1)
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where data is from and on what terms it may be used.
+    """The origin of data, and the terms of its use.
 
     Parameters
     ----------
     title : str
-        What the dataset is called.
+        The dataset's full name.
     licence : str
-        The terms, by their usual name.
+        The licence, by its usual name.
     homepage : str
         A URL.
     citation : str
-        How its makers want to be cited.
+        How the authors ask to be cited.
     """
 
     title: str
@@ -191,7 +202,7 @@ class Provenance:
     citation: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """For the manifest.
+        """Return the fields as the manifest holds them.
 
         Returns
         -------
@@ -202,30 +213,30 @@ class Provenance:
 
 
 class Source(Protocol):
-    """What `prepare` needs of a dataset."""
+    """A dataset that `prepare` can read."""
 
     @property
     def name(self) -> str:
-        """The dataset's folder in the cache."""
+        """The name of the dataset's folder in the cache."""
 
     @property
     def provenance(self) -> Provenance:
-        """Where the data is from and on what terms."""
+        """The origin of the data, and the terms of its use."""
 
-    def fingerprints(self) -> list[dict[str, Any]]:
-        """JSON values, each of which changes whenever the data may have changed.
+    def fingerprints(self) -> Sequence[Mapping[str, object]]:
+        """Return JSON values, each of which changes whenever the data may have changed.
 
-        The first is asked for without reading the data; all are true once it was read. None at
-        all: not known, read it.
+        The first is compared before the data is read; all are recorded once it was. Without any,
+        the data is read every time.
         """
 
     def load(self, context: SourceContext) -> Raw:
-        """Read the raw data, downloading into the cache what is not at hand.
+        """Read the raw data, downloading what is missing into the cache.
 
         Parameters
         ----------
         context : SourceContext
-            The cache folder, its helpers, and files that last as long as the work.
+            The cache folder, the workers, and private files that last as long as the work.
 
         Returns
         -------
@@ -235,15 +246,15 @@ class Source(Protocol):
 
 
 def as_split(where: str, images: LazyArray, labels: LazyArray) -> RawSplit:
-    """Images (N, H, W) or (N, H, W, C) and labels (N,) or (N, 1) as a split.
+    """Make a split of images (N, H, W) or (N, H, W, C) and labels (N,) or (N, 1).
 
     Raises
     ------
     SourceError
-        When the labels are something else than integers, one an image.
+        When the labels are not integers, one per image.
     """
     if labels.shape[1:] == (1,):
-        labels = reshape_rows(labels, ())  # as Keras has them
+        labels = reshape_rows(labels, ())  # the shape that Keras stores
     if labels.dtype.kind not in "ui" or len(labels.shape) != 1:
         got = f"{labels.dtype} {labels.shape}"
         raise SourceError(
@@ -255,10 +266,10 @@ def as_split(where: str, images: LazyArray, labels: LazyArray) -> RawSplit:
 
 
 def numbered_classes(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
-    """Class names for labels that have none: their numbers."""
+    """Name classes by their labels."""
     highest = max(label_range(split)[1] for split in splits.values())
     images = sum(len(split.labels) for split in splits.values())
-    if highest >= max(images, SOME_CLASSES):
+    if highest >= max(images, MIN_CLASS_LIMIT):
         raise SourceError(
             f"{where}: labels up to {highest:,} of {images:,} images: expected 0, 1, 2, …"
         )
@@ -268,28 +279,28 @@ def numbered_classes(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, .
 def read_pairs(
     pairs: Mapping[str, tuple[File, File]], read: Callable[[File, int], FileArray]
 ) -> dict[str, RawSplit]:
-    """The splits whose images and labels are in files of their own, several read at a time.
+    """Read splits whose images and labels are in separate files, several at a time.
 
     Parameters
     ----------
     pairs : mapping
-        By split what names the file of images and the file of labels.
+        By split, what identifies the file of images and the file of labels.
     read : callable
-        Given one of these and the number of dimensions, 3 or 1, returns the array.
+        Returns the array of one of these, given its number of dimensions, 3 or 1.
     """
     with parallel.thread_pool() as pool:
-        coming = {
+        pending = {
             name: (pool.submit(read, images, 3), pool.submit(read, labels, 1))
             for name, (images, labels) in pairs.items()
         }
         return {
             name: RawSplit(images.result(), labels.result())
-            for name, (images, labels) in coming.items()
+            for name, (images, labels) in pending.items()
         }
 
 
 def split_test(where: str, split: RawSplit, options: Options) -> dict[str, RawSplit]:
-    """Train and test, the same share of every class going to test (data/FORMAT.md, section 5)."""
+    """Move the same share of every class to a test split (data/FORMAT.md, section 5)."""
     test = test_mask(where, np.asarray(split.labels[:], np.int64), options)
     return {
         "train": split.take(np.flatnonzero(~test)),
@@ -297,13 +308,13 @@ def split_test(where: str, split: RawSplit, options: Options) -> dict[str, RawSp
     }
 
 
-def test_mask(where: str, labels: Any, options: Options) -> Any:
-    """Which rows go to the test split, bool (N,).
+def test_mask(where: str, labels: NDArray[np.int64], options: Options) -> NDArray[np.bool_]:
+    """Return the rows of the test split as a mask, bool (N,).
 
     Raises
     ------
     UsageError
-        When no fraction was given, or it leaves a split empty.
+        When there is no fraction, or it leaves a split empty.
     """
     if options.test_fraction is None:
         raise UsageError(
@@ -315,5 +326,5 @@ def test_mask(where: str, labels: Any, options: Options) -> Any:
             f"`test_fraction={options.test_fraction}`: takes {rows} of {len(labels)} images,"
             " expected at least 1 to be taken and 1 to stay"
         )
-    purpose = permutation.Stream.TEST
-    return permutation.stratified(labels, options.test_fraction, options.split_seed, purpose)
+    stream = permutation.Stream.TEST
+    return permutation.stratified(labels, options.test_fraction, options.split_seed, stream)

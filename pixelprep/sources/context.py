@@ -1,4 +1,4 @@
-"""Give a source what it needs while it loads: a cache, workers, private files."""
+"""Lend a source what it needs while it loads: a cache, workers, private files."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,57 +10,57 @@ from pixelprep.system import fs, parallel, staging
 
 @dataclass(slots=True)
 class SourceContext:
-    """Where a source may put raw data, and who helps to read it; all is gone at the end.
+    """Space for raw data, and workers to read it; private files are deleted at the end.
 
     Parameters
     ----------
     cache : Path
-        The cache folder, which downloads are kept in.
+        The cache folder, where downloads are kept.
     pool : WorkerPool
-        Who works on blocks.
+        Decodes images and hashes pixels.
     quiet : bool
         Draw no progress bars.
     state : str
-        Digest of the source's identity; empty where it has none. Work that is gone on with later
-        must be of the same state.
+        Digest of the source's fingerprint; empty if it has none. Interrupted work is resumed only
+        in the same state.
     """
 
     cache: Path
     pool: parallel.WorkerPool = field(default_factory=parallel.WorkerPool)
     quiet: bool = False
     state: str = ""
-    _held: ExitStack = field(default_factory=ExitStack)
+    _folders: ExitStack = field(default_factory=ExitStack)
     _folder: Path | None = None
 
     def folder(self) -> Path:
-        """A private folder; on a disk that all workers share if the cache is on one."""
+        """Return the private folder; all workers can read it if they share the cache's disk."""
         if self._folder is None:
-            self._folder = self._made("raw", resumable=False)
+            self._folder = self._make_folder("raw", resumable=False)
         return self._folder
 
     def file(self, name: str) -> Path:
-        """Where a private file of this name may be made: the first of an array's."""
+        """Return the path of a new private file: the first of an array's `FileArray`."""
         return self.folder() / f"{name}.0"
 
     def work(self, name: str) -> Path:
-        """A folder for `staging.run_step`, found again after an interruption."""
-        return self._made(f"{name}-{self.state[:16]}", resumable=bool(self.state))
+        """Return a folder for `staging.run_step` that outlasts an interruption."""
+        return self._make_folder(f"{name}-{self.state[:16]}", resumable=bool(self.state))
 
-    def _made(self, name: str, *, resumable: bool) -> Path:
+    def _make_folder(self, name: str, *, resumable: bool) -> Path:
         try:
             work = staging.workspace(self.cache, name, resumable=resumable)
-            return self._held.enter_context(work)
+            return self._folders.enter_context(work)
         except OSError as error:
             if error.errno not in fs.READ_ONLY_ERRNOS:
                 raise
-            import tempfile  # elsewhere not needed
+            import tempfile  # not needed otherwise
 
-            # Raw data can be looked at with a cache that is read-only.
-            made = tempfile.TemporaryDirectory(prefix="pixelprep-")
-            return Path(self._held.enter_context(made))
+            # A read-only cache may still have the entry that the raw data belongs to.
+            temporary = tempfile.TemporaryDirectory(prefix="pixelprep-")
+            return Path(self._folders.enter_context(temporary))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._held.__exit__(*error)
+    def __exit__(self, *error: Any) -> None:  # as `ExitStack` declares them
+        self._folders.__exit__(*error)

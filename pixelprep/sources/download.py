@@ -1,7 +1,7 @@
-"""Raw files from mirrors: retried, resumed, bounded in size, verified before anyone reads them.
+"""Download raw files from mirrors: retried, resumed, limited in size, verified before use.
 
-pooch transfers; what is added here is the continuation of a broken transfer (HTTP Range), a bound
-on its size, and the acceptance of a file by its archive's digest or by its content's.
+pooch transfers the bytes. This module adds the resumption of a broken transfer (HTTP Range), a
+limit of its size, and the acceptance of a file by the digest of its archive or of its content.
 """
 
 import hashlib
@@ -11,37 +11,41 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pixelprep.errors import DownloadError, SourceError
 from pixelprep.sources import gzip_file
 from pixelprep.system import fs, locks, progress
 
+if TYPE_CHECKING:
+    from requests import Response
+
 LOG = logging.getLogger("pixelprep")
 
-ATTEMPTS = 4  # tries a mirror
-BACK_OFF = 0.5  # seconds before the second try; doubled from try to try
+ATTEMPTS = 4  # per mirror
+BACK_OFF = 0.5  # seconds before the second attempt; doubled each time
+MAX_BACK_OFF = 8.0  # seconds
 TIMEOUT = 20.0  # seconds without a byte
-PART = ".part"  # after the name of a file that is not here whole
-CHUNK = 1 << 14  # bytes at a time; of a broken transfer, what an unfinished piece held is lost
+PART = ".part"  # suffix of an incomplete file
+CHUNK = 1 << 14  # bytes written at once; a broken transfer loses at most so many
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryFile:
-    """A file that is known to the byte.
+    """A file of a registered dataset, pinned by its digest.
 
     Parameters
     ----------
     name : str
-        Of the archive, on every mirror.
+        The archive's name on every mirror.
     size : int
         The archive's bytes.
     sha256 : str
         The archive's digest.
     content_size : int
-        Bytes once unpacked.
+        Bytes of the unpacked content.
     content_sha256 : str or None
-        Digest of the unpacked content, where it is known; mirrors re-compress and users unpack.
+        Digest of the unpacked content, if known: mirrors re-compress and users unpack.
     """
 
     name: str
@@ -51,20 +55,21 @@ class RegistryFile:
     content_sha256: str | None = None
 
 
-def hash_matches(path: Path, pin: RegistryFile) -> bool:
-    """Whether a file is the pinned one: by its own digest, or by that of what it unpacks to."""
-    if fs.sha256(path) == pin.sha256:
+def hash_matches(path: Path, expected: RegistryFile) -> bool:
+    """Tell whether a file has the pinned digest, itself or once unpacked."""
+    if fs.sha256(path) == expected.sha256:
         return True
-    return pin.content_sha256 is not None and _content_sha256(path, pin) == pin.content_sha256
+    content = expected.content_sha256
+    return content is not None and _content_sha256(path, expected.content_size) == content
 
 
-def _content_sha256(path: Path, pin: RegistryFile) -> str | None:
-    """The digest of the content, unpacked no further than just past its declared size."""
+def _content_sha256(path: Path, limit: int) -> str | None:
+    """Return the digest of the unpacked content; None if it is damaged or exceeds the limit."""
     digest, size = hashlib.sha256(), 0
     try:
-        for piece in gzip_file.pieces(path):
+        for piece in gzip_file.read_pieces(path):
             size += len(piece)
-            if size > pin.content_size:
+            if size > limit:
                 return None
             digest.update(piece)
     except SourceError:
@@ -73,7 +78,7 @@ def _content_sha256(path: Path, pin: RegistryFile) -> str | None:
 
 
 def fetch(
-    pins: Iterable[RegistryFile],
+    files: Iterable[RegistryFile],
     folder: Path,
     mirrors: Sequence[str],
     *,
@@ -81,63 +86,64 @@ def fetch(
     offline: bool,
     quiet: bool,
 ) -> None:
-    """Have every pinned file in `folder`, from the first mirror that gives the right bytes.
+    """Download the files that `folder` lacks, each from the first mirror that has the right bytes.
 
     Raises
     ------
     DownloadError
-        When a file is missing and no mirror gives it, or `offline` forbids to ask.
+        When a file is missing and `offline` is set, or no mirror has it.
     CacheError
-        When there is no room for it.
+        When the disk has no room for it.
     """
-    for pin in pins:
-        path = folder / pin.name
-        if path.is_file() and hash_matches(path, pin):
+    for file in files:
+        path = folder / file.name
+        if path.is_file() and hash_matches(path, file):
             continue
         if offline:
             raise DownloadError(
-                f"{dataset}: {pin.name} is not in the cache, and `offline` opens no connection",
-                _way_out(dataset, online=False),
+                f"{dataset}: {file.name} is not in the cache, and `offline` opens no connection",
+                _hint(dataset, online=False),
             )
         folder.mkdir(parents=True, exist_ok=True)
-        fs.require_free_space(folder, pin.size)
-        _fetch(pin, path, mirrors, dataset, quiet)
+        fs.require_free_space(folder, file.size)
+        _fetch(file, path, mirrors, dataset, quiet)
 
 
 def _fetch(
-    pin: RegistryFile, path: Path, mirrors: Sequence[str], dataset: str, quiet: bool
+    file: RegistryFile, path: Path, mirrors: Sequence[str], dataset: str, quiet: bool
 ) -> None:
     failures = []
     for mirror in mirrors:
-        url = mirror.rstrip("/") + "/" + pin.name
+        url = mirror.rstrip("/") + "/" + file.name
         try:
             with _part(path) as part:
-                _transfer(url, part, pin, quiet)
+                _transfer(url, part, file, quiet)
                 fs.fsync(part)
                 part.rename(path)
-        except _Failed as failure:
+        except _MirrorError as failure:
             failures.append(f"{url}: {failure}")
             LOG.info("%s", failures[-1])
             continue
         fs.fsync(path.parent)
         return
-    with suppress(OSError):  # it holds what other files there are
+    with suppress(OSError):  # it holds other files
         path.parent.rmdir()
     raise DownloadError(
-        f"{dataset}: no mirror gave {pin.name}; tried {'; '.join(failures) or 'none'}",
-        _way_out(dataset),
+        f"{dataset}: no mirror gave {file.name}; tried {'; '.join(failures) or 'none'}",
+        _hint(dataset),
     )
 
 
 @contextmanager
 def _part(path: Path) -> Iterator[Path]:
-    """Where to bring a file to: what there is of it already, that nobody else is bringing.
+    """Take over the incomplete download of a file if nobody else continues it, else start one.
 
-    Processes that share no lock have parts of their own; what is not finished is left for the next.
+    Each process has a part of its own, as locks may not work; an incomplete one is left for the
+    next process.
     """
     own = path.with_name(f"{path.name}.{locks.owner_tag()}{PART}")
     for part in stale_parts(path.parent):
-        if _tagged(part)[0] == path.name:
+        if _split_name(part)[0] == path.name:
             with suppress(FileNotFoundError):  # another process was faster
                 part.rename(own)
                 break
@@ -149,19 +155,19 @@ def _part(path: Path) -> Iterator[Path]:
 
 
 def stale_parts(folder: Path) -> list[Path]:
-    """The unfinished files in a folder that no living process is bringing."""
+    """List the incomplete files in a folder that no living process is downloading."""
     parts = sorted(folder.glob(f"*{PART}"))
-    return [part for part in parts if not locks.owner_alive(_tagged(part)[1], part)]
+    return [part for part in parts if not locks.owner_alive(_split_name(part)[1], part)]
 
 
-def _tagged(part: Path) -> tuple[str, str]:
-    """The name of the file that an unfinished one will be, and whose it is (`locks.owner_tag`)."""
+def _split_name(part: Path) -> tuple[str, str]:
+    """Split an incomplete file's name into the final name and the `locks.owner_tag`."""
     name = part.name.removesuffix(PART)
     match = re.fullmatch(rf"(.+)\.({locks.OWNER_TAG})", name)
     return (match[1], match[2]) if match else (name, "")
 
 
-def _way_out(dataset: str, online: bool = True) -> str:
+def _hint(dataset: str, online: bool = True) -> str:
     mirror = ", another place with `mirror=URL`" if online else ""
     return (
         f"give a folder with the files: `source=DIR`{mirror}, or use the embedded dataset:"
@@ -169,74 +175,70 @@ def _way_out(dataset: str, online: bool = True) -> str:
     )
 
 
-class _Failed(Exception):
-    """One mirror's failure, in a few words."""
+class _MirrorError(Exception):
+    """A mirror's failure, in a few words."""
 
 
-def _transfer(url: str, part: Path, pin: RegistryFile, quiet: bool) -> None:
-    """Bring one file to `part`, continuing what is there; raise `_Failed` if it is not right."""
-    found, continued = "nothing", part.exists()
-    for fresh in (False, True) if continued else (True,):
+def _transfer(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
+    """Download a file to `part`, resuming if it exists; raise `_MirrorError` for wrong bytes."""
+    digest, resumed = "nothing", part.exists()
+    for fresh in (False, True) if resumed else (True,):
         if fresh:
             part.unlink(missing_ok=True)
         try:
-            _retried(url, part, pin, quiet)
+            _request_with_retries(url, part, file, quiet)
         finally:
-            _drop_empty(part)
+            if _size(part) == 0:
+                part.unlink(missing_ok=True)
         if not part.exists():
             continue
-        if hash_matches(part, pin):
+        if hash_matches(part, file):
             return
-        # The start may have come from another mirror's file; whole and wrong is no start at all.
-        found = fs.sha256(part)[:12] + "…"
+        # A resumed file may have begun with another mirror's bytes: start afresh once.
+        digest = fs.sha256(part)[:12] + "…"
         part.unlink()
-    raise _Failed(f"wrong bytes: expected SHA-256 {pin.sha256[:12]}…, got {found}")
+    raise _MirrorError(f"wrong bytes: expected SHA-256 {file.sha256[:12]}…, got {digest}")
 
 
-def _drop_empty(part: Path) -> None:
-    if _size(part) == 0:
-        part.unlink(missing_ok=True)
-
-
-def _retried(url: str, part: Path, pin: RegistryFile, quiet: bool) -> None:
+def _request_with_retries(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
     import requests
     import tenacity
 
-    passing = (
+    transient = (
         requests.ConnectionError,
         requests.Timeout,
         requests.exceptions.ChunkedEncodingError,
-        _OtherRange,
+        _RangeMismatch,
     )
-    patience = _Patience(part)
+    policy = _RetryPolicy(part)
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda e: isinstance(e, passing) or _is_busy(e)),
-        stop=patience.over,
-        wait=patience.wait,
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, transient) or _is_busy(e)),
+        stop=policy.stop,
+        wait=policy.wait,
         reraise=True,
     )
     try:
-        retrying(_once, url, part, pin, quiet)
+        retrying(_request, url, part, file, quiet)
     except (requests.RequestException, ValueError) as error:  # ValueError: odd URLs and headers
-        raise _Failed(_in_short(error)) from error
+        raise _MirrorError(_summarize(error)) from error
 
 
-class _Patience:
-    """Stop after `ATTEMPTS` tries in a row that brought nothing: a slow mend is still a mend."""
+class _RetryPolicy:
+    """Stop after `ATTEMPTS` in a row without progress: a slow transfer may still finish."""
 
     def __init__(self, part: Path) -> None:
-        self.part, self.reached, self.vain = part, _size(part), 0
+        self.part, self.reached, self.failures = part, _size(part), 0
 
     def wait(self, _: object) -> float:
-        """Seconds before the next try: doubled with each in vain. tenacity asks for them first."""
+        """Return the seconds before the next attempt; tenacity calls this before `stop`."""
         size = _size(self.part)
-        self.vain = 0 if size > self.reached else self.vain + 1
+        self.failures = 0 if size > self.reached else self.failures + 1
         self.reached = max(size, self.reached)
-        return min(BACK_OFF * 2.0 ** max(self.vain - 1, 0), 8.0)
+        return min(BACK_OFF * 2.0 ** max(self.failures - 1, 0), MAX_BACK_OFF)
 
-    def over(self, _: object) -> bool:
-        """Whether to give up."""
-        return self.vain >= ATTEMPTS
+    def stop(self, _: object) -> bool:
+        """Tell whether to give up."""
+        return self.failures >= ATTEMPTS
 
 
 def _size(path: Path) -> int:
@@ -244,20 +246,20 @@ def _size(path: Path) -> int:
 
 
 def _is_busy(error: BaseException) -> bool:
-    """Whether the server says that another try may succeed."""
+    """Tell whether the server says that another attempt may succeed."""
     status = getattr(getattr(error, "response", None), "status_code", 0)
     return status in (408, 425, 429) or status >= 500
 
 
-def _in_short(error: Exception) -> str:
+def _summarize(error: Exception) -> str:
     import requests
     import urllib3
 
     cause = error.args[0] if error.args else None
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"{error.response.status_code} {error.response.reason}"
-    silent = isinstance(cause, urllib3.exceptions.ReadTimeoutError)  # in the middle of a body
-    if silent or isinstance(error, requests.Timeout):
+    stalled = isinstance(cause, urllib3.exceptions.ReadTimeoutError)  # in the middle of a body
+    if stalled or isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT:g} s"
     if isinstance(error, requests.exceptions.SSLError):
         return "no secure connection"
@@ -266,63 +268,63 @@ def _in_short(error: Exception) -> str:
     return "no connection" if isinstance(error, requests.ConnectionError) else str(error)
 
 
-def _once(url: str, part: Path, pin: RegistryFile, quiet: bool) -> None:
-    """One request for what is still missing of `part`."""
+def _request(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
+    """Send one request for the bytes that `part` lacks."""
     import pooch
 
-    with part.open("ab") as file, progress.bar(pin.name, pin.size, "B", quiet) as bar:
-        sink = _Sink(file, limit=max(pin.size, pin.content_size) * 2, bar=bar)
+    with part.open("ab") as out, progress.bar(file.name, file.size, "B", quiet) as bar:
+        writer = _PartWriter(out, limit=max(file.size, file.content_size) * 2, bar=bar)
         headers = {"Accept-Encoding": "identity"}  # offsets must be those of the stored file
-        if file.tell():
-            headers["Range"] = f"bytes={file.tell()}-"
+        if out.tell():
+            headers["Range"] = f"bytes={out.tell()}-"
         downloader = pooch.HTTPDownloader(
             headers=headers,
             timeout=TIMEOUT,
             chunk_size=CHUNK,
-            hooks={"response": sink.begin},
+            hooks={"response": writer.begin},
         )
         try:
-            downloader(url, sink, None)
-        except _Complete:
+            downloader(url, writer, None)
+        except _AlreadyComplete:
             return
 
 
-class _OtherRange(_Failed):
-    """The server cannot continue; it may still send the whole."""
+class _RangeMismatch(_MirrorError):
+    """The server cannot resume; it may still send the whole file."""
 
 
-class _Complete(Exception):
-    """The server has nothing beyond what is already there."""
+class _AlreadyComplete(Exception):
+    """The server has no bytes beyond those that are here."""
 
 
-class _Sink:
-    """Where pooch writes: continues, begins anew or stops, as the server's answer demands."""
+class _PartWriter:
+    """The file that pooch writes to: appends, starts afresh or stops, by the server's response."""
 
-    def __init__(self, file: BinaryIO, limit: int, bar: Any) -> None:
+    def __init__(self, file: BinaryIO, limit: int, bar: Any) -> None:  # tqdm's, or a silent one
         self.file, self.limit, self.bar = file, limit, bar
 
-    def begin(self, response: Any, *_: object, **__: object) -> None:
-        """See what the server sends before a byte of it is written."""
-        have = self.file.tell()
-        # Many servers say this of a .gz; it is the file itself, as pinned, that is wanted.
+    def begin(self, response: "Response", *_: object, **__: object) -> None:
+        """Look at the response before a byte of it is written."""
+        offset = self.file.tell()
+        # Many servers send this header for a .gz; the file itself, as pinned, is wanted.
         response.raw.headers.pop("Content-Encoding", None)
-        if response.status_code == 416:  # the range begins at the end: all is there
-            raise _Complete
+        if response.status_code == 416:  # the range begins at the end of the file
+            raise _AlreadyComplete
         start = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
-        continues = response.status_code == 206 and start == str(have)
-        if response.ok and not response.is_redirect and not continues:
+        resumes = response.status_code == 206 and start == str(offset)
+        if response.ok and not response.is_redirect and not resumes:
             self.file.seek(0)
             self.file.truncate()
-            if response.status_code == 206 and have:
-                raise _OtherRange(f"the server answered with another range: {start}")
-            have = 0  # the server ignores Range and sends it all
-        self.bar.update(have - self.bar.n)
+            if response.status_code == 206 and offset:
+                raise _RangeMismatch(f"the server answered with another range: {start}")
+            offset = 0  # the server ignores Range and sends the whole file
+        self.bar.update(offset - self.bar.n)
 
     def write(self, data: bytes) -> int:
         if self.file.tell() + len(data) > self.limit:
-            raise _Failed(f"the server sends more than {self.limit:,} bytes")
+            raise _MirrorError(f"the server sends more than {self.limit:,} bytes")
         self.bar.update(len(data))
         return self.file.write(data)
 
     def flush(self) -> None:
-        """Nothing: the file is flushed when it is closed."""
+        """Do nothing: the file is flushed when it is closed."""

@@ -1,32 +1,36 @@
-"""What a gzipped or plain file holds: read once, piece by piece, no further than is wanted.
+"""Unpack gzipped or plain files once, block by block, no further than is wanted.
 
-The content goes to a private file, of which rows are read as they are needed: data may be larger
-than memory, and what was checked is what is used, whatever happens to the user's file meanwhile.
+The content goes to a private file, whose rows are read when they are needed: data may be larger
+than memory, and what was checked is what is used even if the user's file changes meanwhile.
 """
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from pixelprep.errors import SourceError
 
-GZIP = b"\x1f\x8b"  # how a gzip file begins
-MOST_SHRINKING = 1032  # deflate cannot do better: no file holds more than so many times its size
-PIECE = 1 << 16  # bytes of a file at a time
+GZIP = b"\x1f\x8b"  # the first bytes of a gzip file
+MAX_RATIO = 1032  # deflate's limit: no file unpacks to more than this many times its size
+PIECE = 1 << 16  # bytes read at once
 
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What a file held, in a private file.
+    """The content of a file, in a private file.
 
-    path : of the private file
-    size : bytes of it
-    sha256 : of the file itself, in hex; where it held more than was wanted, of what was read
+    Parameters
+    ----------
+    path : Path
+        The private file.
+    size : int
+        Its bytes.
+    sha256 : str
+        Digest of the packed file, in hex; of the part that was read, if its content is too long.
     """
 
     path: Path
@@ -34,8 +38,8 @@ class Unpacked:
     sha256: str
 
 
-def unpack(path: Path, most: int, private: Path) -> Unpacked:
-    """Unpack a file into a new one; of more than `most` bytes only the first `most` + 1.
+def unpack(path: Path, limit: int, private: Path) -> Unpacked:
+    """Unpack a file into a new one, stopping at `limit` + 1 bytes.
 
     Raises
     ------
@@ -46,15 +50,15 @@ def unpack(path: Path, most: int, private: Path) -> Unpacked:
     """
     digest, size = hashlib.sha256(), 0
     with private.open("xb") as file:
-        for piece in pieces(path, digest):
-            size += file.write(piece[: most + 1 - size])
-            if size > most:
+        for piece in read_pieces(path, digest.update):
+            size += file.write(piece[: limit + 1 - size])
+            if size > limit:
                 break
     return Unpacked(private, size, digest.hexdigest())
 
 
-def pieces(path: Path, digest: Any = None) -> Iterator[bytes]:
-    """What a gzipped or plain file holds; `digest` is updated with the bytes of the file itself.
+def read_pieces(path: Path, on_read: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
+    """Yield the content of a gzipped or plain file; `on_read` receives the file's own bytes.
 
     Raises
     ------
@@ -64,30 +68,30 @@ def pieces(path: Path, digest: Any = None) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
             first = file.read(PIECE)
-            read = chain([first], iter(partial(file.read, PIECE), b""))
-            noted = read if digest is None else _noted(read, digest)
-            yield from _inflated(noted) if first.startswith(GZIP) else noted
+            pieces = chain([first], iter(partial(file.read, PIECE), b""))
+            packed = pieces if on_read is None else _observed(pieces, on_read)
+            yield from _decompressed(packed) if first.startswith(GZIP) else packed
     except EOFError:
         raise SourceError(f"{path}: the gzip file ends too early", "get it again") from None
     except (OSError, zlib.error) as error:
         raise SourceError(f"{path}: cannot read: {error}", "get it again") from error
 
 
-def most_held(path: Path) -> int:
-    """The most bytes that a file can hold, going by its size."""
+def max_content(path: Path) -> int:
+    """Return the most bytes that a file of this size can unpack to."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP)) == GZIP
-    return path.stat().st_size * (MOST_SHRINKING if zipped else 1)
+    return path.stat().st_size * (MAX_RATIO if zipped else 1)
 
 
-def _noted(read: Iterable[bytes], digest: Any) -> Iterator[bytes]:
-    for piece in read:
-        digest.update(piece)
+def _observed(pieces: Iterable[bytes], on_read: Callable[[bytes], object]) -> Iterator[bytes]:
+    for piece in pieces:
+        on_read(piece)
         yield piece
 
 
-def _inflated(packed: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack the members of a gzip file, one after the other; each one's checksum is checked."""
+def _decompressed(packed: Iterable[bytes]) -> Iterator[bytes]:
+    """Unpack the members of a gzip file one after the other, checking each one's checksum."""
     member, inside = zlib.decompressobj(wbits=31), False
     for packed_piece in packed:
         piece = packed_piece

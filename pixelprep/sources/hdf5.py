@@ -1,4 +1,4 @@
-"""HDF5 files of the user's, with images and labels under keys of his choice."""
+"""Read a user's HDF5 file, with images and labels under keys of the user's choice."""
 
 import os
 from collections import deque
@@ -13,29 +13,30 @@ from pixelprep.errors import SourceError, UsageError
 from pixelprep.format import sandbox, untrusted
 from pixelprep.sources.base import Raw, RawSplit, as_split, numbered_classes, split_test
 from pixelprep.sources.context import SourceContext
-from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows, single_file_array
+from pixelprep.sources.lazy_arrays import BLOCK_BYTES, AnyArray, block_rows, single_file_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import fs
 
-SPLIT = "{split}"  # in a key: train and test
-USUAL = (  # keys that are tried where none were given
+SPLIT = "{split}"  # in a key: stands for train and test
+DEFAULT_KEYS = (  # tried in this order if none were given
     ("{split}/images", "{split}/labels"),
     ("x_{split}", "y_{split}"),
     ("images", "labels"),
 )
+WHOLE = "all"  # images that no key divides into train and test
 
-Copied = tuple[str, list[int], str]  # a file, and shape and type of the array in it
+Copied = tuple[str, list[int], str]  # a file, and shape and dtype of the array in it
 
 
 class Hdf5File(LocalSource):
-    """One HDF5 file, whose arrays are copied out by a process of its own."""
+    """One HDF5 file, whose arrays are copied in a sandbox."""
 
     supported_options: ClassVar[frozenset[str]] = frozenset(
         {"images_key", "labels_key", "test_fraction"}
     )
 
     def load(self, context: SourceContext) -> Raw:
-        """Read train and test, or all images and take the test split from them."""
+        """Read train and test, or all images, and take the test split from them."""
         where = os.fspath(self.path)
         copied = {name: self._split(name, pair) for name, pair in self._copied(context).items()}
         if WHOLE not in copied:
@@ -47,64 +48,66 @@ class Hdf5File(LocalSource):
         return Raw(splits, names, {"test_fraction": fraction, "split_seed": seed})
 
     def _copied(self, context: SourceContext) -> dict[str, tuple[Copied, Copied]]:
-        """By split, images and labels in files."""
+        """Copy images and labels to files; return them by split."""
         options = self.options
         keys = {"images_key": options.images_key, "labels_key": options.labels_key}
         arguments = {"fraction": options.test_fraction, "folder": os.fspath(context.folder())}
-        task = f"{__name__}:copied_out"
+        task = f"{__name__}:copy_arrays"
         try:
-            said = sandbox.run_in_sandbox(task, path=os.fspath(self.path), **keys, **arguments)
-            found: dict[str, tuple[Copied, Copied]] = deque(said, maxlen=1)[0]  # before: None
+            steps = sandbox.run_in_sandbox(task, path=os.fspath(self.path), **keys, **arguments)
+            copied: dict[str, tuple[Copied, Copied]] = deque(steps, maxlen=1)[0]
         except sandbox.SandboxError as error:
             raise SourceError(f"{self.path}: not a readable HDF5 file: {error}") from error
-        return found
+        return copied
 
     def _split(self, name: str, pair: tuple[Copied, Copied]) -> RawSplit:
         arrays = [
-            single_file_array(Path(path), tuple(shape), np.dtype(kind))
-            for path, shape, kind in pair
+            single_file_array(Path(path), tuple(shape), np.dtype(dtype))
+            for path, shape, dtype in pair
         ]
         return as_split(f"{self.path}: {name}", *arrays)
 
 
-WHOLE = "all"  # images that no key divides into train and test
-
-
-def copied_out(path: str, **asked: Any) -> Iterator[Any]:
-    """Copy the arrays that are asked for into files; yields None, and in the end which files."""
+def copy_arrays(path: str, **options: Any) -> Iterator[Any]:  # what the sandbox passes on
+    """Copy arrays to files; yield None at each step, and in the end the files by split."""
     with untrusted.open_untrusted(Path(path)) as file:
-        copying, found = _Copying(file, path, **asked), {}
-        for name, keys in copying.splits().items():
+        selection, copied = _Selection(file, path, **options), {}
+        for name, keys in selection.splits().items():
             pair = []
-            for what, key in zip(("images", "labels"), keys, strict=True):
-                array = copying.array(key)
+            for column, key in zip(("images", "labels"), keys, strict=True):
+                array = selection.array(key)
                 yield from untrusted.check_chunks(array)
-                target = Path(copying.folder, f"{name}-{what}.0")
-                parts = untrusted.iter_rows(array, block_rows(array, BLOCK_BYTES))
-                yield from _stored(target, array, parts)
+                target = Path(selection.folder, f"{name}-{column}.0")
+                blocks = untrusted.iter_rows(array, block_rows(array, BLOCK_BYTES))
+                yield from _write(target, array.nbytes, blocks)
                 pair.append((os.fspath(target), array.shape, array.dtype.str))
-            found[name] = pair
-    yield found
+            copied[name] = pair
+    yield copied
 
 
-def _stored(target: Path, array: Any, parts: Iterator[Any]) -> Iterator[None]:
-    fs.require_free_space(target.parent, array.nbytes)
+def _write(target: Path, size: int, blocks: Iterator[AnyArray]) -> Iterator[None]:
+    fs.require_free_space(target.parent, size)
     with target.open("xb") as out:
-        for part in parts:
-            out.write(np.ascontiguousarray(part).data)
+        for block in blocks:
+            out.write(np.ascontiguousarray(block).data)
             yield None
 
 
 @dataclass(frozen=True, slots=True)
-class _Copying:
-    """What is to be copied out of a file.
+class _Selection:
+    """The arrays of a file that are to be copied.
 
-    file, path : the file, opened, and where it is
-    images_key, labels_key, fraction : as asked for
-    folder : where the copies go
+    Parameters
+    ----------
+    file, path : h5py.File, str
+        The open file, and its path.
+    images_key, labels_key, fraction
+        As in `Options`.
+    folder : str
+        The folder of the copies.
     """
 
-    file: Any
+    file: Any  # h5py has no types
     path: str
     images_key: str | None
     labels_key: str | None
@@ -112,17 +115,19 @@ class _Copying:
     folder: str
 
     def splits(self) -> dict[str, tuple[str, str]]:
-        """By split, the keys of images and labels."""
+        """Return the keys of images and labels by split."""
         images, labels = self._keys()
         if SPLIT not in images or self._only_train(images):
             return {WHOLE: (images.replace(SPLIT, "train"), labels.replace(SPLIT, "train"))}
         if self.fraction is not None:
             raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
-        both = ("train", "test")
-        return {name: (images.replace(SPLIT, name), labels.replace(SPLIT, name)) for name in both}
+        return {
+            name: (images.replace(SPLIT, name), labels.replace(SPLIT, name))
+            for name in ("train", "test")
+        }
 
     def _keys(self) -> tuple[str, str]:
-        """The keys of images and labels: the given ones, or the first usual ones there."""
+        """Return the keys of images and labels: those given, or the first default ones present."""
         images, labels = self.images_key, self.labels_key
         if images and labels:
             if (SPLIT in images) != (SPLIT in labels):
@@ -130,26 +135,26 @@ class _Copying:
             return images, labels
         if images or labels:
             raise UsageError("`images_key` and `labels_key`: expected both or none")
-        for usual in USUAL:
-            if all(untrusted.find_dataset(self.file, key.replace(SPLIT, "train")) for key in usual):
-                return usual
+        for keys in DEFAULT_KEYS:
+            if all(untrusted.find_dataset(self.file, key.replace(SPLIT, "train")) for key in keys):
+                return keys
         raise SourceError(
-            f"{self.path}: no images and labels under the usual keys; it holds {self._held()}",
+            f"{self.path}: no images and labels under the usual keys; it holds {self._root()}",
             f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train and test",
         )
 
     def _only_train(self, images: str) -> bool:
-        """Whether there is no test split, and one is to be taken from train."""
+        """Tell whether the test split is to be taken from train, as the file has none."""
         if self.fraction is None:
             return False
         return untrusted.find_dataset(self.file, images.replace(SPLIT, "test")) is None
 
-    def array(self, key: str) -> Any:
-        """The dataset of a key, found sound."""
-        found = untrusted.find_dataset(self.file, key)
-        if found is None or not found.shape:
-            raise SourceError(f"{self.path}: no array under the key {key}; it holds {self._held()}")
-        return found
+    def array(self, key: str) -> Any:  # h5py has no types
+        """Return the dataset with this key."""
+        array = untrusted.find_dataset(self.file, key)
+        if array is None or not array.shape:
+            raise SourceError(f"{self.path}: no array under the key {key}; it holds {self._root()}")
+        return array
 
-    def _held(self) -> str:
+    def _root(self) -> str:
         return ", ".join(untrusted.root_names(self.file)) or "nothing"

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives, plain or gzipped.
+"""Read the IDX format of MNIST and its relatives, plain or gzipped.
 
 A header of big-endian numbers (two zero bytes, a type, the number of dimensions, each dimension
 in 4 bytes), then the values. Described at http://yann.lecun.com/exdb/mnist/.
@@ -33,39 +33,39 @@ def read(path: Path, dimensions: int, context: SourceContext) -> FileArray:
     Parameters
     ----------
     path : Path
-        Gzipped (known by its first bytes) or plain.
+        A gzip file (recognized by its first bytes) or a plain one.
     dimensions : int
         3 for images, 1 for labels.
     context : SourceContext
-        Where a private copy of the content may lie.
+        Holds a private copy of the content.
 
     Returns
     -------
-    Stored
+    FileArray
         uint8, (N, H, W, 1) or (N,).
 
     Raises
     ------
     SourceError
-        When the header is another one, or the file holds less or more than it promises.
+        When the header is wrong, or the file is shorter or longer than it says.
     """
     start = b""
-    for piece in gzip_file.pieces(path):
+    for piece in gzip_file.read_pieces(path):
         start += piece
         if len(start) >= _header_bytes(dimensions):
             break
     promised = math.prod(_header(start, path, dimensions))
-    if promised > gzip_file.most_held(path):
+    if promised > gzip_file.max_content(path):
         raise SourceError(
             f"{path}: the header promises {promised:,} bytes, more than the file can hold"
         )
     fs.require_free_space(context.folder(), promised)
-    most = _header_bytes(dimensions) + promised
-    return parse(gzip_file.unpack(path, most, context.file(path.name)), path, dimensions)
+    limit = _header_bytes(dimensions) + promised
+    return parse(gzip_file.unpack(path, limit, context.file(path.name)), path, dimensions)
 
 
 def parse(content: gzip_file.Unpacked, path: Path, dimensions: int) -> FileArray:
-    """The array in the content of the IDX file at `path`; otherwise as `read`."""
+    """Return the array in the unpacked content of the IDX file at `path`, checked as by `read`."""
     with content.path.open("rb") as file:
         shape = _header(file.read(_header_bytes(dimensions)), path, dimensions)
     held, size = content.size - _header_bytes(dimensions), math.prod(shape)

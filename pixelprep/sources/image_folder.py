@@ -64,7 +64,7 @@ class ClassFolders:
             for name in self._classes(top):
                 yield f"{split}/{name}", ()  # also of a class without images
                 for image in self._images(top, name):
-                    yield f"{split}/{name}/{image.name}", _state(image)
+                    yield f"{split}/{name}/{image.name}", _stamp(image)
 
     def _tops(self) -> dict[str, Path]:
         """The folders that hold the class folders, by split; one of all where there is no train."""
@@ -180,7 +180,7 @@ class _SkippedFiles:
             LOG.info("not used: %s, such as %s", what, printable(self.first))
 
 
-def _state(image: os.DirEntry[str]) -> tuple[int, ...]:
+def _stamp(image: os.DirEntry[str]) -> tuple[int, ...]:
     try:
         return fs.file_stamp(image)
     except OSError as error:
@@ -203,7 +203,7 @@ class ImageFolder(LocalSource):
         {"size", "color", "test_fraction", "on_error"}
     )
 
-    def _states(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         return ClassFolders(self.path, self.options).states()
 
     def load(self, context: SourceContext) -> Raw:

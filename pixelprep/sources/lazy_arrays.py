@@ -1,4 +1,4 @@
-"""Arrays that lie in files: rows are read when they are asked for, in any process."""
+"""Read arrays that lie in files row by row, in any process."""
 
 import math
 import os
@@ -10,24 +10,28 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_BYTES = 4 << 20  # of raw data that are looked at at once (data/FORMAT.md, section 3)
+BLOCK_BYTES = 4 << 20  # raw data in memory at once (data/FORMAT.md, section 3)
+
+# NumPy's types need a parameter; here only run time knows it.
+AnyArray = NDArray[Any]
+AnyDType = np.dtype[Any]
 
 
 class LazyArray(Protocol):
-    """What is asked of raw images and labels: an ndarray, or less of it."""
+    """The part of an ndarray that raw images and labels must support."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, …)."""
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the elements."""
+    def dtype(self) -> AnyDType:
+        """The type of the elements."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, rows: Any, /) -> NDArray[Any]:
-        """Some rows, by a slice or an array of their numbers."""
+    def __getitem__(self, rows: Any, /) -> AnyArray:  # an ndarray's own takes more than rows
+        """Read rows, by a slice or an array of indices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,91 +41,91 @@ class FileArray:
     Parameters
     ----------
     stem : str
-        Path of the files but for their numbers: ``STEM0``, ``STEM1``, …
-    rows : int
+        Path of the files without their number: ``STEM0``, ``STEM1``, …
+    rows_per_file : int
         Rows of each file; the last may have fewer.
     shape : tuple of int
         (N, …) of the array.
     stored : dtype
-        As it lies in the files, of any byte order.
-    start : int
+        The type of the elements in the files, of any byte order.
+    header : int
         Bytes before the first row of each file.
     first : int
-        Number of the array's first row in the files.
+        Index, in the files, of the array's first row.
     """
 
     stem: str
-    rows: int
+    rows_per_file: int
     shape: tuple[int, ...]
-    stored: np.dtype[Any]
-    start: int = 0
+    stored: AnyDType
+    header: int = 0
     first: int = 0
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the elements, in this machine's byte order."""
+    def dtype(self) -> AnyDType:
+        """The type of the elements, in this machine's byte order."""
         return self.stored.newbyteorder("=")
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def slice_rows(self, rows: range) -> "FileArray":
-        """Some neighbouring rows, as an array that is read later."""
+        """Select neighbouring rows without reading them."""
         shape = (len(rows), *self.shape[1:])
         return replace(self, shape=shape, first=self.first + rows.start)
 
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        """Rows by a slice of step 1, or by an array of their numbers; a copy of one's own."""
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> AnyArray:
+        """Read rows, by a slice of step 1 or an array of indices, into a new array."""
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             runs = [(start, max(start, stop))]
         else:
-            runs = _neighbours(rows)
-        out = np.empty((sum(b - a for a, b in runs), *self.shape[1:]), self.stored)
+            runs = _runs(rows)
+        out = np.empty((sum(stop - start for start, stop in runs), *self.shape[1:]), self.stored)
         self._read(runs, out)
         return out if out.dtype.isnative else out.astype(self.dtype)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """All of it, in memory."""
+    def __array__(self, dtype: AnyDType | None = None, copy: bool | None = None) -> AnyArray:
+        """Read all rows."""
         return np.asarray(self[:], dtype)
 
-    def _read(self, runs: Iterable[tuple[int, int]], out: NDArray[Any]) -> None:
+    def _read(self, runs: Iterable[tuple[int, int]], out: AnyArray) -> None:
         row_bytes, filled, number, fd = out[:1].nbytes, 0, -1, -1
         try:
-            for place, count in self._within_files(runs):
-                if place // self.rows != number:
+            for row, count in self._within_files(runs):
+                if row // self.rows_per_file != number:
                     if fd >= 0:
                         os.close(fd)
-                    number, fd = place // self.rows, -1
+                    number, fd = row // self.rows_per_file, -1
                     fd = os.open(f"{self.stem}{number}", os.O_RDONLY)
-                space = out[filled : filled + count].view(np.uint8).reshape(-1).data
-                _read_at(fd, space, self.start + place % self.rows * row_bytes)
+                buffer = out[filled : filled + count].view(np.uint8).reshape(-1).data
+                _read_at(fd, buffer, self.header + row % self.rows_per_file * row_bytes)
                 filled += count
         finally:
             if fd >= 0:
                 os.close(fd)
 
     def _within_files(self, runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """Runs as (row in the files, how many), none of them across the end of a file."""
+        """Divide runs at the ends of files; yield (row in the files, number of rows)."""
         for start, stop in runs:
-            place, end = self.first + start, self.first + stop
-            while place < end:
-                count = min(self.rows - place % self.rows, end - place)
-                yield place, count
-                place += count
+            row, end = self.first + start, self.first + stop
+            while row < end:
+                count = min(self.rows_per_file - row % self.rows_per_file, end - row)
+                yield row, count
+                row += count
 
 
-def _read_at(fd: int, space: memoryview, place: int) -> None:
+def _read_at(fd: int, buffer: memoryview, offset: int) -> None:
     done = 0
-    while done < len(space):
-        count = os.preadv(fd, [space[done:]], place + done)
+    while done < len(buffer):
+        count = os.preadv(fd, [buffer[done:]], offset + done)
         if not count:
             raise OSError("a raw file ends too early")
         done += count
 
 
-def _neighbours(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Row numbers as runs (first, after the last) of neighbours."""
+def _runs(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Group row indices into runs of neighbours: (first, one past the last)."""
     if not len(rows):
         return []
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
@@ -132,78 +136,82 @@ def _neighbours(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class TakeView:
-    """Some rows of an array, in an order of their own.
+    """Rows of another array, in an order of their own.
 
-    array : of which rows are picked
-    numbers : int64 (N,), which
+    Parameters
+    ----------
+    array : array
+        The other array.
+    rows : ndarray
+        int64 (N,): which of its rows.
     """
 
     array: LazyArray
-    numbers: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, …)."""
-        return (len(self.numbers), *self.array.shape[1:])
+        return (len(self.rows), *self.array.shape[1:])
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the elements."""
+    def dtype(self) -> AnyDType:
+        """The type of the elements."""
         return self.array.dtype
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.rows)
 
     def slice_rows(self, rows: range) -> "TakeView":
-        """Some neighbouring rows, as an array that is read later."""
-        return TakeView(self.array, self.numbers[rows.start : rows.stop])
+        """Select neighbouring rows without reading them."""
+        return TakeView(self.array, self.rows[rows.start : rows.stop])
 
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        return self.array[self.numbers[rows]]
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> AnyArray:
+        return self.array[self.rows[rows]]
 
 
 def slice_rows(array: LazyArray, rows: range) -> LazyArray:
-    """Some neighbouring rows of an array, small to hand on to another process."""
+    """Select neighbouring rows; files are not read, so the result is cheap to send to a process."""
     own: Callable[[range], LazyArray] | None = getattr(array, "slice_rows", None)
     return own(rows) if own else array[rows.start : rows.stop]
 
 
-def reshape_rows(array: LazyArray, row: tuple[int, ...]) -> LazyArray:
-    """The same array, its rows being of this shape."""
-    shape = (len(array), *row)
+def reshape_rows(array: LazyArray, row_shape: tuple[int, ...]) -> LazyArray:
+    """Give every row of an array this shape."""
+    shape = (len(array), *row_shape)
     return replace(array, shape=shape) if isinstance(array, FileArray) else array[:].reshape(shape)
 
 
-def block_ranges(array: LazyArray, piece_bytes: int) -> Iterator[range]:
-    """The rows of an array in pieces, the last of which may have fewer."""
-    step = block_rows(array, piece_bytes)
+def block_ranges(array: LazyArray, block_bytes: int) -> Iterator[range]:
+    """Divide the rows of an array into blocks, the last of which may be smaller."""
+    step = block_rows(array, block_bytes)
     return (range(i, min(i + step, len(array))) for i in range(0, len(array), step))
 
 
-def block_rows(array: LazyArray, piece_bytes: int) -> int:
-    """Rows of a piece: the largest power of two of them that fits, at least 1."""
+def block_rows(array: LazyArray, block_bytes: int) -> int:
+    """Return the rows of a block: the largest power of two that fits, at least 1."""
     row_bytes = max(1, math.prod(array.shape[1:]) * array.dtype.itemsize)
-    return 1 << max(0, (piece_bytes // row_bytes).bit_length() - 1)
+    return 1 << max(0, (block_bytes // row_bytes).bit_length() - 1)
 
 
-def iter_blocks(array: LazyArray, block_bytes: int | None = None) -> Iterator[NDArray[Any]]:
-    """The rows of an array, some at a time: as many as statistics look at, or as fit into this."""
+def iter_blocks(array: LazyArray, block_bytes: int | None = None) -> Iterator[AnyArray]:
+    """Read an array block by block, by default in the blocks of the statistics."""
     size = BLOCK_BYTES if block_bytes is None else block_bytes
     return (array[rows.start : rows.stop] for rows in block_ranges(array, size))
 
 
-def write_array(path: Path, shape: tuple[int, ...], parts: Iterable[NDArray[Any]]) -> FileArray:
-    """An array of this shape in a new file, from its rows, in order and of one type."""
-    dtype = np.dtype(np.uint8)
+def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[AnyArray]) -> FileArray:
+    """Write blocks of one dtype to a new file as an array of this shape."""
+    dtype: AnyDType = np.dtype(np.uint8)
     with path.open("xb") as file:
-        for part in parts:
-            dtype = part.dtype
-            file.write(np.ascontiguousarray(part).data)
+        for block in blocks:
+            dtype = block.dtype
+            file.write(np.ascontiguousarray(block).data)
     return single_file_array(path, shape, dtype)
 
 
 def single_file_array(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], start: int = 0
+    path: Path, shape: tuple[int, ...], dtype: AnyDType, header: int = 0
 ) -> FileArray:
-    """An array that lies in one file (of `Place.file`), from byte `start` on."""
-    return FileArray(os.fspath(path).removesuffix("0"), max(1, shape[0]), shape, dtype, start)
+    """Describe an array that lies in one `SourceContext.file`, after a header of so many bytes."""
+    return FileArray(os.fspath(path).removesuffix("0"), max(1, shape[0]), shape, dtype, header)

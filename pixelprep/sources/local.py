@@ -1,4 +1,4 @@
-"""The user's own data: what it is called, how its state is known, how a test split is taken."""
+"""Define what all sources in a user's own files share: their name and their fingerprint."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pixelprep.sources import idx
 from pixelprep.sources.base import (
@@ -18,11 +18,11 @@ from pixelprep.sources.base import (
     read_pairs,
 )
 from pixelprep.sources.context import SourceContext
-from pixelprep.sources.registered import raw_file
+from pixelprep.sources.registered import find_file
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.system import fs
 
-MAX_NAME_LETTERS = 60  # letters of a name that are kept
+MAX_NAME_LENGTH = 60  # characters
 IDX_NAMES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
@@ -36,62 +36,59 @@ class LocalSource:
     Parameters
     ----------
     path : Path
-        Where it is.
+        The file or folder.
     options : Options
-        How it is read.
+        How it is read. ``supported_options`` names those that apply to it.
     """
 
     path: Path
     options: Options
-    supported_options: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # the options that mean something to it
+    supported_options: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def name(self) -> str:
-        """The path's own name, in letters that every file system takes, never a known one's."""
+        """The path's own name, in characters safe for any file system; never a registered one."""
         path = self.path.resolve()
         name = path.name if path.is_dir() else path.stem
-        letters = re.sub(r"[^\w.-]+", "-", name).strip(".-")
-        name = letters[:MAX_NAME_LETTERS].rstrip(".-") or "images"
+        safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
+        name = safe[:MAX_NAME_LENGTH].rstrip(".-") or "images"
         return f"{name}-own" if name in REGISTRY else name
 
     @property
     def provenance(self) -> Provenance:
-        """The user's own data; its terms are not known here."""
+        """The user's own data, on unknown terms."""
         return Provenance(f"the user's own images ({self.name})", "not stated")
 
-    def fingerprints(self) -> list[dict[str, Any]]:
-        """The state of all files, and the options by which they are read."""
+    def fingerprints(self) -> list[dict[str, object]]:
+        """Return the path, the stamps of all files, and the options by which they are read."""
         # One digest, not a list: a folder may hold millions of files.
         digest = hashlib.sha256()
-        for name, state in self._states():
-            digest.update(ascii((name, *state)).encode())
+        for name, stamp in self._stamps():
+            digest.update(ascii((name, *stamp)).encode())
         options = {name: asdict(self.options)[name] for name in (*DECODE_OPTIONS, "split_seed")}
         where = ascii(os.fspath(self.path.resolve()))
         return [{"path": where, "files": digest.hexdigest(), "options": options}]
 
-    def _states(self) -> Iterable[tuple[str, tuple[int, ...]]]:
-        """Every file that is read and its `fs.file_stamp`, in a fixed order."""
+    def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
+        """Return every file that is read with its `fs.file_stamp`, in a fixed order."""
         return [(self.path.name, fs.file_stamp(self.path))]
 
     def load(self, context: SourceContext) -> Raw:
-        """Read it."""
+        """Read the raw data."""
         raise NotImplementedError
 
 
 class IdxFolder(LocalSource):
-    """Four IDX files with MNIST's names in one folder."""
+    """A folder of four IDX files with MNIST's names."""
 
-    def _states(self) -> Iterable[tuple[str, tuple[int, ...]]]:
-        paths = [raw_file(self.path, name) for pair in IDX_NAMES.values() for name in pair]
+    def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
+        paths = [find_file(self.path, name) for pair in IDX_NAMES.values() for name in pair]
         return [(path.name, fs.file_stamp(path)) for path in paths]
 
     def load(self, context: SourceContext) -> Raw:
         """Read the four files."""
+        where = os.fspath(self.path)
         splits = read_pairs(
-            IDX_NAMES, lambda name, dims: idx.read(raw_file(self.path, name), dims, context)
+            IDX_NAMES, lambda name, dims: idx.read(find_file(self.path, name), dims, context)
         )
-        return Raw(splits, numbered_classes(os.fspath(self.path), splits)).checked(
-            os.fspath(self.path)
-        )
+        return Raw(splits, numbered_classes(where, splits)).checked(where)

@@ -1,10 +1,9 @@
-"""Datasets known to the byte: the digests of their files are pinned."""
+"""Read registered datasets, whose files are pinned by their digests."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pixelprep.errors import SourceError
 from pixelprep.sources import download, gzip_file, idx
@@ -16,20 +15,20 @@ from pixelprep.system import fs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredDataset:
-    """A dataset whose files are pinned; how they are read is its subclass's to say.
+    """A dataset whose files are pinned; subclasses read them.
 
     Parameters
     ----------
     name : str
-        Its own, and its folder's in the cache.
+        The name of the dataset, and of its folder in the cache.
     provenance : Provenance
-        Where it is from and on what terms.
+        The origin of the data, and the terms of its use.
     class_names : tuple of str
-        What its labels stand for.
+        The name of each label.
     mirrors : tuple of str
-        Where its files are. Plain HTTP will do where there is no other: digests are pinned.
+        URLs of folders with the files. Plain HTTP is acceptable, as digests are pinned.
     embedded : bool
-        Whether it is shipped with the package.
+        Whether the package contains the files.
     """
 
     name: str
@@ -39,13 +38,13 @@ class RegisteredDataset:
     embedded: bool = False
 
     @property
-    def pins(self) -> list[download.RegistryFile]:
-        """All its files."""
+    def files(self) -> list[download.RegistryFile]:
+        """All files of the dataset."""
         raise NotImplementedError
 
     @property
     def rows(self) -> dict[str, int]:
-        """Images of each split."""
+        """The number of images in each split."""
         raise NotImplementedError
 
     @property
@@ -54,21 +53,21 @@ class RegisteredDataset:
         raise NotImplementedError
 
     def read(self, folder: Path, context: SourceContext) -> Raw:
-        """Read the files in this folder, once each is known to be the pinned one."""
+        """Read the files in a folder, refusing any that is not the pinned one."""
         raise NotImplementedError
 
     def source(self, options: Options) -> "RegisteredSource":
-        """What `prepare` asks for raw data."""
+        """Return the source that `prepare` reads."""
         return RegisteredSource(self, options)
 
-    def summary(self) -> dict[str, Any]:
-        """What there is to know before it is prepared."""
+    def summary(self) -> dict[str, object]:
+        """Describe the dataset before it is prepared, as JSON values."""
         return {
             "name": self.name,
             **self.rows,
             "shape": list(self.shape),
             "classes": len(self.class_names),
-            "download_bytes": 0 if self.embedded else sum(pin.size for pin in self.pins),
+            "download_bytes": 0 if self.embedded else sum(file.size for file in self.files),
             **self.provenance.as_dict(),
         }
 
@@ -89,13 +88,13 @@ class IdxPairs(RegisteredDataset):
     splits: Mapping[str, Pair] = field(default_factory=dict)
 
     @property
-    def pins(self) -> list[download.RegistryFile]:
-        """All its files."""
-        return [pin for pair in self.splits.values() for pin in (pair.images, pair.labels)]
+    def files(self) -> list[download.RegistryFile]:
+        """All files of the dataset."""
+        return [file for pair in self.splits.values() for file in (pair.images, pair.labels)]
 
     @property
     def rows(self) -> dict[str, int]:
-        """Images of each split."""
+        """The number of images in each split."""
         return {name: pair.rows for name, pair in self.splits.items()}
 
     @property
@@ -106,54 +105,55 @@ class IdxPairs(RegisteredDataset):
     def read(self, folder: Path, context: SourceContext) -> Raw:
         """Read the four files."""
         pairs = {name: (pair.images, pair.labels) for name, pair in self.splits.items()}
-        splits = read_pairs(pairs, lambda pin, dims: _pinned(folder, pin, dims, context))
+        splits = read_pairs(pairs, lambda file, dims: _read_pinned(folder, file, dims, context))
         return Raw(splits, self.class_names).checked(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredSource:
-    """A known dataset, with where its raw files may come from."""
+    """A registered dataset, with the options that say where its files are."""
 
-    known: RegisteredDataset
+    dataset: RegisteredDataset
     options: Options
 
     @property
     def name(self) -> str:
-        """The dataset's folder in the cache."""
-        return self.known.name
+        """The name of the dataset's folder in the cache."""
+        return self.dataset.name
 
     @property
     def provenance(self) -> Provenance:
-        """Where the data is from."""
-        return self.known.provenance
+        """The origin of the data, and the terms of its use."""
+        return self.dataset.provenance
 
-    def fingerprints(self) -> list[dict[str, Any]]:
-        """With ``--source`` the state of the files there; always the pinned digests."""
-        pinned = {"name": self.name, "pinned": [pin.sha256 for pin in self.known.pins]}
+    def fingerprints(self) -> list[dict[str, object]]:
+        """Return the pinned digests; first, with ``--source``, the stamps of the files there."""
+        pinned: dict[str, object] = {
+            "name": self.name,
+            "pinned": [file.sha256 for file in self.dataset.files],
+        }
         if self.options.source is None:
             return [pinned]
         folder = self.options.source
-        state = [fs.file_stamp(raw_file(folder, pin.name)) for pin in self.known.pins]
-        return [
-            {"name": self.name, "folder": ascii(os.fspath(folder.resolve())), "files": state},
-            pinned,
-        ]
+        stamps = [fs.file_stamp(find_file(folder, file.name)) for file in self.dataset.files]
+        where = ascii(os.fspath(folder.resolve()))
+        return [{"name": self.name, "folder": where, "files": stamps}, pinned]
 
     def load(self, context: SourceContext) -> Raw:
-        """Read the files, downloading those that are not at hand."""
-        return self.known.read(self._folder(context.cache), context)
+        """Read the files, downloading those that are missing."""
+        return self.dataset.read(self._folder(context.cache), context)
 
     def _folder(self, cache: Path) -> Path:
         if self.options.source is not None:
             return self.options.source
-        if self.known.embedded:
+        if self.dataset.embedded:
             return embedded(self.name)
         folder = cache / fs.RAW / self.name
         mirrors = [self.options.mirror] if self.options.mirror else []
         download.fetch(
-            self.known.pins,
+            self.dataset.files,
             folder,
-            [*mirrors, *self.known.mirrors],
+            [*mirrors, *self.dataset.mirrors],
             dataset=self.name,
             offline=self.options.offline,
             quiet=self.options.quiet,
@@ -161,61 +161,55 @@ class RegisteredSource:
         return folder
 
 
-def _pinned(
-    folder: Path, pin: download.RegistryFile, dimensions: int, context: SourceContext
+def _read_pinned(
+    folder: Path, file: download.RegistryFile, dimensions: int, context: SourceContext
 ) -> FileArray:
-    """Read one IDX file and refuse it unless its archive or its content is the pinned one."""
-    path = raw_file(folder, pin.name)
-    found = gzip_file.unpack(path, pin.content_size, context.file(pin.name))
-    if pin.sha256 != found.sha256 and pin.content_sha256 != fs.sha256(found.path):
-        if found.size <= pin.content_size:
-            idx.parse(found, path, dimensions)  # what is broken says so better
-        raise not_official(path, pin)
-    return idx.parse(found, path, dimensions)
+    """Read an IDX file, refusing it unless its archive or its content is the pinned one."""
+    path = find_file(folder, file.name)
+    content = gzip_file.unpack(path, file.content_size, context.file(file.name))
+    if file.sha256 != content.sha256 and file.content_sha256 != fs.sha256(content.path):
+        if content.size <= file.content_size:
+            idx.parse(content, path, dimensions)  # describes damage more precisely
+        raise not_official(path, file)
+    return idx.parse(content, path, dimensions)
 
 
-def not_official(path: Path, pin: download.RegistryFile) -> SourceError:
-    """The error for a file that is another one than the pinned."""
-    compared = "archive and content" if pin.content_sha256 else "only the archive's is known"
-    own = _typed(path.parent)
+def not_official(path: Path, file: download.RegistryFile) -> SourceError:
+    """Make the error for a file that is not the pinned one."""
+    import shlex  # only this error needs it
+
+    compared = "archive and content" if file.content_sha256 else "only the archive's is known"
+    folder = os.fspath(path.parent)
+    own = shlex.quote(folder if "/" in folder else f"./{folder}")  # a dataset's path has a slash
     return SourceError(
-        f"{path}: not the official {pin.name}: its SHA-256 differs ({compared})",
+        f"{path}: not the official {file.name}: its SHA-256 differs ({compared})",
         f"to prepare images of your own, give their folder: pixelprep prepare {own}",
     )
 
 
-def _typed(folder: Path) -> str:
-    """A folder as it is typed as a dataset: with a slash in it."""
-    import shlex
-
-    text = os.fspath(folder)
-    return shlex.quote(text if "/" in text else f"./{text}")
-
-
-def raw_file(folder: Path, name: str) -> Path:
-    """The file of this official name in a folder, gzipped or plain, with either spelling.
+def find_file(folder: Path, name: str) -> Path:
+    """Find the file with this official name in a folder, gzipped or plain, in either spelling.
 
     Raises
     ------
     SourceError
         When there is none.
     """
-    plain = name.removesuffix(".gz")
-    for spelling in name_variants(name):
-        if (folder / spelling).is_file():
-            return folder / spelling
-    raise SourceError(f"{folder}: expected {name} (or {plain}), found neither")
+    for variant in name_variants(name):
+        if (folder / variant).is_file():
+            return folder / variant
+    raise SourceError(f"{folder}: expected {name} (or {name.removesuffix('.gz')}), found neither")
 
 
 def name_variants(name: str) -> list[str]:
-    """The names that an official file may have."""
+    """List the spellings of an official file's name."""
     plain = name.removesuffix(".gz")
     return [name, plain, plain.replace("-idx", ".idx") + ".gz", plain.replace("-idx", ".idx")]
 
 
 def embedded(name: str) -> Path:
-    """The folder of a dataset that is shipped with the package."""
-    from importlib.resources import files as package_files  # others need not wait for it
+    """Return the folder of a dataset that the package contains."""
+    from importlib.resources import files as package_files  # slow to import
 
     installed = Path(str(package_files("pixelprep"))) / "data" / name
     checkout = Path(__file__).parents[2] / "data" / name

@@ -1,4 +1,4 @@
-"""The datasets known by name. A new one is one entry in `REGISTRY`."""
+"""Register the datasets that are known by name; a new one is one entry in `DATASETS`."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,14 +8,15 @@ from pixelprep.sources.base import Provenance
 from pixelprep.sources.cifar import Cifar10
 from pixelprep.sources.registered import IdxPairs, Pair, RegisteredDataset
 
-IMAGE_HEADER, LABEL_HEADER = 16, 8
+IMAGE_HEADER, LABEL_HEADER = 16, 8  # bytes of an IDX file
 PIXELS = 28 * 28
-CIFAR_TAR = 190_000_000  # bytes, more than its six files of 30,730,000 take in a tar file
+CIFAR_TAR = 190_000_000  # bytes: an upper limit of six files of 30,730,000 in a tar file
 
 
 def _pair(rows: int, stem: str, *digests: str, sizes: tuple[int, int]) -> Pair:
+    """Describe the IDX files of a split: digests of both archives and, if known, both contents."""
     images, labels, *contents = digests
-    inside_images, inside_labels = contents if contents else (None, None)
+    images_content, labels_content = contents if contents else (None, None)
     return Pair(
         rows,
         download.RegistryFile(
@@ -23,21 +24,21 @@ def _pair(rows: int, stem: str, *digests: str, sizes: tuple[int, int]) -> Pair:
             sizes[0],
             images,
             IMAGE_HEADER + rows * PIXELS,
-            inside_images,
+            images_content,
         ),
         download.RegistryFile(
             f"{stem}-labels-idx1-ubyte.gz",
             sizes[1],
             labels,
             LABEL_HEADER + rows,
-            inside_labels,
+            labels_content,
         ),
     )
 
 
 DIGITS = tuple("0123456789")
 
-_ALL: tuple[RegisteredDataset, ...] = (
+DATASETS: tuple[RegisteredDataset, ...] = (
     IdxPairs(
         name="mnist",
         provenance=Provenance(
@@ -199,4 +200,6 @@ _ALL: tuple[RegisteredDataset, ...] = (
     ),
 )
 
-REGISTRY: Mapping[str, RegisteredDataset] = MappingProxyType({known.name: known for known in _ALL})
+REGISTRY: Mapping[str, RegisteredDataset] = MappingProxyType(
+    {dataset.name: dataset for dataset in DATASETS}
+)

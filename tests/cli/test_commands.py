@@ -192,7 +192,7 @@ def test_a_folder_of_a_known_name_is_not_meant(tmp_path: Path) -> None:
     """Where there is a folder `sample`, it is said that the known dataset is taken."""
     (tmp_path / "sample").mkdir()
     done = run("prepare", "sample", cwd=tmp_path)
-    assert "sample is the known dataset; for the folder here, say ./sample" in done.stderr
+    assert "sample is the known dataset; for the folder here, write ./sample" in done.stderr
 
 
 def test_the_table_tells_of_the_whole_split(digits: str) -> None:

@@ -574,7 +574,7 @@ def test_the_error_names_every_mirror_and_its_reason(case: Case, nowhere: str) -
 def test_the_built_in_mirrors_can_be_trusted() -> None:
     """MNIST is asked for over HTTPS, and every file of every dataset is pinned by its digest."""
     assert all(mirror.startswith("https://") for mirror in REGISTRY["mnist"].mirrors)
-    pins = [pin for known in REGISTRY.values() for pin in known.pins]
+    pins = [pin for known in REGISTRY.values() for pin in known.files]
     assert all(len(pin.sha256) == 64 for pin in pins)
 
 
@@ -890,7 +890,7 @@ def test_a_bar_is_drawn_on_a_terminal(shop: Server, tmp_path: Path) -> None:
     """A download shows its progress on a terminal, unless it is to be quiet."""
     command = ("prepare", "mnist", "--mirror", shop.url, "--cache-dir")
     shown = drawn(*command, str(tmp_path / "loud"))
-    for pin in REGISTRY["sample"].pins:
+    for pin in REGISTRY["sample"].files:
         assert pin.name.encode() in shown
     assert drawn(*command, str(tmp_path / "quiet"), "--quiet") == b""
 
@@ -987,7 +987,7 @@ def prepared(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def real(mnist: Path, mnist_server: Server, tmp_path: Path) -> Case:
     """The real test images, one and a half megabytes of them."""
-    (pin,) = [pin for pin in REGISTRY["mnist"].pins if pin.name == TEST_IMAGES]
+    (pin,) = [pin for pin in REGISTRY["mnist"].files if pin.name == TEST_IMAGES]
     return Case((mnist / TEST_IMAGES).read_bytes(), pin, mnist_server, tmp_path / "raw")
 
 
@@ -1051,7 +1051,7 @@ def test_mnist_compressed_anew_or_unpacked(
     mnist: Path, mnist_server: Server, tmp_path: Path
 ) -> None:
     """Other archives of MNIST's four files, or the files unpacked, are MNIST."""
-    for pin in REGISTRY["mnist"].pins:
+    for pin in REGISTRY["mnist"].files:
         content = gzip.decompress((mnist / pin.name).read_bytes())
         packed = pin.name.startswith("t10k")
         mnist_server.twist(

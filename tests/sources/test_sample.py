@@ -21,7 +21,7 @@ GENERATOR = ROOT / "scripts" / "make_sample.py"
 def test_sample_is_made_by_its_script(tmp_path: Path) -> None:
     """Running the generator again gives the shipped images and labels, to the last bit."""
     subprocess.run([sys.executable, GENERATOR, "--out", tmp_path], check=True, capture_output=True)
-    for pin in REGISTRY["sample"].pins:
+    for pin in REGISTRY["sample"].files:
         shipped = (embedded("sample") / pin.name).read_bytes()
         assert hashlib.sha256(shipped).hexdigest() == pin.sha256
         assert len(shipped) == pin.size
@@ -37,7 +37,7 @@ def test_sample_is_shaped_like_mnist() -> None:
     assert entry.test.shape == (1_000, 28, 28, 1)
     assert np.bincount(entry.train.labels).tolist() == [600] * 10
     assert np.bincount(entry.test.labels).tolist() == [100] * 10
-    assert sum(pin.size for pin in REGISTRY["sample"].pins) < 1_400_000
+    assert sum(pin.size for pin in REGISTRY["sample"].files) < 1_400_000
 
 
 def test_a_linear_classifier_does_not_solve_it() -> None:

@@ -560,7 +560,7 @@ def test_known_datasets_are_pinned(name: str) -> None:
     words = iter(PINNED.split())
     wanted = [line[1:] for line in zip(words, words, words, words, strict=True) if line[0] == name]
     known = REGISTRY[name]
-    assert [(pin.name, str(pin.size), pin.sha256) for pin in known.pins] == wanted
+    assert [(pin.name, str(pin.size), pin.sha256) for pin in known.files] == wanted
     assert known.mirrors == MIRRORS[name]
     assert all(known.provenance.as_dict().values())
     assert len(known.class_names) == len(set(known.class_names)) == 10
