@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pixelprep import sources
 from pixelprep.dataset.entry import Entry
-from pixelprep.dataset.raw import _own_statistics, raw_view
+from pixelprep.dataset.raw import own_statistics, raw_view
 from pixelprep.format import manifest as manifests
 from pixelprep.format.recipe import NUMERICS_VERSION
 from pixelprep.numerics import permutation
@@ -167,7 +167,7 @@ def _near(entry: Entry, name: str, note: OnProgress) -> Iterator[str]:
     def moments() -> Iterator[AnyMoments]:
         for rows in sources.block_ranges(raw_view(split, scaling), BLOCK):
             stored = split.read(rows.start, rows.stop).astype(np.float64)
-            own = _own_statistics(split, rows.start, rows.stop)
+            own = own_statistics(split, rows.start, rows.stop)
             raw = scaling.statistics or statistics_per_image(*own)
             limits.append(_limits(scaling, raw, stored, split.dtype))
             if own and not _own_are_kept(entry, raw, stored, split.dtype):
@@ -193,7 +193,7 @@ def _sums(entry: Entry) -> Iterator[str]:
     promised, count = entry.manifest["statistics"], math.prod(entry.train.shape)
     if promised["count"] != count:
         yield "train: the number of its pixels is another than the manifest says"
-    own = _own_statistics(entry.train, 0, len(entry.train))
+    own = own_statistics(entry.train, 0, len(entry.train))
     if own and MODES[entry.mode].uses_range:
         return  # of each image only minimum and range are stored
     raw = entry.scaling.statistics or statistics_per_image(*own)

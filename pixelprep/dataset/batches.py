@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,22 +28,35 @@ Window = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]  # and the ro
 WINDOW_RUNS = 32  # runs that are mixed with each other
 
 
+class BatchOptions(TypedDict, total=False):
+    """The keywords that `Split.batches` and all framework feeds share.
+
+    Parameters
+    ----------
+    shuffle : bool
+        Deliver rows mixed by (seed, epoch); default: in file order.
+    seed, epoch : int
+        0 to 2**64 − 1, default 0. Equal values give equal batches on any machine. Of a feed that
+        counts its own epochs, `epoch` is that of the first pass.
+    drop_last : bool
+        Leave out a last batch of fewer rows; default: deliver it.
+    shard : tuple of int
+        (index, count): this of so many disjoint parts, which together are every row once; default:
+        (0, 1), all of them.
+    """
+
+    shuffle: bool
+    seed: int
+    epoch: int
+    drop_last: bool
+    shard: tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
     """What an epoch delivers: a pure function of these values and the files' content.
 
-    Parameters
-    ----------
-    batch_size : int
-        Rows a batch, at least 1.
-    shuffle : bool
-        Whether rows come mixed; otherwise in file order.
-    seed, epoch : int
-        0 to 2**64 − 1: which mixed order. Equal values give equal batches, anywhere.
-    drop_last : bool
-        Whether a last batch of fewer rows is left out.
-    shard : tuple of int
-        (index, count): this of so many disjoint parts, which together are every row once.
+    ``batch_size`` is at least 1; `BatchOptions` describes the rest.
     """
 
     batch_size: int
@@ -68,7 +81,7 @@ class BatchConfig:
             object.__setattr__(self, name, value)
 
     def steps(self, rows: int) -> int:
-        """How many batches so many rows are."""
+        """Return how many batches so many rows make."""
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
 
@@ -80,7 +93,7 @@ class Batches:
 
     Parameters
     ----------
-    parts : sequence of Part
+    files : sequence of EntryFile
         The split's files, in order.
     run_rows : int
         Neighbouring rows of a file that are read at once, at least 1.
@@ -88,50 +101,51 @@ class Batches:
         (H, W, C).
     dtype : dtype
         Of the stored images.
-    plan : Plan
+    config : BatchConfig
         What the epoch delivers.
     """
 
     def __init__(
         self,
-        parts: Sequence[reader.EntryFile],
+        files: Sequence[reader.EntryFile],
         run_rows: int,
         image_shape: tuple[int, ...],
         dtype: np.dtype[Any],
-        plan: BatchConfig,
+        config: BatchConfig,
     ) -> None:
-        self.parts, self.run_rows, self.plan = parts, run_rows, plan
+        self.files, self.run_rows, self.config = files, run_rows, config
         self.image_shape, self.dtype = image_shape, dtype
-        self._part_rows = np.array([part.rows for part in parts])
-        self._part_ends = np.cumsum(-(-self._part_rows // run_rows))  # in runs
-        mine = self._visited()[plan.shard[0] :: plan.shard[1]]
-        self.rows = int(self._places(mine)[2].sum())
+        self._file_rows = np.array([file.rows for file in files])
+        self._file_ends = np.cumsum(-(-self._file_rows // run_rows))  # in runs
+        index, count = config.shard
+        mine = self._visited()[index::count]
+        self.rows = int(self._locate_runs(mine)[2].sum())
         self.windows = -(-len(mine) // WINDOW_RUNS)
-        self._runs = _stratify_runs(mine, self.windows) if plan.shuffle else mine
+        self._runs = _stratify_runs(mine, self.windows) if config.shuffle else mine
 
     def __len__(self) -> int:
-        return self.plan.steps(self.rows)
+        return self.config.steps(self.rows)
 
     def __iter__(self) -> "BatchIterator":
         return BatchIterator(self, 0)
 
     def resume(self, state: Mapping[str, Any]) -> "BatchIterator":
-        """Go on where another pass of the same plan stood: the very batches that would have come.
+        """Continue where another pass stood, with the very batches that would have come.
 
         Parameters
         ----------
         state : mapping
-            What `Pass.state` gave, also after a journey through JSON.
+            What `BatchIterator.state` returned, also after a journey through JSON.
 
         Returns
         -------
-        Pass
+        BatchIterator
             An iterator over the rest.
 
         Raises
         ------
         UsageError
-            When the state is of another plan or of other data.
+            When the state is of other options or of other data.
         """
         expected = self.state(0)
         if {**state, "batch": 0} != expected:
@@ -139,102 +153,106 @@ class Batches:
         return BatchIterator(self, check_int("state's batch", state.get("batch"), 0, len(self)))
 
     def state(self, batch: int) -> dict[str, Any]:
-        """The state of a pass that has delivered `batch` batches."""
-        plan = {**asdict(self.plan), "shard": list(self.plan.shard)}
-        return {**plan, "data": self._fingerprint, "batch": batch}
+        """Return the state of a pass that has delivered `batch` batches."""
+        config = {**asdict(self.config), "shard": list(self.config.shard)}
+        return {**config, "data": self._fingerprint, "batch": batch}
 
     @cached_property
     def _fingerprint(self) -> str:
-        """What tells these rows in this order of files from any others."""
-        content = {part.path.name: part.sha256 for part in self.parts}
+        """Digest that identifies these rows in these files."""
+        content = {file.path.name: file.sha256 for file in self.files}
         return hashlib.sha256(canonical.dumps(content)).hexdigest()[:16]
 
-    def at(self, epoch: int, shard: tuple[int, int] | None = None) -> "Batches":
-        """The same of another epoch (and another shard)."""
-        plan = replace(self.plan, epoch=epoch, shard=shard or self.plan.shard)
-        return Batches(self.parts, self.run_rows, self.image_shape, self.dtype, plan)
+    def with_epoch(self, epoch: int, shard: tuple[int, int] | None = None) -> "Batches":
+        """Return the same of another epoch (and another shard)."""
+        config = replace(self.config, epoch=epoch, shard=shard or self.config.shard)
+        return Batches(self.files, self.run_rows, self.image_shape, self.dtype, config)
 
     def blocks(self) -> Iterator[Pair]:
-        """The same rows in the same order, a window at a time."""
+        """Yield the same rows in the same order, a window at a time."""
         for images, labels, order in self.windows_from(0):
             yield images.take(order, axis=0), labels.take(order)
 
     def windows_from(self, first: int) -> Iterator[Window]:
-        """The windows from number `first` on; each is valid until the next is asked for."""
+        """Yield the windows from number `first` on; each is valid until the next one comes."""
         with reader.open_files() as opened:
-            space = self.space(WINDOW_RUNS * self.run_rows)
+            space = self.allocate(WINDOW_RUNS * self.run_rows)
             for number in range(first, self.windows):
                 yield self._window(number, opened, space)
 
     def _window(self, number: int, opened: reader.HandleCache, space: Pair) -> Window:
-        """Read a window into `space`: its images, its labels, and the order to hand them out in."""
-        for part, runs in self._pieces(number + 1):
-            opened.prefetch(part, runs)  # on its way from the disk while this one is used
+        """Read a window into `space`; return its images, labels, and the order to deliver them."""
+        for file, runs in self._reads(number + 1):
+            opened.prefetch(file, runs)  # on its way from the disk while this one is used
         (images, labels), first = space, 0
-        for part, runs in self._pieces(number):
+        for file, runs in self._reads(number):
             into = slice(first, first + sum(rows for _, rows in runs))
-            opened.read(part, runs, images=images[into], labels=labels[into])
+            opened.read(file, runs, images=images[into], labels=labels[into])
             first = into.stop
         return images[:first], labels[:first], self._order(number, first)
 
-    def _pieces(self, number: int) -> list[tuple[reader.EntryFile, reader.Runs]]:
-        """What is read for a window, file by file; nothing after the last one."""
+    def _reads(self, number: int) -> list[tuple[reader.EntryFile, reader.Runs]]:
+        """Return what is read for a window, file by file; nothing after the last one."""
         if number >= self.windows:
             return []
-        places = zip(*(p.tolist() for p in self._places(self._window_runs(number))), strict=True)
+        located = self._locate_runs(self._window_runs(number))
+        runs = zip(*(values.tolist() for values in located), strict=True)
         return [
-            (self.parts[part], [(start, rows) for _, start, rows in runs])
-            for part, runs in groupby(places, key=itemgetter(0))
+            (self.files[file], [(start, rows) for _, start, rows in group])
+            for file, group in groupby(runs, key=itemgetter(0))
         ]
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The window that holds this row of the epoch, and the row's number in it."""
+        """Return the window that holds this row of the epoch, and the row's number in it."""
         for number in range(self.windows):
-            held = int(self._places(self._window_runs(number))[2].sum())
-            if row < held:
+            rows = int(self._locate_runs(self._window_runs(number))[2].sum())
+            if row < rows:
                 return number, row
-            row -= held
+            row -= rows
         return self.windows, 0
 
-    def space(self, rows: int) -> Pair:
-        """Room for so many images and labels, no more than the epoch has."""
+    def allocate(self, rows: int) -> Pair:
+        """Allocate arrays for so many images and labels, at most for those of the epoch."""
         rows = min(rows, self.rows)
         return np.empty((rows, *self.image_shape), self.dtype), np.empty(rows, np.int64)
 
     def _visited(self) -> NDArray[np.int64]:
-        """The numbers of all shards' runs, in the order in which the epoch comes to them."""
-        runs = int(self._part_ends[-1])
-        if not self.plan.shuffle:
+        """Return the numbers of all shards' runs, in the order in which the epoch visits them."""
+        runs, config = int(self._file_ends[-1]), self.config
+        if not config.shuffle:
             return np.arange(runs)
-        seed, epoch = self.plan.seed, self.plan.epoch
-        return permutation(runs, seed=seed, epoch=epoch, stream=Stream.RUNS)
+        return permutation(runs, seed=config.seed, epoch=config.epoch, stream=Stream.RUNS)
 
     def _window_runs(self, number: int) -> NDArray[np.int64]:
-        if self.plan.shuffle:
+        if self.config.shuffle:
             return self._runs[number :: self.windows]
         return self._runs[number * WINDOW_RUNS : (number + 1) * WINDOW_RUNS]
 
-    def _places(self, runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-        """Of each run the number of its file, its first row in the file, and how many rows."""
-        part = np.searchsorted(self._part_ends, runs, side="right")
-        before = np.append(0, self._part_ends)[part]
+    def _locate_runs(self, runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Return each run's file (its number), first row in the file, and number of rows."""
+        file = np.searchsorted(self._file_ends, runs, side="right")
+        before = np.append(0, self._file_ends)[file]
         start = (runs - before) * self.run_rows
-        return part, start, np.minimum(self.run_rows, self._part_rows[part] - start)
+        return file, start, np.minimum(self.run_rows, self._file_rows[file] - start)
 
     def _order(self, number: int, rows: int) -> NDArray[np.int64]:
-        if not self.plan.shuffle:
+        config, (shard, shards) = self.config, self.config.shard
+        if not config.shuffle:
             return np.arange(rows)
-        # Shards mix their windows independently of each other.
-        index = number * self.plan.shard[1] + self.plan.shard[0]
-        seed, epoch = self.plan.seed, self.plan.epoch
-        return permutation(rows, seed=seed, epoch=epoch, stream=Stream.ROWS, index=index)
+        return permutation(
+            rows,
+            seed=config.seed,
+            epoch=config.epoch,
+            stream=Stream.ROWS,
+            index=number * shards + shard,  # shards mix their windows independently of each other
+        )
 
 
 def _stratify_runs(visited: NDArray[np.int64], windows: int) -> NDArray[np.int64]:
-    """Put runs into an order of which every `windows`-th, from number w on, makes window w.
+    """Order runs such that every `windows`-th of them, from number w on, belongs to window w.
 
-    In file order the runs are cut into parts of `windows` runs; window w has of each part the run
-    that is visited as number w of that part. So it samples the whole file evenly.
+    In file order the runs are cut into parts of `windows` runs; window w takes from each part the
+    run that is visited as number w of that part. So it samples the whole split evenly.
     """
     in_file = np.empty_like(visited)
     in_file[np.argsort(visited)] = np.arange(len(visited))
@@ -242,22 +260,25 @@ def _stratify_runs(visited: NDArray[np.int64], windows: int) -> NDArray[np.int64
 
 
 class BatchIterator(Iterator[Pair]):
-    """One pass over an epoch, which knows where it stands."""
+    """One pass over an epoch; it can report its state and be resumed from it."""
 
     def __init__(self, batches: Batches, start: int) -> None:
         self._batches, self._done, self._process = batches, start, os.getpid()
-        self._coming = _rebatch(batches, start * batches.plan.batch_size)
+        self._stream = self._rebatch()
 
     def __next__(self) -> Pair:
         if self._process != os.getpid():  # open files are not carried over a fork
-            self._coming = _rebatch(self._batches, self._done * self._batches.plan.batch_size)
+            self._stream = self._rebatch()
             self._process = os.getpid()
-        batch = next(self._coming)
+        batch = next(self._stream)
         self._done += 1
         return batch
 
+    def _rebatch(self) -> Iterator[Pair]:
+        return _rebatch(self._batches, self._done * self._batches.config.batch_size)
+
     def state(self) -> dict[str, Any]:
-        """What `Batches.resume` needs to go on from here.
+        """Return what `Batches.resume` needs to continue from here.
 
         Returns
         -------
@@ -269,20 +290,21 @@ class BatchIterator(Iterator[Pair]):
 
 def _rebatch(batches: Batches, row: int) -> Iterator[Pair]:
     """Cut the stream of rows into batches, from row number `row` of the epoch on."""
-    size = batches.plan.batch_size
+    size = batches.config.batch_size
     first_window, start = batches.locate(row)
-    filled, (images, labels) = 0, batches.space(size)
-    for held, their_labels, order in batches.windows_from(first_window):
+    filled, (images, labels) = 0, batches.allocate(size)
+    for window_images, window_labels, order in batches.windows_from(first_window):
         while start < len(order):
-            picked = order[start : start + size - filled]
-            start += len(picked)
-            into = slice(filled, filled + len(picked))
-            held.take(picked, axis=0, out=images[into], mode="clip")  # other modes copy twice
-            their_labels.take(picked, out=labels[into], mode="clip")
+            rows = order[start : start + size - filled]
+            start += len(rows)
+            into = slice(filled, filled + len(rows))
+            # Other modes than "clip" copy twice.
+            window_images.take(rows, axis=0, out=images[into], mode="clip")
+            window_labels.take(rows, out=labels[into], mode="clip")
             filled = into.stop
             if filled == size:
                 yield images, labels
-                filled, (images, labels) = 0, batches.space(size)
+                filled, (images, labels) = 0, batches.allocate(size)
         start = 0
-    if filled and not batches.plan.drop_last:
+    if filled and not batches.config.drop_last:
         yield images[:filled], labels[:filled]

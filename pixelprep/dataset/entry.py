@@ -1,22 +1,23 @@
-"""A published cache entry and its splits: what there is to read; `opening` finds and checks it."""
+"""A published cache entry and its splits, as users hold them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.dataset.batches import BatchConfig, Batches
+from pixelprep.dataset.batches import BatchConfig, Batches, BatchOptions
 from pixelprep.errors import UsageError, missing_extra
 from pixelprep.format import layout, reader
 from pixelprep.format import manifest as manifests
 from pixelprep.numerics.scaling import Scaling
 
 if TYPE_CHECKING:
+    import jax
     import tensorflow as tf
     from torch import Tensor
     from torch.utils.data import IterableDataset
@@ -36,26 +37,22 @@ class Split:
         (N, H, W, C) of the stored images.
     dtype : dtype
         Of the stored images: float32 or float16.
-    parts : tuple of Part
-        The files in order.
-    run_rows : int
-        Neighbouring rows that a pass reads at once.
     per_image : bool
-        Whether each image's own mean and deviation are stored.
+        Whether each image's own mean and standard deviation are stored.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    parts: tuple[reader.EntryFile, ...]
-    run_rows: int
-    per_image: bool = False
+    per_image: bool
+    _files: tuple[reader.EntryFile, ...] = field(repr=False)  # in order
+    _run_rows: int = field(repr=False)  # neighbouring rows that a pass reads at once
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def read(self, start: int, stop: int, name: str = "images") -> NDArray[Any]:
-        """Rows `start` to `stop` of one column, across the files.
+        """Read rows `start` to `stop` of one column, across the files.
 
         Parameters
         ----------
@@ -85,16 +82,16 @@ class Split:
         shape, dtype = columns[name]
         out, first = np.empty((stop - start, *shape), dtype), 0
         with reader.open_files() as opened:
-            for part in self.parts:
-                begin, end = max(start - first, 0), min(stop - first, part.rows)
+            for file in self._files:
+                begin, end = max(start - first, 0), min(stop - first, file.rows)
                 if begin < end:
                     rows = slice(begin + first - start, end + first - start)
-                    opened.read(part, [(begin, end - begin)], **{name: out[rows]})
-                first += part.rows
+                    opened.read(file, [(begin, end - begin)], **{name: out[rows]})
+                first += file.rows
         return out
 
     def _columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """What is stored of each row: shape and type."""
+        """Return the shape and type of what is stored of each row, by name."""
         number, statistic = np.dtype(np.int64), np.dtype(np.float64)
         own = {"mean": ((), statistic), "std": ((), statistic)} if self.per_image else {}
         return {"images": (self.shape[1:], self.dtype), "labels": ((), number), **own}
@@ -125,7 +122,7 @@ class Split:
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """Per image only: each image's own deviation, float64 (N,).
+        """Per image only: each image's own standard deviation, float64 (N,).
 
         Raises
         ------
@@ -137,7 +134,7 @@ class Split:
         return self.read(0, len(self), "std")
 
     def to_numpy(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """All images and labels, in memory, in file order.
+        """Read all images and labels into memory, in file order.
 
         Returns
         -------
@@ -153,36 +150,21 @@ class Split:
         """
         return self.read(0, len(self)), self.labels
 
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        epoch: int = 0,
-        drop_last: bool = False,
-        shard: tuple[int, int] = (0, 1),
-    ) -> Batches:
-        """One epoch of (images, labels), streamed.
+    def batches(self, batch_size: int, **options: Unpack[BatchOptions]) -> Batches:
+        """Stream one epoch of (images, labels).
 
         Parameters
         ----------
         batch_size : int
             Rows a batch, at least 1.
-        shuffle : bool
-            Mixed by (seed, epoch); otherwise in file order.
-        seed, epoch : int
-            0 to 2**64 − 1. Equal values give equal batches on any machine.
-        drop_last : bool
-            Leave out a last batch of fewer rows.
-        shard : tuple of int
-            (index, count): this of so many disjoint parts, which together are every row once.
+        **options
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, as of `BatchOptions`.
 
         Returns
         -------
         Batches
             With a length; images of the stored type (n, H, W, C), labels int64 (n,). Its
-            iterator has ``state()``, and `Batches.resume` goes on from there.
+            iterator has ``state()``, from which `Batches.resume` continues.
 
         Raises
         ------
@@ -198,32 +180,19 @@ class Split:
         >>> for images, labels in train.batches(64, shuffle=True, seed=0, epoch=0):
         ...     assert images.shape[1:] == (28, 28, 1) and len(images) == len(labels)
         """
-        return self._batches(BatchConfig(batch_size, shuffle, seed, epoch, drop_last, shard))
+        config = BatchConfig(batch_size, **options)
+        return Batches(self._files, self._run_rows, self.shape[1:], self.dtype, config)
 
-    def _batches(self, plan: BatchConfig) -> Batches:
-        return Batches(self.parts, self.run_rows, self.shape[1:], self.dtype, plan)
-
-    def to_tf(
-        self,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        epoch: int = 0,
-        drop_last: bool = False,
-    ) -> "tf.data.Dataset":
-        """A ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
+    def to_tf(self, batch_size: int, **options: Unpack[BatchOptions]) -> "tf.data.Dataset":
+        """Return a ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
 
         Parameters
         ----------
         batch_size : int
             Rows a batch, at least 1.
-        shuffle : bool
-            Mixed by (seed, epoch); otherwise in file order.
-        seed, epoch : int
-            0 to 2**64 − 1; `epoch` is that of the first pass.
-        drop_last : bool
-            Leave out a last batch of fewer rows.
+        **options
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, as of `BatchOptions`; TensorFlow
+            needs equally many batches in every epoch, which shards have not.
 
         Returns
         -------
@@ -233,41 +202,30 @@ class Split:
         Raises
         ------
         UsageError
-            When a value is out of its range.
+            When a value is out of its range, or ``shard`` is given.
         MissingExtraError
             When TensorFlow is not installed.
         """
         with _require("TensorFlow", "train"):
             from pixelprep.dataset.tensorflow import tf_dataset
-        return tf_dataset(self._batches(BatchConfig(batch_size, shuffle, seed, epoch, drop_last)))
+        if "shard" in options:
+            raise UsageError("`to_tf` takes no `shard`: epochs of a shard differ in length")
+        return tf_dataset(self.batches(batch_size, **options))
 
     def to_torch(
-        self,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        epoch: int = 0,
-        drop_last: bool = False,
-        shard: tuple[int, int] = (0, 1),
+        self, batch_size: int, **options: Unpack[BatchOptions]
     ) -> "IterableDataset[tuple[Tensor, Tensor]]":
-        """An ``IterableDataset`` of whole batches; each pass is the next epoch.
+        """Return an ``IterableDataset`` of whole batches; each pass is the next epoch.
 
         Use it as ``DataLoader(feed, batch_size=None, num_workers=2)``. Workers share an epoch's
-        rows among them, after fork and after spawn; `shard` does the same for processes.
+        rows among them, after fork and after spawn; ``shard`` does the same for processes.
 
         Parameters
         ----------
         batch_size : int
             Rows a batch, at least 1.
-        shuffle : bool
-            Mixed by (seed, epoch); otherwise in file order.
-        seed, epoch : int
-            0 to 2**64 − 1; `epoch` is that of the first pass.
-        drop_last : bool
-            Leave out a last batch of fewer rows.
-        shard : tuple of int
-            (index, count): this of so many disjoint parts, which together are every row once.
+        **options
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, as of `BatchOptions`.
 
         Returns
         -------
@@ -283,43 +241,31 @@ class Split:
         """
         with _require("PyTorch", "torch"):
             from pixelprep.dataset.torch import TorchFeed
-        return TorchFeed(
-            self._batches(BatchConfig(batch_size, shuffle, seed, epoch, drop_last, shard))
-        )
+        return TorchFeed(self.batches(batch_size, **options))
 
     def to_jax(
         self,
         batch_size: int,
         *,
-        shuffle: bool = False,
-        seed: int = 0,
-        epoch: int = 0,
-        drop_last: bool = False,
-        shard: tuple[int, int] = (0, 1),
-        device: Any = None,
+        device: "jax.Device | jax.sharding.Sharding | None" = None,
+        **options: Unpack[BatchOptions],
     ) -> "JaxFeed":
-        """Batches as JAX arrays on `device` (default: JAX's); each pass is the next epoch.
+        """Return batches as JAX arrays on a device; each pass is the next epoch.
 
         Parameters
         ----------
         batch_size : int
             Rows a batch, at least 1.
-        shuffle : bool
-            Mixed by (seed, epoch); otherwise in file order.
-        seed, epoch : int
-            0 to 2**64 − 1; `epoch` is that of the first pass.
-        drop_last : bool
-            Leave out a last batch of fewer rows.
-        shard : tuple of int
-            (index, count): this of so many disjoint parts, which together are every row once.
         device : jax.Device or jax.sharding.Sharding, optional
             Where the arrays are put; default: where JAX puts them.
+        **options
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, as of `BatchOptions`.
 
         Returns
         -------
-        pixelprep.dataset.jax.Feed
-            Of (images, labels): the stored type (n, H, W, C), and int32 (n,): JAX
-            has no int64 unless it is told to.
+        pixelprep.dataset.jax.JaxFeed
+            Of (images, labels): the stored type (n, H, W, C), and int32 (n,): JAX has no int64
+            unless it is told to.
 
         Raises
         ------
@@ -330,13 +276,12 @@ class Split:
         """
         with _require("JAX", "jax"):
             from pixelprep.dataset.jax import JaxFeed
-        plan = BatchConfig(batch_size, shuffle, seed, epoch, drop_last, shard)
-        return JaxFeed(self._batches(plan), device)
+        return JaxFeed(self.batches(batch_size, **options), device)
 
 
 @contextmanager
 def _require(package: str, extra: str) -> Iterator[None]:
-    """Name the extra where a framework is not installed."""
+    """Name the extra to install where a framework is missing."""
     try:
         yield
     except ImportError as error:
@@ -353,16 +298,14 @@ class Entry:
         The entry's folder.
     manifest : dict
         Its manifest (data/FORMAT.md).
-    states : dict
-        By file name, the `fs.file_stamp` in which it was found right; a file that leaves it is not
-        read.
     cached : bool
-        Whether nothing had to be done to have it.
+        Whether it was found in the cache, so that nothing had to be done.
     """
 
     path: Path
     manifest: dict[str, Any] = field(repr=False)
-    states: dict[str, tuple[int, ...]] = field(repr=False, compare=False)
+    # By file name, the `fs.file_stamp` it had when it was checked: once it changes, it is not read.
+    _stamps: dict[str, tuple[int, ...]] = field(repr=False, compare=False)
     cached: bool = field(default=True, compare=False)
 
     @property
@@ -377,7 +320,7 @@ class Entry:
 
     @property
     def per(self) -> str:
-        """Over what one statistic is shared."""
+        """Which pixels share a statistic."""
         return str(self.manifest["per"])
 
     @property
@@ -387,7 +330,7 @@ class Entry:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the labels 0, 1, … stand for."""
+        """Names of the classes; a label is the index of one."""
         return tuple(self.manifest["source"]["class_names"])
 
     @property
@@ -411,7 +354,7 @@ class Entry:
         stored, recipe = self.manifest["splits"], self.manifest["recipe"]
         present = [name for name in manifests.SPLITS if name in stored]
         return {
-            name: split_of(self.path, name, stored[name], recipe, self.states) for name in present
+            name: split_of(self.path, name, stored[name], recipe, self._stamps) for name in present
         }
 
     @property
@@ -435,19 +378,18 @@ def split_of(
     name: str,
     record: Mapping[str, Any],
     recipe: Mapping[str, Any],
-    states: Mapping[str, tuple[int, ...]],
+    stamps: Mapping[str, tuple[int, ...]],
 ) -> Split:
-    """A split as the manifest holds it."""
+    """Return the split that a manifest describes."""
+    files = [
+        reader.EntryFile(path / file["name"], file["rows"], file["sha256"], stamps[file["name"]])
+        for file in record["files"]
+    ]
     return Split(
         name,
         tuple(record["shape"]),
         np.dtype(record["dtype"]),
-        tuple(
-            reader.EntryFile(
-                path / file["name"], file["rows"], file["sha256"], states[file["name"]]
-            )
-            for file in record["files"]
-        ),
-        layout.run_rows(recipe["chunk_rows"], recipe["compression"]),
         recipe["per"] == "image",
+        tuple(files),
+        layout.run_rows(recipe["chunk_rows"], recipe["compression"]),
     )

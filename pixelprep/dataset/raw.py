@@ -12,10 +12,11 @@ from pixelprep.numerics.scaling import Scaling
 
 @dataclass(frozen=True, slots=True)
 class RawView:
-    """The raw images (N, H, W, C) that a split was made of, as the scaling gives them back.
+    """The raw images (N, H, W, C) of a split, recovered from stored ones as they are read.
 
-    split, scaling : of which, and how
-    first, rows : which neighbouring rows
+    split : the stored images
+    scaling : what inverts them
+    first, rows : the first row, and how many
     """
 
     split: Split
@@ -30,30 +31,30 @@ class RawView:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the raw images."""
+        """Type of the raw images."""
         return np.dtype(self.scaling.raw_dtype)
 
     def __len__(self) -> int:
         return self.rows
 
     def slice_rows(self, rows: range) -> "RawView":
-        """Some neighbouring rows."""
+        """Return a view of some neighbouring rows."""
         return RawView(self.split, self.scaling, self.first + rows.start, len(rows))
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         start, stop, _ = rows.indices(len(self))
         begin, end = self.first + start, self.first + stop
         return self.scaling.invert(
-            self.split.read(begin, end), *_own_statistics(self.split, begin, end)
+            self.split.read(begin, end), *own_statistics(self.split, begin, end)
         )
 
 
 def raw_view(split: Split, scaling: Scaling) -> RawView:
-    """All raw images of a split."""
+    """Return a view of all raw images of a split."""
     return RawView(split, scaling, 0, len(split))
 
 
-def _own_statistics(split: Split, start: int, stop: int) -> list[NDArray[np.float64]]:
-    """Per image, what is stored beside some images; else nothing."""
+def own_statistics(split: Split, start: int, stop: int) -> list[NDArray[np.float64]]:
+    """Read each image's own mean and deviation where the scaling is per image; else nothing."""
     names = ("mean", "std") if split.per_image else ()
     return [split.read(start, stop, name) for name in names]

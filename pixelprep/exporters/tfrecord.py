@@ -56,11 +56,11 @@ class TfRecordExporter:
 
 def _files(entry: Entry) -> Iterator[tuple[Split, str, range]]:
     """Each file: of which split, its name, and its rows."""
-    for split in entry.splits.values():
+    for name, split in entry.splits.items():
         first = 0
-        for part in split.parts:
-            yield split, f"{part.path.stem}.tfrecord", range(first, first + part.rows)
-            first += part.rows
+        for file in entry.manifest["splits"][name]["files"]:
+            yield split, f"{Path(file['name']).stem}.tfrecord", range(first, first + file["rows"])
+            first += file["rows"]
 
 
 def _examples(split: Split, rows: range) -> Iterator[bytes]:

@@ -322,9 +322,9 @@ def _looked_at(
         note(len(rows))
     values = raw.values()
     scaled = _scaled(scaling, values.histograms) if mapped else ()
-    names = tuple(part.path.name for part in split.parts)
-    size = entry.manifest["splits"][split.name]["bytes"]
-    return SplitFacts(len(split), names, size, counts, values, stored.values(scaled))
+    record = entry.manifest["splits"][split.name]
+    names = tuple(file["name"] for file in record["files"])
+    return SplitFacts(len(split), names, record["bytes"], counts, values, stored.values(scaled))
 
 
 def _check_labels(entry: Entry, split: Split, labels: NDArray[np.int64]) -> None:

@@ -141,7 +141,7 @@ def test_a_changed_file_is_not_read(tmp_path: Path) -> None:
     the same bytes (by `--force`) it is read.
     """
     entry = pixelprep.prepare(arrays())
-    path = entry.train.parts[0].path
+    path = entry.train._files[0].path
     content = path.read_bytes()
     for change in (content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
         path.write_bytes(change)

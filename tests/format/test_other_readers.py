@@ -161,7 +161,7 @@ def six_digits(values: Array) -> Array:
 def files(split: Split) -> Iterator[tuple[Path, Columns]]:
     """Each file of a split, and what is in it."""
     first = 0
-    for part in split.parts:
+    for part in split._files:
         rows = slice(first, first + part.rows)
         first += part.rows
         yield part.path, (split.read(rows.start, rows.stop), split.labels[rows])
@@ -175,7 +175,7 @@ def about(code: str, file: Path, split: Split) -> str:
 
 def check(name: str, code: str, split: Split, wanted: Columns) -> None:
     """A reader's snippet, run in the folder of this split's entry, sees these images and labels."""
-    images, labels = READERS[name].read(code, split.parts[0].path.parent, split)
+    images, labels = READERS[name].read(code, split._files[0].path.parent, split)
     assert same(images, six_digits(wanted[0]) if name == "h5ls" else wanted[0])
     assert same(labels, wanted[1])
 

@@ -65,7 +65,7 @@ def test_a_slow_disk_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:100], at))
     again = pixelprep.prepare(arrays(), shard_rows=7, force=True)
     assert again.manifest == usual.manifest
-    for part in again.train.parts:
+    for part in again.train._files:
         assert fs.sha256(part.path) == part.sha256
 
 

@@ -223,10 +223,10 @@ def test_batches_are_the_rows_of_the_page(
     rows, shard_rows, run_rows = layout
     files = reference.file_rows(rows, shard_rows or rows)
     with numbered(rows, shard_rows) as stored:
-        for split in (stored, replace(stored, run_rows=run_rows)):
+        for split in (stored, replace(stored, _run_rows=run_rows)):
             every = []
             for shard in ((index, shards) for index in range(shards)):
-                mixed = reference.epoch_order(files, split.run_rows, seed, epoch, shard)
+                mixed = reference.epoch_order(files, split._run_rows, seed, epoch, shard)
                 plan = {"seed": seed, "epoch": epoch, "drop_last": drop_last, "shard": shard}
                 assert delivered(split, size, shuffle=True, **plan) == cut(mixed, size, drop_last)
                 every += mixed
@@ -245,7 +245,7 @@ def test_runs_of_the_real_size(compression: str, run: int) -> None:
     split = prepare(
         source, mode="center", dtype="float16", compression=compression, quiet=True
     ).train
-    assert split.run_rows == run
+    assert split._run_rows == run
     found = [row for _, labels in split.batches(8, shuffle=True, seed=5) for row in labels]
     assert found == reference.epoch_order([140], run, 5, 0)
     assert sorted(found) == list(range(140))
@@ -260,7 +260,7 @@ def test_a_shuffled_epoch_mixes_the_whole_split() -> None:
     """
     rows = 30_000
     with numbered(rows) as stored:
-        split = replace(stored, run_rows=64)
+        split = replace(stored, _run_rows=64)
         epoch = [np.array(b) for b in delivered(split, 64, shuffle=True, seed=1, drop_last=True)]
     order = np.concatenate(epoch)
     assert 0.31 < np.abs(order - np.arange(len(order))).mean() / rows < 0.36

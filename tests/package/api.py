@@ -17,6 +17,7 @@ HELD = Path(__file__).with_name("api.txt")
 
 # What public functions take and give back, and README tells of, without being exported.
 REACHED = [
+    "dataset.batches.BatchOptions",
     "dataset.batches.Batches.__len__",
     "dataset.batches.Batches.resume",
     "dataset.batches.BatchIterator.state",
@@ -67,7 +68,7 @@ def declaration(node: ast.stmt) -> str:
             return f"{above}class {node.name}({bases})\n{indent(body, '    ')}".rstrip()
         case ast.FunctionDef() if is_public(node.name):
             return above + signature(node)
-        case ast.AnnAssign():
+        case ast.AnnAssign(target=ast.Name(name)) if is_public(name):
             return ast.unparse(node)
     return ""
 

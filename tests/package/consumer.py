@@ -27,7 +27,6 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     """All that an entry tells."""
     assert_type(entry.path, Path)
     assert_type(entry.manifest, dict[str, Any])
-    assert_type(entry.states, dict[str, tuple[int, ...]])
     assert_type(entry.cached, bool)
     assert_type(entry.dataset, str)
     assert_type(entry.mode, str)
@@ -49,8 +48,6 @@ def look_at_split(split: pixelprep.Split) -> None:
     assert_type(split.shape, tuple[int, ...])
     assert_type(split.dtype, np.dtype[Any])
     assert_type(split.per_image, bool)
-    assert_type(split.run_rows, int)
-    assert_type(len(split.parts), int)
     assert_type(len(split), int)
     assert_type(split.read(0, 1), NDArray[Any])
     assert_type(split.labels, NDArray[np.int64])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 import numpy as np
 import pytest
@@ -120,7 +120,11 @@ def test_docstrings_are_whole(name: str) -> None:
     inherits = inspect.isclass(found) and "__init__" not in vars(found)
     if inherits or getattr(found, "_is_protocol", False):
         ignored.add("PR01")  # made as its base is, where that is told; or not made at all
-    wrong = [error for error in validate(f"pixelprep.{name}")["errors"] if error[0] not in ignored]
+    if is_typeddict(found):
+        ignored.add("PR02")  # its keys are no parameters of a constructor's signature
+    errors = validate(f"pixelprep.{name}")["errors"]
+    # A private field is a parameter of the class's constructor, which callers do not use.
+    wrong = [(code, text) for code, text in errors if code not in ignored and "{'_" not in text]
     assert not wrong
 
 

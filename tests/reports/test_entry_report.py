@@ -79,7 +79,7 @@ def test_facts_are_those_of_numpy(
     for name, found in facts.splits.items():
         split = entry.splits[name]
         raw, stored = in_memory(split, entry)
-        assert (found.rows, found.files) == (len(raw), tuple(p.path.name for p in split.parts))
+        assert (found.rows, found.files) == (len(raw), tuple(p.path.name for p in split._files))
         assert found.classes.tolist() == np.bincount(split.labels, minlength=4).tolist()
         check_values(found.raw, raw)
         check_values(found.stored, stored)
