@@ -318,5 +318,5 @@ def test_seeds_are_words_of_64_bits(bad: dict[str, int]) -> None:
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_batch_has_a_row(size: int) -> None:
     """A batch size below 1 is refused."""
-    with numbered(3) as split, pytest.raises(UsageError, match="batch size"):
+    with numbered(3) as split, pytest.raises(UsageError, match="batch_size"):
         split.batches(size)

@@ -111,7 +111,7 @@ def main() -> None:
     assert_type(source.test, tuple[NDArray[Any], NDArray[Any]])
     assert_type((source.name, source.class_names), tuple[str, tuple[str, ...]])
     assert_type(source.provenance, Provenance)
-    assert_type(source.fingerprints(), list[dict[str, Any]])
+    assert_type(source.fingerprints(), list[dict[str, object]])
     with SourceContext(Path("unused")) as place:
         assert_type(source.load(place), Raw)
     entry = pixelprep.prepare(source, mode="center", per="image", quiet=True)
