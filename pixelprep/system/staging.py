@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelprep.errors import CacheError
-from pixelprep.system import canonical, fs, locks
+from pixelprep.system import canonical, fs, locks, records
 
 LOG = logging.getLogger("pixelprep")
 
@@ -151,7 +151,7 @@ def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> d
         When there is no such work folder.
     """
     path, receipt = work / FILES / name, work / RECEIPTS / f"{name}.json"
-    record = fs.read_record(receipt)
+    record = records.read(receipt)
     if record is not None and path.is_file() and fs.sha256(path) == record.get("sha256"):
         return record
     private = work / PARTIAL / f"{name}.{uuid.uuid4().hex[:12]}"
