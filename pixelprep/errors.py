@@ -1,4 +1,4 @@
-"""Everything that pixelprep raises on purpose.
+"""Define every error that pixelprep raises on purpose.
 
 ::
 
@@ -24,12 +24,12 @@ from collections.abc import Iterable
 
 # The way out of a damaged entry.
 REPAIR_HINT = (
-    "pixelprep verify --all --repair makes it again; a copy, copy again from where it came"
+    "run `pixelprep verify --all --repair` to rebuild it; if this is a copy, copy it again"
 )
 
 
 class PixelprepError(Exception):
-    """Base of every error that pixelprep raises on purpose.
+    """The base of every error that pixelprep raises on purpose.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class PixelprepError(Exception):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        # Names and system messages may bring line breaks of their own; an error stays one line.
+        # File names and system messages may hold line breaks; an error stays on one line.
         self.message = " ".join(message.split())
         self.hint = " ".join(hint.split()) if hint else None
         super().__init__(self.message, self.hint)
@@ -86,7 +86,7 @@ class MissingExtraError(PixelprepError):
 
 
 def check_int(argument: str, value: object, low: int, high: int | None = None) -> int:
-    """Return the value as a plain int, once it is sure to be a whole number within the limits.
+    """Return the value as a plain int, if it is a whole number within the limits.
 
     Raises
     ------
@@ -121,6 +121,6 @@ def unknown_choice(
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
-    """The error for an optional package that is not there."""
+    """Make the error for an optional package that is not installed."""
     hint = f'pip install "pixelprep[{extra}]"'
     return MissingExtraError(f"{purpose} needs {package}, which is not installed", hint)

@@ -86,7 +86,7 @@ def _labels(entry: Entry) -> Iterator[str]:
     if "val" in found and found["train"].min() >= 0 and found["val"].min() >= 0:
         recipe, every = entry.manifest["recipe"], np.concatenate([found["train"], found["val"]])
         # Which rows were taken depends on an order that is gone; how many of a class does not.
-        taken = permutation.stratified(every, recipe["val_fraction"], recipe["split_seed"])
+        taken = permutation.stratified_mask(every, recipe["val_fraction"], recipe["split_seed"])
         if not np.array_equal(np.bincount(every[taken]), np.bincount(found["val"])):
             yield "val: has another share of a class than its recipe takes"
 

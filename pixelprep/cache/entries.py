@@ -13,7 +13,7 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.errors import REPAIR_HINT, EntryError
 from pixelprep.format import layout, untrusted
 from pixelprep.format import manifest as manifests
-from pixelprep.system import fs, locks, progress
+from pixelprep.system import fs, locks, progress, records
 
 MAX_LISTED = 4  # entries in a hint
 FOLDER_NAME = re.compile("[a-z]+-[0-9a-f]{12}")  # the name of an entry's folder
@@ -47,7 +47,7 @@ def _opened(path: Path, cache: Path | None, quiet: bool) -> Entry:
     check_location(path, manifest, cache)
     layout.check_compression(manifest["recipe"]["compression"])
     trusted = _record_path(path, cache)
-    known = (fs.read_record(trusted) or {}) if trusted else {}
+    known = (records.read(trusted) or {}) if trusted else {}
     found = _states(path, manifest)
     listed = manifests.listed_files(manifest)
     new = [(split, file) for split, file in listed if known.get(file["name"]) != _note(file, found)]
@@ -57,7 +57,7 @@ def _opened(path: Path, cache: Path | None, quiet: bool) -> Entry:
                 check_file(path / file["name"], split, file, manifest, note)
     if trusted:
         seen = _notes(manifest, found)
-        _touch(trusted) if seen == known else fs.write_record(trusted, seen)
+        _touch(trusted) if seen == known else records.write(trusted, seen)
     return Entry(path, manifest, found)
 
 
@@ -68,7 +68,7 @@ def remember_checked(path: Path, cache: Path, manifest: Mapping[str, Any]) -> No
         with suppress(EntryError):  # another process has replaced it already
             found = _states(path, manifest)
             time.sleep(max(0.0, fs.MTIME_RESOLUTION - min(map(fs.stamp_age, found.values()))))
-            fs.write_record(trusted, _notes(manifest, found))
+            records.write(trusted, _notes(manifest, found))
 
 
 def _states(path: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -122,7 +122,7 @@ def forget_checked(path: Path, cache: Path) -> None:
     """Drop what is noted of an entry of the cache: which files were found right, the last use."""
     trusted = _record_path(path, cache)
     if trusted:
-        fs.delete_record(trusted)
+        records.delete(trusted)
 
 
 def last_use(path: Path, cache: Path) -> float:

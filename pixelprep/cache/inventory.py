@@ -18,7 +18,7 @@ from pixelprep.cache import entries, requests
 from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
 from pixelprep.sources.download import PART, stale_parts
-from pixelprep.system import canonical, fs, locks, staging
+from pixelprep.system import canonical, fs, locks, records, staging
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # seconds
 
@@ -238,7 +238,7 @@ def _note_removed(path: Path, cache: Path) -> bool:
         return locks.remove_lock(path)
     if (cache / path.parent.name / path.stem / manifests.NAME).exists():
         return False
-    fs.delete_record(path)
+    records.delete(path)
     return True
 
 
@@ -289,7 +289,7 @@ def _notes(cache: Path, found: list[CacheItem]) -> Iterator[CacheItem]:
             if f"{path.parent.name}/{path.stem}" not in there:
                 yield _note(path, cache)
     for path in sorted((cache / fs.SOURCES).glob("*.json")):
-        if canonical.digest((fs.read_record(path) or {}).get("about")) not in sources:
+        if canonical.digest((records.read(path) or {}).get("about")) not in sources:
             yield _note(path, cache)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from pixelprep.format import layout
 from pixelprep.format.recipe import PrepareOptions
 from pixelprep.numerics.scaling import normalize_options
-from pixelprep.system import fs
+from pixelprep.system import fs, records
 
 PATHS = ("dataset", "source")  # kept as URLs: a path may hold bytes that are no text
 FILE = "file://"
@@ -34,12 +34,12 @@ def save_request(path: Path, cache: Path, asked: Mapping[str, Any]) -> None:
         value = record.get(name)
         if value is not None and (name == "source" or os.sep in os.fspath(value)):
             record[name] = fs.expand_user(value).absolute().as_uri()
-    fs.write_record(_record_path(path, cache), record)
+    records.write(_record_path(path, cache), record)
 
 
 def load_request(path: Path, cache: Path) -> dict[str, Any] | None:
     """These arguments; None where they are not known."""
-    record = fs.read_record(_record_path(path, cache))
+    record = records.read(_record_path(path, cache))
     if record is None or not _is_sound(record):
         return None
     for name in PATHS:
@@ -66,7 +66,7 @@ def has_request(path: Path, cache: Path) -> bool:
 
 def delete_request(path: Path, cache: Path) -> None:
     """No longer keep them."""
-    fs.delete_record(_record_path(path, cache))
+    records.delete(_record_path(path, cache))
 
 
 def _record_path(path: Path, cache: Path) -> Path:

@@ -1,1 +1,1 @@
-"""Pure arithmetic: arrays in, numbers out."""
+"""Compute with arrays and numbers alone: no files, no processes."""

@@ -1,6 +1,6 @@
-"""The pseudo-random orders that are part of the format (data/FORMAT.md, "Random order").
+"""Make the pseudo-random orders that are part of the format (data/FORMAT.md, "Random order").
 
-NumPy's ``Generator`` methods may change between versions (NEP 19), the raw output of its bit
+NumPy's ``Generator`` methods may change between versions (NEP 19), but the raw output of its bit
 generators may not; so every order here is a stable argsort of raw Philox output.
 """
 
@@ -15,7 +15,7 @@ MAX_SEED = 2**64 - 1
 
 
 class Stream(IntEnum):
-    """What an order is for: equal seeds give unrelated orders for different purposes."""
+    """The purposes of an order: equal seeds give unrelated orders in different streams."""
 
     RUNS = 1  # the order in which a shuffled epoch visits runs of neighbouring rows
     ROWS = 2  # the order of the rows within one window of runs
@@ -27,18 +27,18 @@ class Stream(IntEnum):
 def permutation(
     n: int, *, seed: int, stream: Stream, epoch: int = 0, index: int = 0
 ) -> NDArray[np.int64]:
-    """The permutation of ``range(n)`` for this seed, epoch, stream and index.
+    """Return the permutation of ``range(n)`` for this seed, epoch, stream and index.
 
     Parameters
     ----------
     n : int
-        How many elements.
+        The number of elements.
     seed, epoch : int
         0 to 2**64 − 1; the two words of the Philox4x64-10 key.
-    stream : Purpose
-        The highest word of the counter's start.
+    stream : Stream
+        The highest word of the initial counter.
     index : int
-        0 to 2**64 − 1; the next word of the counter's start (a window's or a class's number).
+        0 to 2**64 − 1; the next word of the initial counter (a window's or a class's number).
 
     Returns
     -------
@@ -50,7 +50,7 @@ def permutation(
 
 
 def rounded_share(rows: int, fraction: float) -> int:
-    """``floor(fraction × rows + 1/2)``, the fraction taken as the decimal it is written as."""
+    """Return ``floor(fraction × rows + 1/2)``, reading the fraction as it is written in decimal."""
     return int(_decimal(fraction) * rows + Fraction(1, 2))
 
 
@@ -59,25 +59,25 @@ def _decimal(fraction: float) -> Fraction:
 
 
 def largest_remainder(counts: Sequence[int], fraction: float) -> list[int]:
-    """How many of each class to take so that together they are ``fraction`` of all.
+    """Return how many rows of each class to take for `fraction` of all rows together.
 
-    Largest remainders: each class gives the whole part of its share; what is then missing from
-    `whole_share` of them all comes, one row each, from the classes whose shares were cut most
-    (the lower class first where equal).
+    Each class gives the whole part of its quota. What is then missing from `rounded_share` of all
+    rows comes, one row each, from the classes with the largest remainders (the lower class first
+    where equal).
     """
-    wanted = [_decimal(fraction) * count for count in counts]
-    taken = [int(share) for share in wanted]
+    quotas = [_decimal(fraction) * count for count in counts]
+    taken = [int(quota) for quota in quotas]
     missing = rounded_share(sum(counts), fraction) - sum(taken)
-    by_remainder = sorted(range(len(counts)), key=lambda i: (taken[i] - wanted[i], i))
+    by_remainder = sorted(range(len(counts)), key=lambda i: (taken[i] - quotas[i], i))
     for i in by_remainder[:missing]:
         taken[i] += 1
     return taken
 
 
-def stratified(
+def stratified_mask(
     labels: NDArray[np.int64], fraction: float, seed: int, stream: Stream = Stream.SPLIT
 ) -> NDArray[np.bool_]:
-    """Which rows go to the validation or test split: the same share of every class, seeded.
+    """Select the same share of every class at random, for a validation or test split.
 
     Parameters
     ----------
@@ -87,18 +87,18 @@ def stratified(
         0 to 1.
     seed : int
         0 to 2**64 − 1.
-    stream : Purpose
+    stream : Stream
         SPLIT or TEST.
 
     Returns
     -------
     ndarray of bool, shape (N,)
-        True where the row is taken.
+        True where the row is selected.
     """
-    chosen = np.zeros(len(labels), dtype=bool)
-    counts = np.bincount(labels).tolist()
-    for label, share in enumerate(largest_remainder(counts, fraction)):
+    selected = np.zeros(len(labels), dtype=bool)
+    class_counts = np.bincount(labels).tolist()
+    for label, count in enumerate(largest_remainder(class_counts, fraction)):
         rows = np.flatnonzero(labels == label)
-        mixed = permutation(len(rows), seed=seed, stream=stream, index=label)
-        chosen[rows[mixed[:share]]] = True
-    return chosen
+        order = permutation(len(rows), seed=seed, stream=stream, index=label)
+        selected[rows[order[:count]]] = True
+    return selected

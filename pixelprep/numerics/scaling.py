@@ -1,4 +1,4 @@
-"""The scalings: what is subtracted from pixels and what they are divided by, and the way back.
+"""Scale pixels, and invert the scaling.
 
 The stored value of a raw pixel x is ``((x / unit) − shift) / divisor``, computed in float64 in
 this order and rounded once to the stored type. ``unit`` is the integer type's maximum where the
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self  # Any: raw and stored pixels of whichever type
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -18,18 +18,23 @@ from pixelprep.errors import UsageError, unknown_choice
 from pixelprep.numerics.statistics import Float, Statistics, check_images, moments_of
 
 PER = ("dataset", "channel", "pixel", "image")
-GUARD_BITS = 2  # beyond those of raw integers, for rounding never to reach half a step of them
+GUARD_BITS = 2  # bits beyond a raw integer's, so that rounding errors stay below half a step
 TABLE_BITS = 16  # integers up to this width are scaled by a table of all their values
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way of scaling: what is subtracted and what is divided by, from the statistics.
+    """One way of scaling, by shift and divisor from the statistics.
 
-    Plain arithmetic: `serving` does it on a framework's tensors too. No divisor is 1.
-
-    ``of_range``: of minimum and range, which of integers are those of their type; otherwise of
-    mean and deviation.
+    Parameters
+    ----------
+    formula : str
+        What it does, for people.
+    shift, divisor : callable
+        Plain arithmetic, which works on a framework's tensors too; no divisor means 1.
+    uses_range : bool
+        Whether it uses minimum and maximum (for integers, those of their type) instead of mean and
+        deviation.
     """
 
     formula: str
@@ -39,7 +44,7 @@ class Mode:
 
 
 def _ones_for_zeros(divisor: Float) -> Float:
-    """A constant pixel has no spread to divide by; dividing it by 1 leaves it where it is."""
+    """Replace 0 by 1: dividing a constant pixel by 1 leaves it as it is."""
     return np.where(divisor == 0, 1.0, divisor)
 
 
@@ -62,7 +67,7 @@ MODES: Mapping[str, Mode] = MappingProxyType(
 
 
 def rescale_unit(dtype: DTypeLike, rescale: bool) -> int:
-    """What pixels of this type are divided by first: the type's maximum, or 1."""
+    """Return what pixels of this type are divided by first: the type's maximum, or 1."""
     kind = np.dtype(dtype)
     return int(np.iinfo(kind).max) if rescale and kind.kind in "ui" else 1
 
@@ -76,13 +81,13 @@ class Scaling:
     mode : str
         One of `MODES`.
     per : str
-        One of `PER`: over what one statistic is shared.
+        One of `PER`: which pixels share one statistic.
     unit : int
         What pixels are divided by first: their type's maximum, or 1.
     raw_dtype : str
         The type of the raw pixels, such as ``"uint8"``.
     statistics : Statistics or None
-        Of the training split; None per image, where each image has its own.
+        The statistics of the training split; None per image, where each image has its own.
     """
 
     mode: str
@@ -95,7 +100,7 @@ class Scaling:
     def fit(
         cls, images: NDArray[Any], mode: str, *, per: str = "channel", rescale: bool = False
     ) -> Self:
-        """Fit on images that are held in memory.
+        """Fit a scaling to images in memory.
 
         Parameters
         ----------
@@ -104,21 +109,22 @@ class Scaling:
         mode : {"standardize", "center", "normalize"}
             The scaling.
         per : {"channel", "dataset", "pixel", "image"}
-            Over what one statistic is shared.
+            Which pixels share one statistic.
         rescale : bool
             Divide integers by their type's maximum first.
 
         Returns
         -------
         Scaling
-            For raw pixels of this type and, per channel and per pixel, of this shape.
+            It applies to raw pixels of this type and, per channel and per pixel, of this shape.
 
         Raises
         ------
         UsageError
-            For a mode or a `per` that does not exist.
+            When the mode or `per` does not exist.
         SourceError
-            When the images are of another type, or floats that are not finite or too large.
+            When the images have another type or shape, or are floats that are non-finite or too
+            large.
 
         Examples
         --------
@@ -131,18 +137,17 @@ class Scaling:
         per, rescale = normalize_options(mode, per, rescale, images.dtype)
         check_images("Scaling.fit", images.shape, images.dtype)
         unit = rescale_unit(images.dtype, rescale)
-        found = moments_of(images, per).statistics(unit)
-        fitted = None if per == "image" else found
-        return cls(mode, per, unit, images.dtype.name, fitted)
+        statistics = moments_of(images, per).statistics(unit)
+        return cls(mode, per, unit, images.dtype.name, None if per == "image" else statistics)
 
     @property
     def mean(self) -> Float:
-        """Mean of the training pixels (after division by ``unit``); empty per image."""
+        """The mean of the training pixels after division by ``unit``; empty per image."""
         return self.statistics.mean if self.statistics else np.zeros(0)
 
     @property
     def std(self) -> Float:
-        """Population deviation of the training pixels (after ``unit``); empty per image."""
+        """Their population standard deviation after division by ``unit``; empty per image."""
         return self.statistics.std if self.statistics else np.zeros(0)
 
     @property
@@ -169,7 +174,7 @@ class Scaling:
         raw : ndarray, shape (N, H, W, C) or (H, W, C)
             Raw pixels of the type that was fitted.
         dtype : dtype
-            Of the result: float32 or float16.
+            The type of the result: float32 or float16.
 
         Returns
         -------
@@ -179,8 +184,8 @@ class Scaling:
         Raises
         ------
         UsageError
-            When `raw` has another type or shape than the images that were fitted, or values that
-            `dtype` cannot hold.
+            When `raw` has another type or shape than was fitted, or its scaled values are too
+            large for `dtype`.
         """
         raw = np.asarray(raw)
         if raw.dtype != np.dtype(self.raw_dtype):
@@ -193,21 +198,20 @@ class Scaling:
         return scaled.reshape(raw.shape)
 
     def _batch(self, images: NDArray[Any]) -> NDArray[Any]:
-        """One image as a batch of one; images of another shape than fitted are refused."""
-        one_shape = self.statistics is not None and self.per in ("channel", "pixel")
-        own = self.mean.shape if one_shape else ()
-        if images.ndim not in (3, 4) or (own and images.shape[-len(own) :] != own):
-            shape = "(…, H, W, C)" if not own else f"(…, {', '.join(map(str, own))})"
+        """Make one image a batch of one; refuse images of another shape than was fitted."""
+        has_shape = self.statistics is not None and self.per in ("channel", "pixel")
+        fitted = self.mean.shape if has_shape else ()
+        if images.ndim not in (3, 4) or (fitted and images.shape[-len(fitted) :] != fitted):
+            shape = f"(…, {', '.join(map(str, fitted))})" if fitted else "(…, H, W, C)"
             raise UsageError(f"images of {images.shape}: expected {shape}, as fitted")
         return images[None] if images.ndim == 3 else images
 
     def is_exact(self, dtype: DTypeLike) -> bool:
-        """Whether `invert` gives every raw pixel back from values that are stored as `dtype`.
+        """Return whether `invert` recovers every raw pixel exactly from values stored as `dtype`.
 
-        Rounding moves y = (x' − shift) / divisor by no more than 2**-bits of itself, so x by no
-        more than 2**-bits of the range of its type, which must be less than half a step: so 8
-        bits come back from float16 and float32, 16 bits from float32. Floats come back but for
-        rounding.
+        Rounding moves y = (x' − shift) / divisor by at most 2**-bits of itself, so x by at most
+        2**-bits of its type's range, which must be less than half a step. So 8-bit pixels are
+        recovered from float16 and float32, and 16-bit pixels from float32.
 
         Parameters
         ----------
@@ -217,7 +221,7 @@ class Scaling:
         Returns
         -------
         bool
-            Of floats always False.
+            False for floats, which are recovered up to rounding.
         """
         raw, bits = np.dtype(self.raw_dtype), np.finfo(np.dtype(dtype)).nmant + 1
         return raw.kind in "ui" and 8 * raw.itemsize + GUARD_BITS <= bits
@@ -225,9 +229,9 @@ class Scaling:
     def invert(
         self, scaled: NDArray[Any], mean: Float | None = None, std: Float | None = None
     ) -> NDArray[Any]:
-        """Raw pixels from scaled ones, rounded to the raw type's nearest value.
+        """Recover raw pixels from scaled ones, rounded to the raw type's nearest value.
 
-        `is_exact` tells whether they are the very pixels that were scaled.
+        `is_exact` tells whether they equal the pixels that were scaled.
 
         Parameters
         ----------
@@ -239,7 +243,7 @@ class Scaling:
         Returns
         -------
         ndarray of the raw type, the shape of `scaled`
-            Of integers, the very pixels that were scaled, where the stored type is fine enough.
+            The raw pixels.
 
         Raises
         ------
@@ -260,19 +264,19 @@ class Scaling:
 
     @cached_property
     def _tables(self) -> dict[np.dtype[Any], NDArray[Any]] | None:
-        """The stored value of every raw value, (1 or C, 2**bits), for each stored type."""
+        """The stored value of every raw value, (1 or C, 2**bits), by stored type."""
         raw = np.dtype(self.raw_dtype)
         if self.per not in ("dataset", "channel") or raw.kind != "u":
             return None
-        every = np.arange(2 ** min(8 * raw.itemsize, TABLE_BITS), dtype=raw)
-        exact = self._exact(every[:, None], self.statistics).T
-        with np.errstate(over="ignore"):  # a value that no pixel has may overflow unharmed
+        raw_values = np.arange(2 ** min(8 * raw.itemsize, TABLE_BITS), dtype=raw)
+        exact = self._exact(raw_values[:, None], self.statistics).T
+        with np.errstate(over="ignore"):  # a value that no pixel has may well overflow
             tables = {np.dtype(t): np.ascontiguousarray(exact.astype(t)) for t in ("f2", "f4")}
         return {t: table for t, table in tables.items() if np.isfinite(table).all()}
 
     def _exact(self, raw: NDArray[Any], statistics: Statistics | None) -> Float:
-        """``((x / unit) − shift) / divisor`` in float64, each step rounded as written."""
-        assert statistics is not None  # only per image has none, and it brings its own
+        """Return ``((x / unit) − shift) / divisor`` in float64, each step rounded as written."""
+        assert statistics is not None  # it is only per image, where the caller brings each image's
         exact = raw.astype(np.float64)
         if self.unit != 1:
             exact /= self.unit
@@ -322,10 +326,9 @@ def apply_with_statistics(
 
 
 def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:
-    """Return what is subtracted from raw pixels of these statistics, and what divides them.
+    """Return the shift and the divisor for pixels of these statistics (after ``unit``).
 
-    The statistics are those after division by ``unit``; both results have their shape, and the
-    divisor is never 0.
+    Both have the shape of the statistics; no divisor is 0.
     """
     mode = MODES[scaling.mode]
     if _only_unit(scaling):
@@ -336,16 +339,16 @@ def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, 
 
 
 def scaled_statistics(scaling: Scaling, raw: Statistics) -> Statistics:
-    """Return the statistics of the stored values, but for rounding, from those of raw pixels."""
+    """Return the statistics of the scaled pixels, up to rounding, from those of the raw ones."""
     shift, divisor = shift_and_divisor(scaling, raw)
     mean, low, high = ((x - shift) / divisor for x in (raw.mean, raw.minimum, raw.maximum))
     return Statistics(mean, raw.std / divisor, low, high)
 
 
 def per_image_columns(scaling: Scaling, own: Statistics) -> dict[str, Float]:
-    """Return the columns ``mean`` and ``std``, float64 (N,), with which `invert` goes back.
+    """Return the columns ``mean`` and ``std``, float64 (N,), that `Scaling.invert` needs.
 
-    For normalized floats these hold each image's minimum, and its maximum less its minimum.
+    For normalized floats they hold each image's minimum, and its maximum minus its minimum.
     """
     if MODES[scaling.mode].uses_range and not _only_unit(scaling):
         return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
@@ -353,17 +356,17 @@ def per_image_columns(scaling: Scaling, own: Statistics) -> dict[str, Float]:
 
 
 def _only_unit(scaling: Scaling) -> bool:
-    """Whether dividing by ``unit`` is all that this scaling does."""
+    """Return whether dividing by ``unit`` is all that this scaling does."""
     return MODES[scaling.mode].uses_range and np.dtype(scaling.raw_dtype).kind in "ui"
 
 
 def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str, bool]:
-    """The `per` and `rescale` that really decide the stored bytes, for this mode and raw type.
+    """Return the `per` and `rescale` in effect for this mode and raw type.
 
     Raises
     ------
     UsageError
-        For a mode or a `per` that does not exist.
+        When the mode or `per` does not exist.
     """
     if mode not in MODES:
         raise unknown_choice("mode", mode, MODES)
@@ -379,7 +382,7 @@ def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         rounded = exact.astype(dtype)
     if not np.isfinite(exact).all():
-        raise UsageError("images hold values that are not finite: expected finite numbers")
+        raise UsageError("images hold non-finite values: expected finite numbers")
     if not np.isfinite(rounded).all():
         largest = float(np.abs(exact).max())
         raise UsageError(
@@ -390,12 +393,12 @@ def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
 
 
 def statistics_per_image(mean: Float | None, std: Float | None) -> Statistics:
-    """Each image's own statistics, as far as what is stored beside it tells them."""
+    """Return each image's statistics, as far as the columns stored beside it tell them."""
     if mean is None or std is None:
         raise UsageError(
-            "a scaling per image is inverted with each image's own mean and std",
-            "pass mean=split.mean, std=split.std of the rows",
+            "inverting a scaling per image needs each image's own mean and std",
+            "pass mean=split.mean, std=split.std of the same rows",
         )
-    own = np.asarray(mean, np.float64).reshape(-1, 1, 1, 1)
-    spread = np.asarray(std, np.float64).reshape(-1, 1, 1, 1)
-    return Statistics(own, spread, minimum=own, maximum=own + spread)
+    shift = np.asarray(mean, np.float64).reshape(-1, 1, 1, 1)
+    divisor = np.asarray(std, np.float64).reshape(-1, 1, 1, 1)
+    return Statistics(shift, divisor, minimum=shift, maximum=shift + divisor)

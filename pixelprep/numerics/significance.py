@@ -1,4 +1,4 @@
-"""What paired figures tell: the mean of their differences, and how far it can be trusted."""
+"""Test paired figures for a significant difference, by Student's t."""
 
 import math
 import statistics
@@ -11,16 +11,16 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Mean difference of paired figures, with its interval where one can be had.
+    """The mean difference of paired figures, and its confidence interval.
 
     Parameters
     ----------
     each : tuple of float
-        The differences, pair by pair.
+        The difference of each pair.
     mean : float
-        Of these.
+        The mean of these.
     low, high : float or None
-        Student's 95% interval of the mean; None of a single pair.
+        Student's 95% confidence interval of the mean; None for a single pair.
     """
 
     each: tuple[float, ...]
@@ -30,9 +30,9 @@ class Difference:
 
     @property
     def within_noise(self) -> bool | None:
-        """Whether chance alone explains the difference; None where that cannot be known.
+        """Whether chance alone explains the difference; None for a single pair.
 
-        Differences that are all alike (of few images) have no spread to judge by: also noise.
+        Equal differences (of few images) have no variance to judge by, and count as noise.
         """
         if self.low is None or self.high is None:
             return None
@@ -40,32 +40,35 @@ class Difference:
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """How much larger the first figures are than their partners among the second.
+    """Return the mean of ``first − second``, pair by pair.
 
     Parameters
     ----------
     first, second : sequence of float
-        Equally many, at least one; those of the same place belong together.
+        Equally many figures, at least one; those at the same index form a pair.
     """
     each = tuple(a - b for a, b in zip(first, second, strict=True))
     mean = statistics.fmean(each)
     if len(each) < 2:
         return Difference(each, mean, None, None)
-    reach = t_quantile(len(each) - 1) * statistics.stdev(each) / math.sqrt(len(each))
-    return Difference(each, mean, mean - reach, mean + reach)
+    margin = t_quantile(len(each) - 1) * statistics.stdev(each) / math.sqrt(len(each))
+    return Difference(each, mean, mean - margin, mean + margin)
 
 
 def t_quantile(df: int) -> float:
-    """Student's t of `df` ≥ 1 degrees of freedom: `CONFIDENCE` of it lies between −t and t."""
+    """Return the t for which Student's t lies between −t and t with probability `CONFIDENCE`.
+
+    `df` ≥ 1 are the degrees of freedom.
+    """
     low, high = 0.0, math.pi / 2
-    for _ in range(60):  # halvings: as fine as a float gets
+    for _ in range(60):  # bisections: as fine as a float gets
         middle = (low + high) / 2
-        low, high = (middle, high) if _between(middle, df) < CONFIDENCE else (low, middle)
+        low, high = (middle, high) if _probability(middle, df) < CONFIDENCE else (low, middle)
     return math.sqrt(df) * math.tan(low)
 
 
-def _between(angle: float, df: int) -> float:
-    """The share of Student's t between −t and t, where t = √df · tan(angle).
+def _probability(angle: float, df: int) -> float:
+    """Return the probability of Student's t between −t and t, where t = √df · tan(angle).
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 (odd) and 26.7.4 (even).
     """
@@ -79,22 +82,22 @@ def _between(angle: float, df: int) -> float:
 
 
 def format_accuracy(mean: float, spread: float | None) -> str:
-    """A mean accuracy, with its standard deviation where there is one."""
+    """Write a mean accuracy, with its standard deviation if there is one."""
     return f"{mean:.2%}" + ("" if spread is None else f" ± {100 * spread:.2f}")
 
 
 def format_interval(difference: Mapping[str, Any]) -> str:
-    """The interval of a difference of accuracies, in percentage points."""
+    """Write the confidence interval of a difference of accuracies, in percentage points."""
     return f"95% interval {_points(difference['low'])} to {_points(difference['high'])}"
 
 
 def format_difference(difference: Mapping[str, Any]) -> str:
-    """A difference of accuracies, with its interval and what it is worth."""
+    """Write a difference of accuracies, with its confidence interval and whether it is noise."""
     mean = f"{_points(difference['mean'])} points"
     if difference["low"] is None:
-        return f"{mean}, of one repeat: no interval can be had"
-    worth = "within noise" if difference["within_noise"] else "more than noise"
-    return f"{mean}, {format_interval(difference)}, {worth}"
+        return f"{mean}, one repeat: no confidence interval"
+    verdict = "within noise" if difference["within_noise"] else "more than noise"
+    return f"{mean}, {format_interval(difference)}, {verdict}"
 
 
 def _points(share: float) -> str:

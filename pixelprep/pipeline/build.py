@@ -181,7 +181,7 @@ def split_validation(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawS
     if "val" not in split_rows(counts, recipe.val_fraction):
         return {"train": train, "test": test}
     labels = train.labels[:].astype(np.int64)
-    taken = permutation.stratified(labels, recipe.val_fraction, recipe.split_seed or 0)
+    taken = permutation.stratified_mask(labels, recipe.val_fraction, recipe.split_seed or 0)
     return {
         "train": train.take(np.flatnonzero(~taken)),
         "val": train.take(np.flatnonzero(taken)),

@@ -22,7 +22,7 @@ from pixelprep.errors import (
 )
 from pixelprep.format import manifest
 from pixelprep.format.recipe import PrepareOptions, Recipe
-from pixelprep.system import canonical, fs, locks, parallel, staging
+from pixelprep.system import canonical, fs, locks, parallel, records, staging
 
 LOG = logging.getLogger("pixelprep")
 
@@ -383,7 +383,7 @@ def _fingerprint(
         if origin.fingerprints() == identities:  # the files stayed as they were while being read
             for identity in identities:
                 note = {"identity": identity, "about": facts.about}
-                fs.write_record(_note(cache, identity), note)
+                records.write(_note(cache, identity), note)
     return facts, raw
 
 
@@ -404,7 +404,7 @@ def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
 
 
 def _remembered(cache: Path, identity: Mapping[str, Any]) -> SourceFingerprint | None:
-    kept = fs.read_record(_note(cache, identity)) or {}
+    kept = records.read(_note(cache, identity)) or {}
     same = canonical.dumps(kept.get("identity")) == canonical.dumps(identity)
     return (
         SourceFingerprint(kept["about"]) if same and manifest.is_source(kept.get("about")) else None

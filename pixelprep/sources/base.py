@@ -327,4 +327,4 @@ def test_mask(where: str, labels: NDArray[np.int64], options: Options) -> NDArra
             " expected at least 1 to be taken and 1 to stay"
         )
     stream = permutation.Stream.TEST
-    return permutation.stratified(labels, options.test_fraction, options.split_seed, stream)
+    return permutation.stratified_mask(labels, options.test_fraction, options.split_seed, stream)

@@ -1,1 +1,1 @@
-"""The machine below: files, locks, processes, progress bars."""
+"""Work with the machine: files, locks, processes, progress bars."""

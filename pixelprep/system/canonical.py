@@ -1,11 +1,11 @@
-"""Spell JSON values in one canonical way, and take digests of it."""
+"""Write JSON canonically, and hash it."""
 
 import hashlib
 import json
 
 
 def dumps(value: object) -> bytes:
-    """The one spelling of a JSON value that digests are taken over: sorted, no spaces, UTF-8."""
+    """Return the canonical JSON of a value: sorted keys, no spaces, UTF-8."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -13,5 +13,5 @@ def dumps(value: object) -> bytes:
 
 
 def digest(value: object) -> str:
-    """The SHA-256 of a JSON value's one spelling, in hex."""
+    """Return the SHA-256 of a value's canonical JSON, in hex."""
     return hashlib.sha256(dumps(value)).hexdigest()

@@ -1,7 +1,7 @@
-"""Who is at it: locks between processes, and names that tell whether their maker still lives.
+"""Lock between processes, and tag names with their owner to detect dead processes.
 
-Locks only save work: nobody does what another is doing, or takes away what he is working on. What
-keeps the cache right is the rename (`workspace`), so file systems without locks are used too.
+Locks only save work: no process repeats what another is doing, or removes what it works on. What
+keeps the cache correct is the rename (`staging`), so file systems without locks are used too.
 """
 
 import errno
@@ -20,44 +20,42 @@ from pixelprep.system import fs
 
 LOG = logging.getLogger("pixelprep")
 
-# A file system without locks, or a cache that cannot be written.
+# The file system has no locks, or the cache is read-only.
 NO_LOCK_ERRNOS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOENT, *fs.READ_ONLY_ERRNOS)
-STALE_AFTER = (
-    7 * 24 * 3600
-)  # seconds that unfinished work is left alone, and that of other machines
-OWNER_TAG = r"([0-9]+)-([0-9]+)-[0-9a-f]{8}-([0-9a-f]{8})"  # process, its start, a number, machine
+STALE_AFTER = 7 * 24 * 3600  # seconds before unfinished work, or another machine's, is removed
+OWNER_TAG = r"([0-9]+)-([0-9]+)-[0-9a-f]{8}-([0-9a-f]{8})"  # process, start time, random, machine
 
 
 @contextmanager
 def lock(cache: Path, name: str) -> Iterator[None]:
-    """Hold the lock of this name, waiting for whoever has it."""
-    with suppress(OSError):  # in a cache that is read-only there is nothing to lock
+    """Hold the cache's lock of this name, waiting for its holder."""
+    with suppress(OSError):  # a read-only cache needs no lock
         fs.ensure_dir(cache / fs.LOCKS)
     with acquire(lock_path(cache, name), f"waiting for another process: {name}"):
         yield
 
 
 def lock_path(cache: Path, name: str) -> Path:
-    """The file of the lock of this name."""
+    """Return the file of the lock of this name."""
     return cache / fs.LOCKS / f"{name}.lock"
 
 
 def entry_lock_name(path: Path) -> str:
-    """The name of the lock of those who make, repair or remove the entry of this folder."""
+    """Return the name of the lock for making, repairing or removing the entry at this path."""
     return f"{path.parent.name}-{path.name}"
 
 
 def raw_lock_name(dataset: str) -> str:
-    """The name of the lock of those who get or remove a dataset's raw files."""
+    """Return the name of the lock for downloading or removing a dataset's raw files."""
     return f"{dataset}-raw"
 
 
 @contextmanager
 def acquire(path: Path, waiting: str = "") -> Iterator[None]:
-    """Hold the lock of this file, waiting for whoever has it."""
+    """Hold the lock of this file; log the message `waiting` if another process holds it."""
     from filelock import FileLock, Timeout
 
-    mine = FileLock(path, fallback_to_soft=False)  # such a lock would outlive its owner
+    mine = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive its owner
     try:
         try:
             mine.acquire(timeout=0)
@@ -76,7 +74,10 @@ def acquire(path: Path, waiting: str = "") -> Iterator[None]:
 
 @contextmanager
 def try_acquire(path: Path) -> Iterator[bool]:
-    """Hold a lock unless somebody else has it; whether that is so, as far as can be told."""
+    """Hold the lock of this file if it is free; yield False if another process holds it.
+
+    Where the file system has no locks, it counts as free.
+    """
     from filelock import FileLock, Timeout
 
     mine = FileLock(path, fallback_to_soft=False)
@@ -95,12 +96,12 @@ def try_acquire(path: Path) -> Iterator[bool]:
 
 
 def is_free(cache: Path, name: str) -> bool:
-    """Whether nobody holds the lock of this name."""
+    """Return whether no process holds the cache's lock of this name."""
     return is_unlocked(lock_path(cache, name))
 
 
 def is_unlocked(path: Path) -> bool:
-    """Whether nobody holds the lock of this file, as far as the file system can tell."""
+    """Return whether no process holds the lock of this file, as far as the file system knows."""
     if not path.exists():
         return True
     with try_acquire(path) as free:
@@ -108,9 +109,9 @@ def is_unlocked(path: Path) -> bool:
 
 
 def remove_lock(path: Path) -> bool:
-    """Remove the file of a lock that nobody holds; whether it was so.
+    """Remove the file of a lock if it is free, and return whether it was.
 
-    Whoever waits for it meanwhile finds that the file is gone, and makes it anew.
+    A process that waits for it finds the file gone, and makes a new one.
     """
     with try_acquire(path) as free:
         if free:
@@ -119,38 +120,38 @@ def remove_lock(path: Path) -> bool:
 
 
 def owner_tag() -> str:
-    """A part of a name that tells others whether its maker still lives; another one each time."""
+    """Return a unique part of a name that tells others whether this process is still alive."""
     process = os.getpid()
     return f"{process}-{_start_time(process) or 0}-{uuid.uuid4().hex[:8]}-{_machine_id()}"
 
 
 def owner_alive(tag: str, path: Path) -> bool:
-    """Whether the process of this `tag` may live; one of another machine, for a week.
+    """Return whether the owner of a file or folder may be alive.
 
     Parameters
     ----------
     tag : str
-        Of something else than a process: no.
+        The owner's tag; what is no tag has no owner.
     path : Path
-        What it made; its time tells how long ago.
+        What it owns; a process of another machine counts as alive until this is `STALE_AFTER` old.
     """
     match = re.fullmatch(OWNER_TAG, tag)
     if match is None:
         return False
-    process, born, machine = match.groups()
+    process, started, machine = match.groups()
     if machine != _machine_id():
         return not is_stale(path, STALE_AFTER)
-    now = _start_time(int(process))
-    return now is not None and str(now) == born
+    start_time = _start_time(int(process))
+    return start_time is not None and str(start_time) == started
 
 
 def owner_dead(tag: str, path: Path) -> bool:
-    """Whether this is the `tag` of a process, and it lives no more."""
+    """Return whether this is the tag of a process that is no longer alive."""
     return re.fullmatch(OWNER_TAG, tag) is not None and not owner_alive(tag, path)
 
 
 def is_stale(path: Path, seconds: float) -> bool:
-    """Whether nothing was put into a folder for so long; of none, that is so."""
+    """Return whether a folder has not changed for so long, or does not exist."""
     try:
         return time.time() - path.stat().st_mtime > seconds
     except OSError:
@@ -162,9 +163,9 @@ def _machine_id() -> str:
 
 
 def _start_time(process: int) -> int | None:
-    """When a living process of this machine was started, in its own ticks; None if it is gone.
+    """Return when a process of this machine was started, in clock ticks; None if it is dead.
 
-    Numbers of processes are used again, these pairs are not.
+    The system reuses process numbers, but never with the same start time.
     """
     try:
         with open(f"/proc/{process}/stat") as file:  # noqa: PTH123 - a name, not a path
@@ -175,7 +176,7 @@ def _start_time(process: int) -> int | None:
 
 
 def _responds(process: int) -> int | None:
-    """As `_born`, on systems that do not tell when: 0 for any that is there."""
+    """Return 0 for a living process, on systems that do not tell its start time."""
     try:
         os.kill(process, 0)
     except OSError:

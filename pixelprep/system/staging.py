@@ -1,6 +1,6 @@
-"""Private work folders, and publishing what is finished in them by one rename.
+"""Work in private folders, and publish what is finished by one rename.
 
-A final name means a finished thing. Whatever is made lies under a private name in ``.tmp`` of the
+A final name means a finished thing. Unfinished work lies under a private name in ``.tmp`` of the
 same cache until every byte of it is on the disk; one rename then gives it its final name.
 """
 
@@ -14,37 +14,33 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: JSON values
 
 from pixelprep.errors import CacheError
-from pixelprep.system import canonical, fs, locks
+from pixelprep.system import canonical, fs, locks, records
 
 LOG = logging.getLogger("pixelprep")
 
-FILES, RECEIPTS, PARTIAL = (
-    "files",
-    "done",
-    "parts",
-)  # in a work folder: finished, their receipts, begun
-RESUMABLE = ".resumable"  # at the end of a work folder's name
-UNFINISHED = "unfinished"  # in the name of a private folder outside of any cache
-UNOWNED = "free"  # in the place of its owner's tag
-REPLACING = "~"  # in the name of rubbish, between dataset and folder: it was to be replaced
-MAX_NAME_BYTES = 210  # bytes of a name that a tag can still follow
-MAX_STEM_BYTES = (
-    80  # bytes of what a work folder is called after; the rest of the name needs as much
-)
-PUBLISH_ATTEMPTS = 100  # times that others may take the place of what is being published
+FILES = "files"  # in a workspace: the finished files
+RECEIPTS = "done"  # in a workspace: the receipts of the finished files
+PARTIAL = "parts"  # in a workspace: unfinished files
+RESUMABLE = ".resumable"  # the end of a resumable workspace's name
+UNFINISHED = "unfinished"  # in the name of a private folder outside any cache
+UNOWNED = "free"  # stands for the owner's tag
+REPLACING = "~"  # in the name of trash, between dataset and folder: it was to be replaced
+MAX_NAME_BYTES = 210  # of a name, so that a tag can follow
+MAX_STEM_BYTES = 80  # of what a workspace is named after; the rest of the name needs as many
+PUBLISH_ATTEMPTS = 100  # renames, while other processes keep recreating the target
 
 
 @contextmanager
 def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Path]:
-    """A private folder in ``.tmp``, removed at the end.
+    """Make a private folder in ``.tmp``, and remove it at the end.
 
-    Its name says whose it is (`locks.owner_tag`), and its neighbour ``FOLDER.lock`` is locked as
-    long as the owner lives: so `collect_garbage` tells a killed process's folder from one in use. A
-    resumable folder that was left is taken over by the next owner of one of the same name, who
-    finds what was finished there (see `once`).
+    Its name holds its owner's tag (`locks.owner_tag`), and ``FOLDER.lock`` beside it is locked as
+    long as the owner lives; so `collect_garbage` tells a dead process's folder from one in use. A
+    resumable folder that was left behind is taken over by the next one of the same name, with the
+    files that were finished in it (see `run_step`).
     """
     top, name = fs.ensure_dir(cache / fs.TMP), _shorten(name)
     folder = top / f"{name}.{locks.owner_tag()}{RESUMABLE if resumable else ''}"
@@ -57,7 +53,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             yield folder
         except Exception:
             raise
-        except BaseException:  # interrupted, which only costs time
+        except BaseException:  # interrupted: what is finished can be resumed
             keep = resumable and any((folder / RECEIPTS).glob("*"))
             raise
         finally:
@@ -65,23 +61,23 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
                 folder.rename(top / f"{name}.{UNOWNED}-{uuid.uuid4().hex[:8]}{RESUMABLE}")
                 _lock_file(folder).unlink(missing_ok=True)
             else:
-                # Out of sight at once: whoever still works on it finds no place to leave things.
+                # Renamed first: a worker that is still running can no longer write into it.
                 _clear(folder, cache)
 
 
 @contextmanager
 def sibling_staging(final: Path) -> Iterator[Path]:
-    """A private folder beside what it is to become, outside of any cache.
+    """Make a private folder beside its final place, outside any cache.
 
-    It is removed at the end, unless it was renamed. What killed processes left of the same name is
+    It is removed at the end, unless it was renamed. What dead processes left of the same name is
     removed first.
     """
-    start = f".{_shorten(final.name)}.{UNFINISHED}."
-    for left in fs.sorted_dir(final.parent):
-        if left.name.startswith(start) and locks.owner_dead(left.name.removeprefix(start), left):
-            LOG.info("removing the leftovers of a killed process: %s", left.name)
-            _remove(left)
-    folder = final.with_name(start + locks.owner_tag())
+    prefix = f".{_shorten(final.name)}.{UNFINISHED}."
+    for path in fs.sorted_dir(final.parent):
+        if path.name.startswith(prefix) and locks.owner_dead(path.name.removeprefix(prefix), path):
+            LOG.info("removing the leftovers of a killed process: %s", path.name)
+            _remove(path)
+    folder = final.with_name(prefix + locks.owner_tag())
     try:
         folder.mkdir()
         yield folder
@@ -89,35 +85,34 @@ def sibling_staging(final: Path) -> Iterator[Path]:
         _remove(folder)
 
 
-def _shorten(name: str, most: int = MAX_STEM_BYTES) -> str:
-    """The name, or its beginning and its digest: a file's name has no more than 255 bytes."""
+def _shorten(name: str, max_bytes: int = MAX_STEM_BYTES) -> str:
+    """Shorten a long name to its beginning and its digest: file names end at 255 bytes."""
     content = os.fsencode(name)
-    if len(content) <= most:
+    if len(content) <= max_bytes:
         return name
-    return f"{content[:most].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:8]}"
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return f"{content[:max_bytes].decode(errors='ignore')}-{digest}"
 
 
 def _take_over(top: Path, name: str, folder: Path) -> bool:
-    """Whether a folder of this name, which nobody works in any more, could be made one's own."""
-    for left in sorted(top.glob(f"*{RESUMABLE}")):
-        called, owner = _split_name(left)
-        if (
-            called != name
-            or locks.owner_alive(owner, left)
-            or not locks.is_unlocked(_lock_file(left))
-        ):
+    """Rename an abandoned workspace of this name to `folder`; return whether there was one."""
+    for path in sorted(top.glob(f"*{RESUMABLE}")):
+        stem, owner = _split_name(path)
+        if stem != name or locks.owner_alive(owner, path):
+            continue
+        if not locks.is_unlocked(_lock_file(path)):
             continue
         with suppress(FileNotFoundError):  # another process was faster
-            left.rename(folder)
-            _lock_file(left).unlink(missing_ok=True)
+            path.rename(folder)
+            _lock_file(path).unlink(missing_ok=True)
             return True
     return False
 
 
 def _split_name(folder: Path) -> tuple[str, str]:
-    """What a work folder is called after, and whose it is."""
-    called, _, owner = folder.name.removesuffix(RESUMABLE).rpartition(".")
-    return called, owner
+    """Split a workspace's name into what it is named after and its owner's tag."""
+    stem, _, owner = folder.name.removesuffix(RESUMABLE).rpartition(".")
+    return stem, owner
 
 
 def _lock_file(folder: Path) -> Path:
@@ -125,113 +120,118 @@ def _lock_file(folder: Path) -> Path:
 
 
 def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Make one file of a work folder, unless it is there, finished and whole.
+    """Make one file of a workspace, unless it is there already, finished and intact.
 
-    It is made under a private name, so that it may be made twice at the same time, and its maker
-    killed at any moment. It is not fsynced: what is believed to be finished later must have the
-    digest that was noted of it, and what is published must be fsynced before.
+    It is made under a private name, so that two workers may make it at once, and be killed at any
+    moment. It is not fsynced: a file counts as finished only while it has the digest of its
+    receipt, and must be fsynced before it is published.
 
     Parameters
     ----------
     work : Path
         A `workspace`. The file will be ``work/files/NAME``.
     name : str
-        The file's name, which says what is in it: equal names, equal bytes.
+        The file's name, which determines its content: equal names, equal bytes.
     make : callable
-        Makes the file at the path it is given; returns JSON values, with the file's ``sha256``.
+        Makes the file at the given path; returns its receipt, JSON values with its ``sha256``.
 
     Returns
     -------
     dict
-        What `make` returned, now or then.
+        The receipt that `make` returned, now or earlier.
 
     Raises
     ------
     CacheError
-        When there is no such work folder.
+        When there is no such workspace.
     """
-    path, receipt = work / FILES / name, work / RECEIPTS / f"{name}.json"
-    record = fs.read_record(receipt)
-    if record is not None and path.is_file() and fs.sha256(path) == record.get("sha256"):
-        return record
+    path, receipt_path = work / FILES / name, work / RECEIPTS / f"{name}.json"
+    receipt = records.read(receipt_path)
+    if receipt is not None and path.is_file() and fs.sha256(path) == receipt.get("sha256"):
+        return receipt
     private = work / PARTIAL / f"{name}.{uuid.uuid4().hex[:12]}"
     try:
-        for folder in (path, receipt, private):
-            folder.parent.mkdir(exist_ok=True)
+        for file in (path, receipt_path, private):
+            file.parent.mkdir(exist_ok=True)
     except FileNotFoundError as error:
         raise CacheError(
-            f"{work}: not there, as seen from {platform.node()}",
+            f"{work}: does not exist, as seen from {platform.node()}",
             "the cache must lie on a file system that all workers share",
         ) from error
     try:
-        record = make(private)
+        receipt = make(private)
         private.rename(path)
     except BaseException:
         private.unlink(missing_ok=True)
         raise
-    receipt.write_bytes(canonical.dumps(record))
-    return record
+    receipt_path.write_bytes(canonical.dumps(receipt))
+    return receipt
 
 
 def collect_garbage(cache: Path) -> None:
-    """Remove what killed processes left in ``.tmp``, and what waits in ``.trash``.
+    """Remove what dead processes left in ``.tmp`` and ``.trash``.
 
-    What somebody may want to go on with is kept for a week.
+    Resumable work is kept for a week.
     """
     for path in stale_work(cache):
         LOG.info("removing the leftovers of a killed process: %s", path.name)
         remove_stale(path, cache)
-    for old in trash_items(cache):
-        if not _restore(old, cache):
-            _remove(old)
+    for path in trash_items(cache):
+        if not _restore(path, cache):
+            _remove(path)
 
 
 def trash_items(cache: Path) -> list[Path]:
-    """What is in ``.trash`` and whoever put it there is gone."""
-    found = fs.sorted_dir(cache / fs.TRASH)
-    return [path for path in found if not locks.owner_alive(path.name.rpartition(".")[2], path)]
+    """List what dead processes left in ``.trash``."""
+    paths = fs.sorted_dir(cache / fs.TRASH)
+    return [path for path in paths if not locks.owner_alive(path.name.rpartition(".")[2], path)]
 
 
-def _restore(old: Path, cache: Path) -> bool:
-    """Whether it was an entry that a process, before it was killed, only meant to replace."""
-    dataset, replaced, folder = old.name.rpartition(".")[0].partition(REPLACING)
-    if not replaced:
+def _restore(path: Path, cache: Path) -> bool:
+    """Return an entry from the trash to its place if it was to be replaced but never was.
+
+    Also True where another process is at work on that entry: its trash is left alone.
+    """
+    dataset, replacing, folder = path.name.rpartition(".")[0].partition(REPLACING)
+    if not replacing:
         return False
     final = cache / dataset / folder
     with locks.try_acquire(locks.lock_path(cache, locks.entry_lock_name(final))) as free:
-        if not free or os.path.lexists(final):
-            return not free  # whoever makes it now needs it no more
+        if not free:
+            return True
+        if os.path.lexists(final):
+            return False
         with suppress(OSError):
-            old.rename(final)
-            LOG.info("%s is there again: it was about to be replaced", final)
+            path.rename(final)
+            LOG.info("restored %s: the process replacing it was killed", final)
             return True
     return False
 
 
 def stale_work(cache: Path, *, unfinished: bool = False) -> list[Path]:
-    """What is in ``.tmp`` and has no owner any more, but for work that may be gone on with.
+    """List the workspaces of dead processes, except those that may be resumed.
 
     Parameters
     ----------
     cache : Path
         The cache folder.
     unfinished : bool
-        Also work of the last week that may be gone on with.
+        Include resumable work of the last week.
     """
-    there = list((cache / fs.TMP).glob("*"))
-    found = {path.with_suffix("") if path.suffix == ".lock" else path for path in there}
-    return sorted(path for path in found if _is_stale(path, unfinished))
+    paths = list((cache / fs.TMP).glob("*"))
+    folders = {path.with_suffix("") if path.suffix == ".lock" else path for path in paths}
+    return sorted(path for path in folders if _is_stale(path, unfinished))
 
 
 def _is_stale(path: Path, unfinished: bool) -> bool:
-    wanted = path.name.endswith(RESUMABLE) and (path / FILES).is_dir()  # not published yet
-    if wanted and not (unfinished or locks.is_stale(path / RECEIPTS, locks.STALE_AFTER)):
+    resumable = path.name.endswith(RESUMABLE) and (path / FILES).is_dir()  # not published yet
+    if resumable and not (unfinished or locks.is_stale(path / RECEIPTS, locks.STALE_AFTER)):
         return False
     return not locks.owner_alive(_split_name(path)[1], path) and locks.is_unlocked(_lock_file(path))
 
 
 def remove_stale(path: Path, cache: Path) -> bool:
-    """Remove one of the `leftovers`, unless somebody took it up meanwhile; whether it is gone."""
+    """Remove one item of `stale_work`, unless another process resumed it; return if it is gone."""
     with locks.try_acquire(_lock_file(path)) as free:
         if free:
             _clear(path, cache)
@@ -239,44 +239,49 @@ def remove_stale(path: Path, cache: Path) -> bool:
 
 
 def _clear(folder: Path, cache: Path) -> None:
+    """Remove a workspace and its lock's file."""
     try:
         discard(folder, cache)
-    except OSError:  # then where it stands
+    except OSError:  # it cannot be renamed: remove it where it is
         _remove(folder)
     with suppress(OSError):
         _lock_file(folder).unlink(missing_ok=True)
 
 
 def publish(
-    folder: Path, final: Path, cache: Path, stays: Callable[[], bool] = lambda: False
+    folder: Path, final: Path, cache: Path, keep_existing: Callable[[], bool] = lambda: False
 ) -> None:
     """Give a finished private folder its final name, durably.
 
     Every file in `folder` must have been fsynced. A rename never lands on an existing folder:
-    what is there goes to ``.trash`` first, unless it stays and the new one is not needed.
+    that one goes to ``.trash`` first, unless `keep_existing` says that it makes this one needless.
     """
     fs.fsync(folder)
-    old: list[Path] = []
+    replaced: list[Path] = []
     try:
-        _rename_into_place(folder, final, cache, stays, old)
+        _rename_into_place(folder, final, cache, keep_existing, replaced)
         fs.fsync(final.parent)
         fs.fsync(cache)
     except BaseException:
-        if old and not os.path.lexists(final):
-            with suppress(OSError):  # the entry that was there is better than none
-                old[-1].rename(final)
+        if replaced and not os.path.lexists(final):
+            with suppress(OSError):  # the old entry is better than none
+                replaced[-1].rename(final)
         raise
     finally:
-        for path in old:
+        for path in replaced:
             _remove(path)
 
 
 def _rename_into_place(
-    folder: Path, final: Path, cache: Path, stays: Callable[[], bool], old: list[Path]
+    folder: Path,
+    final: Path,
+    cache: Path,
+    keep_existing: Callable[[], bool],
+    replaced: list[Path],
 ) -> None:
-    """One rename to where nothing is; what was there is put away, and added to `old`."""
+    """Rename to a free name; move what has the name to the trash, and append it to `replaced`."""
     for _ in range(PUBLISH_ATTEMPTS):
-        with _tolerate_missing(folder):  # another process took what is there, or its folder, away
+        with _tolerate_missing(folder):  # another process removed the old one, or its parent
             fs.ensure_dir(final.parent)
             try:
                 folder.rename(final)
@@ -284,17 +289,18 @@ def _rename_into_place(
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
-            if stays():
+            if keep_existing():
                 LOG.info("another process published %s first", final.name)
                 break
-            old.append(_move_to_trash(final, cache, f"{final.parent.name}{REPLACING}{final.name}"))
+            name = f"{final.parent.name}{REPLACING}{final.name}"
+            replaced.append(_move_to_trash(final, cache, name))
     else:
-        raise CacheError(f"{final}: its place was taken again and again", "try again")
+        raise CacheError(f"could not publish {final}: other processes keep recreating it")
 
 
 @contextmanager
 def _tolerate_missing(folder: Path) -> Iterator[None]:
-    """Go on where something is not there, unless it is this folder."""
+    """Ignore that something is missing, unless it is this folder."""
     try:
         yield
     except FileNotFoundError:
@@ -303,23 +309,21 @@ def _tolerate_missing(folder: Path) -> Iterator[None]:
 
 
 def discard(path: Path, cache: Path) -> None:
-    """Take what stands here out of sight with one rename, then delete it."""
+    """Move a file or folder to the trash with one rename, then delete it."""
     _remove(_move_to_trash(path, cache))
 
 
 def _move_to_trash(path: Path, cache: Path, name: str = "") -> Path:
-    old = (
-        fs.ensure_dir(cache / fs.TRASH)
-        / f"{_shorten(name or path.name, MAX_NAME_BYTES)}.{locks.owner_tag()}"
-    )
-    path.rename(old)
-    return old
+    trash = fs.ensure_dir(cache / fs.TRASH)
+    moved = trash / f"{_shorten(name or path.name, MAX_NAME_BYTES)}.{locks.owner_tag()}"
+    path.rename(moved)
+    return moved
 
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-        if path.exists():  # somebody was just about to make a file in it
+        if path.exists():  # another process just made a file in it
             shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):

@@ -22,7 +22,7 @@ from pixelprep.numerics import significance
 from pixelprep.numerics.scaling import MODES
 from pixelprep.pipeline.prepare import MACHINE_ONLY, RUNTIME_ONLY, prepare
 from pixelprep.reports import comparison_report, html
-from pixelprep.system import formatting, fs, tf_runtime
+from pixelprep.system import formatting, fs, records, tf_runtime
 from pixelprep.training.run_folder import RunFolder, load_finished
 from pixelprep.training.train import Settings, require, resume, train
 
@@ -181,7 +181,7 @@ def _is_new(folder: Path) -> bool:
 
 def _check_settings(folder: Path, common: Mapping[str, Any]) -> None:
     hint = "name another folder with `out`"
-    found = fs.read_record(folder / SETTINGS)
+    found = records.read(folder / SETTINGS)
     if found is None:
         raise UsageError(f"{folder}: is there already, and is not of a comparison", hint)
     for name in sorted({*found, *common}):

@@ -491,7 +491,7 @@ def test_a_place_without_room_is_refused_before_it_is_filled(
     """Where the disk has less room than the entry takes, nothing is written."""
     entry, free = prepared(), shutil.disk_usage(place.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=1000))
-    with pytest.raises(pixelprep.CacheError, match="not enough room") as caught:
+    with pytest.raises(pixelprep.CacheError, match="not enough space") as caught:
         pixelprep.export(entry, place, "npz", quiet=True)
     assert caught.value.hint == "free some space, or name another DIR"
     assert list(place.parent.iterdir()) == []

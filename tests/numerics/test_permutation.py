@@ -21,7 +21,7 @@ from pixelprep.numerics.permutation import (
     largest_remainder,
     permutation,
     rounded_share,
-    stratified,
+    stratified_mask,
 )
 from tests.helpers import reference
 
@@ -133,11 +133,11 @@ def test_stratified_takes_the_rows_of_the_page(
 ) -> None:
     """The rows are those of the reference, again and again; every class gives its share."""
     array = np.array(labels, np.int64)
-    taken = stratified(array, fraction, seed)
+    taken = stratified_mask(array, fraction, seed)
     source = labelled(labels)
     assert taken.dtype == np.bool_
     assert np.flatnonzero(taken).tolist() == reference.validation_rows(source, fraction, seed)
-    assert np.array_equal(taken, stratified(array, fraction, seed))
+    assert np.array_equal(taken, stratified_mask(array, fraction, seed))
     counts = np.bincount(array)
     of_each = np.bincount(array[taken], minlength=len(counts))
     assert of_each.tolist() == largest_remainder(counts.tolist(), fraction)
@@ -149,7 +149,7 @@ def test_the_seed_changes_which_rows_are_taken(one: int, other: int) -> None:
     """Two seeds take different rows, as many of each class."""
     assume(one != other)
     labels = np.arange(300) % 3
-    first, second = (stratified(labels, 0.3, seed) for seed in (one, other))
+    first, second = (stratified_mask(labels, 0.3, seed) for seed in (one, other))
     assert not np.array_equal(first, second)
     assert np.array_equal(np.bincount(labels[first]), np.bincount(labels[second]))
 

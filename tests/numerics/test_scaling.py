@@ -367,7 +367,7 @@ def test_blocks_are_added_pairwise(count: int) -> None:
 
 def same_bits(one: object, other: object) -> None:
     """Equal to the last bit."""
-    for name in ("count", "mean", "spread", "minimum", "maximum"):
+    for name in ("count", "mean", "m2", "minimum", "maximum"):
         first, second = (np.asarray(getattr(moments, name)) for moments in (one, other))
         assert first.tobytes() == second.tobytes(), name
 
@@ -438,5 +438,5 @@ def test_statistics_of_grey_are_not_those_of_colour() -> None:
 def test_not_finite_is_said_so() -> None:
     """NaN is not called too large."""
     x = np.ones((2, 3, 4, 1), np.float32)
-    with pytest.raises(UsageError, match="not finite"):
+    with pytest.raises(UsageError, match="non-finite"):
         Scaling.fit(x, "center").apply(x * np.nan)

@@ -209,7 +209,7 @@ def test_one_repeat_has_no_winner() -> None:
         "No winner: standardize is highest, but of one repeat no interval can be had:"
         " ask for more with --repeats."
     )
-    assert "no interval can be had" in significance.format_difference(
+    assert "no confidence interval" in significance.format_difference(
         {"mean": 0.8, "low": None, "high": None}
     )
 
@@ -427,7 +427,7 @@ def test_the_table_is_in_order_of_rank(cache: Path) -> None:
     head, *lines = ended.stdout.splitlines()
     assert head.split() == ["mode", "validation", "test", "an", "epoch"]
     assert [line.split()[0] for line in lines[:2]] == found["ranking"]
-    assert "of one repeat: no interval can be had" in lines[3]
+    assert "one repeat: no confidence interval" in lines[3]
     assert lines[-2:] == [found["verdict"], str(Path("out/compare.html").absolute())]
     assert found["command"] == (
         "pixelprep compare ./digits.npz --modes center,normalize --repeats 1 --seed 0 --epochs 1"
@@ -504,7 +504,7 @@ def test_a_diverged_loss_and_one_epoch_are_drawn() -> None:
         one["history"] = [{name: [None] for name in comparison_report.CURVES}]
     [pair] = found["differences"]
     pair |= {"each": [0.1], "low": None, "high": None, "within_noise": None}
-    assert "no interval can be had" in comparison_report.page_of(found | {"seeds": [0]})
+    assert "no confidence interval" in comparison_report.page_of(found | {"seeds": [0]})
     assert comparison_report.picture(found).startswith(b"\x89PNG")
 
 
