@@ -1,4 +1,4 @@
-"""One picture file: decoded by Pillow into pixels of the wanted size and colours."""
+"""Decode image files with Pillow into pixels of one size, color and dtype."""
 
 import math
 import re
@@ -7,43 +7,42 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError, missing_extra
+from pixelprep.sources.lazy_arrays import AnyArray
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
-
+    from PIL.Image import Image as PillowImage
 
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 COLORS = {"grey": 1, "rgb": 3}
 RESAMPLING = "bilinear"
-GREY = ("1", "L", "LA", "La")  # Pillow's names of 8-bit grey images
-DEEP = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
+GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
+GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
 TOO_DEEP = ("I", "F")
-BILINEAR = 2  # Pillow's number of it
-CUT = re.compile(r";16[BLN]")  # in Pillow's names of what lies in a file
-MAX_PIXELS = 89_478_485  # of one image: Pillow's own limit
+BILINEAR = 2  # Pillow's number for it
+RAW_16 = re.compile(r";16[BLN]")  # in Pillow's names of the raw modes in a file
+MAX_PIXELS = 89_478_485  # in one image: Pillow's own limit
 
 
 class ImageDecodeError(SourceError):
-    """A file that is damaged, or no picture at all."""
+    """A file is damaged, or is not an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """What an image looks like: (H, W, C) and uint8 or uint16."""
+    """The shape (H, W, C) of an image, and its dtype: uint8 or uint16."""
 
     shape: tuple[int, int, int]
     dtype: str
 
     @property
     def bytes(self) -> int:
-        """Of one image."""
+        """The size of one image in memory."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def __str__(self) -> str:
@@ -52,30 +51,30 @@ class ImageFormat:
 
 @dataclass(frozen=True, slots=True)
 class ImageDecoder:
-    """What images are to look like.
+    """The options by which images are decoded.
 
     Parameters
     ----------
     size : tuple of int, optional
-        (H, W) that they are resized to; otherwise they must be equal already.
+        (H, W) that images are resized to; by default all must have the same.
     color : str, optional
-        grey or rgb; otherwise they must be equal already.
+        grey or rgb; by default all must have the same.
     skip : bool
-        Whether unreadable ones are left out.
-    format : Format, optional
-        Of the first image; the others must have the same.
-    first : str
-        That image's path.
+        Leave out damaged images.
+    format : ImageFormat, optional
+        The format that all images must have.
+    reference : str
+        What has that format: the path of the first image.
     """
 
     size: tuple[int, int] | None
     color: str | None
     skip: bool
     format: ImageFormat | None = None
-    first: str = ""
+    reference: str = ""
 
-    def like(self, paths: Sequence[str]) -> "ImageDecoder":
-        """The same, the format being that of the first readable image."""
+    def with_reference(self, paths: Sequence[str]) -> "ImageDecoder":
+        """Return a decoder that requires the format of the first readable image."""
         with strict_pillow():
             for path in paths:
                 try:
@@ -84,20 +83,18 @@ class ImageDecoder:
                     if not self.skip:
                         raise
                     continue
-                height, width, channels = pixels.shape
-                found = ImageFormat((height, width, channels), pixels.dtype.name)
-                return replace(self, format=found, first=path)
-        raise SourceError(f"{paths[0]}: can not be read, nor can {len(paths) - 1} others")
+                return replace(self, format=_format_of(pixels), reference=path)
+        raise SourceError(f"{paths[0]}: none of the {len(paths)} images could be read")
 
-    def read(self, path: str) -> NDArray[Any]:
-        """The pixels of an image, uint8 or uint16 (H, W, C); within `careful`.
+    def read(self, path: str) -> AnyArray:
+        """Return the pixels of an image, uint8 or uint16 (H, W, C). Call within `strict_pillow`.
 
         Raises
         ------
-        Unreadable
-            When the file is damaged or no picture.
+        ImageDecodeError
+            When the file is damaged or is not an image.
         SourceError
-            When its format is another than that of the first image.
+            When it has another format than the reference.
         """
         from PIL import Image, UnidentifiedImageError
 
@@ -108,29 +105,29 @@ class ImageDecoder:
                 pixels = self._pixels(path, image)
         except SourceError:
             raise
-        except Exception as error:  # Pillow's plugins raise whatever went wrong in them
-            reason = "no picture" if isinstance(error, UnidentifiedImageError) else error
+        except Exception as error:  # Pillow's plugins raise errors of all kinds
+            reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
             raise ImageDecodeError(
                 f"{path}: cannot read the image: {reason}", "leave such out: `on_error=skip`"
             ) from error
         self._check(path, pixels)
         return pixels
 
-    def _pixels(self, path: str, image: "Picture") -> NDArray[Any]:
+    def _pixels(self, path: str, image: "PillowImage") -> AnyArray:
         from PIL import Image
 
         if math.prod(image.size) > MAX_PIXELS:
             raise SourceError(
                 f"{path}: {image.width:,}×{image.height:,} pixels: expected at most {MAX_PIXELS:,}"
             )
-        deep = image.mode in DEEP
+        deep = image.mode in GREY_16
         if image.mode in TOO_DEEP or (not deep and _loses_bits(image)):
             raise SourceError(
                 f"{path}: more than 8 bits a colour, or 16 of grey, would be lost",
                 "convert it to 8-bit colour or 16-bit grey",
             )
         if deep:
-            # Pillow resizes and converts only one byte order of it rightly.
+            # Pillow resizes and converts only one byte order of it correctly.
             image = Image.fromarray(np.asarray(image).astype(np.uint16))
         else:
             color = self.color or ("grey" if image.mode in GREY else "rgb")
@@ -146,32 +143,36 @@ class ImageDecoder:
                 pixels = np.repeat(pixels, 3, axis=2)
         return pixels
 
-    def _check(self, path: str, pixels: NDArray[Any]) -> None:
-        wanted = self.format
-        if wanted is None or (pixels.shape == wanted.shape and pixels.dtype == wanted.dtype):
+    def _check(self, path: str, pixels: AnyArray) -> None:
+        expected = self.format
+        if expected is None or (pixels.shape == expected.shape and pixels.dtype == expected.dtype):
             return
-        height, width, channels = pixels.shape
-        found = ImageFormat((height, width, channels), pixels.dtype.name)
-        if found == wanted:  # in another byte order
+        found = _format_of(pixels)
+        if found == expected:  # in another byte order
             return
-        if found.shape[:2] != wanted.shape[:2]:
+        if found.shape[:2] != expected.shape[:2]:
             hint = "make them equal: `size=HxW`"
-        elif found.dtype != wanted.dtype:
+        elif found.dtype != expected.dtype:
             hint = "keep images of 8 and 16 bits apart"
         else:
             hint = "make them equal: `color=grey` or `color=rgb`"
-        raise SourceError(f"{path}: is {found}, but {self.first} is {wanted}", hint)
+        raise SourceError(f"{path}: is {found}, but {self.reference} is {expected}", hint)
 
 
-def _loses_bits(image: "Picture") -> bool:
-    """Whether Pillow would cut 16 bits a channel down to 8 while decoding."""
+def _format_of(pixels: AnyArray) -> ImageFormat:
+    height, width, channels = pixels.shape
+    return ImageFormat((height, width, channels), pixels.dtype.name)
+
+
+def _loses_bits(image: "PillowImage") -> bool:
+    """Tell whether Pillow would reduce 16 bits a channel to 8 while decoding."""
     modes = (args if isinstance(args, str) else args[:1] for *_, args in getattr(image, "tile", ()))
-    return any(CUT.search(str(mode)) for mode in modes)
+    return any(RAW_16.search(str(mode)) for mode in modes)
 
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Pillow's warnings: of bombs they are errors, others are not the user's."""
+    """Turn Pillow's warnings of decompression bombs into errors; silence its others."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -181,7 +182,7 @@ def strict_pillow() -> Iterator[None]:
 
 
 def require(purpose: str = "a folder of images") -> None:
-    """Refuse to begin without Pillow."""
+    """Raise `MissingExtraError` if Pillow is not installed."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:

@@ -1,9 +1,9 @@
-"""Folders of images by class: which images there are, in which order, and in what state."""
+"""Read a folder of images that are sorted into folders by class."""
 
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,50 +24,154 @@ from pixelprep.system import formatting, fs, progress, staging
 
 LOG = logging.getLogger("pixelprep")
 
-VALIDATION = ("val", "valid", "validation", "dev")  # folders that people may expect to be read
+VALIDATION = ("val", "valid", "validation", "dev")  # folders that users may expect to be read
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MIN_TASKS = 64  # tasks that the decoding of a split is divided into, at least
+TASK_BYTES = 64 << 20  # decoded pixels of one task, at most
+
+
+class ImageFolder(LocalSource):
+    """``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``; all of one size."""
+
+    supported_options: ClassVar[frozenset[str]] = frozenset(
+        {"size", "color", "test_fraction", "on_error"}
+    )
+
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        return _ClassFolders(self.path, self.options).stamps()
+
+    def load(self, context: SourceContext) -> Raw:
+        """Decode every image, the workers sharing the work."""
+        image_file.require()
+        class_names, images = _ClassFolders(self.path, self.options).list_images()
+        work = context.work(self.name)
+        splits, skipped = {}, list[str]()
+        for name, listed in images.items():
+            splits[name], damaged = self._decode(name, listed, work, context)
+            skipped += damaged
+        self._check_classes(splits, class_names)
+        return Raw(splits, class_names, self._decode_record(skipped)).checked(os.fspath(self.path))
+
+    def _decode_record(self, skipped: list[str]) -> dict[str, object]:
+        """Return what the source digest covers beside the pixels."""
+        options, record = self.options, dict[str, object]()
+        if options.size:
+            record |= {"size": list(options.size), "resampling": image_file.RESAMPLING}
+        if options.color:
+            record["color"] = options.color
+        if options.test_fraction is not None:
+            record |= {"test_fraction": options.test_fraction, "split_seed": options.split_seed}
+        if skipped:
+            record["skipped"] = sorted(skipped)
+        return record
+
+    def _decode(
+        self, split: str, listed: "_ImageList", work: Path, context: SourceContext
+    ) -> tuple[RawSplit, list[str]]:
+        """Decode the images of one split; return it, and the paths of skipped images."""
+        options = self.options
+        decoder = ImageDecoder(options.size, options.color, options.on_error == "skip")
+        decoder = decoder.with_reference(listed.paths)
+        assert decoder.format is not None  # that of the reference
+        total, row_bytes = len(listed.paths), decoder.format.bytes
+        fs.require_free_space(context.cache, total * row_bytes)
+        rows = max(1, min(-(-total // MIN_TASKS), TASK_BYTES // row_bytes))
+        tasks = (
+            _DecodeTask(work, f"{split}.{i}", listed.paths[start : start + rows], decoder)
+            for i, start in enumerate(range(0, total, rows))
+        )
+        skipped: list[int] = []
+        with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
+            for i, damaged in enumerate(context.pool.map(_run_task, tasks)):
+                skipped += [i * rows + row for row in damaged]
+                bar.update(min(rows, total - i * rows))
+        stem = os.fspath(work / staging.FILES / f"{split}.")
+        shape, dtype = (total, *decoder.format.shape), np.dtype(decoder.format.dtype)
+        decoded = RawSplit(FileArray(stem, rows, shape, dtype), listed.labels)
+        if not skipped:
+            return decoded, []
+        names = [printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
+        LOG.warning(
+            "%s: left out of %s: %d of %d images, such as %s",
+            *(self.name, split, len(names), total, names[0]),
+        )
+        return decoded.take(np.setdiff1d(np.arange(total), skipped)), names
+
+    def _check_classes(self, splits: Mapping[str, RawSplit], class_names: tuple[str, ...]) -> None:
+        """Refuse a class without a readable image."""
+        for name, split in splits.items():
+            counts = np.bincount(np.asarray(split.labels[:]), minlength=len(class_names))
+            if 0 in counts and self.options.on_error == "skip":
+                empty = class_names[int(np.argmin(counts))]
+                raise SourceError(f"{self.path}: {name}: no image of class {empty} can be read")
+
+
+def printable(path: str) -> str:
+    """Spell a path, whatever bytes it has, as text that JSON can hold."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
-class ImageList:
-    """Images of one split, before they are read: paths and classes."""
+class _ImageList:
+    """The images of one split before they are decoded: paths, and labels int64 (N,)."""
 
     paths: Sequence[str]
     labels: NDArray[np.int64]
 
-    def take(self, rows: NDArray[np.int64]) -> "ImageList":
-        return ImageList([self.paths[row] for row in rows], self.labels[rows])
+    def take(self, rows: NDArray[np.int64]) -> "_ImageList":
+        return _ImageList([self.paths[row] for row in rows], self.labels[rows])
 
-    def mixed(self, index: int) -> "ImageList":
-        """In the seeded order in which the format stores what comes sorted by class."""
-        return self.take(
-            permutation.permutation(
-                len(self.paths), seed=0, stream=permutation.Stream.SOURCE, index=index
-            )
-        )
+    def shuffle(self, index: int) -> "_ImageList":
+        """Put images that are sorted by class into the format's seeded order."""
+        rows = len(self.paths)
+        source = permutation.Stream.SOURCE
+        return self.take(permutation.permutation(rows, seed=0, stream=source, index=index))
 
 
 @dataclass(frozen=True, slots=True)
-class ClassFolders:
-    """``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``.
+class _ClassFolders:
+    """The images in a folder by split and class.
 
-    path : of the folder
-    options : of which the test fraction and the split seed are followed
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    options : Options
+        Of which the test fraction and the split seed are used.
     """
 
     path: Path
     options: Options
 
-    def states(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Every class and image with its `fs.file_stamp`, in a fixed order."""
+    def stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield every class and image with its `fs.file_stamp`, in a fixed order."""
         for split, top in self._tops().items():
             for name in self._classes(top):
-                yield f"{split}/{name}", ()  # also of a class without images
+                yield f"{split}/{name}", ()  # even of a class without images
                 for image in self._images(top, name):
                     yield f"{split}/{name}/{image.name}", _stamp(image)
 
+    def list_images(self) -> tuple[tuple[str, ...], dict[str, _ImageList]]:
+        """Return class names, and the images of each split in the order of the raw data."""
+        tops, unused = self._tops(), _UnusedFiles()
+        class_names = tuple(self._classes(next(iter(tops.values()))))
+        if len(class_names) < 2:
+            raise SourceError(
+                f"{self.path}: expected a folder of images for each of two classes or more,"
+                f" found {len(class_names)}: {', '.join(class_names) or 'none'}",
+                "sort the images into folders: CLASS/*.png, or train/CLASS/*.png",
+            )
+        self._add_unused_folders(tops, unused)
+        splits = {name: self._list_split(top, class_names, unused) for name, top in tops.items()}
+        unused.log()
+        if "all" in splits:
+            splits = self._split_test(splits["all"])
+        return class_names, {
+            name: splits[name].shuffle(i) for i, name in enumerate(("train", "test"))
+        }
+
     def _tops(self) -> dict[str, Path]:
-        """The folders that hold the class folders, by split; one of all where there is no train."""
+        """Return the folders that hold the class folders by split; ``all`` if there is one."""
         tops = {name: self.path / name for name in ("train", "test")}
         for top in tops.values():
             self._check_link(top)
@@ -79,84 +183,72 @@ class ClassFolders:
             raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
         return tops
 
-    def listed(self) -> tuple[tuple[str, ...], dict[str, ImageList]]:
-        """Class names, and the images of each split in the order in which they are stored."""
-        tops, other = self._tops(), _SkippedFiles()
-        class_names = tuple(self._classes(next(iter(tops.values()))))
-        if len(class_names) < 2:
-            raise SourceError(
-                f"{self.path}: expected a folder of images for each of two classes or more,"
-                f" found {len(class_names)}: {', '.join(class_names) or 'none'}",
-                "sort the images into folders: CLASS/*.png, or train/CLASS/*.png",
-            )
-        if self.path not in tops.values():
-            for name in set(self._classes(self.path)) - {top.name for top in tops.values()}:
-                other.note(os.fspath(self.path / name))
-                if name in VALIDATION:
-                    LOG.warning(
-                        "%s is not read: a validation split is taken from train, by `val_fraction`",
-                        self.path / name,
-                    )
-        listed = {name: self._of_classes(top, class_names, other) for name, top in tops.items()}
-        other.say()
-        if "all" in listed:
-            whole = listed["all"]
-            test = test_mask(os.fspath(self.path), whole.labels, self.options)
-            listed = {
-                "train": whole.take(np.flatnonzero(~test)),
-                "test": whole.take(np.flatnonzero(test)),
-            }
-        return class_names, {
-            name: listed[name].mixed(i) for i, name in enumerate(("train", "test"))
+    def _add_unused_folders(self, tops: Mapping[str, Path], unused: "_UnusedFiles") -> None:
+        """Count folders beside train and test; warn of a validation split."""
+        if self.path in tops.values():
+            return
+        for name in set(self._classes(self.path)) - {top.name for top in tops.values()}:
+            unused.add(os.fspath(self.path / name))
+            if name in VALIDATION:
+                LOG.warning(
+                    "%s is not read: a validation split is taken from train, by `val_fraction`",
+                    self.path / name,
+                )
+
+    def _split_test(self, listed: _ImageList) -> dict[str, _ImageList]:
+        test = test_mask(os.fspath(self.path), listed.labels, self.options)
+        return {
+            "train": listed.take(np.flatnonzero(~test)),
+            "test": listed.take(np.flatnonzero(test)),
         }
 
-    def _of_classes(
-        self, top: Path, class_names: tuple[str, ...], other: "_SkippedFiles"
-    ) -> ImageList:
+    def _list_split(
+        self, top: Path, class_names: tuple[str, ...], unused: "_UnusedFiles"
+    ) -> _ImageList:
         if differing := set(self._classes(top)) ^ set(class_names):
             differ = ", ".join(sorted(differing))
             raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
         paths: list[str] = []
         counts = []
         for name in class_names:
-            images = [image.path for image in self._images(top, name, other)]
+            images = [image.path for image in self._images(top, name, unused)]
             if not images:
                 raise SourceError(f"{top / name}: an empty class: no image in it")
             paths += images
             counts.append(len(images))
-        return ImageList(paths, np.repeat(np.arange(len(counts)), counts))
+        return _ImageList(paths, np.repeat(np.arange(len(counts)), counts))
 
     def _classes(self, top: Path) -> list[str]:
-        """The names of its folders, in order; those that begin with a dot are not meant."""
+        """List the folders in a folder, but hidden ones, by name."""
         try:
             with os.scandir(top) as entries:
-                found = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
+                folders = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
         except OSError as error:
             raise SourceError(f"{top}: cannot read: {error.strerror}") from error
-        for entry in found:
-            self._check_link(entry)
-        return sorted(entry.name for entry in found)
+        for folder in folders:
+            self._check_link(folder)
+        return sorted(folder.name for folder in folders)
 
     def _images(
-        self, top: Path, name: str, other: "_SkippedFiles | None" = None
+        self, top: Path, name: str, unused: "_UnusedFiles | None" = None
     ) -> Iterator[os.DirEntry[str]]:
-        """The images of a class, by name."""
+        """Yield the images of a class by name, and count the other files in its folder."""
         with os.scandir(top / name) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            if entry.name[0] == ".":
+            files = sorted(entries, key=lambda entry: entry.name)
+        for file in files:
+            if file.name[0] == ".":
                 continue
-            self._check_link(entry)
-            if entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                yield entry
-            elif other is not None:
-                other.note(entry.path)
+            self._check_link(file)
+            if file.name.lower().endswith(SUFFIXES) and file.is_file():
+                yield file
+            elif unused is not None:
+                unused.add(file.path)
 
-    def _check_link(self, found: os.DirEntry[str] | Path) -> None:
+    def _check_link(self, file: os.DirEntry[str] | Path) -> None:
         """Refuse a link that leads nowhere, or out of the folder."""
-        if not found.is_symlink():
+        if not file.is_symlink():
             return
-        path = Path(found)
+        path = Path(file)
         if not os.path.exists(path):  # noqa: PTH110 - pathlib fails on a link to itself
             raise SourceError(f"{path}: a link that leads nowhere")
         if not path.resolve().is_relative_to(self.path.resolve()):
@@ -165,16 +257,16 @@ class ClassFolders:
             )
 
 
-class _SkippedFiles:
-    """What is no image, or in no split: said, not silently left out."""
+class _UnusedFiles:
+    """Files that are not images, and folders of no split: counted, to be reported."""
 
     def __init__(self) -> None:
         self.count, self.first = 0, ""
 
-    def note(self, path: str) -> None:
+    def add(self, path: str) -> None:
         self.count, self.first = self.count + 1, self.first or path
 
-    def say(self) -> None:
+    def log(self) -> None:
         if self.count:
             what = formatting.pluralize(self.count, "file or folder", "files or folders")
             LOG.info("not used: %s, such as %s", what, printable(self.first))
@@ -187,117 +279,33 @@ def _stamp(image: os.DirEntry[str]) -> tuple[int, ...]:
         raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
 
 
-def printable(path: str) -> str:
-    """A path as text that JSON can hold, whatever bytes its name has."""
-    return os.fsencode(path).decode(errors="backslashreplace")
-
-
-PARTS = 64  # files that decoded images are divided into, at least
-PART_BYTES = 64 << 20  # pixels of such a file, at most
-
-
-class ImageFolder(LocalSource):
-    """A folder of images of one size, sorted into folders by class."""
-
-    supported_options: ClassVar[frozenset[str]] = frozenset(
-        {"size", "color", "test_fraction", "on_error"}
-    )
-
-    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        return ClassFolders(self.path, self.options).states()
-
-    def load(self, context: SourceContext) -> Raw:
-        """Decode every image, as many at a time as there are workers."""
-        image_file.require()
-        class_names, listed = ClassFolders(self.path, self.options).listed()
-        work = context.work(self.name)
-        splits, skipped = {}, []
-        for name, images in listed.items():
-            splits[name], left_out = self._decoded(name, images, work, context)
-            skipped += left_out
-        self._check_classes(splits, class_names)
-        return Raw(splits, class_names, self._decode(skipped)).checked(os.fspath(self.path))
-
-    def _decode(self, skipped: list[str]) -> dict[str, Any]:
-        """What the source digest is taken over beside the pixels."""
-        options, decode = self.options, dict[str, Any]()
-        if options.size:
-            decode |= {"size": list(options.size), "resampling": image_file.RESAMPLING}
-        if options.color:
-            decode["color"] = options.color
-        if options.test_fraction is not None:
-            decode |= {"test_fraction": options.test_fraction, "split_seed": options.split_seed}
-        return decode | ({"skipped": sorted(skipped)} if skipped else {})
-
-    def _decoded(
-        self, split: str, listed: ImageList, work: Path, context: SourceContext
-    ) -> tuple[RawSplit, list[str]]:
-        """The images of one split, and the paths of those that were skipped."""
-        options = self.options
-        wanted = ImageDecoder(options.size, options.color, options.on_error == "skip")
-        wanted = wanted.like(listed.paths)
-        assert wanted.format is not None  # the first image has one
-        total, row_bytes = len(listed.paths), wanted.format.bytes
-        fs.require_free_space(context.cache, total * row_bytes)
-        rows = max(1, min(-(-total // PARTS), PART_BYTES // row_bytes))
-        tasks = (
-            _DecodeTask(work, f"{split}.{i}", listed.paths[start : start + rows], wanted)
-            for i, start in enumerate(range(0, total, rows))
-        )
-        skipped: list[int] = []
-        with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
-            for i, gone in enumerate(context.pool.map(_decode_part, tasks)):
-                skipped += [i * rows + row for row in gone]
-                bar.update(min(rows, total - i * rows))
-        stem = os.fspath(work / staging.FILES / f"{split}.")
-        images = FileArray(stem, rows, (total, *wanted.format.shape), np.dtype(wanted.format.dtype))
-        whole = RawSplit(images, listed.labels)
-        if not skipped:
-            return whole, []
-        kept = np.setdiff1d(np.arange(total), skipped)
-        names = [printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
-        LOG.warning(
-            "%s: left out of %s: %d of %d images, such as %s",
-            *(self.name, split, len(names), total, names[0]),
-        )
-        return whole.take(kept), names
-
-    def _check_classes(self, splits: dict[str, RawSplit], class_names: tuple[str, ...]) -> None:
-        """Refuse a class of which nothing is left after skipping."""
-        for split, found in splits.items():
-            counts = np.bincount(np.asarray(found.labels[:]), minlength=len(class_names))
-            if 0 in counts and self.options.on_error == "skip":
-                name = class_names[int(np.argmin(counts))]
-                raise SourceError(f"{self.path}: {split}: no image of class {name} can be read")
-
-
 @dataclass(frozen=True, slots=True)
 class _DecodeTask:
-    """Some images that one worker decodes into one file."""
+    """Images that one worker decodes into one file of the work folder."""
 
     work: Path
     name: str
     paths: Sequence[str]
-    wanted: ImageDecoder
+    decoder: ImageDecoder
 
 
-def _decode_part(part: _DecodeTask) -> list[int]:
-    """Decode, unless it was done before; which of the images were skipped."""
-    return list(staging.run_step(part.work, part.name, partial(_write_part, part))["skipped"])
+def _run_task(task: _DecodeTask) -> list[int]:
+    """Decode images unless an interrupted run did; return the rows of those skipped."""
+    return list(staging.run_step(task.work, task.name, partial(_write_pixels, task))["skipped"])
 
 
-def _write_part(part: _DecodeTask, private: Path) -> dict[str, Any]:
-    assert part.wanted.format is not None  # set before the work is divided
-    look, skipped = part.wanted.format, []
-    # The place of what is skipped stays empty, and is left out later.
-    block = np.zeros((len(part.paths), *look.shape), look.dtype)
+def _write_pixels(task: _DecodeTask, private: Path) -> dict[str, Any]:  # JSON, a step's receipt
+    image_format, skipped = task.decoder.format, []
+    assert image_format is not None  # set before the work is divided
+    # The rows of skipped images stay zero, and are left out later.
+    pixels = np.zeros((len(task.paths), *image_format.shape), image_format.dtype)
     with image_file.strict_pillow():
-        for row, path in enumerate(part.paths):
+        for row, path in enumerate(task.paths):
             try:
-                block[row] = part.wanted.read(path)
+                pixels[row] = task.decoder.read(path)
             except image_file.ImageDecodeError:
-                if not part.wanted.skip:
+                if not task.decoder.skip:
                     raise
                 skipped.append(row)
-    private.write_bytes(block.data)
-    return {"sha256": hashlib.sha256(block.data).hexdigest(), "skipped": skipped}
+    private.write_bytes(pixels.data)
+    return {"sha256": hashlib.sha256(pixels.data).hexdigest(), "skipped": skipped}

@@ -1856,7 +1856,7 @@ def test_no_other_program_is_started(tmp_path: Path, cache: Path, name: str) -> 
     subprocess.run([name], env=environment, check=True)
     (tmp_path / "started").unlink()
     error, _ = failure(run("prepare", str(pets), env=environment))
-    assert "no picture" in error
+    assert "not an image" in error
     assert not (tmp_path / "started").exists()
 
 

@@ -309,9 +309,9 @@ def deep_png(channels: int, colour: int) -> bytes:
 
 # By what is wrong with train/cat/004.png: its bytes or picture, and the reason given.
 BAD_IMAGES: dict[str, tuple[bytes | np.ndarray, str]] = {
-    "nothing": (b"", "no picture"),
-    "noise": (bytes(range(256)), "no picture"),
-    "text": (b"<svg></svg>", "no picture"),
+    "nothing": (b"", "not an image"),
+    "noise": (bytes(range(256)), "not an image"),
+    "text": (b"<svg></svg>", "not an image"),
     "the start of a PNG": (png(7, 9, 8, 2, b"")[:20], "cannot read the image"),
     "a PNG cut in its pixels": (
         png(7, 9, 8, 2, picture(0, (9, 22)).tobytes())[:120],
@@ -356,7 +356,7 @@ def test_a_bad_image_of_any_name_is_one_line(
     error, hint = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (1, b"")
     assert error.startswith(f"error: {pets[0] / 'train' / 'cat'}".encode())
-    assert error.endswith(b"cannot read the image: no picture")
+    assert error.endswith(b"cannot read the image: not an image")
     assert hint == b"hint: leave such out: --on-error skip"
 
 
@@ -421,7 +421,7 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
         case "a class name of odd bytes":
             for split in ("train", "test"):
                 write(top / split, {os.fsdecode(b"\xff"): ["0.png"]})
-            return top, "a class name is no valid text"
+            return top, "a class name is not valid text"
         case "images of no class":
             shutil.rmtree(top)
             save(top / "a.png", RGB)
@@ -478,7 +478,7 @@ def test_damaged_images_can_be_left_out(
     gone = [listed[order[place]] for place in places]
     for path in gone:
         path.write_bytes(b"no picture")
-    refused(cache, top, gone[0], "no picture")
+    refused(cache, top, gone[0], "not an image")
     entry = prepared(top, on_error="skip")
     names = sorted(str(path.relative_to(top)) for path in gone)
     rest = np.delete(images, places, 0), np.delete(labels, places, 0)

@@ -302,7 +302,7 @@ def test_predict_on_the_command_line(photos: Path, tmp_path: Path) -> None:
     assert all(len(one["top"]) == 1 for one in answer["images"])
     (tmp_path / "not.png").write_text("text")
     error, hint = failure(run("predict", str(tmp_path / "run"), str(tmp_path / "not.png")))
-    assert error == f"{tmp_path / 'not.png'}: cannot read the image: no picture"
+    assert error == f"{tmp_path / 'not.png'}: cannot read the image: not an image"
     assert "--on-error" not in hint
     error, _ = failure(run("predict", str(tmp_path / "run"), str(tmp_path / "nope.png")))
     assert error == f"{tmp_path / 'nope.png'}: no such file"
