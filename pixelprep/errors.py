@@ -37,7 +37,14 @@ class PixelprepError(Exception):
         One line: where, expected, got.
     hint : str, optional
         One line: what to do.
+
+    Attributes
+    ----------
+    resume_command : str or None
+        The command that continues what this error interrupted, where there is one.
     """
+
+    resume_command: str | None = None
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         # File names and system messages may hold line breaks; an error stays on one line.
@@ -83,6 +90,16 @@ class TrainError(PixelprepError):
 
 class MissingExtraError(PixelprepError):
     """An optional package is not installed."""
+
+
+def attach_resume_command(error: BaseException, command: str) -> None:
+    """Let an error, or Ctrl-C, carry the command that continues what it interrupted."""
+    error.resume_command = command  # type: ignore[attr-defined] # of any error, not ours alone
+
+
+def resume_command(error: BaseException) -> str | None:
+    """Return the command that continues what this error interrupted; None where there is none."""
+    return getattr(error, "resume_command", None)
 
 
 def check_int(argument: str, value: object, low: int, high: int | None = None) -> int:

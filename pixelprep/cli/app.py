@@ -33,7 +33,12 @@ from pixelprep.cli.options import (
     with_prepare_options,
 )
 from pixelprep.cli.spelling import as_options
-from pixelprep.errors import PixelprepError, UsageError
+from pixelprep.errors import (
+    PixelprepError,
+    UsageError,
+    attach_resume_command,
+    resume_command,
+)
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
@@ -161,7 +166,7 @@ def train(
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
             metrics = resume_training(resume, **asked) if resume else _train_anew(dataset, asked)
     except KeyboardInterrupt as error:  # Typer would forget the way to go on
-        _fail("interrupted", _resume_hint(error), INTERRUPTED)
+        _fail("interrupted", resume_command(error), INTERRUPTED)
     output.show(metrics, as_json, output.print_trained)
 
 
@@ -222,11 +227,11 @@ def compare(
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
             result = compare_modes(dataset, modes=chosen, quiet=quiet, **asked)
-    except KeyboardInterrupt:  # whose notes tell only of a single run
+    except KeyboardInterrupt:  # which knows only of a single run
         _fail("interrupted", SAME_AGAIN, INTERRUPTED)
     except Exception as error:
-        if _resume_hint(error):
-            error.__notes__ = [SAME_AGAIN]
+        if resume_command(error):
+            attach_resume_command(error, SAME_AGAIN)
         raise
     output.show(result, as_json, output.print_compared)
 
@@ -602,7 +607,7 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 def _format_error(error: Exception) -> tuple[str, str | None, int]:
     """Message, hint and exit status of an error."""
-    way_on = _resume_hint(error)
+    way_on = resume_command(error)
     if isinstance(error, PixelprepError):
         hint = ", then ".join(filter(None, (error.hint, way_on)))
         return error.message, hint, 2 if isinstance(error, UsageError) else 1
@@ -613,13 +618,6 @@ def _format_error(error: Exception) -> tuple[str, str | None, int]:
         return f"{name}{error.strerror or error}", way_on, 1
     hint = f"{way_on} --debug" if way_on else "run again with --debug for the traceback"
     return f"{type(error).__name__}: {error}", hint, 1
-
-
-def _resume_hint(error: BaseException) -> str | None:
-    """The command that goes on with what this error broke off."""
-    notes = getattr(error, "__notes__", [])
-    ours = (note for note in notes if note == SAME_AGAIN or note.startswith("pixelprep "))
-    return next(ours, None)
 
 
 def _usage_error(error: Any) -> tuple[str, str | None, int]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import EntryError, TrainError
+from pixelprep.errors import EntryError, TrainError, attach_resume_command
 from pixelprep.format import manifest as manifests
 from pixelprep.system import fs, locks
 
@@ -143,12 +143,12 @@ class RunFolder:
 
     @contextmanager
     def resumable(self) -> Iterator[None]:
-        """Add to whatever goes wrong how to go on, where there is a checkpoint to go on from."""
+        """Let whatever goes wrong carry the command that continues from the checkpoint, if any."""
         try:
             yield
         except BaseException as error:
             if self.checkpoint.exists():
-                error.add_note(self.resuming)
+                attach_resume_command(error, self.resuming)
             raise
 
     def save(

@@ -96,6 +96,7 @@ def fail() -> str:
     except (pixelprep.UsageError, pixelprep.CacheError, pixelprep.WorkerError) as error:
         assert_type(error.message, str)
         assert_type(error.hint, str | None)
+        assert_type(error.resume_command, str | None)
     except (pixelprep.NewerFormatError, pixelprep.EntryError, pixelprep.DownloadError):
         raise
     except (pixelprep.SourceError, pixelprep.TrainError, pixelprep.MissingExtraError):

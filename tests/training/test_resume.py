@@ -19,6 +19,7 @@ import pytest
 import pixelprep
 from pixelprep.cli.app import main
 from pixelprep.dataset.entry import Entry
+from pixelprep.errors import resume_command
 from pixelprep.training.run_folder import RunFolder, TrainState, load_finished
 from pixelprep.training.train import resume, train
 from tests.helpers.data import arrays
@@ -257,7 +258,7 @@ def test_a_damaged_checkpoint_is_refused(small: Entry) -> None:
         with pytest.raises(pixelprep.TrainError, match="not a checkpoint, or a damaged one") as e:
             resume(Path("run"))
         assert (e.value.hint or "").endswith("run.unfinished and train again from the start")
-        assert not hasattr(e.value, "__notes__")
+        assert e.value.resume_command is None
         assert checkpoint.read_bytes() == wrong
 
 
@@ -275,7 +276,7 @@ def test_a_failure_at_the_end_loses_no_epoch(small: Entry) -> None:
     """A model that cannot be saved fails after its epochs; repaired, they are not trained again."""
     with pytest.raises(NotImplementedError, match="Secretive has no config") as failed:
         train(small, settings("run", model="models:secretive"))
-    assert failed.value.__notes__[-1] == "pixelprep train --resume run.unfinished"
+    assert resume_command(failed.value) == "pixelprep train --resume run.unfinished"
     code = Path("models.py").read_text()
     Path("models.py").write_text(code.replace("raise NotImplementedError", "return dict() #"))
     del sys.modules["models"]
@@ -306,7 +307,7 @@ def test_a_full_disk_loses_no_epoch(small: Entry) -> None:
     before = (folder / "checkpoint.npz").read_bytes()
     with small_disk(50_000), pytest.raises(pixelprep.TrainError, match="cannot write") as failed:
         resume(folder)
-    assert failed.value.__notes__ == ["pixelprep train --resume run.unfinished"]
+    assert resume_command(failed.value) == "pixelprep train --resume run.unfinished"
     assert (folder / "checkpoint.npz").read_bytes() == before
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoint.npz", "lock"]
 
