@@ -207,7 +207,7 @@ def main() -> None:
             taken["all"] = time.perf_counter() - begun
         after = messages(address) if address else {}
         show(entry, given.cluster or given.workers, taken, peak)
-        files = sum(len(split["files"]) for split in entry.manifest["splits"].values())
+        files = sum(len(split.files) for split in entry.manifest.splits.values())
         for name in after:
             count = after[name] - before[name]
             print(f"- messages the scheduler {name}: {count:,}, {count / files:.1f} a file")
@@ -219,7 +219,7 @@ def show(
     """Print the figures as Markdown."""
     rows = sum(len(split) for split in entry.splits.values())
     raw, stored = rows * SIDE * SIDE, entry.size
-    files = sum(len(split["files"]) for split in entry.manifest["splits"].values())
+    files = sum(len(split.files) for split in entry.manifest.splits.values())
     print(
         f"- {rows:,} images, {raw / 1e9:.2f} GB raw, {stored / 1e9:.2f} GB stored in {files} files"
     )

@@ -146,7 +146,7 @@ def _fitted(scaling: Scaling, moments: AnyMoments) -> dict[str, Any]:
     """The scaling as the manifest would have it, of these moments of train."""
     fitted = None if scaling.per == "image" else moments.statistics(scaling.unit)
     again = Scaling(scaling.mode, scaling.per, scaling.unit, scaling.raw_dtype, fitted)
-    return manifests.scaling_record(again)
+    return dict(manifests.scaling_record(again))
 
 
 def _check_statistics(entry: Entry, note: OnProgress) -> Iterator[str]:

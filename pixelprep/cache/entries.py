@@ -61,7 +61,7 @@ def _opened(path: Path, cache: Path | None, quiet: bool) -> Entry:
     return Entry(path, manifest, found)
 
 
-def remember_checked(path: Path, cache: Path, manifest: Mapping[str, Any]) -> None:
+def remember_checked(path: Path, cache: Path, manifest: manifests.Manifest) -> None:
     """Remember that the files of a just published entry are right: they were hashed as written."""
     trusted = _record_path(path, cache)
     if trusted:
@@ -71,18 +71,18 @@ def remember_checked(path: Path, cache: Path, manifest: Mapping[str, Any]) -> No
             records.write(trusted, _notes(manifest, found))
 
 
-def _states(path: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _states(path: Path, manifest: manifests.Manifest) -> dict[str, tuple[int, ...]]:
     """The state of each file, which is a plain one and as long as it should be."""
     listed = [file for _, file in manifests.listed_files(manifest)]
     return {file["name"]: checked_stamp(path / file["name"], file["bytes"]) for file in listed}
 
 
-def _note(file: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]) -> list[Any]:
+def _note(file: manifests.FileRecord, found: Mapping[str, tuple[int, ...]]) -> list[Any]:
     return [*found[file["name"]], file["sha256"]]
 
 
 def _notes(
-    manifest: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]
+    manifest: manifests.Manifest, found: Mapping[str, tuple[int, ...]]
 ) -> dict[str, list[Any]]:
     """What to remember of files that were found right, but for those written just now."""
     listed = [file for _, file in manifests.listed_files(manifest)]
@@ -98,7 +98,7 @@ def in_cache(path: Path, cache: Path | None) -> bool:
     return cache is not None and path.parent.parent == cache
 
 
-def check_location(path: Path, manifest: Mapping[str, Any], cache: Path | None) -> None:
+def check_location(path: Path, manifest: manifests.Manifest, cache: Path | None) -> None:
     """Refuse an entry of the cache that stands where another one belongs.
 
     Raises
@@ -171,7 +171,7 @@ def checked_stamp(path: Path, size: int) -> tuple[int, ...]:
 
 @contextmanager
 def hashing_bar(
-    listed: Iterable[Mapping[str, Any]], quiet: bool
+    listed: Iterable[manifests.FileRecord], quiet: bool
 ) -> Iterator[Callable[[int], object]]:
     """A bar of the bytes of these files of a manifest, for `check_file`."""
     with progress.bar("hashing", sum(file["bytes"] for file in listed), "B", quiet) as bar:
@@ -181,8 +181,8 @@ def hashing_bar(
 def check_file(
     path: Path,
     split: str,
-    file: Mapping[str, Any],
-    manifest: Mapping[str, Any],
+    file: manifests.FileRecord,
+    manifest: manifests.Manifest,
     note: Callable[[int], object],
 ) -> None:
     """Refuse a file of an entry that is not what the manifest says; its digest comes first.

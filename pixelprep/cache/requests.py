@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from pixelprep.format import layout
+from pixelprep.format.manifest import Manifest
 from pixelprep.format.recipe import PrepareOptions
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import fs, records
@@ -73,7 +74,7 @@ def _record_path(path: Path, cache: Path) -> Path:
     return cache / fs.ORIGINS / path.parent.name / f"{path.name}.json"
 
 
-def request_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def request_of(manifest: Manifest) -> dict[str, Any]:
     """What an entry was asked for as, as far as its manifest tells.
 
     That is all where the dataset is known by name.
@@ -83,7 +84,7 @@ def request_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {"dataset": manifest["dataset"], **{name: recipe[name] for name in names}}
 
 
-def options_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(manifest: Manifest) -> dict[str, Any]:
     """The options that make such an entry: the mode, and what is not as it is by default."""
     usual, decode = asdict(PrepareOptions()), manifest["source"]["decode"]
     known = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
@@ -100,7 +101,7 @@ def options_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return told | ({"on_error": "skip"} if "skipped" in decode else {})
 
 
-def _shard_rows(manifest: Mapping[str, Any]) -> int | None:
+def _shard_rows(manifest: Manifest) -> int | None:
     """Rows a file, where they are not the usual ones."""
     splits, recipe = manifest["splits"], manifest["recipe"]
     most = max(split["rows"] for split in splits.values())

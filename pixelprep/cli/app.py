@@ -326,7 +326,7 @@ def info(
     import pixelprep
 
     found = pixelprep.open(entry, cache_dir=cache_dir)
-    about = {"path": str(found.path), **found.manifest}
+    about = {"path": str(found.path), **found.manifest.to_dict()}
     output.show(about, as_json, lambda _: output.print_info(found))
 
 

@@ -1,6 +1,6 @@
 """A published cache entry and its splits, as users hold them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from pixelprep.dataset.batches import BatchConfig, Batches, BatchOptions
 from pixelprep.errors import UsageError, missing_extra
 from pixelprep.format import layout, reader
-from pixelprep.format import manifest as manifests
+from pixelprep.format.manifest import FileRecord, Manifest
+from pixelprep.format.recipe import Recipe
+from pixelprep.format.schema import SPLITS
 from pixelprep.numerics.scaling import Scaling
 
 if TYPE_CHECKING:
@@ -296,14 +298,14 @@ class Entry:
     ----------
     path : Path
         The entry's folder.
-    manifest : dict
+    manifest : Manifest
         Its manifest (data/FORMAT.md).
     cached : bool
         Whether it was found in the cache, so that nothing had to be done.
     """
 
     path: Path
-    manifest: dict[str, Any] = field(repr=False)
+    manifest: Manifest = field(repr=False)
     # By file name, the `fs.file_stamp` it had when it was checked: once it changes, it is not read.
     _stamps: dict[str, tuple[int, ...]] = field(repr=False, compare=False)
     cached: bool = field(default=True, compare=False)
@@ -311,32 +313,32 @@ class Entry:
     @property
     def dataset(self) -> str:
         """The dataset's name."""
-        return str(self.manifest["dataset"])
+        return self.manifest.dataset
 
     @property
     def mode(self) -> str:
         """The scaling's mode."""
-        return str(self.manifest["mode"])
+        return self.manifest.mode
 
     @property
     def per(self) -> str:
         """Which pixels share a statistic."""
-        return str(self.manifest["per"])
+        return self.manifest.per
 
     @property
     def key(self) -> str:
         """The first 12 hex digits of the recipe's digest."""
-        return str(self.manifest["key"])
+        return self.manifest.key
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; a label is the index of one."""
-        return tuple(self.manifest["source"]["class_names"])
+        return self.manifest.source.class_names
 
     @property
     def size(self) -> int:
         """Bytes of the HDF5 files."""
-        return sum(int(split["bytes"]) for split in self.manifest["splits"].values())
+        return sum(split.bytes for split in self.manifest.splits.values())
 
     @property
     def rows(self) -> int:
@@ -346,15 +348,18 @@ class Entry:
     @cached_property
     def scaling(self) -> Scaling:
         """The fitted scaling, with `Scaling.apply` and `Scaling.invert`."""
-        return manifests.scaling_of(self.manifest["scaling"], self.mode, self.per)
+        return self.manifest.scaling.scaling(self.mode, self.per)
 
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The splits by name: train, val where there is one, test."""
-        stored, recipe = self.manifest["splits"], self.manifest["recipe"]
-        present = [name for name in manifests.SPLITS if name in stored]
+        stored, recipe = self.manifest.splits, self.manifest.recipe
         return {
-            name: split_of(self.path, name, stored[name], recipe, self._stamps) for name in present
+            name: split_of(
+                self.path, name, stored[name].shape, stored[name].files, recipe, self._stamps
+            )
+            for name in SPLITS
+            if name in stored
         }
 
     @property
@@ -376,20 +381,21 @@ class Entry:
 def split_of(
     path: Path,
     name: str,
-    record: Mapping[str, Any],
-    recipe: Mapping[str, Any],
+    shape: Sequence[int],
+    files: Sequence[FileRecord],
+    recipe: Recipe,
     stamps: Mapping[str, tuple[int, ...]],
 ) -> Split:
-    """Return the split that a manifest describes."""
-    files = [
-        reader.EntryFile(path / file["name"], file["rows"], file["sha256"], stamps[file["name"]])
-        for file in record["files"]
+    """Return the split of these files below `path`, whose stamps are those of `stamps`."""
+    opened = [
+        reader.EntryFile(path / file.name, file.rows, file.sha256, stamps[file.name])
+        for file in files
     ]
     return Split(
         name,
-        tuple(record["shape"]),
-        np.dtype(record["dtype"]),
-        recipe["per"] == "image",
-        tuple(files),
-        layout.run_rows(recipe["chunk_rows"], recipe["compression"]),
+        tuple(shape),
+        np.dtype(recipe.dtype),
+        recipe.per == "image",
+        tuple(opened),
+        layout.run_rows(recipe.chunk_rows, recipe.compression),
     )

@@ -181,7 +181,7 @@ def _manifest(entry: Entry) -> bytes:
     """The manifest as it lies in the entry."""
     path = entry.path / manifests.NAME
     content = path.read_bytes()
-    if json.loads(content) != entry.manifest:
+    if json.loads(content) != entry.manifest.to_dict():
         raise EntryError(f"{path}: was changed meanwhile", REPAIR_HINT)
     return content
 

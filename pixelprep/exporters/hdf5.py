@@ -5,7 +5,6 @@ from pathlib import Path
 from pixelprep.dataset.entry import Entry
 from pixelprep.exporters.base import OnProgress, columns_of, compare, steps, stored_bytes
 from pixelprep.format import layout, single_file
-from pixelprep.format import manifest as manifests
 from pixelprep.system import fs
 
 
@@ -17,7 +16,7 @@ class Hdf5Exporter:
 
     def bytes_needed(self, entry: Entry) -> int:
         """As much as the entry holds; how far it is compressed, nobody knows before."""
-        return stored_bytes(entry) if entry.manifest["recipe"]["compression"] == "none" else 0
+        return stored_bytes(entry) if entry.manifest.recipe.compression == "none" else 0
 
     def write(self, entry: Entry, folder: Path, note: OnProgress) -> None:
         """Chunk by chunk."""
@@ -50,6 +49,5 @@ def _path(entry: Entry, folder: Path) -> Path:
 def _outlines(entry: Entry) -> dict[str, layout.FileLayout]:
     """A group is laid out as the one file of a split is."""
     return {
-        name: manifests.file_layout(entry.manifest, name, split.shape)
-        for name, split in entry.splits.items()
+        name: entry.manifest.file_layout(name, len(split)) for name, split in entry.splits.items()
     }

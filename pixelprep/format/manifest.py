@@ -1,170 +1,322 @@
-"""An entry's manifest: what it must be, whoever wrote it (data/FORMAT.md, section 4)."""
+"""An entry's manifest (data/FORMAT.md, section 4)."""
 
 import hashlib
 import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, Self  # Any: arrays of any type, JSON values
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
-from pixelprep.format import layout
-from pixelprep.format.recipe import recipe_key, split_files, split_rows
-from pixelprep.numerics import permutation
-from pixelprep.numerics.scaling import MODES, PER, Scaling, normalize_options, rescale_unit
-from pixelprep.numerics.statistics import AnyMoments, Statistics, statistics_shape
+from pixelprep.format import layout, schema
+from pixelprep.format.recipe import Recipe
+from pixelprep.format.source_record import Provenance, SourceRecord
+from pixelprep.numerics.scaling import Scaling
+from pixelprep.numerics.statistics import AnyMoments, Statistics
 from pixelprep.system import canonical, fs
+from pixelprep.system.json_record import Record
 
-SPLITS = ("train", "val", "test")
 NAME, DIGEST = "manifest.json", "manifest.sha256"
-MAX_NAME_BYTES = 180  # bytes; with mode and key it must still be a file's name
-ROW_BYTES = 64  # of a row that are no pixels: label, statistics, its part of an index
 FIRST_BATCH = 64  # rows whose figures are shown and kept
-MAX_BYTES = 64 << 20  # of a manifest, and a share of what is stored for statistics per pixel:
-MAX_SHARE = 40  # six numbers of 25 digits, beside one of 2 bytes in each of two images or more
-RAW_DTYPES = ("uint8", "int8", "uint16", "int16", "float16", "float32", "float64")
-STATISTICS = ("mean", "std", "minimum", "maximum")
-
-# What a value that is of another type than expected can lead to.
-BAD_JSON = (
-    *(ValueError, KeyError, TypeError, AttributeError, OverflowError),
-    *(RecursionError, MemoryError),
-)
-
-Check = Callable[[Any], bool]
+# Statistics per pixel make a manifest a share of what is stored: six numbers of 25 digits, beside
+# one of 2 bytes in each of two images or more.
+MAX_SHARE = 40
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The manifest of the entry in this folder, once its digest and its content are found right.
+@dataclass(frozen=True, slots=True)
+class FileRecord(Record):
+    """One HDF5 file of a split.
+
+    Parameters
+    ----------
+    name : str
+        Below the entry's folder.
+    rows, bytes : int
+        How many images it holds, and its size.
+    sha256 : str
+        Of all its bytes, in hex.
+    """
+
+    ignores_unknown: ClassVar[bool] = True
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawLimits(Record):
+    """The smallest and the largest raw pixel of a split, ints where the raw type is one."""
+
+    ignores_unknown: ClassVar[bool] = True
+
+    minimum: float
+    maximum: float
+
+    @classmethod
+    def of(cls, moments: AnyMoments) -> Self:
+        """Take the limits from the moments of all pixels."""
+        return cls(moments.minimum.min().item(), moments.maximum.max().item())
+
+
+@dataclass(frozen=True, slots=True)
+class FirstBatch(Record):
+    """Figures of the first `FIRST_BATCH` stored images of a split, or all where it has fewer.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (n, H, W, C) of these images.
+    min, max, mean, std : float
+        Of their stored values; the deviation is the population's.
+    """
+
+    ignores_unknown: ClassVar[bool] = True
+
+    shape: tuple[int, ...]
+    min: float
+    max: float
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, images: NDArray[Any]) -> Self:
+        """Compute the figures of a batch, (n, H, W, C) of any float type.
+
+        Sums are exact (``math.fsum``), so that the figures are the same on every machine.
+        """
+        exact = images.reshape(-1).astype(np.float64)
+        mean = math.fsum(exact) / exact.size
+        variance = math.fsum((exact - mean) ** 2) / exact.size
+        low, high = float(exact.min()), float(exact.max())
+        return cls(images.shape, low, high, mean, math.sqrt(variance))
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRecord(Record):
+    """One stored split.
+
+    Parameters
+    ----------
+    rows : int
+        Images in it.
+    shape : tuple of int
+        (N, H, W, C) of the stored images.
+    dtype : str
+        Of the stored images: float32 or float16.
+    bytes : int
+        Of all its files.
+    raw : RawLimits
+        Of the raw pixels that it was made of.
+    first_batch : FirstBatch
+        What its first stored images look like.
+    files : tuple of FileRecord
+        In the order of the rows.
+    """
+
+    ignores_unknown: ClassVar[bool] = True
+
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    raw: RawLimits
+    first_batch: FirstBatch
+    files: tuple[FileRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingRecord(Record):
+    """A fitted scaling in full precision.
+
+    Parameters
+    ----------
+    unit : int
+        What raw pixels are divided by first.
+    raw_dtype : str
+        Their type, as NumPy names it.
+    mean, std, minimum, maximum, scale, offset : list of float
+        Nested as the statistic's shape is; empty per image.
+    """
+
+    ignores_unknown: ClassVar[bool] = True
+
+    unit: int
+    raw_dtype: str
+    mean: object
+    std: object
+    minimum: object
+    maximum: object
+    scale: object
+    offset: object
+
+    @classmethod
+    def of(cls, scaling: Scaling) -> Self:
+        """Record a scaling; `scaling` is the way back."""
+        statistics = scaling.statistics
+        return cls(
+            scaling.unit,
+            scaling.raw_dtype,
+            scaling.mean.tolist(),
+            scaling.std.tolist(),
+            statistics.minimum.tolist() if statistics else [],
+            statistics.maximum.tolist() if statistics else [],
+            scaling.scale.tolist(),
+            scaling.offset.tolist(),
+        )
+
+    def scaling(self, mode: str, per: str) -> Scaling:
+        """Return the scaling that was recorded."""
+        fitted = None
+        if per != "image":
+            numbers = (self.mean, self.std, self.minimum, self.maximum)
+            fitted = Statistics(*(np.array(values, np.float64) for values in numbers))
+        return Scaling(mode, per, self.unit, self.raw_dtype, fitted)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSums(Record):
+    """Sums over all raw pixels of train: exact ints where the raw type is one."""
+
+    ignores_unknown: ClassVar[bool] = True
+
+    count: int
+    sum: float
+    sum_of_squares: float
+
+
+@dataclass(frozen=True)
+class Manifest(Record):
+    """What an entry says of itself.
+
+    Parameters
+    ----------
+    dataset : str
+        The dataset's name.
+    key : str
+        The recipe's key.
+    recipe : Recipe
+        What decides the bytes; its mode and per stand beside it in the file.
+    provenance : Provenance
+        Where the data is from and on what terms it may be used.
+    source : SourceRecord
+        The raw data.
+    scaling : ScalingRecord
+        The fitted scaling.
+    statistics : PixelSums
+        Of the training split's raw pixels.
+    splits : dict of SplitRecord
+        By name: train, val where there is one, test.
+    """
+
+    ignores_unknown: ClassVar[bool] = True
+
+    dataset: str
+    key: str
+    recipe: Recipe
+    provenance: Provenance
+    source: SourceRecord
+    scaling: ScalingRecord
+    statistics: PixelSums
+    splits: dict[str, SplitRecord]
+
+    @property
+    def mode(self) -> str:
+        """The scaling's mode."""
+        return self.recipe.mode
+
+    @property
+    def per(self) -> str:
+        """Over what one statistic is shared."""
+        return self.recipe.per
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``manifest.json`` holds."""
+        values = Record.to_dict(self)
+        values["source"]["digest"] = self.recipe.source
+        return {
+            "format": layout.FORMAT,
+            "format_version": layout.FORMAT_VERSION,
+            "mode": self.mode,
+            "per": self.per,
+            **values,
+        }
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the content of the two files that hold a manifest, by name."""
+        content = canonical.dumps(self.to_dict()) + b"\n"
+        return {NAME: content, DIGEST: digest_line(content)}
+
+    def files(self) -> list[tuple[str, FileRecord]]:
+        """Return all files in order, each with the split that it is of."""
+        present = [name for name in schema.SPLITS if name in self.splits]
+        return [(name, file) for name in present for file in self.splits[name].files]
+
+    def file_layout(self, split: str, rows: int) -> layout.FileLayout:
+        """Return the layout of a file of this split that holds so many images."""
+        image_shape = self.source.splits["train"].shape[1:]
+        return layout.FileLayout(
+            (rows, *image_shape),
+            self.recipe.dtype,
+            self.recipe.chunk_rows,
+            self.recipe.compression,
+            self._attributes(split),
+            self.per == "image",
+        )
+
+    def _attributes(self, split: str) -> dict[str, Any]:
+        """Return the root attributes of a file of this split."""
+        scaling = self.scaling.scaling(self.mode, self.per)
+        attributes: dict[str, Any] = {
+            "format": layout.FORMAT,
+            "format_version": layout.FORMAT_VERSION,
+            "dataset": self.dataset,
+            "split": split,
+            "mode": self.mode,
+            "per": self.per,
+            "class_names": list(self.source.class_names),
+            "source_digest": self.recipe.source,
+            "unit": scaling.unit,
+        }
+        if scaling.statistics is None:
+            return attributes
+        numbers = ("mean", "std", "scale", "offset")
+        return attributes | {name: getattr(scaling, name) for name in numbers}
+
+
+def read(path: Path) -> Manifest:
+    """Read the manifest of the entry in this folder, and check its digest and its content.
 
     Raises
     ------
     EntryError
         When there is none, it was changed, it is not what the format has, or of a newer format.
     """
-    content, expected = _content(path / NAME, _most_bytes(path)), _content(path / DIGEST, 1000)
+    content, expected = _content(path / NAME, _max_bytes(path)), _content(path / DIGEST, 1000)
     if digest_line(content) != expected:
         raise EntryError(f"{path / NAME}: differs from its digest in {DIGEST}", REPAIR_HINT)
     try:
-        manifest = json.loads(
-            content.decode(), parse_constant=_reject_constants, object_pairs_hook=_reject_duplicates
+        values = json.loads(
+            content.decode(),
+            parse_constant=schema.reject_constants,
+            object_pairs_hook=schema.reject_duplicates,
         )
-        _check_version(path, manifest)
-        _check(manifest)
-    except BAD_JSON as error:
-        what = str(error) if isinstance(error, _Wrong) else repr(error)
+        _check_version(path, values)
+        schema.check(values)
+        return Manifest.from_dict(values)
+    except schema.BAD_JSON as error:
+        what = str(error) if isinstance(error, schema.SchemaError) else repr(error)
         raise EntryError(f"{path / NAME}: not a manifest: {what[:200]}", REPAIR_HINT) from error
-    return dict(manifest)
 
 
 def digest_line(manifest: bytes) -> bytes:
-    """What ``manifest.sha256`` holds; ``sha256sum --check`` reads it."""
+    """Return what ``manifest.sha256`` holds; ``sha256sum --check`` reads it."""
     return f"{hashlib.sha256(manifest).hexdigest()}  {NAME}\n".encode()
-
-
-def manifest_files(manifest: Mapping[str, Any]) -> dict[str, bytes]:
-    """By name, the two files that hold a manifest."""
-    content = canonical.dumps(manifest) + b"\n"
-    return {NAME: content, DIGEST: digest_line(content)}
-
-
-def is_folder_name(name: str) -> bool:
-    """Whether a dataset's name can be its folder's in a cache."""
-    return bool(re.fullmatch(r"\w[\w.-]*", name)) and len(name.encode()) <= MAX_NAME_BYTES
-
-
-def scaling_of(record: Mapping[str, Any], mode: str, per: str) -> Scaling:
-    """The scaling as the manifest holds it."""
-    fitted = None
-    if per != "image":
-        fitted = Statistics(*(np.array(record[name], np.float64) for name in STATISTICS))
-    return Scaling(mode, per, record["unit"], record["raw_dtype"], fitted)
-
-
-def scaling_record(scaling: Scaling) -> dict[str, Any]:
-    """What the manifest holds of a scaling; `scaling_of` is the way back."""
-    statistics = scaling.statistics
-    return {
-        "unit": scaling.unit,
-        "raw_dtype": scaling.raw_dtype,
-        "mean": scaling.mean.tolist(),
-        "std": scaling.std.tolist(),
-        "minimum": statistics.minimum.tolist() if statistics else [],
-        "maximum": statistics.maximum.tolist() if statistics else [],
-        "scale": scaling.scale.tolist(),
-        "offset": scaling.offset.tolist(),
-    }
-
-
-def raw_limits(moments: AnyMoments) -> dict[str, Any]:
-    """Raw minimum and maximum."""
-    return {"minimum": moments.minimum.min().item(), "maximum": moments.maximum.max().item()}
-
-
-def first_batch(split: Any) -> dict[str, Any]:
-    """The figures of the first images of an `entry.Split`."""
-    return batch_figures(split.read(0, min(FIRST_BATCH, len(split))))
-
-
-def batch_figures(images: NDArray[Any]) -> dict[str, Any]:
-    """Shape, minimum, maximum, mean and population deviation of a batch, as JSON values.
-
-    Sums are exact (``math.fsum``), so that the figures are the same on every machine.
-    """
-    exact = images.reshape(-1).astype(np.float64)
-    mean = math.fsum(exact) / exact.size
-    variance = math.fsum((exact - mean) ** 2) / exact.size
-    return {
-        "shape": list(images.shape),
-        "min": float(exact.min()),
-        "max": float(exact.max()),
-        "mean": mean,
-        "std": math.sqrt(variance),
-    }
-
-
-def file_layout(manifest: Mapping[str, Any], split: str, shape: Sequence[int]) -> layout.FileLayout:
-    """What a file of this split looks like that holds so many images."""
-    recipe = manifest["recipe"]
-    return layout.FileLayout(
-        tuple(shape),
-        recipe["dtype"],
-        recipe["chunk_rows"],
-        recipe["compression"],
-        _attributes(manifest, split),
-        recipe["per"] == "image",
-    )
-
-
-def _attributes(manifest: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """The root attributes of a file of this split."""
-    recipe = manifest["recipe"]
-    scaling = scaling_of(manifest["scaling"], recipe["mode"], recipe["per"])
-    attributes = {
-        "format": layout.FORMAT,
-        "format_version": layout.FORMAT_VERSION,
-        "dataset": manifest["dataset"],
-        "split": split,
-        "mode": recipe["mode"],
-        "per": recipe["per"],
-        "class_names": manifest["source"]["class_names"],
-        "source_digest": recipe["source"],
-        "unit": scaling.unit,
-    }
-    if scaling.statistics is None:
-        return attributes
-    numbers = ("mean", "std", "scale", "offset")
-    return attributes | {name: getattr(scaling, name) for name in numbers}
-
-
-def listed_files(manifest: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """All files with the splits they are of, in order."""
-    splits = manifest["splits"]
-    return [(name, file) for name in SPLITS if name in splits for file in splits[name]["files"]]
 
 
 def _content(path: Path, most: int) -> bytes:
@@ -177,31 +329,17 @@ def _content(path: Path, most: int) -> bytes:
         raise EntryError(f"{path.parent}: not an entry: cannot read {path}: {reason}") from error
 
 
-def _most_bytes(path: Path) -> int:
-    """Of a manifest: statistics of each pixel take as much as some images."""
+def _max_bytes(path: Path) -> int:
+    """Return the largest size that the manifest of the entry in this folder may have."""
     try:
         stored = sum(file.lstat().st_blocks * 512 for file in path.glob("*.h5"))
     except OSError:
         stored = 0
-    return MAX_BYTES + MAX_SHARE * stored
+    return schema.MAX_BYTES + MAX_SHARE * stored
 
 
-class _Wrong(ValueError):
-    """A part of a manifest is not what it must be."""
-
-
-def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, no name of which is there twice: readers would differ."""
-    record = dict(pairs)
-    _need(len(record) == len(pairs), "a name is there twice")
-    return record
-
-
-def _reject_constants(constant: str) -> NoReturn:
-    raise _Wrong(f"{constant} is not JSON")
-
-
-def _check_version(path: Path, manifest: Any) -> None:
+def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse another format, or another version of it."""
     found = manifest["format"], manifest["format_version"]
     if found == (layout.FORMAT, layout.FORMAT_VERSION) and type(found[1]) is int:
         return
@@ -215,215 +353,35 @@ def _check_version(path: Path, manifest: Any) -> None:
     raise EntryError(message)
 
 
-def _whole(low: int, high: int = 2**63 - 1) -> Check:
-    return lambda value: type(value) is int and low <= value <= high
+# Until every caller uses the records themselves.
+SPLITS, is_folder_name = schema.SPLITS, schema.is_folder_name
 
 
-def _text(pattern: str) -> Check:
-    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+def listed_files(manifest: Any) -> Any:
+    """Return `Manifest.files`."""
+    return manifest.files()
 
 
-def _one_of(*known: Any) -> Check:
-    return lambda value: any(type(value) is type(one) and value == one for one in known)
+def file_layout(manifest: Any, split: str, shape: Any) -> layout.FileLayout:
+    """Return `Manifest.file_layout`."""
+    return manifest.file_layout(split, shape[0])  # type: ignore[no-any-return]
 
 
-def _list_of(check: Check, least: int = 1) -> Check:
-    return lambda value: isinstance(value, list) and len(value) >= least and all(map(check, value))
+def first_batch(split: Any) -> Any:
+    """Return `FirstBatch.of`."""
+    return FirstBatch.of(split.read(0, min(FIRST_BATCH, len(split))))
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def raw_limits(moments: AnyMoments) -> Any:
+    """Return `RawLimits.of`."""
+    return RawLimits.of(moments)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.encode() is not None  # which refuses half characters
+def scaling_record(scaling: Scaling) -> Any:
+    """Return `ScalingRecord.of`."""
+    return ScalingRecord.of(scaling)
 
 
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-_SHA256 = _text("[0-9a-f]{64}")
-_SHAPE: Check = lambda value: _list_of(_whole(1), 4)(value) and len(value) == 4  # noqa: E731
-
-# What each part must hold, at least; fields that are not known are ignored.
-_PARTS: dict[str, dict[str, Check]] = {
-    "": {
-        "dataset": lambda value: isinstance(value, str) and is_folder_name(value),
-        **dict.fromkeys(("recipe", "provenance", "source", "scaling"), _is_dict),
-        **dict.fromkeys(("statistics", "splits"), _is_dict),
-        "key": _text("[0-9a-f]{12}"),
-    },
-    "recipe": {
-        "source": _SHA256,
-        "mode": _one_of(*MODES),
-        "per": _one_of(*PER),
-        "rescale": _one_of(False, True),
-        "val_fraction": lambda value: _is_number(value) and 0 <= value < 1,
-        "split_seed": lambda value: value is None or _whole(0, permutation.MAX_SEED)(value),
-        "dtype": _one_of(*layout.DTYPES),
-        "compression": _one_of(*layout.COMPRESSIONS),
-        "chunk_rows": _whole(1),
-        "shard_rows": lambda value: value is None or _whole(1)(value),
-        "format_version": _one_of(layout.FORMAT_VERSION),
-        "numerics_version": _whole(1),
-    },
-    "provenance": dict.fromkeys(("title", "licence", "homepage", "citation"), _is_text),
-    "source": {
-        "digest": _SHA256,
-        "class_names": _list_of(_is_text),
-        "splits": _is_dict,
-        "decode": _is_dict,
-    },
-    "scaling": {
-        "unit": _whole(1),
-        "raw_dtype": _one_of(*RAW_DTYPES),
-        **dict.fromkeys((*STATISTICS, "scale", "offset"), lambda value: isinstance(value, list)),
-    },
-    "statistics": {
-        "count": _whole(1),
-        **dict.fromkeys(("sum", "sum_of_squares"), _is_number),
-    },
-}
-_SOURCE_SPLIT: dict[str, Check] = {
-    "dtype": _one_of(*RAW_DTYPES),
-    "shape": _SHAPE,
-    "images": _SHA256,
-    "labels": _SHA256,
-}
-_SPLIT: dict[str, Check] = {
-    "rows": _whole(1),
-    "shape": _SHAPE,
-    "dtype": _one_of(*layout.DTYPES),
-    "bytes": _whole(1),
-    "raw": _is_dict,
-    "first_batch": _is_dict,
-    "files": _list_of(_is_dict),
-}
-_FILE: dict[str, Check] = {
-    "name": _is_text,
-    "rows": _whole(1),
-    "bytes": _whole(1),
-    "sha256": _SHA256,
-}
-_FIRST_BATCH: dict[str, Check] = {
-    "shape": _SHAPE,
-    **dict.fromkeys(("min", "max", "mean", "std"), _is_number),
-}
-
-
-def is_source(about: Any) -> bool:
-    """Whether this is what a source digest is taken over."""
-    try:
-        for name in ("train", "test"):
-            _check_fields(name, about["splits"][name], _SOURCE_SPLIT)
-        _check_fields("", {"digest": "0" * 64, **about}, _PARTS["source"])
-    except BAD_JSON:
-        return False
-    return True
-
-
-def _check(manifest: dict[str, Any]) -> None:
-    for part, fields in _PARTS.items():
-        _check_fields(part, manifest[part] if part else manifest, fields)
-    _check_recipe(manifest)
-    _check_splits(manifest)
-    _check_scaling(manifest)
-
-
-def _check_fields(part: str, record: Mapping[str, Any], fields: Mapping[str, Check]) -> None:
-    for name, check in fields.items():
-        where = f"{part}.{name}" if part else name
-        _need(name in record, f"lacks {where}")
-        _need(check(record[name]), f"{where} is {_shown(record[name])}")
-
-
-def _need(right: bool, what: str) -> None:
-    if not right:
-        raise _Wrong(what)
-
-
-def _shown(value: Any) -> str:
-    return ascii(value)[:60]
-
-
-def _check_recipe(manifest: Mapping[str, Any]) -> None:
-    recipe, source = manifest["recipe"], manifest["source"]
-    _need(manifest["key"] == recipe_key(recipe), f"the key {manifest['key']} is not its recipe's")
-    for name in ("mode", "per"):
-        _need(manifest.get(name) == recipe[name], f"the {name} is not its recipe's")
-    about = {name: source[name] for name in ("splits", "class_names", "decode")}
-    digest = canonical.digest(about)
-    same = digest == source["digest"] == recipe["source"]
-    _need(same, "the source's digest is not that of its splits, class names and decoding")
-
-
-def _check_splits(manifest: Mapping[str, Any]) -> None:
-    recipe, splits = manifest["recipe"], manifest["splits"]
-    raw = manifest["source"]["splits"]
-    _need({"train", "test"} <= set(splits) <= set(SPLITS), f"the splits are {sorted(splits)}")
-    _need(set(raw) == {"train", "test"}, f"the source's splits are {sorted(raw)}")
-    for name in raw:
-        _check_fields(f"source.splits.{name}", raw[name], _SOURCE_SPLIT)
-    for name, split in splits.items():
-        _check_fields(f"splits.{name}", split, _SPLIT)
-        _check_fields(f"splits.{name}.first_batch", split["first_batch"], _FIRST_BATCH)
-        limits = dict.fromkeys(("minimum", "maximum"), _is_number)
-        _check_fields(f"splits.{name}.raw", split["raw"], limits)
-        _need(split["dtype"] == recipe["dtype"], f"splits.{name}.dtype is not its recipe's")
-        _check_files(name, split, recipe["shard_rows"])
-    kinds = {(*raw[name]["shape"][1:], raw[name]["dtype"]) for name in raw}
-    kinds |= {(*split["shape"][1:], raw["train"]["dtype"]) for split in splits.values()}
-    _need(len(kinds) == 1, "images differ in shape or type from split to split")
-    image = splits["train"]["shape"][1:]
-    chunk_rows = layout.chunk_rows(image, recipe["dtype"])
-    _need(recipe["chunk_rows"] == chunk_rows, f"chunk_rows is not {chunk_rows}")
-    known = {name: raw[name]["shape"][0] for name in raw}
-    expected = split_rows(known, recipe["val_fraction"])
-    rows = {name: split["rows"] for name, split in splits.items()}
-    _need(rows == expected, f"{rows} rows: its recipe takes {expected} from the source's {known}")
-    _need((recipe["split_seed"] is None) == ("val" not in splits), "split_seed has no meaning")
-    shard_rows = recipe["shard_rows"]
-    _need(shard_rows is None or shard_rows < max(rows.values()), "shard_rows divides no split")
-
-
-def _check_files(name: str, split: Mapping[str, Any], shard_rows: int | None) -> None:
-    where, rows, listed = f"splits.{name}", split["rows"], split["files"]
-    for file in listed:
-        _check_fields(f"{where}.files", file, _FILE)
-    _need(split["shape"][0] == rows, f"{where}: rows and shape differ")
-    # Counted first: so many names are made only where so many files are listed.
-    _need(len(listed) == -(-rows // (shard_rows or rows)), f"{where}: {len(listed)} files")
-    for file, (expected, part) in zip(
-        listed, split_files(name, rows, shard_rows).items(), strict=True
-    ):
-        found = file["name"]
-        _need(found == expected, f"{where}: {_shown(found)} is not a file's name: {expected}")
-        _need(file["rows"] == len(part), f"{where}: the files' rows do not add up")
-        _need(file["bytes"] <= _most_stored(split, len(part)), f"{where}: {found} is too large")
-    _need(sum(file["bytes"] for file in listed) == split["bytes"], f"{where}: bytes")
-
-
-def _most_stored(split: Mapping[str, Any], rows: int) -> int:
-    """More bytes than a file of so many rows has, whatever its compression makes of them."""
-    row = math.prod(split["shape"][1:]) * np.dtype(split["dtype"]).itemsize
-    chunk = layout.chunk_rows(split["shape"][1:], split["dtype"])
-    return int((rows + chunk) * (row + ROW_BYTES) * 1.1) + MAX_BYTES
-
-
-def _check_scaling(manifest: Mapping[str, Any]) -> None:
-    record, per = manifest["scaling"], manifest["per"]
-    image: Sequence[int] = manifest["splits"]["train"]["shape"][1:]
-    raw_dtype = manifest["source"]["splits"]["train"]["dtype"]
-    _need(record["raw_dtype"] == raw_dtype, "scaling.raw_dtype is not the source's")
-    recipe = manifest["recipe"]
-    meant = normalize_options(recipe["mode"], per, recipe["rescale"], raw_dtype)
-    _need((per, recipe["rescale"]) == meant, "per or rescale has no meaning for such data")
-    unit = rescale_unit(raw_dtype, recipe["rescale"])
-    _need(record["unit"] == unit, f"scaling.unit is not {unit}")
-    shape = (0,) if per == "image" else statistics_shape((image[0], image[1], image[2]), per)
-    for name in (*STATISTICS, "scale", "offset"):
-        values = np.array(record[name], object)
-        numbers = {int, float} >= set(map(type, values.reshape(-1)))
-        right = numbers and values.shape == shape and np.isfinite(values.astype(float)).all()
-        _need(bool(right), f"scaling.{name} is not {shape} finite numbers")
+def manifest_files(manifest: Any) -> Any:
+    """Return `Manifest.to_files`."""
+    return manifest.to_files()

@@ -1,18 +1,17 @@
-"""What decides the bytes of a cache entry, and nothing else: the recipe and its key.
-
-And the way back, from a manifest to the options that make such an entry.
-"""
+"""What decides the bytes of a cache entry, and nothing else: the recipe and its key."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self  # Any: JSON values
 
 from pixelprep.errors import UsageError, check_int, unknown_choice
 from pixelprep.format import layout
+from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics import permutation
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import canonical
+from pixelprep.system.json_record import Record
 
 NUMERICS_VERSION = 1  # raised when the same recipe would give other numbers
 KEY_LENGTH = 12
@@ -54,8 +53,10 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Record):
     """Choices applied to a source: options without an effect on the bytes are gone."""
+
+    ignores_unknown: ClassVar[bool] = True
 
     source: str
     mode: str
@@ -71,18 +72,17 @@ class Recipe:
     numerics_version: int = NUMERICS_VERSION
 
     @classmethod
-    def of(
-        cls, choices: PrepareOptions, digest: str, splits: Mapping[str, Mapping[str, Any]]
-    ) -> Self:
-        """The recipe for a source of this digest whose splits have these shapes and types."""
-        first = next(iter(splits.values()))
-        per, rescale = normalize_options(choices.mode, choices.per, choices.rescale, first["dtype"])
-        image = first["shape"][1:]
-        rows = split_rows({name: s["shape"][0] for name, s in splits.items()}, choices.val_fraction)
+    def of(cls, choices: PrepareOptions, source: SourceRecord) -> Self:
+        """Apply choices to raw data."""
+        train, test = source.splits["train"], source.splits["test"]
+        per, rescale = normalize_options(choices.mode, choices.per, choices.rescale, train.dtype)
+        image = train.shape[1:]
+        raw_rows = {"train": train.shape[0], "test": test.shape[0]}
+        rows = split_rows(raw_rows, choices.val_fraction)
         shard_rows = choices.shard_rows or layout.file_rows(image, choices.dtype)
         # Plain types: 0, False and NumPy's numbers are spelled differently in JSON.
         return cls(
-            source=digest,
+            source=source.digest,
             mode=choices.mode,
             per=per,
             rescale=bool(rescale),
@@ -97,7 +97,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """The first 12 hex digits of the SHA-256 of the recipe's canonical JSON."""
-        return recipe_key(asdict(self))
+        return recipe_key(self.to_dict())
 
     @property
     def folder(self) -> str:

@@ -3,8 +3,8 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,19 @@ from numpy.typing import NDArray
 from pixelprep import sources
 from pixelprep.cache import entries
 from pixelprep.dataset.entry import Entry, split_of
-from pixelprep.format import layout, writer
-from pixelprep.format import manifest as manifests
+from pixelprep.format import writer
+from pixelprep.format.manifest import (
+    FIRST_BATCH,
+    FileRecord,
+    FirstBatch,
+    Manifest,
+    PixelSums,
+    RawLimits,
+    ScalingRecord,
+    SplitRecord,
+)
 from pixelprep.format.recipe import Recipe, split_files, split_rows
+from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics import permutation
 from pixelprep.numerics.scaling import (
     Scaling,
@@ -39,13 +49,13 @@ PLAN = "plan.json"  # in a work folder: what the writing of its files goes by
 class Build:
     """One entry to be built from raw data.
 
-    ``about`` is what the source digest is taken over; ``recipe.source`` is that digest.
+    ``recipe.source`` is the digest of ``source``.
     """
 
     dataset: str
     provenance: sources.Provenance
     raw: sources.Raw
-    about: Mapping[str, Any]
+    source: SourceRecord
     recipe: Recipe
     context: sources.SourceContext
 
@@ -62,11 +72,10 @@ class Build:
                 fs.require_free_space(cache, self._bytes_needed() - _bytes_there(work))
             moments = self._moments(splits)
             scaling = self._fitted(moments["train"])
-            manifest = self._manifest(scaling, moments["train"].overall())
-            (work / PLAN).write_bytes(canonical.dumps(manifest))
-            manifest["splits"] = self._write(work, splits)
-            for name, found in moments.items():
-                manifest["splits"][name]["raw"] = manifests.raw_limits(found)
+            plan = self._plan(scaling, moments["train"].overall())
+            (work / PLAN).write_bytes(canonical.dumps(plan.to_dict()))
+            limits = {name: RawLimits.of(found) for name, found in moments.items()}
+            manifest = replace(plan, splits=self._write(work, splits, limits))
             _write_manifest(work, manifest)
             staging.publish(work / staging.FILES, path, cache, stays)
         entries.remember_checked(path, cache, manifest)
@@ -99,8 +108,13 @@ class Build:
         fitted = None if recipe.per == "image" else train.statistics(unit)
         return Scaling(recipe.mode, recipe.per, unit, dtype.name, fitted)
 
-    def _write(self, work: Path, splits: Mapping[str, sources.RawSplit]) -> dict[str, Any]:
-        """Write all files; what the manifest holds of each split."""
+    def _write(
+        self,
+        work: Path,
+        splits: Mapping[str, sources.RawSplit],
+        limits: Mapping[str, RawLimits],
+    ) -> dict[str, SplitRecord]:
+        """Write all files, and record each split."""
         shards = [
             WriteTask(work, name, file, split.slice_rows(rows))
             for name, split in splits.items()
@@ -120,8 +134,8 @@ class Build:
             for done in on_disk:
                 done.result()
         return {
-            name: self._record(work, name, splits[name], written, self._files(name, splits[name]))
-            for name in splits
+            name: self._record(work, name, split, limits[name], written)
+            for name, split in splits.items()
         }
 
     def _written(self, shards: list["WriteTask"], bar: Any) -> Iterator[dict[str, Any]]:
@@ -139,39 +153,37 @@ class Build:
         work: Path,
         name: str,
         split: sources.RawSplit,
-        written: Mapping[str, Any],
-        names: Iterable[str],
-    ) -> dict[str, Any]:
-        """What the manifest holds of one split."""
-        states = {file: fs.file_stamp(work / staging.FILES / file) for file in names}
-        listed = [{"name": file, "bytes": states[file][1], **written[file]} for file in names]
-        record = {
-            "rows": len(split.labels),
-            "shape": list(split.images.shape),
-            "dtype": self.recipe.dtype,
-            "bytes": sum(state[1] for state in states.values()),
-            "files": listed,
-        }
-        recipe = asdict(self.recipe)
-        stored = split_of(work / staging.FILES, name, record, recipe, states)
-        return record | {"first_batch": manifests.first_batch(stored)}
+        raw: RawLimits,
+        written: Mapping[str, Mapping[str, Any]],
+    ) -> SplitRecord:
+        """Record one split whose files are written."""
+        folder = work / staging.FILES
+        stamps = {file: fs.file_stamp(folder / file) for file in self._files(name, split)}
+        files = [FileRecord(name=file, bytes=stamps[file][1], **written[file]) for file in stamps]
+        shape = tuple(split.images.shape)
+        stored = split_of(folder, name, shape, files, self.recipe, stamps)
+        return SplitRecord(
+            rows=len(stored),
+            shape=shape,
+            dtype=self.recipe.dtype,
+            bytes=sum(file.bytes for file in files),
+            raw=raw,
+            first_batch=FirstBatch.of(stored.read(0, min(FIRST_BATCH, len(stored)))),
+            files=tuple(files),
+        )
 
-    def _manifest(self, scaling: Scaling, sums: Mapping[str, float]) -> dict[str, Any]:
-        """All of the manifest but the splits."""
-        return {
-            "format": layout.FORMAT,
-            "format_version": layout.FORMAT_VERSION,
-            "dataset": self.dataset,
-            "mode": self.recipe.mode,
-            "per": self.recipe.per,
-            "key": self.recipe.key,
-            "recipe": asdict(self.recipe),
-            "provenance": self.provenance.as_dict(),
-            "source": {"digest": self.recipe.source, **self.about},
-            "scaling": manifests.scaling_record(scaling),
-            "statistics": dict(sums),
-            "splits": {},
-        }
+    def _plan(self, scaling: Scaling, sums: Mapping[str, Any]) -> Manifest:
+        """Return the manifest without its splits."""
+        return Manifest(
+            dataset=self.dataset,
+            key=self.recipe.key,
+            recipe=self.recipe,
+            provenance=self.provenance,
+            source=self.source,
+            scaling=ScalingRecord.of(scaling),
+            statistics=PixelSums(**sums),
+            splits={},
+        )
 
 
 def split_validation(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
@@ -201,15 +213,15 @@ def _bytes_there(work: Path) -> int:
 
 
 def _show_raw(name: str, images: sources.LazyArray, moments: AnyMoments) -> None:
-    limits = manifests.raw_limits(moments)
+    limits = RawLimits.of(moments)
     LOG.info(
         "raw %-5s %s × %s %s, minimum %.6g, maximum %.6g",
         name,
         f"{len(images):,}",
         formatting.format_shape(images.shape[1:]),
         images.dtype,
-        limits["minimum"],
-        limits["maximum"],
+        limits.minimum,
+        limits.maximum,
     )
 
 
@@ -234,11 +246,10 @@ class WriteTask:
 
     def _write(self, path: Path, note: Callable[[int], object]) -> dict[str, Any]:
         plan = _plan(self.work / PLAN)
-        recipe, count = plan.recipe, len(self.rows.labels)
-        outline = manifests.file_layout(plan.manifest, self.split, self.rows.images.shape)
-        with writer.create(path, outline) as out:
-            for start in range(0, count, recipe["chunk_rows"]):
-                rows = range(start, min(start + recipe["chunk_rows"], count))
+        chunk_rows, count = plan.manifest.recipe.chunk_rows, len(self.rows.labels)
+        with writer.create(path, plan.manifest.file_layout(self.split, count)) as out:
+            for start in range(0, count, chunk_rows):
+                rows = range(start, min(start + chunk_rows, count))
                 out.append(**plan.scaled(self.rows, rows))
                 note(len(rows))
         return {"rows": count, "sha256": out.sha256}
@@ -248,21 +259,16 @@ class WriteTask:
 class _BuildPlan:
     """All of an entry's manifest but its splits: what its files are written by."""
 
-    manifest: Mapping[str, Any]
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        return dict(self.manifest["recipe"])
+    manifest: Manifest
 
     @cached_property
     def scaling(self) -> Scaling:
-        recipe = self.recipe
-        return manifests.scaling_of(self.manifest["scaling"], recipe["mode"], recipe["per"])
+        return self.manifest.scaling.scaling(self.manifest.mode, self.manifest.per)
 
     def scaled(self, raw: sources.RawSplit, rows: range) -> dict[str, NDArray[Any]]:
         """The stored columns of some rows."""
         images, labels = raw.images[rows.start : rows.stop], raw.labels[rows.start : rows.stop]
-        scaled, own = apply_with_statistics(self.scaling, images, self.recipe["dtype"])
+        scaled, own = apply_with_statistics(self.scaling, images, self.manifest.recipe.dtype)
         columns = {"images": scaled, "labels": labels.astype(np.int64)}
         return columns if own is None else columns | per_image_columns(self.scaling, own)
 
@@ -270,9 +276,9 @@ class _BuildPlan:
 @lru_cache(maxsize=2)
 def _plan(path: Path) -> _BuildPlan:
     """The plan, read once by each process. Its path names its recipe or is of one build alone."""
-    return _BuildPlan(json.loads(path.read_bytes()))
+    return _BuildPlan(Manifest.from_dict(json.loads(path.read_bytes())))
 
 
-def _write_manifest(work: Path, manifest: Mapping[str, Any]) -> None:
-    for name, content in manifests.manifest_files(manifest).items():
+def _write_manifest(work: Path, manifest: Manifest) -> None:
+    for name, content in manifest.to_files().items():
         fs.write_atomically(work / staging.FILES / name, content, work)

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from pixelprep.errors import (
     check_int,
     unknown_choice,
 )
-from pixelprep.format import manifest
+from pixelprep.format import schema
 from pixelprep.format.recipe import PrepareOptions, Recipe
+from pixelprep.format.source_record import SourceRecord
 from pixelprep.system import canonical, fs, locks, parallel, records, staging
 
 LOG = logging.getLogger("pixelprep")
@@ -178,7 +179,7 @@ def find_entry(dataset: str | os.PathLike[str] | sources.Source = "mnist", **opt
         identities = origin.fingerprints()
         facts = _remembered(cache, identities[0]) if identities else None
         if facts is not None:
-            path = cache / origin.name / Recipe.of(choices, facts.digest, facts.splits).folder
+            path = cache / origin.name / Recipe.of(choices, facts).folder
             if path.exists():
                 return entries.open_entry(path, cache, quiet)
     raise EntryError(
@@ -247,7 +248,7 @@ def _find_or_build(
 ) -> Entry:
     cache = context.cache
     facts, raw = _fingerprint(origin, context)
-    recipe = Recipe.of(choices, facts.digest, facts.splits)
+    recipe = Recipe.of(choices, facts)
     path = cache / origin.name / recipe.folder
     if only not in (None, path):
         was = f"{only.parent.name}/{only.name}"
@@ -262,14 +263,14 @@ def _find_or_build(
 
         staging.collect_garbage(cache)
         raw = _read_again(origin, context, facts) if raw is None else raw
-        build = Build(origin.name, origin.provenance, raw, facts.about, recipe, context)
+        build = Build(origin.name, origin.provenance, raw, facts, recipe, context)
         return build.publish(path, lambda: not force and _existing(path, context) is not None)
 
 
 def _check_name(origin: sources.Source) -> None:
     """A dataset's name is a folder's name, and a known dataset's is its own alone."""
-    if not manifest.is_folder_name(origin.name):
-        most = manifest.MAX_NAME_BYTES
+    if not schema.is_folder_name(origin.name):
+        most = schema.MAX_NAME_BYTES
         raise UsageError(
             f"dataset name '{origin.name[:most]}': expected letters, digits, '.', '_' and '-',"
             f" at most {most} bytes"
@@ -348,26 +349,9 @@ def _size(size: str | tuple[int, int] | None) -> tuple[int, int] | None:
     return height, width
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFingerprint:
-    """What the key needs to know of raw data, so that a cache hit need not read it."""
-
-    about: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """The source digest."""
-        return canonical.digest(self.about)
-
-    @property
-    def splits(self) -> dict[str, Any]:
-        """Type, shape and digests of each split, in the format's order."""
-        return {name: self.about["splits"][name] for name in ("train", "test")}
-
-
 def _fingerprint(
     origin: sources.Source, context: sources.SourceContext
-) -> tuple[SourceFingerprint, sources.Raw | None]:
+) -> tuple[SourceRecord, sources.Raw | None]:
     """The facts, remembered for this identity or read; and the raw data if it was read."""
     identities, cache = origin.fingerprints(), context.cache
     if not identities:
@@ -382,20 +366,20 @@ def _fingerprint(
         raw, facts = _read(origin, context)
         if origin.fingerprints() == identities:  # the files stayed as they were while being read
             for identity in identities:
-                note = {"identity": identity, "about": facts.about}
+                note = {"identity": identity, "about": facts.to_dict()}
                 records.write(_note(cache, identity), note)
     return facts, raw
 
 
 def _read(
     origin: sources.Source, context: sources.SourceContext
-) -> tuple[sources.Raw, SourceFingerprint]:
+) -> tuple[sources.Raw, SourceRecord]:
     """The raw data, where the workers can read it, and what the key needs to know of it."""
     context.pool.start()  # they need a while, as listing and unpacking do
     raw = origin.load(context)
     if not context.pool.inline:
         raw = raw.materialize(context)
-    return raw, SourceFingerprint(sources.describe(raw, context.pool, origin.name, context.quiet))
+    return raw, sources.describe(raw, context.pool, origin.name, context.quiet)
 
 
 def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
@@ -403,12 +387,11 @@ def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
     return cache / fs.SOURCES / f"{canonical.digest(identity)}.json"
 
 
-def _remembered(cache: Path, identity: Mapping[str, Any]) -> SourceFingerprint | None:
+def _remembered(cache: Path, identity: Mapping[str, Any]) -> SourceRecord | None:
     kept = records.read(_note(cache, identity)) or {}
     same = canonical.dumps(kept.get("identity")) == canonical.dumps(identity)
-    return (
-        SourceFingerprint(kept["about"]) if same and manifest.is_source(kept.get("about")) else None
-    )
+    about = kept.get("about")
+    return SourceRecord.from_dict(about) if same and schema.is_source(about) else None
 
 
 def _existing(
@@ -427,7 +410,7 @@ def _existing(
 
 
 def _read_again(
-    origin: sources.Source, context: sources.SourceContext, facts: SourceFingerprint
+    origin: sources.Source, context: sources.SourceContext, facts: SourceRecord
 ) -> sources.Raw:
     """The raw data, once it is sure to be what the key was made of."""
     cache = context.cache

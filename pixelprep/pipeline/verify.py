@@ -182,14 +182,14 @@ def _looked_at(path: Path, cache: Path, quiet: bool) -> VerifyResult:
         raise
     except EntryError as error:
         return VerifyResult(path, [error.message])
-    layout.check_compression(manifest["recipe"]["compression"])
+    layout.check_compression(manifest.recipe.compression)
     problems, states = [], {}
-    listed = manifests.listed_files(manifest)
+    listed = manifest.files()
     with entries.hashing_bar([file for _, file in listed], quiet) as note:
         for split, file in listed:
-            where = path / file["name"]
+            where = path / file.name
             try:
-                states[file["name"]] = entries.checked_stamp(where, file["bytes"])
+                states[file.name] = entries.checked_stamp(where, file.bytes)
                 entries.check_file(where, split, file, manifest, note)
             except EntryError as error:
                 problems.append(error.message)

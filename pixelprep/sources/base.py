@@ -1,7 +1,7 @@
 """Define what a source of raw data is: its options, its splits and its provenance."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError, UsageError
+from pixelprep.format.source_record import Provenance as Provenance  # a public name
 from pixelprep.numerics import permutation
 from pixelprep.numerics.statistics import check_images
 from pixelprep.sources.context import SourceContext
@@ -178,38 +179,6 @@ def label_range(split: RawSplit) -> tuple[int, int]:
         (int(block.min()), int(block.max())) for block in iter_blocks(split.labels, HASH_BYTES)
     ]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0, -1)
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """The origin of data, and the terms of its use.
-
-    Parameters
-    ----------
-    title : str
-        The dataset's full name.
-    licence : str
-        The licence, by its usual name.
-    homepage : str
-        A URL.
-    citation : str
-        How the authors ask to be cited.
-    """
-
-    title: str
-    licence: str
-    homepage: str = ""
-    citation: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """Return the fields as the manifest holds them.
-
-        Returns
-        -------
-        dict
-            Each field by its name.
-        """
-        return asdict(self)
 
 
 class Source(Protocol):

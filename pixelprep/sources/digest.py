@@ -3,11 +3,11 @@
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from pixelprep.errors import SourceError
+from pixelprep.format.source_record import SourceRecord, SourceSplit
 from pixelprep.sources.base import Raw, RawSplit
 from pixelprep.sources.lazy_arrays import (
     AnyArray,
@@ -24,8 +24,8 @@ DIGEST_BYTES = 64 << 20  # pixels under one digest (data/FORMAT.md, section 4)
 
 def describe(
     raw: Raw, pool: parallel.WorkerPool, where: str = "", quiet: bool = True
-) -> dict[str, Any]:  # JSON
-    """Return the JSON object that the source digest is taken over: equal for equal data.
+) -> SourceRecord:
+    """Return what the source digest is taken over: equal for equal data.
 
     Raises
     ------
@@ -36,13 +36,10 @@ def describe(
     for name, split in raw.splits.items():
         with progress.bar(f"hashing {name}", len(split.images), " images", quiet) as bar:
             digest = images_digest(split.images, pool, f"{where}: {name}", bar.update)
-        splits[name] = {
-            "dtype": split.images.dtype.name,
-            "shape": list(split.images.shape),
-            "images": digest,
-            "labels": labels_digest(split),
-        }
-    return {"splits": splits, "class_names": list(raw.class_names), "decode": dict(raw.decode)}
+        images = split.images
+        labels = labels_digest(split)
+        splits[name] = SourceSplit(images.dtype.name, tuple(images.shape), digest, labels)
+    return SourceRecord(splits, tuple(raw.class_names), dict(raw.decode))
 
 
 def labels_digest(split: RawSplit) -> str:

@@ -68,7 +68,7 @@ class RegisteredDataset:
             "shape": list(self.shape),
             "classes": len(self.class_names),
             "download_bytes": 0 if self.embedded else sum(file.size for file in self.files),
-            **self.provenance.as_dict(),
+            **self.provenance.to_dict(),
         }
 
 

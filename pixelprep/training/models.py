@@ -7,7 +7,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import TrainError, UsageError
+from pixelprep.format.manifest import Manifest
 from pixelprep.system import formatting
 from pixelprep.training.run_folder import MODEL, load_finished
 
@@ -123,7 +124,7 @@ def _trained(folder: Path, entry: Entry) -> keras.Model:
     return run.model(MODEL)
 
 
-def _scaling_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _scaling_of(manifest: Manifest) -> dict[str, Any]:
     """All that decides how pixels were scaled, but for rounding."""
     return {name: manifest[name] for name in ("mode", "per", "scaling")}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pixelprep.cache.checks import raw_split
 from pixelprep.cache.entries import open_named
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
+from pixelprep.format.manifest import Manifest
 from pixelprep.numerics.evaluation import Evaluation, score_predictions
 from pixelprep.sources import image_file, image_folder
 from pixelprep.system import formatting, fs, progress, tf_runtime
@@ -111,12 +112,12 @@ def _check_same(run: FinishedRun, entry: Entry) -> None:
             )
 
 
-def _image_of(manifest: Mapping[str, Any]) -> str:
+def _image_of(manifest: Manifest) -> str:
     shape = manifest["splits"]["train"]["shape"][1:]
     return f"{formatting.format_shape(shape)} {manifest['scaling']['raw_dtype']}"
 
 
-def _classes(manifest: Mapping[str, Any]) -> str:
+def _classes(manifest: Manifest) -> str:
     return ", ".join(manifest["source"]["class_names"])
 
 

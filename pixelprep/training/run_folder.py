@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import EntryError, TrainError, attach_resume_command
 from pixelprep.format import manifest as manifests
+from pixelprep.format.manifest import Manifest
 from pixelprep.system import fs, locks
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class RunFolder:
         models: "Mapping[str, keras.Model]",
         history: History,
         metrics: Mapping[str, Any],
-        manifest: Mapping[str, Any],
+        manifest: Manifest,
         shown: Mapping[str, bytes],
     ) -> None:
         """Write the finished run and give it its name; then the checkpoint goes.
@@ -289,7 +290,7 @@ class FinishedRun:
 
     folder: Path
     metrics: dict[str, Any]
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     def model(self, name: str) -> "keras.Model":
         """The model of this file name, `MODEL` or `SERVING`; not compiled.
@@ -350,9 +351,7 @@ def _runs_near(given: Path, ending: str = "") -> str:
     return f"there are {', '.join(os.path.relpath(run) for run in found[:MOST_TOLD])}"
 
 
-def _write(
-    folder: Path, history: History, metrics: Mapping[str, Any], manifest: Mapping[str, Any]
-) -> None:
+def _write(folder: Path, history: History, metrics: Mapping[str, Any], manifest: Manifest) -> None:
     (folder / ENTRY).mkdir()
     for name, content in manifests.manifest_files(manifest).items():
         (folder / ENTRY / name).write_bytes(content)

@@ -303,7 +303,7 @@ def use_entry(folder: Path, whole: bool) -> None:
             _read(entry, split)
     raw = np.zeros((2, *entry.train.shape[1:]), scaling.raw_dtype)
     scaling.apply(raw)
-    json.dumps(entry.manifest, allow_nan=False)
+    json.dumps(entry.manifest.to_dict(), allow_nan=False)
 
 
 def use_manifest(folder: Path, whole: bool) -> None:

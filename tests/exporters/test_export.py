@@ -297,7 +297,7 @@ def test_exported_files_are_prepared_again(tmp_path: Path, to: str, suffix: str)
     again = pixelprep.prepare(path / f"little.{suffix}", mode="center", quiet=True)
     for name, split in entry.splits.items():
         digest = hashlib.sha256(split.to_numpy()[0].tobytes()).hexdigest()
-        assert again.manifest["source"]["splits"][name]["images"] == digest
+        assert again.manifest.to_dict()["source"]["splits"][name]["images"] == digest
 
 
 def digests(folder: Path) -> dict[str, str]:

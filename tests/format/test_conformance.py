@@ -106,7 +106,11 @@ def test_both_read_the_same_of_new_entries(per: str, dtype: str, compression: st
         arrays(), per=per, dtype=dtype, compression=compression, quiet=True,
         val_fraction=0.2, shard_rows=7,
     )  # fmt: skip
-    assert [len(split["files"]) for split in entry.manifest["splits"].values()] == [3, 5, 2]
+    assert [len(split.files) for split in entry.manifest.splits.values()] == [
+        3,
+        5,
+        2,
+    ]
     agreed(entry.path)
 
 
@@ -219,7 +223,7 @@ def test_the_raw_pixels_come_back_by_the_page(mode: str, per: str, rescale: bool
         images[2] = 201  # a constant image
         images[:, 2, 3] = 77  # a constant pixel
     entry = prepare(source, mode=mode, per=per, rescale=rescale, quiet=True)
-    for name, split in entry.manifest["source"]["splits"].items():
+    for name, split in entry.manifest.to_dict()["source"]["splits"].items():
         assert sha256(inverted(entry.path, name).tobytes()).hexdigest() == split["images"]
         assert sha256(columns(entry.path, name)[1]["labels"]).hexdigest() == split["labels"]
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import pixelprep
 from pixelprep import Arrays, EntryError, prepare
 from pixelprep.format.recipe import PrepareOptions, Recipe, split_files
+from pixelprep.format.source_record import SourceRecord, SourceSplit
 from pixelprep.sources import Provenance, SourceContext, describe
 from pixelprep.system.parallel import WorkerPool
 from tests.helpers import reference
@@ -63,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def file_rows(entry: pixelprep.Entry) -> list[int]:
     """The rows of each file of the training split."""
-    return [file["rows"] for file in entry.manifest["splits"]["train"]["files"]]
+    return [file["rows"] for file in entry.manifest.to_dict()["splits"]["train"]["files"]]
 
 
 def entries(cache: Path) -> list[str]:
@@ -110,7 +111,7 @@ def test_pixelprep_reads_the_committed_entries_as_the_reference_does(folder: Pat
     """Both readers give the same bits of every column."""
     expected, opened = reference.read_entry(folder), pixelprep.open(folder)
     assert opened.splits.keys() == expected.splits.keys()
-    assert opened.manifest == expected.manifest
+    assert opened.manifest.to_dict() == expected.manifest
     for name, split in expected.splits.items():
         images, labels = opened.splits[name].to_numpy()
         assert reference.same(images, split.images)
@@ -124,7 +125,7 @@ def test_pixelprep_reads_the_committed_entries_as_the_reference_does(folder: Pat
 def test_the_committed_entries_invert_to_the_formula(folder: Path) -> None:
     """The stored values give back every raw pixel."""
     entry = pixelprep.open(folder)
-    raws = reference.divided(example(), entry.manifest["recipe"])
+    raws = reference.divided(example(), entry.manifest.to_dict()["recipe"])
     for name, split in entry.splits.items():
         own = (split.mean, split.std) if entry.per == "image" else ()
         images = entry.scaling.invert(split.to_numpy()[0], *own)
@@ -211,7 +212,7 @@ def test_an_entry_is_what_the_page_says(dtype: str, options: Json) -> None:
     entry = make(source, **options)
     raw = raw_of(source)
     recipe = reference.recipe_of(raw, DEFAULTS | options)
-    assert entry.manifest["recipe"] == recipe
+    assert entry.manifest.to_dict()["recipe"] == recipe
     assert entry.key == reference.key(recipe)
     reference.check_entry(entry.path, raw)
 
@@ -245,7 +246,9 @@ def test_blocks_follow_from_the_size_of_an_image(
     x = (5 + np.random.default_rng(0).normal(size=(rows, *shape))).astype(dtype)
     train, test = (x, np.zeros(rows, np.int64)), (x[:1], np.zeros(1, np.int64))
     entry = make(Arrays("sizes", train, test), per=per)
-    assert entry.manifest["scaling"] == reference.scaling_record(x, entry.manifest["recipe"])
+    assert entry.manifest.to_dict()["scaling"] == reference.scaling_record(
+        x, entry.manifest.to_dict()["recipe"]
+    )
 
 
 @pytest.mark.parametrize("mode", reference.MODES)
@@ -272,7 +275,7 @@ def test_a_value_is_rounded_once(per: str) -> None:
     images = np.random.default_rng(0).permutation(2**16).astype("uint16").reshape(4, 128, 128, 1)
     source = Arrays("every", (images, np.arange(4)), (images[:1], np.arange(1)))
     entry = make(source, per=per, rescale=True, dtype="float16")
-    wanted = reference.stored_splits(raw_of(source), entry.manifest["recipe"])
+    wanted = reference.stored_splits(raw_of(source), entry.manifest.to_dict()["recipe"])
     assert reference.same(entry.train.to_numpy()[0], wanted["train"].images)
 
 
@@ -284,7 +287,7 @@ def test_the_mean_is_subtracted_before_the_division() -> None:
         "close", (images, np.zeros(1000, np.int64)), (images[:9], np.zeros(9, np.int64))
     )
     entry = make(source)
-    wanted = reference.stored_splits(raw_of(source), entry.manifest["recipe"])
+    wanted = reference.stored_splits(raw_of(source), entry.manifest.to_dict()["recipe"])
     assert reference.same(entry.train.to_numpy()[0], wanted["train"].images)
 
 
@@ -298,8 +301,9 @@ def test_the_layout_follows_from_the_size_of_an_image(
 ) -> None:
     """Rows of a chunk and a file, and the files' names, are those of the page, at any size."""
     dtype = data.draw(st.sampled_from(["float32", "float16"]))
-    about = {name: {"shape": [rows, *shape], "dtype": "uint8"} for name in ("train", "test")}
-    recipe = Recipe.of(PrepareOptions(dtype=dtype), "0", about)
+    split = SourceSplit("uint8", (rows, *shape), "0", "0")
+    source = SourceRecord({"train": split, "test": split}, ("one",), {})
+    recipe = Recipe.of(PrepareOptions(dtype=dtype), source)
     chunk_rows, most = reference.layout(shape, np.dtype(dtype).itemsize)
     assert recipe.chunk_rows == chunk_rows
     assert recipe.shard_rows == (most if rows > most else None)
@@ -343,13 +347,13 @@ def test_chunks_and_attributes_follow_from_the_image_size(
     images = np.arange(3 * np.prod(shape)).reshape(3, *shape).astype(np.uint8)
     source = Arrays("sizes", (images, np.arange(3)), (images, np.arange(3)))
     entry = make(source, mode="center", per=per, dtype=dtype)
-    rows = entry.manifest["recipe"]["chunk_rows"]
+    rows = entry.manifest.to_dict()["recipe"]["chunk_rows"]
     assert rows == reference.layout(shape, np.dtype(dtype).itemsize)[0]
     for name in ("train", "test"):
         path = entry.path / f"{name}.h5"
         reference.check_hdf5(path, "none", rows)
         with h5py.File(path, "r") as file:
-            reference.check_attributes(file, entry.manifest, name)
+            reference.check_attributes(file, entry.manifest.to_dict(), name)
 
 
 def test_many_long_class_names_fit() -> None:
@@ -358,7 +362,7 @@ def test_many_long_class_names_fit() -> None:
     images, labels = np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 2, 2999])
     entry = make(Arrays("names", (images, labels), (images, labels), names))
     with h5py.File(entry.path / "train.h5", "r") as file:
-        reference.check_attributes(file, entry.manifest, "train")
+        reference.check_attributes(file, entry.manifest.to_dict(), "train")
     assert pixelprep.open(entry.path).class_names == names
 
 
@@ -370,7 +374,7 @@ def test_each_image_of_per_image_keeps_its_own_statistics() -> None:
     assert file_rows(entry) == [7, 7, 7, 7, 2]
     assert reference.same(entry.train.mean, found.mean.ravel())
     assert reference.same(entry.train.std, found.std.ravel())
-    assert entry.manifest["scaling"]["mean"] == []
+    assert entry.manifest.to_dict()["scaling"]["mean"] == []
 
 
 def test_row_numbers_run_on_from_file_to_file() -> None:
@@ -764,7 +768,7 @@ def test_a_folder_is_stored_in_the_order_of_the_page(
         images, labels = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
     stored = [reference.mixed(some, index) for index, some in enumerate(rows)]
     stored = [some[~np.isin(some, damaged)] for some in stored]
-    decode = entry.manifest["source"]["decode"]
+    decode = entry.manifest.to_dict()["source"]["decode"]
     assert decode.get("skipped", []) == sorted(str(path.relative_to(top)) for path in skipped)
     train, test = ((images[some], labels[some]) for some in stored)
     reference.check_entry(entry.path, Source(train, test, sorted(NAMES), decode))
@@ -784,7 +788,7 @@ def test_a_test_split_is_taken_before_the_validation_split(
     train, test = (
         (images[rows], labels[rows]) for rows in reference.with_test(labels, 4, fraction, seed)
     )
-    decode = entry.manifest["source"]["decode"]
+    decode = entry.manifest.to_dict()["source"]["decode"]
     reference.check_entry(entry.path, Source(train, test, list("0123"), decode))
 
 
@@ -842,7 +846,7 @@ def test_every_changed_byte_of_the_digest_line_is_seen(copy: Path) -> None:
 def test_a_chunk_damaged_after_opening_is_not_delivered(copy: Path) -> None:
     """An open entry refuses the file; HDF5's own checksum finds the value without pixelprep."""
     entry = pixelprep.open(copy)
-    path = copy / entry.manifest["splits"]["train"]["files"][0]["name"]
+    path = copy / entry.manifest.to_dict()["splits"]["train"]["files"][0]["name"]
     with h5py.File(path, "r") as file:
         offset = file["images"].id.get_chunk_info(0).byte_offset
     with path.open("r+b") as raw:
@@ -972,7 +976,7 @@ def test_a_copy_opens_from_any_folder(copy: Path, tmp_path: Path, place: str) ->
     moved = shutil.copytree(copy, tmp_path / place)
     shutil.rmtree(copy)
     opened = pixelprep.open(moved)
-    expected = reference.stored_splits(example(), opened.manifest["recipe"])
+    expected = reference.stored_splits(example(), opened.manifest.to_dict()["recipe"])
     for name, split in opened.splits.items():
         assert reference.same(split.to_numpy()[0], expected[name].images)
     reference.read_entry(moved)

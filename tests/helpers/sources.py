@@ -55,7 +55,7 @@ def check(
         else:
             assert np.allclose(raw, channels(images), rtol=1e-3, atol=1e-3)
     assert entry.class_names == class_names
-    assert entry.manifest["source"]["digest"] == digest
+    assert entry.manifest.to_dict()["source"]["digest"] == digest
 
 
 def nothing_is_left(cache: Path) -> bool:

@@ -255,9 +255,10 @@ def test_normalized_floats_are_a_min_max_scalers() -> None:
     of = source("floats")
     of.train[0][:, 2, 3] = 9
     entry = prepared(of, "normalize", "pixel")
+    record = entry.manifest.to_dict()["scaling"]
     peer = preprocessing.MinMaxScaler().fit(flat(of.train[0]))
-    assert peer.data_min_.tolist() == np.ravel(entry.manifest["scaling"]["minimum"]).tolist()
-    assert peer.data_max_.tolist() == np.ravel(entry.manifest["scaling"]["maximum"]).tolist()
+    assert peer.data_min_.tolist() == np.ravel(record["minimum"]).tolist()
+    assert peer.data_max_.tolist() == np.ravel(record["maximum"]).tolist()
     for raw, stored in splits(of, entry):
         assert rounded_once(stored, peer.transform(flat(raw)).reshape(raw.shape))
 

@@ -216,7 +216,7 @@ MNIST = {
 def test_mnist_comes_out_exactly(mode: str, mnist: Path) -> None:
     """The published figures of MNIST's training pixels, and every stored value, to the last bit."""
     entry = pixelprep.prepare("mnist", mode=mode, source=mnist, offline=True, quiet=True)
-    assert entry.manifest["statistics"] == {
+    assert entry.manifest.to_dict()["statistics"] == {
         "count": 47_040_000,
         "sum": 1_567_298_545,
         "sum_of_squares": 342_590_800_147,
@@ -226,7 +226,7 @@ def test_mnist_comes_out_exactly(mode: str, mnist: Path) -> None:
     if mode != "normalize":
         assert entry.scaling.mean.tolist() == [33.318421449829934]
         assert entry.scaling.std.tolist() == [78.56748998339799]
-    first = entry.manifest["splits"]["train"]["first_batch"]
+    first = entry.manifest.to_dict()["splits"]["train"]["first_batch"]
     assert (first["min"], first["max"]) == MNIST[mode]
     assert (first["shape"], entry.train.shape) == ([64, 28, 28, 1], (60_000, 28, 28, 1))
     x, y = raw_mnist(mnist)

@@ -26,7 +26,7 @@ def stripes(options: Options) -> Source:
 def look_at_entry(entry: pixelprep.Entry) -> None:
     """All that an entry tells."""
     assert_type(entry.path, Path)
-    assert_type(entry.manifest, dict[str, Any])
+    assert_type(entry.manifest.to_dict(), dict[str, Any])
     assert_type(entry.cached, bool)
     assert_type(entry.dataset, str)
     assert_type(entry.mode, str)

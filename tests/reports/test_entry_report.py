@@ -191,7 +191,7 @@ def test_larger_images_are_scaled_down() -> None:
 def test_a_label_without_a_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry whose labels have no class is damaged, and said to be."""
     entry = entry_of(arrays())
-    manifest = json.loads(json.dumps(entry.manifest))
+    manifest = json.loads(json.dumps(entry.manifest.to_dict()))
     manifest["source"]["class_names"] = ["a", "b"]
     with pytest.raises(pixelprep.EntryError, match="labels 0 to 3, but 2 classes"):
         facts_in(dataclasses.replace(entry, manifest=manifest))
@@ -203,7 +203,7 @@ def test_json_has_every_digit(tmp_path: Path) -> None:
     facts = facts_in(entry)
     told = json.loads(report(entry, tmp_path, format="json", quiet=True).read_text())
     assert told["mean_image"] == facts.mean_image.tolist()
-    assert told["scaling"] == entry.manifest["scaling"]
+    assert told["scaling"] == entry.manifest.to_dict()["scaling"]
     for name, split in facts.splits.items():
         found = told["splits"][name]
         assert found["classes"] == split.classes.tolist()

@@ -83,7 +83,10 @@ def test_a_folder_comes_in_the_order_of_the_page(tmp_path: Path) -> None:
     test = write(tmp_path / "f" / "test", dict.fromkeys(CLASSES, names[:3]), seed=500)
     entry = prepared(tmp_path / "f")
     check(entry, in_order(train, 0), in_order(test, 1), CLASSES)
-    assert "decode" not in entry.manifest["source"] or entry.manifest["source"]["decode"] == {}
+    assert (
+        "decode" not in entry.manifest.to_dict()["source"]
+        or entry.manifest.to_dict()["source"]["decode"] == {}
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -124,7 +127,7 @@ def test_the_seed_says_which_images_are_tested(tmp_path: Path) -> None:
         for seed, name in ((3, "one"), (3, "two"), (4, "other"))
     ]
     assert made[0].manifest == made[1].manifest
-    assert made[0].manifest["splits"] != made[2].manifest["splits"]
+    assert made[0].manifest.to_dict()["splits"] != made[2].manifest.to_dict()["splits"]
     assert [np.bincount(entry.test.labels).tolist() for entry in made] == [[3, 2]] * 3
     workers = prepared(
         tmp_path, test_fraction=0.25, split_seed=3, workers=2, cache_dir=tmp_path / ".c" / "w"
@@ -486,9 +489,9 @@ def test_damaged_images_can_be_left_out(
     for path in gone:
         path.unlink()
     without = prepared(top, on_error="skip")
-    assert without.manifest["source"]["decode"] == {}
-    assert without.manifest["scaling"] == entry.manifest["scaling"]
-    assert without.manifest["statistics"] == entry.manifest["statistics"]
+    assert without.manifest.to_dict()["source"]["decode"] == {}
+    assert without.manifest.to_dict()["scaling"] == entry.manifest.to_dict()["scaling"]
+    assert without.manifest.to_dict()["statistics"] == entry.manifest.to_dict()["statistics"]
     found = [sorted(map(bytes, one.train.to_numpy()[0])) for one in (entry, without)]
     assert found[0] == found[1]
 
@@ -516,8 +519,8 @@ def test_what_was_left_out_is_listed_by_any_name(pets: tuple[Path, Rows, Rows], 
     (pets[0] / "train" / "cat" / name).write_bytes(b"no picture")
     entry = prepared(pets[0], on_error="skip")
     written = os.fsencode(name).decode(errors="backslashreplace")
-    assert entry.manifest["source"]["decode"] == {"skipped": [f"train/cat/{written}"]}
-    assert json.loads((entry.path / "manifest.json").read_bytes()) == entry.manifest
+    assert entry.manifest.to_dict()["source"]["decode"] == {"skipped": [f"train/cat/{written}"]}
+    assert json.loads((entry.path / "manifest.json").read_bytes()) == entry.manifest.to_dict()
     assert prepared(pets[0], on_error="skip").cached
 
 

@@ -70,7 +70,7 @@ def test_equal_data_makes_equal_files_whatever_held_it(tmp_path: Path) -> None:
     made = [prepared(one, cache_dir=tmp_path / f"cache{i}") for i, one in enumerate(sources)]
     for entry in made:
         check(entry, *pairs)
-        assert entry.manifest["splits"] == made[0].manifest["splits"]
+        assert entry.manifest.to_dict()["splits"] == made[0].manifest.to_dict()["splits"]
         assert entry.path.relative_to(entry.path.parents[1]) == Path("data", made[0].path.name)
 
 
@@ -467,7 +467,7 @@ def test_cifar10_is_read_from_its_archive(tmp_path: Path, cifar: Callable[..., P
     entry = prepared("cifar10", source=folder)
     train = CIFAR_IMAGES[:5].reshape(-1, 32, 32, 3), CIFAR_LABELS[:5].reshape(-1)
     check(entry, train, (CIFAR_IMAGES[5], CIFAR_LABELS[5]), REGISTRY["cifar10"].class_names)
-    assert entry.manifest["provenance"] == REGISTRY["cifar10"].provenance.as_dict()
+    assert entry.manifest.to_dict()["provenance"] == REGISTRY["cifar10"].provenance.to_dict()
     assert prepared("cifar10", source=folder).cached
     names = {path.name for path in tmp_path.rglob("*")}
     assert names.isdisjoint({"escaped", "absolute", "up", "link", "through"})
@@ -562,7 +562,7 @@ def test_known_datasets_are_pinned(name: str) -> None:
     known = REGISTRY[name]
     assert [(pin.name, str(pin.size), pin.sha256) for pin in known.files] == wanted
     assert known.mirrors == MIRRORS[name]
-    assert all(known.provenance.as_dict().values())
+    assert all(known.provenance.to_dict().values())
     assert len(known.class_names) == len(set(known.class_names)) == 10
     count = 50_000 if name == "cifar10" else 60_000
     assert known.rows == {"train": count, "test": 10_000}

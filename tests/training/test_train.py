@@ -307,7 +307,7 @@ def test_bytes_of_a_known_dataset_keep_their_licence(tmp_path: Path) -> None:
     known = pixelprep.prepare("sample", source=tmp_path / "sample")
     assert mine.key == known.key
     assert (mine.dataset, known.dataset) == ("sample-own", "sample")
-    assert known.manifest["provenance"]["licence"] == "CC0 1.0"
+    assert known.manifest.to_dict()["provenance"]["licence"] == "CC0 1.0"
     with pytest.raises(pixelprep.UsageError, match="known dataset"):
         pixelprep.prepare(arrays(name="mnist"))
 

@@ -1,0 +1,94 @@
+"""Frozen dataclasses that are JSON objects too."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints  # Any: JSON values
+
+
+class Record:
+    """A frozen dataclass that a file keeps, or ``--json`` prints, field by field in order.
+
+    Its fields are of type str, bool, int, float, `Path`, `object` (any JSON value), `Record`, a
+    tuple or dict of these, or None.
+    """
+
+    __slots__ = ()
+    ignores_unknown: ClassVar[bool] = False  # whether other fields are passed over, or refused
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values, by name."""
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type] # a subclass is one
+        return {name: _to_json(getattr(self, name)) for name in names}
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """Make the record that `to_dict` made these values of.
+
+        Raises
+        ------
+        ValueError
+            When a field is missing, of another type or, unless these are ignored, unknown.
+        """
+        types = _field_types(cls)  # type: ignore[arg-type] # a class is hashable
+        if not isinstance(values, Mapping) or not types.keys() <= values.keys():
+            raise ValueError(f"expected the fields {', '.join(types)}")
+        if not cls.ignores_unknown and len(values) > len(types):
+            raise ValueError(f"unknown fields: {', '.join(sorted(values.keys() - types.keys()))}")
+        return cls(**{name: _from_json(types[name], values[name], name) for name in types})
+
+    def __getitem__(self, name: str) -> Any:
+        """Look a field up by its name: until every caller asks for the attribute."""
+        return getattr(self, name) if hasattr(self, name) else self.to_dict()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Look a field up by its name: until every caller asks for the attribute."""
+        return getattr(self, name, default)
+
+    def items(self) -> Any:
+        """Return the fields as JSON values: until every caller asks for attributes."""
+        return self.to_dict().items()
+
+    def keys(self) -> list[str]:
+        """Return the names of the fields: until every caller asks for attributes."""
+        return list(self.to_dict())
+
+
+@cache
+def _field_types(cls: type) -> dict[str, Any]:
+    """Map the fields of a dataclass to their types."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def _to_json(value: Any) -> Any:
+    """Return the value of a field as `json` writes it."""
+    if isinstance(value, Record):
+        return value.to_dict()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [_to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _to_json(item) for name, item in value.items()}
+    return value
+
+
+def _from_json(kind: Any, value: Any, name: str) -> Any:
+    """Return a JSON value as a field of this type has it."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:  # with None
+        return None if value is None else _from_json(inner[0], value, name)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_from_json(inner[0], item, name) for item in value)
+    if origin is dict and isinstance(value, dict):
+        return {key: _from_json(inner[1], item, name) for key, item in value.items()}
+    if origin is None and issubclass(kind, Record):
+        return kind.from_dict(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is object or type(value) is kind or (kind is float and type(value) is int):
+        return value
+    raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}, got {value!r:.80}")
