@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+from tests.helpers.packages import ROOT
+
+SCRIPTS = ROOT / "scripts"
 
 
 def script(*arguments: str) -> str:
