@@ -1,4 +1,4 @@
-"""The scripts beside the package: how they hang together."""
+"""The scripts beside the package: their imports, and that they run."""
 
 import ast
 import json
@@ -15,7 +15,7 @@ SCRIPTS = ROOT / "scripts"
 
 
 def script(*arguments: str) -> str:
-    """What a script or module printed, once it is sure to have worked."""
+    """Return what a script or module printed, once it is sure to have worked."""
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -24,7 +24,7 @@ def script(*arguments: str) -> str:
 
 
 def imports(folder: Path) -> dict[str, set[str]]:
-    """Modules of a folder of scripts, and those of them that each imports, inside functions too."""
+    """Return the modules of a folder, and which of them each imports, inside functions too."""
     paths = {
         ".".join(p.relative_to(SCRIPTS).with_suffix("").parts): p for p in folder.rglob("*.py")
     }
