@@ -16,7 +16,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PINNED, ALLOWED = HERE / "constraints.txt", HERE / "advisories.toml"
-KEPT = timedelta(days=180)  # that an exception holds before somebody looks at it again
+KEPT = timedelta(days=180)  # before somebody must look at an exception again
 PATIENCE = 300  # seconds
 
 
@@ -58,7 +58,7 @@ def verdict(
         return 0, ["audit SKIPPED: no advisory source can be reached; nothing was audited"]
     fresh = {one["id"]: one for one in allowed if today - one["date"] <= KEPT}
     problems = [
-        f"{one['id']} has no more reason than that of {one['date']}: look at it again"
+        f"{one['id']} was last reviewed on {one['date']}: review it again"
         for one in allowed
         if one["id"] not in fresh
     ]
@@ -67,7 +67,7 @@ def verdict(
             if not {found["id"], *found.get("aliases", ())} & fresh.keys():
                 cure = ", ".join(found.get("fix_versions", ())) or "none yet"
                 name = f"{package['name']} {package['version']}"
-                problems.append(f"{name}: {found['id']}, mended in {cure}")
+                problems.append(f"{name}: {found['id']}, fixed in {cure}")
     left = len(packages) - len(audited)
     count = f"audit: {len(audited)} packages, {left} that the source does not know"
     return (1 if problems else 0), [*problems, f"{count}, {len(problems)} problems"]

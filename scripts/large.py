@@ -86,7 +86,7 @@ def timed() -> Iterator[dict[str, float]]:
     taken: dict[str, float] = {}
     steps: list[tuple[str, Any, str]] = [
         ("unpack", IdxFolder, "load"),
-        ("digest", sources, "about"),
+        ("digest", sources, "describe"),
         ("statistics", build.Build, "_moments"),
         ("write", build.Build, "_write"),
     ]

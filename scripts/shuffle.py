@@ -75,7 +75,7 @@ def mixing(cache: Path, seeds: range) -> Iterator[str]:
         "full permutation": lambda seed: full(ROWS, seed, 0),
         "pixelprep": lambda seed: row_order(entry, seed),
     }
-    yield "| order | mean way of a row | neighbours in one batch | class share off by |"
+    yield "| order | mean displacement | neighbours in one batch | class share off by |"
     yield "|---|---|---|---|"
     for name, order in orders.items():
         found = [order(seed) for seed in seeds]

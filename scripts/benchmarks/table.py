@@ -3,7 +3,7 @@
 import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from statistics import median
 from typing import Any
@@ -76,19 +76,14 @@ class Line:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures and every round's values."""
         values = {self.what: list(self.ours), self.against: list(self.theirs)}
-        return {
-            "row": self.row,
-            "what": self.what,
-            "against": self.against,
+        return asdict(self) | {
             "target": self.target or None,
             "verdict": self.verdict,
-            "unit": self.unit,
             "ours": median(self.ours),
             "theirs": median(self.theirs) if self.theirs else None,
             "ratio": median(self.ratios) if self.ratios else None,
             "spread": self._ends(self.ratios or self.ours),
             "rounds": len(self.ours),
-            "note": self.note,
             "values": self.values or {name: of for name, of in values.items() if of},
         }
 

@@ -18,7 +18,7 @@ from benchmarks.place import Crashed, LeftOut, Place
 
 Make = Callable[[Place], Measure]
 SPAWN = get_context("spawn")
-PATIENCE = 900  # seconds for one set-up or one round
+PATIENCE, LEAVE = 900, 2  # seconds for one set-up or one round, and for ending
 
 
 class Worker:
@@ -32,11 +32,12 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.pipe.close()  # at which it ends, unless it is busy
+        self.process.join(LEAVE)
         with suppress(ProcessLookupError):  # it leads a group, so that its children end with it
             os.killpg(self.process.pid or 0, signal.SIGKILL)
         self.process.kill()
         self.process.join()
-        self.pipe.close()
 
     def set_up(self, name: str, make: Make, place: Place) -> Measure:
         """Set a contestant up there, and return what measures it there."""
@@ -62,15 +63,17 @@ def _serve(pipe: Connection) -> None:
     os.setsid()
     os.dup2(2, 1)  # what a framework prints does not belong into the table
     measures: dict[str, Measure] = {}
-    with suppress(EOFError):
+    with suppress(EOFError, OSError):
         while True:
             name, make, place = pipe.recv()
+            answer: float | Exception
             try:
                 if make:
                     measures[name] = make(place)
-                pipe.send(0.0 if make else measures[name]())
+                answer = 0.0 if make else measures[name]()
             except Exception as error:
-                pipe.send(_sent(error))
+                answer = _sent(error)
+            pipe.send(answer)
 
 
 def _sent(error: Exception) -> Exception:

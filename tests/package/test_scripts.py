@@ -1,0 +1,82 @@
+"""The scripts beside the package: their imports, and that they run."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.packages import ROOT
+
+SCRIPTS = ROOT / "scripts"
+
+
+def script(*arguments: str) -> str:
+    """Return what a script or module printed, once it is sure to have worked."""
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def imports(folder: Path) -> dict[str, set[str]]:
+    """Return the modules of a folder, and which of them each imports, inside functions too."""
+    paths = {
+        ".".join(p.relative_to(SCRIPTS).with_suffix("").parts): p for p in folder.rglob("*.py")
+    }
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    found: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        named: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        found[name] = named & paths.keys() - {name}  # a package may name its modules
+    return found
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "fuzzing"])
+def test_scripts_import_in_no_circle(folder: str) -> None:
+    """No module of the scripts reaches itself by imports."""
+    left = imports(SCRIPTS / folder)
+    assert len(left) > 5
+    while free := {name for name, others in left.items() if not others & left.keys()}:
+        left = {name: others for name, others in left.items() if name not in free}
+    assert left == {}, "import each other in a circle"
+
+
+def test_the_benchmark_compares_in_turns(tmp_path: Path) -> None:
+    """Every round has a value of each contestant, and the ratio is that within a round."""
+    for split in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (tmp_path / f"{split}-{kind}-ubyte.gz").touch()  # this row does not read them
+    options = [
+        "--source",
+        str(tmp_path),
+        "--only",
+        "help",
+        "--rounds",
+        "2",
+        "--work",
+        str(tmp_path),
+    ]
+    shown = script("-m", "benchmarks", *options, "--json", str(tmp_path / "all.json"))
+    assert "| help | pixelprep --help |" in shown
+    [line] = json.loads((tmp_path / "all.json").read_text())["lines"]
+    ours, theirs = line["values"].values()
+    assert (len(ours), len(theirs), line["rounds"]) == (2, 2, 2)
+    assert line["ratio"] == pytest.approx((ours[0] / theirs[0] + ours[1] / theirs[1]) / 2)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_large_run_times_every_step(tmp_path: Path) -> None:
+    """`scripts/large.py`, run small here, has a figure for each step, and leaves nothing behind."""
+    shown = script(str(SCRIPTS / "large.py"), "--stored-gb", "0.001", "--work", str(tmp_path))
+    for step in ("unpack", "digest", "statistics", "write", "all"):
+        assert f"| {step} | " in shown
+    assert list(tmp_path.iterdir()) == []
