@@ -446,7 +446,7 @@ def theirs(top: Path, code: str) -> str:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("__version__ = '0.0.1'", f"workers have pixelprep 0.0.1, this is {pixelprep.__version__}"),
+        ("__version__ = '0.0.1'", f"pixelprep 0.0.1 on its workers, {pixelprep.__version__} here"),
         ("raise ImportError('not there')", "workers cannot run pixelprep: "),
     ],
     ids=["another version", "none"],
