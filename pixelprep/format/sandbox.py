@@ -74,13 +74,14 @@ def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
             assert process.stdin is not None
             with suppress(BrokenPipeError), process.stdin as stdin:
                 stdin.write(json.dumps([function, arguments]).encode())
-            yield from _receive(replies)
+            yield from receive(replies)
     finally:
         process.kill()
         process.wait()
 
 
-def _receive(replies: IO[bytes]) -> Iterator[Any]:
+def receive(replies: IO[bytes]) -> Iterator[Any]:
+    """Yield the values of a process's replies, and raise what its function raised."""
     for line in replies:
         kind, value = json.loads(line)
         if kind == "value":
@@ -102,15 +103,16 @@ def main(sender: int) -> None:
     function, arguments = json.loads(sys.stdin.buffer.read())
     module, _, name = function.partition(":")
     run: Function = getattr(importlib.import_module(module), name)
-    _set_limits()
+    set_limits()
     with os.fdopen(sender, "wb", buffering=0) as out:
-        for reply in _replies(run, arguments):
+        for reply in iter_replies(run, arguments):
             out.write(json.dumps(reply).encode() + b"\n")
             signal.alarm(TIMEOUT)
     os._exit(0)  # without closing what libhdf5 has open
 
 
-def _set_limits() -> None:
+def set_limits() -> None:
+    """Limit this process's memory, and its time to the first value."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError, ValueError):  # no limit where the system has no /proc
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -120,7 +122,8 @@ def _set_limits() -> None:
     signal.alarm(TIMEOUT)
 
 
-def _replies(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def iter_replies(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Run a function; yield its values, then how it ended, each with its kind."""
     try:
         for value in run(**arguments):
             yield "value", value
