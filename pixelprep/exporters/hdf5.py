@@ -32,7 +32,7 @@ class Hdf5Exporter:
     def check(self, entry: Entry, folder: Path, note: OnProgress) -> None:
         """By h5py, chunk by chunk, whose checksums libhdf5 compares."""
         path = _path(entry, folder)
-        with single_file.opened(path, _outlines(entry)) as get:
+        with single_file.open_read(path, _outlines(entry)) as get:
             for split in entry.splits.values():
                 for rows in steps(entry, range(len(split))):
                     for name in columns_of(split):

@@ -1,1 +1,1 @@
-"""The file format, as data/FORMAT.md specifies it: recipe, manifest, HDF5 files."""
+"""Implement the format of data/FORMAT.md: recipe, manifest, HDF5 files."""

@@ -1,7 +1,7 @@
-"""What a stored chunk unpacks to, found out before libhdf5 unpacks it.
+"""Measure what a stored chunk unpacks to, before libhdf5 unpacks it.
 
-libhdf5 believes that a chunk's filters give back what the dataset says. Of a chunk that unpacks to
-less it reads what lies behind in memory; of one that unpacks to more it first makes room for all.
+libhdf5 trusts a chunk's filters to give the size that the dataset declares. If a chunk unpacks to
+less, it reads memory beyond it; if to more, it first allocates room for everything.
 """
 
 import ctypes
@@ -9,85 +9,85 @@ import math
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any  # Any: h5py has no types
 
 import numpy as np
 
 from pixelprep.format.checksum import fletcher32
 from pixelprep.format.layout import FLETCHER32, SHUFFLE
 
-PIECE = 1 << 20  # bytes that are unpacked at once
-DEFLATE, LZF, LZ4, ZSTD = 1, 32000, 32004, 32015  # HDF5's numbers of filters
+BLOCK_BYTES = 1 << 20  # inflated at once
+DEFLATE, LZF, LZ4, ZSTD = 1, 32000, 32004, 32015  # HDF5's filter numbers
 
 
 def check(dataset: Any) -> Iterator[None]:
-    """Refuse a chunked dataset unless each of its chunks unpacks to what it should.
+    """Refuse a chunked dataset unless each of its chunks unpacks to its size.
 
-    It yields from time to time, as a sign of life.
+    It yields before each chunk, as a sign of life.
 
     Parameters
     ----------
     dataset : h5py.Dataset
-        Whose type and shape are known to be sound.
+        A dataset whose type and shape were checked.
 
     Raises
     ------
     ValueError
-        When a filter is not known here, or a chunk is of another size.
+        When a filter is not supported, or a chunk is missing or unpacks to another size.
     """
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     filters = _filters(dataset, size)
     if any(side % chunk for side, chunk in zip(dataset.shape, dataset.chunks, strict=True)):
         _check_edges(dataset)
-    for place in _places(dataset):
+    for offset in _chunk_offsets(dataset):
         yield
-        mask, stored = dataset.id.read_direct_chunk(place)
-        used = [number for i, number in enumerate(filters) if not mask >> i & 1]
-        if FLETCHER32 in filters and FLETCHER32 not in used:
-            raise ValueError(f"the chunk at {place} has no checksum")
-        _check_chunk(stored, used, size)
+        mask, stored = dataset.id.read_direct_chunk(offset)
+        applied = [number for i, number in enumerate(filters) if not mask >> i & 1]
+        if FLETCHER32 in filters and FLETCHER32 not in applied:
+            raise ValueError(f"the chunk at {offset} has no checksum")
+        _check_chunk(stored, applied, size)
 
 
-def _places(dataset: Any) -> Iterator[tuple[int, ...]]:
-    """Where each chunk begins, once it is sure that all are there, and none twice."""
+def _chunk_offsets(dataset: Any) -> Iterator[tuple[int, ...]]:
+    """Yield the first element of each chunk, once it is sure that each is stored exactly once."""
     chunks = dataset.chunks
     counts = [-(-side // chunk) for side, chunk in zip(dataset.shape, chunks, strict=True)]
-    listed = array("q")  # numbers of the chunks: there may be millions
+    stored = array("q")  # chunk numbers, of which there may be millions
 
-    def note(chunk: Any) -> None:
+    def add(chunk: Any) -> None:
         number = 0
         for offset, side, count in zip(chunk.chunk_offset, chunks, counts, strict=True):
             number = number * count + offset // side
-        listed.append(number)
+        stored.append(number)
 
-    dataset.id.chunk_iter(note)
-    numbers = np.sort(np.frombuffer(listed, np.int64)) if listed else np.empty(0, np.int64)
+    dataset.id.chunk_iter(add)
+    numbers = np.sort(np.frombuffer(stored, np.int64)) if stored else np.empty(0, np.int64)
     if not np.array_equal(numbers, np.arange(math.prod(counts))):
-        raise ValueError("chunks are missing, or there twice")
+        raise ValueError("chunks are missing or stored twice")
     for number in range(len(numbers)):
-        at = np.unravel_index(number, counts)
-        yield tuple(int(n) * side for n, side in zip(at, chunks, strict=True))
+        position = np.unravel_index(number, counts)
+        yield tuple(int(n) * side for n, side in zip(position, chunks, strict=True))
 
 
 def _check_edges(dataset: Any) -> None:
-    """Refuse chunks that libhdf5 takes as they are stored, unpacked, as they are not full."""
+    """Refuse the option to store partial chunks at the edges without filters."""
     import h5py
 
-    library = ctypes.CDLL(h5py.h5p.__file__)  # of HDF5, a function that h5py does not pass on
-    ask, options = library.H5Pget_chunk_opts, ctypes.c_uint()
-    ask.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)]
+    library = ctypes.CDLL(h5py.h5p.__file__)  # HDF5 has a function that h5py lacks
+    get_options, options = library.H5Pget_chunk_opts, ctypes.c_uint()
+    get_options.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)]
     properties = dataset.id.get_create_plist()
-    if ask(properties.id, ctypes.byref(options)) < 0 or options.value:
-        raise ValueError("chunks that are not full are not packed")
+    if get_options(properties.id, ctypes.byref(options)) < 0 or options.value:
+        raise ValueError("partial chunks at the edges are stored without filters")
 
 
 def _filters(dataset: Any, size: int) -> list[int]:
-    """The numbers of a dataset's filters, whose own settings do no harm either."""
+    """Return a dataset's filter numbers; refuse other filters and harmful settings."""
     properties, numbers = dataset.id.get_create_plist(), []
     for i in range(properties.get_nfilters()):
         number, _, settings, _ = properties.get_filter(i)
-        if number not in (SHUFFLE, FLETCHER32, *UNPACKED):
-            raise ValueError(f"the filter {number} is not known here")
+        if number not in (SHUFFLE, FLETCHER32, *CODECS):
+            raise ValueError(f"the filter {number} is not supported")
         if number == LZF and len(settings) > 2 and settings[2] > size:
             raise ValueError("the filter LZF is set to another size")
         numbers.append(number)
@@ -95,22 +95,22 @@ def _filters(dataset: Any, size: int) -> list[int]:
 
 
 def _check_chunk(stored: bytes, filters: Sequence[int], size: int) -> None:
-    """Undo the filters from the last to the first, as far as sizes can be told."""
-    packing = [i for i, number in enumerate(filters) if number in UNPACKED]
-    if len(packing) > 1 or (packing and SHUFFLE in filters[packing[0] :]):
-        raise ValueError("filters in an order that is not known here")
-    sums_before = filters[: packing[0]].count(FLETCHER32) if packing else 0
-    for _ in range(list(filters).count(FLETCHER32) - sums_before):
-        stored = _without_checksum(stored)
-    wanted = size + 4 * sums_before
-    found = len(stored)
-    if packing:
-        found = _length(UNPACKED[filters[packing[0]]](stored, wanted), wanted)
-    if found != wanted:
-        raise ValueError(f"a chunk of {wanted:,} bytes unpacks to another size")
+    """Undo the filters from the last to the first, as far as the size needs it."""
+    codecs = [i for i, number in enumerate(filters) if number in CODECS]
+    if len(codecs) > 1 or (codecs and SHUFFLE in filters[codecs[0] :]):
+        raise ValueError("the order of its filters is not supported")
+    inner_checksums = filters[: codecs[0]].count(FLETCHER32) if codecs else 0
+    for _ in range(list(filters).count(FLETCHER32) - inner_checksums):
+        stored = _strip_checksum(stored)
+    expected = size + 4 * inner_checksums
+    unpacked = len(stored)
+    if codecs:
+        unpacked = _total(CODECS[filters[codecs[0]]](stored, expected), expected)
+    if unpacked != expected:
+        raise ValueError(f"a chunk of {expected:,} bytes unpacks to another size")
 
 
-def _without_checksum(stored: bytes) -> bytes:
+def _strip_checksum(stored: bytes) -> bytes:
     if len(stored) <= 4:
         raise ValueError("a chunk is shorter than its checksum")
     if fletcher32(np.frombuffer(stored[:-4], np.uint8)) != int.from_bytes(stored[-4:], "little"):
@@ -118,120 +118,126 @@ def _without_checksum(stored: bytes) -> bytes:
     return stored[:-4]
 
 
-def _length(parts: Iterator[int], most: int) -> int:
-    """The sum of the lengths of parts, as far as just beyond `most`."""
+def _total(lengths: Iterator[int], limit: int) -> int:
+    """Return the sum of the lengths, stopping once it exceeds the limit."""
     total = 0
-    for part in parts:
-        total += part
-        if total > most:
+    for length in lengths:
+        total += length
+        if total > limit:
             break
     return total
 
 
-def _deflated(packed: bytes, most: int) -> Iterator[int]:
-    unpacker = zlib.decompressobj()
+def _deflate_lengths(packed: bytes, limit: int) -> Iterator[int]:
+    """Yield the lengths of inflated blocks."""
+    inflater = zlib.decompressobj()
     try:
-        while packed and not unpacker.eof:
-            yield len(unpacker.decompress(packed, PIECE))
-            packed = unpacker.unconsumed_tail
+        while packed and not inflater.eof:
+            yield len(inflater.decompress(packed, BLOCK_BYTES))
+            packed = inflater.unconsumed_tail
     except zlib.error as error:
-        raise ValueError(f"a chunk is not deflated: {error}") from error
-    if not unpacker.eof:
-        raise ValueError("a deflated chunk ends too early")
+        raise ValueError(f"a chunk is not valid deflate data: {error}") from error
+    if not inflater.eof:
+        raise ValueError("a deflated chunk is truncated")
 
 
-def _lzf(packed: bytes, most: int) -> Iterator[int]:
-    """The lengths of literals and repetitions (LibLZF's format)."""
-    place, end, total = 0, len(packed), 0
-    while place < end:
-        control = packed[place]
+def _lzf_lengths(packed: bytes, limit: int) -> Iterator[int]:
+    """Yield the lengths of literals and matches (LibLZF's format)."""
+    position, end, total = 0, len(packed), 0
+    while position < end:
+        control = packed[position]
         if control < 32:
             length = control + 1
-            place += 1 + length
+            position += 1 + length
         else:
             length = (control >> 5) + 2
-            place += 1
+            position += 1
             if length == 9:
-                length += packed[place] if place < end else 0
-                place += 1
-            back = ((control & 31) << 8) + (packed[place] if place < end else 0) + 1
-            place += 1
-            if back > total:
-                raise ValueError("a repetition from before the chunk")
-        if place > end:
-            raise ValueError("a packed chunk ends too early")
+                length += packed[position] if position < end else 0
+                position += 1
+            distance = ((control & 31) << 8) + (packed[position] if position < end else 0) + 1
+            position += 1
+            if distance > total:
+                raise ValueError("a match begins before its chunk")
+        if position > end:
+            raise ValueError("a compressed chunk is truncated")
         total += length
         yield length
 
 
-def _lz4(packed: bytes, most: int) -> Iterator[int]:
-    """HDF5's frame of LZ4 blocks: big-endian, the size of all, of a block, and each one's own."""
+def _lz4_lengths(packed: bytes, limit: int) -> Iterator[int]:
+    """Yield the lengths of the blocks in HDF5's LZ4 frame.
+
+    It is big-endian: the size of all, the size of a block, then each block after its stored size.
+    """
     total, block = int.from_bytes(packed[:8], "big"), int.from_bytes(packed[8:12], "big")
-    if total > most or not 0 < block <= 1 << 30:
-        raise ValueError("a packed chunk says that it is larger than it can be")
-    place, left = 12, total
+    if total > limit or not 0 < block <= 1 << 30:
+        raise ValueError("a compressed chunk declares a larger size than it can have")
+    position, left = 12, total
     while left:
-        length = int.from_bytes(packed[place : place + 4], "big")
-        part = packed[place + 4 : place + 4 + length]
-        wanted = min(block, left)
-        found = len(part) if length == wanted else _length(_lz4_block(part), wanted)
-        if len(part) != length or found != wanted:
-            raise ValueError("a block of a packed chunk is of another size")
-        yield wanted
-        place, left = place + 4 + length, left - wanted
-    if place != len(packed):
-        raise ValueError("something follows a packed chunk")
+        stored_length = int.from_bytes(packed[position : position + 4], "big")
+        stored = packed[position + 4 : position + 4 + stored_length]
+        length = min(block, left)
+        raw = stored_length == length  # the block is stored uncompressed
+        unpacked = len(stored) if raw else _total(_lz4_block_lengths(stored), length)
+        if len(stored) != stored_length or unpacked != length:
+            raise ValueError("a block of a compressed chunk has another size")
+        yield length
+        position, left = position + 4 + stored_length, left - length
+    if position != len(packed):
+        raise ValueError("a compressed chunk has trailing bytes")
 
 
-def _lz4_block(packed: bytes) -> Iterator[int]:
-    """The lengths of literals and repetitions (LZ4's block format)."""
-    place, end, total = 0, len(packed), 0
-    while place < end:
-        token = packed[place]
-        literals, place = _lz4_length(packed, token >> 4, place + 1)
-        place += literals
+def _lz4_block_lengths(packed: bytes) -> Iterator[int]:
+    """Yield the lengths of literals and matches (LZ4's block format)."""
+    position, end, total = 0, len(packed), 0
+    while position < end:
+        token = packed[position]
+        literals, position = _lz4_length(packed, token >> 4, position + 1)
+        position += literals
         total += literals
         yield literals
-        if place == end:
+        if position == end:
             return
-        back = int.from_bytes(packed[place : place + 2], "little")
-        repeated, place = _lz4_length(packed, token & 15, place + 2)
-        if place > end or not 0 < back <= total:
-            raise ValueError("a repetition from before the chunk")
-        total += repeated + 4
-        yield repeated + 4
-    if place != end:
-        raise ValueError("a packed chunk ends too early")
+        distance = int.from_bytes(packed[position : position + 2], "little")
+        match, position = _lz4_length(packed, token & 15, position + 2)
+        if position > end or not 0 < distance <= total:
+            raise ValueError("a match begins before its chunk")
+        total += match + 4
+        yield match + 4
+    if position != end:
+        raise ValueError("a compressed chunk is truncated")
 
 
-def _lz4_length(packed: bytes, length: int, place: int) -> tuple[int, int]:
-    """A length, which goes on in more bytes where it is 15, and the place behind it."""
-    more = 255 if length == 15 else 0
-    while more == 255:
-        if place >= len(packed):
-            raise ValueError("a packed chunk ends too early")
-        more = packed[place]
-        length, place = length + more, place + 1
-    return length, place
+def _lz4_length(packed: bytes, length: int, position: int) -> tuple[int, int]:
+    """Return a length, which continues in further bytes if it is 15, and the position after it."""
+    byte = 255 if length == 15 else 0
+    while byte == 255:
+        if position >= len(packed):
+            raise ValueError("a compressed chunk is truncated")
+        byte = packed[position]
+        length, position = length + byte, position + 1
+    return length, position
 
 
-def _zstd(packed: bytes, most: int) -> Iterator[int]:
-    """What the header of a Zstandard frame says (RFC 8878); the unpacker holds the frame to it."""
+def _zstd_lengths(packed: bytes, limit: int) -> Iterator[int]:
+    """Yield the size in a Zstandard frame's header (RFC 8878), to which the decoder holds it."""
     if packed[:4] != b"\x28\xb5\x2f\xfd" or len(packed) < 5:
         raise ValueError("a chunk is not a Zstandard frame")
     flags = packed[4]
-    single = flags >> 5 & 1
-    place = 5 + (1 - single) + (0, 1, 2, 4)[flags & 3]
-    width = (single, 2, 4, 8)[flags >> 6]
-    if not width or len(packed) < place + width:
-        raise ValueError("a Zstandard frame that does not say its size")
-    size = int.from_bytes(packed[place : place + width], "little")
+    single_segment = flags >> 5 & 1
+    position = 5 + (1 - single_segment) + (0, 1, 2, 4)[flags & 3]
+    width = (single_segment, 2, 4, 8)[flags >> 6]
+    if not width or len(packed) < position + width:
+        raise ValueError("a Zstandard frame does not declare its size")
+    size = int.from_bytes(packed[position : position + width], "little")
     yield size + (256 if width == 2 else 0)
 
 
-UNPACKED: dict[int, Callable[[bytes, int], Iterator[int]]] = {
-    DEFLATE: _deflated,
-    LZF: _lzf,
-    LZ4: _lz4,
-    ZSTD: _zstd,
+# By filter number: yields the lengths of what a chunk unpacks to, given its expected size.
+CODECS: dict[int, Callable[[bytes, int], Iterator[int]]] = {
+    DEFLATE: _deflate_lengths,
+    LZF: _lzf_lengths,
+    LZ4: _lz4_lengths,
+    ZSTD: _zstd_lengths,
 }

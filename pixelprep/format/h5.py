@@ -1,15 +1,15 @@
-"""h5py, loaded when a file is first opened: with all filters that are installed, and its errors."""
+"""Open HDF5 files by h5py, with every installed filter; import it only then."""
 
 import os
 from contextlib import suppress
-from typing import Any
+from typing import Any  # Any: h5py has no types
 
-# What h5py raises where libhdf5 cannot read a file, or finds in it what it does not expect.
+# What h5py raises for a file that libhdf5 cannot read, or whose content it does not expect.
 ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError)
 
 
 def open_read(path: str | os.PathLike[str]) -> Any:
-    """The file, to be read; use it with ``with``.
+    """Open a file for reading, for a ``with`` statement.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""What a file looks like: the numbers and names of the format (data/FORMAT.md, section 2)."""
+"""Define the layout of an entry's files: datasets, chunks, filters (data/FORMAT.md, section 2)."""
 
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any  # Any: attributes of several types
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,10 +12,10 @@ from numpy.typing import DTypeLike
 from pixelprep.errors import missing_extra, unknown_choice
 
 FORMAT, FORMAT_VERSION = "pixelprep", 1
-CHUNK_BYTES = 1 << 20  # the largest chunk that HDF5's default chunk cache (1 MiB) still holds
-FILE_BYTES = 256 << 20  # stored images of one file, before compression
-SHUFFLE, FLETCHER32 = 2, 3  # HDF5's numbers of its filters
-COMPRESSIONS: Mapping[str, tuple[int, ...]] = {  # and of those that compress
+CHUNK_BYTES = 1 << 20  # the largest chunk that fits into HDF5's default chunk cache (1 MiB)
+FILE_BYTES = 256 << 20  # images per file, before compression
+SHUFFLE, FLETCHER32 = 2, 3  # HDF5's filter numbers
+COMPRESSIONS: Mapping[str, tuple[int, ...]] = {  # the filters of each, by number
     "none": (),
     "gzip": (SHUFFLE, 1),
     "lzf": (SHUFFLE, 32000),
@@ -23,23 +23,23 @@ COMPRESSIONS: Mapping[str, tuple[int, ...]] = {  # and of those that compress
     "zstd": (SHUFFLE, 32015),
 }
 DTYPES = ("float32", "float16")
-MAX_ATTRIBUTE_VALUES = 4096  # statistics of more values than this are kept in the manifest alone
+MAX_ATTRIBUTE_VALUES = 4096  # statistics with more values are only in the manifest
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetLayout:
-    """What one dataset of a file looks like.
+    """The layout of one dataset.
 
     Parameters
     ----------
     shape : tuple of int
         (N, …).
     dtype : str
-        As NumPy spells it, little-endian: ``"<f4"``.
+        NumPy's name of the little-endian type: ``"<f4"``.
     chunks : tuple of int
-        Rows of a chunk, never more than there are, and the whole of the rest.
+        The shape of a chunk: at most N rows, the other sides whole.
     filters : tuple of int
-        HDF5's numbers of them, in order.
+        HDF5's filter numbers, in order.
     """
 
     shape: tuple[int, ...]
@@ -49,31 +49,31 @@ class DatasetLayout:
 
     @property
     def chunk_count(self) -> int:
-        """How many chunks there are."""
+        """The number of chunks."""
         return -(-self.shape[0] // self.chunks[0])
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of a chunk and its checksum, where it is not compressed."""
+        """The bytes of an uncompressed chunk and its checksum."""
         return math.prod(self.chunks) * np.dtype(self.dtype).itemsize + 4
 
 
 @dataclass(frozen=True, slots=True)
 class FileLayout:
-    """What a file looks like before there is data in it.
+    """The layout of a file of one split.
 
     Parameters
     ----------
     shape : tuple of int
-        (N, H, W, C) of the whole file.
+        The shape (N, H, W, C) of its images.
     dtype : str
-        Of the images: float32 or float16.
+        The type of its images: float32 or float16.
     rows : int
-        Rows a chunk.
+        The rows per chunk.
     compression : str
         One of `COMPRESSIONS`.
     attributes : mapping
-        Root attributes: str, int, list of str, or array of float64 (left out where not small).
+        Root attributes: str, int, list of str, or array of float64 (left out if large).
     per_image : bool
         Whether each image's own mean and std are stored too.
     """
@@ -87,38 +87,38 @@ class FileLayout:
 
     @property
     def columns(self) -> dict[str, DatasetLayout]:
-        """The datasets by name, in the order in which they are made."""
+        """The datasets by name, in the order of their creation."""
         images = "<" + np.dtype(self.dtype).str[1:]
-        packed = COMPRESSIONS[self.compression]
-        own = ("mean", "std") if self.per_image else ()
+        compressed = COMPRESSIONS[self.compression]
+        statistics = ("mean", "std") if self.per_image else ()
         return {
-            "images": self._column(self.shape, images, packed),
-            "labels": self._column(self.shape[:1], "<i8"),
-            **{name: self._column(self.shape[:1], "<f8") for name in own},
+            "images": self._dataset(self.shape, images, compressed),
+            "labels": self._dataset(self.shape[:1], "<i8"),
+            **{name: self._dataset(self.shape[:1], "<f8") for name in statistics},
         }
 
-    def _column(
-        self, shape: tuple[int, ...], dtype: str, packed: tuple[int, ...] = ()
+    def _dataset(
+        self, shape: tuple[int, ...], dtype: str, compressed: tuple[int, ...] = ()
     ) -> DatasetLayout:
         chunks = (min(self.rows, shape[0]), *shape[1:])
-        return DatasetLayout(shape, dtype, chunks, (*packed, FLETCHER32))
+        return DatasetLayout(shape, dtype, chunks, (*compressed, FLETCHER32))
 
 
 def chunk_rows(image_shape: Sequence[int], dtype: DTypeLike) -> int:
-    """Rows a chunk: the largest power of two whose images fit into 1 MiB, at least 1."""
+    """Return the rows per chunk: the largest power of two that fits into 1 MiB, at least 1."""
     return 1 << max(0, (CHUNK_BYTES // _row_bytes(image_shape, dtype)).bit_length() - 1)
 
 
 def file_rows(image_shape: Sequence[int], dtype: DTypeLike) -> int:
-    """Rows a file: as many whole chunks as fit into 256 MiB, at least one."""
+    """Return the rows per file: as many whole chunks as fit into 256 MiB, at least one."""
     rows = chunk_rows(image_shape, dtype)
     return rows * max(1, FILE_BYTES // (rows * _row_bytes(image_shape, dtype)))
 
 
 def run_rows(chunk: int, compression: str) -> int:
-    """Neighbouring rows that a shuffled epoch reads at once: a quarter of a chunk, at least 1.
+    """Return the rows per run of a shuffled epoch: a quarter of a chunk, at least 1.
 
-    A compressed chunk comes whole or not at all.
+    A compressed chunk can only be read whole.
     """
     return max(1, chunk // 4) if compression == "none" else chunk
 
@@ -128,7 +128,15 @@ def _row_bytes(image_shape: Sequence[int], dtype: DTypeLike) -> int:
 
 
 def check_compression(name: str) -> None:
-    """Refuse a compression that does not exist, or whose package is not installed."""
+    """Refuse a compression that does not exist, or whose package is not installed.
+
+    Raises
+    ------
+    UsageError
+        When it does not exist.
+    MissingExtraError
+        When its package is not installed.
+    """
     if name not in COMPRESSIONS:
         raise unknown_choice("compression", name, COMPRESSIONS)
     if name in ("lz4", "zstd") and importlib.util.find_spec("hdf5plugin") is None:

@@ -1,7 +1,7 @@
-"""libhdf5 writing a file that is the same to the last byte, and surviving what goes wrong.
+"""Make libhdf5 write reproducible files, and survive failing writes and signals.
 
-The same to the last byte: no object times, one version of HDF5's own format, fixed-length strings
-only.
+The same data gives the same bytes: no object times, one version of HDF5's own format, and only
+fixed-length strings.
 """
 
 import io
@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any  # Any: h5py has no types
 
 import h5py
 import numpy as np
@@ -21,12 +21,12 @@ GZIP_LEVEL, ZSTD_LEVEL = 4, 3
 
 
 def _filter_options(name: str) -> dict[str, Any]:
-    """Arguments of ``create_dataset`` for this compression."""
+    """Return the arguments of ``create_dataset`` for this compression."""
     if name in ("lz4", "zstd"):
         import hdf5plugin
 
-        chosen = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=ZSTD_LEVEL)
-        return {"shuffle": True, **chosen}
+        codec = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=ZSTD_LEVEL)
+        return {"shuffle": True, **codec}
     if name == "none":
         return {}
     level = {"compression_opts": GZIP_LEVEL} if name == "gzip" else {}
@@ -34,33 +34,33 @@ def _filter_options(name: str) -> dict[str, Any]:
 
 
 def new_file(path: "os.PathLike[str]") -> int:
-    """A new file, as a descriptor to read and to write."""
+    """Create a file and return a descriptor for reading and writing."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
 
 
-def write_at(fd: int, data: memoryview, place: int) -> None:
-    """Write all of it: a system may take less at a time."""
+def write_at(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of the data at this offset: the system may take less at a time."""
     written = 0
     while written < len(data):
-        written += os.pwrite(fd, data[written:], place + written)
+        written += os.pwrite(fd, data[written:], offset + written)
 
 
 class FailSafeFile(io.RawIOBase):
-    """A file for libhdf5 to write to, which never fails.
+    """A file for libhdf5 whose writes never fail.
 
-    When a write fails (a full disk) libhdf5 cannot close its file any more and crashes the
-    interpreter at exit. So the first error is kept here, what follows is kept in memory, and
-    `check` raises the error where Python can deal with it.
+    After a failed write (a full disk) libhdf5 cannot close its file, and crashes the interpreter
+    at exit. So the first error is kept, what is written from then on stays in memory, and `check`
+    raises the error where Python can handle it.
 
-    While `blank` is set, a piece of so many bytes is a chunk that is filled in later: it is left
-    out, and its place kept in `blanks`.
+    While `placeholder` is not 0, a write of so many bytes is a chunk that is filled in later: it
+    is skipped, and its offset appended to `placeholders`.
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.position = 0
         self.error: OSError | None = None
-        self.lost: list[tuple[int, bytes]] = []  # what libhdf5 may still want to read back
+        self.unwritten: list[tuple[int, bytes]] = []  # which libhdf5 may read back
         self.placeholder = 0
         self.placeholders: list[int] = []
 
@@ -89,17 +89,17 @@ class FailSafeFile(io.RawIOBase):
         except OSError as error:
             self.error = error
         if self.error is not None:
-            self.lost.append((self.position, bytes(view)))
+            self.unwritten.append((self.position, bytes(view)))
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         data = os.pread(self.fd, len(view), self.position)
         view[:] = data + bytes(len(view) - len(data))
-        here, end = self.position, self.position + len(view)
-        for start, lost in self.lost:
-            first, last = max(start, here), min(start + len(lost), end)
+        begin, end = self.position, self.position + len(view)
+        for start, unwritten in self.unwritten:
+            first, last = max(start, begin), min(start + len(unwritten), end)
             if first < last:
-                view[first - here : last - here] = lost[first - start : last - start]
+                view[first - begin : last - begin] = unwritten[first - start : last - start]
         self.position = end
         return len(view)
 
@@ -124,8 +124,8 @@ class FailSafeFile(io.RawIOBase):
 
 
 def _create(disk: FailSafeFile) -> h5py.File:
-    # A function of its own: the property list that holds the Python file must die here, not when
-    # libhdf5 is torn down after the interpreter.
+    # A function of its own, so that the property list that holds the Python file dies here, not
+    # when libhdf5 is torn down after the interpreter.
     creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
     creation.set_obj_track_times(False)  # else the root group's time stamp changes the digest
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
@@ -136,51 +136,51 @@ def _create(disk: FailSafeFile) -> h5py.File:
 
 @contextmanager
 def _defer_signals() -> Iterator[Callable[[], None]]:
-    """Signals take effect only where the yielded function is called, never inside libhdf5.
+    """Defer signals until the yielded function is called, never inside libhdf5.
 
-    A write that a handler breaks off (Ctrl-C) is one that failed, and libhdf5 does not survive
-    those (see `Disk`).
+    A write that a handler interrupts (Ctrl-C) has failed, which libhdf5 does not survive (see
+    `FailSafeFile`).
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # only the main thread may set handlers, and only it runs them
         return
-    noted: list[int] = []
-    before: dict[int, Any] = {
+    pending: list[int] = []
+    handlers: dict[int, Any] = {
         n: h for n in signal.valid_signals() if callable(h := signal.getsignal(n))
     }
 
     def check() -> None:
-        while noted:
-            number = noted.pop(0)
-            before[number](number, None)
+        while pending:
+            number = pending.pop(0)
+            handlers[number](number, None)
 
     try:
-        for number in before:
-            signal.signal(number, lambda got, _: noted.append(got))
+        for number in handlers:
+            signal.signal(number, lambda received, _: pending.append(received))
         yield check
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
     check()
 
 
 @contextmanager
 def open_with_layout(
-    fd: int, outline: FileLayout
+    fd: int, layout: FileLayout
 ) -> Iterator[tuple[h5py.File, FailSafeFile, Callable[[], None]]]:
-    """An empty file given datasets and attributes; otherwise as `opened`."""
+    """Do as `open_empty`, and create the datasets and attributes of a layout."""
     with open_empty(fd) as (file, disk, check):
-        create_datasets(file, outline)
+        create_datasets(file, layout)
         check()
         yield file, disk, check
 
 
 @contextmanager
 def open_empty(fd: int) -> Iterator[tuple[h5py.File, FailSafeFile, Callable[[], None]]]:
-    """An empty file; complete, and closed, when the block is left.
+    """Open an empty file for libhdf5; it is complete, and closed, when the block is left.
 
-    Yields the file, the disk below it, and what to call from time to time: it raises what went
-    wrong meanwhile, an OSError or what a signal means.
+    Yields the file, the `FailSafeFile` below it, and a function to call from time to time, which
+    raises the error of a failed write and runs the handlers of pending signals.
     """
     with _defer_signals() as signals, closing(FailSafeFile(fd)) as disk:
 
@@ -194,17 +194,17 @@ def open_empty(fd: int) -> Iterator[tuple[h5py.File, FailSafeFile, Callable[[], 
 
 
 def new_group(file: h5py.File, name: str) -> h5py.Group:
-    """A new group, without object times."""
+    """Create a group without object times."""
     creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     creation.set_obj_track_times(False)
     return h5py.Group(h5py.h5g.create(file.id, name.encode(), gcpl=creation))
 
 
-def create_datasets(group: h5py.Group, outline: FileLayout) -> None:
-    """Make the datasets and attributes of an outline."""
-    for name, column in outline.columns.items():
-        options = _filter_options(outline.compression) if name == "images" else {}
-        # The default fill time differs from h5py to h5py, and it is written into the file.
+def create_datasets(group: h5py.Group, layout: FileLayout) -> None:
+    """Create the datasets and attributes of a layout."""
+    for name, column in layout.columns.items():
+        options = _filter_options(layout.compression) if name == "images" else {}
+        # The fill time is stored in the file, and its default differs between versions of h5py.
         group.create_dataset(
             name,
             column.shape,
@@ -214,15 +214,14 @@ def create_datasets(group: h5py.Group, outline: FileLayout) -> None:
             fill_time="ifset",
             **options,
         )
-    for name, value in outline.attributes.items():
+    for name, value in layout.attributes.items():
         set_attribute(group, name, value)
 
 
 def set_attribute(file: h5py.Group, name: str, value: Any) -> None:
-    """Make one attribute of an outline, unless it is an array that is not small."""
+    """Create one attribute of a layout, unless it is a large array."""
     if isinstance(value, str):
-        value = [value]
-        _set_strings(file, name, value, scalar=True)
+        _set_strings(file, name, [value], scalar=True)
     elif isinstance(value, int):
         file.attrs.create(name, value, dtype="<i8")
     elif isinstance(value, np.ndarray):
@@ -233,7 +232,7 @@ def set_attribute(file: h5py.Group, name: str, value: Any) -> None:
 
 
 def _set_strings(file: h5py.Group, name: str, values: list[str], *, scalar: bool = False) -> None:
-    # Fixed length: variable-length strings lie outside every checksum of HDF5.
+    # Of fixed length: variable-length strings are outside every checksum of HDF5.
     encoded = [value.encode() for value in values]
     kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
     data = np.array(encoded, dtype=kind)

@@ -1,5 +1,6 @@
-"""libhdf5 in a process of its own: a file that somebody sent can crash it, hang it, or have it
-take all memory.
+"""Run libhdf5 in a process of its own, which a hostile file may crash, hang or fill.
+
+The process has limits of memory and time; the memory limit needs Linux.
 """
 
 import importlib
@@ -12,13 +13,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any  # Any: JSON values
 
 from pixelprep import errors
 from pixelprep.errors import PixelprepError
 
 TIMEOUT = 60  # seconds from one value to the next
-MEMORY = 512 << 20  # bytes beyond what an idle interpreter has
+MEMORY = 512 << 20  # bytes beyond those of an idle interpreter
 PROGRAM = """
 import sys
 sys.path[:] = sys.argv[2:]
@@ -30,108 +31,109 @@ Function = Callable[..., Iterator[Any]]
 
 
 class SandboxError(Exception):
-    """The process came to another end than its function; why, in a few words."""
+    """The process did not finish its function; the message says why."""
 
 
 def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
-    """What a generator yields that runs in a process of its own.
+    """Run a generator in a process of its own, and yield its values.
 
     Parameters
     ----------
     function : str
-        ``module:name`` of a generator in this package.
+        ``module:name`` of a generator in this package, whose values are JSON values.
     **arguments
-        Its arguments, and what it yields, are JSON values.
+        Its arguments, which are JSON values.
 
     Raises
     ------
     PixelprepError, OSError
         When the function raises one.
-    Died
-        When the process crashes, takes too much memory, or yields nothing for `PATIENCE` seconds.
+    SandboxError
+        When the process crashes, needs too much memory, yields nothing for `TIMEOUT` seconds, or
+        the function raises another exception.
     """
-    # One thread: each that the linear algebra library starts counts as memory.
+    # One thread: each thread of the linear algebra library counts as memory.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    out, into = os.pipe()
+    receiver, sender = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(into), *sys.path],
+            [sys.executable, "-c", PROGRAM, str(sender), *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,  # libraries print there
             stderr=subprocess.DEVNULL,
-            pass_fds=[into],
+            pass_fds=[sender],
             env=environment,
         )
     except BaseException:
-        os.close(out)
+        os.close(receiver)
         raise
     finally:
-        os.close(into)
+        os.close(sender)
     try:
-        with os.fdopen(out, "rb") as said:
+        with os.fdopen(receiver, "rb") as replies:
             assert process.stdin is not None
-            with suppress(BrokenPipeError), process.stdin as asking:
-                asking.write(json.dumps([function, arguments]).encode())
-            yield from _receive(said)
+            with suppress(BrokenPipeError), process.stdin as stdin:
+                stdin.write(json.dumps([function, arguments]).encode())
+            yield from receive(replies)
     finally:
         process.kill()
         process.wait()
 
 
-def _receive(said: Any) -> Iterator[Any]:
-    for line in said:
+def receive(replies: IO[bytes]) -> Iterator[Any]:
+    """Yield the values of a process's replies, and raise what its function raised."""
+    for line in replies:
         kind, value = json.loads(line)
         if kind == "value":
             yield value
-        elif kind == "error":
+        elif kind == "pixelprep error":
             name, message, hint = value
             raise getattr(errors, name)(message, hint)
-        elif kind == "system":
+        elif kind == "system error":
             raise OSError(*value)
-        elif kind == "mistake":
+        elif kind == "other error":
             raise SandboxError(value)
         else:
             return
-    raise SandboxError("libhdf5 crashes on it, does not come to an end, or takes too much memory")
+    raise SandboxError("libhdf5 crashes on it, never finishes, or needs too much memory")
 
 
-def main(into: int) -> None:
-    """Run the function that is asked for, and say what it yields."""
+def main(sender: int) -> None:
+    """Run the function named on standard input, and send its values to this descriptor."""
     function, arguments = json.loads(sys.stdin.buffer.read())
     module, _, name = function.partition(":")
     run: Function = getattr(importlib.import_module(module), name)
-    _limit()
-    with os.fdopen(into, "wb", buffering=0) as out:
-        for answer in _answers(run, arguments):
-            out.write(json.dumps(answer).encode() + b"\n")
+    set_limits()
+    with os.fdopen(sender, "wb", buffering=0) as out:
+        for reply in iter_replies(run, arguments):
+            out.write(json.dumps(reply).encode() + b"\n")
             signal.alarm(TIMEOUT)
-    os._exit(0)  # what libhdf5 still holds is left to the system
+    os._exit(0)  # without closing what libhdf5 has open
 
 
-def _limit() -> None:
+def set_limits() -> None:
+    """Limit this process's memory, and its time to the first value."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError, ValueError):  # where the system does not tell, there is no limit
+    with suppress(OSError, ValueError):  # no limit where the system has no /proc
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever it is in
+        max_bytes = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills the process even inside libhdf5
     signal.alarm(TIMEOUT)
 
 
-def _answers(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def iter_replies(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Run a function; yield its values, then how it ended, each with its kind."""
     try:
         for value in run(**arguments):
             yield "value", value
     except PixelprepError as error:
-        yield "error", (type(error).__name__, error.message, error.hint)
-        return
-    except OSError as error:  # a disk that is full
-        yield "system", (error.errno, error.strerror, error.filename)
-        return
+        yield "pixelprep error", (type(error).__name__, error.message, error.hint)
+    except OSError as error:  # such as a full disk
+        yield "system error", (error.errno, error.strerror, error.filename)
     except MemoryError:
-        yield "mistake", "it takes too much memory"
-        return
+        yield "other error", "it needs too much memory"
     except Exception as error:
-        yield "mistake", f"{type(error).__name__}: {error}"
-        return
-    yield "end", None
+        yield "other error", f"{type(error).__name__}: {error}"
+    else:
+        yield "end", None

@@ -1,33 +1,33 @@
-"""All splits of an entry in one HDF5 file: a group each, as one of the entry's own files is."""
+"""Write and read all splits of an entry in one HDF5 file, each a group like an entry's file."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: h5py has no types; arrays of every stored type
 
 from numpy.typing import NDArray
 
 from pixelprep.format import h5, libhdf5, untrusted
 from pixelprep.format.layout import FileLayout
 
-OF_A_SPLIT = "split"  # the attribute that only a group has
+SPLIT_ATTRIBUTE = "split"  # which a group has and the root has not
 
 WriteRows = Callable[..., None]
 ReadRows = Callable[[str, str, range], NDArray[Any]]
 
 
 @contextmanager
-def create(path: Path, outlines: Mapping[str, FileLayout]) -> Iterator[WriteRows]:
-    """A new file with these splits; complete, but not yet fsynced, when the block is left.
+def create(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[WriteRows]:
+    """Create a file with these splits; it is complete, but not fsynced, when the block is left.
 
     Yields ``put(split, first_row, **columns)``, which raises OSError when the disk is full or
     fails.
     """
     with libhdf5.open_empty(libhdf5.new_file(path)) as (file, _, check):
-        for name, value in _shared(outlines).items():
+        for name, value in _root_attributes(layouts).items():
             libhdf5.set_attribute(file, name, value)
-        for split, outline in outlines.items():
-            libhdf5.create_datasets(libhdf5.new_group(file, split), outline)
+        for split, layout in layouts.items():
+            libhdf5.create_datasets(libhdf5.new_group(file, split), layout)
         check()
 
         def put(split: str, first: int, **columns: NDArray[Any]) -> None:
@@ -38,35 +38,36 @@ def create(path: Path, outlines: Mapping[str, FileLayout]) -> Iterator[WriteRows
         yield put
 
 
-def _shared(outlines: Mapping[str, FileLayout]) -> dict[str, Any]:
-    """The attributes that the splits have in common."""
-    attributes = next(iter(outlines.values())).attributes
-    return {name: value for name, value in attributes.items() if name != OF_A_SPLIT}
+def _root_attributes(layouts: Mapping[str, FileLayout]) -> dict[str, Any]:
+    """Return the attributes that the splits have in common."""
+    attributes = next(iter(layouts.values())).attributes
+    return {name: value for name, value in attributes.items() if name != SPLIT_ATTRIBUTE}
 
 
 @contextmanager
-def opened(path: Path, outlines: Mapping[str, FileLayout]) -> Iterator[ReadRows]:
-    """A file that `create` made, read by h5py; yields ``get(split, column, rows)``.
+def open_read(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[ReadRows]:
+    """Open a file that `create` made; yields ``get(split, column, rows)``.
 
     Raises
     ------
     ValueError
-        When groups, datasets or attributes are others than the outlines say.
+        When its groups, datasets or attributes differ from the layouts.
     """
     with h5.open_read(path) as file:
-        _check(file, outlines)
+        _check(file, layouts)
         yield lambda split, column, rows: file[split][column][rows.start : rows.stop]
 
 
-def _check(file: Any, outlines: Mapping[str, FileLayout]) -> None:
-    if set(file) != set(outlines):
-        raise ValueError(f"expected the groups {', '.join(outlines)}")
-    attributes = {"": _shared(outlines)} | {name: o.attributes for name, o in outlines.items()}
-    for where, expected in attributes.items():
-        found = file[f"/{where}"]
-        for name in untrusted.differing_attributes(found, untrusted.plain_attributes(expected)):
-            raise ValueError(f"/{where}: its attribute {name} is another")
-    for split, outline in outlines.items():
+def _check(file: Any, layouts: Mapping[str, FileLayout]) -> None:
+    if set(file) != set(layouts):
+        raise ValueError(f"expected the groups {', '.join(layouts)}")
+    attributes = {"": _root_attributes(layouts)}
+    attributes |= {split: dict(layout.attributes) for split, layout in layouts.items()}
+    for group, expected in attributes.items():
+        stored = untrusted.stored_attributes(expected)
+        for name in untrusted.differing_attributes(file[f"/{group}"], stored):
+            raise ValueError(f"/{group}: its attribute {name} differs")
+    for split, layout in layouts.items():
         shapes = {name: dataset.shape for name, dataset in file[split].items()}
-        if shapes != {name: column.shape for name, column in outline.columns.items()}:
-            raise ValueError(f"/{split}: its datasets are others")
+        if shapes != {name: column.shape for name, column in layout.columns.items()}:
+            raise ValueError(f"/{split}: its datasets differ")

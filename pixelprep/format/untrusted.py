@@ -1,6 +1,8 @@
-"""Arrays of HDF5 files that others wrote: looked at before they are read, read row by row.
+"""Check HDF5 files that others wrote, before their rows are read.
 
-All of it belongs into a process of its own (`sandbox`).
+A user's own file holds any datasets: each is checked to be numbers, stored in the file itself, in
+chunks that unpack to their size. An entry's file must have exactly the layout of its manifest.
+libhdf5 does all of it in a process of its own (`sandbox`).
 """
 
 import math
@@ -10,23 +12,26 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: h5py has no types; attributes of several types
 
 import numpy as np
 
 from pixelprep.errors import SourceError
-from pixelprep.format import chunks, h5, layout
-from pixelprep.format.layout import FileLayout
+from pixelprep.format import chunks, h5
+from pixelprep.format.layout import MAX_ATTRIBUTE_VALUES, DatasetLayout, FileLayout
 from pixelprep.system import fs
 
-MAX_CHUNK_BYTES = 64 << 20  # bytes; of larger ones no more than the dataset has
+MAX_CHUNK_BYTES = 64 << 20  # a larger chunk may be no larger than its dataset
 
-ERRORS = (*h5.ERRORS, MemoryError)  # of files that promise more than there is
+ERRORS = (*h5.ERRORS, MemoryError)  # from files that declare more than there is
+
+
+# A user's file
 
 
 @contextmanager
 def open_untrusted(path: Path) -> Iterator[Any]:
-    """The file, for `dataset`.
+    """Open a user's file.
 
     Raises
     ------
@@ -37,106 +42,15 @@ def open_untrusted(path: Path) -> Iterator[Any]:
         file = h5.open_read(path)
     except ERRORS as error:
         raise _unreadable(path, error) from error
-    yield file  # and left to the end of the process: of a damaged one, closing can fail
+    yield file  # open until the process ends: closing a damaged file can fail
 
 
 def _unreadable(path: Path | str, error: Exception) -> SourceError:
     return SourceError(f"{path}: not a readable HDF5 file: {error}", "get it again")
 
 
-def find_dataset(file: Any, key: str) -> Any | None:
-    """The dataset under this key; None where there is none.
-
-    Raises
-    ------
-    SourceError
-        When the way to it leads over links, its data lies in other files, it is packed in ways
-        that are not known here, or it promises more than its file can hold.
-    """
-    try:
-        found = _follow(file, key)
-        if found is not None:
-            _check(file, key, found)
-    except ERRORS as error:
-        raise _unreadable(file.filename, error) from error
-    return found
-
-
-def _follow(file: Any, key: str) -> Any | None:
-    import h5py
-
-    here = file
-    for name in (name for name in key.split("/") if name not in ("", ".")):
-        if not isinstance(here, h5py.Group) or name not in here:
-            return None
-        if not isinstance(here.get(name, getlink=True), h5py.HardLink):
-            raise SourceError(f"{file.filename}: {key} is a link", "give the place it leads to")
-        here = here[name]
-    return here if isinstance(here, h5py.Dataset) else None
-
-
-def _check(file: Any, key: str, found: Any) -> None:
-    path = file.filename
-    if found.external or found.is_virtual:
-        raise SourceError(f"{path}: {key} lies in other files", "copy it into one file")
-    try:
-        kind = found.dtype
-    except TypeError as error:  # NumPy has no such type
-        raise SourceError(f"{path}: {key}: expected numbers: {error}") from error
-    if kind.hasobject or kind.kind not in "uif":
-        raise SourceError(f"{path}: {key} is {kind}: expected numbers")
-    # Counted before libhdf5 counts, which takes it a while for chunks that are not there.
-    size = file.id.get_filesize()
-    if found.shape is None or _promised_bytes(found) > size:
-        raise SourceError(f"{path}: {key} promises more than the file holds: {size:,} bytes")
-    if found.chunks is None:
-        held = found.id.get_storage_size()
-        if found.nbytes > held:
-            raise SourceError(f"{path}: {key} promises more than the file holds: {held:,} bytes")
-        return
-    chunk = math.prod(found.chunks) * kind.itemsize
-    if chunk > max(found.nbytes, MAX_CHUNK_BYTES):
-        raise SourceError(f"{path}: {key} has chunks of {chunk:,} bytes, more than all of it")
-    if found.id.get_num_chunks() < _chunk_count(found):
-        raise SourceError(f"{path}: {key} promises more than the file holds: chunks are missing")
-
-
-def check_chunks(found: Any) -> Iterator[None]:
-    """Refuse a dataset whose chunks do not unpack to what they should; yields signs of life.
-
-    Raises
-    ------
-    SourceError
-        When one does not.
-    """
-    if found.chunks is None:
-        return
-    path = found.file.filename
-    try:
-        yield from chunks.check(found)
-    except ValueError as error:
-        where = f"{path}: {found.name.lstrip('/')}"
-        raise SourceError(f"{where}: {error}", "get it again, or write it anew") from error
-    except ERRORS as error:
-        raise _unreadable(path, error) from error
-
-
-def _chunk_count(found: Any) -> int:
-    """How many chunks the whole of a dataset has."""
-    return math.prod(
-        -(-side // chunk) for side, chunk in zip(found.shape, found.chunks, strict=True)
-    )
-
-
-def _promised_bytes(found: Any) -> int:
-    """Bytes that a dataset takes in its file at least: each chunk is somewhere in it."""
-    if found.chunks is None:
-        return int(found.nbytes)
-    return _chunk_count(found)
-
-
 def root_names(file: Any) -> list[str]:
-    """The names at the file's root.
+    """List the names at the file's root.
 
     Raises
     ------
@@ -149,139 +63,232 @@ def root_names(file: Any) -> list[str]:
         raise _unreadable(file.filename, error) from error
 
 
-def iter_rows(array: Any, at_once: int) -> Iterator[Any]:
-    """All rows as ndarrays, whole chunks of at least `at_once` rows at a time.
+def find_dataset(file: Any, key: str) -> Any | None:
+    """Return the dataset under this key; None if there is none.
+
+    Raises
+    ------
+    SourceError
+        When the key leads over a link, the dataset holds no numbers, its data is in other files,
+        or it declares more than its file can hold.
+    """
+    try:
+        dataset = _follow(file, key)
+        if dataset is not None:
+            _check_storage(file, key, dataset)
+    except ERRORS as error:
+        raise _unreadable(file.filename, error) from error
+    return dataset
+
+
+def _follow(file: Any, key: str) -> Any | None:
+    import h5py
+
+    node = file
+    for name in (name for name in key.split("/") if name not in ("", ".")):
+        if not isinstance(node, h5py.Group) or name not in node:
+            return None
+        if not isinstance(node.get(name, getlink=True), h5py.HardLink):
+            raise SourceError(f"{file.filename}: {key} is a link", "give the key of its target")
+        node = node[name]
+    return node if isinstance(node, h5py.Dataset) else None
+
+
+def _check_storage(file: Any, key: str, dataset: Any) -> None:
+    path = file.filename
+    if dataset.external or dataset.is_virtual:
+        raise SourceError(f"{path}: {key} is stored in other files", "copy it into one file")
+    try:
+        dtype = dataset.dtype
+    except TypeError as error:  # NumPy has no such type
+        raise SourceError(f"{path}: {key}: expected numbers: {error}") from error
+    if dtype.hasobject or dtype.kind not in "uif":
+        raise SourceError(f"{path}: {key} is {dtype}: expected numbers")
+    # By arithmetic first: libhdf5 takes long to count very many missing chunks.
+    size = file.id.get_filesize()
+    too_large = f"{path}: {key} declares more than the file holds"
+    if dataset.shape is None or _min_stored_bytes(dataset) > size:
+        raise SourceError(f"{too_large}: {size:,} bytes")
+    if dataset.chunks is None:
+        stored = dataset.id.get_storage_size()
+        if dataset.nbytes > stored:
+            raise SourceError(f"{too_large}: {stored:,} bytes")
+        return
+    chunk = math.prod(dataset.chunks) * dtype.itemsize
+    if chunk > max(dataset.nbytes, MAX_CHUNK_BYTES):
+        raise SourceError(f"{path}: {key} has chunks of {chunk:,} bytes, more than the dataset")
+    if dataset.id.get_num_chunks() < _chunk_count(dataset):
+        raise SourceError(f"{too_large}: chunks are missing")
+
+
+def _min_stored_bytes(dataset: Any) -> int:
+    """Return the fewest bytes that a dataset can take in its file: at least one per chunk."""
+    return int(dataset.nbytes) if dataset.chunks is None else _chunk_count(dataset)
+
+
+def _chunk_count(dataset: Any) -> int:
+    """Return the number of chunks of a whole dataset."""
+    sides = zip(dataset.shape, dataset.chunks, strict=True)
+    return math.prod(-(-side // chunk) for side, chunk in sides)
+
+
+def check_chunks(dataset: Any) -> Iterator[None]:
+    """Refuse a dataset unless each chunk unpacks to its size; yield as signs of life.
+
+    Raises
+    ------
+    SourceError
+        When one does not.
+    """
+    if dataset.chunks is None:
+        return
+    path = dataset.file.filename
+    try:
+        yield from chunks.check(dataset)
+    except ValueError as error:
+        where = f"{path}: {dataset.name.lstrip('/')}"
+        raise SourceError(f"{where}: {error}", "get it again, or write it anew") from error
+    except ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def iter_rows(dataset: Any, min_rows: int) -> Iterator[Any]:
+    """Yield all rows in blocks of whole chunks, each of at least `min_rows` rows.
 
     Raises
     ------
     SourceError
         When libhdf5 cannot read them.
     """
-    chunk = array.chunks[0] if array.chunks else 1
-    step = -(-at_once // chunk) * chunk
-    for start in range(0, len(array), step):
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    step = -(-min_rows // chunk) * chunk
+    for start in range(0, len(dataset), step):
         try:
-            block = array[start : start + step]
+            block = dataset[start : start + step]
         except ERRORS as error:
-            raise _unreadable(array.file.filename, error) from error
+            raise _unreadable(dataset.file.filename, error) from error
         yield block
 
 
-def validate(path: Path, outline: FileLayout) -> str | None:
-    """What is wrong with a file, before any of its rows is read; None if it is as the outline says.
+# An entry's file
 
-    An uncompressed file is compared with one that is made anew: then libhdf5 reads nothing that
-    somebody else has written. Other files it looks at in a process of its own.
+
+def validate(path: Path, layout: FileLayout) -> str | None:
+    """Say what is wrong with an entry's file, before its rows are read; None if nothing is.
+
+    An uncompressed file is compared with a new one of its layout, so that libhdf5 parses nothing
+    that others wrote. Any other file is parsed in the sandbox.
     """
-    from pixelprep.format import sandbox, writer
+    from pixelprep.format import sandbox, writer  # which import h5py: a cache hit does without
 
-    needed = sum(c.chunk_bytes * c.chunk_count for c in outline.columns.values())
+    needed = sum(c.chunk_bytes * c.chunk_count for c in layout.columns.values())
     try:
-        if outline.compression == "none":
+        if layout.compression == "none":
             if path.stat().st_size < needed:
-                return f"its rows take {needed:,} bytes, which it does not have"
-            if writer.matches_reference(path, outline):
+                return f"its rows take {needed:,} bytes, more than the file has"
+            if writer.matches_reference(path, layout):
                 return None
-        asked = sandbox.run_in_sandbox(
-            f"{__name__}:validate_in_sandbox", path=os.fspath(path), outline=_as_json(outline)
+        replies = sandbox.run_in_sandbox(
+            f"{__name__}:validate_in_sandbox", path=os.fspath(path), layout=_to_json(layout)
         )
-        found = deque(asked, maxlen=1)[0]  # before: signs of life
+        problem = deque(replies, maxlen=1)[0]  # those before are signs of life
     except sandbox.SandboxError as error:
         return f"not a readable HDF5 file: {error}"
-    return None if found is None else str(found)
+    return None if problem is None else str(problem)
 
 
-def _as_json(outline: FileLayout) -> dict[str, Any]:
-    return {**asdict(outline), "attributes": plain_attributes(outline.attributes)}
+def _to_json(layout: FileLayout) -> dict[str, Any]:
+    return {**asdict(layout), "attributes": stored_attributes(layout.attributes)}
 
 
-def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are stored, as texts, numbers and lists."""
+def stored_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a layout that a file stores, as JSON values."""
     return {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in attributes.items()
-        if not isinstance(value, np.ndarray) or value.size <= layout.MAX_ATTRIBUTE_VALUES
+        if not isinstance(value, np.ndarray) or value.size <= MAX_ATTRIBUTE_VALUES
     }
 
 
-def validate_in_sandbox(path: str, outline: dict[str, Any]) -> Iterator[str | None]:
-    """As `problem`, in the process that it is looked at in; the last value is the answer."""
-    outlined = FileLayout(**outline | {"shape": tuple(outline["shape"])})
+def validate_in_sandbox(path: str, layout: dict[str, Any]) -> Iterator[str | None]:
+    """Do the part of `validate` for the sandbox; the last value is the answer."""
+    expected = FileLayout(**layout | {"shape": tuple(layout["shape"])})
     try:
         with h5.open_read(path) as file:
-            found = yield from _mismatch(file, outlined)
+            problem = yield from _mismatch(file, expected)
     except (*h5.ERRORS, MemoryError) as error:
-        # libhdf5's own have no number.
+        # libhdf5's own errors have no number.
         if isinstance(error, OSError) and error.errno and not fs.is_damage(error):
             raise
-        found = f"not a readable HDF5 file: {error!r}"
-    yield found
+        problem = f"not a readable HDF5 file: {error!r}"
+    yield problem
 
 
-def _mismatch(file: Any, outline: FileLayout) -> Generator[None, None, str | None]:
-    if wrong := (yield from _dataset_mismatch(file, outline.columns)):
-        return wrong
-    for name in differing_attributes(file, outline.attributes):
+def _mismatch(file: Any, layout: FileLayout) -> Generator[None, None, str | None]:
+    """Say how a file differs from its layout, yielding signs of life."""
+    if problem := (yield from _dataset_mismatch(file, layout.columns)):
+        return problem
+    for name in differing_attributes(file, layout.attributes):
         return f"its attribute {name} is not that of the manifest"
     return None
 
 
-def differing_attributes(group: Any, attributes: Mapping[str, Any]) -> Iterator[str]:
-    """The names of those that are missing or others, of `plain_attributes`."""
-    for name, value in attributes.items():
+def differing_attributes(group: Any, expected: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of `stored_attributes` that are missing or differ."""
+    for name, value in expected.items():
         if name not in group.attrs or not _is_attribute(group.attrs[name], value):
             yield name
 
 
-def _is_attribute(found: Any, value: Any) -> bool:
-    """Whether an attribute is a text, a number, or a list of one of them."""
-    if isinstance(value, list):
-        return bool(_as_text(np.asarray(found).tolist()) == value)
-    return bool(_as_text(found.item() if isinstance(found, np.generic) else found) == value)
+def _is_attribute(stored: Any, expected: Any) -> bool:
+    """Return whether an attribute is this text or number, or this list of them."""
+    if isinstance(expected, list):
+        return bool(_decode(np.asarray(stored).tolist()) == expected)
+    return bool(_decode(stored.item() if isinstance(stored, np.generic) else stored) == expected)
 
 
-def _as_text(value: Any) -> Any:
-    """Texts of fixed length come as bytes."""
+def _decode(value: Any) -> Any:
+    """Decode strings of fixed length, which h5py reads as bytes."""
     if isinstance(value, list):
-        return [_as_text(one) for one in value]
+        return [_decode(item) for item in value]
     return value.decode() if isinstance(value, bytes) else value
 
 
 def _dataset_mismatch(
-    file: Any, expected: Mapping[str, layout.DatasetLayout]
+    file: Any, expected: Mapping[str, DatasetLayout]
 ) -> Generator[None, None, str | None]:
     import h5py
 
     if len(file) != len(expected) or set(file) != set(expected):
         return f"expected the datasets {', '.join(expected)}"
-    for name, column in expected.items():
+    for name, layout in expected.items():
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
             return f"/{name} is a link"
-        found = file[name]
-        if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+        dataset = file[name]
+        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
             return f"/{name} is not a dataset stored in this file"
-        if wrong := _differs(found, column):
-            return f"/{name} differs from the manifest or the format in its {wrong}"
-        yield from chunks.check(found)
+        if difference := _layout_difference(dataset, layout):
+            return f"/{name} differs from the manifest or the format in its {difference}"
+        yield from chunks.check(dataset)
     stored = sum(file[name].id.get_storage_size() for name in expected)
     return "its chunks overlap" if stored > file.id.get_filesize() else None
 
 
-def _differs(found: Any, column: layout.DatasetLayout) -> str | None:
-    """In what a dataset differs from what it should be."""
+def _layout_difference(dataset: Any, layout: DatasetLayout) -> str | None:
+    """Name the property in which a dataset differs from its layout."""
     import h5py
 
-    filters = found.id.get_create_plist()
-    numbers = tuple(filters.get_filter(i)[0] for i in range(filters.get_nfilters()))
-    kind = h5py.h5t.py_create(np.dtype(column.dtype))
+    properties = dataset.id.get_create_plist()
+    filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
+    dtype = h5py.h5t.py_create(np.dtype(layout.dtype))
     pairs = {
-        "shape": (found.shape, column.shape),
-        "largest shape": (found.maxshape, column.shape),
-        "type": (found.id.get_type(), kind),
-        "chunks": (found.chunks, column.chunks),
-        "filters": (numbers, column.filters),
+        "shape": (dataset.shape, layout.shape),
+        "largest shape": (dataset.maxshape, layout.shape),
+        "type": (dataset.id.get_type(), dtype),
+        "chunks": (dataset.chunks, layout.chunks),
+        "filters": (filters, layout.filters),
     }
-    for what, (got, wanted) in pairs.items():
-        if got != wanted:
-            return what
-    return "stored rows" if found.id.get_num_chunks() != column.chunk_count else None
+    for name, (stored, expected) in pairs.items():
+        if stored != expected:
+            return name
+    return "stored rows" if dataset.id.get_num_chunks() != layout.chunk_count else None

@@ -1,9 +1,8 @@
-"""Writing one file of scaled images.
+"""Write one file of scaled images, and hash it on the way.
 
-libhdf5 lays the whole file out first, with room for the chunks; they are then filled in and the
-file's digest is taken on the way, in another thread. So each byte is touched once, and nothing
-that goes wrong meanwhile is libhdf5's to survive. Compressed chunks, whose size only shows when
-they are made, go through libhdf5.
+libhdf5 first lays out the whole file, with room for the chunks; they are then filled in without
+it, while another thread hashes them. So each byte is touched once, and libhdf5 need not survive a
+failing write. Compressed chunks, whose size is not known before, are written by libhdf5.
 """
 
 import errno
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any  # Any: h5py has no types; arrays of every stored type
 
 import h5py
 import numpy as np
@@ -27,13 +26,13 @@ from pixelprep.format.layout import FileLayout
 from pixelprep.format.libhdf5 import new_file, open_with_layout, write_at
 from pixelprep.system import fs
 
-AHEAD = 3  # chunks of a column in memory: one is made while others are hashed
+CHUNK_BUFFERS = 3  # per column: one is filled while others are hashed
 
-Place = tuple[str, int]  # of a chunk: its column, and where in the file it begins
+ChunkOffset = tuple[str, int]  # a chunk's column, and its offset in the file
 
 
 class Writer:
-    """Appends chunks to one file (made by `create`); has its digest when it is complete."""
+    """A writer of one file's chunks, made by `create`; at the end it has the file's digest."""
 
     sha256: str
 
@@ -43,8 +42,8 @@ class Writer:
         Parameters
         ----------
         **columns : ndarray
-            ``images``, ``labels`` and, per image, ``mean`` and ``std``, of the stored types:
-            equally many rows, as many as a chunk has or, at the end of the file, fewer.
+            ``images``, ``labels`` and, per image, ``mean`` and ``std``, of the stored types. Each
+            has as many rows as a chunk or, at the end of the file, the rest.
 
         Raises
         ------
@@ -54,28 +53,28 @@ class Writer:
         raise NotImplementedError
 
 
-def create(path: Path, outline: FileLayout) -> AbstractContextManager[Writer]:
-    """A new file to write to; complete, but not yet fsynced, when the block is left.
+def create(path: Path, layout: FileLayout) -> AbstractContextManager[Writer]:
+    """Create a file to write to; it is complete, but not fsynced, when the block is left.
 
     Raises
     ------
     OSError
         When the disk is full or fails.
     """
-    making = _direct_writer if outline.compression == "none" else _h5_writer
-    return making(path, outline)
+    open_writer = _direct_writer if layout.compression == "none" else _h5_writer
+    return open_writer(path, layout)
 
 
 @contextmanager
-def _h5_writer(path: Path, outline: FileLayout) -> Iterator[Writer]:
-    with open_with_layout(new_file(path), outline) as (file, _, check):
+def _h5_writer(path: Path, layout: FileLayout) -> Iterator[Writer]:
+    with open_with_layout(new_file(path), layout) as (file, _, check):
         writer = _H5Writer(file, check)
         yield writer
     writer.sha256 = fs.sha256(path)
 
 
 class _H5Writer(Writer):
-    """Through libhdf5."""
+    """A writer of compressed chunks, by libhdf5."""
 
     def __init__(self, file: h5py.File, check: Any) -> None:
         self._file, self._check, self._row = file, check, 0
@@ -89,119 +88,123 @@ class _H5Writer(Writer):
 
 
 @contextmanager
-def _direct_writer(path: Path, outline: FileLayout) -> Iterator[Writer]:
-    places = _reserved(new_file(path), outline)
-    sizes = _sizes(outline)
+def _direct_writer(path: Path, layout: FileLayout) -> Iterator[Writer]:
+    offsets = _reserve_chunks(new_file(path), layout)
     fd = os.open(path, os.O_RDWR)
     try:
         with ThreadPoolExecutor(1) as hasher:
-            writer = _DirectWriter(fd, places, sizes, hasher)
+            writer = _DirectWriter(fd, offsets, _chunk_sizes(layout), hasher)
             yield writer
             writer.finish()
     finally:
         os.close(fd)
 
 
-def _sizes(outline: FileLayout) -> dict[str, int]:
-    """Bytes of a chunk of each column, with its checksum."""
-    return {name: column.chunk_bytes for name, column in outline.columns.items()}
+def _chunk_sizes(layout: FileLayout) -> dict[str, int]:
+    """Return the bytes of a chunk of each column, with its checksum."""
+    return {name: column.chunk_bytes for name, column in layout.columns.items()}
 
 
-def _reserved(fd: int, outline: FileLayout) -> list[Place]:
-    """Make a file with room for all chunks; their places, in the order of `Writer.append`."""
-    with open_with_layout(fd, outline) as (file, disk, check):
+def _reserve_chunks(fd: int, layout: FileLayout) -> list[ChunkOffset]:
+    """Make a file with room for all chunks; return their offsets in the order of writing."""
+    with open_with_layout(fd, layout) as (file, disk, check):
         names = []
         chunks = {
             name: (file[name].id, (0,) * (file[name].ndim - 1), np.zeros(size, np.uint8))
-            for name, size in _sizes(outline).items()
+            for name, size in _chunk_sizes(layout).items()
         }
         for row in range(0, len(file["labels"]), file["labels"].chunks[0]):
             for name, (dataset, corner, blank) in chunks.items():
                 disk.placeholder = len(blank)
-                with phil:  # which h5py forgets here
+                with phil:  # h5py's lock, which this call of h5py does not take
                     dataset.write_direct_chunk((row, *corner), blank)
                 disk.placeholder = 0
                 names.append(name)
         check()
-        places = disk.placeholders
-    return list(zip(names, places, strict=True))
+        offsets = disk.placeholders
+    return list(zip(names, offsets, strict=True))
 
 
-def _scratch() -> IO[bytes]:
-    """A file that is nowhere; in memory where the system has that: no disk need be writable."""
+def _scratch_file() -> IO[bytes]:
+    """Make an unnamed file, in memory where the system can, so that no disk need be writable."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("pixelprep"), "w+b")
     return tempfile.TemporaryFile()
 
 
-def matches_reference(path: Path, outline: FileLayout) -> bool:
-    """Whether an uncompressed file is, but for what its chunks hold, byte for byte as `create`
-    makes it; nothing of it is parsed.
+def matches_reference(path: Path, layout: FileLayout) -> bool:
+    """Return whether an uncompressed file is what `create` makes, except for its chunks' content.
+
+    It is compared byte for byte with a new file of this layout; nothing of it is parsed.
     """
-    with _scratch() as made, path.open("rb") as found:
-        places = _reserved(os.dup(made.fileno()), outline)
-        size = os.fstat(made.fileno()).st_size
-        if os.fstat(found.fileno()).st_size != size:
+    with _scratch_file() as reference, path.open("rb") as file:
+        offsets = _reserve_chunks(os.dup(reference.fileno()), layout)
+        size = os.fstat(reference.fileno()).st_size
+        if os.fstat(file.fileno()).st_size != size:
             return False
-        sizes, start = _sizes(outline), 0
-        for name, place in (*places, ("", size)):
-            before = place - start
-            if os.pread(made.fileno(), before, start) != os.pread(found.fileno(), before, start):
+        sizes, start = _chunk_sizes(layout), 0
+        for name, offset in (*offsets, ("", size)):
+            expected = os.pread(reference.fileno(), offset - start, start)
+            if os.pread(file.fileno(), offset - start, start) != expected:
                 return False
-            start = place + sizes.get(name, 0)
+            start = offset + sizes.get(name, 0)
     return True
 
 
 class _DirectWriter(Writer):
-    """Into the places that libhdf5 keeps for the chunks, which follow each other in the file."""
+    """A writer of uncompressed chunks, into the room that libhdf5 has reserved in their order."""
 
     def __init__(
-        self, fd: int, places: Sequence[Place], sizes: dict[str, int], hasher: ThreadPoolExecutor
+        self,
+        fd: int,
+        offsets: Sequence[ChunkOffset],
+        sizes: dict[str, int],
+        hasher: ThreadPoolExecutor,
     ) -> None:
-        self._fd, self._places, self._hasher = fd, deque(places), hasher
-        self._digest, self._hashed = hashlib.sha256(), 0
-        self._spaces: dict[str, deque[tuple[NDArray[np.uint8], Future[None] | None]]] = {
-            name: deque((np.empty(size, np.uint8), None) for _ in range(AHEAD))
+        self._fd, self._offsets, self._hasher = fd, deque(offsets), hasher
+        self._digest, self._position = hashlib.sha256(), 0  # position: hashed up to here
+        self._buffers: dict[str, deque[tuple[NDArray[np.uint8], Future[None] | None]]] = {
+            name: deque((np.empty(size, np.uint8), None) for _ in range(CHUNK_BUFFERS))
             for name, size in sizes.items()
         }
 
     def append(self, **columns: NDArray[Any]) -> None:
         for _ in columns:
-            name, place = self._places.popleft()
-            stored, hashing = self._spaces[name].popleft()
+            name, offset = self._offsets.popleft()
+            chunk, hashing = self._buffers[name].popleft()
             if hashing is not None:
-                hashing.result()  # it may not change before
-            _fill(stored, columns[name])
-            write_at(self._fd, stored.data, place)
-            before = self._until(place)
-            self._hashed += len(stored)
-            self._spaces[name].append((stored, self._hasher.submit(self._hash, before, stored)))
+                hashing.result()  # the buffer may not change before
+            _fill(chunk, columns[name])
+            write_at(self._fd, chunk.data, offset)
+            metadata = self._read_until(offset)
+            self._position += len(chunk)
+            self._buffers[name].append((chunk, self._hasher.submit(self._hash, metadata, chunk)))
 
     def finish(self) -> None:
-        """Take the digest to its end."""
-        end = self._until(os.fstat(self._fd).st_size)
-        self._hasher.submit(self._hash, end).result()
+        """Hash the rest of the file."""
+        metadata = self._read_until(os.fstat(self._fd).st_size)
+        self._hasher.submit(self._hash, metadata).result()
         self.sha256 = self._digest.hexdigest()
 
-    def _until(self, place: int) -> bytes:
-        """What libhdf5 wrote between what is hashed and this place."""
-        found = b""
-        while self._hashed < place:
-            piece = os.pread(self._fd, place - self._hashed, self._hashed)
-            if not piece:
+    def _read_until(self, offset: int) -> bytes:
+        """Read what libhdf5 wrote between the current position and this offset."""
+        content = b""
+        while self._position < offset:
+            data = os.pread(self._fd, offset - self._position, self._position)
+            if not data:
                 raise OSError(errno.EIO, "the file ends too early")
-            found, self._hashed = found + piece, self._hashed + len(piece)
-        assert self._hashed == place  # chunks follow each other in the file
-        return found
+            content, self._position = content + data, self._position + len(data)
+        assert self._position == offset  # chunks are stored in the order of writing
+        return content
 
-    def _hash(self, *pieces: Any) -> None:
-        for piece in pieces:
-            self._digest.update(piece)
+    def _hash(self, *contents: Any) -> None:
+        for content in contents:
+            self._digest.update(content)
 
 
-def _fill(stored: NDArray[np.uint8], values: NDArray[Any]) -> None:
-    """Make a chunk's bytes: values, zeros for rows that are not there, checksum."""
+def _fill(chunk: NDArray[np.uint8], values: NDArray[Any]) -> None:
+    """Fill a chunk with values, zeros for missing rows, and the checksum."""
     little = values.dtype.newbyteorder("<")
-    stored[: values.nbytes].view(little).reshape(values.shape)[...] = values
-    stored[values.nbytes : -4] = 0
-    stored[-4:] = np.frombuffer(fletcher32(stored[:-4]).to_bytes(4, "little"), np.uint8)
+    chunk[: values.nbytes].view(little).reshape(values.shape)[...] = values
+    chunk[values.nbytes : -4] = 0
+    chunk[-4:] = np.frombuffer(fletcher32(chunk[:-4]).to_bytes(4, "little"), np.uint8)

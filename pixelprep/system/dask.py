@@ -1,13 +1,13 @@
-"""A Dask cluster that is there already, as a `concurrent.futures.Executor`."""
+"""Use a running Dask cluster as a `concurrent.futures.Executor`."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import TimeoutError as DeadlineError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar  # Any: Dask has no types
 
 from pixelprep._version import __version__
 from pixelprep.errors import WorkerError, missing_extra
@@ -16,19 +16,19 @@ LOG = logging.getLogger("pixelprep")
 
 Result = TypeVar("Result")
 
-CONNECT_TIMEOUT = 10.0  # seconds until a scheduler must have answered, or a first worker be there
+CONNECT_TIMEOUT = 10.0  # seconds for the scheduler to answer, and for a first worker to appear
 LOGGERS = ("distributed.client", "distributed.core", "distributed.comm.tcp", "tornado.application")
-REMINDER_INTERVAL = 30  # seconds between looks at whether there are workers at all
-POLL_INTERVAL = 2  # seconds between looks at whether there is a scheduler
+REMINDER_INTERVAL = 30  # seconds between checks for workers
+POLL_INTERVAL = 2  # seconds between checks for the scheduler
 
 
 class Cluster:
-    """A Dask client, connected.
+    """A connected Dask client.
 
     Parameters
     ----------
     address : str
-        Of the scheduler: ``tcp://HOST:PORT``, or ``tls://HOST:PORT`` with the certificates that
+        The scheduler's: ``tcp://HOST:PORT``, or ``tls://HOST:PORT`` with the certificates that
         Dask's own configuration names.
 
     Raises
@@ -36,21 +36,22 @@ class Cluster:
     MissingExtraError
         When Dask is not installed.
     WorkerError
-        When no scheduler answers, it has no workers, or they have another pixelprep.
+        When no scheduler answers, it has no workers, or pixelprep is missing there or of another
+        version.
     """
 
     def __init__(self, address: str) -> None:
         try:
-            import distributed  # noqa: F401 - which sets its loggers up
+            import distributed  # noqa: F401 - sets its loggers up
         except ImportError as error:
             raise missing_extra("Dask", "cluster", "`scheduler`") from error
-        self._address, self._held = address, ExitStack()
-        self._held.enter_context(_silence_dask())
+        self._address, self._silenced = address, ExitStack()
+        self._silenced.enter_context(_silence_dask())
         try:
-            self._client = _within(partial(_client, address), 2 * CONNECT_TIMEOUT)
+            self._client = _with_timeout(partial(_connect, address), 2 * CONNECT_TIMEOUT)
         except Exception as error:  # whatever Dask's transports raise for an address
-            self._held.close()
-            reason = str(error) or "it says nothing"
+            self._silenced.close()
+            reason = str(error) or "no response"
             raise WorkerError(
                 f"`scheduler={address}`: no Dask scheduler answers there: {reason}",
                 "start one (`dask scheduler`), or leave the option out",
@@ -62,46 +63,45 @@ class Cluster:
             raise
 
     def _check(self) -> None:
-        with suppress(Late):  # said below
+        with suppress(DeadlineError):  # then there are no versions below
             self._client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
-        asked: dict[tuple[str, str, str], Callable[[], set[str]]] = {
-            ("workers", "have", "run"): lambda: set(self._client.run(_version).values()),
-            ("scheduler", "has", "runs"): lambda: {self._client.run_on_scheduler(_version)},
-        }
-        for (who, has, runs), ask in asked.items():
-            try:
-                versions = ask()
-            except Exception as error:
-                raise WorkerError(
-                    f"{self._address}: its {who} cannot run pixelprep: {error}",
-                    f"install pixelprep where the {who} {runs}",
-                ) from error
-            if not versions:
-                raise WorkerError(
-                    f"{self._address}: the scheduler has no workers",
-                    f"start some: dask worker {self._address}",
-                )
-            if versions != {__version__}:
-                found = ", ".join(sorted(versions))
-                raise WorkerError(
-                    f"{self._address}: its {who} {has} pixelprep {found}, this is {__version__}",
-                    f"install the same version where the {who} {runs}",
-                )
+        self._check_versions("workers", lambda: set(self._client.run(_version).values()))
+        self._check_versions("scheduler", lambda: {self._client.run_on_scheduler(_version)})
+
+    def _check_versions(self, where: str, get_versions: Callable[[], set[str]]) -> None:
+        try:
+            versions = get_versions()
+        except Exception as error:  # anything: pixelprep may be missing there
+            raise WorkerError(
+                f"{self._address}: its {where} cannot run pixelprep: {error}",
+                f"install pixelprep in the environment of the {where}",
+            ) from error
+        if not versions:
+            raise WorkerError(
+                f"{self._address}: the scheduler has no workers",
+                f"start some: dask worker {self._address}",
+            )
+        if versions != {__version__}:
+            listed = ", ".join(sorted(versions))
+            raise WorkerError(
+                f"{self._address}: pixelprep {listed} on its {where}, {__version__} here",
+                f"install the same version in the environment of the {where}",
+            )
 
     def executor(self) -> Executor:
-        """What tasks are submitted to."""
+        """Return the cluster as an executor."""
         executor: Executor = self._client.get_executor(pure=False)
         return executor
 
     def threads(self) -> int:
-        """How many tasks the workers do at a time."""
+        """Return how many tasks the workers run at a time."""
         try:
             return int(sum(self._client.nthreads().values()))
-        except Exception as error:  # of a client that is closed, whatever
+        except Exception as error:  # anything, from a closed client
             raise self.lost_error() from error
 
     def result(self, future: "Future[Result]") -> Result:
-        """What a task returned, waited for as long as there is somebody to do it."""
+        """Wait for a task's result while there is a scheduler, warning if it has no workers."""
         from distributed import KilledWorker
 
         waited = 0
@@ -115,60 +115,60 @@ class Cluster:
                 ) from error
             except CancelledError as error:
                 raise self.lost_error() from error
-            except Late:
+            except DeadlineError:
                 if future.done():
-                    raise  # the task's own
+                    raise  # the task itself raised it
                 if self.lost:
-                    raise self.lost_error() from None  # Dask may forget to tell the future
+                    raise self.lost_error() from None  # Dask may leave the future pending
                 waited += POLL_INTERVAL
                 if waited % REMINDER_INTERVAL == 0 and not self.threads():
                     LOG.warning("%s has no workers; waiting for one", self._address)
 
     @property
     def lost(self) -> bool:
-        """Whether Dask has given the scheduler up."""
+        """Whether Dask has given up on the scheduler."""
         return self._client.status not in ("running", "connecting")
 
     def lost_error(self) -> WorkerError:
-        """The error when nobody is there any more."""
+        """Make the error for a lost scheduler."""
         return WorkerError(
             f"{self._address}: the scheduler is gone", "start it again, and run this again"
         )
 
     def close(self) -> None:
-        """Leave the cluster."""
-        with self._held, suppress(Exception):
+        """Disconnect from the cluster."""
+        with self._silenced, suppress(Exception):
             self._client.close()
 
 
-def _within(make: Callable[[], Result], seconds: float) -> Result:
-    """What `make` returns; Dask may wait for ever for a service that takes calls and is silent."""
-    made: Future[Result] = Future()
+def _with_timeout(function: Callable[[], Result], seconds: float) -> Result:
+    """Call a function in a thread: Dask may wait forever for a service that never answers."""
+    future: Future[Result] = Future()
 
     def run() -> None:
         try:
-            made.set_result(make())
+            future.set_result(function())
         except Exception as error:
-            made.set_exception(error)
+            future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return made.result(seconds)
+    return future.result(seconds)
 
 
-def _client(address: str) -> Any:
-    """A client of Dask's, that nobody but `Cluster.close` closes."""
+def _connect(address: str) -> Any:
+    """Make a Dask client that only `Cluster.close` closes."""
     from distributed import Client
 
-    class Connected(Client):  # type: ignore[misc] # Dask has no types
+    class ConnectedClient(Client):  # type: ignore[misc] # Dask has no types
         def __del__(self) -> None:
-            """Nothing: Dask's own waits for a scheduler that is not there, and complains."""
+            """Do nothing: Dask's own waits for a scheduler that is gone, and complains."""
 
-    return Connected(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
+    return ConnectedClient(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
 
 
 @contextmanager
 def _silence_dask() -> Iterator[None]:
-    """What Dask says of lost workers and schedulers is said here, in an error or not at all."""
+    """Suppress Dask's log of lost workers and schedulers, which are reported as errors here."""
     logs = [logging.getLogger(name) for name in LOGGERS]
     before = [log.level for log in logs]
     try:
@@ -181,7 +181,7 @@ def _silence_dask() -> Iterator[None]:
 
 
 def _version() -> str:
-    """A worker's pixelprep."""
+    """Return the version of pixelprep where this runs."""
     from pixelprep._version import __version__ as version
 
     return version

@@ -1,7 +1,7 @@
-"""An ordered, windowed map over any `concurrent.futures.Executor`, or none.
+"""Map a function over tasks in order, by any `concurrent.futures.Executor` or none.
 
-Results come in the order of the tasks, whoever finishes first; so neither the number of workers nor
-their speed can change what is made of them.
+Results come in the order of the tasks, whichever finishes first; so neither the number of workers
+nor their speed can change what is made from them.
 """
 
 import logging
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar  # Any: results that are only waited for
 
 from pixelprep.errors import UsageError, WorkerError, check_int
 
@@ -31,46 +31,45 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://[^/]+:[0-9]+")  # Dask's transports
-EXTRA_TASKS = 2  # tasks that wait for a worker, beside as many as there are workers
+EXTRA_TASKS = 2  # submitted beyond twice the number of workers
 MAX_WORKERS = 1024
-MAX_RESTARTS = 3  # times that workers may die before any finishes a task
-CANCEL_TIMEOUT = (
-    60.0  # seconds for what is under way in others' workers when it is no longer wanted
-)
+MAX_RESTARTS = 3  # deaths of workers in a row, with no task finished between
+CANCEL_TIMEOUT = 60.0  # seconds for running tasks of a caller's executor to end
 
 
 def thread_pool() -> "ThreadPoolExecutor":
-    """Threads for whole pieces of work that release the interpreter: unpacking, digests, fsync.
+    """Make threads for work that releases the interpreter's lock: unpacking, hashing, fsync.
 
-    Two more than processors, so that some may wait for the disk.
+    There are two more than processors, so that some may wait for the disk.
     """
-    from concurrent.futures import ThreadPoolExecutor  # a cache hit does without
+    from concurrent.futures import ThreadPoolExecutor  # not needed for a cache hit
 
     return ThreadPoolExecutor((os.cpu_count() or 1) + 2, thread_name_prefix="pixelprep")
 
 
 class WorkerPool:
-    """Who does the work: this process, worker processes, a Dask cluster, or any executor.
+    """The workers of a call: this process, worker processes, a Dask cluster, or an executor.
 
-    Use it with ``with``; nothing is started before `map` or `start` is called.
+    Use it in a ``with`` statement; nothing is started before `map` or `start` is called.
 
     Parameters
     ----------
     workers : int or Executor
-        Processes, 1 for this one alone; or an executor of the caller's, which stays his.
+        The number of processes, 1 for this one alone; or the caller's executor, which is never
+        shut down here.
     scheduler : str, optional
-        Address of a Dask scheduler, ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
+        The address of a Dask scheduler, ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
 
     Raises
     ------
     UsageError
-        For another number of workers, for workers as well as a scheduler, or for an address that
-        is none.
+        When the number of workers is out of range, the address is malformed, or both workers and
+        a scheduler are given.
     """
 
     def __init__(self, workers: int | Executor = 1, scheduler: str | None = None) -> None:
-        self._given = workers if isinstance(workers, Executor) else None
-        count = (os.cpu_count() or 1) if self._given else workers  # of another's, a guess
+        self._external = workers if isinstance(workers, Executor) else None
+        count = (os.cpu_count() or 1) if self._external else workers  # an executor's is unknown
         self._workers = check_int("workers", count, 1, MAX_WORKERS)
         if scheduler is not None and workers != 1:
             raise UsageError("`scheduler` and `workers`: expected one of the two")
@@ -83,69 +82,69 @@ class WorkerPool:
 
     @property
     def inline(self) -> bool:
-        """Whether all is done in this process."""
-        return self._workers == 1 and self._given is None and self._scheduler is None
+        """Whether this process does all the work."""
+        return self._workers == 1 and self._external is None and self._scheduler is None
 
     def start(self) -> None:
-        """Have the workers start, which takes a while, before there is work for them."""
+        """Start the workers, which takes a while, before there is work for them."""
         if self._executor is None and not self.inline:
-            self._executor = self._given or self._started()
+            self._executor = self._external or self._start_executor()
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """``map(function, tasks)``, in the order of the tasks.
+        """Map a function over tasks, in their order.
 
         Parameters
         ----------
         function : callable
-            Of a module's own level; doing a task twice must do no harm.
+            A function at a module's top level; running it twice for a task must do no harm.
         tasks : iterable
-            Small, and able to be pickled; taken as they are needed.
+            Small picklable values, taken as they are needed.
 
         Raises
         ------
         WorkerError
-            When workers die again and again, or the cluster is not there.
+            When workers die repeatedly, or the cluster is lost.
         Exception
-            What the function raised, of the first task that failed.
+            What the function raised for the first task that failed.
         """
-        return map(function, tasks) if self.inline else self._in_order(function, iter(tasks))
+        return map(function, tasks) if self.inline else self._map_ordered(function, iter(tasks))
 
-    def _in_order(
+    def _map_ordered(
         self, function: Callable[[Task], Result], tasks: Iterator[Task]
     ) -> Iterator[Result]:
-        waiting: deque[tuple[Task, Future[Result]]] = deque()
-        died, finished = 0, False
+        pending: deque[tuple[Task, Future[Result]]] = deque()
+        deaths, finished = 0, False
         self.start()
         window = self._window()
         try:
             while True:
-                for task in islice(tasks, window - len(waiting)):
-                    waiting.append((task, self._submit(function, task)))
-                if not waiting:
+                for task in islice(tasks, window - len(pending)):
+                    pending.append((task, self._submit(function, task)))
+                if not pending:
                     break
                 try:
-                    result = self._result(waiting[0][1])
+                    result = self._result(pending[0][1])
                 except BrokenExecutor as error:
-                    died += 1
-                    self._replace(died, error)
-                    waiting = deque(
+                    deaths += 1
+                    self._restart(deaths, error)
+                    pending = deque(
                         (task, future if _is_complete(future) else self._submit(function, task))
-                        for task, future in waiting
+                        for task, future in pending
                     )
                     continue
-                died = 0
-                waiting.popleft()
+                deaths = 0
+                pending.popleft()
                 yield result
             finished = True
         finally:
             if not finished:
-                self._stop([future for _, future in waiting])
+                self._cancel([future for _, future in pending])
 
     def _submit(self, function: Callable[[Task], Result], task: Task) -> "Future[Result]":
-        assert self._executor is not None  # started before
+        assert self._executor is not None  # `start` was called
         try:
             return self._executor.submit(function, task)
-        except BrokenExecutor as error:  # a worker died meanwhile: as if the task had said it
+        except BrokenExecutor as error:  # a worker died meanwhile: let the task fail with it
             future: Future[Result] = Future()
             future.set_exception(error)
             return future
@@ -159,32 +158,35 @@ class WorkerPool:
             return future.result()
         return self._cluster.result(future)
 
-    def _replace(self, died: int, error: BrokenExecutor) -> None:
-        """Start workers anew; the tasks that died with the old ones are done again."""
-        if self._given or died >= MAX_RESTARTS:
+    def _restart(self, deaths: int, error: BrokenExecutor) -> None:
+        """Start new workers, which repeat the tasks that died with the old ones."""
+        if self._external or deaths >= MAX_RESTARTS:
             raise WorkerError(
-                f"worker processes died {died} times in a row: {error}",
+                f"worker processes died {deaths} times in a row: {error}",
                 "they may have run out of memory: try fewer `workers`",
             ) from error
-        LOG.info("a worker process died; what it did is done again")
-        self._executor = self._started()
+        LOG.info("a worker process died; its task is repeated")
+        self._executor = self._start_executor()
 
-    def _stop(self, waiting: "list[Future[Any]]") -> None:
-        """Have nobody work on what is no longer wanted, before its files are removed."""
-        if self._given is None and self._cluster is None:
+    def _cancel(self, futures: "list[Future[Any]]") -> None:
+        """Stop all work that is no longer needed, before its files are removed."""
+        if self._external is None and self._cluster is None:
             self._shutdown(at_once=True)
             return
-        for future in waiting:
+        for future in futures:
             future.cancel()
-        for future in waiting if self._given else ():  # a cluster's are left to end alone
+        if self._external is None:
+            return  # a cluster's running tasks are not waited for
+        for future in futures:
             with suppress(Exception):
                 future.exception(timeout=CANCEL_TIMEOUT)
 
     def _window(self) -> int:
+        """Return how many tasks are submitted at a time."""
         threads = self._cluster.threads() if self._cluster else self._workers
         return 2 * threads + EXTRA_TASKS
 
-    def _started(self) -> Executor:
+    def _start_executor(self) -> Executor:
         if self._scheduler is not None:
             from pixelprep.system.dask import Cluster
 
@@ -194,22 +196,22 @@ class WorkerPool:
 
         from loky import ProcessPoolExecutor
 
-        # The first worker would have it started, and starting it lets interrupts through again.
+        # Started now, since starting it with the first worker would unblock interrupts again.
         resource_tracker.ensure_running()
         executor: Executor = ProcessPoolExecutor(
             self._workers, initializer=_exit_with_parent, initargs=(os.getpid(),)
         )
         with _block_interrupts():  # workers inherit it: Ctrl-C is for this process alone
-            executor.submit(int)  # the first task starts them
+            executor.submit(int)  # the first task starts the workers
         return executor
 
     def _shutdown(self, at_once: bool) -> None:
-        """End what was started here."""
+        """Shut down what this pool started."""
         executor, self._executor = self._executor, None
         if self._cluster is not None:
             self._cluster.close()
             self._cluster = None
-        elif executor is not None and executor is not self._given:
+        elif executor is not None and executor is not self._external:
             executor.shutdown(wait=True, kill_workers=at_once)  # type: ignore[call-arg] # loky's
 
     def __enter__(self) -> Self:
@@ -229,7 +231,7 @@ def _block_interrupts() -> Iterator[None]:
 
 
 def _exit_with_parent(parent: int) -> None:
-    """Have this worker end soon after the process that started it, however that ends."""
+    """Make this worker exit soon after the process that started it, however that one ends."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -240,5 +242,5 @@ def _exit_with_parent(parent: int) -> None:
 
 
 def _is_complete(future: "Future[Any]") -> bool:
-    """Whether a task came to its own end before the workers died."""
+    """Return whether a task ended by itself before the workers died."""
     return future.done() and not isinstance(future.exception(), BrokenExecutor)

@@ -1,36 +1,41 @@
-"""Progress bars on standard error, drawn on a terminal only."""
+"""Draw progress bars on standard error, if it is a terminal."""
 
 import shutil
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Never, TypeVar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    Bar = tqdm[Never]  # over nothing: it is advanced by hand
 
 Item = TypeVar("Item")
 
-MIN_COLUMNS = 78  # columns that leave room for figures beside a bar
+MIN_COLUMNS = 78  # a narrower terminal has no room for figures beside a bar
 
 
-def bar(what: str, total: int, unit: str, quiet: bool) -> Any:
-    """A tqdm bar with rate and time left, which vanishes at the end; use it with ``with``."""
+def bar(description: str, total: int, unit: str, quiet: bool) -> "Bar":
+    """Make a tqdm bar with rate and time left, for a ``with`` statement; it vanishes at the end."""
     from tqdm import tqdm
 
     return tqdm(
-        desc=what,
+        desc=description,
         total=total,
         unit=unit,
         unit_scale=total >= 10_000,  # small counts are easier to read in full
         leave=False,
-        disable=True if quiet else None,  # None: where standard error is no terminal
+        disable=True if quiet else None,  # None: unless standard error is a terminal
     )
 
 
-def set_postfix(bar: Any, text: str) -> None:
-    """Put figures at the end of a bar, unless its terminal is too narrow for them."""
+def set_postfix(bar: "Bar", text: str) -> None:
+    """Write figures after a bar, unless the terminal is too narrow."""
     if shutil.get_terminal_size().columns >= MIN_COLUMNS:
         bar.set_postfix_str(text)
 
 
-def track(items: Iterable[Item], sizes: Iterable[int], bar: Any) -> Iterator[Item]:
-    """The same items; the bar goes on by each one's size when it comes."""
+def track(items: Iterable[Item], sizes: Iterable[int], bar: "Bar") -> Iterator[Item]:
+    """Yield the items, advancing the bar by each one's size."""
     for item, size in zip(items, sizes, strict=True):
         bar.update(size)
         yield item

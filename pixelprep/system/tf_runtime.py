@@ -1,4 +1,4 @@
-"""TensorFlow: whether it is there, started without its talk, and what it runs on."""
+"""Import TensorFlow quietly, and describe its devices."""
 
 import importlib.util
 import logging
@@ -7,38 +7,38 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any
+from typing import Any  # Any: JSON values
 
 from pixelprep.errors import missing_extra
 
 
 def require(purpose: str) -> None:
-    """Say at once, before any work, when TensorFlow is missing.
+    """Refuse to start work that needs TensorFlow where it is not installed.
 
     Raises
     ------
     MissingExtraError
-        When it is.
+        When it is not installed.
     """
     if importlib.util.find_spec("tensorflow") is None:
         raise missing_extra("TensorFlow", "train", purpose)
 
 
 def start(purpose: str) -> None:
-    """Import TensorFlow and find its devices, without its talk about them on standard error.
+    """Import TensorFlow and initialize its devices, with its log messages suppressed.
 
-    What goes wrong comes as an exception; ``TF_CPP_MIN_LOG_LEVEL=0`` brings the talk back.
+    Failures are still raised; ``TF_CPP_MIN_LOG_LEVEL=0`` shows the messages.
 
     Raises
     ------
     MissingExtraError
-        When it is not there.
+        When it is not installed.
     """
     require(purpose)
-    wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
-    # Its first lines come before its logging is set up and heed no level: only the descriptor
-    # itself can be turned away.
-    with nullcontext() if wanted else _silence_stderr():
+    verbose = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
+    # Its first messages precede its logging setup and ignore any level: only redirecting the
+    # descriptor helps.
+    with nullcontext() if verbose else _silence_stderr():
         import tensorflow as tf
 
         tf.zeros(1)
@@ -46,7 +46,7 @@ def start(purpose: str) -> None:
 
 @contextmanager
 def silence_retracing() -> Iterator[None]:
-    """Without TensorFlow's advice on functions built again: each model has its own."""
+    """Suppress TensorFlow's warnings about retracing, which many models in a row cause."""
 
     def is_wanted(record: logging.LogRecord) -> bool:
         return "triggered tf.function retracing" not in record.getMessage()
@@ -60,7 +60,7 @@ def silence_retracing() -> Iterator[None]:
 
 
 def environment_info() -> dict[str, Any]:
-    """What models are trained on here, and with what; JSON values."""
+    """Describe this machine, its devices, and the versions of Python and Keras; JSON values."""
     import keras
     import tensorflow as tf
 
@@ -80,11 +80,11 @@ def environment_info() -> dict[str, Any]:
 def _silence_stderr() -> Iterator[None]:
     with suppress(OSError):  # on a full disk messages are lost, and no more
         sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)

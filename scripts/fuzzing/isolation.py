@@ -74,7 +74,7 @@ class Isolation:
         ended = False
         try:
             with os.fdopen(out, "rb") as said:
-                yield from sandbox._receive(said)
+                yield from sandbox.receive(said)
         except sandbox.SandboxError:
             ended = True
             self.deaths.append(f"{how_ended(child)} {where(self.log)}".rstrip())
@@ -92,7 +92,7 @@ def in_a_fork(function: Callable[[], Any]) -> Any | None:
     if not child:
         os.close(out)
         with suppress(BaseException):
-            sandbox._limit()
+            sandbox.set_limits()
             os.write(into, json.dumps(function()).encode())
         os._exit(0)
     os.close(into)
@@ -105,11 +105,11 @@ def in_a_fork(function: Callable[[], Any]) -> Any | None:
 def _answer(into: int, function: str, arguments: dict[str, Any]) -> NoReturn:
     """Do what `sandbox.main` does once it knows the request."""
     try:
-        sandbox._limit()
+        sandbox.set_limits()
         module, _, name = function.partition(":")
         run = getattr(import_module(module), name)
         with os.fdopen(into, "wb", buffering=0) as out:
-            for answer in sandbox._answers(run, arguments):
+            for answer in sandbox.iter_replies(run, arguments):
                 out.write(json.dumps(answer).encode() + b"\n")
                 signal.alarm(sandbox.TIMEOUT)
         os._exit(0)

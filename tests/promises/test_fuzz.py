@@ -135,7 +135,7 @@ def test_more_chunks_than_bytes(tmp_path: Path) -> None:
     """A small file that promises 2**30 chunks is refused: libhdf5 counts them one by one."""
     storage = {"dtype": "u1", "chunks": (1, 3, 2), "maxshape": (None, 3, 2)}
     path = with_chunk(tmp_path / "x.h5", 1 << 30, b"123456", **storage)
-    assert "promises more than the file holds" in refused(path, test_fraction=0.5)
+    assert "declares more than the file holds" in refused(path, test_fraction=0.5)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_filters_that_are_not_known(tmp_path: Path, packing: Any) -> None:
     """Such a filter is refused before its code runs, which of some ends the process."""
     storage = {"dtype": "f4", "chunks": (4, 3, 2), **packing}
     path = with_chunk(tmp_path / "x.h5", 4, b"x" * 100, **storage)
-    filters = f"the filter {packing['compression']} is not known here"
+    filters = f"the filter {packing['compression']} is not supported"
     assert filters in refused(path, test_fraction=0.5)
 
 

@@ -331,9 +331,9 @@ BAD_HDF5: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda file: file.create_dataset(
             KEY, X.shape, X.dtype, external=write_raw(Path(file.filename))
         ),
-        f"{KEY} lies in other files",
+        f"{KEY} is stored in other files",
     ),
-    "a virtual dataset": (virtual, f"{KEY} lies in other files"),
+    "a virtual dataset": (virtual, f"{KEY} is stored in other files"),
     "a group": (lambda file: file.create_group(KEY), "it holds test, train"),
     "one number": (lambda file: file.update({KEY: 3}), "no array under the key train/images"),
     "no shape": (lambda file: file.update({KEY: h5py.Empty("u1")}), "train/images"),
@@ -352,13 +352,13 @@ BAD_HDF5: dict[str, tuple[Callable[[Any], Any], str]] = {
     "yes and no": (lambda file: file.update({KEY: X > 9}), "is bool: expected numbers"),
     "a promise": (
         lambda file: file.create_dataset(KEY, (10**12, 6, 5, 3), "u1", chunks=(9, 6, 5, 3)),
-        "promises more than the file holds",
+        "declares more than the file holds",
     ),
     "a promise with a row kept": (
         lambda file: file.create_dataset(KEY, (10**12, 9), "u1", chunks=(1, 9)).write_direct(
             np.ones((1, 9), np.uint8), dest_sel=np.s_[:1]
         ),
-        "promises more than the file holds",
+        "declares more than the file holds",
     ),
     "rows": (lambda file: file.update({KEY: X[:, 0, 0]}), "differ in image shape"),
     "an image too few": (lambda file: file.update({KEY: X[1:]}), "39 images but 40 labels"),

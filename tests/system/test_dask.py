@@ -436,18 +436,19 @@ def test_a_scheduler_without_workers(servers: Servers, folder: Path, cache: Path
 def theirs(top: Path, code: str) -> str:
     """Another pixelprep, as a folder for PYTHONPATH."""
     package = top / "theirs" / "pixelprep"
-    package.mkdir(parents=True)
+    (package / "system").mkdir(parents=True)
     (package / "__init__.py").write_text(code)
+    (package / "system" / "__init__.py").touch()
     version = "def _version():\n    from pixelprep import __version__\n    return __version__\n"
-    (package / "cluster.py").write_text(version)
+    (package / "system" / "dask.py").write_text(version)
     return str(package.parent)
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("__version__ = '0.0.1'", f"workers have pixelprep 0.0.1, this is {pixelprep.__version__}"),
-        ("raise ImportError('not there')", "workers cannot run pixelprep: "),
+        ("__version__ = '0.0.1'", f"pixelprep 0.0.1 on its workers, {pixelprep.__version__} here"),
+        ("raise ImportError('not there')", "its workers cannot run pixelprep: "),
     ],
     ids=["another version", "none"],
 )
@@ -461,8 +462,8 @@ def test_workers_that_are_not_fit(
         error, hint = failure(prepared(folder, "--scheduler", address))
     finally:
         servers.have(0)
-    assert error.startswith(f"{address}: its {expected}")
-    assert "where the workers run" in hint
+    assert error.startswith(f"{address}: {expected}")
+    assert "in the environment of the workers" in hint
     assert nothing_is_left(cache)
 
 
