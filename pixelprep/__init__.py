@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pixelprep._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pixelprep import cache
     from pixelprep.dataset.entry import Entry, Split
     from pixelprep.errors import (
         CacheError,
@@ -41,6 +42,7 @@ __all__ = [
     "UsageError",
     "VerifyResult",
     "WorkerError",
+    "cache",
     "export",
     "open",
     "prepare",
@@ -53,6 +55,7 @@ _HOMES = {
     "Scaling": "numerics.scaling",
     "Split": "dataset.entry",
     "VerifyResult": "pipeline.verify",
+    "cache": "cache",
     "export": "exporters.export",
     "prepare": "pipeline.prepare",
     "verify": "pipeline.verify",
@@ -65,7 +68,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pixelprep' has no attribute '{name}'")
     from importlib import import_module
 
-    value = getattr(import_module(f"pixelprep.{_HOMES.get(name, 'errors')}"), name)
+    home = import_module(f"pixelprep.{_HOMES.get(name, 'errors')}")
+    value = home if name == "cache" else getattr(home, name)
     globals()[name] = value
     return value
 

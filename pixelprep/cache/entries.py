@@ -1,271 +1,212 @@
-"""Entries found by their names, and opened once their files are known to be right."""
+"""Find entries by name, and open them once their files are checked."""
 
+import logging
 import os
 import re
-import stat
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from pixelprep.cache.trust import Stamps, TrustRecord, in_cache
 from pixelprep.dataset.entry import Entry
-from pixelprep.errors import REPAIR_HINT, EntryError
-from pixelprep.format import layout, untrusted
+from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
+from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
-from pixelprep.system import fs, locks, progress, records
+from pixelprep.format.manifest import Manifest
+from pixelprep.system import fs, locks
+
+LOG = logging.getLogger("pixelprep")
 
 MAX_LISTED = 4  # entries in a hint
 FOLDER_NAME = re.compile("[a-z]+-[0-9a-f]{12}")  # the name of an entry's folder
 
 
 def open_entry(path: Path, cache: Path | None = None, quiet: bool = True) -> Entry:
-    """Open and check the entry in this folder.
+    """Open the entry in this folder.
 
-    Every file is hashed before libhdf5 reads it; below `cache` only if its inode, size or time
-    differ from when it was last found right (or it was written just now, which times do not tell).
+    Every file is hashed before libhdf5 reads it; in the cache, only if its `TrustRecord` does not
+    tell that it is unchanged since.
 
     Parameters
     ----------
     path, cache : Path
-        Its folder, and the cache folder.
+        The entry's folder, and the cache folder.
     quiet : bool
         Draw no progress bar.
 
     Raises
     ------
     EntryError
-        When anything is missing, damaged, or not as the format has it.
+        When anything is missing, damaged, or not as the format requires.
     MissingExtraError
         When its compression needs a package that is not installed.
     """
-    return fs.retry_while_missing(lambda: _opened(path, cache, quiet))
+
+    def attempt() -> Entry:
+        manifest = read_manifest(path, cache)
+        layout.check_compression(manifest.recipe.compression)
+        return Entry(path, manifest, TrustRecord.of(path, cache).check(manifest, quiet))
+
+    return fs.retry_while_missing(attempt)
 
 
-def _opened(path: Path, cache: Path | None, quiet: bool) -> Entry:
-    manifest = manifests.read(path)
-    check_location(path, manifest, cache)
-    layout.check_compression(manifest["recipe"]["compression"])
-    trusted = _record_path(path, cache)
-    known = (records.read(trusted) or {}) if trusted else {}
-    found = _states(path, manifest)
-    listed = manifests.listed_files(manifest)
-    new = [(split, file) for split, file in listed if known.get(file["name"]) != _note(file, found)]
-    if new:
-        with hashing_bar([file for _, file in new], quiet) as note:
-            for split, file in new:
-                check_file(path / file["name"], split, file, manifest, note)
-    if trusted:
-        seen = _notes(manifest, found)
-        _touch(trusted) if seen == known else records.write(trusted, seen)
-    return Entry(path, manifest, found)
+def existing_entry(
+    path: Path, cache: Path, quiet: bool, log: Callable[..., object] = LOG.debug
+) -> Entry | None:
+    """Open the entry that should be in this folder of the cache; None if it must be made.
 
-
-def remember_checked(path: Path, cache: Path, manifest: manifests.Manifest) -> None:
-    """Remember that the files of a just published entry are right: they were hashed as written."""
-    trusted = _record_path(path, cache)
-    if trusted:
-        with suppress(EntryError):  # another process has replaced it already
-            found = _states(path, manifest)
-            time.sleep(max(0.0, fs.MTIME_RESOLUTION - min(map(fs.stamp_age, found.values()))))
-            records.write(trusted, _notes(manifest, found))
-
-
-def _states(path: Path, manifest: manifests.Manifest) -> dict[str, tuple[int, ...]]:
-    """The state of each file, which is a plain one and as long as it should be."""
-    listed = [file for _, file in manifests.listed_files(manifest)]
-    return {file["name"]: checked_stamp(path / file["name"], file["bytes"]) for file in listed}
-
-
-def _note(file: manifests.FileRecord, found: Mapping[str, tuple[int, ...]]) -> list[Any]:
-    return [*found[file["name"]], file["sha256"]]
-
-
-def _notes(
-    manifest: manifests.Manifest, found: Mapping[str, tuple[int, ...]]
-) -> dict[str, list[Any]]:
-    """What to remember of files that were found right, but for those written just now."""
-    listed = [file for _, file in manifests.listed_files(manifest)]
-    return {
-        f["name"]: _note(f, found)
-        for f in listed
-        if fs.stamp_age(found[f["name"]]) >= fs.MTIME_RESOLUTION
-    }
-
-
-def in_cache(path: Path, cache: Path | None) -> bool:
-    """Whether an entry's folder is in this cache."""
-    return cache is not None and path.parent.parent == cache
-
-
-def check_location(path: Path, manifest: manifests.Manifest, cache: Path | None) -> None:
-    """Refuse an entry of the cache that stands where another one belongs.
+    `log`, a method of a logger, reports what is wrong with a damaged one.
 
     Raises
     ------
-    EntryError
-        When the folders' names are not those of its dataset, mode and key.
+    NewerFormatError
+        When it is of a newer format, and so not to be replaced.
     """
-    own = f"{manifest['dataset']}/{manifest['mode']}-{manifest['key']}"
-    if in_cache(path, cache) and f"{path.parent.name}/{path.name}" != own:
-        raise EntryError(f"{path}: is the entry {own}, in another's place", REPAIR_HINT)
-
-
-def _record_path(path: Path, cache: Path | None) -> Path | None:
-    """Where it is remembered which files were found right; None outside the cache."""
-    if cache is None or not in_cache(path, cache):
+    if not path.exists():
         return None
-    return cache / fs.TRUST / path.parent.name / f"{path.name}.json"
-
-
-def forget_checked(path: Path, cache: Path) -> None:
-    """Drop what is noted of an entry of the cache: which files were found right, the last use."""
-    trusted = _record_path(path, cache)
-    if trusted:
-        records.delete(trusted)
-
-
-def last_use(path: Path, cache: Path) -> float:
-    """When an entry of the cache was last opened or, where that is not known, made; in seconds."""
-    trusted = _record_path(path, cache)
-    assert trusted is not None
-    return max(_changed(trusted), _changed(path))
-
-
-def _changed(path: Path) -> float:
     try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+        return open_entry(path, cache, quiet)
+    except NewerFormatError:
+        raise
+    except EntryError as error:
+        log("%s; making it again", error.message)
+        return None
 
 
-def _touch(trusted: Path) -> None:
-    """The time of last use; a read-only cache goes without."""
+def published_entry(path: Path, cache: Path, manifest: Manifest, stamps: Stamps) -> Entry:
+    """Return the entry that was just published, without reading again what was just written.
+
+    Where another process published the same entry first, or has replaced it, that one is opened.
+
+    Parameters
+    ----------
+    path, cache : Path
+        The entry's folder, and the cache folder.
+    manifest : Manifest
+        The manifest as it was written.
+    stamps : dict
+        The `file_stamps` of the files, which were hashed as they were written.
+    """
+    if TrustRecord.of(path, cache).add_written(manifest, stamps):
+        return Entry(path, manifest, stamps, cached=False)
+    return replace(open_entry(path, cache), cached=False)
+
+
+def check_entry(path: Path, cache: Path, quiet: bool) -> tuple[Entry | None, list[str]]:
+    """Open an entry, hashing every file; return it, or None and a line for each problem.
+
+    Raises
+    ------
+    CacheError, MissingExtraError, NewerFormatError
+        When it cannot be checked, which is no fault of the entry.
+    """
     try:
-        os.utime(trusted)
-    except OSError:
-        return
+        manifest = read_manifest(path, cache)
+    except NewerFormatError:
+        raise
+    except EntryError as error:
+        return None, [error.message]
+    layout.check_compression(manifest.recipe.compression)
+    stamps, problems = TrustRecord.of(path, cache).check_all(manifest, quiet)
+    return (None if problems else Entry(path, manifest, stamps)), problems
 
 
-def checked_stamp(path: Path, size: int) -> tuple[int, ...]:
-    """The `fs.file_stamp` of an entry's file, which is a plain one and of this size.
+def read_manifest(path: Path, cache: Path | None) -> Manifest:
+    """Read the manifest of the entry in this folder.
 
     Raises
     ------
     EntryError
-        When it is not.
+        When it is missing or damaged or, in the cache, the folder is that of another entry.
     """
-    try:
-        is_plain = stat.S_ISREG(path.lstat().st_mode)
-        found = fs.file_stamp(path)
-    except OSError as error:
-        if not fs.is_damage(error):
-            raise fs.unreadable(path, error) from error
-        raise EntryError(f"{path}: missing, or not a plain file", REPAIR_HINT) from error
-    if not is_plain:
-        raise EntryError(f"{path}: missing, or not a plain file", REPAIR_HINT)
-    if found[1] != size:
-        raise EntryError(f"{path}: expected {size:,} bytes, found {found[1]:,}", REPAIR_HINT)
-    return found
+    manifest = manifests.read(path)
+    own = f"{manifest.dataset}/{manifest.mode}-{manifest.key}"
+    if in_cache(path, cache) and f"{path.parent.name}/{path.name}" != own:
+        raise EntryError(f"{path}: folder name does not match its manifest ({own})", REPAIR_HINT)
+    return manifest
 
 
 @contextmanager
-def hashing_bar(
-    listed: Iterable[manifests.FileRecord], quiet: bool
-) -> Iterator[Callable[[int], object]]:
-    """A bar of the bytes of these files of a manifest, for `check_file`."""
-    with progress.bar("hashing", sum(file["bytes"] for file in listed), "B", quiet) as bar:
-        yield bar.update
-
-
-def check_file(
-    path: Path,
-    split: str,
-    file: manifests.FileRecord,
-    manifest: manifests.Manifest,
-    note: Callable[[int], object],
-) -> None:
-    """Refuse a file of an entry that is not what the manifest says; its digest comes first.
-
-    `note` is told how many more bytes were hashed.
-
-    Raises
-    ------
-    EntryError
-        When its bytes have another digest, or are not an HDF5 file as the format has it.
-    """
-    try:
-        digest = fs.sha256(path, note)
-    except OSError as error:
-        raise fs.unreadable(path, error) from error
-    if digest != file["sha256"]:
-        raise EntryError(f"{path}: differs from its SHA-256 in the manifest", REPAIR_HINT)
-    shape = (file["rows"], *manifest["splits"][split]["shape"][1:])
-    try:
-        wrong = untrusted.validate(path, manifests.file_layout(manifest, split, shape))
-    except OSError as error:
-        raise fs.unreadable(path, error) from error
-    if wrong:
-        # Taken away meanwhile it is only missing, and may be there again in a moment.
-        gone = None if path.exists() else FileNotFoundError()
-        raise EntryError(f"{path}: {wrong}", REPAIR_HINT) from gone
+def hold_entry(path: Path, cache: Path) -> Iterator[None]:
+    """Keep other processes from replacing an entry of the cache."""
+    if not in_cache(path, cache):
+        yield
+        return
+    with locks.lock(cache, locks.entry_lock_name(path)):
+        yield
 
 
 def is_entry_name(name: str) -> bool:
-    """Whether this is meant as an entry rather than as a dataset."""
+    """Tell whether a name stands for an entry rather than for a dataset."""
     if "/" in name:
-        shaped = re.fullmatch(f"[^./][^/]*/{FOLDER_NAME.pattern}", name) is not None
-        return shaped or (fs.expand_user(name) / manifests.NAME).is_file()
+        matches = re.fullmatch(f"[^./][^/]*/{FOLDER_NAME.pattern}", name) is not None
+        return matches or (fs.expand_user(name) / manifests.NAME).is_file()
     return re.fullmatch("[0-9a-f]{4,12}", name) is not None
 
 
 def entry_paths(cache: Path) -> list[Path]:
-    """Everything in a cache that has the place and name of an entry, in the order of the names.
+    """List everything in a cache that has an entry's place and name, in the order of the names.
 
     Raises
     ------
     OSError
         When the cache, or a dataset's folder in it, cannot be listed.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder in fs.sorted_dir(cache):
         if not folder.name.startswith(".") and folder.is_dir():
-            found += [path for path in fs.sorted_dir(folder) if FOLDER_NAME.fullmatch(path.name)]
-    return found
+            paths += [path for path in fs.sorted_dir(folder) if FOLDER_NAME.fullmatch(path.name)]
+    return paths
 
 
-def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
-    """The entry that a name means (`resolve`), as `open_entry` opens it."""
-    return open_entry(resolve(name, cache), cache, quiet)
-
-
-def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
-    """The folder that a path, a key, ``DATASET/MODE-KEY`` or a dataset with one entry means.
-
-    Parameters
-    ----------
-    name : str or path
-        What the user wrote.
-    cache : Path
-        The cache folder; an entry in it is given by a path that begins with this one.
-    damaged : bool
-        Whatever is there will do, though it be no entry any more.
+def named_paths(names: Iterable[str | os.PathLike[str]], cache: Path) -> list[Path]:
+    """List the folders that names stand for, damaged ones too; a dataset means all its entries.
 
     Raises
     ------
     EntryError
-        When there is none, or a key means several.
+        When there is none, or a key is ambiguous.
+    """
+    paths: dict[Path, None] = {}
+    for name in names:
+        of_dataset = _dataset_entries(name, cache)
+        paths |= dict.fromkeys(of_dataset or [resolve(name, cache, damaged=True)])
+    return list(paths)
+
+
+def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
+    """Open the entry that a name stands for, as `resolve` finds it."""
+    return open_entry(resolve(name, cache), cache, quiet)
+
+
+def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
+    """Return the folder that a path, a key, ``DATASET/MODE-KEY`` or a dataset stands for.
+
+    Parameters
+    ----------
+    name : str or path
+        As the user wrote it; a dataset must have one entry only.
+    cache : Path
+        The cache folder. The path of an entry in it is returned beginning with this one.
+    damaged : bool
+        Accept whatever is there, even if it is no longer an entry.
+
+    Raises
+    ------
+    EntryError
+        When there is none, or several.
     """
     name = os.fspath(name)
-    found = _named(name, cache, damaged)
-    if not found and _may_be_made(cache / name, cache):
+    found = _find(name, cache, damaged)
+    if not found and _may_be_replaced(cache / name, cache):
         with locks.lock(cache, locks.entry_lock_name(Path(name))):
-            found = _named(name, cache, damaged)
+            found = _find(name, cache, damaged)
     if len(found) > 1:
         names = [f"{path.parent.name}/{path.name}" for path in found[:MAX_LISTED]]
-        more = f" and {len(found) - MAX_LISTED} more" * (len(found) > MAX_LISTED)
-        hint = f"say which: {', '.join(names)}{more}"
-        raise EntryError(f"{name}: means {len(found)} entries in {cache}", hint)
+        more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
+        hint = f"choose one of: {', '.join(names)}{more}"
+        raise EntryError(f"{name}: is ambiguous: {len(found)} entries in {cache}", hint)
     if not found:
         raise EntryError(
             f"{name}: no entry of this name here or in {cache}",
@@ -274,35 +215,35 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
     return found[0]
 
 
-def _named(name: str, cache: Path, damaged: bool) -> list[Path]:
-    """The folders that a name may mean."""
+def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
+    """List the folders that a name may stand for."""
     given = fs.expand_user(name).absolute()
-    if _is_there(given, damaged and "/" in name):
+    if _exists(given, damaged and "/" in name):
         inside = given.parent.parent.resolve() == cache.resolve()
         return [cache / given.parent.name / given.name if inside else given]
-    if "/" in name and _is_there(cache / name, damaged):
+    if "/" in name and _exists(cache / name, damaged):
         return [cache / name]
     by_key = re.fullmatch("[0-9a-f]{4,12}", name) and sorted(cache.glob(f"[!.]*/*-{name}*"))
-    return by_key or dataset_entries(name, cache)
+    return by_key or _dataset_entries(name, cache)
 
 
-def dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
-    """The folders of a dataset's entries in a cache."""
+def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
+    """List the folders of a dataset's entries in a cache."""
     plain = os.fspath(name).rstrip("/")
-    if not manifests.is_folder_name(plain):
+    if not schema.is_folder_name(plain):
         return []
-    with suppress(OSError):  # of somebody else's, which cannot be read
+    with suppress(OSError):  # another user's, which cannot be read
         return [path for path in fs.sorted_dir(cache / plain) if FOLDER_NAME.fullmatch(path.name)]
     return []
 
 
-def _is_there(path: Path, damaged: bool) -> bool:
+def _exists(path: Path, damaged: bool) -> bool:
     try:
         return os.path.lexists(path) if damaged else (path / manifests.NAME).is_file()
-    except OSError:  # no file has such a name
+    except OSError:  # no file can have such a name
         return False
 
 
-def _may_be_made(path: Path, cache: Path) -> bool:
-    """Whether another process may be replacing this entry just now."""
+def _may_be_replaced(path: Path, cache: Path) -> bool:
+    """Tell whether another process may be replacing this entry at the moment."""
     return in_cache(path, cache) and locks.lock_path(cache, locks.entry_lock_name(path)).exists()

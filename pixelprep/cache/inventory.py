@@ -1,20 +1,21 @@
-"""What is in a cache folder, and how it is taken out of it again.
+"""List what is in a cache folder, and remove it.
 
-Nothing is deleted where it stands: one rename takes it to ``.trash``, under the lock of those who
-make it. So a reader finds an entry whole or not at all, and what somebody works on stays.
+Nothing is deleted in place: one rename moves it to ``.trash``, under the lock of those who make it.
+So a reader finds an entry whole or not at all, and what a process works on stays.
 """
 
 import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pixelprep.cache import entries, requests
+from pixelprep.cache.trust import TrustRecord
 from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
 from pixelprep.sources.download import PART, stale_parts
@@ -22,29 +23,55 @@ from pixelprep.system import canonical, fs, locks, records, staging
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # seconds
 
-Kind = Literal["entry", "raw", "left", "note"]
+Kind = Literal["entry", "raw", "leftover", "metadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySummary:
+    """An entry of the cache, as its manifest describes it.
+
+    Parameters
+    ----------
+    dataset, mode, per, key : str
+        As of an `Entry`.
+    source : str
+        The digest of its raw data.
+    images : int
+        The number of images in all splits.
+    options : mapping
+        The arguments of `prepare` that make it, where they are not the defaults.
+    """
+
+    dataset: str
+    mode: str
+    per: str
+    key: str
+    source: str
+    images: int
+    options: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class CacheItem:
-    """One thing that can be removed.
+    """Something in the cache that can be removed.
 
     Parameters
     ----------
     kind : str
-        ``entry``; ``raw``: a dataset's downloads; ``left``: what an interrupted or killed process
-        left; ``note``: locks, and what was noted of entries that are gone.
+        ``entry``; ``raw``: a dataset's downloads; ``leftover``: work of an interrupted or killed
+        process; ``metadata``: locks, and records of entries that are gone.
     name : str
-        ``DATASET/MODE-KEY``, the dataset's name, or where it is below the cache folder.
+        ``DATASET/MODE-KEY``, the dataset's name, or the path below the cache folder.
     path : Path
-        Of the file or folder.
+        The file or folder.
     bytes : int
-        Of all files in it.
+        The size of all files in it.
     made, used : float
-        When, in seconds since 1970; equal where the last use is not known.
-    about : dict
-        Of an entry: ``dataset``, ``mode``, ``per``, ``key``, ``images``, ``source`` (its digest)
-        and ``options`` (that it is made with); or the ``problem`` that it has.
+        Times in seconds since 1970; equal if the last use is not known.
+    entry : EntrySummary, optional
+        The entry, if it is one.
+    problem : str, optional
+        What is wrong with a damaged entry.
     """
 
     kind: Kind
@@ -53,60 +80,189 @@ class CacheItem:
     bytes: int
     made: float
     used: float
-    about: dict[str, Any]
+    entry: EntrySummary | None = None
+    problem: str | None = None
 
 
-def list_items(cache_dir: str | os.PathLike[str] | None = None) -> list[CacheItem]:
-    """All that is in the cache, the entries first and in the order of their names.
+def list(*, cache_dir: str | os.PathLike[str] | None = None) -> tuple[CacheItem, ...]:
+    """List all that is in the cache: entries first, in the order of their names.
 
     Parameters
     ----------
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
 
+    Returns
+    -------
+    tuple of CacheItem
+        Entries, downloads, leftovers and metadata.
+
     Raises
     ------
     CacheError
         When the cache cannot be listed.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> key = pixelprep.prepare("sample", mode="center", quiet=True).key
+    >>> key in [item.entry.key for item in pixelprep.cache.list() if item.entry]
+    True
     """
     cache = fs.cache_dir(cache_dir)
     with fs.translate_oserror(cache):
-        found = [_entry(path, cache) for path in entries.entry_paths(cache)]
-        return [*found, *_raw(cache), *_left(cache), *_notes(cache, found)]
+        found = [_entry_item(path, cache) for path in entries.entry_paths(cache)]
+        return (*found, *_raw_items(cache), *_leftovers(cache), *_metadata(cache, found))
 
 
-def named_items(
-    names: Iterable[str | os.PathLike[str]], cache_dir: str | os.PathLike[str] | None = None
-) -> list[CacheItem]:
-    """What these names mean in the cache.
+def remove(
+    *names: str | os.PathLike[str] | CacheItem,
+    unless_used: bool = False,
+    dry_run: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> tuple[CacheItem, ...]:
+    """Remove entries, or all there is of a dataset, from the cache.
+
+    What a process began to use since it was listed stays: the record of an entry that was made
+    again, a download that continues, a work folder whose owner is alive.
 
     Parameters
     ----------
-    names : iterable of str or path
-        Folders, keys, ``DATASET/MODE-KEY``; or a dataset's name: all its entries and downloads.
+    *names : str, path or CacheItem
+        Folders, keys, ``DATASET/MODE-KEY``; a dataset's name for all its entries and downloads; or
+        items, as `list`, `remove` and `prune` return them.
+    unless_used : bool
+        Keep entries that were opened since they were listed.
+    dry_run : bool
+        Return what would be removed, and remove nothing.
     cache_dir : path, optional
-        As for `contents`.
+        As for `list`.
+
+    Returns
+    -------
+    tuple of CacheItem
+        What was removed; what is in use, or belongs to another user, is not among it.
 
     Raises
     ------
     EntryError
         When there is nothing of a name in the cache.
+    CacheError
+        When nothing could be deleted.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> key = pixelprep.prepare("sample", mode="center", quiet=True).key
+    >>> [item.entry.mode for item in pixelprep.cache.remove(key)]
+    ['center']
     """
     cache = fs.cache_dir(cache_dir)
-    there = list_items(cache)
-    found: dict[Path, CacheItem] = {}
+    items = _named_items(names, cache)
+    return tuple(items) if dry_run else _remove(items, cache, unless_used)
+
+
+def prune(
+    older_than: str | None = None,
+    keep: int | None = None,
+    *,
+    dry_run: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> tuple[CacheItem, ...]:
+    """Remove what killed processes left and, if asked, entries that were not used lately.
+
+    Parameters
+    ----------
+    older_than : str, optional
+        Remove entries last used longer ago than this, such as ``30d``: a number and one of m, h,
+        d, w, y. With them go the downloads of datasets that have no other entry.
+    keep : int, optional
+        Keep this many entries, those used last; without `older_than`, remove all others.
+    dry_run : bool
+        Return what would be removed, and remove nothing.
+    cache_dir : path, optional
+        As for `list`.
+
+    Returns
+    -------
+    tuple of CacheItem
+        What was removed.
+
+    Raises
+    ------
+    UsageError
+        When the age or the number is invalid.
+    CacheError
+        When the cache cannot be listed, or nothing could be deleted.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> pixelprep.prepare("sample", mode="center", quiet=True).mode
+    'center'
+    >>> [item.name for item in pixelprep.cache.prune(older_than="30d") if item.entry]
+    []
+    """
+    since = time.time() - parse_age(older_than) if older_than is not None else None
+    kept = check_int("keep", keep, 0) if keep is not None else 0
+    cache = fs.cache_dir(cache_dir)
+    listed = list(cache_dir=cache)
+    items = [item for item in listed if item.kind in ("leftover", "metadata")]
+    if older_than is not None or keep is not None:
+        items = [*_unused(listed, since, kept), *items]
+    return tuple(items) if dry_run else _remove(items, cache, unless_used=True)
+
+
+def _unused(items: Sequence[CacheItem], since: float | None, keep: int) -> Iterator[CacheItem]:
+    """Yield entries that were not used since, all but those used last; and their downloads."""
+
+    def is_old(item: CacheItem) -> bool:
+        return since is None or item.used < since
+
+    found = sorted((i for i in items if i.kind == "entry"), key=lambda i: i.used, reverse=True)
+    going = [item for item in found[keep:] if is_old(item)]
+    yield from going
+    paths = {item.path for item in going}
+    staying = {item.name.split("/")[0] for item in found if item.path not in paths}
+    for item in items:
+        if item.kind == "raw" and item.name not in staying and is_old(item):
+            yield item
+
+
+def parse_age(age: str) -> float:
+    """Return the seconds of an age such as ``30d``; a number alone means days."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhdwy]?)", age.strip().lower())
+    if match is None:
+        raise UsageError(f"`older_than={age}`: expected a number and m, h, d, w or y, such as 30d")
+    return float(match[1]) * UNITS[match[2] or "d"]
+
+
+def _named_items(
+    names: Iterable[str | os.PathLike[str] | CacheItem], cache: Path
+) -> Iterable[CacheItem]:
+    """Return the items that names stand for, each once."""
+    items: dict[Path, CacheItem] = {}
+    listed: tuple[CacheItem, ...] | None = None
     for name in names:
+        if isinstance(name, CacheItem):
+            items[name.path] = name
+            continue
+        listed = list(cache_dir=cache) if listed is None else listed
         plain = os.fspath(name).rstrip("/")
-        of_dataset = [item for item in there if item.name.split("/")[0] == plain]
-        of_dataset = [item for item in of_dataset if item.kind in ("entry", "raw")]
-        chosen = of_dataset or [_one(name, there, cache)]
-        found |= {item.path: item for item in chosen}
-    return list(found.values())
+        of_dataset = [
+            item
+            for item in listed
+            if item.kind in ("entry", "raw") and item.name.split("/")[0] == plain
+        ]
+        items |= {item.path: item for item in of_dataset or [_named_entry(name, listed, cache)]}
+    return items.values()
 
 
-def _one(name: str | os.PathLike[str], there: list[CacheItem], cache: Path) -> CacheItem:
+def _named_entry(
+    name: str | os.PathLike[str], listed: Sequence[CacheItem], cache: Path
+) -> CacheItem:
     path = entries.resolve(name, cache, damaged=True)
-    for item in there:
+    for item in listed:
         if item.path == path:
             return item
     raise EntryError(
@@ -115,112 +271,37 @@ def _one(name: str | os.PathLike[str], there: list[CacheItem], cache: Path) -> C
     )
 
 
-def prunable_items(
-    older_than: str | None = None,
-    keep: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> list[CacheItem]:
-    """What may go: what killed processes left; and entries that were not used lately, if asked.
-
-    Parameters
-    ----------
-    older_than : str, optional
-        Entries last used longer ago than this, ``30d``: a number and one of m, h, d, w, y.
-    keep : int, optional
-        Never the so many entries that were used last; without `older_than`, all others.
-    cache_dir : path, optional
-        As for `contents`.
-
-    Returns
-    -------
-    list of Item
-        Where entries are asked for, also the downloads of datasets that have no other entry.
-
-    Raises
-    ------
-    UsageError
-        For another age or number.
-    """
-    least = time.time() - parse_age(older_than) if older_than is not None else None
-    kept = check_int("keep", keep, 0) if keep is not None else 0
-    there = list_items(cache_dir)
-    chosen = [item for item in there if item.kind in ("left", "note")]
-    if older_than is None and keep is None:
-        return chosen
-
-    def is_old(item: CacheItem) -> bool:
-        return least is None or item.used < least
-
-    found = sorted((i for i in there if i.kind == "entry"), key=lambda i: i.used, reverse=True)
-    gone = [item for item in found[kept:] if is_old(item)]
-    going = {item.path for item in gone}
-    stay = {item.name.split("/")[0] for item in found if item.path not in going}
-    raw = [item for item in there if item.kind == "raw" and item.name not in stay]
-    return [*gone, *filter(is_old, raw), *chosen]
-
-
-def parse_age(age: str) -> float:
-    """The seconds of an age such as ``30d``; a number alone is days."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhdwy]?)", age.strip().lower())
-    if match is None:
-        raise UsageError(f"`older_than={age}`: expected a number and m, h, d, w or y, such as 30d")
-    return float(match[1]) * UNITS[match[2] or "d"]
-
-
-def remove_items(
-    items: Iterable[CacheItem],
-    cache_dir: str | os.PathLike[str] | None = None,
-    *,
-    unless_used: bool = False,
-) -> list[CacheItem]:
-    """Take these things out of the cache; those that were, of those that can be.
-
-    What somebody began to use since it was listed stays: a note whose entry was made again, a
-    download that is going on, a folder with a living owner.
-
-    Parameters
-    ----------
-    items : iterable of Item
-        As `contents`, `named` or `unused` gave them.
-    cache_dir : path, optional
-        As for `contents`.
-    unless_used : bool
-        Leave an entry that was opened since it was listed.
-
-    Raises
-    ------
-    CacheError
-        When the first of them cannot be deleted.
-    """
-    cache = fs.cache_dir(cache_dir)
-    gone: list[CacheItem] = []
+def _remove(items: Iterable[CacheItem], cache: Path, unless_used: bool) -> tuple[CacheItem, ...]:
+    removed: tuple[CacheItem, ...] = ()
     for item in items:
         try:
             with fs.translate_oserror(cache):
-                removed = _removed(item, cache, unless_used)
+                if _remove_item(item, cache, unless_used):
+                    removed += (item,)
         except CacheError:
-            if not gone:
+            if not removed:
                 raise
-            continue  # one of another user's, among many
-        gone += [item] * removed
-    return gone
+            # Otherwise it is one of another user's, among many.
+    return removed
 
 
-def _removed(item: CacheItem, cache: Path, unless_used: bool) -> bool:
+def _remove_item(item: CacheItem, cache: Path, unless_used: bool) -> bool:
+    """Remove an item if nobody uses it; return whether it is gone."""
     if item.kind == "entry":
         with locks.lock(cache, locks.entry_lock_name(item.path)):
-            if unless_used and entries.last_use(item.path, cache) > item.used:
+            trust = TrustRecord.of(item.path, cache)
+            if unless_used and trust.last_use() > item.used:
                 return False
             _discard(item.path, cache)
-            entries.forget_checked(item.path, cache)
+            trust.forget()
             requests.delete_request(item.path, cache)
-        with suppress(OSError):  # other entries are in it
+        with suppress(OSError):  # it holds other entries
             item.path.parent.rmdir()
     elif item.kind == "raw":
         with locks.lock(cache, locks.raw_lock_name(item.name)):
             _discard(item.path, cache)
-    elif item.kind == "note":
-        return _note_removed(item.path, cache)
+    elif item.kind == "metadata":
+        return _remove_metadata(item.path, cache)
     elif item.path.parent == cache / fs.TMP:
         return staging.remove_stale(item.path, cache)
     elif not locks.owner_alive(item.path.name.removesuffix(PART).rpartition(".")[2], item.path):
@@ -229,83 +310,88 @@ def _removed(item: CacheItem, cache: Path, unless_used: bool) -> bool:
 
 
 def _discard(path: Path, cache: Path) -> None:
-    with suppress(FileNotFoundError):  # somebody else was faster
+    with suppress(FileNotFoundError):  # another process was faster
         staging.discard(path, cache)
 
 
-def _note_removed(path: Path, cache: Path) -> bool:
+def _remove_metadata(path: Path, cache: Path) -> bool:
     if path.parent == cache / fs.LOCKS:
         return locks.remove_lock(path)
     if (cache / path.parent.name / path.stem / manifests.NAME).exists():
-        return False
+        return False  # its entry was made again
     records.delete(path)
     return True
 
 
-def _entry(path: Path, cache: Path) -> CacheItem:
-    about: dict[str, Any] = {}
+def _entry_item(path: Path, cache: Path) -> CacheItem:
+    entry, problem = None, None
     try:
-        manifest = manifests.read(path)
-        entries.check_location(path, manifest, cache)
-        about = {name: manifest[name] for name in ("dataset", "mode", "per", "key")}
-        about["source"] = manifest["recipe"]["source"]
-        about["images"] = sum(split["rows"] for split in manifest["splits"].values())
-        about["options"] = requests.options_of(manifest)
+        entry = _summarize(path, cache)
     except (EntryError, CacheError) as error:
-        about = {"problem": error.message}
-    used = entries.last_use(path, cache)
+        problem = error.message
+    size, made = _size_and_time(path)
+    used = max(made, TrustRecord.of(path, cache).last_use())
     name = f"{path.parent.name}/{path.name}"
-    return _item("entry", name, path, used=used, about=about)
+    return CacheItem("entry", name, path, size, made, used, entry, problem)
 
 
-def _raw(cache: Path) -> Iterator[CacheItem]:
+def _summarize(path: Path, cache: Path) -> EntrySummary:
+    manifest = entries.read_manifest(path, cache)
+    return EntrySummary(
+        dataset=manifest.dataset,
+        mode=manifest.mode,
+        per=manifest.per,
+        key=manifest.key,
+        source=manifest.recipe.source,
+        images=sum(split.rows for split in manifest.splits.values()),
+        options=requests.options_of(manifest),
+    )
+
+
+def _raw_items(cache: Path) -> Iterator[CacheItem]:
     for path in sorted((cache / fs.RAW).glob("*")):
-        item = _item("raw", path.name, path)
-        if item.bytes:  # else a download that got nothing
-            yield item
+        size, made = _size_and_time(path, without=PART)  # incomplete files are listed apart
+        if size:  # else a download that got nothing
+            yield CacheItem("raw", path.name, path, size, made, made)
 
 
-def _left(cache: Path) -> Iterator[CacheItem]:
-    for path in _left_paths(cache):
-        yield _item("left", path.relative_to(cache).as_posix(), path)
-
-
-def _left_paths(cache: Path) -> list[Path]:
-    work = staging.stale_work(cache, unfinished=True)
+def _leftovers(cache: Path) -> Iterator[CacheItem]:
     raw = (cache / fs.RAW).glob("*")
-    unwatched = [folder for folder in raw if locks.is_free(cache, locks.raw_lock_name(folder.name))]
-    broken = [part for folder in unwatched for part in stale_parts(folder)]
-    return [*work, *staging.trash_items(cache), *broken]
+    idle = [folder for folder in raw if locks.is_free(cache, locks.raw_lock_name(folder.name))]
+    parts = [part for folder in idle for part in stale_parts(folder)]
+    for path in (*staging.stale_work(cache, unfinished=True), *staging.trash_items(cache), *parts):
+        yield _hidden_item("leftover", path, cache)
 
 
-def _notes(cache: Path, found: list[CacheItem]) -> Iterator[CacheItem]:
-    there = {item.name for item in found}
-    sources = {item.about.get("source") for item in found}
+def _metadata(cache: Path, found: Sequence[CacheItem]) -> Iterator[CacheItem]:
+    """Yield locks that nobody holds, and records of entries and sources that are gone."""
+    names = {item.name for item in found}
+    sources = {item.entry.source for item in found if item.entry}
     for path in sorted((cache / fs.LOCKS).glob("*.lock")):
         if locks.is_free(cache, path.stem):
-            yield _note(path, cache)
-    for kind in (fs.TRUST, fs.ORIGINS):
-        for path in sorted((cache / kind).glob("*/*.json")):
-            if f"{path.parent.name}/{path.stem}" not in there:
-                yield _note(path, cache)
+            yield _hidden_item("metadata", path, cache)
+    for folder in (fs.TRUST, fs.ORIGINS):
+        for path in sorted((cache / folder).glob("*/*.json")):
+            if f"{path.parent.name}/{path.stem}" not in names:
+                yield _hidden_item("metadata", path, cache)
     for path in sorted((cache / fs.SOURCES).glob("*.json")):
         if canonical.digest((records.read(path) or {}).get("about")) not in sources:
-            yield _note(path, cache)
+            yield _hidden_item("metadata", path, cache)
 
 
-def _note(path: Path, cache: Path) -> CacheItem:
-    return _item("note", path.relative_to(cache).as_posix(), path)
+def _hidden_item(kind: Kind, path: Path, cache: Path) -> CacheItem:
+    size, made = _size_and_time(path)
+    return CacheItem(kind, path.relative_to(cache).as_posix(), path, size, made, made)
 
 
-def _item(
-    kind: Kind, name: str, path: Path, *, used: float = 0.0, about: dict[str, Any] | None = None
-) -> CacheItem:
+def _size_and_time(path: Path, without: str | None = None) -> tuple[int, float]:
+    """Return the bytes of all files in a folder, and the time of the last change in it."""
     inside = [] if path.is_symlink() else path.rglob("*")
-    size, made = 0, 0.0
+    size, changed = 0, 0.0
     for part in (path, *inside):
         with suppress(OSError):  # it may be gone meanwhile
             status = part.lstat()
-            made = max(made, status.st_mtime)
-            broken_off = kind == "raw" and part.suffix == PART  # listed by itself
-            size += status.st_size if stat.S_ISREG(status.st_mode) and not broken_off else 0
-    return CacheItem(kind, name, path, size, made, max(made, used), about or {})
+            changed = max(changed, status.st_mtime)
+            if stat.S_ISREG(status.st_mode) and part.suffix != without:
+                size += status.st_size
+    return size, changed

@@ -1,6 +1,6 @@
-"""What each entry of the cache was asked for as, so that it can be made again when it is damaged.
+"""Record the arguments of `prepare` behind each entry, so that a damaged one can be made again.
 
-That is not in the entry: where the user's own data lies says nothing about the bytes.
+The record lies outside the entry: the path of the user's data says nothing about the bytes.
 """
 
 import os
@@ -16,7 +16,7 @@ from pixelprep.format.recipe import PrepareOptions
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import fs, records
 
-PATHS = ("dataset", "source")  # kept as URLs: a path may hold bytes that are no text
+PATHS = ("dataset", "source")  # recorded as URLs: the bytes of a path need not be text
 FILE = "file://"
 NUMBER, TEXT = (int, float), str
 KINDS: dict[str, Any] = {
@@ -28,9 +28,9 @@ KINDS: dict[str, Any] = {
 }
 
 
-def save_request(path: Path, cache: Path, asked: Mapping[str, Any]) -> None:
-    """Keep the arguments of ``prepare`` that the entry in this folder of the cache came from."""
-    record = dict(asked)
+def save_request(path: Path, cache: Path, request: Mapping[str, Any]) -> None:
+    """Record the arguments of `prepare` that made the entry in this folder of the cache."""
+    record = dict(request)
     for name in PATHS:
         value = record.get(name)
         if value is not None and (name == "source" or os.sep in os.fspath(value)):
@@ -39,9 +39,9 @@ def save_request(path: Path, cache: Path, asked: Mapping[str, Any]) -> None:
 
 
 def load_request(path: Path, cache: Path) -> dict[str, Any] | None:
-    """These arguments; None where they are not known."""
+    """Return the recorded arguments of `prepare`; None if there are none, or odd ones."""
     record = records.read(_record_path(path, cache))
-    if record is None or not _is_sound(record):
+    if record is None or not _is_valid(record):
         return None
     for name in PATHS:
         value = record.get(name)
@@ -50,15 +50,15 @@ def load_request(path: Path, cache: Path) -> dict[str, Any] | None:
     return record
 
 
-def _is_sound(record: Mapping[str, Any]) -> bool:
-    """Whether these can be arguments of ``prepare``; if they are good ones, that says."""
+def _is_valid(record: Mapping[str, Any]) -> bool:
+    """Tell whether names and types are those of arguments; `prepare` checks the values."""
     if not isinstance(record.get("dataset"), str):
         return False
     return all(name in KINDS and isinstance(record[name], KINDS[name]) for name in record)
 
 
 def has_request(path: Path, cache: Path) -> bool:
-    """Whether something is kept, which is not read."""
+    """Tell whether there is a record, without reading it."""
     try:
         return _record_path(path, cache).stat().st_size > 0
     except OSError:
@@ -66,7 +66,7 @@ def has_request(path: Path, cache: Path) -> bool:
 
 
 def delete_request(path: Path, cache: Path) -> None:
-    """No longer keep them."""
+    """Delete the record of an entry."""
     records.delete(_record_path(path, cache))
 
 
@@ -75,36 +75,36 @@ def _record_path(path: Path, cache: Path) -> Path:
 
 
 def request_of(manifest: Manifest) -> dict[str, Any]:
-    """What an entry was asked for as, as far as its manifest tells.
-
-    That is all where the dataset is known by name.
-    """
-    recipe = manifest["recipe"]
-    names = [one.name for one in fields(PrepareOptions) if recipe.get(one.name) is not None]
-    return {"dataset": manifest["dataset"], **{name: recipe[name] for name in names}}
+    """Return the arguments of `prepare` that a manifest holds: all, for a registered dataset."""
+    recipe = manifest.recipe.to_dict()
+    names = [field.name for field in fields(PrepareOptions) if recipe[field.name] is not None]
+    return {"dataset": manifest.dataset, **{name: recipe[name] for name in names}}
 
 
 def options_of(manifest: Manifest) -> dict[str, Any]:
-    """The options that make such an entry: the mode, and what is not as it is by default."""
-    usual, decode = asdict(PrepareOptions()), manifest["source"]["decode"]
-    known = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
-    known["shard_rows"] = _shard_rows(manifest)
-    plain = {"per": usual["per"], "rescale": usual["rescale"]}
-    raw_dtype = manifest["scaling"]["raw_dtype"]
-    if normalize_options(known["mode"], **plain, dtype=raw_dtype) == (
-        known["per"],
-        known["rescale"],
+    """Return the options that make such an entry: the mode, and all that are not the default."""
+    defaults, decode = asdict(PrepareOptions()), manifest.source.decode
+    options = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
+    options["shard_rows"] = _shard_rows(manifest)
+    usual = {"per": defaults["per"], "rescale": defaults["rescale"]}
+    raw_dtype = manifest.scaling.raw_dtype
+    if normalize_options(manifest.mode, **usual, dtype=raw_dtype) == (
+        manifest.per,
+        manifest.recipe.rescale,
     ):
-        known |= plain  # which come to the same
-    told = {name: known[name] for name in usual if name == "mode" or known[name] != usual[name]}
-    told |= {name: decode[name] for name in ("size", "color", "test_fraction") if name in decode}
-    return told | ({"on_error": "skip"} if "skipped" in decode else {})
+        options |= usual  # they have the same effect
+    changed = {
+        name: options[name]
+        for name, default in defaults.items()
+        if name == "mode" or options[name] != default
+    }
+    changed |= {name: decode[name] for name in ("size", "color", "test_fraction") if name in decode}
+    return changed | ({"on_error": "skip"} if "skipped" in decode else {})
 
 
 def _shard_rows(manifest: Manifest) -> int | None:
-    """Rows a file, where they are not the usual ones."""
-    splits, recipe = manifest["splits"], manifest["recipe"]
-    most = max(split["rows"] for split in splits.values())
-    usual = layout.file_rows(splits["train"]["shape"][1:], recipe["dtype"])
-    given = recipe["shard_rows"] or most
-    return None if min(given, most) == min(usual, most) else int(given)
+    """Return the rows of a file; None if they are the default number."""
+    most = max(split.rows for split in manifest.splits.values())
+    default = layout.file_rows(manifest.splits["train"].shape[1:], manifest.recipe.dtype)
+    given = manifest.recipe.shard_rows or most
+    return None if min(given, most) == min(default, most) else given

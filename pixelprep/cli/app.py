@@ -42,7 +42,7 @@ from pixelprep.errors import (
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
-    from pixelprep.cache.inventory import CacheItem
+    from pixelprep.cache import CacheItem
 
 
 INTERRUPTED = 130
@@ -431,14 +431,14 @@ def _cache(context: typer.Context) -> None:
 @cache_app.command("list")
 def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """List entries, raw downloads, and what is left over."""
-    from pixelprep.cache import inventory
+    from pixelprep import cache
     from pixelprep.system import fs
 
-    items = inventory.list_items(cache_dir)
+    items = cache.list(cache_dir=cache_dir)
     place = str(fs.cache_dir(cache_dir))
     total = sum(item.bytes for item in items)
     result = {"cache": place, **output.group_by_kind(items), "bytes": total}
-    shown = [item for item in items if item.kind != "note"]
+    shown = [item for item in items if item.kind != "metadata"]
     output.show(result, as_json, lambda _: output.print_cache(shown))
 
 
@@ -467,9 +467,10 @@ def cache_remove(
 ) -> None:
     """Delete entries, or all there is of a dataset."""
     _messages(quiet=False)
-    from pixelprep.cache import inventory
+    from pixelprep import cache
 
-    _remove(inventory.named_items(entry, cache_dir), yes, dry_run, cache_dir, as_json)
+    items = cache.remove(*entry, dry_run=True, cache_dir=cache_dir)
+    _remove(items, yes, dry_run, cache_dir, as_json)
 
 
 @cache_app.command("prune")
@@ -492,14 +493,14 @@ def cache_prune(
 ) -> None:
     """Delete leftovers and, if asked, entries that were not used lately."""
     _messages(quiet=False)
-    from pixelprep.cache import inventory
+    from pixelprep import cache
 
-    items = inventory.prunable_items(older_than, keep, cache_dir)
+    items = cache.prune(older_than, keep, dry_run=True, cache_dir=cache_dir)
     _remove(items, yes, dry_run, cache_dir, as_json, unless_used=True)
 
 
 def _remove(
-    items: "list[CacheItem]",
+    items: "tuple[CacheItem, ...]",
     yes: bool,
     dry_run: bool,
     cache_dir: Path | None,
@@ -507,7 +508,7 @@ def _remove(
     unless_used: bool = False,
 ) -> None:
     """Show what is to go, ask, and delete it."""
-    from pixelprep.cache import inventory
+    from pixelprep import cache
 
     left = 0
     if not as_json:
@@ -517,7 +518,7 @@ def _remove(
             _fail("nothing was deleted: --json does not ask", "say --yes, or --dry-run", 1)
         what = f"these {len(items)}" if len(items) > 1 else "it"
         _ask(yes, f"delete {what} for good?")
-        gone = inventory.remove_items(items, cache_dir, unless_used=unless_used)
+        gone = cache.remove(*items, unless_used=unless_used, cache_dir=cache_dir)
         left, items = len(items) - len(gone), gone
     total = sum(item.bytes for item in items)
     result = {"dry_run": dry_run, **output.group_by_kind(items), "bytes": total}

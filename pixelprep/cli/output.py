@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import typer
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
-    from pixelprep.cache.inventory import CacheItem
+    from pixelprep.cache import CacheItem
     from pixelprep.dataset.entry import Entry
     from pixelprep.exporters.export import Export
     from pixelprep.numerics.scaling import Scaling
@@ -343,40 +344,43 @@ def item_json(item: "CacheItem") -> dict[str, Any]:
     times = {"made": _time(item.made), "used": _time(item.used)}
     age = {"age_seconds": max(0.0, time.time() - item.used)}
     place = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
-    return {**place, **item.about, **times, **age}
+    about = asdict(item.entry) if item.entry else {}
+    if item.problem:
+        about = {"problem": item.problem}
+    return {**place, **about, **times, **age}
 
 
 def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]]]:
     """Things in the cache, in lists of their kinds."""
     kinds: dict[str, list[dict[str, Any]]] = {"entries": [], "raw": [], "left": [], "notes": []}
-    names = {"entry": "entries", "note": "notes"}
+    names = {"entry": "entries", "raw": "raw", "leftover": "left", "metadata": "notes"}
     for item in items:
-        kinds[names.get(item.kind, item.kind)].append(item_json(item))
+        kinds[names[item.kind]].append(item_json(item))
     return kinds
 
 
 def print_cache(items: "Sequence[CacheItem]") -> None:
     """A table of what is in the cache, or of what is taken out of it."""
     rows: list[tuple[str, ...]] = [("", "images", "size", "made", "last used", "options")]
-    labels = {"raw": "raw downloads of ", "left": "left over: "}
+    labels = {"raw": "raw downloads of ", "leftover": "left over: "}
     for item in items:
-        if item.kind != "note":
-            images = f"{item.about['images']:,}" if "images" in item.about else ""
+        if item.kind != "metadata":
+            images = f"{item.entry.images:,}" if item.entry else ""
             used = _ago(item.used) if item.kind == "entry" else ""
-            images = "DAMAGED" if "problem" in item.about else images
+            images = "DAMAGED" if item.problem else images
             name = labels.get(item.kind, "") + item.name
             rows.append((name, images, size(item.bytes), _ago(item.made), used, _unusual(item)))
     if len(rows) > 1:
         has_options = any(row[-1] for row in rows[1:])
         _table(rows if has_options else [row[:-1] for row in rows])
-    notes = sum(item.kind == "note" for item in items)
+    notes = sum(item.kind == "metadata" for item in items)
     total = size(sum(item.bytes for item in items))
     say(f"{total}{f', {notes} of them notes and locks that nothing needs' if notes else ''}")
 
 
 def _unusual(item: "CacheItem") -> str:
     """What an entry is made with that is neither as by default nor in its name."""
-    asked = item.about.get("options", {})
+    asked = item.entry.options if item.entry else {}
     return " ".join(formatting.options({name: asked[name] for name in asked if name != "mode"}))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixelprep import sources
 from pixelprep.cache import entries
+from pixelprep.cache.trust import file_stamps
 from pixelprep.dataset.entry import Entry, split_of
 from pixelprep.format import writer
 from pixelprep.format.manifest import (
@@ -77,9 +78,9 @@ class Build:
             limits = {name: RawLimits.of(found) for name, found in moments.items()}
             manifest = replace(plan, splits=self._write(work, splits, limits))
             _write_manifest(work, manifest)
+            stamps = file_stamps(work / staging.FILES, manifest)
             staging.publish(work / staging.FILES, path, cache, stays)
-        entries.remember_checked(path, cache, manifest)
-        return replace(entries.open_entry(path, cache), cached=False)
+        return entries.published_entry(path, cache, manifest, stamps)
 
     def _bytes_needed(self) -> int:
         rows = sum(len(split.labels) for split in self.raw.splits.values())

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +14,6 @@ from pixelprep.cache import entries, requests
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import (
     EntryError,
-    NewerFormatError,
     SourceError,
     UsageError,
     check_int,
@@ -254,17 +253,21 @@ def _find_or_build(
         was = f"{only.parent.name}/{only.name}"
         raise SourceError(f"{was}: its raw data makes {origin.name}/{recipe.folder} now")
     staging.collect_garbage(cache)  # puts back what a killed process only meant to replace
-    if not force and (found := _existing(path, context, LOG.warning)):
+    if not force and (found := entries.existing_entry(path, cache, context.quiet, LOG.warning)):
         return found
+
+    def existing() -> Entry | None:
+        return None if force else entries.existing_entry(path, cache, context.quiet)
+
     with locks.lock(cache, locks.entry_lock_name(path)):
-        if not force and (found := _existing(path, context)):  # by another process meanwhile
+        if found := existing():  # by another process meanwhile
             return found
         from pixelprep.pipeline.build import Build  # loads h5py, which a hit does without
 
         staging.collect_garbage(cache)
         raw = _read_again(origin, context, facts) if raw is None else raw
         build = Build(origin.name, origin.provenance, raw, facts, recipe, context)
-        return build.publish(path, lambda: not force and _existing(path, context) is not None)
+        return build.publish(path, lambda: existing() is not None)
 
 
 def _check_name(origin: sources.Source) -> None:
@@ -392,21 +395,6 @@ def _remembered(cache: Path, identity: Mapping[str, Any]) -> SourceRecord | None
     same = canonical.dumps(kept.get("identity")) == canonical.dumps(identity)
     about = kept.get("about")
     return SourceRecord.from_dict(about) if same and schema.is_source(about) else None
-
-
-def _existing(
-    path: Path, context: sources.SourceContext, tell: Callable[..., object] = LOG.debug
-) -> Entry | None:
-    """The entry, if it is there and whole; a logger's `tell` says what is wrong with it."""
-    if not path.exists():
-        return None
-    try:
-        return entries.open_entry(path, context.cache, context.quiet)
-    except NewerFormatError:
-        raise  # which is not to be replaced
-    except EntryError as error:
-        tell("%s; making it again", error.message)
-        return None
 
 
 def _read_again(

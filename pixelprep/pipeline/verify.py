@@ -3,12 +3,13 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pixelprep.cache import checks, entries, requests
+from pixelprep.cache.trust import TrustRecord, in_cache
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import (
     CacheError,
@@ -18,11 +19,10 @@ from pixelprep.errors import (
     PixelprepError,
     UsageError,
 )
-from pixelprep.format import layout
 from pixelprep.format import manifest as manifests
 from pixelprep.pipeline.prepare import rebuild
 from pixelprep.sources import REGISTRY
-from pixelprep.system import fs, locks, progress
+from pixelprep.system import fs, progress
 
 LOG = logging.getLogger("pixelprep")
 
@@ -124,26 +124,17 @@ def verdicts(
         raise UsageError("verify: expected entries, or `every=True`", "pixelprep verify --all")
     cache = fs.cache_dir(cache_dir)
     with fs.translate_oserror(cache):
-        found = entries.entry_paths(cache) if every else _meant(names, cache)
+        found = entries.entry_paths(cache) if every else entries.named_paths(names, cache)
         for path in found:
             yield _verdict(path, cache, repair, quiet)
 
 
-def _meant(names: tuple[str | os.PathLike[str], ...], cache: Path) -> list[Path]:
-    """The folders of these names, each once."""
-    found: dict[Path, None] = {}
-    for name in names:
-        of_dataset = entries.dataset_entries(name, cache)
-        found |= dict.fromkeys(of_dataset or [entries.resolve(name, cache, damaged=True)])
-    return list(found)
-
-
 def _verdict(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult:
-    with _kept_still(path, cache):
+    with entries.hold_entry(path, cache):
         verdict = _checked(path, cache, quiet)
-        if not verdict.ok and verdict.checked and entries.in_cache(path, cache):
+        if not verdict.ok and verdict.checked:
             with suppress(OSError):  # in a cache that is read-only there is nothing to forget
-                entries.forget_checked(path, cache)  # whoever opens it next hashes it again
+                TrustRecord.of(path, cache).forget()  # whoever opens it next hashes it again
     if verdict.ok or not repair or not verdict.checked:
         return verdict
     try:
@@ -156,16 +147,6 @@ def _verdict(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult
     return VerifyResult(path, verdict.problems + again.problems, again.bytes, again.ok)
 
 
-@contextmanager
-def _kept_still(path: Path, cache: Path) -> Iterator[None]:
-    """Have nobody replace an entry of the cache while it is looked at."""
-    if not entries.in_cache(path, cache):
-        yield
-        return
-    with locks.lock(cache, locks.entry_lock_name(path)):
-        yield
-
-
 def _checked(path: Path, cache: Path, quiet: bool) -> VerifyResult:
     try:
         return _looked_at(path, cache, quiet)
@@ -175,27 +156,9 @@ def _checked(path: Path, cache: Path, quiet: bool) -> VerifyResult:
 
 
 def _looked_at(path: Path, cache: Path, quiet: bool) -> VerifyResult:
-    try:
-        manifest = manifests.read(path)
-        entries.check_location(path, manifest, cache)
-    except NewerFormatError:
-        raise
-    except EntryError as error:
-        return VerifyResult(path, [error.message])
-    layout.check_compression(manifest.recipe.compression)
-    problems, states = [], {}
-    listed = manifest.files()
-    with entries.hashing_bar([file for _, file in listed], quiet) as note:
-        for split, file in listed:
-            where = path / file.name
-            try:
-                states[file.name] = entries.checked_stamp(where, file.bytes)
-                entries.check_file(where, split, file, manifest, note)
-            except EntryError as error:
-                problems.append(error.message)
-    if problems:
+    entry, problems = entries.check_entry(path, cache, quiet)
+    if entry is None:
         return VerifyResult(path, problems)
-    entry = Entry(path, manifest, states)
     problems = _promises_broken(entry, quiet)
     return VerifyResult(path, problems, 0 if problems else entry.size)
 
@@ -213,7 +176,7 @@ def _promises_broken(entry: Entry, quiet: bool) -> list[str]:
 
 def _asked(path: Path, cache: Path) -> Mapping[str, Any]:
     """What an entry of the cache came from."""
-    if not entries.in_cache(path, cache):
+    if not in_cache(path, cache):
         raise EntryError("it is not in the cache", "copy it again from where it came")
     asked = requests.load_request(path, cache)
     if asked is None:

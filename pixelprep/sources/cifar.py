@@ -61,9 +61,11 @@ class Cifar10(RegisteredDataset):
             limit = self.batch_rows * RECORD
             found = {self._copy(name, file, context) for name, file in _members(path, limit)}
         except FileExistsError as error:
-            raise SourceError(f"{path}: contains a file of images twice", "get it again") from error
+            raise SourceError(
+                f"{path}: contains a file of images twice", "get a new copy of it"
+            ) from error
         except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise SourceError(f"{path}: cannot read: {error}", "get it again") from error
+            raise SourceError(f"{path}: cannot read: {error}", "get a new copy of it") from error
         expected = {*(("train", i) for i in range(5)), ("test", 0)}
         if found != expected:
             raise SourceError(f"{path}: expected six files of images, found {len(found)}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from pixelprep.errors import SourceError
 from pixelprep.format.source_record import SourceRecord, SourceSplit
-from pixelprep.sources.base import Raw, RawSplit
+from pixelprep.sources.base import Raw
 from pixelprep.sources.lazy_arrays import (
     AnyArray,
     LazyArray,
@@ -37,15 +37,15 @@ def describe(
         with progress.bar(f"hashing {name}", len(split.images), " images", quiet) as bar:
             digest = images_digest(split.images, pool, f"{where}: {name}", bar.update)
         images = split.images
-        labels = labels_digest(split)
+        labels = labels_digest(split.labels)
         splits[name] = SourceSplit(images.dtype.name, tuple(images.shape), digest, labels)
     return SourceRecord(splits, tuple(raw.class_names), dict(raw.decode))
 
 
-def labels_digest(split: RawSplit) -> str:
-    """Return the digest of a split's labels as int64."""
+def labels_digest(labels: LazyArray) -> str:
+    """Return the digest of labels as int64."""
     digest = hashlib.sha256()
-    for block in iter_blocks(split.labels, HASH_BYTES):
+    for block in iter_blocks(labels, HASH_BYTES):
         digest.update(block.astype("<i8").data)
     return digest.hexdigest()
 

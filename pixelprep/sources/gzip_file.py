@@ -72,9 +72,9 @@ def read_pieces(path: Path, on_read: Callable[[bytes], object] | None = None) ->
             packed = pieces if on_read is None else _observed(pieces, on_read)
             yield from _decompressed(packed) if first.startswith(GZIP) else packed
     except EOFError:
-        raise SourceError(f"{path}: the gzip file ends too early", "get it again") from None
+        raise SourceError(f"{path}: the gzip file ends too early", "get a new copy of it") from None
     except (OSError, zlib.error) as error:
-        raise SourceError(f"{path}: cannot read: {error}", "get it again") from error
+        raise SourceError(f"{path}: cannot read: {error}", "get a new copy of it") from error
 
 
 def max_content(path: Path) -> int:

@@ -72,7 +72,7 @@ def parse(content: gzip_file.Unpacked, path: Path, dimensions: int) -> FileArray
     if held < size:
         raise SourceError(f"{path}: the header promises {size:,} bytes, the file holds {held:,}")
     if held > size:
-        raise SourceError(f"{path}: the file goes on after the {size:,} bytes its header promises")
+        raise SourceError(f"{path}: the header promises {size:,} bytes, the file holds more")
     full = shape if dimensions == 1 else (*shape, 1)
     return single_file_array(content.path, full, np.dtype(np.uint8), _header_bytes(dimensions))
 

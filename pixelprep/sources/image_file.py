@@ -108,7 +108,8 @@ class ImageDecoder:
         except Exception as error:  # Pillow's plugins raise errors of all kinds
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
             raise ImageDecodeError(
-                f"{path}: cannot read the image: {reason}", "leave such out: `on_error=skip`"
+                f"{path}: cannot read the image: {reason}",
+                "leave out damaged images: `on_error=skip`",
             ) from error
         self._check(path, pixels)
         return pixels

@@ -62,7 +62,7 @@ class NpzFile(LocalSource):
         try:
             opened = archive.open(info)
         except OSError as error:  # the archive gives an impossible offset
-            raise SourceError(f"{where}: cannot read: {error}", "get it again") from error
+            raise SourceError(f"{where}: cannot read: {error}", "get a new copy of it") from error
         with opened as member:
             return _copy(where, member, info.file_size, context.file(key))
 
@@ -117,4 +117,6 @@ def _readable(path: Path) -> Iterator[None]:
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         if isinstance(error, SourceError):
             raise
-        raise SourceError(f"{path}: not a readable .npz file: {error}", "get it again") from error
+        raise SourceError(
+            f"{path}: not a readable .npz file: {error}", "get a new copy of it"
+        ) from error

@@ -127,7 +127,7 @@ class RegisteredSource:
         return self.dataset.provenance
 
     def fingerprints(self) -> list[dict[str, object]]:
-        """Return the pinned digests; first, with ``--source``, the stamps of the files there."""
+        """Return the pinned digests; first, with `source`, the stamps of the files there."""
         pinned: dict[str, object] = {
             "name": self.name,
             "pinned": [file.sha256 for file in self.dataset.files],

@@ -101,4 +101,4 @@ def _refuse_unsupported(dataset: str, options: Options, supported: frozenset[str
     for option in fields(options):
         name = option.name
         if name in DECODE_OPTIONS and name not in supported and getattr(options, name) is not None:
-            raise UsageError(f"`{name}`: means nothing to {dataset}", "leave the option out")
+            raise UsageError(f"`{name}`: does not apply to {dataset}", "leave the option out")

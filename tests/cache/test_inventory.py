@@ -18,7 +18,6 @@ import pytest
 
 import pixelprep
 from pixelprep import EntryError, UsageError
-from pixelprep.cache import inventory
 from pixelprep.sources import Raw, SourceContext
 from pixelprep.system import locks, staging
 from tests.helpers.cli import COMMAND, failure, run, start, wait_until_it_writes
@@ -57,7 +56,7 @@ def raw(folder: Path, name: str, size: int = 1000, days: float = 0) -> Path:
 
 def names(*kinds: str) -> list[str]:
     """What the cache holds of these kinds."""
-    return [item.name for item in inventory.list_items() if item.kind in kinds]
+    return [item.name for item in pixelprep.cache.list() if item.kind in kinds]
 
 
 def there(folder: Path) -> set[str]:
@@ -173,7 +172,7 @@ def test_a_folder_of_any_age_is_listed(three: list[pixelprep.Entry], cache: Path
 def test_an_opened_entry_was_used(three: list[pixelprep.Entry]) -> None:
     """Opening an entry is its last use, and a hit is one too."""
     pixelprep.open(three[0].path)
-    found = {item.path: time.time() - item.used for item in inventory.list_items() if item.path}
+    found = {item.path: time.time() - item.used for item in pixelprep.cache.list() if item.path}
     assert found[three[0].path] < 600
     assert found[three[1].path] > DAY
 
@@ -234,7 +233,7 @@ def test_remove_refuses_what_is_not_in_the_cache(
     assert (elsewhere / "manifest.json").exists()
     assert all(entry.path.exists() for entry in three)
     with pytest.raises(EntryError):
-        inventory.named_items([elsewhere])
+        pixelprep.cache.remove(elsewhere)
 
 
 def test_it_asks_before_it_deletes(three: list[pixelprep.Entry]) -> None:
@@ -339,9 +338,9 @@ def test_downloads_go_when_nothing_of_their_dataset_stays(
 ) -> None:
     """Raw files are kept as long as an entry could be repaired from them."""
     old, new, own = raw(cache, "mnist", days=9), raw(cache, "kmnist"), raw(cache, "digits", days=9)
-    pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items("5d"))
+    pixelprep.cache.prune("5d")
     assert [path.exists() for path in (old, new, own)] == [False, True, True]
-    pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items(keep=0))
+    pixelprep.cache.prune(keep=0)
     assert [path.exists() for path in (new, own)] == [False, False]
 
 
@@ -351,7 +350,7 @@ def test_a_wrong_age_is_wrong_usage(age: str) -> None:
     error, _ = failure(run("cache", "prune", f"--older-than={age}"), 2)
     assert error.startswith(f"--older-than {age}")
     with pytest.raises(UsageError):
-        inventory.prunable_items(keep=-1)
+        pixelprep.cache.prune(keep=-1)
 
 
 def test_prune_removes_what_a_killed_process_left(many: Path, cache: Path) -> None:
@@ -366,10 +365,10 @@ def test_prune_removes_what_a_killed_process_left(many: Path, cache: Path) -> No
         (cache / folder / "center-0123456789ab.json").write_text("{}")
     (cache / ".sources" / "0.json").write_text("{}")
     assert list(cache.glob(".tmp/*/parts/*"))
-    assert len(names("left")) >= 3
+    assert len(names("leftover")) >= 3
     assert run("cache", "prune", "--yes").returncode == 0
     assert there(cache) == {".raw/mnist/file.gz"}
-    assert names("left", "note") == []
+    assert names("leftover", "metadata") == []
     assert pixelprep.prepare(many, quiet=True).cached is False
 
 
@@ -380,7 +379,7 @@ def test_prune_leaves_what_is_in_use(many: Path, cache: Path) -> None:
     part = raw(cache, "mnist").with_name("x.gz.part")
     part.write_bytes(bytes(99))
     with locks.lock(cache, "mnist-raw"):
-        assert names("left") == []
+        assert names("leftover") == []
         assert run("cache", "prune", "--yes").returncode == 0
         assert part.exists()
         assert (cache / ".locks" / "mnist-raw.lock").exists()
@@ -390,9 +389,9 @@ def test_prune_leaves_what_is_in_use(many: Path, cache: Path) -> None:
 
 def test_prune_leaves_what_was_used_since(three: list[pixelprep.Entry], cache: Path) -> None:
     """An entry that is opened between the question and the answer is not old any more."""
-    listed = pixelprep.cache.inventory.prunable_items("1d")
+    listed = pixelprep.cache.prune("1d", dry_run=True)
     pixelprep.open(three[0].path)
-    gone = pixelprep.cache.inventory.remove_items(listed, unless_used=True)
+    gone = pixelprep.cache.remove(*listed, unless_used=True)
     assert three[0].path not in {item.path for item in gone}
     assert three[0].path.exists()
     assert not three[1].path.exists()
@@ -407,11 +406,9 @@ def test_an_unfinished_run_of_prepare_is_shown_and_pruned(cache: Path) -> None:
         (work / staging.RECEIPTS / "train.json").write_text("{}")
         raise KeyboardInterrupt
     staging.collect_garbage(cache)
-    (left,) = names("left")
+    (left,) = names("leftover")
     assert re.fullmatch(r"\.tmp/work\.free-[0-9a-f]{8}\.resumable", left)
-    assert (
-        len(pixelprep.cache.inventory.remove_items(pixelprep.cache.inventory.prunable_items())) > 0
-    )
+    assert len(pixelprep.cache.prune()) > 0
     assert list(cache.glob(".tmp/*")) == []
 
 
@@ -419,7 +416,7 @@ def test_a_reader_goes_on_when_its_entry_is_removed(three: list[pixelprep.Entry]
     """Files that are open stay readable; the entry itself is gone at once."""
     batches = iter(three[0].train.batches(8))
     next(batches)
-    inventory.remove_items(inventory.named_items([three[0].key]))
+    pixelprep.cache.remove(three[0].key)
     assert sum(len(labels) for _, labels in batches) == 32
     with pytest.raises(EntryError):
         pixelprep.open(three[0].path)
@@ -429,9 +426,9 @@ def test_nothing_that_was_begun_meanwhile_is_deleted(digits: str, cache: Path) -
     """Notes of an entry that came back since they were listed stay."""
     entry = pixelprep.prepare(digits)
     hidden = entry.path.rename(cache / ".hidden")
-    listed = pixelprep.cache.inventory.prunable_items()
+    listed = pixelprep.cache.prune(dry_run=True)
     hidden.rename(entry.path)
-    pixelprep.cache.inventory.remove_items(listed)
+    pixelprep.cache.remove(*listed)
     assert len([*cache.glob(".trust/*/*"), *cache.glob(".origins/*/*")]) == 2
     assert pixelprep.prepare(digits).cached
 

@@ -184,7 +184,7 @@ def test_a_dataset_with_one_entry_names_it(digits: str) -> None:
     assert run("info", one.dataset).stdout == run("info", one.key).stdout
     two = pixelprep.prepare(digits, mode="normalize")
     error, hint = failure(run("info", one.dataset))
-    assert error.startswith(f"{one.dataset}: means 2 entries in ")
+    assert error.startswith(f"{one.dataset}: is ambiguous: 2 entries in ")
     assert all(f"{entry.dataset}/{entry.path.name}" in hint for entry in (one, two))
 
 

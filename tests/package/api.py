@@ -36,8 +36,18 @@ def named(name: str) -> Any:
     if hasattr(found, "__path__") and rest and not hasattr(found, rest[0]):
         found = import_module(f"pixelprep.{first}.{rest.pop(0)}")
     for part in rest:
-        found = inspect.getattr_static(found, part)
+        look_up = getattr if inspect.ismodule(found) else inspect.getattr_static
+        found = look_up(found, part)
     return found
+
+
+def exported() -> list[str]:
+    """List the names that the package exports; of a module, those that it exports."""
+    names = []
+    for name in pixelprep.__all__:
+        inside = getattr(getattr(pixelprep, name), "__all__", None)
+        names += [name] if inside is None else [f"{name}.{member}" for member in inside]
+    return names
 
 
 def function_of(name: str) -> Any:
@@ -49,7 +59,7 @@ def function_of(name: str) -> Any:
 
 def interface() -> str:
     """All that is promised: names, kinds, defaults and annotations."""
-    names = [*pixelprep.__all__, *REACHED]
+    names = [*exported(), *REACHED]
     return "\n".join(f"# pixelprep.{name}\n{declaration(tree(name))}\n" for name in names)
 
 

@@ -28,7 +28,7 @@ from pixelprep.training.serving import serving_model
 from tests.helpers.cli import parse
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT, bare_home, done
-from tests.package.api import HELD, REACHED, function_of, interface, named, tree
+from tests.package.api import HELD, REACHED, exported, function_of, interface, named, tree
 
 PACKAGE = Path(pixelprep.__file__).parent
 README = (ROOT / "README.md").read_text()
@@ -56,6 +56,7 @@ def test_public_names() -> None:
         "UsageError",
         "VerifyResult",
         "WorkerError",
+        "cache",
         "export",
         "open",
         "prepare",
@@ -86,7 +87,7 @@ def members(name: str) -> list[str]:
 
 DOCUMENTED = [
     member
-    for name in [*pixelprep.__all__, *REACHED]
+    for name in [*exported(), *REACHED]
     for member in members(name)
     if not member.endswith("__")
 ]
@@ -186,6 +187,16 @@ WRONG: dict[str, list[Callable[[], Any]]] = {
     "Scaling.invert": [
         lambda: fitted().invert(np.zeros((4, 4, 1), np.float32)),
         lambda: fitted("image").invert(np.zeros((1, 4, 4, 3), np.float32)),
+    ],
+    "cache.list": [lambda: pixelprep.cache.list(cache_dir=__file__)],
+    "cache.prune": [
+        lambda: pixelprep.cache.prune("soon"),
+        lambda: pixelprep.cache.prune(keep=-1),
+        lambda: pixelprep.cache.prune(cache_dir=__file__),
+    ],
+    "cache.remove": [
+        lambda: pixelprep.cache.remove("nothing"),
+        lambda: pixelprep.cache.remove("nothing", cache_dir=__file__),
     ],
     "Split.read": [lambda: little().read(0, 1, "names"), lambda: little().read(0, 1 << 40)],
     "Split.mean": [lambda: little().mean],

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 import pixelprep
-from pixelprep.cache import inventory as kept
 from pixelprep.system import locks, staging
 from tests.helpers.cli import run
 from tests.helpers.damage import flip
@@ -316,7 +315,7 @@ def test_two_users_share_a_cache(common: Path) -> None:
         assert path.stat().st_gid == GROUP
 
     def remove() -> object:
-        return len(kept.remove_items(kept.named_items(["digits"], cache), cache))
+        return len(pixelprep.cache.remove("digits", cache_dir=cache))
 
     assert become(ONE, remove) == 2
     assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == []
@@ -336,7 +335,7 @@ def test_what_another_may_not_delete_keeps_nothing_else(common: Path) -> None:
 
     def remove() -> object:
         paths = sorted(cache.glob("digits/*-*"), reverse=True)
-        gone = kept.remove_items(kept.named_items(paths, cache), cache)
+        gone = pixelprep.cache.remove(*paths, cache_dir=cache)
         return [item.path.name.split("-")[0] for item in gone]
 
     os.chown(own.parent, 0, GROUP)

@@ -567,7 +567,7 @@ def test_the_error_names_every_mirror_and_its_reason(case: Case, nowhere: str) -
         case.fetch(case.server.url, nowhere)
     assert f"{case.server.url}numbers.gz: 404" in caught.value.message
     assert f"{nowhere}numbers.gz: no connection" in caught.value.message
-    for way_out in ("--source", "--mirror", "sample"):
+    for way_out in ("`source=DIR`", "`mirror=URL`", "sample"):
         assert way_out in (caught.value.hint or "")
 
 
@@ -826,7 +826,7 @@ def test_all_mirrors_down(cache: Path, nowhere: str) -> None:
     error, hint = failure(done)
     for mirror in (nowhere, *REGISTRY["mnist"].mirrors):
         assert f"{mirror}train-images-idx3-ubyte.gz: no connection" in error
-    for way_out in ("--source", "--mirror", "sample"):
+    for way_out in ("`source=DIR`", "`mirror=URL`", "sample"):
         assert way_out in hint
     assert not (cache / ".raw" / "mnist").exists()
 

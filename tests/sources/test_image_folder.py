@@ -360,7 +360,7 @@ def test_a_bad_image_of_any_name_is_one_line(
     assert (done.returncode, done.stdout) == (1, b"")
     assert error.startswith(f"error: {pets[0] / 'train' / 'cat'}".encode())
     assert error.endswith(b"cannot read the image: not an image")
-    assert hint == b"hint: leave such out: --on-error skip"
+    assert hint == b"hint: leave out damaged images: --on-error skip"
 
 
 def moved_out(path: Path, top: Path) -> None:

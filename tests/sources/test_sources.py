@@ -709,7 +709,7 @@ def test_options_that_mean_nothing_are_refused(here: Path, cache: Path, dataset:
     for option in DECODING.keys() - MEANING[dataset].split():
         with pytest.raises(UsageError) as caught:
             prepared(dataset, **{option: DECODING[option]})
-        said = f"--{option.replace('_', '-')}: means nothing to {dataset}"
+        said = f"--{option.replace('_', '-')}: does not apply to {dataset}"
         assert caught.value.message == said
     assert nothing_is_left(cache)
 
@@ -736,8 +736,8 @@ def test_values_that_cannot_be_are_refused(
 @pytest.mark.parametrize(
     ("command", "status", "reason"),
     [
-        (["./k.npz", "--size", "3x3"], 2, "--size: means nothing to ./k.npz"),
-        (["./pets", "--images-key", "x"], 2, "--images-key: means nothing to ./pets"),
+        (["./k.npz", "--size", "3x3"], 2, "--size: does not apply to ./k.npz"),
+        (["./pets", "--images-key", "x"], 2, "--images-key: does not apply to ./pets"),
         (["./pets", "--test-fraction", "1.5"], 2, "--test-fraction 1.5: expected more than 0"),
         (["./k.npz", "--source", "."], 2, "takes no --source"),
         (["k.npz"], 2, "unknown dataset 'k.npz'"),

@@ -233,7 +233,7 @@ def test_without_its_entry_a_run_waits(small: Entry) -> None:
         resume(folder)
     other = pixelprep.prepare(arrays(300, 70, (12, 12, 1)), mode="center")
     shutil.copytree(other.path, small.path)
-    with pytest.raises(pixelprep.EntryError, match="in another's place"):
+    with pytest.raises(pixelprep.EntryError, match="does not match its manifest"):
         resume(folder)
     refused = done("train", "--resume", "run")
     assert refused.returncode == 1
