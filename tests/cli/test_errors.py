@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from pixelprep import Arrays, EntryError, PixelprepError, SourceError, UsageErro
 from pixelprep.format.layout import DTYPES
 from pixelprep.numerics.scaling import MODES
 from pixelprep.sources.registered import embedded
-from tests.helpers.cli import COMMAND, failure, limited, prepared, run, start, wait_until_it_writes
+from tests.helpers.cli import failure, prepared, run, start, wait_until_it_writes
 from tests.helpers.damage import (
     DAMAGES,
     flip_a_byte,
@@ -35,6 +34,7 @@ from tests.helpers.damage import (
 )
 from tests.helpers.data import bytes_of, flipped, idx, write_digits
 from tests.helpers.disks import mounted, protected
+from tests.helpers.process import execute
 
 GIB = 1 << 30
 TRAIN, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -46,13 +46,6 @@ def nothing_is_left(cache: Path) -> bool:
     entries = list(cache.glob("[!.]*"))
     private = [*cache.glob(".tmp/*"), *cache.glob(".trash/*")]
     return entries == private == []
-
-
-def in_memory(limit: int) -> dict[str, Any]:
-    """Options of `run` for a command that may address only so many bytes."""
-    # Each thread of the linear algebra library reserves memory; one is enough here.
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return {"preexec_fn": limited(resource.RLIMIT_AS, limit), "env": environment}
 
 
 # Files of the user's own
@@ -144,7 +137,7 @@ def test_a_bad_file_is_refused(digits: str, cache: Path, bad: str) -> None:
 def test_no_memory_is_taken_for_promises(digits: str, cache: Path, bad: str) -> None:
     """What a file promises but does not hold takes no memory: the error is the same with 2 GiB."""
     reason = put(digits, bad)
-    error, _ = failure(run("prepare", digits, **in_memory(2 * GIB)))
+    error, _ = failure(run("prepare", digits, limits={resource.RLIMIT_AS: 2 * GIB}))
     assert error.startswith("digits/")
     assert reason in error
     assert nothing_is_left(cache)
@@ -393,14 +386,13 @@ try:
     pixelprep.prepare(source, quiet=True)
 except pixelprep.SourceError as error:
     print(error.message)
+    raise SystemExit from None
 """
 
 
 def test_labels_out_of_all_proportion_are_refused(cache: Path) -> None:
     """A label like 3,000,000,000 is an error, not as many class names."""
-    command = [sys.executable, "-c", HUGE_LABEL]
-    limit: dict[str, Any] = in_memory(2 * GIB)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **limit)
+    done = run(code=HUGE_LABEL, limits={resource.RLIMIT_AS: 2 * GIB})
     assert "labels" in done.stdout, done.stderr
     assert nothing_is_left(cache)
 
@@ -487,8 +479,8 @@ def test_no_space_is_an_error_wherever_it_strikes(
 ) -> None:
     """No byte or many: exit status 1, one error, nothing left; with space it then works."""
     for space in (0, 150_000):
-        limit = limited(resource.RLIMIT_FSIZE, space)
-        error, hint = failure(run("prepare", str(middling), *recipe, preexec_fn=limit))
+        limits = {resource.RLIMIT_FSIZE: space}
+        error, hint = failure(run("prepare", str(middling), *recipe, limits=limits))
         assert error.startswith(f"cannot write in {cache}")
         assert "free some space" in hint
         assert nothing_is_left(cache)
@@ -520,7 +512,7 @@ def test_a_full_disk_leaves_the_cache_as_it_was(
     assert bytes_of(entry) == before
     assert [path.name for path in (small_disk / "cache").glob("[!.]*")] == ["digits"]
     assert list((small_disk / "cache" / ".tmp").iterdir()) == []
-    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    execute(["mount", "-o", "remount,size=16m", small_disk], check=True)
     assert prepared(*recipe)["hit"] is False
 
 
@@ -762,11 +754,8 @@ def test_a_process_told_to_ignore_interrupts_goes_on(
     many: Path, cache: Path, right: tuple[dict[str, str], float]
 ) -> None:
     """Where SIGINT is ignored from the start (`nohup`, `&` in a script) it has no effect."""
-
-    def ignore() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    process = start("prepare", str(many), "--quiet", preexec_fn=ignore)
+    ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    process = start("prepare", str(many), "--quiet", code=ignored)
     wait_until_it_writes(process, cache)
     process.send_signal(signal.SIGINT)
     assert (process.communicate()[1], process.returncode) == ("", 0)
@@ -797,11 +786,7 @@ def test_one_of_several_processes_does_the_work(
     many: Path, cache: Path, right: tuple[dict[str, str], float], count: int
 ) -> None:
     """Processes that start together all succeed with one key; exactly one made the entry."""
-    command = [*COMMAND, "prepare", str(many), "--json"]
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(count)
-    ]
+    running = [start("prepare", str(many), "--json", stdout=subprocess.PIPE) for _ in range(count)]
     said = [process.communicate() for process in running]
     assert [process.returncode for process in running] == [0] * count, said
     answers = [json.loads(out) for out, _ in said]

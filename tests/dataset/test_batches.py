@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pixelprep
 from pixelprep.dataset import batches as module
 from pixelprep.dataset.entry import Entry
 from tests.helpers.data import arrays
+from tests.helpers.process import execute
 
 ROWS = 700
 
@@ -129,10 +129,7 @@ def test_the_same_batches_in_another_process(entry: Entry, tmp_path: Path) -> No
         "print(digest.hexdigest())"
     )
     command = [sys.executable, "-c", code, str(entry.path)]
-    shown = [
-        subprocess.run(command, capture_output=True, text=True, check=True, cwd=place).stdout
-        for place in (tmp_path, Path.cwd())
-    ]
+    shown = [execute(command, check=True, cwd=place).stdout for place in (tmp_path, Path.cwd())]
     assert shown[0] == shown[1] != ""
 
 
@@ -207,5 +204,5 @@ def test_a_pass_goes_on_after_a_fork() -> None:
     )
     path = str(pixelprep.prepare(arrays(900)).path)
     command = [sys.executable, "-W", "ignore", "-c", code, path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = execute(command)
     assert done.stdout == f"{whole[1:]}\n", done.stderr

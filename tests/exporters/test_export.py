@@ -7,7 +7,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -26,8 +25,9 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.exporters import EXPORTERS
 from pixelprep.sources import Arrays
 from pixelprep.system import locks, staging
-from tests.helpers.cli import failure, limited, run, start
+from tests.helpers.cli import failure, run, start
 from tests.helpers.data import arrays, write_digits
+from tests.helpers.process import Process, execute
 
 Columns = dict[str, np.ndarray]  # images and labels of a split, and each image's mean and std
 
@@ -475,8 +475,8 @@ def place(tmp_path: Path) -> Path:
 def test_no_space_is_an_error_wherever_it_strikes(many: Path, place: Path, to: str) -> None:
     """No byte or many: one error with a way out, no folder, nothing left; with space it works."""
     for space in (0, 50, 1_000_000) if to != "png" else (0, 50, 200):
-        limit = limited(resource.RLIMIT_FSIZE, space)
-        done = run(*export_of(many), str(place), "--to", to, preexec_fn=limit)
+        limits = {resource.RLIMIT_FSIZE: space}
+        done = run(*export_of(many), str(place), "--to", to, limits=limits)
         error, hint = failure(done)
         assert error.startswith(f"cannot write {place}: ")
         assert hint == "free some space, or name another DIR"
@@ -521,7 +521,7 @@ def test_killing_at_any_moment_leaves_no_half_export(many: Path, place: Path, to
     assert nothing_but(place.parent, "out", "right")
 
 
-def begun(process: subprocess.Popen[str], place: Path, size: int) -> Path:
+def begun(process: Process, place: Path, size: int) -> Path:
     """Come back when so many bytes are in the private folder; the file or folder that is filled."""
     while process.poll() is None:
         for top in place.parent.glob(".out.unfinished.*"):
@@ -651,6 +651,6 @@ def test_memory_does_not_grow_with_the_images(sizes: list[Path], place: Path, to
     environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
     for path in sizes:
         command = [sys.executable, "-c", PEAK, str(path), f"{place}{path.parent.parent.name}", to]
-        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+        done = execute(command, check=True, env=environment)
         peaks.append(int(done.stdout))
     assert peaks[1] < peaks[0] * 1.1 + 8192, peaks

@@ -23,6 +23,7 @@ from pixelprep import EntryError, NewerFormatError, prepare
 from tests.helpers import second_reader
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 from tests.helpers.second_reader import Json, Refused, canonical
 
 READER = Path(second_reader.__file__)
@@ -33,7 +34,7 @@ RAW_CODES = {"uint8": "B", "int8": "b", "uint16": "H"}
 def read(folder: Path) -> subprocess.CompletedProcess[str]:
     """What the second reader says, without any package that is installed."""
     command = [sys.executable, "-I", "-S", str(READER), str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return execute(command)
 
 
 def refusal(folder: Path) -> str:

@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from pixelprep.system.parallel import WorkerPool
 from tests.helpers import reference
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 from tests.helpers.reference import Array, Json, Source
 
 COMMITTED = sorted((ROOT / "data" / "format-1").iterdir())
@@ -434,7 +434,7 @@ def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
     time.sleep(1.1)  # HDF5 counts times in whole seconds
     command = [sys.executable, "-c", CHILD.format(options=TWICE), str(tmp_path / "other")]
     home = stranger(tmp_path)
-    subprocess.run(command, cwd=home["HOME"], env=home, check=True)
+    execute(command, cwd=home["HOME"], env=home, check=True)
     for path in first:
         assert contents(tmp_path / "other" / "little" / path.name) == contents(path)
 
@@ -454,7 +454,7 @@ def test_an_entry_does_not_tell_where_when_or_by_whom_it_was_made(tmp_path: Path
     home = stranger(tmp_path)
     options = [{"compression": "gzip", "per": "image"}]
     command = [sys.executable, "-c", CHILD.format(options=options), str(tmp_path / "other")]
-    subprocess.run(command, cwd=home["HOME"], env=home, check=True)
+    execute(command, cwd=home["HOME"], env=home, check=True)
     folder = next((tmp_path / "other" / "little").iterdir())
     names = [str(tmp_path), tmp_path.name, Path(home["HOME"]).name, home["USER"], ".tmp"]
     host = socket.gethostname()
@@ -685,7 +685,7 @@ print(*sorted({{path for path in opened if path.startswith({root!r})}}), sep="\\
 def opened_by_a_hit(root: Path, dataset: str, source: str | None = None) -> set[str]:
     """The files below `root` that a hit opens, by their kind."""
     code = SPY.format(dataset=dataset, source=source, root=str(root))
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = execute([sys.executable, "-c", code], check=True)
     paths = [Path(line).relative_to(root) for line in run.stdout.splitlines()]
     hidden = (".sources", ".trust")
     return {next((part for part in path.parts if part in hidden), path.name) for path in paths}
@@ -993,4 +993,4 @@ def test_the_systems_own_tool_checks_the_manifest() -> None:
         pytest.skip("sha256sum is not installed")
     for folder in [*COMMITTED, make(arrays()).path]:
         command = [tool, "--check", "--strict", "manifest.sha256"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        execute(command, cwd=folder, check=True)

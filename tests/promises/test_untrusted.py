@@ -14,7 +14,6 @@ import shutil
 import socket
 import stat
 import struct
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -61,6 +60,7 @@ from tests.helpers.malicious import (
     store,
     with_rows,
 )
+from tests.helpers.process import execute
 from tests.helpers.raw_files import PAIRS, cifar_members, npy, npz, npz_with, png, write_hdf5
 from tests.helpers.raw_files import Canary as PickleCanary
 
@@ -1667,8 +1667,8 @@ def test_a_bomb_in_the_place_of_a_known_file_stops_at_its_size(tmp_path: Path, c
     folder = Path(shutil.copytree(embedded("sample"), tmp_path / "given"))
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip_bomb_of(4096))
     limit = 16 * MIB  # the four files hold 5.5 MB
-    little = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))}
-    error, _ = failure(run("prepare", "sample", "--source", str(folder), **little))
+    little = {resource.RLIMIT_FSIZE: limit}
+    error, _ = failure(run("prepare", "sample", "--source", str(folder), limits=little))
     assert "not the official train-images-idx3-ubyte.gz" in error
 
 
@@ -1688,8 +1688,8 @@ def test_terabytes_of_nothing_are_refused_before_they_are_copied(
     images.write_bytes(idx(np.zeros((1, 1, 1), np.uint8), (2**30, 64, 64))[:16])
     os.truncate(images, 16 + (1 << 42))
     limit = 16 * MIB
-    little = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))}
-    error, _ = failure(run("prepare", str(folder), **little))
+    little = {resource.RLIMIT_FSIZE: limit}
+    error, _ = failure(run("prepare", str(folder), limits=little))
     assert "room" in error
 
 
@@ -1853,7 +1853,7 @@ def test_no_other_program_is_started(tmp_path: Path, cache: Path, name: str) -> 
     (programs / name).chmod(0o755)
     (pets / "train" / "cat" / "1.png").write_bytes(picture_of("EPS"))
     environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
-    subprocess.run([name], env=environment, check=True)
+    execute([name], env=environment, check=True)
     (tmp_path / "started").unlink()
     error, _ = failure(run("prepare", str(pets), env=environment))
     assert "not an image" in error

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from hashlib import sha256
@@ -29,6 +28,7 @@ from pixelprep.reports.profile import EntryProfile, PixelStats
 from pixelprep.sources import Arrays
 from tests.helpers.cli import failure, parse, prepared, run
 from tests.helpers.data import arrays
+from tests.helpers.process import execute
 
 DRAWN = find_spec("jinja2") is not None and find_spec("matplotlib") is not None
 drawn = pytest.mark.skipif(not DRAWN, reason="the extra `plot` is not installed")
@@ -282,7 +282,7 @@ def test_the_programs_of_a_page_read_the_entry(per: str, digits: str) -> None:
     for name, place, rows in (("python", Path.cwd(), 40), ("h5py", entry.path, 7)):
         check = f"\nprint(len(images), labels.tolist() == {labels[:rows].tolist()})"
         command = [sys.executable, "-c", told[name] + check]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=place)
+        done = execute(command, cwd=place)
         assert done.stdout == f"{rows} True\n", done.stderr
     assert len(images) == 40
 
@@ -460,7 +460,7 @@ def chromium(page: Path, *options: str) -> tuple[str, list[str]]:
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-sync", "--enable-logging=stderr"]
     command += ["--v=0", f"--user-data-dir={page}.profile", *options, "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = execute(command, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
@@ -581,6 +581,6 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
         pair = images, np.arange(rows) % 10
         entry = entry_of(Arrays(f"of{rows}", pair, (images[:100], pair[1][:100])))
         command = [sys.executable, "-c", PEAK, str(entry.path), str(tmp_path / "page.html")]
-        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+        done = execute(command, check=True, env=environment)
         peaks.append(int(done.stdout))
     assert peaks[1] < peaks[0] * 1.1 + 8192, peaks

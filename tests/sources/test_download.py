@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import termios
@@ -33,7 +32,10 @@ from pixelprep import DownloadError
 from pixelprep.sources import REGISTRY, Options, SourceContext, download, idx
 from pixelprep.sources.download import ATTEMPTS, RegistryFile
 from pixelprep.sources.registered import RegisteredSource, embedded
+from tests.helpers import cli
+from tests.helpers.cli import failure
 from tests.helpers.downloads import ONLY_HERE, pinned
+from tests.helpers.process import Process
 from tests.helpers.server import FINE, Request, Server, Twist
 
 GZIPPED = {"Content-Encoding": "gzip"}
@@ -677,37 +679,12 @@ little = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False)
 sys.modules["pixelprep.sources.resolve"].REGISTRY = {**REGISTRY, "mnist": little}
 """
 
-MAIN = "from pixelprep.cli.app import main; main()"
+HERE = {"no_proxy": "127.0.0.1"}
 
 
-def python(*lines: str) -> list[str]:
-    """The command that runs these lines and then the command line."""
-    return [sys.executable, "-c", "\n".join([*lines, MAIN])]
-
-
-def run(
-    command: list[str], *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a process to its end."""
-    return subprocess.run(
-        [*command, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "no_proxy": "127.0.0.1", **environment},
-        check=False,
-    )
-
-
-def failure(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
-    """The error line and the hint line of a command that failed as it should."""
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    lines = done.stderr.splitlines()
-    (error,) = [line for line in lines if line.startswith("error: ")]
-    (hint,) = [line for line in lines if line.startswith("hint: ")]
-    assert lines[-2:] == [error, hint]
-    return error, hint
+def run(code: str, *arguments: str, **environment: str) -> cli.Done:
+    """Run the command to its end, this code first."""
+    return cli.run(*arguments, code=code, env={**os.environ, **HERE, **environment})
 
 
 @pytest.fixture
@@ -805,16 +782,9 @@ def test_two_at_once_download_once(shop: Server, cache: Path, known: bool) -> No
         pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
         shutil.rmtree(cache / ".raw")
         shop.requests.clear()
-    command = [*python(ONLY_HERE, LITTLE_MNIST, SLOWLY), "prepare", "mnist", "--quiet"]
-    processes = [
-        subprocess.Popen(
-            [*command, "--mirror", shop.url, "--mode", mode],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for mode in ("center", "normalize")
-    ]
+    command = ("prepare", "mnist", "--quiet", "--mirror", shop.url)
+    code = ONLY_HERE + LITTLE_MNIST + SLOWLY
+    processes = [cli.start(*command, "--mode", mode, code=code) for mode in ("center", "normalize")]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     assert len(shop.requests) == 4
@@ -822,7 +792,7 @@ def test_two_at_once_download_once(shop: Server, cache: Path, known: bool) -> No
 
 def test_all_mirrors_down(cache: Path, nowhere: str) -> None:
     """No mirror answers: one error line with all that was tried, one hint line, status 1."""
-    done = run(python(ONLY_HERE), "prepare", "mnist", "--mirror", nowhere)
+    done = run(ONLY_HERE, "prepare", "mnist", "--mirror", nowhere)
     error, hint = failure(done)
     for mirror in (nowhere, *REGISTRY["mnist"].mirrors):
         assert f"{mirror}train-images-idx3-ubyte.gz: no connection" in error
@@ -833,8 +803,7 @@ def test_all_mirrors_down(cache: Path, nowhere: str) -> None:
 
 def test_the_command_line_takes_its_mirror_from_the_environment(shop: Server) -> None:
     """PIXELPREP_MIRROR is the command line's mirror, too; where no terminal is, no bar is drawn."""
-    command = python(ONLY_HERE, LITTLE_MNIST)
-    done = run(command, "prepare", "mnist", "--json", PIXELPREP_MIRROR=shop.url)
+    done = run(ONLY_HERE + LITTLE_MNIST, "prepare", "mnist", "--json", PIXELPREP_MIRROR=shop.url)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["splits"]["train"]["rows"] == 6_000
     assert len(shop.requests) == 4
@@ -843,7 +812,7 @@ def test_the_command_line_takes_its_mirror_from_the_environment(shop: Server) ->
 
 def test_the_watch_for_sockets_is_awake(nowhere: str) -> None:
     """The next tests mean something: a command that does go online is caught by their watch."""
-    done = run(python(NO_SOCKETS), "prepare", "mnist", "--mirror", nowhere)
+    done = run(NO_SOCKETS, "prepare", "mnist", "--mirror", nowhere)
     assert done.returncode == 99
     assert "a socket was opened" in done.stderr
 
@@ -853,8 +822,8 @@ def test_offline_opens_no_socket(said: list[str], nowhere: str) -> None:
     """Offline, all that needs no download works and all else is an error; no socket is opened."""
     environment = {"PIXELPREP_MIRROR": nowhere} | ({} if said else {"PIXELPREP_OFFLINE": "1"})
 
-    def quietly(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(python(NO_SOCKETS, LITTLE_MNIST), "prepare", *arguments, *said, **environment)
+    def quietly(*arguments: str) -> cli.Done:
+        return run(NO_SOCKETS + LITTLE_MNIST, "prepare", *arguments, *said, **environment)
 
     error, hint = failure(quietly("mnist"))
     assert "--offline" in error
@@ -870,9 +839,7 @@ def drawn(*arguments: str) -> bytes:
     """What a command draws on a terminal."""
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 100))
-    process = subprocess.Popen(
-        [*python(ONLY_HERE, LITTLE_MNIST), *arguments], stdout=subprocess.DEVNULL, stderr=end
-    )
+    process = cli.start(*arguments, code=ONLY_HERE + LITTLE_MNIST, stderr=end)
     os.close(end)
     shown = b""
     try:
@@ -914,7 +881,7 @@ def test_a_killed_download_is_continued(case: Case) -> None:
     case.twist(Twist(stall=150_000))
     pin = {name: getattr(case.pin, name) for name in RegistryFile.__slots__}
     arguments = json.dumps([pin, str(case.folder), case.server.url])
-    process = subprocess.Popen([sys.executable, "-c", KILLED, arguments])
+    process = Process([sys.executable, "-c", KILLED, arguments])
 
     def brought() -> int:
         return sum(part.stat().st_size for part in case.folder.glob("*.part"))
@@ -934,11 +901,8 @@ def test_a_killed_download_is_continued(case: Case) -> None:
 def test_an_interrupted_download(shop: Server, cache: Path) -> None:
     """Ctrl-C in the middle of a download is one line and status 130; no file seems whole."""
     shop.twist("*", then=Twist(stall=100))
-    process = subprocess.Popen(
-        [*python(ONLY_HERE, LITTLE_MNIST), "prepare", "mnist", "--mirror", shop.url],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = ("prepare", "mnist", "--mirror", shop.url)
+    process = cli.start(*command, code=ONLY_HERE + LITTLE_MNIST)
     while not shop.requests:
         assert process.poll() is None
         time.sleep(0.01)
@@ -974,11 +938,12 @@ class Prepared:
 def prepared(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     """MNIST, prepared by the real command line while the connection dropped once."""
     cache = tmp_path_factory.mktemp("mnist")
-    command = [sys.executable, "-m", "pixelprep", "prepare", "mnist", "--json"]
     with Server(mnist) as server:
         server.twist(IMAGES, Twist(drop=4 * MIB + 12_345))
         place = ["--mirror", server.url, "--cache-dir", str(cache)]
-        done = run(command, *place, https_proxy=server.url)  # no other machine, come what may
+        done = run(
+            "", "prepare", "mnist", "--json", *place, https_proxy=server.url
+        )  # no other machine, come what may
         assert done.returncode == 0, done.stderr
         yield Prepared(json.loads(done.stdout), cache, server.requests)
     shutil.rmtree(cache)
@@ -1019,7 +984,7 @@ def test_mnist_offline(prepared: Prepared, mnist: Path) -> None:
     """Offline, MNIST is read from the cache or from `--source`, and no socket is opened."""
     for source in ([], ["--source", str(mnist)]):
         arguments = ["mnist", "--offline", "--json", "--cache-dir", str(prepared.cache), *source]
-        done = run(python(NO_SOCKETS), "prepare", *arguments)
+        done = run(NO_SOCKETS, "prepare", *arguments)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["key"] == prepared.result["key"]
 

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pixelprep import SourceError
 from pixelprep.sources import Options, SourceContext, find_source, gzip_file
 from pixelprep.system import fs
 from tests.helpers.data import idx
+from tests.helpers.process import execute
 
 
 def members(*contents: bytes) -> bytes:
@@ -127,7 +127,7 @@ def peak(folder: Path, copies: int) -> tuple[int, int]:
     # An arena a thread would blur what is compared.
     environment = os.environ | {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PEAK, str(folder)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    shown = execute(command, check=True, env=environment)
     prepared, fed, found = map(int, shown.stdout.split())
     assert found == rows * copies
     return prepared, fed

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from pixelprep.sources import REGISTRY
 from pixelprep.sources.registered import embedded
 from pixelprep.training.train import Settings, train
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 
 GENERATOR = ROOT / "scripts" / "make_sample.py"
 
 
 def test_sample_is_made_by_its_script(tmp_path: Path) -> None:
     """Running the generator again gives the shipped images and labels, to the last bit."""
-    subprocess.run([sys.executable, GENERATOR, "--out", tmp_path], check=True, capture_output=True)
+    execute([sys.executable, GENERATOR, "--out", tmp_path], check=True)
     for pin in REGISTRY["sample"].files:
         shipped = (embedded("sample") / pin.name).read_bytes()
         assert hashlib.sha256(shipped).hexdigest() == pin.sha256
