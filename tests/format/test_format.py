@@ -10,7 +10,6 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -806,39 +805,6 @@ def rewrite(folder: Path, **fields: Any) -> None:
     (folder / "manifest.sha256").write_bytes(reference.digest_line(content))
 
 
-def test_every_flipped_bit_is_seen(copy: Path) -> None:
-    """Of 2,000 bits drawn from all files of an entry, none can be flipped unnoticed."""
-    files = [
-        (path, index) for path in sorted(copy.iterdir()) for index in range(path.stat().st_size)
-    ]
-    random = np.random.default_rng(0)
-    for pick, bit in zip(random.permutation(len(files))[:2000], itertools.cycle(range(8))):
-        path, index = files[pick]
-        with path.open("r+b") as file:
-            file.seek(index)
-            byte = file.read(1)[0]
-            file.seek(index)
-            file.write(bytes([byte ^ 1 << bit]))
-            file.flush()
-            with pytest.raises(EntryError):
-                pixelprep.open(copy)
-            file.seek(index)
-            file.write(bytes([byte]))
-    assert pixelprep.open(copy).key == copy.name[-12:]
-
-
-def test_every_changed_byte_of_the_digest_line_is_seen(copy: Path) -> None:
-    """manifest.sha256 is compared byte for byte; upper-case hex is another byte."""
-    path = copy / "manifest.sha256"
-    good = path.read_bytes()
-    for index, flip in enumerate(itertools.islice(itertools.cycle([1, 32, 128]), len(good))):
-        bad = bytearray(good)
-        bad[index] ^= flip
-        path.write_bytes(bad)
-        with pytest.raises(EntryError, match=r"manifest\.sha256"):
-            pixelprep.open(copy)
-
-
 def test_a_chunk_damaged_after_opening_is_not_delivered(copy: Path) -> None:
     """An open entry refuses the file; HDF5's own checksum finds the value without pixelprep."""
     entry = pixelprep.open(copy)
@@ -877,92 +843,6 @@ def test_another_recipe_than_the_keys_is_refused(copy: Path) -> None:
     recipe = json.loads((copy / "manifest.json").read_bytes())["recipe"]
     rewrite(copy, recipe=recipe | {"split_seed": 1})
     with pytest.raises(EntryError, match="key"):
-        pixelprep.open(copy)
-
-
-@pytest.mark.parametrize(
-    "name", ["../train.h5", "train.h5.txt", "/train.h5", "test.h5", "train-0-of-1.h5", "train/x.h5"]
-)
-def test_other_file_names_are_refused(copy: Path, name: str) -> None:
-    """A manifest cannot lead the reader out of its folder or to another split."""
-    splits = json.loads((copy / "manifest.json").read_bytes())["splits"]
-    splits["train"]["files"][0]["name"] = name
-    rewrite(copy, splits=splits)
-    with pytest.raises(EntryError, match="not a file's name"):
-        pixelprep.open(copy)
-
-
-ANOTHER = COMMITTED[0] / "test.h5"  # with labels of the same shape and type
-
-
-def with_soft_link(file: Any) -> None:
-    """A second name for a dataset."""
-    file["more"] = h5py.SoftLink("/labels")
-
-
-def with_link_outside(file: Any) -> None:
-    """The labels of another file."""
-    del file["labels"]
-    file["labels"] = h5py.ExternalLink(str(ANOTHER), "/labels")
-
-
-def with_another_dataset(file: Any) -> None:
-    """A column that the format does not know."""
-    file["more"] = np.zeros(6)
-
-
-def with_external_storage(file: Any) -> None:
-    """Labels that lie in any other file."""
-    del file["labels"]
-    file.create_dataset("labels", (6,), "<i8", external=[("manifest.json", 0, 48)])
-
-
-def with_virtual_storage(file: Any) -> None:
-    """Labels that are a view of another file's."""
-    del file["labels"]
-    layout = h5py.VirtualLayout((6,), "<i8")
-    layout[:] = h5py.VirtualSource(str(ANOTHER), "labels", (6,))
-    file.create_virtual_dataset("labels", layout)
-
-
-def with_a_group(file: Any) -> None:
-    """A group in a dataset's place."""
-    del file["labels"]
-    file.create_group("labels")
-
-
-def with_other_type(file: Any) -> None:
-    """Labels of another type."""
-    del file["labels"]
-    file["labels"] = np.zeros(6, "<i4")
-
-
-def with_other_shape(file: Any) -> None:
-    """A label less than the manifest has."""
-    del file["labels"]
-    file["labels"] = np.zeros(5, "<i8")
-
-
-CHANGES = [
-    *(with_soft_link, with_link_outside, with_another_dataset, with_external_storage),
-    *(with_virtual_storage, with_a_group, with_other_type, with_other_shape),
-]
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_what_the_format_does_not_allow_is_refused(
-    copy: Path, change: Callable[[Any], None]
-) -> None:
-    """A file with another content is refused, though its size and digest are in the manifest."""
-    path = copy / "test.h5"
-    with h5py.File(path, "r+") as file:
-        change(file)
-    splits = json.loads((copy / "manifest.json").read_bytes())["splits"]
-    data = path.read_bytes()
-    splits["test"]["files"][0] |= {"bytes": len(data), "sha256": reference.digest(data)}
-    splits["test"]["bytes"] = len(data)
-    rewrite(copy, splits=splits)
-    with pytest.raises(EntryError, match=r"test\.h5"):
         pixelprep.open(copy)
 
 

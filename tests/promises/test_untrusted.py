@@ -917,6 +917,12 @@ BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
     "another-format": lambda m: at("format")(m, "zip"),
     "a-newer-version": lambda m: at("format_version")(m, 2),
     "a-digest-that-is-none": lambda m: at(*FILE, "sha256")(m, "0" * 63),
+    "no-key": lambda m: m.pop("key"),
+    "no-mode": lambda m: m.pop("mode"),
+    "no-means": lambda m: m["scaling"].pop("mean"),
+    "no-test-split": lambda m: m["splits"].pop("test"),
+    "no-list-of-files": lambda m: m["splits"]["train"].pop("files"),
+    "no-first-batch": lambda m: m["splits"]["train"].pop("first_batch"),
     "half-a-character": lambda m: at("provenance", "title")(m, "\ud800"),
 }
 DIGESTED = ("a-digest-that-is-none", "bytes-that-do-not-add-up")  # signing would mend these

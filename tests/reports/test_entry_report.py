@@ -560,27 +560,3 @@ def test_images_of_one_value_have_a_report(value: int, tmp_path: Path) -> None:
     entry = entry_of(Arrays("flat", pair, pair))
     for form in FORMATS:
         assert report(entry, tmp_path / form, format=form, quiet=True).stat().st_size > 0
-
-
-PEAK = """
-import sys, pixelprep, pixelprep.reports.entry_report
-pixelprep.reports.entry_report.report(sys.argv[1], sys.argv[2], quiet=True)
-with open("/proc/self/status") as status:
-    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
-"""
-
-
-@drawn
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
-def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    """Ten times the images take no more memory."""
-    peaks = []
-    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
-    for rows in (4_000, 40_000):
-        images = np.random.default_rng(0).integers(0, 256, (rows, 28, 28), np.uint8)
-        pair = images, np.arange(rows) % 10
-        entry = entry_of(Arrays(f"of{rows}", pair, (images[:100], pair[1][:100])))
-        command = [sys.executable, "-c", PEAK, str(entry.path), str(tmp_path / "page.html")]
-        done = execute(command, check=True, env=environment)
-        peaks.append(int(done.stdout))
-    assert peaks[1] < peaks[0] * 1.1 + 8192, peaks

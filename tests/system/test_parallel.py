@@ -400,36 +400,6 @@ def test_work_is_not_found_where_there_is_none(tmp_path: Path) -> None:
     assert "share" in (caught.value.hint or "")
 
 
-PEAK = """
-import sys, resource, pixelprep
-pixelprep.prepare(sys.argv[1], workers=int(sys.argv[2]), dtype="float16", quiet=True)
-with open("/proc/self/status") as status:
-    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
-if sys.argv[2] != "1":
-    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_memory_does_not_grow_with_the_data(tmp_path: Path, workers: str) -> None:
-    """Four times the rows take no more memory in the main process or in a worker."""
-    peaks = []
-    # An arena a thread would blur what is compared.
-    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
-    for rows in (200_000, 800_000):  # with less, not every thread has a block of its own
-        path = tmp_path / f"{rows}.npz"
-        x, y = np.zeros((rows, 28, 28), np.uint8), np.arange(rows) % 10
-        named: Any = {"x_train": x, "y_train": y, "x_test": x[:100], "y_test": y[:100]}
-        np.savez_compressed(path, **named)
-        command = [sys.executable, "-c", PEAK, str(path), workers]
-        done = execute(command, check=True, env=environment)
-        peaks.append([int(line) for line in done.stdout.split()])
-    for small, large in zip(*peaks, strict=True):
-        assert large < small * 1.1 + 8192, peaks
-
-
 def test_raw_data_for_workers_is_in_files(tmp_path: Path) -> None:
     """Arrays in memory are written once where workers can read them; rows stay what they were."""
     source = arrays(train=30)
