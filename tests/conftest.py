@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
@@ -24,6 +25,15 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 
 # Where the tests run in the background, Ctrl-C is ignored; what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("few", max_examples=25, deadline=None)
+settings.register_profile("many", max_examples=300, deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try few examples of what Hypothesis draws, unless the long tests are asked for."""
+    settings.load_profile("few" if config.option.markexpr == "not long" else "many")
+
 
 LIMITS = {False: 300, True: 3600}  # seconds that a test may take, a long one too
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -43,7 +43,6 @@ def row_numbers(entry: Entry, images: np.ndarray) -> list[int]:
 
 
 @given(st.integers(1, 9), st.integers(1, 200), st.booleans(), st.integers(0, 2**64 - 1))
-@settings(deadline=None, max_examples=40)
 def test_shards_are_every_row_once(
     entry: Entry, count: int, size: int, shuffle: bool, seed: int
 ) -> None:
@@ -58,7 +57,6 @@ def test_shards_are_every_row_once(
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
 def test_resumed_batches_are_those_that_would_have_come(entry: Entry, data: st.DataObject) -> None:
     """From any point of any epoch, `resume` delivers the very rest, also through JSON."""
     count = data.draw(st.integers(1, 3))

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -290,7 +290,6 @@ def test_the_mean_is_subtracted_before_the_division() -> None:
 sizes = st.integers(1, 5000)
 
 
-@settings(deadline=None)
 @given(st.tuples(sizes, sizes, st.integers(1, 4)), st.integers(1, 10**9), st.data())
 def test_the_layout_follows_from_the_size_of_an_image(
     shape: tuple[int, int, int], rows: int, data: st.DataObject

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -85,7 +85,6 @@ def test_every_layout_is_found_right(compression: str) -> None:
     assert problems(entry.path) == ""
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(["uint8", "uint16", "float32"]),
     st.sampled_from(sorted(MODES)),

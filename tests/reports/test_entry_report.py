@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -148,7 +148,6 @@ NUMBERS = st.lists(st.floats(-1e300, 1e300) | st.floats(-3, 3), min_size=1, max_
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=4), st.randoms())
-@settings(max_examples=200, deadline=None)
 def test_a_histogram_is_the_same_in_any_order(parts: list[list[float]], random: Any) -> None:
     """All values are counted, each between its edges, whatever the order of the blocks."""
 

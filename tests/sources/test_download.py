@@ -24,7 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -615,7 +615,6 @@ def few(server: Server) -> Iterator[Case]:
         yield Case(FEW, pinned(FEW, by_content=False), server, Path(folder))
 
 
-@settings(max_examples=80, deadline=None)
 @given(drops=st.lists(OFFSETS, max_size=12), left=OFFSETS)
 def test_any_drops(two: list[Server], drops: list[int], left: int) -> None:
     """Wherever the connection drops, it ends in the right bytes or in an error, never in others."""
@@ -641,7 +640,6 @@ FAULTS = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     faults=st.tuples(st.lists(FAULTS, max_size=6), st.lists(FAULTS, max_size=6)),
     left=st.none() | st.binary(max_size=50) | OFFSETS.map(lambda size: FEW[:size]),
@@ -949,13 +947,7 @@ def prepared(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     shutil.rmtree(cache)
 
 
-@pytest.fixture
-def real(mnist: Path, mnist_server: Server, tmp_path: Path) -> Case:
-    """The real test images, one and a half megabytes of them."""
-    (pin,) = [pin for pin in REGISTRY["mnist"].files if pin.name == TEST_IMAGES]
-    return Case((mnist / TEST_IMAGES).read_bytes(), pin, mnist_server, tmp_path / "raw")
-
-
+@pytest.mark.long
 def test_mnist_dropped_midway(prepared: Prepared) -> None:
     """The command line continues a dropped download of MNIST: it asks for the rest alone."""
     images = [request for request in prepared.asked if request.name == IMAGES]
@@ -965,6 +957,7 @@ def test_mnist_dropped_midway(prepared: Prepared) -> None:
     assert len(prepared.asked) == 5
 
 
+@pytest.mark.long
 def test_mnist_is_mnist(prepared: Prepared) -> None:
     """What was prepared is MNIST: 60,000 and 10,000 images, and the mean that everyone knows."""
     splits = prepared.result["splits"]
@@ -972,6 +965,7 @@ def test_mnist_is_mnist(prepared: Prepared) -> None:
     assert prepared.result["scaling"]["mean"][0] == pytest.approx(33.318421, abs=1e-6)
 
 
+@pytest.mark.long
 def test_mnist_again(prepared: Prepared, mnist_server: Server) -> None:
     """A second `prepare` finds the entry and asks the server nothing."""
     entry = pixelprep.prepare("mnist", mirror=mnist_server.url, cache_dir=prepared.cache)
@@ -980,6 +974,7 @@ def test_mnist_again(prepared: Prepared, mnist_server: Server) -> None:
     assert mnist_server.requests == []
 
 
+@pytest.mark.long
 def test_mnist_offline(prepared: Prepared, mnist: Path) -> None:
     """Offline, MNIST is read from the cache or from `--source`, and no socket is opened."""
     for source in ([], ["--source", str(mnist)]):
@@ -989,6 +984,7 @@ def test_mnist_offline(prepared: Prepared, mnist: Path) -> None:
         assert json.loads(done.stdout)["key"] == prepared.result["key"]
 
 
+@pytest.mark.long
 def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> None:
     """MNIST comes through, over more drops than twice the tries in vain that are allowed."""
     mnist_server.twist("*", then=Twist(drop=MIB))
@@ -1003,15 +999,7 @@ def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> No
     shutil.rmtree(entry.path)
 
 
-def test_mnist_read_again_asks_nothing(prepared: Prepared, mnist_server: Server) -> None:
-    """Raw files in the cache are read with no question to the server."""
-    source = RegisteredSource(REGISTRY["mnist"], Options(mirror=mnist_server.url, quiet=True))
-    with SourceContext(prepared.cache) as place:
-        raw = source.load(place)
-    assert raw.splits["train"].images.shape == (60_000, 28, 28, 1)
-    assert mnist_server.requests == []
-
-
+@pytest.mark.long
 def test_mnist_compressed_anew_or_unpacked(
     mnist: Path, mnist_server: Server, tmp_path: Path
 ) -> None:
@@ -1029,54 +1017,3 @@ def test_mnist_compressed_anew_or_unpacked(
         "train": 60_000,
         "test": 10_000,
     }
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(Twist(wrong_byte=MIB), id="wrong byte"),
-        pytest.param(Twist(status=404), id="404"),
-        pytest.param(Twist(status=500), id="500"),
-        pytest.param(Twist(endless=True), id="endless"),
-        pytest.param(Twist(cut=MIB), id="cut"),
-        pytest.param(Twist(drop=MIB // 2, ignore_range=True), id="drops and ignores ranges"),
-    ],
-)
-def test_mnist_from_a_bad_mirror(real: Case, fault: Twist, nowhere: str) -> None:
-    """A mirror with a fault is a clear error; the same download from one without is right."""
-    real.twist(then=fault)
-    assert f"{real.server.url}{TEST_IMAGES}: " in real.refusal(real.server.url, nowhere)
-    with Server(real.server.folder) as well:
-        real.fetch(real.server.url, well.url)
-    assert real.is_right()
-
-
-@pytest.mark.parametrize(
-    "passing",
-    [
-        pytest.param(Twist(status=503), id="503"),
-        pytest.param(Twist(drop=MIB), id="drop"),
-        pytest.param(Twist(stall=MIB), id="stall"),
-        pytest.param(Twist(status=307, location=TEST_IMAGES), id="redirect"),
-    ],
-)
-def test_mnist_after_a_passing_fault(
-    real: Case, passing: Twist, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fault that passes costs one more request."""
-    if passing.stall is not None:
-        monkeypatch.setattr(download, "TIMEOUT", 1.0)
-    real.twist(passing)
-    real.fetch()
-    assert real.is_right()
-    assert len(real.asked) == 2
-
-
-@pytest.mark.parametrize("left", LEFT)
-@pytest.mark.parametrize("ranges", [True, False])
-def test_mnist_over_what_was_left(real: Case, left: str, ranges: bool) -> None:
-    """Whatever an earlier download left, the test images are right in the end."""
-    real.leave(LEFT[left](real.archive))
-    real.twist(then=FINE if ranges else Twist(ignore_range=True))
-    real.fetch()
-    assert real.is_right()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -86,7 +86,6 @@ def test_a_folder_comes_in_the_order_of_the_page(tmp_path: Path) -> None:
     assert "decode" not in entry.manifest["source"] or entry.manifest["source"]["decode"] == {}
 
 
-@settings(max_examples=15, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(CLASSES), st.integers(1, 9), min_size=2),
     st.sampled_from([0.1, 0.2, 1 / 3, 0.5, 0.9]),

@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -91,7 +91,6 @@ def test_numbers_of_every_kind_are_read(tmp_path: Path, kind: str) -> None:
         check(prepared(path, mode="center"), *pairs)
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     st.tuples(*[st.integers(1, 6)] * 3) | st.tuples(*[st.integers(1, 6)] * 4),
     st.sampled_from(["u1", "<u2", ">u2", ">i2"]),

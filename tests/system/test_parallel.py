@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -134,7 +134,6 @@ def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:
 # The pool
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(0, 99))
 def test_a_map_keeps_the_order(delays: list[int], seed: int) -> None:
     """Results come in the order of the tasks, whoever finishes first."""
