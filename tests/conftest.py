@@ -1,23 +1,56 @@
 """Shared by all tests: where the real MNIST is, small generated sources, a cache per test."""
 
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
 from tests.helpers.data import arrays, write_digits
 from tests.helpers.packages import ROOT, environment_with, wheel_of
 
-# No test may touch the user's own cache, or be led astray by his settings.
-for name in [name for name in os.environ if name.startswith("PIXELPREP_")]:
-    if name != "PIXELPREP_TEST_DATA":
+# No test may touch the user's own cache, or be led astray by his settings. Commands print through
+# buffers, as they do for him.
+for name in list(os.environ):
+    ours = name.startswith("PIXELPREP_") and name != "PIXELPREP_TEST_DATA"
+    if ours or name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
         del os.environ[name]
 # Output is buffered, as it is for users: what cannot be written may only be noticed at the end.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+# Where the tests run in the background, Ctrl-C is ignored; what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("few", max_examples=25, deadline=None)
+settings.register_profile("many", max_examples=300, deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try few examples of what Hypothesis draws, unless the long tests are asked for."""
+    settings.load_profile("few" if config.option.markexpr == "not long" else "many")
+
+
+LIMITS = {False: 300, True: 3600}  # seconds that a test may take, a long one too
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Have a test fail that waits for ever, for whatever it is."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"{item.nodeid} has not ended")
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LIMITS[item.get_closest_marker("long") is not None])
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
 
 
 @pytest.fixture(autouse=True)

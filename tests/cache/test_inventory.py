@@ -20,7 +20,7 @@ import pixelprep
 from pixelprep import EntryError, UsageError
 from pixelprep.sources import Raw, SourceContext
 from pixelprep.system import locks, staging
-from tests.helpers.cli import COMMAND, failure, run, start, wait_until_it_writes
+from tests.helpers.cli import failure, run, start, wait_until_it_writes
 from tests.helpers.damage import flip
 from tests.helpers.data import arrays
 
@@ -258,10 +258,7 @@ def test_json_does_not_ask(three: list[pixelprep.Entry]) -> None:
 def test_only_a_yes_deletes(three: list[pixelprep.Entry], typed: str, stays: bool) -> None:
     """On a terminal it shows what is to go and waits for an answer; no answer is a no."""
     ours, its = pty.openpty()
-    command = [*COMMAND, "cache", "remove", three[0].key]
-    process = subprocess.Popen(
-        command, stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = start("cache", "remove", three[0].key, stdin=its, stdout=subprocess.PIPE)
     os.write(ours, typed.encode())
     out, err = process.communicate(timeout=60)
     os.close(ours)
@@ -277,10 +274,7 @@ def test_only_a_yes_deletes(three: list[pixelprep.Entry], typed: str, stays: boo
 def test_ctrl_c_at_the_question_deletes_nothing(three: list[pixelprep.Entry]) -> None:
     """It says so in one line; exit status 130."""
     ours, its = pty.openpty()
-    command = [*COMMAND, "cache", "remove", three[0].key]
-    process = subprocess.Popen(
-        command, stdin=its, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-    )
+    process = start("cache", "remove", three[0].key, stdin=its, text=False, bufsize=0)
     assert process.stderr is not None
     asked = b""
     while b"?" not in asked:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -17,6 +16,7 @@ from pixelprep.numerics.scaling import MODES, PER, apply_with_statistics, per_im
 from pixelprep.pipeline.prepare import find_entry
 from tests.helpers.cli import failure, run
 from tests.helpers.damage import flip
+from tests.helpers.process import execute
 
 
 @pytest.mark.parametrize("options", [[], ["--mode", "center", "--per", "pixel"]])
@@ -68,7 +68,7 @@ def test_a_program_of_another_environment_hits_the_same_cache(tmp_path: Path) ->
     venv.create(tmp_path / "other", with_pip=False)
     python = tmp_path / "other" / "bin" / "python"
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True)
+    packages = execute([python, "-c", where], check=True)
     installed = [sysconfig.get_path("purelib"), str(Path(pixelprep.__file__).parents[1])]
     Path(packages.stdout.strip(), "installed.pth").write_text("\n".join(installed) + "\n")
     code = """
@@ -78,7 +78,7 @@ entry = pixelprep.prepare("sample")
 print(entry.cached, entry.path)
 """
     command = [str(python), "-c", code, sys.prefix]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = execute(command, check=True, cwd=tmp_path)
     assert done.stdout == f"True {entry.path}\n"
 
 

@@ -20,8 +20,9 @@ from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.sources import REGISTRY
 from pixelprep.sources.registered import embedded
-from tests.helpers.cli import COMMAND, failure, prepared, run
+from tests.helpers.cli import COMMAND, failure, prepared, run, start
 from tests.helpers.data import bytes_of
+from tests.helpers.process import execute
 
 # prepare: what it prints
 
@@ -49,11 +50,8 @@ def test_prepare_prints_figures_path_and_size(cache: Path) -> None:
 
 def test_raw_range_comes_before_anything_is_scaled(digits: str) -> None:
     """Raw minimum and maximum are shown first, even where no scaled image can be stored."""
-
-    def room_for_raw() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # 40 × 36 raw bytes
-
-    lines = run("prepare", digits, preexec_fn=room_for_raw).stderr.splitlines()
+    room_for_raw = {resource.RLIMIT_FSIZE: 2000}  # 40 × 36 raw bytes
+    lines = run("prepare", digits, limits=room_for_raw).stderr.splitlines()
     assert lines[:2] == [
         "raw train 40 × 6×6×1 uint8, minimum 0, maximum 255",
         "raw test  20 × 6×6×1 uint8, minimum 0, maximum 255",
@@ -135,9 +133,7 @@ def on_terminal(*arguments: str) -> tuple[str, str]:
     """Standard output, and standard error as a terminal gets it."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, 80))
-    with subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=theirs, text=True
-    ) as process:
+    with start(*arguments, stdout=subprocess.PIPE, stderr=theirs) as process:
         os.close(theirs)
         seen = b""
         try:
@@ -227,7 +223,7 @@ def test_quiet_draws_no_bars(digits: str) -> None:
 )
 def test_a_terminal_without_unicode_is_no_error(digits: str, environment: dict[str, str]) -> None:
     """Signs that the output's encoding lacks do not stop the command."""
-    done = run("prepare", digits, env=os.environ | environment, text=False)
+    done = run("prepare", digits, env=os.environ | environment, text=False, cold=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -284,7 +280,7 @@ def test_the_way_the_data_came_does_not_change_the_key(tmp_path: Path) -> None:
     """`--source` with the same files gives the same entry, also where they are unpacked."""
     given = tmp_path / "given"
     shutil.copytree(embedded("sample"), given)
-    subprocess.run(["gzip", "-d", *given.glob("t10k*.gz")], check=True)
+    execute(["gzip", "-d", *given.glob("t10k*.gz")], check=True)
     first, second = prepared("sample"), prepared("sample", "--source", str(given))
     assert (second["key"], second["hit"]) == (first["key"], True)
 
@@ -465,8 +461,8 @@ def test_the_script_is_the_module(arguments: list[str]) -> None:
     script = Path(sys.executable).with_name("pixelprep")
     if not script.exists():
         pytest.skip("pixelprep is not installed as a script here")
-    by_script = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=60)
-    by_module = run(*arguments)
+    by_script = execute([script, *arguments])
+    by_module = run(*arguments, cold=True)
     assert (by_script.returncode, by_script.stdout, by_script.stderr) == (
         by_module.returncode,
         by_module.stdout,
@@ -542,7 +538,7 @@ def test_a_closed_pipe_is_no_traceback(digits: str, arguments: list[str]) -> Non
     """Nobody reading standard output any more ends the command without a word on it."""
     reader, writer = os.pipe()
     os.close(reader)
-    done = run(*arguments, capture_output=False, stdout=writer, stderr=subprocess.PIPE)
+    done = run(*arguments, stdout=writer)
     os.close(writer)
     assert [line for line in done.stderr.splitlines() if not line.startswith("raw ")] == []
     assert done.returncode == 1
@@ -551,13 +547,13 @@ def test_a_closed_pipe_is_no_traceback(digits: str, arguments: list[str]) -> Non
 def test_head_may_stop_reading() -> None:
     """`pixelprep datasets | head -c 1` shows one byte and no traceback."""
     line = f"{' '.join(COMMAND)} datasets | head -c 1"
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    done = execute(line, shell=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "n", "")
 
 
 def test_a_closed_standard_error_is_no_error(digits: str) -> None:
     """Where there is no standard error at all (a service), the command works without bars."""
-    done = run("prepare", digits, "--json", preexec_fn=lambda: os.close(2))
+    done = run("prepare", digits, "--json", preexec_fn=lambda: os.close(2), cold=True)
     assert done.returncode == 0
     assert json.loads(done.stdout)["hit"] is False
 
@@ -565,7 +561,7 @@ def test_a_closed_standard_error_is_no_error(digits: str) -> None:
 @pytest.mark.parametrize("arguments", [["datasets"], ["prepare", "./digits", "--quiet"]])
 def test_a_closed_standard_output_is_no_error(digits: str, arguments: list[str]) -> None:
     """Where there is no standard output at all (a service), the command works without a word."""
-    done = run(*arguments, preexec_fn=lambda: os.close(1))
+    done = run(*arguments, preexec_fn=lambda: os.close(1), cold=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -582,7 +578,7 @@ needs_full_disk = pytest.mark.skipif(
 def test_output_that_cannot_be_written_is_an_error(digits: str, arguments: list[str]) -> None:
     """Standard output on a full disk exits 1 with one line, not 0 and not a traceback."""
     with Path("/dev/full").open("w") as full:
-        done = run(*arguments, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        done = run(*arguments, stdout=full)
     said = [line for line in done.stderr.splitlines() if not line.startswith("raw ")]
     assert (done.returncode, said) == (1, ["error: No space left on device"])
 
@@ -596,7 +592,7 @@ def test_messages_that_cannot_be_written_change_no_status(
 ) -> None:
     """Standard error on a full disk loses messages, and neither the work nor its exit status."""
     with Path("/dev/full").open("w") as full:
-        done = run(*arguments, capture_output=False, stdout=subprocess.PIPE, stderr=full)
+        done = run(*arguments, stderr=full)
     assert done.returncode == status
     assert bool(done.stdout) == (status == 0)
 
@@ -635,20 +631,12 @@ def test_wrong_values_of_train_stop_it_before_any_work(
 WITHOUT_TENSORFLOW = """
 import sys
 sys.modules["tensorflow"] = None  # what `import tensorflow` then raises is ImportError
-from pixelprep.cli.app import main
-main()
 """
 
 
 def test_train_without_tensorflow_says_what_to_install(digits: str, cache: Path) -> None:
     """Where TensorFlow is missing, `train` says so before it prepares anything."""
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, "train", digits],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    error, hint = failure(done)
+    error, hint = failure(run("train", digits, code=WITHOUT_TENSORFLOW))
     assert "TensorFlow, which is not installed" in error
     assert hint == 'pip install "pixelprep[train]"'
     assert not cache.exists()

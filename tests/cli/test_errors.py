@@ -7,12 +7,9 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from hashlib import sha256
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +18,14 @@ import pytest
 
 import pixelprep
 from pixelprep import Arrays, EntryError, PixelprepError, SourceError, UsageError
-from pixelprep.format.layout import DTYPES
-from pixelprep.numerics.scaling import MODES
 from pixelprep.sources.registered import embedded
-from tests.helpers.cli import COMMAND, failure, limited, prepared, run, start, wait_until_it_writes
+from tests.helpers.cli import failure, prepared, run, start, wait_until_it_writes
 from tests.helpers.damage import (
-    DAMAGES,
     flip_a_byte,
-    lose_everything,
-    lose_the_manifest,
-    put_a_file,
-    put_a_link,
 )
 from tests.helpers.data import bytes_of, flipped, idx, write_digits
 from tests.helpers.disks import mounted, protected
+from tests.helpers.process import execute
 
 GIB = 1 << 30
 TRAIN, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -46,13 +37,6 @@ def nothing_is_left(cache: Path) -> bool:
     entries = list(cache.glob("[!.]*"))
     private = [*cache.glob(".tmp/*"), *cache.glob(".trash/*")]
     return entries == private == []
-
-
-def in_memory(limit: int) -> dict[str, Any]:
-    """Options of `run` for a command that may address only so many bytes."""
-    # Each thread of the linear algebra library reserves memory; one is enough here.
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return {"preexec_fn": limited(resource.RLIMIT_AS, limit), "env": environment}
 
 
 # Files of the user's own
@@ -144,7 +128,7 @@ def test_a_bad_file_is_refused(digits: str, cache: Path, bad: str) -> None:
 def test_no_memory_is_taken_for_promises(digits: str, cache: Path, bad: str) -> None:
     """What a file promises but does not hold takes no memory: the error is the same with 2 GiB."""
     reason = put(digits, bad)
-    error, _ = failure(run("prepare", digits, **in_memory(2 * GIB)))
+    error, _ = failure(run("prepare", digits, limits={resource.RLIMIT_AS: 2 * GIB}))
     assert error.startswith("digits/")
     assert reason in error
     assert nothing_is_left(cache)
@@ -393,14 +377,13 @@ try:
     pixelprep.prepare(source, quiet=True)
 except pixelprep.SourceError as error:
     print(error.message)
+    raise SystemExit from None
 """
 
 
 def test_labels_out_of_all_proportion_are_refused(cache: Path) -> None:
     """A label like 3,000,000,000 is an error, not as many class names."""
-    command = [sys.executable, "-c", HUGE_LABEL]
-    limit: dict[str, Any] = in_memory(2 * GIB)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **limit)
+    done = run(code=HUGE_LABEL, limits={resource.RLIMIT_AS: 2 * GIB})
     assert "labels" in done.stdout, done.stderr
     assert nothing_is_left(cache)
 
@@ -487,8 +470,8 @@ def test_no_space_is_an_error_wherever_it_strikes(
 ) -> None:
     """No byte or many: exit status 1, one error, nothing left; with space it then works."""
     for space in (0, 150_000):
-        limit = limited(resource.RLIMIT_FSIZE, space)
-        error, hint = failure(run("prepare", str(middling), *recipe, preexec_fn=limit))
+        limits = {resource.RLIMIT_FSIZE: space}
+        error, hint = failure(run("prepare", str(middling), *recipe, limits=limits))
         assert error.startswith(f"cannot write in {cache}")
         assert "free some space" in hint
         assert nothing_is_left(cache)
@@ -520,7 +503,7 @@ def test_a_full_disk_leaves_the_cache_as_it_was(
     assert bytes_of(entry) == before
     assert [path.name for path in (small_disk / "cache").glob("[!.]*")] == ["digits"]
     assert list((small_disk / "cache" / ".tmp").iterdir()) == []
-    subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+    execute(["mount", "-o", "remount,size=16m", small_disk], check=True)
     assert prepared(*recipe)["hit"] is False
 
 
@@ -531,42 +514,6 @@ def test_a_full_disk_leaves_the_cache_as_it_was(
 def entry(digits: str) -> Path:
     """The folder of an entry in the cache."""
     return pixelprep.prepare(digits).path
-
-
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damage_is_named_and_repaired(
-    digits: str, cache: Path, entry: Path, damage: Callable[[Path], str]
-) -> None:
-    """A damaged entry is not opened, its bad file is named, and `prepare` makes it again."""
-    before = bytes_of(entry)
-    name = damage(entry)
-    with pytest.raises(EntryError) as caught:
-        pixelprep.open(entry, cache_dir=cache)
-    assert name in caught.value.message
-    assert str(entry) in caught.value.message
-    again = pixelprep.prepare(digits)
-    assert (again.cached, again.path) == (False, entry)
-    assert bytes_of(entry) == before
-    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
-    assert pixelprep.prepare(digits).cached
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [lose_the_manifest, lose_everything, put_a_file, put_a_link],
-    ids=lambda damage: damage.__name__,
-)
-def test_what_is_no_entry_any_more_is_replaced(
-    digits: str, cache: Path, entry: Path, damage: Callable[[Path], None]
-) -> None:
-    """Whatever stands in an entry's place is no entry, and `prepare` makes the entry again."""
-    before = bytes_of(entry)
-    damage(entry)
-    with pytest.raises(EntryError, match="no entry"):
-        pixelprep.open(entry)
-    assert pixelprep.prepare(digits).cached is False
-    assert bytes_of(entry) == before
-    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
 
 
 def test_the_command_names_damage_and_repairs_it(digits: str, entry: Path) -> None:
@@ -582,108 +529,6 @@ def test_the_command_names_damage_and_repairs_it(digits: str, entry: Path) -> No
     assert json.loads(again.stdout)["hit"] is False
     assert bytes_of(entry) == before
     assert run("info", str(entry)).returncode == 0
-
-
-def test_a_flipped_byte_anywhere_is_found_outside_the_cache(entry: Path, tmp_path: Path) -> None:
-    """An entry elsewhere is hashed at every opening: equal times and sizes hide nothing."""
-    copy = tmp_path / "copy"
-    shutil.copytree(entry, copy)
-    assert pixelprep.open(copy).path == copy
-    random_place = random.Random(5)
-    for path in sorted(copy.iterdir()):
-        whole, status = path.read_bytes(), path.stat()
-        path.write_bytes(flipped(whole, random_place.randrange(len(whole))))
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-        with pytest.raises(EntryError):
-            pixelprep.open(copy)
-        path.write_bytes(whole)
-
-
-def signed(entry: Path, manifest: dict[str, Any]) -> None:
-    """Give an entry this manifest, with the digest that belongs to it."""
-    content = json.dumps(manifest).encode()
-    (entry / "manifest.json").write_bytes(content)
-    line = f"{sha256(content).hexdigest()}  manifest.json\n"
-    (entry / "manifest.sha256").write_text(line)
-
-
-def test_a_newer_format_is_refused_by_its_number(entry: Path) -> None:
-    """A manifest of format version 2 is not read, and the error says so."""
-    manifest = json.loads((entry / "manifest.json").read_text())
-    signed(entry, manifest | {"format_version": 2})
-    with pytest.raises(EntryError, match="version 2"):
-        pixelprep.open(entry)
-    error, hint = failure(run("info", str(entry)))
-    assert "version 2" in error
-    assert "version 1" in error
-    assert "newer pixelprep" in hint
-
-
-@pytest.mark.parametrize(
-    "lost",
-    [
-        ["key"],
-        ["mode"],
-        ["recipe"],
-        ["scaling"],
-        ["scaling", "mean"],
-        ["source", "class_names"],
-        ["splits", "test"],
-        ["splits", "train", "files"],
-        ["splits", "train", "first_batch"],
-    ],
-    ids=".".join,
-)
-def test_a_manifest_that_lacks_a_field_is_refused(entry: Path, lost: list[str]) -> None:
-    """An incomplete manifest is an EntryError at opening, though its digest be right."""
-    manifest = json.loads((entry / "manifest.json").read_text())
-    inner = manifest
-    for name in lost[:-1]:
-        inner = inner[name]
-    del inner[lost[-1]]
-    signed(entry, manifest)
-    with pytest.raises(EntryError, match=entry.name):
-        pixelprep.open(entry)
-
-
-@pytest.mark.parametrize("name", ["../train.h5", "/etc/passwd", "test.h5", "train-1.h5", ""])
-def test_a_manifest_cannot_point_elsewhere(entry: Path, name: str) -> None:
-    """A file's name that is not one of the split's own is refused before it is opened."""
-    manifest = json.loads((entry / "manifest.json").read_text())
-    manifest["splits"]["train"]["files"][0]["name"] = name
-    signed(entry, manifest)
-    with pytest.raises(EntryError, match="not a file's name"):
-        pixelprep.open(entry)
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_manifest_is_refused(entry: Path, content: bytes) -> None:
-    """Any other JSON, or none, under the manifest's name is an EntryError."""
-    (entry / "manifest.json").write_bytes(content)
-    line = f"{sha256(content).hexdigest()}  manifest.json\n"
-    (entry / "manifest.sha256").write_text(line)
-    with pytest.raises(EntryError, match="manifest"):
-        pixelprep.open(entry)
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"identity"', b"{}", b"\xff"])
-def test_damaged_notes_of_the_cache_cost_only_time(
-    digits: str, cache: Path, entry: Path, content: bytes
-) -> None:
-    """What the cache notes for itself may be damaged or lost: the answer stays the same."""
-    notes = [*cache.glob(".sources/*"), *cache.glob(".trust/*/*")]
-    assert len(notes) == 2
-    for note in notes:
-        note.write_bytes(content)
-    again = pixelprep.prepare(digits)
-    assert (again.path, again.cached) == (entry, True)
-
-
-def test_a_note_that_lacks_its_facts_is_not_used(digits: str, cache: Path, entry: Path) -> None:
-    """A note on the right source without the facts themselves is as good as none."""
-    (note,) = cache.glob(".sources/*")
-    note.write_text(json.dumps({"identity": json.loads(note.read_text())["identity"]}))
-    assert pixelprep.prepare(digits).path == entry
 
 
 # Killed, interrupted, several at once
@@ -702,37 +547,6 @@ def whole_or_nothing(cache: Path, right: dict[str, str]) -> bool:
     there = list(cache.glob("many/*"))
     assert all(bytes_of(path) == right for path in there)
     return bool(there)
-
-
-def test_killing_at_any_moment_leaves_no_half_entry(
-    many: Path, cache: Path, right: tuple[dict[str, str], float]
-) -> None:
-    """After SIGKILL at random moments an entry is there whole or not at all."""
-    moments = random.Random(11)
-    for _ in range(10):
-        process = start("prepare", str(many), "--quiet", "--force")
-        time.sleep(moments.uniform(0.2, 1.0) * right[1])
-        process.kill()
-        process.communicate()
-        whole_or_nothing(cache, right[0])
-    assert prepared(str(many), "--force")["hit"] is False
-    assert whole_or_nothing(cache, right[0])
-    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
-
-
-def test_the_next_run_removes_what_a_killed_one_left(
-    many: Path, cache: Path, right: tuple[dict[str, str], float]
-) -> None:
-    """SIGKILL while writing leaves files in `.tmp`; the next `prepare` takes them away."""
-    process = start("prepare", str(many), "--quiet")
-    wait_until_it_writes(process, cache)
-    process.kill()
-    process.communicate()
-    assert list(cache.glob(".tmp/*/parts/train.h5.*"))
-    assert not whole_or_nothing(cache, right[0])
-    assert prepared(str(many))["hit"] is False
-    assert whole_or_nothing(cache, right[0])
-    assert list(cache.glob(".tmp/*")) == []
 
 
 def test_interrupting_leaves_nothing(
@@ -762,11 +576,8 @@ def test_a_process_told_to_ignore_interrupts_goes_on(
     many: Path, cache: Path, right: tuple[dict[str, str], float]
 ) -> None:
     """Where SIGINT is ignored from the start (`nohup`, `&` in a script) it has no effect."""
-
-    def ignore() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    process = start("prepare", str(many), "--quiet", preexec_fn=ignore)
+    ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    process = start("prepare", str(many), "--quiet", code=ignored)
     wait_until_it_writes(process, cache)
     process.send_signal(signal.SIGINT)
     assert (process.communicate()[1], process.returncode) == ("", 0)
@@ -790,34 +601,3 @@ def test_waiting_for_another_process_can_be_interrupted(
         working.send_signal(signal.SIGCONT)
     assert (working.communicate()[1], working.returncode) == ("", 0)
     assert whole_or_nothing(cache, right[0])
-
-
-@pytest.mark.parametrize("count", [2, 4])
-def test_one_of_several_processes_does_the_work(
-    many: Path, cache: Path, right: tuple[dict[str, str], float], count: int
-) -> None:
-    """Processes that start together all succeed with one key; exactly one made the entry."""
-    command = [*COMMAND, "prepare", str(many), "--json"]
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(count)
-    ]
-    said = [process.communicate() for process in running]
-    assert [process.returncode for process in running] == [0] * count, said
-    answers = [json.loads(out) for out, _ in said]
-    assert len({answer["key"] for answer in answers}) == 1
-    assert sorted(answer["hit"] for answer in answers) == [False] + [True] * (count - 1)
-    assert whole_or_nothing(cache, right[0])
-    assert list(cache.glob(".tmp/*")) == []
-
-
-def test_processes_with_different_recipes_do_not_disturb_each_other(
-    digits: str, cache: Path
-) -> None:
-    """Nobody's work in progress is taken for the leftovers of a killed process."""
-    recipes = [["--mode", mode, "--dtype", dtype] for mode in MODES for dtype in DTYPES]
-    running = [start("prepare", digits, "--quiet", *recipe) for recipe in recipes]
-    said = [process.communicate()[1] for process in running]
-    assert said == [""] * len(recipes)
-    assert len(list(cache.glob("digits/*"))) == len(recipes)
-    assert list(cache.glob(".tmp/*")) == []

@@ -7,14 +7,14 @@ import re
 import shutil
 import signal
 import struct
-import subprocess
 import termios
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import pixelprep
-from tests.helpers.cli import COMMAND, run
+from tests.helpers.cli import run, start
 from tests.helpers.data import arrays
 
 WIDTHS = (60, 80, 120)
@@ -22,16 +22,18 @@ WIDTHS = (60, 80, 120)
 
 def shown(columns: int, *arguments: str, **environment: str) -> str:
     """What a command shows on a terminal of so many columns, on both of its outputs."""
-    return shown_until(None, columns, [*COMMAND, *arguments], **environment)
+    return shown_until(None, columns, arguments, **environment)
 
 
-def shown_until(mark: str | None, columns: int, command: list[str], **environment: str) -> str:
+def shown_until(
+    mark: str | None, columns: int, arguments: Sequence[str], **environment: str
+) -> str:
     """The same; once it shows this mark, it is interrupted."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     env = kept | environment
-    with subprocess.Popen(command, env=env, stdin=its, stdout=its, stderr=its) as process:
+    with start(*arguments, env=env, stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
         seen = b""
         while chunk := read(ours):
@@ -121,7 +123,7 @@ def test_the_bar_of_training_is_whole(columns: int, tmp_path: Path) -> None:
 def test_ctrl_c_takes_the_bar_of_training_away(tmp_path: Path) -> None:
     """On the screen the error stands alone on its line."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-    command = [*COMMAND, "train", "sample", "--run-dir", str(tmp_path / "run")]
+    command = ["train", "sample", "--run-dir", str(tmp_path / "run")]
     text = shown_until(" 32/94 ", 100, command)
     last = [line.split("\r")[-1] for line in text.split("\n") if "interrupted" in line]
     assert [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in last] == ["error: interrupted"]

@@ -2,20 +2,20 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
 from pixelprep.dataset import batches as module
 from pixelprep.dataset.entry import Entry
 from tests.helpers.data import arrays
+from tests.helpers.process import execute
 
 ROWS = 700
 
@@ -43,7 +43,6 @@ def row_numbers(entry: Entry, images: np.ndarray) -> list[int]:
 
 
 @given(st.integers(1, 9), st.integers(1, 200), st.booleans(), st.integers(0, 2**64 - 1))
-@settings(deadline=None, max_examples=40)
 def test_shards_are_every_row_once(
     entry: Entry, count: int, size: int, shuffle: bool, seed: int
 ) -> None:
@@ -58,7 +57,6 @@ def test_shards_are_every_row_once(
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
 def test_resumed_batches_are_those_that_would_have_come(entry: Entry, data: st.DataObject) -> None:
     """From any point of any epoch, `resume` delivers the very rest, also through JSON."""
     count = data.draw(st.integers(1, 3))
@@ -129,10 +127,7 @@ def test_the_same_batches_in_another_process(entry: Entry, tmp_path: Path) -> No
         "print(digest.hexdigest())"
     )
     command = [sys.executable, "-c", code, str(entry.path)]
-    shown = [
-        subprocess.run(command, capture_output=True, text=True, check=True, cwd=place).stdout
-        for place in (tmp_path, Path.cwd())
-    ]
+    shown = [execute(command, check=True, cwd=place).stdout for place in (tmp_path, Path.cwd())]
     assert shown[0] == shown[1] != ""
 
 
@@ -207,5 +202,5 @@ def test_a_pass_goes_on_after_a_fork() -> None:
     )
     path = str(pixelprep.prepare(arrays(900)).path)
     command = [sys.executable, "-W", "ignore", "-c", code, path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = execute(command)
     assert done.stdout == f"{whole[1:]}\n", done.stderr

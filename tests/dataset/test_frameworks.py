@@ -1,6 +1,5 @@
 """Feeds hand on the batches of `batches`, bit for bit, in every framework."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pixelprep
 from pixelprep.dataset.entry import Entry
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 
 ROWS = 500
 
@@ -99,7 +99,7 @@ def test_torch_workers_share_the_rows(entry: Entry, tmp_path: Path, start: str) 
     script = tmp_path / "script.py"
     script.write_text(WORKERS)
     command = [sys.executable, *map(str, (script, entry.path, start, ROOT))]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = execute(command)
     assert done.stdout == "fine\n", done.stderr
 
 

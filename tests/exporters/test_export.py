@@ -3,15 +3,13 @@
 import hashlib
 import json
 import os
-import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,9 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.exporters import EXPORTERS
 from pixelprep.sources import Arrays
 from pixelprep.system import locks, staging
-from tests.helpers.cli import failure, limited, run, start
+from tests.helpers.cli import failure, run, start
 from tests.helpers.data import arrays, write_digits
+from tests.helpers.process import Process
 
 Columns = dict[str, np.ndarray]  # images and labels of a split, and each image's mean and std
 
@@ -475,8 +474,8 @@ def place(tmp_path: Path) -> Path:
 def test_no_space_is_an_error_wherever_it_strikes(many: Path, place: Path, to: str) -> None:
     """No byte or many: one error with a way out, no folder, nothing left; with space it works."""
     for space in (0, 50, 1_000_000) if to != "png" else (0, 50, 200):
-        limit = limited(resource.RLIMIT_FSIZE, space)
-        done = run(*export_of(many), str(place), "--to", to, preexec_fn=limit)
+        limits = {resource.RLIMIT_FSIZE: space}
+        done = run(*export_of(many), str(place), "--to", to, limits=limits)
         error, hint = failure(done)
         assert error.startswith(f"cannot write {place}: ")
         assert hint == "free some space, or name another DIR"
@@ -497,31 +496,7 @@ def test_a_place_without_room_is_refused_before_it_is_filled(
     assert list(place.parent.iterdir()) == []
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("to", ["npz", "hdf5-single", "png"])
-def test_killing_at_any_moment_leaves_no_half_export(many: Path, place: Path, to: str) -> None:
-    """After SIGKILL the folder is whole or not there; the next export takes the rest away."""
-    right = place.with_name("right")
-    started = time.perf_counter()
-    assert run(*export_of(many), str(right), "--to", to).returncode == 0
-    seconds, moments = time.perf_counter() - started, random.Random(17)
-    left = 0
-    for _ in range(6):
-        process = start(*export_of(many), str(place), "--to", to)
-        time.sleep(moments.uniform(0.3, 1.0) * seconds)
-        process.kill()
-        process.communicate()
-        left = max(left, len(list(place.parent.glob(".out.*"))))
-        if place.exists():
-            assert digests(place) == digests(right)
-            shutil.rmtree(place)
-    assert left == 1  # what the one before left is gone
-    assert run(*export_of(many), str(place), "--to", to).returncode == 0
-    assert digests(place) == digests(right)
-    assert nothing_but(place.parent, "out", "right")
-
-
-def begun(process: subprocess.Popen[str], place: Path, size: int) -> Path:
+def begun(process: Process, place: Path, size: int) -> Path:
     """Come back when so many bytes are in the private folder; the file or folder that is filled."""
     while process.poll() is None:
         for top in place.parent.glob(".out.unfinished.*"):
@@ -610,47 +585,3 @@ def test_a_name_of_any_length_has_a_private_folder(place: Path, length: int) -> 
     """Whatever name a file system takes for DIR, it takes the private one."""
     path = pixelprep.export(prepared(), place.with_name("a" * length), "npz", quiet=True)
     assert nothing_but(place.parent, path.name)
-
-
-# Memory
-
-PEAK = """
-import sys, pixelprep
-pixelprep.export(sys.argv[1], sys.argv[2], sys.argv[3], quiet=True)
-with open("/proc/self/status") as status:
-    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
-"""
-
-LONG = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def sizes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """Entries of 2,000 images of 12 kB, and of ten times as many."""
-    folder, found = tmp_path_factory.mktemp("sizes"), []
-    for rows in (2_000, 20_000):
-        images = np.zeros((rows, 32, 32, 3), np.uint8)
-        images[:, 0, 0, 0] = np.arange(rows) % 251
-        labels = np.arange(rows) % 10
-        source = Arrays("zeros", (images, labels), (images[:100], labels[:100]))
-        options: dict[str, Any] = {"cache_dir": folder / str(rows), "quiet": True}
-        found.append(pixelprep.prepare(source, mode="center", **options).path)
-    yield found
-    shutil.rmtree(folder)
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
-@pytest.mark.parametrize(
-    "to",
-    ["npz", "hdf5-single", *(pytest.param(t, marks=[LONG]) for t in ("png", "tfrecord"))],
-)
-def test_memory_does_not_grow_with_the_images(sizes: list[Path], place: Path, to: str) -> None:
-    """Ten times the images take no more memory."""
-    peaks = []
-    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
-    for path in sizes:
-        command = [sys.executable, "-c", PEAK, str(path), f"{place}{path.parent.parent.name}", to]
-        done = subprocess.run(command, capture_output=True, check=True, env=environment)
-        peaks.append(int(done.stdout))
-    assert peaks[1] < peaks[0] * 1.1 + 8192, peaks

@@ -13,7 +13,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelprep import SourceError
@@ -46,7 +46,6 @@ def checked(path: Path) -> None:
 @pytest.mark.parametrize("sums", [False, True])
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("packed", PACKED)
-@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 3), st.integers(0, 2**32 - 1), st.sampled_from("bhfd"))
 def test_what_the_library_wrote_is_let_through(
     tmp_path_factory: pytest.TempPathFactory,
@@ -72,7 +71,6 @@ def test_what_the_library_wrote_is_let_through(
 
 
 @pytest.mark.parametrize("packed", [name for name in PACKED if name != "none"])
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_chunk_of_another_length_is_refused(
     tmp_path_factory: pytest.TempPathFactory, packed: str, seed: int
@@ -129,7 +127,6 @@ def test_a_chunk_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unpack", chunks.CODECS, ids=str)
-@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_measured_or_refused(unpack: int, content: bytes) -> None:
     """Of any bytes the length is told, never more than just beyond the limit, or refused."""

@@ -8,17 +8,15 @@ import re
 import shutil
 import socket
 import struct
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -30,6 +28,7 @@ from pixelprep.system.parallel import WorkerPool
 from tests.helpers import reference
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 from tests.helpers.reference import Array, Json, Source
 
 COMMITTED = sorted((ROOT / "data" / "format-1").iterdir())
@@ -294,7 +293,6 @@ def test_the_mean_is_subtracted_before_the_division() -> None:
 sizes = st.integers(1, 5000)
 
 
-@settings(deadline=None)
 @given(st.tuples(sizes, sizes, st.integers(1, 4)), st.integers(1, 10**9), st.data())
 def test_the_layout_follows_from_the_size_of_an_image(
     shape: tuple[int, int, int], rows: int, data: st.DataObject
@@ -438,7 +436,7 @@ def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
     time.sleep(1.1)  # HDF5 counts times in whole seconds
     command = [sys.executable, "-c", CHILD.format(options=TWICE), str(tmp_path / "other")]
     home = stranger(tmp_path)
-    subprocess.run(command, cwd=home["HOME"], env=home, check=True)
+    execute(command, cwd=home["HOME"], env=home, check=True)
     for path in first:
         assert contents(tmp_path / "other" / "little" / path.name) == contents(path)
 
@@ -458,7 +456,7 @@ def test_an_entry_does_not_tell_where_when_or_by_whom_it_was_made(tmp_path: Path
     home = stranger(tmp_path)
     options = [{"compression": "gzip", "per": "image"}]
     command = [sys.executable, "-c", CHILD.format(options=options), str(tmp_path / "other")]
-    subprocess.run(command, cwd=home["HOME"], env=home, check=True)
+    execute(command, cwd=home["HOME"], env=home, check=True)
     folder = next((tmp_path / "other" / "little").iterdir())
     names = [str(tmp_path), tmp_path.name, Path(home["HOME"]).name, home["USER"], ".tmp"]
     host = socket.gethostname()
@@ -689,7 +687,7 @@ print(*sorted({{path for path in opened if path.startswith({root!r})}}), sep="\\
 def opened_by_a_hit(root: Path, dataset: str, source: str | None = None) -> set[str]:
     """The files below `root` that a hit opens, by their kind."""
     code = SPY.format(dataset=dataset, source=source, root=str(root))
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = execute([sys.executable, "-c", code], check=True)
     paths = [Path(line).relative_to(root) for line in run.stdout.splitlines()]
     hidden = (".sources", ".trust")
     return {next((part for part in path.parts if part in hidden), path.name) for path in paths}
@@ -810,39 +808,6 @@ def rewrite(folder: Path, **fields: Any) -> None:
     (folder / "manifest.sha256").write_bytes(reference.digest_line(content))
 
 
-def test_every_flipped_bit_is_seen(copy: Path) -> None:
-    """Of 2,000 bits drawn from all files of an entry, none can be flipped unnoticed."""
-    files = [
-        (path, index) for path in sorted(copy.iterdir()) for index in range(path.stat().st_size)
-    ]
-    random = np.random.default_rng(0)
-    for pick, bit in zip(random.permutation(len(files))[:2000], itertools.cycle(range(8))):
-        path, index = files[pick]
-        with path.open("r+b") as file:
-            file.seek(index)
-            byte = file.read(1)[0]
-            file.seek(index)
-            file.write(bytes([byte ^ 1 << bit]))
-            file.flush()
-            with pytest.raises(EntryError):
-                pixelprep.open(copy)
-            file.seek(index)
-            file.write(bytes([byte]))
-    assert pixelprep.open(copy).key == copy.name[-12:]
-
-
-def test_every_changed_byte_of_the_digest_line_is_seen(copy: Path) -> None:
-    """manifest.sha256 is compared byte for byte; upper-case hex is another byte."""
-    path = copy / "manifest.sha256"
-    good = path.read_bytes()
-    for index, flip in enumerate(itertools.islice(itertools.cycle([1, 32, 128]), len(good))):
-        bad = bytearray(good)
-        bad[index] ^= flip
-        path.write_bytes(bad)
-        with pytest.raises(EntryError, match=r"manifest\.sha256"):
-            pixelprep.open(copy)
-
-
 def test_a_chunk_damaged_after_opening_is_not_delivered(copy: Path) -> None:
     """An open entry refuses the file; HDF5's own checksum finds the value without pixelprep."""
     entry = pixelprep.open(copy)
@@ -884,92 +849,6 @@ def test_another_recipe_than_the_keys_is_refused(copy: Path) -> None:
         pixelprep.open(copy)
 
 
-@pytest.mark.parametrize(
-    "name", ["../train.h5", "train.h5.txt", "/train.h5", "test.h5", "train-0-of-1.h5", "train/x.h5"]
-)
-def test_other_file_names_are_refused(copy: Path, name: str) -> None:
-    """A manifest cannot lead the reader out of its folder or to another split."""
-    splits = json.loads((copy / "manifest.json").read_bytes())["splits"]
-    splits["train"]["files"][0]["name"] = name
-    rewrite(copy, splits=splits)
-    with pytest.raises(EntryError, match="not a file's name"):
-        pixelprep.open(copy)
-
-
-ANOTHER = COMMITTED[0] / "test.h5"  # with labels of the same shape and type
-
-
-def with_soft_link(file: Any) -> None:
-    """A second name for a dataset."""
-    file["more"] = h5py.SoftLink("/labels")
-
-
-def with_link_outside(file: Any) -> None:
-    """The labels of another file."""
-    del file["labels"]
-    file["labels"] = h5py.ExternalLink(str(ANOTHER), "/labels")
-
-
-def with_another_dataset(file: Any) -> None:
-    """A column that the format does not know."""
-    file["more"] = np.zeros(6)
-
-
-def with_external_storage(file: Any) -> None:
-    """Labels that lie in any other file."""
-    del file["labels"]
-    file.create_dataset("labels", (6,), "<i8", external=[("manifest.json", 0, 48)])
-
-
-def with_virtual_storage(file: Any) -> None:
-    """Labels that are a view of another file's."""
-    del file["labels"]
-    layout = h5py.VirtualLayout((6,), "<i8")
-    layout[:] = h5py.VirtualSource(str(ANOTHER), "labels", (6,))
-    file.create_virtual_dataset("labels", layout)
-
-
-def with_a_group(file: Any) -> None:
-    """A group in a dataset's place."""
-    del file["labels"]
-    file.create_group("labels")
-
-
-def with_other_type(file: Any) -> None:
-    """Labels of another type."""
-    del file["labels"]
-    file["labels"] = np.zeros(6, "<i4")
-
-
-def with_other_shape(file: Any) -> None:
-    """A label less than the manifest has."""
-    del file["labels"]
-    file["labels"] = np.zeros(5, "<i8")
-
-
-CHANGES = [
-    *(with_soft_link, with_link_outside, with_another_dataset, with_external_storage),
-    *(with_virtual_storage, with_a_group, with_other_type, with_other_shape),
-]
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_what_the_format_does_not_allow_is_refused(
-    copy: Path, change: Callable[[Any], None]
-) -> None:
-    """A file with another content is refused, though its size and digest are in the manifest."""
-    path = copy / "test.h5"
-    with h5py.File(path, "r+") as file:
-        change(file)
-    splits = json.loads((copy / "manifest.json").read_bytes())["splits"]
-    data = path.read_bytes()
-    splits["test"]["files"][0] |= {"bytes": len(data), "sha256": reference.digest(data)}
-    splits["test"]["bytes"] = len(data)
-    rewrite(copy, splits=splits)
-    with pytest.raises(EntryError, match=r"test\.h5"):
-        pixelprep.open(copy)
-
-
 @pytest.mark.parametrize("place", ["plain", "with a space", "ünïcödé-目", "a/b/c/d", ".hidden"])
 def test_a_copy_opens_from_any_folder(copy: Path, tmp_path: Path, place: str) -> None:
     """An entry needs nothing but its own files, not even its name."""
@@ -997,4 +876,4 @@ def test_the_systems_own_tool_checks_the_manifest() -> None:
         pytest.skip("sha256sum is not installed")
     for folder in [*COMMITTED, make(arrays()).path]:
         command = [tool, "--check", "--strict", "manifest.sha256"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        execute(command, cwd=folder, check=True)

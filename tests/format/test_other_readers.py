@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pixelprep.dataset.entry import Entry, Split
 from pixelprep.format.layout import COMPRESSIONS
 from tests.helpers.data import arrays, bytes_of
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 
 Array = np.ndarray[Any, Any]
 Columns = tuple[Array, Array]
@@ -45,7 +45,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def said(command: list[str], folder: Path) -> str:
     """What a command prints that is run in an entry's folder and ends well."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = execute(command, cwd=folder, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,28 +1,77 @@
 """Run the command line as users run it: its output, and its exit status."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 
 from pixelprep.cli.app import app
+from tests.helpers.process import PATIENCE, TENSORFLOW, Forked, Process, fork_server
 
 Done = subprocess.CompletedProcess[str]
 
-
 COMMAND = [sys.executable, "-m", "pixelprep"]
+MAIN = "from pixelprep.cli.app import main; main()"
+
+# What a warm process has to have imported for commands with one of these arguments.
+IMPORTS = {
+    "train": TENSORFLOW,
+    "evaluate": TENSORFLOW,
+    "predict": TENSORFLOW,
+    "compare": TENSORFLOW,
+    "tfrecord": TENSORFLOW,
+    "--scheduler": ("distributed",),
+}
 
 
-def run(*arguments: str, **options: Any) -> Done:
-    """Run the command to its end."""
-    settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 120} | options
-    return subprocess.run([*COMMAND, *arguments], **settings)
+def start(
+    *arguments: str,
+    code: str = "",
+    limits: Mapping[int, int] | None = None,
+    cold: bool = False,
+    **options: Any,
+) -> Process:
+    """Start the command.
+
+    Parameters
+    ----------
+    *arguments : str
+        Of the command line.
+    code : str
+        Python code that is run first.
+    limits : mapping of int to int
+        What it may use, as `resource.setrlimit` has it.
+    cold : bool
+        Start Python for it, as for what it depends on while it starts and imports. By default a
+        process that has all imported forks it.
+    **options
+        As `subprocess.Popen` has them; by default standard error is text in a pipe.
+    """
+    settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True} | options
+    if not cold and hasattr(os, "pidfd_open"):
+        modules: tuple[str, ...] = next((IMPORTS[one] for one in arguments if one in IMPORTS), ())
+        return Forked(fork_server(*modules), arguments, code=code, limits=limits, **settings)
+
+    def limit() -> None:
+        for kind, number in (limits or {}).items():
+            resource.setrlimit(kind, (number, number))
+
+    command = [sys.executable, "-c", f"{code}\n{MAIN}"] if code else COMMAND
+    return Process([*command, *arguments], **{"preexec_fn": limit, **settings})
+
+
+def run(*arguments: str, timeout: float = PATIENCE, **options: Any) -> Done:
+    """Run the command to its end, with options of `start`; capture what it prints."""
+    with start(*arguments, **{"stdout": subprocess.PIPE, **options}) as process:
+        out, err = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def prepared(*arguments: str) -> dict[str, Any]:
@@ -47,18 +96,7 @@ def failure(done: Done, status: int = 1) -> tuple[str, str]:
     return error.removeprefix("error: "), hints[0].removeprefix("hint: ") if hints else ""
 
 
-def limited(kind: int, limit: int) -> Callable[[], None]:
-    """Limits a child process, before it becomes the command."""
-    return lambda: resource.setrlimit(kind, (limit, limit))
-
-
-def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Start the command."""
-    out, pipe = subprocess.DEVNULL, subprocess.PIPE
-    return subprocess.Popen([*COMMAND, *arguments], stdout=out, stderr=pipe, text=True, **options)
-
-
-def wait_until_it_writes(process: subprocess.Popen[str], cache: Path) -> None:
+def wait_until_it_writes(process: Process, cache: Path) -> None:
     """Come back when the first file is being written."""
     while process.poll() is None and not list(cache.glob(".tmp/*/parts/train.h5.*")):
         time.sleep(0.001)

@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.process import execute
 
 
 @contextmanager
@@ -17,13 +18,13 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
         pytest.skip("only root can mount a small disk")
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = execute(command)
     if done.returncode != 0:
         pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+        execute(["umount", "--lazy", folder], check=True)
 
 
 def modes(folder: Path, mode: int) -> None:
@@ -39,7 +40,7 @@ def protected(folder: Path) -> Iterator[Callable[[], object]]:
     if os.geteuid() == 0:  # whom no mode stops
         command = ["mount", "-o", "remount,ro", str(folder)]
         with mounted(folder, "size=4m"):
-            yield lambda: subprocess.run(command, check=True)
+            yield lambda: execute(command, check=True)
         return
     folder.mkdir()
     try:

@@ -2,29 +2,27 @@
 
 The calls, the processes and the disk are real. strace counts the calls of one name in one thread;
 so a run that is to be disturbed at a certain call does at once, in its main thread, what is else
-given to threads (`AtOnce`), and then makes the same calls in the same order every time.
+given to threads (`inline`), and then makes the same calls in the same order every time.
 
-Starting Python takes longer than preparing a tiny dataset. A `Warm` process has all modules
-imported and forks a child for each command; the child waits until strace is attached to it.
+Starting Python takes longer than preparing a tiny dataset: a warm process forks the commands, and
+each waits until strace is attached to it.
 """
 
-import ctypes
-import importlib
-import json
 import os
 import re
-import select
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from tests.helpers.cli import start
+from tests.helpers.process import Forked, Process, execute
 
 LONGEST = 60.0  # seconds that a command may take
 
@@ -201,128 +199,67 @@ class Ended:
         return subprocess.CompletedProcess([], self.status, self.out, self.err)
 
 
-class AtOnce(Executor):
-    """An executor that does a task when it is given it, in the same thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Do it now."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-class Warm:
-    """A process that has modules imported and forks a child for each command.
+def disturbed(
+    *arguments: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    code: str = "",
+    fault: Sequence[str] | None = None,
+    inline: bool = True,
+    hurried: bool = True,
+    killed_after: float = LONGEST,
+) -> Ended:
+    """Run ``pixelprep ARGUMENTS`` in a process of its own, forked by a warm one.
 
     Parameters
     ----------
+    *arguments : str
+        Of the command line.
     folder : Path
-        Where traces and what is printed are kept meanwhile.
-    modules : str
-        What is imported, in this order.
+        The current folder.
+    environment : mapping
+        Set in addition.
+    code : str
+        Python code that is run first.
+    fault : sequence of str, optional
+        Arguments of strace (`Spot.fault`), or none to trace only. By default there is no strace.
+    inline : bool
+        Do in the main thread what is given to threads.
+    hurried : bool
+        Leave out the interpreter's own end, which takes its time.
+    killed_after : float
+        Seconds after which it is killed if it is not at its end.
     """
-
-    def __init__(self, folder: Path, *modules: str) -> None:
-        self.folder, self._learned = folder, False
-        folder.mkdir(parents=True, exist_ok=True)
-        # A process forks well only while it has one thread.
-        settings = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        settings["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as the command has it, before it is imported
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, *modules],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | settings,
-            text=True,
-        )
-
-    def run(
-        self,
-        *arguments: str,
-        place: Path,
-        environment: dict[str, str],
-        before: str = "",
-        fault: Sequence[str] | None = None,
-        at_once: bool = True,
-        hurried: bool = True,
-        killed_after: float | None = None,
-    ) -> Ended:
-        """Run ``pixelprep ARGUMENTS`` in a child of its own.
-
-        What the first one imports besides, all later ones have from the start.
-
-        Parameters
-        ----------
-        *arguments : str
-            Of the command line.
-        place : Path
-            The current folder.
-        environment : dict
-            Set in addition.
-        before : str
-            Python code that is run first.
-        fault : sequence of str, optional
-            Arguments of strace (`Spot.fault`), or none to trace only. By default there is no
-            strace.
-        at_once : bool
-            Do in the main thread what is given to threads.
-        hurried : bool
-            Leave out the interpreter's own end, which takes its time.
-        killed_after : float, optional
-            Seconds after which it is killed if it is not at its end.
-        """
-        out, err = self.folder / "out", self.folder / "err"
-        learn, self._learned = not self._learned, True
-        asked = {
-            "arguments": arguments,
-            "place": str(place),
-            "environment": environment,
-            "before": before,
-            "at_once": at_once,
-            "hurried": hurried,
-            "out": str(out),
-            "err": str(err),
-            "learn": str(self.folder / "modules") if learn else "",
-            "limit": LONGEST if killed_after is None else killed_after,
-        }
-        trace = self.folder / "trace"
-        child = self._ask(json.dumps(asked))
-        with nullcontext() if fault is None else attached(child, trace, fault):
-            status, seconds = json.loads(self._ask("go"))
-        made = [] if fault is None else calls(trace.read_text(errors="replace"))
-        return Ended(
-            os.waitstatus_to_exitcode(status), out.read_text(), err.read_text(), made, seconds
-        )
-
-    def _ask(self, line: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
+    trace = folder / "trace"
+    process = start(
+        *arguments,
+        code=code,
+        held=True,
+        inline=inline,
+        hurried=hurried,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        cwd=folder,
+        env=os.environ | environment,
+    )
+    assert isinstance(process, Forked)
+    with nullcontext() if fault is None else attached(process.pid, trace, fault):
+        began = time.perf_counter()
+        process.release()
+        try:
+            out, err = process.communicate(timeout=killed_after)
+        except subprocess.TimeoutExpired:
+            out, err = process.communicate()
+        seconds = time.perf_counter() - began
+    made = [] if fault is None else calls(trace.read_text(errors="replace"))
+    return Ended(process.returncode, out, err, made, seconds)
 
 
 @contextmanager
-def attached(child: str, trace: Path, fault: Sequence[str]) -> Iterator[None]:
+def attached(child: int, trace: Path, fault: Sequence[str]) -> Iterator[None]:
     """Have strace attached to this process, and wait for it in the end."""
-    command = ["strace", *FORM, *fault, "-o", str(trace), "-p", child.strip()]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+    command = ["strace", *FORM, *fault, "-o", str(trace), "-p", str(child)]
+    with Process(command, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
         said = tracer.stderr.readline()
         if not said.rstrip().endswith("attached"):
@@ -337,99 +274,12 @@ def why_not() -> str:
         return "strace is not installed"
     trial = [sys.executable, "-c", "import os; os.mkdir('/')"]
     command = ["strace", *FORM, "-e", "inject=mkdir,mkdirat:error=EIO", "-o", "/dev/null", *trial]
-    said = subprocess.run(command, capture_output=True, text=True).stderr
+    said = execute(command).stderr
     return "" if "Errno 5" in said else "strace may not trace or disturb processes here"
 
 
 def traced(command: Sequence[str], trace: Path, **options: Any) -> tuple[int, list[Call]]:
     """Run any command from its start to its end; its exit status and its calls."""
     strace = ["strace", "--seccomp-bpf", *FORM, "-o", str(trace), *command]
-    done = subprocess.run(strace, capture_output=True, text=True, timeout=120, **options)
+    done = execute(strace, **options)
     return done.returncode, calls(trace.read_text(errors="replace"))
-
-
-# What follows runs in the warm process.
-
-
-def _serve() -> dict[str, Any]:
-    """Fork a child for each command that is asked for; returns in the child, with what to do."""
-    for line in sys.stdin:
-        (ready, go), (set_up, says_so) = os.pipe(), os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(go)
-            return {**json.loads(line), "ready": ready, "says_so": says_so}
-        os.close(ready)
-        os.close(says_so)
-        os.read(set_up, 1)  # which ends when the child has no more to do but wait
-        os.close(set_up)
-        print(child, flush=True)
-        sys.stdin.readline()
-        os.close(go)
-        ended = _waited(child, json.loads(line)["limit"])
-        if learned := json.loads(line)["learn"]:
-            _import(Path(learned).read_text().split())
-        print(json.dumps(ended), flush=True)
-    sys.exit()
-
-
-def _import(modules: Sequence[str]) -> None:
-    for module in modules:
-        with suppress(Exception):  # not all can be imported by themselves
-            importlib.import_module(module)
-
-
-def _waited(child: int, limit: float) -> tuple[int, float]:
-    """The child's status and how long it took; after so many seconds it is killed."""
-    import signal
-    import time
-
-    started = time.perf_counter()
-    process = os.pidfd_open(child)
-    if not select.select([process], [], [], limit)[0]:
-        os.kill(child, signal.SIGKILL)
-    os.close(process)
-    _, status = os.waitpid(child, 0)
-    return status, time.perf_counter() - started
-
-
-def _become(asked: dict[str, Any]) -> None:
-    """Be the command, once whoever asked for it says so."""
-    with suppress(OSError, AttributeError):  # only some systems ask whom a process lets trace it
-        ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)  # PR_SET_PTRACER, ANY
-    writing = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    for number, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
-        (1, asked["out"], writing),
-        (2, asked["err"], writing),
-    ):
-        opened = os.open(path, flags, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
-    os.chdir(asked["place"])
-    os.environ.update(asked["environment"])
-    sys.argv = ["pixelprep", *asked["arguments"]]
-    os.close(asked["says_so"])
-    os.read(asked["ready"], 1)  # which ends when strace is attached
-    if asked["at_once"]:
-        from pixelprep.system import parallel
-
-        parallel.thread_pool = AtOnce  # type: ignore[assignment] # an executor like the other
-    exec(asked["before"], {})
-    from pixelprep.cli.app import main
-
-    try:
-        main()
-    finally:
-        if asked["learn"]:
-            Path(asked["learn"]).write_text("\n".join(sys.modules))
-        if asked["hurried"] and isinstance(ended := sys.exception(), SystemExit):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(int(ended.code or 0))
-
-
-if __name__ == "__main__":
-    sys.path.pop(0)  # the tests' own folder, which a user's command has not
-    _import(sys.argv[1:])
-    _become(_serve())

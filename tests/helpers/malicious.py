@@ -19,6 +19,8 @@ from typing import Any, TextIO
 import h5py
 import numpy as np
 
+from tests.helpers.process import Process
+
 Json = dict[str, Any]
 
 MIB = 1 << 20
@@ -192,7 +194,7 @@ class Opener:
     """A child with little memory that opens one thing after the other; killed when it hangs."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self._answers: TextIO | None = None
 
     def __call__(
@@ -219,14 +221,14 @@ class Opener:
             self._answers.close()
             self._process = None
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _started(self) -> Process:
         if self._process is None or self._process.poll() is not None:
             self.stop()
             # A thread of the linear algebra library reserves much; one arena holds the heap.
             little = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
             here, there = os.pipe()  # filters of HDF5's print what they think of a file
             self._answers = open(here)  # noqa: PTH123, SIM115 - a descriptor, closed at the end
-            self._process = subprocess.Popen(
+            self._process = Process(
                 [sys.executable, "-c", OPENER, str(ROOM), str(there)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,

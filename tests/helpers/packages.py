@@ -1,7 +1,6 @@
 """Packages built and installed as pip does it, with nothing but what is on this machine."""
 
 import os
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -13,6 +12,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.helpers.process import execute
+
 ROOT = Path(__file__).parents[2]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir"]
 OFFLINE = ["--no-deps", "--no-index"]
@@ -21,7 +22,7 @@ OFFLINE = ["--no-deps", "--no-index"]
 def done(command: Sequence[str | Path], **options: Any) -> str:
     """What a command printed, once it is sure to have worked."""
     settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 600} | options
-    ran = subprocess.run(command, **settings)
+    ran = execute(command, **settings)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return str(ran.stdout)
 

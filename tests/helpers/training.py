@@ -5,8 +5,6 @@ import io
 import json
 import logging
 import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ import pytest
 
 from pixelprep.dataset.entry import Entry
 from pixelprep.training.train import Settings, train
+from tests.helpers.cli import run
 
 FINISHED = [
     "entry",
@@ -91,9 +90,9 @@ def interrupted_at(message: str) -> Iterator[None]:
         log.setLevel(level)
 
 
-def settings(run: str, **options: Any) -> Settings:
+def settings(run_dir: str, **options: Any) -> Settings:
     """Three quiet epochs into this folder, unless told otherwise."""
-    return Settings(**{"epochs": 3, "seed": 4, "run_dir": Path(run), "quiet": True, **options})
+    return Settings(**{"epochs": 3, "seed": 4, "run_dir": Path(run_dir), "quiet": True, **options})
 
 
 def stopped(entry: Entry, run: str, **options: Any) -> Path:
@@ -101,16 +100,6 @@ def stopped(entry: Entry, run: str, **options: Any) -> Path:
     with interrupted_at("epoch 1/"):
         train(entry, settings(run, **options))
     return Path(f"{run}.unfinished")
-
-
-def command(*arguments: str) -> list[str]:
-    """The command line of a process of its own."""
-    return [sys.executable, "-m", "pixelprep", *arguments]
-
-
-def done(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120)
 
 
 def variables(run: Path) -> dict[str, tuple[str, bytes]]:
@@ -150,26 +139,21 @@ def check_same(run: Path, other: Path) -> None:
 KILLED = """
 import os, signal, sys
 
-event, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-
 def kill(happened, arguments):
     global count
-    if happened == event and name in [os.path.basename(str(one)) for one in arguments]:
+    if happened == {event!r} and {name!r} in [os.path.basename(str(one)) for one in arguments]:
         count -= 1
         if count == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
+count = {count}
 sys.addaudithook(kill)
-sys.argv[1:] = sys.argv[4:]
-from pixelprep.cli.app import main
-main()
 """
 
 
 def killed_at(event: str, name: str, count: int, *arguments: str) -> str:
-    """Run the command; it kills itself just before this system call. What it said is returned."""
-    asked = [sys.executable, "-c", KILLED, event, name, str(count), *arguments]
-    ended = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+    """Run the command, which kills itself just before this system call; return what it said."""
+    ended = run(*arguments, code=KILLED.format(event=event, name=name, count=count))
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     return ended.stderr
 

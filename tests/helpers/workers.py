@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,9 +11,8 @@ import numpy as np
 
 import pixelprep
 from pixelprep.sources import Arrays
-
-COMMAND = [sys.executable, "-m", "pixelprep"]
-
+from tests.helpers import cli
+from tests.helpers.process import Process
 
 OPTIONS = ["--shard-rows", "40", "--quiet"]
 
@@ -30,15 +28,11 @@ def floats(source: Arrays) -> Arrays:
     return Arrays(source.name, train, test)
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    """A `prepare` in a process group of its own."""
-    return subprocess.Popen(
-        [*COMMAND, "prepare", str(folder), *OPTIONS, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start(folder: Path, *options: str) -> Process:
+    """Start a `prepare` in a process group of its own."""
+    out = subprocess.PIPE
+    command = ("prepare", str(folder), *OPTIONS, *options)
+    return cli.start(*command, stdout=out, start_new_session=True)
 
 
 def children(pid: int) -> list[int]:
@@ -72,7 +66,7 @@ def finished(cache: Path, pattern: str) -> dict[str, int]:
     return found
 
 
-def wait_for(process: subprocess.Popen[str], ready: Callable[[], object]) -> None:
+def wait_for(process: Process, ready: Callable[[], object]) -> None:
     """Until something is so, or the process has ended."""
     while process.poll() is None and not ready():
         time.sleep(0.001)

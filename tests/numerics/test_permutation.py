@@ -202,7 +202,6 @@ def layouts(draw: st.DrawFn) -> tuple[int, int | None, int]:
     return rows, shard_rows, run_rows
 
 
-@settings(deadline=None, max_examples=60)
 @given(layouts(), st.integers(1, 2100), words, words, st.booleans(), st.integers(1, 5))
 @example((67, None, 2), 4, 0, 0, False, 1)  # 34 runs: two windows, the last part has no second run
 @example((1, None, 1), 1, 0, 0, True, 2)

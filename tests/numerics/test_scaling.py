@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -113,7 +113,6 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(images, st.sampled_from(list(MODES)), st.sampled_from(PER), st.booleans())
-@settings(max_examples=300)
 def test_scaled_values_equal_numpy_bit_for_bit(
     x: np.ndarray, mode: str, per: str, rescale: bool
 ) -> None:
@@ -125,7 +124,6 @@ def test_scaled_values_equal_numpy_bit_for_bit(
 
 
 @given(images, st.sampled_from(list(MODES)), st.sampled_from(PER), st.booleans())
-@settings(max_examples=300)
 def test_scaling_can_be_undone(x: np.ndarray, mode: str, per: str, rescale: bool) -> None:
     """`invert` gives 8-bit pixels back exactly from float32."""
     if x.dtype != np.uint8:
@@ -387,7 +385,6 @@ def test_constant_floats_have_no_deviation(value: np.floating, rows: list[int], 
 
 
 @given(float_images, st.sampled_from(list(MODES)), st.sampled_from(PER), st.booleans())
-@settings(max_examples=300)
 def test_floats_are_scaled_by_the_formula_and_back(
     x: np.ndarray, mode: str, per: str, rescale: bool
 ) -> None:

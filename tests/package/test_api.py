@@ -6,7 +6,6 @@ import importlib
 import inspect
 import re
 import shlex
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from pixelprep.training.serving import serving_model
 from tests.helpers.cli import parse
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT, bare_home, done
+from tests.helpers.process import execute
 from tests.package.api import HELD, REACHED, exported, function_of, interface, named, tree
 
 PACKAGE = Path(pixelprep.__file__).parent
@@ -341,7 +341,7 @@ def mypy(program: Path, python: Path) -> str:
     strict += [f"--python-executable={python}", str(program)]
     home = bare_home(program.parent / "home")
     command = [sys.executable, "-m", "mypy", *strict]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=program.parent, env=home)
+    ran = execute(command, cwd=program.parent, env=home)
     return ran.stdout + ran.stderr
 
 

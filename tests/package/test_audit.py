@@ -1,7 +1,6 @@
 """The audit of pinned packages fails, passes and is skipped when it should."""
 
 import runpy
-import subprocess
 import sys
 import tomllib
 from datetime import date
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 
 SCRIPTS = ROOT / "scripts"
 audit: Any = runpy.run_path(str(SCRIPTS / "audit.py"))
@@ -65,6 +65,6 @@ def test_every_exception_has_a_reason_and_a_date() -> None:
 def test_the_audit_runs() -> None:
     """pip-audit is installed and asked; whatever it finds, there is an answer of a line."""
     command = [sys.executable, str(SCRIPTS / "audit.py")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = execute(command)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1].startswith("audit")

@@ -5,7 +5,6 @@ import os
 import pty
 import select
 import shutil
-import subprocess
 import sys
 import tarfile
 import time
@@ -22,6 +21,7 @@ from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.numerics.scaling import MODES, PER
 from tests.helpers.cli import Done, failure, run
 from tests.helpers.packages import PIP, ROOT, bare_home, done, wheel_of
+from tests.helpers.process import Process, execute
 
 # Wheel and sdist
 
@@ -91,7 +91,7 @@ def alone_with(python: Path, home: Path) -> None:
     assert Path(answer["path"]).is_relative_to(home)
     assert answer["path"] in done([script, "info", answer["key"]], **settings)
     train = [str(script), "train", "sample"]
-    ran = subprocess.run(train, capture_output=True, text=True, timeout=120, **settings)
+    ran = execute(train, **settings)
     error, hint = failure(ran)
     assert "TensorFlow, which is not installed" in error
     assert hint == 'pip install "pixelprep[train]"'
@@ -111,7 +111,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 def python_of(version: str) -> str:
     """An interpreter of this version; the test is skipped where there is none that starts."""
     found = shutil.which(f"python{version}")
-    if found is None or subprocess.run([found, "-c", ""], capture_output=True).returncode:
+    if found is None or execute([found, "-c", ""]).returncode:
         pytest.skip(f"there is no python{version}")
     return found
 
@@ -130,7 +130,7 @@ def test_every_python_installs_the_wheel(version: str, wheel: Path, tmp_path: Pa
     done([python_of(version), "-m", "venv", tmp_path / "environment"])
     python = tmp_path / "environment" / "bin" / "python"
     index = [*PIP, "--python", str(python), "download", "--no-deps", "-d", str(tmp_path), "tqdm"]
-    if subprocess.run(index, capture_output=True).returncode:
+    if execute(index).returncode:
         pytest.skip("no package index can be reached")
     constraints = ROOT / "scripts" / "constraints.txt"
     done([*PIP, "--python", python, "install", "-c", constraints, wheel])
@@ -194,13 +194,8 @@ needs_bash = pytest.mark.skipif(BASH is None, reason="there is no bash")
 def install_completion(shell: str, home: Path) -> Done:
     """Type ``pixelprep --install-completion`` in a shell of this name (which is bash)."""
     line = '"$0" -m pixelprep --install-completion; exit $?'
-    return subprocess.run(
-        [shell, "-c", line, sys.executable],
-        executable=BASH,
-        env=os.environ | {"HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
+    return execute(
+        [shell, "-c", line, sys.executable], executable=BASH, env=os.environ | {"HOME": str(home)}
     )
 
 
@@ -227,7 +222,7 @@ def typed(home: Path, line: str, *wanted: str) -> str:
     env = os.environ | {"HOME": str(home), "PATH": path, "TERM": "dumb"}
     shell = [str(BASH), "--noprofile", "--rcfile", str(home / ".bashrc"), "-i"]
     ours, theirs = pty.openpty()
-    with subprocess.Popen(shell, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
+    with Process(shell, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
         os.close(theirs)
         os.write(ours, line.encode())
         try:
@@ -279,5 +274,5 @@ def test_completion_is_quick() -> None:
     )
     asked = {"COMP_WORDS": "pixelprep prepare --mode ", "COMP_CWORD": "3"}
     env = os.environ | asked | {"_PIXELPREP_COMPLETE": "complete_bash"}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    ran = execute([sys.executable, "-c", code], env=env)
     assert (ran.stdout.split(), ran.stderr) == (list(MODES), "set()\n")

@@ -1,12 +1,12 @@
 """The floor plan: imports go down only, and importing costs nothing."""
 
 import ast
-import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
 
 import pixelprep
+from tests.helpers.process import execute
 
 PACKAGE = Path(pixelprep.__file__).parent
 
@@ -88,7 +88,7 @@ def loaded(code: str, modules: set[str]) -> str:
     """Which of these modules a fresh process has loaded once it ran this code."""
     code += f"; import sys; print(sorted({modules} & set(sys.modules)))"
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return execute(command, check=True).stdout.strip()
 
 
 def test_importing_the_command_line_is_cheap() -> None:
@@ -112,5 +112,5 @@ def test_a_hit_loads_no_hdf5() -> None:
 
 def test_help_makes_no_folder(cache: Path) -> None:
     """`--help` leaves no trace in the cache."""
-    subprocess.run([sys.executable, "-m", "pixelprep", "--help"], capture_output=True, check=True)
+    execute([sys.executable, "-m", "pixelprep", "--help"], check=True)
     assert not cache.exists()

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -13,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -84,7 +85,6 @@ def test_every_layout_is_found_right(compression: str) -> None:
     assert problems(entry.path) == ""
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(["uint8", "uint16", "float32"]),
     st.sampled_from(sorted(MODES)),
@@ -154,16 +154,27 @@ def test_flipped_bits_are_found(
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damage_is_found_and_repaired(digits: str, damage: Callable[[Path], str]) -> None:
-    """A damaged, missing or swapped file is named; repaired, all bytes are as they were."""
+def test_damage_is_found_and_repaired(
+    digits: str, cache: Path, damage: Callable[[Path], str]
+) -> None:
+    """A damaged, missing or swapped file is named and not opened; repaired by `verify`, and made
+    again by `prepare`, all bytes are as they were.
+    """
     path = pixelprep.prepare(digits).path
     before = bytes_of(path)
     name = damage(path)
     assert name in problems(path)
+    with pytest.raises(EntryError, match=re.escape(name)):
+        pixelprep.open(path, cache_dir=cache)
     (verdict,) = pixelprep.verify(path, repair=True, quiet=True)
     assert (verdict.ok, verdict.repaired) == (True, True)
     assert name in verdict.problems[0]
     assert bytes_of(path) == before
+    (cache.parent / "test.h5").unlink(missing_ok=True)  # what a link led to
+    damage(path)
+    assert pixelprep.prepare(digits).cached is False
+    assert bytes_of(path) == before
+    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
 
 
 @pytest.mark.parametrize(
@@ -171,13 +182,22 @@ def test_damage_is_found_and_repaired(digits: str, damage: Callable[[Path], str]
     [lose_the_manifest, lose_everything, put_a_file, put_a_link],
     ids=lambda damage: damage.__name__,
 )
-def test_what_is_no_entry_any_more_is_repaired(entry: Path, damage: Callable[[Path], None]) -> None:
+def test_what_is_no_entry_any_more_is_repaired(
+    digits: str, cache: Path, entry: Path, damage: Callable[[Path], None]
+) -> None:
     """Where nothing tells the recipe any more, it is known from when the entry was asked for."""
     before = bytes_of(entry)
     damage(entry)
+    with pytest.raises(EntryError, match="no entry"):
+        pixelprep.open(entry)
     (verdict,) = pixelprep.verify(every=True, repair=True, quiet=True)
     assert (verdict.path, verdict.ok, verdict.repaired) == (entry, True, True)
     assert bytes_of(entry) == before
+    shutil.rmtree(entry.with_name("elsewhere"), ignore_errors=True)
+    damage(entry)
+    assert pixelprep.prepare(digits, val_fraction=0.25, shard_rows=16).cached is False
+    assert bytes_of(entry) == before
+    assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -1])

@@ -23,6 +23,7 @@ from tests.helpers.damage import flip
 from tests.helpers.data import bytes_of, write_digits
 from tests.helpers.disks import protected
 from tests.helpers.packages import ROOT
+from tests.helpers.process import Process, execute
 from tests.helpers.server import Server
 
 CROWD = ROOT / "tests" / "helpers" / "concurrency.py"
@@ -32,7 +33,7 @@ EVERYONE = 16
 def crowd(dataset: str, locks: str = "locks", count: int = EVERYONE, **options: Any) -> list[Any]:
     """What so many processes come to that all prepare the same at the same moment."""
     command = [sys.executable, str(CROWD), str(count), locks, dataset, json.dumps(options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = execute(command, timeout=300)
     assert done.stderr == ""
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == count
@@ -101,7 +102,7 @@ def test_different_recipes_at_once_without_locks(digits: str, cache: Path) -> No
         [sys.executable, str(CROWD), "4", "none", digits, json.dumps({"mode": mode, "force": True})]
         for mode in modes
     ]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    running = [Process(command, stdout=subprocess.PIPE, text=True) for command in commands]
     said = [process.communicate()[0] for process in running]
     assert not any("error" in json.loads(line) for out in said for line in out.splitlines())
     assert [verdict.ok for verdict in pixelprep.verify(every=True, quiet=True)] == [True] * 3
@@ -128,7 +129,7 @@ KINDS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 
 def test_leftovers_are_told_from_work_without_locks(cache: Path) -> None:
     """By their names: of a living process of this machine, or for a week of another one."""
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = Process([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     _, _, own, machine = locks.owner_tag().split("-")
     born = str(locks._start_time(process.pid))
     number, nobody, elsewhere = str(process.pid), str(2**22 + 1), "00000000"

@@ -27,7 +27,7 @@ from tests.helpers.injection import (
     Call,
     Ended,
     Spot,
-    Warm,
+    disturbed,
     spots,
     why_not,
 )
@@ -40,30 +40,12 @@ Record = Callable[[str, object], None]
 
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
 KILLS, FAULTS = 6, 5  # how many of each case are tried by default
-MOMENTS = {False: 90, True: 300}  # random ones, over all cases: by default, and where every is
+MOMENTS = {False: 30, True: 300}  # random ones, over all cases: by default, and where every is
 AMOUNTS = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"]
 )
 NOTES = (".sources", ".trust", ".origins")  # what a cache notes for itself, with inodes and times
 ONLY_TIME = (*NOTES, ".locks", ".trash")  # what it does without
-
-MODULES = (
-    "pixelprep.cli.app",
-    "pixelprep.pipeline.build",
-    "pixelprep.exporters.export",
-    "filelock",
-    "requests",
-    "pooch",
-    "tenacity",
-)
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """A process that runs commands quickly."""
-    with Warm(tmp_path_factory.mktemp("warm"), *MODULES) as process:
-        yield process
-
 
 # What is counted
 
@@ -189,8 +171,6 @@ class Bench:
 
     Parameters
     ----------
-    warm : Warm
-        Runs the commands.
     folder : Path
         An empty one, with the data in it.
     case : Case
@@ -199,8 +179,8 @@ class Bench:
         Python code that every command runs first.
     """
 
-    def __init__(self, warm: Warm, folder: Path, case: Case, before: str = "") -> None:
-        self.warm, self.folder, self.case, self.code = warm, folder, case, before
+    def __init__(self, folder: Path, case: Case, before: str = "") -> None:
+        self.folder, self.case, self.code = folder, case, before
         self.cache, self.kept = folder / "cache", folder / "kept"
         self.cache.mkdir()
         for arguments in case.before:
@@ -225,19 +205,19 @@ class Bench:
         shutil.copytree(self.kept, self.cache)
 
     def _prepare(self, *arguments: str, **options: Any) -> Ended:
-        return self.warm.run(
+        return disturbed(
             "prepare",
             *arguments,
             "--quiet",
             "--json",
-            place=self.folder,
+            folder=self.folder,
             environment={"PIXELPREP_CACHE_DIR": str(self.cache), "no_proxy": "127.0.0.1"},
-            before=self.code,
+            code=self.code,
             **options,
         )
 
     def run(self, **options: Any) -> Ended:
-        """Run the command of the case, with options of `Warm.run`."""
+        """Run the command of the case, with options of `disturbed`."""
         return self._prepare(*self.case.arguments, **options)
 
     def harm(self) -> list[str]:
@@ -303,14 +283,12 @@ def saves_time(call: Call, cache: Path) -> bool:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def bench(
-    request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.TempPathFactory
-) -> Bench:
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Each case in turn."""
     folder = tmp_path_factory.mktemp("bench")
     write_digits(folder / "digits", 8, 4)
     write_digits(folder / "others", 4, 4)
-    return Bench(warm, folder, CASES[request.param])
+    return Bench(folder, CASES[request.param])
 
 
 # prepare
@@ -350,7 +328,7 @@ def test_killed_at_any_moment(
     """The same at random moments, also over what others left that were killed, and with threads."""
     tally, moments = Tally(request.node.name), random.Random(17)
     bench.fresh()
-    longest, number = bench.run(at_once=False).seconds, -1
+    longest, number = bench.run(inline=False).seconds, -1
     while tally.kills < MOMENTS[every] // len(CASES) and number < MOMENTS[every]:
         number += 1
         if number % 10 == 0:
@@ -358,7 +336,7 @@ def test_killed_at_any_moment(
         elif "--force" not in bench.case.arguments:
             shutil.rmtree(bench.cache / bench.made, ignore_errors=True)
         moment = moments.uniform(0, longest)
-        ended = bench.run(killed_after=moment, at_once=False)
+        ended = bench.run(killed_after=moment, inline=False)
         after = bench.again() if number % 10 == 9 else []
         tally.note(f"{moment:.4f} s", ended, [*bench.harm(), *after])
     tally.close(record_property)
@@ -388,16 +366,14 @@ class Exporting:
 
     Parameters
     ----------
-    warm : Warm
-        Runs the commands.
     folder : Path
         An empty one.
     to : str
         The format.
     """
 
-    def __init__(self, warm: Warm, folder: Path, to: str) -> None:
-        self.warm, self.folder, self.to = warm, folder, to
+    def __init__(self, folder: Path, to: str) -> None:
+        self.folder, self.to = folder, to
         self.cache, self.place = folder / "cache", folder / "place"
         write_digits(folder / "digits", 8, 4)
         made = self._run("prepare", "./digits", "--json")
@@ -411,11 +387,11 @@ class Exporting:
 
     def _run(self, *arguments: str, **options: Any) -> Ended:
         environment = {"PIXELPREP_CACHE_DIR": str(self.cache)}
-        place = self.folder
-        return self.warm.run(*arguments, "--quiet", place=place, environment=environment, **options)
+        folder = self.folder
+        return disturbed(*arguments, "--quiet", folder=folder, environment=environment, **options)
 
     def run(self, **options: Any) -> Ended:
-        """Run the command, with options of `Warm.run`."""
+        """Run the command, with options of `disturbed`."""
         return self._run("export", self.entry, "place/out", "--to", self.to, **options)
 
     def fresh(self) -> None:
@@ -451,10 +427,10 @@ class Exporting:
 
 @pytest.fixture(scope="module", params=["npz", "hdf5-single", "png"])
 def exporting(
-    request: pytest.FixtureRequest, warm: Warm, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Exporting:
     """Each format in turn, but for that which TensorFlow writes with threads of its own."""
-    return Exporting(warm, tmp_path_factory.mktemp("exporting"), request.param)
+    return Exporting(tmp_path_factory.mktemp("exporting"), request.param)
 
 
 @AMOUNTS
@@ -491,12 +467,12 @@ def test_any_call_of_an_export_fails(
 
 
 @pytest.fixture(scope="module")
-def shop(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A tiny MNIST that has to be downloaded."""
     web, folder = tmp_path_factory.mktemp("web"), tmp_path_factory.mktemp("shop")
     code = tiny_mnist(web)
     with Server(web) as server:
-        yield Bench(warm, folder, Case(("mnist", "--mirror", server.url)), code)
+        yield Bench(folder, Case(("mnist", "--mirror", server.url)), code)
 
 
 @AMOUNTS
@@ -537,14 +513,12 @@ class Training:
 
     Parameters
     ----------
-    warm : Warm
-        Runs the commands, with TensorFlow.
     folder : Path
         An empty one.
     """
 
-    def __init__(self, warm: Warm, folder: Path) -> None:
-        self.warm, self.folder, self.whole = warm, folder, folder / "whole"
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.whole = folder, folder / "whole"
         self.place = folder / "place"
         self.place.mkdir()
         (self.place / "models.py").write_text(TINY_MODELS)
@@ -574,10 +548,10 @@ class Training:
     def _run(self, *arguments: str, **options: Any) -> Ended:
         environment = {"PIXELPREP_CACHE_DIR": str(self.folder / "cache")}
         asked = ("train", *arguments, "--quiet", "--json")
-        return self.warm.run(*asked, place=self.place, environment=environment, **options)
+        return disturbed(*asked, folder=self.place, environment=environment, **options)
 
     def train(self, **options: Any) -> Ended:
-        """Train from the start, with options of `Warm.run`."""
+        """Train from the start, with options of `disturbed`."""
         settings = ("--epochs", "2", "--seed", "4", "--model", "models:tiny", "--run-dir", "run")
         return self._run(str(self.folder / "digits"), *settings, **options)
 
@@ -610,14 +584,12 @@ class Training:
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A run to be disturbed."""
     for module in ("tensorflow", "matplotlib"):
         if find_spec(module) is None:
             pytest.skip("the extra `train` is not installed")
-    modules = (*MODULES, "tensorflow", "keras", "matplotlib.figure")
-    with Warm(tmp_path_factory.mktemp("warm"), *modules) as process:
-        yield Training(process, tmp_path_factory.mktemp("training"))
+    return Training(tmp_path_factory.mktemp("training"))
 
 
 @AMOUNTS

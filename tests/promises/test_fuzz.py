@@ -19,6 +19,7 @@ import pytest
 
 import pixelprep
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 
 SCRIPTS = ROOT / "scripts"
 INPUTS = {"idx": 500, "npz": 500, "manifest": 400, "entry": 60, "hdf5": 80}
@@ -31,7 +32,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **one_thread, "PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return execute(command, env=environment)
 
 
 @pytest.mark.parametrize("target", INPUTS)

@@ -22,6 +22,7 @@ from pixelprep.sources import Arrays
 from pixelprep.training.run_folder import load_finished
 from pixelprep.training.train import Settings, train
 from tests.helpers.data import arrays
+from tests.helpers.process import execute
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 pytest.importorskip("jinja2", reason="the extra `train` is not installed")
@@ -250,7 +251,7 @@ def test_a_page_that_fails_loses_no_model(folder: Path) -> None:
     entry = pixelprep.prepare(arrays(40, 20, (7, 6, 1)))
     asked = ("train", entry.key, "--model", "flat_models:flat", "--epochs", "1", "--quiet")
     command = [sys.executable, "-c", BROKEN, *asked, "--run-dir", "run", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = execute(command)
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("the run's page cannot be made, all else is there: ")
@@ -269,7 +270,7 @@ def test_without_a_package_nothing_is_trained(module: str, name: str, folder: Pa
     """It is said before any work what is missing of that which the end needs."""
     entry = pixelprep.prepare(arrays(40, 20, (7, 6, 1)))
     command = [sys.executable, "-c", WITHOUT.format(module=module), str(entry.path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = execute(command)
     assert done.stderr == ""
     missing = f"training needs {name}, which is not installed"
     assert done.stdout == f'{missing} (pip install "pixelprep[train]")\n'
@@ -294,7 +295,7 @@ def browsed(path: Path, profile: Path) -> subprocess.CompletedProcess[str]:
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
     flags += ["--disable-background-networking", "--enable-logging=stderr", "--v=0"]
     command = [str(CHROMIUM), *flags, f"--user-data-dir={profile}", "--dump-dom", path.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return execute(command)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import termios
@@ -25,7 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -33,7 +32,10 @@ from pixelprep import DownloadError
 from pixelprep.sources import REGISTRY, Options, SourceContext, download, idx
 from pixelprep.sources.download import ATTEMPTS, RegistryFile
 from pixelprep.sources.registered import RegisteredSource, embedded
+from tests.helpers import cli
+from tests.helpers.cli import failure
 from tests.helpers.downloads import ONLY_HERE, pinned
+from tests.helpers.process import Process
 from tests.helpers.server import FINE, Request, Server, Twist
 
 GZIPPED = {"Content-Encoding": "gzip"}
@@ -613,7 +615,6 @@ def few(server: Server) -> Iterator[Case]:
         yield Case(FEW, pinned(FEW, by_content=False), server, Path(folder))
 
 
-@settings(max_examples=80, deadline=None)
 @given(drops=st.lists(OFFSETS, max_size=12), left=OFFSETS)
 def test_any_drops(two: list[Server], drops: list[int], left: int) -> None:
     """Wherever the connection drops, it ends in the right bytes or in an error, never in others."""
@@ -639,7 +640,6 @@ FAULTS = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     faults=st.tuples(st.lists(FAULTS, max_size=6), st.lists(FAULTS, max_size=6)),
     left=st.none() | st.binary(max_size=50) | OFFSETS.map(lambda size: FEW[:size]),
@@ -677,37 +677,12 @@ little = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False)
 sys.modules["pixelprep.sources.resolve"].REGISTRY = {**REGISTRY, "mnist": little}
 """
 
-MAIN = "from pixelprep.cli.app import main; main()"
+HERE = {"no_proxy": "127.0.0.1"}
 
 
-def python(*lines: str) -> list[str]:
-    """The command that runs these lines and then the command line."""
-    return [sys.executable, "-c", "\n".join([*lines, MAIN])]
-
-
-def run(
-    command: list[str], *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a process to its end."""
-    return subprocess.run(
-        [*command, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "no_proxy": "127.0.0.1", **environment},
-        check=False,
-    )
-
-
-def failure(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
-    """The error line and the hint line of a command that failed as it should."""
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    lines = done.stderr.splitlines()
-    (error,) = [line for line in lines if line.startswith("error: ")]
-    (hint,) = [line for line in lines if line.startswith("hint: ")]
-    assert lines[-2:] == [error, hint]
-    return error, hint
+def run(code: str, *arguments: str, **environment: str) -> cli.Done:
+    """Run the command to its end, this code first."""
+    return cli.run(*arguments, code=code, env={**os.environ, **HERE, **environment})
 
 
 @pytest.fixture
@@ -805,16 +780,9 @@ def test_two_at_once_download_once(shop: Server, cache: Path, known: bool) -> No
         pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
         shutil.rmtree(cache / ".raw")
         shop.requests.clear()
-    command = [*python(ONLY_HERE, LITTLE_MNIST, SLOWLY), "prepare", "mnist", "--quiet"]
-    processes = [
-        subprocess.Popen(
-            [*command, "--mirror", shop.url, "--mode", mode],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for mode in ("center", "normalize")
-    ]
+    command = ("prepare", "mnist", "--quiet", "--mirror", shop.url)
+    code = ONLY_HERE + LITTLE_MNIST + SLOWLY
+    processes = [cli.start(*command, "--mode", mode, code=code) for mode in ("center", "normalize")]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
     assert len(shop.requests) == 4
@@ -822,7 +790,7 @@ def test_two_at_once_download_once(shop: Server, cache: Path, known: bool) -> No
 
 def test_all_mirrors_down(cache: Path, nowhere: str) -> None:
     """No mirror answers: one error line with all that was tried, one hint line, status 1."""
-    done = run(python(ONLY_HERE), "prepare", "mnist", "--mirror", nowhere)
+    done = run(ONLY_HERE, "prepare", "mnist", "--mirror", nowhere)
     error, hint = failure(done)
     for mirror in (nowhere, *REGISTRY["mnist"].mirrors):
         assert f"{mirror}train-images-idx3-ubyte.gz: no connection" in error
@@ -833,8 +801,7 @@ def test_all_mirrors_down(cache: Path, nowhere: str) -> None:
 
 def test_the_command_line_takes_its_mirror_from_the_environment(shop: Server) -> None:
     """PIXELPREP_MIRROR is the command line's mirror, too; where no terminal is, no bar is drawn."""
-    command = python(ONLY_HERE, LITTLE_MNIST)
-    done = run(command, "prepare", "mnist", "--json", PIXELPREP_MIRROR=shop.url)
+    done = run(ONLY_HERE + LITTLE_MNIST, "prepare", "mnist", "--json", PIXELPREP_MIRROR=shop.url)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["splits"]["train"]["rows"] == 6_000
     assert len(shop.requests) == 4
@@ -843,7 +810,7 @@ def test_the_command_line_takes_its_mirror_from_the_environment(shop: Server) ->
 
 def test_the_watch_for_sockets_is_awake(nowhere: str) -> None:
     """The next tests mean something: a command that does go online is caught by their watch."""
-    done = run(python(NO_SOCKETS), "prepare", "mnist", "--mirror", nowhere)
+    done = run(NO_SOCKETS, "prepare", "mnist", "--mirror", nowhere)
     assert done.returncode == 99
     assert "a socket was opened" in done.stderr
 
@@ -853,8 +820,8 @@ def test_offline_opens_no_socket(said: list[str], nowhere: str) -> None:
     """Offline, all that needs no download works and all else is an error; no socket is opened."""
     environment = {"PIXELPREP_MIRROR": nowhere} | ({} if said else {"PIXELPREP_OFFLINE": "1"})
 
-    def quietly(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(python(NO_SOCKETS, LITTLE_MNIST), "prepare", *arguments, *said, **environment)
+    def quietly(*arguments: str) -> cli.Done:
+        return run(NO_SOCKETS + LITTLE_MNIST, "prepare", *arguments, *said, **environment)
 
     error, hint = failure(quietly("mnist"))
     assert "--offline" in error
@@ -870,9 +837,7 @@ def drawn(*arguments: str) -> bytes:
     """What a command draws on a terminal."""
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 100))
-    process = subprocess.Popen(
-        [*python(ONLY_HERE, LITTLE_MNIST), *arguments], stdout=subprocess.DEVNULL, stderr=end
-    )
+    process = cli.start(*arguments, code=ONLY_HERE + LITTLE_MNIST, stderr=end)
     os.close(end)
     shown = b""
     try:
@@ -914,7 +879,7 @@ def test_a_killed_download_is_continued(case: Case) -> None:
     case.twist(Twist(stall=150_000))
     pin = {name: getattr(case.pin, name) for name in RegistryFile.__slots__}
     arguments = json.dumps([pin, str(case.folder), case.server.url])
-    process = subprocess.Popen([sys.executable, "-c", KILLED, arguments])
+    process = Process([sys.executable, "-c", KILLED, arguments])
 
     def brought() -> int:
         return sum(part.stat().st_size for part in case.folder.glob("*.part"))
@@ -934,11 +899,8 @@ def test_a_killed_download_is_continued(case: Case) -> None:
 def test_an_interrupted_download(shop: Server, cache: Path) -> None:
     """Ctrl-C in the middle of a download is one line and status 130; no file seems whole."""
     shop.twist("*", then=Twist(stall=100))
-    process = subprocess.Popen(
-        [*python(ONLY_HERE, LITTLE_MNIST), "prepare", "mnist", "--mirror", shop.url],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = ("prepare", "mnist", "--mirror", shop.url)
+    process = cli.start(*command, code=ONLY_HERE + LITTLE_MNIST)
     while not shop.requests:
         assert process.poll() is None
         time.sleep(0.01)
@@ -974,23 +936,18 @@ class Prepared:
 def prepared(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     """MNIST, prepared by the real command line while the connection dropped once."""
     cache = tmp_path_factory.mktemp("mnist")
-    command = [sys.executable, "-m", "pixelprep", "prepare", "mnist", "--json"]
     with Server(mnist) as server:
         server.twist(IMAGES, Twist(drop=4 * MIB + 12_345))
         place = ["--mirror", server.url, "--cache-dir", str(cache)]
-        done = run(command, *place, https_proxy=server.url)  # no other machine, come what may
+        done = run(
+            "", "prepare", "mnist", "--json", *place, https_proxy=server.url
+        )  # no other machine, come what may
         assert done.returncode == 0, done.stderr
         yield Prepared(json.loads(done.stdout), cache, server.requests)
     shutil.rmtree(cache)
 
 
-@pytest.fixture
-def real(mnist: Path, mnist_server: Server, tmp_path: Path) -> Case:
-    """The real test images, one and a half megabytes of them."""
-    (pin,) = [pin for pin in REGISTRY["mnist"].files if pin.name == TEST_IMAGES]
-    return Case((mnist / TEST_IMAGES).read_bytes(), pin, mnist_server, tmp_path / "raw")
-
-
+@pytest.mark.long
 def test_mnist_dropped_midway(prepared: Prepared) -> None:
     """The command line continues a dropped download of MNIST: it asks for the rest alone."""
     images = [request for request in prepared.asked if request.name == IMAGES]
@@ -1000,6 +957,7 @@ def test_mnist_dropped_midway(prepared: Prepared) -> None:
     assert len(prepared.asked) == 5
 
 
+@pytest.mark.long
 def test_mnist_is_mnist(prepared: Prepared) -> None:
     """What was prepared is MNIST: 60,000 and 10,000 images, and the mean that everyone knows."""
     splits = prepared.result["splits"]
@@ -1007,6 +965,7 @@ def test_mnist_is_mnist(prepared: Prepared) -> None:
     assert prepared.result["scaling"]["mean"][0] == pytest.approx(33.318421, abs=1e-6)
 
 
+@pytest.mark.long
 def test_mnist_again(prepared: Prepared, mnist_server: Server) -> None:
     """A second `prepare` finds the entry and asks the server nothing."""
     entry = pixelprep.prepare("mnist", mirror=mnist_server.url, cache_dir=prepared.cache)
@@ -1015,15 +974,17 @@ def test_mnist_again(prepared: Prepared, mnist_server: Server) -> None:
     assert mnist_server.requests == []
 
 
+@pytest.mark.long
 def test_mnist_offline(prepared: Prepared, mnist: Path) -> None:
     """Offline, MNIST is read from the cache or from `--source`, and no socket is opened."""
     for source in ([], ["--source", str(mnist)]):
         arguments = ["mnist", "--offline", "--json", "--cache-dir", str(prepared.cache), *source]
-        done = run(python(NO_SOCKETS), "prepare", *arguments)
+        done = run(NO_SOCKETS, "prepare", *arguments)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["key"] == prepared.result["key"]
 
 
+@pytest.mark.long
 def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> None:
     """MNIST comes through, over more drops than twice the tries in vain that are allowed."""
     mnist_server.twist("*", then=Twist(drop=MIB))
@@ -1038,15 +999,7 @@ def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> No
     shutil.rmtree(entry.path)
 
 
-def test_mnist_read_again_asks_nothing(prepared: Prepared, mnist_server: Server) -> None:
-    """Raw files in the cache are read with no question to the server."""
-    source = RegisteredSource(REGISTRY["mnist"], Options(mirror=mnist_server.url, quiet=True))
-    with SourceContext(prepared.cache) as place:
-        raw = source.load(place)
-    assert raw.splits["train"].images.shape == (60_000, 28, 28, 1)
-    assert mnist_server.requests == []
-
-
+@pytest.mark.long
 def test_mnist_compressed_anew_or_unpacked(
     mnist: Path, mnist_server: Server, tmp_path: Path
 ) -> None:
@@ -1064,54 +1017,3 @@ def test_mnist_compressed_anew_or_unpacked(
         "train": 60_000,
         "test": 10_000,
     }
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(Twist(wrong_byte=MIB), id="wrong byte"),
-        pytest.param(Twist(status=404), id="404"),
-        pytest.param(Twist(status=500), id="500"),
-        pytest.param(Twist(endless=True), id="endless"),
-        pytest.param(Twist(cut=MIB), id="cut"),
-        pytest.param(Twist(drop=MIB // 2, ignore_range=True), id="drops and ignores ranges"),
-    ],
-)
-def test_mnist_from_a_bad_mirror(real: Case, fault: Twist, nowhere: str) -> None:
-    """A mirror with a fault is a clear error; the same download from one without is right."""
-    real.twist(then=fault)
-    assert f"{real.server.url}{TEST_IMAGES}: " in real.refusal(real.server.url, nowhere)
-    with Server(real.server.folder) as well:
-        real.fetch(real.server.url, well.url)
-    assert real.is_right()
-
-
-@pytest.mark.parametrize(
-    "passing",
-    [
-        pytest.param(Twist(status=503), id="503"),
-        pytest.param(Twist(drop=MIB), id="drop"),
-        pytest.param(Twist(stall=MIB), id="stall"),
-        pytest.param(Twist(status=307, location=TEST_IMAGES), id="redirect"),
-    ],
-)
-def test_mnist_after_a_passing_fault(
-    real: Case, passing: Twist, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fault that passes costs one more request."""
-    if passing.stall is not None:
-        monkeypatch.setattr(download, "TIMEOUT", 1.0)
-    real.twist(passing)
-    real.fetch()
-    assert real.is_right()
-    assert len(real.asked) == 2
-
-
-@pytest.mark.parametrize("left", LEFT)
-@pytest.mark.parametrize("ranges", [True, False])
-def test_mnist_over_what_was_left(real: Case, left: str, ranges: bool) -> None:
-    """Whatever an earlier download left, the test images are right in the end."""
-    real.leave(LEFT[left](real.archive))
-    real.twist(then=FINE if ranges else Twist(ignore_range=True))
-    real.fetch()
-    assert real.is_right()

@@ -2,9 +2,6 @@
 
 import gzip
 import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,58 +81,3 @@ def test_what_was_read_does_not_change(tmp_path: Path) -> None:
         assert (raw.splits["train"].images[:][..., 0] == images).all()
         assert (raw.splits["test"].labels[:] == labels).all()
     assert list((tmp_path / "cache" / fs.TMP).iterdir()) == []
-
-
-PEAK = """
-import sys, threading
-from pixelprep import prepare
-
-def anonymous():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
-
-peak, over = [0], threading.Event()
-
-def watch():
-    while not over.wait(0.002):
-        peak[0] = max(peak[0], anonymous())
-
-watching = threading.Thread(target=watch)
-watching.start()
-train = prepare(sys.argv[1], quiet=True).train
-prepared = peak[0]
-for _ in train.batches(64, shuffle=True):
-    pass
-over.set()
-watching.join()
-print(prepared, peak[0], len(train))
-"""
-
-
-def peak(folder: Path, copies: int) -> tuple[int, int]:
-    """KiB of anonymous memory at most, while preparing and until the end of an epoch."""
-    rows = 6000
-    image = np.random.default_rng(0).bytes(784 * rows)
-    header = idx(np.zeros((0, 28, 28), np.uint8), shape=(rows * copies, 28, 28))
-    labels = idx(np.zeros(0, np.uint8), shape=(rows * copies,))
-    folder.mkdir()
-    for name in ("train", "t10k"):
-        files_ = {"images-idx3": (header, image), "labels-idx1": (labels, bytes(rows))}
-        for kind, (start, body) in files_.items():
-            content = members(start) + members(body) * copies
-            (folder / f"{name}-{kind}-ubyte.gz").write_bytes(content)
-    # An arena a thread would blur what is compared.
-    environment = os.environ | {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PEAK, str(folder)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    prepared, fed, found = map(int, shown.stdout.split())
-    assert found == rows * copies
-    return prepared, fed
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
-def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
-    """Ten times the rows (42 MB more raw, 169 MB more scaled) take at most 4 MiB more."""
-    small, large = peak(tmp_path / "small", 1), peak(tmp_path / "large", 10)
-    for one, other in zip(small, large, strict=True):
-        assert other < one + 4096

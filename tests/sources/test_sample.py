@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from pixelprep.sources import REGISTRY
 from pixelprep.sources.registered import embedded
 from pixelprep.training.train import Settings, train
 from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
 
 GENERATOR = ROOT / "scripts" / "make_sample.py"
 
 
 def test_sample_is_made_by_its_script(tmp_path: Path) -> None:
     """Running the generator again gives the shipped images and labels, to the last bit."""
-    subprocess.run([sys.executable, GENERATOR, "--out", tmp_path], check=True, capture_output=True)
+    execute([sys.executable, GENERATOR, "--out", tmp_path], check=True)
     for pin in REGISTRY["sample"].files:
         shipped = (embedded("sample") / pin.name).read_bytes()
         assert hashlib.sha256(shipped).hexdigest() == pin.sha256
@@ -40,6 +40,7 @@ def test_sample_is_shaped_like_mnist() -> None:
     assert sum(pin.size for pin in REGISTRY["sample"].files) < 1_400_000
 
 
+@pytest.mark.long
 def test_a_linear_classifier_does_not_solve_it() -> None:
     """Logistic regression on the raw pixels stays below 93%."""
     linear = pytest.importorskip("sklearn.linear_model")
@@ -50,6 +51,7 @@ def test_a_linear_classifier_does_not_solve_it() -> None:
     assert classifier.score(x_test.reshape(len(x_test), -1), y_test) < 0.93
 
 
+@pytest.mark.long
 def test_the_reference_cnn_learns_it(tmp_path: Path) -> None:
     """The reference CNN reaches 97% or more within five epochs."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")

@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -91,7 +91,6 @@ def test_numbers_of_every_kind_are_read(tmp_path: Path, kind: str) -> None:
         check(prepared(path, mode="center"), *pairs)
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     st.tuples(*[st.integers(1, 6)] * 3) | st.tuples(*[st.integers(1, 6)] * 4),
     st.sampled_from(["u1", "<u2", ">u2", ">i2"]),
@@ -640,7 +639,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_another_package_brings_a_dataset(installed: Path) -> None:
     """Once a package with an entry point is installed, its dataset is known by its name."""
-    with_it = {"env": os.environ | {"PYTHONPATH": str(installed)}}
+    with_it: dict[str, Any] = {"env": os.environ | {"PYTHONPATH": str(installed)}, "cold": True}
     done = run("prepare", "stripes", "--mode", "normalize", "--json", **with_it)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -764,9 +763,9 @@ def test_a_full_disk_is_no_fault_of_the_data(here: Path, cache: Path, dataset: s
     for path in Path("pets").glob("*/*.png"):
         for name in ("0.png", "1.png"):
             Image.fromarray(X[:, :, 0, 0]).save(path.with_name(name))
-    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))}
+    limits = {resource.RLIMIT_FSIZE: 100}
     options = ["--test-fraction", "0.5"] if dataset == "./pets" else []
-    error, hint = failure(run("prepare", dataset, *options, **limit))
+    error, hint = failure(run("prepare", dataset, *options, limits=limits))
     assert error.startswith(f"cannot write in {cache}: ")
     assert "--cache-dir" in hint
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ import pixelprep
 from pixelprep import SourceError, UsageError, WorkerError
 from pixelprep.system import dask
 from pixelprep.system.parallel import WorkerPool
+from tests.helpers.cli import Done, run
 from tests.helpers.data import arrays
+from tests.helpers.process import Process, execute
 from tests.helpers.workers import (
-    COMMAND,
     OPTIONS,
     PHASES,
     begun,
@@ -44,19 +45,12 @@ if not Path("/proc/self/task").exists():
     pytest.skip("the system has no /proc", allow_module_level=True)
 
 
-Process = subprocess.Popen[bytes]
-
 LONG = pytest.mark.long
 
 STARTING = 60  # seconds that a server may take to start
 
-# The command, with less patience than it has.
-HASTY = [
-    sys.executable,
-    "-c",
-    "from pixelprep.cli import app; from pixelprep.system import dask;"
-    " dask.CONNECT_TIMEOUT = 2; app.main()",
-]
+# For a command with less patience than it has.
+HASTY = "from pixelprep.system import dask; dask.CONNECT_TIMEOUT = 2"
 
 
 def until(ready: Callable[[], object]) -> None:
@@ -94,9 +88,7 @@ class Servers:
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *options, *self.options]
         settings: dict[str, Any] = {"cwd": self.top, "env": os.environ | environment}
         with (self.top / f"{kind}.log").open("ab") as log:
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **settings
-            )
+            return Process(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **settings)
 
     def have(self, count: int, nanny: str = "--no-nanny", **environment: str) -> str:
         """Have so many workers, by starting or ending some; the scheduler's address."""
@@ -149,15 +141,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield servers
 
 
-def prepared(
-    folder: Path, *options: str, command: Sequence[str] = COMMAND, **settings: Any
-) -> subprocess.CompletedProcess[str]:
-    """``prepare`` in a process of its own, to its end."""
-    command = [*command, "prepare", str(folder), *OPTIONS, "--json", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **settings)
+def prepared(folder: Path, *options: str, **settings: Any) -> Done:
+    """Run ``prepare`` to its end."""
+    return run("prepare", str(folder), *OPTIONS, "--json", *options, **settings)
 
 
-def failure(done: subprocess.CompletedProcess[str], status: int = 1) -> tuple[str, str]:
+def failure(done: Done, status: int = 1) -> tuple[str, str]:
     """Error and hint of a command that says nothing else."""
     assert (done.returncode, done.stdout) == (status, "")
     error, *hints = done.stderr.splitlines()
@@ -237,7 +226,7 @@ def test_tasks_under_way_leave_nothing(servers: Servers, cache: Path, tmp_path: 
 # Killed
 
 
-def reached(servers: Servers, folder: Path, cache: Path, phase: str) -> subprocess.Popen[str]:
+def reached(servers: Servers, folder: Path, cache: Path, phase: str) -> Process:
     """A `prepare` that has just come to this phase."""
     process = start(folder, "--scheduler", servers.address, "--json")
     wait_for(process, lambda: begun(cache, phase))
@@ -404,11 +393,11 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.mark.parametrize("command", [HASTY, pytest.param(COMMAND, marks=LONG)], ids=["2 s", "10 s"])
-def test_a_scheduler_that_is_not_there(folder: Path, cache: Path, command: list[str]) -> None:
+@pytest.mark.parametrize("code", [HASTY, pytest.param("", marks=LONG)], ids=["2 s", "10 s"])
+def test_a_scheduler_that_is_not_there(folder: Path, cache: Path, code: str) -> None:
     """It is waited for a few seconds; then an error names the address, and a hint what to start."""
     address, started = f"tcp://127.0.0.1:{free_port()}", time.monotonic()
-    error, hint = failure(prepared(folder, "--scheduler", address, command=command))
+    error, hint = failure(prepared(folder, "--scheduler", address, code=code))
     assert time.monotonic() - started < 20
     assert error.startswith(f"--scheduler {address}: no Dask scheduler answers there: ")
     assert "dask scheduler" in hint
@@ -419,7 +408,7 @@ def test_what_is_there_and_no_scheduler(folder: Path, cache: Path) -> None:
     """A server that accepts connections and says nothing is an error too, not a hang."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        error, _ = failure(prepared(folder, "--scheduler", address, command=HASTY))
+        error, _ = failure(prepared(folder, "--scheduler", address, code=HASTY))
     assert error.startswith(f"--scheduler {address}: no Dask scheduler answers there: ")
     assert nothing_is_left(cache)
 
@@ -427,7 +416,7 @@ def test_what_is_there_and_no_scheduler(folder: Path, cache: Path) -> None:
 def test_a_scheduler_without_workers(servers: Servers, folder: Path, cache: Path) -> None:
     """It is an error that says how to start one."""
     address = servers.have(0)
-    error, hint = failure(prepared(folder, "--scheduler", address, command=HASTY))
+    error, hint = failure(prepared(folder, "--scheduler", address, code=HASTY))
     assert error == f"{address}: the scheduler has no workers"
     assert hint == f"start some: dask worker {address}"
     assert nothing_is_left(cache)
@@ -491,7 +480,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     subject = ["-subj", "/CN=localhost", "-days", "2"]
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command = ["openssl", "req", "-x509", *curve, "-keyout", key, "-out", signed, *subject]
-    subprocess.run(command, check=True, capture_output=True)
+    execute(command, check=True)
     return key, signed
 
 

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pixelprep
@@ -25,9 +24,10 @@ from pixelprep.pipeline import build
 from pixelprep.sources import digest, lazy_arrays
 from pixelprep.system import fs, staging
 from pixelprep.system.parallel import WorkerPool
+from tests.helpers.cli import run
 from tests.helpers.data import arrays
+from tests.helpers.process import execute
 from tests.helpers.workers import (
-    COMMAND,
     PHASES,
     begun,
     bytes_of,
@@ -127,14 +127,13 @@ with ThreadPoolExecutor(4) as pool:
 def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:
     """Files that several threads of one process write are whole, and the process survives it."""
     command = [sys.executable, "-c", MANY, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = execute(command)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 # The pool
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(0, 99))
 def test_a_map_keeps_the_order(delays: list[int], seed: int) -> None:
     """Results come in the order of the tasks, whoever finishes first."""
@@ -232,8 +231,7 @@ def test_a_number_of_workers_that_cannot_be(workers: Any) -> None:
 @pytest.mark.parametrize("options", ["0", "-1", "x", "1000000", "2 --scheduler tcp://127.0.0.1:1"])
 def test_wrong_workers_are_wrong_usage(options: str) -> None:
     """The command line refuses them with exit 2 and one line."""
-    command = [*COMMAND, "prepare", "sample", "--workers", *options.split()]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run("prepare", "sample", "--workers", *options.split())
     assert (done.returncode, done.stdout) == (2, "")
     error, *hints = done.stderr.splitlines()
     assert error.startswith("error: ")
@@ -248,7 +246,7 @@ def test_no_main_guard_is_needed(tmp_path: Path) -> None:
         "import pixelprep\n"
         "print(pixelprep.prepare('sample', workers=2, shard_rows=2000, quiet=True).cached)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    done = execute([sys.executable, str(script)])
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
@@ -362,8 +360,7 @@ def test_workers_end_with_the_main_process(
 
 def test_json_with_workers_is_one_object(folder: Path) -> None:
     """Workers add nothing to what is printed, on standard output or standard error."""
-    command = [*COMMAND, "prepare", str(folder), "--json", "--workers", "2"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run("prepare", str(folder), "--json", "--workers", "2")
     assert json.loads(done.stdout)["hit"] is False
     assert (done.stdout.count("\n"), done.stderr.count("\n")) == (1, 2)
     assert all(line.startswith("raw ") for line in done.stderr.splitlines())
@@ -400,36 +397,6 @@ def test_work_is_not_found_where_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(pixelprep.CacheError, match="as seen from") as caught:
         staging.run_step(tmp_path / "gone", "x", lambda path: {})
     assert "share" in (caught.value.hint or "")
-
-
-PEAK = """
-import sys, resource, pixelprep
-pixelprep.prepare(sys.argv[1], workers=int(sys.argv[2]), dtype="float16", quiet=True)
-with open("/proc/self/status") as status:
-    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
-if sys.argv[2] != "1":
-    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system has no /proc")
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_memory_does_not_grow_with_the_data(tmp_path: Path, workers: str) -> None:
-    """Four times the rows take no more memory in the main process or in a worker."""
-    peaks = []
-    # An arena a thread would blur what is compared.
-    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
-    for rows in (200_000, 800_000):  # with less, not every thread has a block of its own
-        path = tmp_path / f"{rows}.npz"
-        x, y = np.zeros((rows, 28, 28), np.uint8), np.arange(rows) % 10
-        named: Any = {"x_train": x, "y_train": y, "x_test": x[:100], "y_test": y[:100]}
-        np.savez_compressed(path, **named)
-        command = [sys.executable, "-c", PEAK, str(path), workers]
-        done = subprocess.run(command, capture_output=True, check=True, env=environment)
-        peaks.append([int(line) for line in done.stdout.split()])
-    for small, large in zip(*peaks, strict=True):
-        assert large < small * 1.1 + 8192, peaks
 
 
 def test_raw_data_for_workers_is_in_files(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pixelprep.reports import comparison_report
 from pixelprep.system import tf_runtime
 from pixelprep.training.compare import RUNS, compare, ranked, verdict
 from pixelprep.training.train import Settings, train
-from tests.helpers.cli import failure, run
+from tests.helpers.cli import failure, run, start
 from tests.helpers.data import arrays
 from tests.helpers.training import check_same, interrupted_at
 
@@ -311,9 +310,8 @@ def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> No
     save_images()
     Path("compare-digits").mkdir()
     Path("compare-digits", "settings.json.0123456789ab").touch()
-    command = [sys.executable, "-m", "pixelprep", *COMMAND, "--repeats", "2"]
     for sign, line in ((signal.SIGINT, "run 2 of 4"), (signal.SIGKILL, "run 3 of 4")):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = start(*COMMAND, "--repeats", "2")
         assert process.stderr
         while not process.stderr.readline().startswith(line):
             assert process.poll() is None

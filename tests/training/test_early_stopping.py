@@ -11,8 +11,9 @@ import pixelprep
 from pixelprep.dataset.entry import Entry
 from pixelprep.training.run_folder import RunFolder, TrainState
 from pixelprep.training.train import Settings, resume, train
+from tests.helpers.cli import run
 from tests.helpers.data import arrays
-from tests.helpers.training import check_same, done, interrupted_at, killed_at, results, variables
+from tests.helpers.training import check_same, interrupted_at, killed_at, results, variables
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 pytestmark = pytest.mark.usefixtures("folder")
@@ -86,7 +87,7 @@ def test_interrupted_after_every_epoch_is_the_same(small: Entry) -> None:
     state, now, best = RunFolder(Path("run").absolute()).load()
     assert (state.epochs, len(best)) == (stopped, len(now))
     killed_at("os.rename", "run", 1, "train", "--resume", "run")
-    said = done("train", "--resume", "run")
+    said = run("train", "--resume", "run")
     assert said.returncode == 0, said.stderr
     assert not any(line.startswith("epoch") and "loss" in line for line in said.stderr.splitlines())
     assert f"epoch {whole['best_epoch']} of {stopped} was the best" in said.stderr
@@ -96,7 +97,7 @@ def test_interrupted_after_every_epoch_is_the_same(small: Entry) -> None:
 def test_stopping_early_needs_a_validation_split(small: Entry) -> None:
     """Without one, a single line says which option makes it, and nothing is left."""
     entry = pixelprep.prepare(arrays(60, 20, (12, 12, 1)))
-    said = done("train", entry.key, "--early-stopping", "2", "--run-dir", "run")
+    said = run("train", entry.key, "--early-stopping", "2", "--run-dir", "run")
     assert said.returncode == 2
     error, hint = said.stderr.splitlines()
     assert error.startswith("error: --early-stopping 2: expected a validation split")

@@ -22,13 +22,12 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.errors import resume_command
 from pixelprep.training.run_folder import RunFolder, TrainState, load_finished
 from pixelprep.training.train import resume, train
+from tests.helpers.cli import run, start
 from tests.helpers.data import arrays
 from tests.helpers.training import (
     FINISHED,
     FIRST,
     check_same,
-    command,
-    done,
     interrupted_at,
     killed_at,
     settings,
@@ -74,12 +73,12 @@ def test_killed_while_it_is_published(small: Entry) -> None:
 def test_interrupted_says_how_to_go_on(small: Entry) -> None:
     """Ctrl-C after an epoch exits 130 with the command that goes on; before, nobody else could."""
     asked = ("train", small.key, "--epochs", "300", "--run-dir", "run")
-    process = subprocess.Popen(command(*asked), stderr=subprocess.PIPE, text=True)
+    process = start(*asked)
     assert process.stderr
     while not process.stderr.readline().startswith("epoch 2/300"):
         assert process.poll() is None
     process.send_signal(signal.SIGSTOP)
-    refused = done("train", "--resume", "run")
+    refused = run("train", "--resume", "run")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
     said = [line for line in process.communicate()[1].splitlines() if "epoch" not in line]
@@ -136,10 +135,10 @@ def test_epochs_say_only_where_to_stop(small: Entry) -> None:
     """More epochs, or no more than are finished, give what a run of so many epochs gives."""
     stopped(small, "run")
     shutil.copytree("run.unfinished", "short.unfinished")
-    for run, epochs in (("run", 5), ("short", 1)):
-        resume(Path(run), epochs=epochs)
-        train(small, settings(f"whole {run}", epochs=epochs))
-        check_same(Path(run), Path(f"whole {run}"))
+    for name, epochs in (("run", 5), ("short", 1)):
+        resume(Path(name), epochs=epochs)
+        train(small, settings(f"whole {name}", epochs=epochs))
+        check_same(Path(name), Path(f"whole {name}"))
 
 
 def test_what_contradicts_the_run_is_refused(small: Entry) -> None:
@@ -158,7 +157,7 @@ def test_what_contradicts_the_run_is_refused(small: Entry) -> None:
         with pytest.raises(pixelprep.UsageError) as refused:
             resume(Path("run"), **{option: value})
         assert f"is a run with {option} {has}, but" in refused.value.message
-    said = done("train", "--resume", "run", "--per", "pixel", "--json", "--quiet")
+    said = run("train", "--resume", "run", "--per", "pixel", "--json", "--quiet")
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr.splitlines() == [
         f"error: {Path('run.unfinished').absolute()} is a run with per channel,"
@@ -235,7 +234,7 @@ def test_without_its_entry_a_run_waits(small: Entry) -> None:
     shutil.copytree(other.path, small.path)
     with pytest.raises(pixelprep.EntryError, match="does not match its manifest"):
         resume(folder)
-    refused = done("train", "--resume", "run")
+    refused = run("train", "--resume", "run")
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[1].endswith(", then pixelprep train --resume run.unfinished")
     shutil.rmtree(small.path)
@@ -345,7 +344,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
             shutil.rmtree("run.unfinished", ignore_errors=True)
         first = (entry.key, "--epochs", "6", "--seed", "4", "--run-dir", "run")
         asked = ("--resume", "run") if again else first
-        process = subprocess.Popen(command("train", *asked), stdout=-1, stderr=-1)
+        process = start("train", *asked, stdout=subprocess.PIPE)
         with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=moments.uniform(3, 9) + tries)
         process.kill()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import zipfile
 from itertools import product
@@ -23,6 +22,7 @@ from pixelprep.training.serving import serving_model
 from pixelprep.training.train import Settings, train
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
+from tests.helpers.process import execute
 
 keras = pytest.importorskip("keras", reason="the extra `train` is not installed")
 
@@ -107,13 +107,8 @@ for path in pathlib.Path().glob("*.keras"):
 print(keras.backend.backend())
 """
     settings = {"KERAS_BACKEND": backend, "JAX_ENABLE_X64": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env=os.environ | settings,
+    done = execute(
+        [sys.executable, "-c", code], check=True, cwd=tmp_path, env=os.environ | settings
     )
     assert done.stdout == f"{backend}\n"
 
@@ -190,7 +185,7 @@ model = keras.saving.load_model({str(path)!r})
 print(model.predict(np.zeros((2, 12, 12, 1), np.uint8), verbose=0).shape)
 """
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = execute(command, check=True)
     assert done.stdout == "(2, 4)\n"
 
 

@@ -13,7 +13,8 @@ import pixelprep
 from pixelprep.dataset.entry import Entry
 from pixelprep.training.run_folder import History
 from pixelprep.training.train import resume, train
-from tests.helpers.training import done, interrupted_at, killed_at, settings
+from tests.helpers.cli import run
+from tests.helpers.training import interrupted_at, killed_at, settings
 
 tf = pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 pytestmark = pytest.mark.usefixtures("folder")
@@ -102,7 +103,7 @@ def test_events_of_another_run_are_left_alone(small: Entry) -> None:
         train(small, settings("run", **OWN))
     Path("file").touch()
     asked = ("train", small.key, "--run-dir", "run", "--tensorboard", "file")
-    said = done(*asked)
+    said = run(*asked)
     assert said.returncode == 1
     error, hint = [line for line in said.stderr.splitlines() if line.startswith(("error", "hint"))]
     assert error.startswith(f"error: {Path('file/run').absolute()}: cannot write for TensorBoard")

@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -21,6 +19,7 @@ from pixelprep.pipeline.prepare import prepare_or_open
 from pixelprep.sources.registered import embedded
 from pixelprep.training.models import reference_cnn
 from pixelprep.training.train import Settings, train
+from tests.helpers.cli import run
 from tests.helpers.data import arrays
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
@@ -231,15 +230,9 @@ def test_small_images_need_a_model_of_their_own(tmp_path: Path) -> None:
         train(entry, Settings(1, run_dir=tmp_path / "run", quiet=True))
 
 
-def command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    whole = [sys.executable, "-m", "pixelprep", *arguments]
-    return subprocess.run(whole, capture_output=True, text=True, **options)
-
-
 def test_train_alone_prepares_first(cache: Path, tmp_path: Path) -> None:
     """On an empty machine `train` prepares, trains, evaluates; stdout is one JSON object."""
-    done = command("train", "sample", "--epochs", "1", "--json", cwd=tmp_path)
+    done = run("train", "sample", "--epochs", "1", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
     assert metrics["epochs"] == 1
@@ -253,15 +246,15 @@ def test_train_alone_prepares_first(cache: Path, tmp_path: Path) -> None:
 def test_train_takes_an_entry(small: Entry, tmp_path: Path) -> None:
     """`train` takes an entry by key; an option that contradicts it is refused."""
     asked = ("train", small.key, "--epochs", "1", "--run-dir", "run", "--quiet")
-    done = command(*asked, cwd=tmp_path)
+    done = run(*asked, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "test accuracy" in done.stdout
     for option, value in (("--mode", "center"), ("--val-fraction", "0"), ("--source", ".")):
-        refused = command("train", small.key, option, value, cwd=tmp_path)
+        refused = run("train", small.key, option, value, cwd=tmp_path)
         assert refused.returncode == 2
         assert refused.stderr.startswith(f"error: {small.key} is an entry ")
-    again = command("train", small.key, "--mode", "standardize", "--epochs", "0", cwd=tmp_path)
+    again = run("train", small.key, "--mode", "standardize", "--epochs", "0", cwd=tmp_path)
     assert again.stderr.startswith("error: --epochs 0")
 
 
@@ -280,7 +273,7 @@ def test_a_model_that_prints_and_diverges_leaves_json(
 ) -> None:
     """What a model prints goes to standard error; a loss that is no number is null."""
     asked = ("train", small.key, "--epochs", "1", "--model", f"{own}:chatty", "--json")
-    done = command(*asked, "--run-dir", "run", cwd=tmp_path)
+    done = run(*asked, "--run-dir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "hello" in done.stderr
     metrics = json.loads(done.stdout, parse_constant=pytest.fail)
@@ -294,9 +287,9 @@ def test_a_known_name_is_a_dataset_whatever_lies_here(small: Entry, tmp_path: Pa
     """
     (tmp_path / "sample").mkdir()
     (tmp_path / "sample" / "manifest.json").write_text("{}")
-    done = command("train", "sample", "--epochs", "1", "--run-dir", "run", cwd=tmp_path)
+    done = run("train", "sample", "--epochs", "1", "--run-dir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = command("train", "sample/center-000000000000", cwd=tmp_path)
+    done = run("train", "sample/center-000000000000", cwd=tmp_path)
     assert done.stderr.startswith("error: sample/center-000000000000: no entry")
 
 
