@@ -5,26 +5,28 @@ That is not in the entry: where the user's own data lies says nothing about the 
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from pixelprep.format import layout
 from pixelprep.format.manifest import Manifest
-from pixelprep.format.recipe import PrepareOptions
+from pixelprep.format.options import (
+    REPAIR_OPTIONS,
+    DecodeOptions,
+    RecipeOptions,
+    declared_options,
+    json_types,
+)
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import fs, records
 
 PATHS = ("dataset", "source")  # kept as URLs: a path may hold bytes that are no text
 FILE = "file://"
-NUMBER, TEXT = (int, float), str
-KINDS: dict[str, Any] = {
-    **dict.fromkeys(("dataset", "source", "mode", "per", "dtype", "compression"), TEXT),
-    **dict.fromkeys(("color", "on_error", "images_key", "labels_key"), TEXT),
-    **dict.fromkeys(("val_fraction", "test_fraction", "rescale"), NUMBER),
-    **dict.fromkeys(("split_seed", "shard_rows"), int),
-    "size": (str, list),
+KINDS: dict[str, tuple[type, ...]] = {
+    "dataset": (str,),
+    **{name: json_types(name) for name in REPAIR_OPTIONS},
 }
 
 
@@ -80,13 +82,13 @@ def request_of(manifest: Manifest) -> dict[str, Any]:
     That is all where the dataset is known by name.
     """
     recipe = manifest["recipe"]
-    names = [one.name for one in fields(PrepareOptions) if recipe.get(one.name) is not None]
+    names = [name for name in declared_options(RecipeOptions) if recipe.get(name) is not None]
     return {"dataset": manifest["dataset"], **{name: recipe[name] for name in names}}
 
 
 def options_of(manifest: Manifest) -> dict[str, Any]:
     """The options that make such an entry: the mode, and what is not as it is by default."""
-    usual, decode = asdict(PrepareOptions()), manifest["source"]["decode"]
+    usual, decode = asdict(RecipeOptions()), manifest["source"]["decode"]
     known = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
     known["shard_rows"] = _shard_rows(manifest)
     plain = {"per": usual["per"], "rescale": usual["rescale"]}
@@ -97,7 +99,7 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     ):
         known |= plain  # which come to the same
     told = {name: known[name] for name in usual if name == "mode" or known[name] != usual[name]}
-    told |= {name: decode[name] for name in ("size", "color", "test_fraction") if name in decode}
+    told |= {name: decode[name] for name in declared_options(DecodeOptions) if name in decode}
     return told | ({"on_error": "skip"} if "skipped" in decode else {})
 
 
