@@ -121,6 +121,6 @@ def test_info_says_whether_raw_pixels_come_back() -> None:
         lines = run("info", entry.key).stdout.splitlines()
         notes += [line for line in lines if line.startswith("raw ")]
     assert notes == [
-        "raw       every pixel can be had back",
-        "raw       can be had back only nearly",
+        "raw       pixels are exactly recoverable",
+        "raw       pixels are approximately recoverable",
     ]
