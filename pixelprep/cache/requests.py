@@ -5,26 +5,28 @@ The record lies outside the entry: the path of the user's data says nothing abou
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from pixelprep.format import layout
 from pixelprep.format.manifest import Manifest
-from pixelprep.format.recipe import PrepareOptions
+from pixelprep.format.options import (
+    REPAIR_OPTIONS,
+    DecodeOptions,
+    RecipeOptions,
+    declared_options,
+    json_types,
+)
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import fs, records
 
 PATHS = ("dataset", "source")  # recorded as URLs: the bytes of a path need not be text
 FILE = "file://"
-NUMBER, TEXT = (int, float), str
-KINDS: dict[str, Any] = {
-    **dict.fromkeys(("dataset", "source", "mode", "per", "dtype", "compression"), TEXT),
-    **dict.fromkeys(("color", "on_error", "images_key", "labels_key"), TEXT),
-    **dict.fromkeys(("val_fraction", "test_fraction", "rescale"), NUMBER),
-    **dict.fromkeys(("split_seed", "shard_rows"), int),
-    "size": (str, list),
+KINDS: dict[str, tuple[type, ...]] = {
+    "dataset": (str,),
+    **{name: json_types(name) for name in REPAIR_OPTIONS},
 }
 
 
@@ -77,13 +79,13 @@ def _record_path(path: Path, cache: Path) -> Path:
 def request_of(manifest: Manifest) -> dict[str, Any]:
     """Return the arguments of `prepare` that a manifest holds: all, for a registered dataset."""
     recipe = manifest.recipe.to_dict()
-    names = [field.name for field in fields(PrepareOptions) if recipe[field.name] is not None]
+    names = [name for name in declared_options(RecipeOptions) if recipe[name] is not None]
     return {"dataset": manifest.dataset, **{name: recipe[name] for name in names}}
 
 
 def options_of(manifest: Manifest) -> dict[str, Any]:
     """Return the options that make such an entry: the mode, and all that are not the default."""
-    defaults, decode = asdict(PrepareOptions()), manifest.source.decode
+    defaults, decode = asdict(RecipeOptions()), manifest.source.decode
     options = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
     options["shard_rows"] = _shard_rows(manifest)
     usual = {"per": defaults["per"], "rescale": defaults["rescale"]}
@@ -98,7 +100,7 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
         for name, default in defaults.items()
         if name == "mode" or options[name] != default
     }
-    changed |= {name: decode[name] for name in ("size", "color", "test_fraction") if name in decode}
+    changed |= {name: decode[name] for name in declared_options(DecodeOptions) if name in decode}
     return changed | ({"on_error": "skip"} if "skipped" in decode else {})
 
 

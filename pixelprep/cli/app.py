@@ -39,6 +39,7 @@ from pixelprep.errors import (
     attach_resume_command,
     resume_command,
 )
+from pixelprep.numerics.modes import MODES
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
@@ -185,13 +186,13 @@ def _train_anew(dataset: str, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 @app.command()
-@partial(with_prepare_options, without=("mode", "val_fraction", "force"))
+@partial(with_prepare_options, without=("mode", "force"))
 def compare(
     dataset: Dataset = "mnist",
     *,
     modes: Annotated[
         str, typer.Option(help="Two or more, with commas between.", metavar="MODE,MODE…")
-    ] = "normalize,center,standardize",
+    ] = ",".join(MODES),
     repeats: Annotated[
         int, typer.Option(help="Runs of each mode; below five, little is told.", metavar="N")
     ] = 3,

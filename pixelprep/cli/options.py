@@ -1,115 +1,51 @@
 """The options that commands share: names, types and help."""
 
 import inspect
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 import typer
+
+from pixelprep.format.options import PREPARE_OPTIONS, PrepareOptions, option_types
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def one_of(values: str, help: str) -> Any:
-    """An option with a few values, which a shell completes."""
-
-    def completed(incomplete: str) -> list[str]:
-        return [value for value in values.split("|") if value.startswith(incomplete)]
-
-    return typer.Option(help=help, metavar=values, autocompletion=completed)
+    """Return an option with a few values, which a shell completes."""
+    return typer.Option(help=help, metavar=values, autocompletion=_completion(values.split("|")))
 
 
-Mode = Annotated[
-    str,
-    one_of(
-        "normalize|center|standardize",
-        "The scaling: to 0 to 1; to mean 0; to mean 0 and variance 1.",
-    ),
-]
-Per = Annotated[
-    str,
-    one_of(
-        "dataset|channel|pixel|image",
-        "One statistic for all pixels, or for those of each channel, of each place, of each image.",
-    ),
-]
-Rescale = Annotated[
-    bool,
-    typer.Option(
-        "--rescale",
-        help="Divide integers by their type's maximum first (normalize is this alone).",
-    ),
-]
-ValFraction = Annotated[
-    float,
-    typer.Option(
-        help="Share of every class taken from train for validation, before the statistics.",
-        metavar="F",
-    ),
-]
-SplitSeed = Annotated[int, typer.Option(help="Which images are taken for validation.")]
-Dtype = Annotated[str, one_of("float32|float16", "Stored type.")]
-Compression = Annotated[str, one_of("none|gzip|lzf|lz4|zstd", "Of the stored images.")]
-ShardRows = Annotated[
-    int | None,
-    typer.Option(help="Images a file (default: what fits into 256 MiB).", metavar="N"),
-]
-SourceDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder with the raw files; nothing is downloaded.", metavar="DIR"),
-]
-Mirror = Annotated[
-    str | None,
-    typer.Option(help="URL that is tried first.", envvar="PIXELPREP_MIRROR", metavar="URL"),
-]
-Offline = Annotated[
-    bool | None,
-    typer.Option("--offline", help="Open no connection.", envvar="PIXELPREP_OFFLINE"),
-]
-Size = Annotated[
-    str | None,
-    typer.Option(help="Resize the images of a folder.", metavar="HxW"),
-]
-Color = Annotated[str | None, one_of("grey|rgb", "Turn the images of a folder into these.")]
-TestFraction = Annotated[
-    float | None,
-    typer.Option(
-        help="Share of every class that becomes the test split, where there is none.", metavar="F"
-    ),
-]
-OnError = Annotated[
-    str | None,
-    one_of(
-        "fail|skip",
-        "A damaged image of a folder stops all (fail), or is left out and listed (skip).",
-    ),
-]
-ImagesKey = Annotated[
-    str | None,
-    typer.Option(
-        help="Where an HDF5 file has images; {split} in it stands for train and test.",
-        metavar="KEY",
-    ),
-]
-LabelsKey = Annotated[
-    str | None, typer.Option(help="Where an HDF5 file has labels.", metavar="KEY")
-]
-Workers = Annotated[
-    int, typer.Option(help="Processes that share the work; changes no byte.", metavar="N")
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(help="Dask scheduler whose workers share the work.", metavar="tcp://HOST:PORT"),
-]
-Force = Annotated[bool, typer.Option("--force", help="Make the entry again if it is there.")]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Cache folder (default: the system's place for caches).",
-        envvar="PIXELPREP_CACHE_DIR",
-        metavar="DIR",
-    ),
-]
+def prepare_option(name: str) -> Any:  # Any: what Typer's own `Option` returns
+    """Return the option of `prepare` that is declared by this name."""
+    declared = PREPARE_OPTIONS[name]
+    flags = [f"--{name.replace('_', '-')}"] if _cli_type(name) is bool else []
+    return typer.Option(
+        *flags,
+        help=declared.help,
+        metavar=declared.metavar or "|".join(declared.choices) or None,
+        envvar=declared.env,
+        autocompletion=_completion(declared.choices),
+    )
+
+
+def _cli_type(name: str) -> type:
+    """Return the type of an option on the command line: text may be a path, no more."""
+    kinds = option_types(name)
+    return Path if any(get_origin(kind) is os.PathLike for kind in kinds) else kinds[0]
+
+
+def _completion(values: Collection[str]) -> Callable[[str], list[str]] | None:
+    """Return a function that completes the beginning of one of these values."""
+    if not values:
+        return None
+    return lambda incomplete: [value for value in values if value.startswith(incomplete)]
+
+
+ValFraction = Annotated[float, prepare_option("val_fraction")]
+CacheDir = Annotated[Path | None, prepare_option("cache_dir")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -131,43 +67,27 @@ EntryName = Annotated[
 ]
 RunDir = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
 
-# What chooses an entry, and says where its raw data is and how it is prepared: option and default.
-PREPARE_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "mode": (Mode, "standardize"),
-    "per": (Per, "channel"),
-    "rescale": (Rescale, False),
-    "val_fraction": (ValFraction, 0.0),
-    "split_seed": (SplitSeed, 0),
-    "dtype": (Dtype, "float32"),
-    "compression": (Compression, "none"),
-    "shard_rows": (ShardRows, None),
-    "source": (SourceDir, None),
-    "mirror": (Mirror, None),
-    "offline": (Offline, None),
-    "size": (Size, None),
-    "color": (Color, None),
-    "test_fraction": (TestFraction, None),
-    "on_error": (OnError, None),
-    "images_key": (ImagesKey, None),
-    "labels_key": (LabelsKey, None),
-    "workers": (Workers, 1),
-    "scheduler": (Scheduler, None),
-    "force": (Force, False),
-    "cache_dir": (CacheDir, None),
-}
-
 
 def with_prepare_options(command: Command, without: Collection[str] = ()) -> Command:
-    """Let a command have the options of `SHARED`, or most, in place of its ``**choices``."""
-    choices = {name: choice for name, choice in PREPARE_OPTIONS.items() if name not in without}
+    """Give a command the options of `prepare` in place of its ``**choices``.
+
+    Those that the command declares itself stay as they are there.
+    """
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
-        for name, (option, default) in choices.items()
-    ]
+    names = [n for n in PREPARE_OPTIONS if n not in without and n not in signature.parameters]
+    shared = [_parameter(name) for name in names]
     first = [one for one in own if one.kind is not one.KEYWORD_ONLY]
     parameters = [*first, *shared, *own[len(first) :]]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ |= {name: option for name, (option, _) in choices.items()}
+    command.__annotations__ |= {one.name: one.annotation for one in shared}
     return command
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    default = getattr(PrepareOptions, name)
+    kind = _cli_type(name) if default is not None else _cli_type(name) | None
+    annotation = Annotated[kind, prepare_option(name)]  # type: ignore[valid-type] # made here
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )

@@ -62,9 +62,10 @@ def show(result: dict[str, Any], as_json: bool, table: Callable[[dict[str, Any]]
 
 
 def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
-    """What ``--json`` holds of a prepared entry."""
-    kept = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
-    scaling = entry.manifest["scaling"]
+    """Return what ``--json`` holds of a prepared entry."""
+    scaling = entry.manifest.scaling.to_dict()
+    splits = {name: entry.manifest.splits[name].to_dict() for name in entry.splits}
+    shown = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
     return {
         "dataset": entry.dataset,
         "mode": entry.mode,
@@ -75,32 +76,30 @@ def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "scaling": {name: scaling[name] for name in ("mean", "std", "scale", "offset")},
         "splits": {
-            name: {field: entry.manifest["splits"][name][field] for field in kept}
-            for name in entry.splits
+            name: {field: split[field] for field in shown} for name, split in splits.items()
         },
     }
 
 
 def print_prepared(entry: "Entry", seconds: float) -> None:
-    """An entry, and how it was had."""
+    """Print an entry, and whether it had to be made."""
     _print_entry(entry)
     done = "was there already" if entry.cached else f"prepared in {seconds:.1f} s"
     say(str(entry.path), f"{size(entry.size)}, {done}")
 
 
 def print_info(entry: "Entry") -> None:
-    """An entry, its data and its recipe."""
+    """Print an entry, its data and its recipe."""
     _print_entry(entry)
-    about = entry.manifest["provenance"]
-    _print_field("data", f"{about['title']}; licence {about['licence']}")
-    for name in ("citation", "homepage"):
-        if about[name]:
-            _print_field("", about[name])
+    about = entry.manifest.provenance
+    _print_field("data", f"{about.title}; licence {about.licence}")
+    for text in filter(None, (about.citation, about.homepage)):
+        _print_field("", text)
     _print_field("classes", ", ".join(entry.class_names))
-    recipe = entry.manifest["recipe"].items()
+    recipe = sorted(entry.manifest.recipe.to_dict().items())
     _print_field("recipe", ", ".join(f"{k} {v}" for k, v in recipe if v is not None))
     exact = entry.scaling.is_exact(entry.train.dtype)
-    _print_field("raw", "every pixel can be had back" if exact else "can be had back only nearly")
+    _print_field("raw", f"pixels are {'exactly' if exact else 'approximately'} recoverable")
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
 
 
@@ -114,14 +113,14 @@ def _print_entry(entry: "Entry") -> None:
         ("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")
     ]
     for name, split in entry.splits.items():
-        record = entry.manifest["splits"][name]
-        first, raw = record["first_batch"], record["raw"]
-        figures = [f"{first[f]:.6g}" for f in ("min", "max", "mean", "std")]
+        record = entry.manifest.splits[name]
+        first, raw = record.first_batch, record.raw
+        figures = [f"{value:.6g}" for value in (first.min, first.max, first.mean, first.std)]
         shape = formatting.format_shape(split.shape[1:])
-        limits = f"{raw['minimum']:.6g} to {raw['maximum']:.6g}"
+        limits = f"{raw.minimum:.6g} to {raw.maximum:.6g}"
         rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
     _table(rows)
-    batch = entry.manifest["splits"]["train"]["first_batch"]["shape"][0]
+    batch = entry.manifest.splits["train"].first_batch.shape[0]
     whole = _whole(scaling)
     _print_wrapped(f"(stored: of the first batch of {batch}, read back from the file{whole})")
 

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any  # Any: attributes of several types
 
-import numpy as np
-from numpy.typing import DTypeLike
-
 from pixelprep.errors import missing_extra, unknown_choice
 
 FORMAT, FORMAT_VERSION = "pixelprep", 1
@@ -22,7 +19,7 @@ COMPRESSIONS: Mapping[str, tuple[int, ...]] = {  # the filters of each, by numbe
     "lz4": (SHUFFLE, 32004),
     "zstd": (SHUFFLE, 32015),
 }
-DTYPES = ("float32", "float16")
+DTYPES: Mapping[str, int] = {"float32": 4, "float16": 2}  # of stored images, and their bytes
 MAX_ATTRIBUTE_VALUES = 4096  # statistics with more values are only in the manifest
 
 
@@ -55,7 +52,7 @@ class DatasetLayout:
     @property
     def chunk_bytes(self) -> int:
         """The bytes of an uncompressed chunk and its checksum."""
-        return math.prod(self.chunks) * np.dtype(self.dtype).itemsize + 4
+        return math.prod(self.chunks) * int(self.dtype[2:]) + 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class FileLayout:
     @property
     def columns(self) -> dict[str, DatasetLayout]:
         """The datasets by name, in the order of their creation."""
-        images = "<" + np.dtype(self.dtype).str[1:]
+        images = f"<f{DTYPES[self.dtype]}"
         compressed = COMPRESSIONS[self.compression]
         statistics = ("mean", "std") if self.per_image else ()
         return {
@@ -104,12 +101,12 @@ class FileLayout:
         return DatasetLayout(shape, dtype, chunks, (*compressed, FLETCHER32))
 
 
-def chunk_rows(image_shape: Sequence[int], dtype: DTypeLike) -> int:
+def chunk_rows(image_shape: Sequence[int], dtype: str) -> int:
     """Return the rows per chunk: the largest power of two that fits into 1 MiB, at least 1."""
     return 1 << max(0, (CHUNK_BYTES // _row_bytes(image_shape, dtype)).bit_length() - 1)
 
 
-def file_rows(image_shape: Sequence[int], dtype: DTypeLike) -> int:
+def file_rows(image_shape: Sequence[int], dtype: str) -> int:
     """Return the rows per file: as many whole chunks as fit into 256 MiB, at least one."""
     rows = chunk_rows(image_shape, dtype)
     return rows * max(1, FILE_BYTES // (rows * _row_bytes(image_shape, dtype)))
@@ -123,8 +120,8 @@ def run_rows(chunk: int, compression: str) -> int:
     return max(1, chunk // 4) if compression == "none" else chunk
 
 
-def _row_bytes(image_shape: Sequence[int], dtype: DTypeLike) -> int:
-    return math.prod(image_shape) * np.dtype(dtype).itemsize
+def _row_bytes(image_shape: Sequence[int], dtype: str) -> int:
+    return math.prod(image_shape) * DTYPES[dtype]
 
 
 def check_compression(name: str) -> None:

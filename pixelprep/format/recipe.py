@@ -1,12 +1,12 @@
 """What decides the bytes of a cache entry, and nothing else: the recipe and its key."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self  # Any: JSON values
 
-from pixelprep.errors import UsageError, check_int, unknown_choice
+from pixelprep.errors import UsageError
 from pixelprep.format import layout
+from pixelprep.format.options import RecipeOptions, declared_options
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics import permutation
 from pixelprep.numerics.scaling import normalize_options
@@ -17,81 +17,36 @@ NUMERICS_VERSION = 1  # raised when the same recipe would give other numbers
 KEY_LENGTH = 12
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareOptions:
-    """What the user may choose about the stored bytes (the options of ``prepare``).
-
-    Raises
-    ------
-    UsageError
-        For a value that no recipe can hold.
-    MissingExtraError
-        When the compression needs a package that is not installed.
-    """
-
-    mode: str = "standardize"
-    per: str = "channel"
-    rescale: bool = False
-    val_fraction: float = 0.0
-    split_seed: int = 0
-    dtype: str = "float32"
-    compression: str = "none"
-    shard_rows: int | None = None
-
-    def __post_init__(self) -> None:
-        normalize_options(self.mode, self.per, self.rescale, "uint8")
-        if self.dtype not in layout.DTYPES:
-            raise unknown_choice("dtype", self.dtype, layout.DTYPES)
-        layout.check_compression(self.compression)
-        if not (math.isfinite(self.val_fraction) and 0 <= self.val_fraction < 1):
-            raise UsageError(f"`val_fraction={self.val_fraction}`: expected 0 or more, below 1")
-        check_int("split_seed", self.split_seed, 0, permutation.MAX_SEED)
-        if self.shard_rows is not None:
-            check_int("shard_rows", self.shard_rows, 1)
-        if self.rescale not in (False, True):
-            raise UsageError(f"`rescale={self.rescale!r}`: expected true or false")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe(Record):
-    """Choices applied to a source: options without an effect on the bytes are gone."""
+@dataclass(frozen=True, kw_only=True)
+class Recipe(RecipeOptions, Record):
+    """Options applied to a source: those without an effect on the bytes have one fixed value."""
 
     ignores_unknown: ClassVar[bool] = True
 
     source: str
-    mode: str
-    per: str
-    rescale: bool
-    val_fraction: float
-    split_seed: int | None
-    dtype: str
-    compression: str
+    split_seed: int | None = None  # type: ignore[assignment] # without a validation split
     chunk_rows: int
-    shard_rows: int | None
     format_version: int = layout.FORMAT_VERSION
     numerics_version: int = NUMERICS_VERSION
 
     @classmethod
-    def of(cls, choices: PrepareOptions, source: SourceRecord) -> Self:
-        """Apply choices to raw data."""
+    def of(cls, options: RecipeOptions, source: SourceRecord) -> Self:
+        """Apply options to raw data."""
         train, test = source.splits["train"], source.splits["test"]
-        per, rescale = normalize_options(choices.mode, choices.per, choices.rescale, train.dtype)
+        per, rescale = normalize_options(options.mode, options.per, options.rescale, train.dtype)
         image = train.shape[1:]
         raw_rows = {"train": train.shape[0], "test": test.shape[0]}
-        rows = split_rows(raw_rows, choices.val_fraction)
-        shard_rows = choices.shard_rows or layout.file_rows(image, choices.dtype)
-        # Plain types: 0, False and NumPy's numbers are spelled differently in JSON.
+        rows = split_rows(raw_rows, options.val_fraction)
+        shard_rows = options.shard_rows or layout.file_rows(image, options.dtype)
+        values = {name: getattr(options, name) for name in declared_options(RecipeOptions)}
+        values |= {
+            "per": per,
+            "rescale": rescale,
+            "split_seed": options.split_seed if "val" in rows else None,
+            "shard_rows": shard_rows if shard_rows < max(rows.values()) else None,
+        }
         return cls(
-            source=source.digest,
-            mode=choices.mode,
-            per=per,
-            rescale=bool(rescale),
-            val_fraction=float(choices.val_fraction or 0),
-            split_seed=int(choices.split_seed) if "val" in rows else None,
-            dtype=choices.dtype,
-            compression=choices.compression,
-            chunk_rows=layout.chunk_rows(image, choices.dtype),
-            shard_rows=int(shard_rows) if shard_rows < max(rows.values()) else None,
+            source=source.digest, chunk_rows=layout.chunk_rows(image, options.dtype), **values
         )
 
     @property

@@ -5,65 +5,25 @@ this order and rounded once to the stored type. ``unit`` is the integer type's m
 recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, Self  # Any: raw and stored pixels of whichever type
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixelprep.errors import UsageError, unknown_choice
+from pixelprep.numerics.modes import MODES as MODES  # with `PER` for all that scale
+from pixelprep.numerics.modes import PER as PER
 from pixelprep.numerics.statistics import Float, Statistics, check_images, moments_of
 
-PER = ("dataset", "channel", "pixel", "image")
 GUARD_BITS = 2  # bits beyond a raw integer's, so that rounding errors stay below half a step
 TABLE_BITS = 16  # integers up to this width are scaled by a table of all their values
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """One way of scaling, by shift and divisor from the statistics.
-
-    Parameters
-    ----------
-    formula : str
-        What it does, for people.
-    shift, divisor : callable
-        Plain arithmetic, which works on a framework's tensors too; no divisor means 1.
-    uses_range : bool
-        Whether it uses minimum and maximum (for integers, those of their type) instead of mean and
-        deviation.
-    """
-
-    formula: str
-    shift: Callable[[Statistics], Float]
-    divisor: Callable[[Statistics], Float] | None = None
-    uses_range: bool = False
 
 
 def _ones_for_zeros(divisor: Float) -> Float:
     """Replace 0 by 1: dividing a constant pixel by 1 leaves it as it is."""
     return np.where(divisor == 0, 1.0, divisor)
-
-
-MODES: Mapping[str, Mode] = MappingProxyType(
-    {
-        "normalize": Mode(
-            "x / maximum of the type; floats: (x - minimum) / (maximum - minimum)",
-            shift=lambda s: s.minimum,
-            divisor=lambda s: s.maximum - s.minimum,
-            uses_range=True,
-        ),
-        "center": Mode("x - mean", shift=lambda s: s.mean),
-        "standardize": Mode(
-            "(x - mean) / std",
-            shift=lambda s: s.mean,
-            divisor=lambda s: s.std,
-        ),
-    }
-)
 
 
 def rescale_unit(dtype: DTypeLike, rescale: bool) -> int:

@@ -1,65 +1,59 @@
-"""From a dataset and choices to its cache entry: found there, or built."""
+"""From a dataset and options to its cache entry: found there, or built."""
 
 import logging
 import os
-import re
-from collections.abc import Mapping
-from concurrent.futures import Executor
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any  # options that a caller passes on by name
 
 from pixelprep import sources
 from pixelprep.cache import entries, requests
 from pixelprep.dataset.entry import Entry
-from pixelprep.errors import (
-    EntryError,
-    SourceError,
-    UsageError,
-    check_int,
-    unknown_choice,
-)
+from pixelprep.errors import EntryError, SourceError, UsageError
 from pixelprep.format import schema
-from pixelprep.format.recipe import PrepareOptions, Recipe
-from pixelprep.format.source_record import SourceRecord
-from pixelprep.system import canonical, fs, locks, parallel, records, staging
+from pixelprep.format.options import (
+    REPAIR_OPTIONS,
+    RUNTIME_ONLY,
+    DecodeOptions,
+    PrepareOptions,
+    declared_options,
+    takes,
+)
+from pixelprep.format.recipe import Recipe
+from pixelprep.pipeline import raw_data
+from pixelprep.system import fs, locks, parallel, staging
 
 LOG = logging.getLogger("pixelprep")
 
-# Arguments that change no byte: of the machine, and of where raw data comes from.
-MACHINE_ONLY = ("cache_dir", "quiet", "workers", "scheduler")
-RUNTIME_ONLY = (*MACHINE_ONLY, "mirror", "offline")
-MAX_SIDE = 1 << 16  # pixels
-CHOICES = {field.name: field for field in fields(PrepareOptions)}
+
+@dataclass(frozen=True)
+class PrepareCall(PrepareOptions):
+    """The arguments of a call of `prepare`, checked."""
+
+    dataset: str | os.PathLike[str] | sources.Source = "mnist"
+
+    @property
+    def source_options(self) -> sources.Options:
+        """Where raw data is and how it is read."""
+        return sources.Options(
+            source=None if self.source is None else fs.expand_user(self.source),
+            mirror=self.mirror,
+            offline=bool(self.offline),
+            quiet=self.quiet,
+            split_seed=self.split_seed,
+            **{name: getattr(self, name) for name in declared_options(DecodeOptions)},
+        )
+
+    def request(self, dataset: str) -> dict[str, object]:
+        """Return the arguments that make the same entry again, by name."""
+        values = {name: getattr(self, name) for name in REPAIR_OPTIONS}
+        return {"dataset": dataset, **{k: v for k, v in values.items() if v is not None}}
 
 
-def prepare(
-    dataset: str | os.PathLike[str] | sources.Source = "mnist",
-    *,
-    mode: str = "standardize",
-    per: str = "channel",
-    rescale: bool = False,
-    val_fraction: float = 0.0,
-    split_seed: int = 0,
-    dtype: str = "float32",
-    compression: str = "none",
-    shard_rows: int | None = None,
-    source: str | os.PathLike[str] | None = None,
-    mirror: str | None = None,
-    offline: bool | None = None,
-    size: str | tuple[int, int] | None = None,
-    color: str | None = None,
-    test_fraction: float | None = None,
-    on_error: str | None = None,
-    images_key: str | None = None,
-    labels_key: str | None = None,
-    workers: int | Executor = 1,
-    scheduler: str | None = None,
-    force: bool = False,
-    cache_dir: str | os.PathLike[str] | None = None,
-    quiet: bool = False,
-) -> Entry:
-    """Have a dataset scaled and stored, doing the work only once.
+@takes(PrepareCall)
+def prepare(call: PrepareCall) -> Entry:
+    """Scale and store a dataset once; return the same entry from the cache afterwards.
 
     Parameters
     ----------
@@ -67,60 +61,17 @@ def prepare(
         A known name, a path to images of your own (a string with a ``/`` in it, or a `Path`: a
         folder of images or of IDX files, an ``.npz`` or HDF5 file), or a source object such as
         `pixelprep.Arrays`.
-    mode : {"standardize", "center", "normalize"}
-        The scaling, fitted on the training split.
-    per : {"channel", "dataset", "pixel", "image"}
-        Over what one statistic is shared.
-    rescale : bool
-        Divide integers by their type's maximum first (``normalize`` is this alone).
-    val_fraction : float
-        0 ≤ fraction < 1: share of every class taken from train, before the statistics are fitted.
-    split_seed : int
-        0 to 2**64 − 1: which rows are taken, here and for `test_fraction`.
-    dtype : {"float32", "float16"}
-        Of the stored images.
-    compression : {"none", "gzip", "lzf", "lz4", "zstd"}
-        Of the stored images.
-    shard_rows : int, optional
-        Rows a file; default: what fits into 256 MiB.
-    source : path, optional
-        A folder with the raw files; nothing is downloaded.
-    mirror : str, optional
-        A URL that is tried first; default: ``PIXELPREP_MIRROR``.
-    offline : bool, optional
-        Open no connection; default: whether ``PIXELPREP_OFFLINE`` is set.
-    size : tuple of int or str, optional
-        (H, W) or ``"HxW"`` that the images of a folder are resized to, by Pillow's bilinear filter.
-    color : {"grey", "rgb"}, optional
-        What the images of a folder are turned into.
-    test_fraction : float, optional
-        0 < fraction < 1: share of every class of a folder or HDF5 file that becomes the test split,
-        where it has none of its own.
-    on_error : {"fail", "skip"}, optional
-        What to do about a damaged image of a folder; the manifest lists what was skipped.
-    images_key, labels_key : str, optional
-        Where an HDF5 file has images and labels, ``{split}`` in it standing for train and test.
-    workers : int or Executor
-        Processes that share the work; or an executor of your own, which can pickle functions of
-        modules. Changes no byte.
-    scheduler : str, optional
-        Address of a Dask scheduler, whose workers share the work and the cache's file system.
-    force : bool
-        Make the entry again even where it is there.
-    cache_dir : path, optional
-        Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
-    quiet : bool
-        Draw no progress bars (they are drawn on a terminal only).
+    {options}
 
     Returns
     -------
     Entry
-        With `Entry.cached` telling whether it was there already.
+        `Entry.cached` says whether it was in the cache already.
 
     Raises
     ------
     UsageError, SourceError, CacheError, WorkerError, MissingExtraError
-        When a choice, the raw data, the cache or the workers are not usable; nothing is left
+        When an option, the raw data, the cache or the workers are not usable; nothing is left
         behind.
 
     Examples
@@ -130,38 +81,23 @@ def prepare(
     >>> entry.train.shape
     (6000, 28, 28, 1)
     """
-    asked = {
-        "dataset": dataset,
-        "mode": mode,
-        "per": per,
-        "rescale": rescale,
-        "val_fraction": val_fraction,
-        "split_seed": split_seed,
-        "dtype": dtype,
-        "compression": compression,
-        "shard_rows": shard_rows,
-        "source": source,
-        "size": size,
-        "color": color,
-        "test_fraction": test_fraction,
-        "on_error": on_error,
-        "images_key": images_key,
-        "labels_key": labels_key,
-    }
-    pool = parallel.WorkerPool(workers, scheduler)
-    context = sources.SourceContext(fs.cache_dir(cache_dir), pool, quiet)
-    return _run(asked, _network(mirror, offline), context, force)
+    return _prepare(call)
 
 
-def find_entry(dataset: str | os.PathLike[str] | sources.Source = "mnist", **options: Any) -> Entry:
-    """The entry of a dataset that is prepared already; nothing is read, downloaded or made.
+@takes(PrepareCall)
+def find_entry(call: PrepareCall) -> Entry:
+    """Return the entry of a dataset that is prepared already; read, download and make nothing.
 
     Parameters
     ----------
     dataset : str, path or Source
         As for `prepare`.
-    **options
-        As for `prepare`.
+    {options}
+
+    Returns
+    -------
+    Entry
+        As of `prepare`.
 
     Raises
     ------
@@ -170,32 +106,58 @@ def find_entry(dataset: str | os.PathLike[str] | sources.Source = "mnist", **opt
     UsageError
         When an option is wrong.
     """
-    cache = fs.cache_dir(options.get("cache_dir"))
-    network = _network(options.get("mirror"), options.get("offline"))
-    quiet = options.get("quiet", False)
-    choices, origin, _ = _parse({**options, "dataset": dataset}, network, quiet)
+    cache, (source, _) = fs.cache_dir(call.cache_dir), _find_source(call)
     with fs.translate_oserror(cache):
-        identities = origin.fingerprints()
-        facts = _remembered(cache, identities[0]) if identities else None
-        if facts is not None:
-            path = cache / origin.name / Recipe.of(choices, facts).folder
+        if record := raw_data.recall(source, cache):
+            path = cache / source.name / Recipe.of(call, record).folder
             if path.exists():
-                return entries.open_entry(path, cache, quiet)
+                return entries.open_entry(path, cache, call.quiet)
     raise EntryError(
-        f"{origin.name}, {choices.mode}, with these options: not prepared in {cache}",
-        "do so with `prepare=True`",
+        f"{source.name}, {call.mode}, with these options: not prepared in {cache}",
+        "do so with `prepare`",
     )
 
 
-def rebuild(path: Path, cache: Path, asked: Mapping[str, Any], *, quiet: bool) -> Entry:
+def prepare_or_open(name: str, **options: Any) -> Entry:
+    """Open the entry of this name; or prepare the dataset of this name.
+
+    Parameters
+    ----------
+    name : str
+        An entry's folder, a key, ``DATASET/MODE-KEY``; else a dataset, as for `prepare`.
+    **options
+        As for `prepare`, only those that were given.
+
+    Raises
+    ------
+    UsageError
+        When `name` is an entry and an option differs from the entry's recipe.
+    """
+    if not entries.is_entry_name(name):
+        return prepare(name, **options)
+    cache = fs.cache_dir(options.get("cache_dir"))
+    entry = entries.open_named(name, cache, options.get("quiet", False))
+    recipe = entry.manifest.recipe.to_dict()
+    for option, value in options.items():
+        if option in RUNTIME_ONLY or value == recipe.get(option, object()):
+            continue
+        own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
+        raise UsageError(
+            f"{name} is an entry {own}, but {option} {value} was given",
+            f"leave the option out, or name the dataset: {entry.dataset}",
+        )
+    return entry
+
+
+def rebuild(path: Path, cache: Path, request: Mapping[str, Any], *, quiet: bool) -> Entry:
     """Make the entry in this folder of the cache anew, from its raw data.
 
     Parameters
     ----------
     path, cache : Path
         Where it stands, and the cache.
-    asked : mapping
-        The arguments of `prepare` that it came from (`origins`).
+    request : mapping
+        The arguments of `prepare` that it came from (`cache.requests`).
     quiet : bool
         Draw no progress bars.
 
@@ -204,210 +166,71 @@ def rebuild(path: Path, cache: Path, asked: Mapping[str, Any], *, quiet: bool) -
     SourceError
         When the raw data is no longer there, or no longer what it was.
     """
-    return _run(asked, _network(), sources.SourceContext(cache, quiet=quiet), True, only=path)
+    call = PrepareCall(**request, cache_dir=cache, quiet=quiet, force=True)
+    return _prepare(call, only=path)
 
 
-def _run(
-    asked: Mapping[str, Any],
-    network: Mapping[str, Any],
-    context: sources.SourceContext,
-    force: bool,
-    only: Path | None = None,
-) -> Entry:
-    choices, origin, dataset = _parse(asked, network, context.quiet)
-    with fs.translate_oserror(context.cache), context.pool, context:
-        entry = _find_or_build(origin, choices, context, force, only)
-        noted = entry.cached and requests.has_request(entry.path, context.cache)
-        if isinstance(dataset, str) and not noted:
-            kept = {name: value for name, value in asked.items() if value is not None}
-            requests.save_request(entry.path, context.cache, kept | {"dataset": dataset})
+def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
+    """Find or build the entry (`only` the one in this folder), and keep what it came from."""
+    source, dataset = _find_source(call)
+    pool = parallel.WorkerPool(call.workers, call.scheduler)
+    context = sources.SourceContext(fs.cache_dir(call.cache_dir), pool, call.quiet)
+    with fs.translate_oserror(context.cache), pool, context:
+        entry = _find_or_build(call, source, context, only)
+        is_known = entry.cached and requests.has_request(entry.path, context.cache)
+        if dataset is not None and not is_known:
+            requests.save_request(entry.path, context.cache, call.request(dataset))
     return entry
 
 
-def _parse(
-    asked: Mapping[str, Any], network: Mapping[str, Any], quiet: bool
-) -> tuple[PrepareOptions, sources.Source, Any]:
-    """What is asked for: choices and source, and the dataset as it can be asked for again."""
-    choices = PrepareOptions(
-        **{name: asked.get(name, field.default) for name, field in CHOICES.items()}
-    )
-    origin, dataset = asked["dataset"], sources.normalize_dataset(asked["dataset"])
-    if isinstance(dataset, str):
-        origin = sources.find_source(dataset, _options(asked, network, quiet))
-    _check_name(origin)
-    return choices, origin, dataset
+def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
+    """Return the source of a call's dataset; and the dataset as text, unless it is an object."""
+    dataset = sources.normalize_dataset(call.dataset)
+    if not isinstance(dataset, str):
+        _check_name(dataset)
+        return dataset, None
+    source = sources.find_source(dataset, call.source_options)
+    _check_name(source)
+    return source, dataset
+
+
+def _check_name(source: sources.Source) -> None:
+    """Refuse a dataset's name that is not a folder's name, or is that of a registered one."""
+    if not schema.is_folder_name(source.name):
+        most = schema.MAX_NAME_BYTES
+        raise UsageError(
+            f"dataset name '{source.name[:most]}': expected letters, digits, '.', '_' and '-',"
+            f" at most {most} bytes"
+        )
+    if source.name in sources.REGISTRY and not isinstance(source, sources.RegisteredSource):
+        raise UsageError(f"dataset name '{source.name}': is that of a known dataset")
 
 
 def _find_or_build(
-    origin: sources.Source,
-    choices: PrepareOptions,
-    context: sources.SourceContext,
-    force: bool,
-    only: Path | None = None,
+    call: PrepareCall, source: sources.Source, context: sources.SourceContext, only: Path | None
 ) -> Entry:
     cache = context.cache
-    facts, raw = _fingerprint(origin, context)
-    recipe = Recipe.of(choices, facts)
-    path = cache / origin.name / recipe.folder
+    record, data = raw_data.identify(source, context)
+    recipe = Recipe.of(call, record)
+    path = cache / source.name / recipe.folder
     if only not in (None, path):
         was = f"{only.parent.name}/{only.name}"
-        raise SourceError(f"{was}: its raw data makes {origin.name}/{recipe.folder} now")
+        raise SourceError(f"{was}: its raw data makes {source.name}/{recipe.folder} now")
+
+    def existing(log: Callable[..., object] = LOG.debug) -> Entry | None:
+        if call.force:
+            return None
+        return entries.existing_entry(path, cache, context.quiet, log)
+
     staging.collect_garbage(cache)  # puts back what a killed process only meant to replace
-    if not force and (found := entries.existing_entry(path, cache, context.quiet, LOG.warning)):
-        return found
-
-    def existing() -> Entry | None:
-        return None if force else entries.existing_entry(path, cache, context.quiet)
-
+    if entry := existing(LOG.warning):
+        return entry
     with locks.lock(cache, locks.entry_lock_name(path)):
-        if found := existing():  # by another process meanwhile
-            return found
+        if entry := existing():  # made by another process meanwhile
+            return entry
         from pixelprep.pipeline.build import Build  # loads h5py, which a hit does without
 
         staging.collect_garbage(cache)
-        raw = _read_again(origin, context, facts) if raw is None else raw
-        build = Build(origin.name, origin.provenance, raw, facts, recipe, context)
+        data = data or raw_data.read_again(source, context, record)
+        build = Build(source.name, source.provenance, data.raw, record, recipe, context)
         return build.publish(path, lambda: existing() is not None)
-
-
-def _check_name(origin: sources.Source) -> None:
-    """A dataset's name is a folder's name, and a known dataset's is its own alone."""
-    if not schema.is_folder_name(origin.name):
-        most = schema.MAX_NAME_BYTES
-        raise UsageError(
-            f"dataset name '{origin.name[:most]}': expected letters, digits, '.', '_' and '-',"
-            f" at most {most} bytes"
-        )
-    if origin.name in sources.REGISTRY and not isinstance(origin, sources.RegisteredSource):
-        raise UsageError(f"dataset name '{origin.name}': is that of a known dataset")
-
-
-def prepare_or_open(name: str, **options: Any) -> Entry:
-    """The entry that `name` means, or the entry of the dataset of this name, prepared if needed.
-
-    Parameters
-    ----------
-    name : str
-        An entry's folder, a key, ``DATASET/MODE-KEY``; else a dataset, as for `prepare`.
-    **options
-        As for `prepare`, only those that were asked for.
-
-    Raises
-    ------
-    UsageError
-        When `name` is an entry and an option asks for another recipe than the entry's.
-    """
-    cache = fs.cache_dir(options.get("cache_dir"))
-    if not entries.is_entry_name(name):
-        return prepare(name, **options)
-    entry = entries.open_named(name, cache, options.get("quiet", False))
-    recipe = entry.manifest["recipe"]
-    for option, asked in options.items():
-        if option in RUNTIME_ONLY or asked == recipe.get(option, object()):
-            continue
-        kept = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
-        raise UsageError(
-            f"{name} is an entry {kept}, but {option} {asked} was asked for",
-            f"leave the option out, or name the dataset: {entry.dataset}",
-        )
-    return entry
-
-
-def _network(mirror: str | None = None, offline: bool | None = None) -> dict[str, Any]:
-    """Where raw data may come from, as asked for or as the environment has it."""
-    if offline is None:
-        said = os.environ.get("PIXELPREP_OFFLINE", "").lower()
-        offline = said not in ("", "0", "false", "f", "no", "n", "off")
-    return {"mirror": mirror or os.environ.get("PIXELPREP_MIRROR") or None, "offline": offline}
-
-
-def _options(asked: Mapping[str, Any], network: Mapping[str, Any], quiet: bool) -> sources.Options:
-    given: dict[str, Any] = {name: asked.get(name) for name in sources.DECODE_OPTIONS}
-    for name, known in (("color", ("grey", "rgb")), ("on_error", ("fail", "skip"))):
-        if given[name] is not None and given[name] not in known:
-            raise unknown_choice(name, given[name], known)
-    fraction, source = given["test_fraction"], asked.get("source")
-    if fraction is not None and not 0 < fraction < 1:
-        raise UsageError(f"`test_fraction={fraction}`: expected more than 0, below 1")
-    return sources.Options(
-        source=fs.expand_user(source) if source is not None else None,
-        quiet=quiet,
-        split_seed=int(asked.get("split_seed", 0)),
-        **given | {"size": _size(given["size"])},
-        **network,
-    )
-
-
-def _size(size: str | tuple[int, int] | None) -> tuple[int, int] | None:
-    """(H, W) of what the user wrote."""
-    if size is None:
-        return None
-    try:
-        sides = map(int, re.split("[x×]", size)) if isinstance(size, str) else size
-        height, width = (check_int("size", side, 1, MAX_SIDE) for side in sides)
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"`size={size}`: expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
-        ) from None
-    return height, width
-
-
-def _fingerprint(
-    origin: sources.Source, context: sources.SourceContext
-) -> tuple[SourceRecord, sources.Raw | None]:
-    """The facts, remembered for this identity or read; and the raw data if it was read."""
-    identities, cache = origin.fingerprints(), context.cache
-    if not identities:
-        raw, facts = _read(origin, context)
-        return facts, raw
-    context.state = canonical.digest(identities[0])
-    if known := _remembered(cache, identities[0]):
-        return known, None
-    with locks.lock(cache, locks.raw_lock_name(origin.name)):  # one process downloads and reads
-        if known := _remembered(cache, identities[0]):
-            return known, None
-        raw, facts = _read(origin, context)
-        if origin.fingerprints() == identities:  # the files stayed as they were while being read
-            for identity in identities:
-                note = {"identity": identity, "about": facts.to_dict()}
-                records.write(_note(cache, identity), note)
-    return facts, raw
-
-
-def _read(
-    origin: sources.Source, context: sources.SourceContext
-) -> tuple[sources.Raw, SourceRecord]:
-    """The raw data, where the workers can read it, and what the key needs to know of it."""
-    context.pool.start()  # they need a while, as listing and unpacking do
-    raw = origin.load(context)
-    if not context.pool.inline:
-        raw = raw.materialize(context)
-    return raw, sources.describe(raw, context.pool, origin.name, context.quiet)
-
-
-def _note(cache: Path, identity: Mapping[str, Any]) -> Path:
-    """Where the facts of this identity are remembered."""
-    return cache / fs.SOURCES / f"{canonical.digest(identity)}.json"
-
-
-def _remembered(cache: Path, identity: Mapping[str, Any]) -> SourceRecord | None:
-    kept = records.read(_note(cache, identity)) or {}
-    same = canonical.dumps(kept.get("identity")) == canonical.dumps(identity)
-    about = kept.get("about")
-    return SourceRecord.from_dict(about) if same and schema.is_source(about) else None
-
-
-def _read_again(
-    origin: sources.Source, context: sources.SourceContext, facts: SourceRecord
-) -> sources.Raw:
-    """The raw data, once it is sure to be what the key was made of."""
-    cache = context.cache
-    # The raw files may have been deleted meanwhile.
-    with locks.lock(cache, locks.raw_lock_name(origin.name)):
-        raw, found = _read(origin, context)
-    if found != facts:
-        raise SourceError(
-            f"{origin.name}: the raw data is not what it was when its digest was taken",
-            f"delete {cache / fs.SOURCES} and run again",
-        )
-    return raw

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError, UsageError
+from pixelprep.format.options import DecodeOptions, declared_options, documented
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
 from pixelprep.numerics import permutation
 from pixelprep.numerics.statistics import check_images
@@ -30,12 +31,13 @@ File = TypeVar("File")
 MIN_CLASS_LIMIT = 1000  # labels below this are accepted, however few the images
 
 # Options that only some sources support.
-DECODE_OPTIONS = ("size", "color", "test_fraction", "on_error", "images_key", "labels_key")
+DECODE_OPTIONS = tuple(declared_options(DecodeOptions))
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Where raw data is, and how it is read.
+@documented(DecodeOptions)
+@dataclass(frozen=True, kw_only=True)
+class Options(DecodeOptions):
+    """Where raw data is and how it is read.
 
     Parameters
     ----------
@@ -47,31 +49,17 @@ class Options:
         Open no connection.
     quiet : bool
         Draw no progress bars.
-    size : tuple of int, optional
-        (H, W) that images are resized to.
-    color : {"grey", "rgb"}, optional
-        The colors that images are converted to.
-    test_fraction : float, optional
-        0 < fraction < 1: share of every class that becomes the test split.
     split_seed : int
-        0 to 2**64 − 1: selects the rows of that share.
-    on_error : {"fail", "skip"}, optional
-        What to do about a damaged image.
-    images_key, labels_key : str, optional
-        Keys of images and labels in an HDF5 file.
+        0 to 2**64 − 1: which rows become the test split.
+    {options}
     """
 
+    size: tuple[int, int] | None = None  # (H, W), whichever way it was given
     source: Path | None = None
     mirror: str | None = None
     offline: bool = False
     quiet: bool = False
-    size: tuple[int, int] | None = None
-    color: str | None = None
-    test_fraction: float | None = None
     split_seed: int = 0
-    on_error: str | None = None
-    images_key: str | None = None
-    labels_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from typing import Any
 from pixelprep import sources
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import TrainError, UsageError, check_int, unknown_choice
+from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY
 from pixelprep.numerics import significance
 from pixelprep.numerics.scaling import MODES
-from pixelprep.pipeline.prepare import MACHINE_ONLY, RUNTIME_ONLY, prepare
+from pixelprep.pipeline.prepare import prepare
 from pixelprep.reports import comparison_report, html
 from pixelprep.system import formatting, fs, records, tf_runtime
 from pixelprep.training.run_folder import RunFolder, load_finished
@@ -36,7 +37,7 @@ FEW = {2: "two", 3: "three", 4: "four", 5: "five"}  # repeats of which little is
 def compare(
     dataset: str | os.PathLike[str] | sources.Source = "mnist",
     *,
-    modes: Sequence[str] = ("normalize", "center", "standardize"),
+    modes: Sequence[str] = tuple(MODES),
     repeats: int = 3,
     epochs: int = 5,
     batch_size: int = 64,

@@ -20,7 +20,7 @@ from pixelprep.cache.entries import open_entry
 from pixelprep.dataset.batches import BatchConfig
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError, check_int
-from pixelprep.pipeline import prepare
+from pixelprep.format.options import RUNTIME_ONLY
 from pixelprep.reports import html, run_report
 from pixelprep.system import formatting, fs, progress, tf_runtime
 from pixelprep.training import models
@@ -48,7 +48,7 @@ LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
 
 # What may be asked of a run that goes on, for its result is the same.
 CHANGEABLE = ("epochs", "quiet", "checkpoint_every", "tensorboard")
-FREE = (*CHANGEABLE, *prepare.RUNTIME_ONLY, "source")
+FREE = (*CHANGEABLE, *RUNTIME_ONLY, "source")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ def test_path_prints_the_folder_of_what_is_prepared(digits: str, options: list[s
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{prepared['path']}\n", "")
     answer = json.loads(run("path", digits, *options, "--json").stdout)
     assert answer == {"path": prepared["path"], "key": prepared["key"]}
-    assert find_entry(digits, **dict(zip(["mode", "per"], options[1::2], strict=False))).cached
+    given: dict[str, Any] = dict(zip(["mode", "per"], options[1::2], strict=False))
+    assert find_entry(digits, **given).cached
 
 
 def test_path_of_what_is_not_prepared_is_an_error(digits: str, cache: Path) -> None:
@@ -119,6 +121,6 @@ def test_info_says_whether_raw_pixels_come_back() -> None:
         lines = run("info", entry.key).stdout.splitlines()
         notes += [line for line in lines if line.startswith("raw ")]
     assert notes == [
-        "raw       every pixel can be had back",
-        "raw       can be had back only nearly",
+        "raw       pixels are exactly recoverable",
+        "raw       pixels are approximately recoverable",
     ]

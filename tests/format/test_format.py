@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 import pixelprep
 from pixelprep import Arrays, EntryError, prepare
-from pixelprep.format.recipe import PrepareOptions, Recipe, split_files
+from pixelprep.format.options import RecipeOptions
+from pixelprep.format.recipe import Recipe, split_files
 from pixelprep.format.source_record import SourceRecord, SourceSplit
 from pixelprep.sources import Provenance, SourceContext, describe
 from pixelprep.system.parallel import WorkerPool
@@ -301,7 +302,7 @@ def test_the_layout_follows_from_the_size_of_an_image(
     dtype = data.draw(st.sampled_from(["float32", "float16"]))
     split = SourceSplit("uint8", (rows, *shape), "0", "0")
     source = SourceRecord({"train": split, "test": split}, ("one",), {})
-    recipe = Recipe.of(PrepareOptions(dtype=dtype), source)
+    recipe = Recipe.of(RecipeOptions(dtype=dtype), source)
     chunk_rows, most = reference.layout(shape, np.dtype(dtype).itemsize)
     assert recipe.chunk_rows == chunk_rows
     assert recipe.shard_rows == (most if rows > most else None)

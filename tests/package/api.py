@@ -60,7 +60,17 @@ def function_of(name: str) -> Any:
 def interface() -> str:
     """All that is promised: names, kinds, defaults and annotations."""
     names = [*exported(), *REACHED]
-    return "\n".join(f"# pixelprep.{name}\n{declaration(tree(name))}\n" for name in names)
+    return "\n".join(f"# pixelprep.{name}\n{declared(name)}\n" for name in names)
+
+
+def declared(name: str) -> str:
+    """Return how a name is declared: in its source, or as a function that says so itself."""
+    found = named(name)
+    if "__signature__" not in getattr(found, "__dict__", {}):
+        return declaration(tree(name))
+    made = inspect.signature(found)
+    given = "".join(f"    {one},\n" for one in made.parameters.values())
+    return f"def {name}(\n{given}) -> {inspect.formatannotation(made.return_annotation)}"
 
 
 def tree(name: str) -> ast.stmt:

@@ -1,0 +1,336 @@
+"""Declare the options of `prepare`, each in one place: here.
+
+A field of one of these classes is an option. From it follow the parameter of `pixelprep.prepare`
+with its documentation, the option of the command line with its help and completion, and its
+environment variable; from its class, what it means for an entry:
+
+- `RecipeOptions`: a part of the recipe, and so of the key;
+- `DecodeOptions`: how a source reads its pixels, for `sources.Options`; a part of the identity of
+  user's files;
+- `NetworkOptions` and `MachineOptions`: of no effect on what is stored.
+
+All but the last two, and `force`, are kept with an entry of the cache for repair. This module loads
+no NumPy, for the command line loads it at once.
+"""
+
+import inspect
+import os
+import re
+import textwrap
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, fields
+from functools import cache, wraps
+from types import NoneType
+from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+
+from pixelprep.errors import UsageError, check_int, unknown_choice
+from pixelprep.format import layout
+from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
+
+INDENT = " " * 8  # of a parameter's description in the docstring of a function
+DOCUMENTED_TYPES: dict[Any, str] = {  # Any: types, some of them not classes
+    **{kind: kind.__name__ for kind in (bool, int, float, str, Executor)},
+    os.PathLike: "path",
+    tuple: "tuple of int",
+}
+JSON_TYPES: dict[Any, tuple[type, ...]] = {  # likewise
+    **{kind: (kind,) for kind in (int, str)},
+    **dict.fromkeys((bool, float), (int, float)),
+    os.PathLike: (str,),
+    tuple: (list,),
+}
+MAX_SEED = 2**64 - 1
+MAX_SIDE = 1 << 16  # pixels
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+Check = Callable[[str, Any], object]  # of a name and a value; returns the value to use, or raises
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of an option beside its name, type and default.
+
+    Parameters
+    ----------
+    help : str
+        A sentence for the command line's help and for the docstring.
+    choices : collection of str
+        The values that it may have, if these are few.
+    check : callable, optional
+        Called with name and value; returns the value to use, or raises `UsageError`.
+    metavar : str, optional
+        What stands for the value in the command line's help; default: the choices, or the type.
+    env : str, optional
+        The environment variable that gives the value where None is given.
+    """
+
+    help: str
+    choices: Collection[str] = ()
+    check: Check | None = None
+    metavar: str | None = None
+    env: str | None = None
+
+    def checked(self, name: str, value: object) -> object:
+        """Return the value to use, which may be another than the given one."""
+        if value is None and self.env:
+            value = os.environ.get(self.env) or None
+        if value is None:
+            return None
+        if self.choices and value not in tuple(self.choices):
+            raise unknown_choice(name, str(value), self.choices)
+        return self.check(name, value) if self.check else value
+
+
+def option(default: T, help: str, **details: Any) -> T:  # Any: as `Option` has them
+    """Declare an option: a field of a dataclass."""
+    return field(default=default, metadata={"option": Option(help, **details)})
+
+
+def declared_options(cls: type) -> dict[str, Option]:
+    """Return the options that a dataclass declares or inherits, by name."""
+    return {f.name: f.metadata["option"] for f in fields(cls) if "option" in f.metadata}
+
+
+def _whole(low: int, high: int | None = None) -> Check:
+    return lambda name, value: check_int(name, value, low, high)
+
+
+def _fraction(zero: bool) -> Check:
+    def check(name: str, value: float) -> float:
+        if 0 < value < 1 or (zero and value == 0):
+            return float(value) or 0.0  # -0.0 is spelled differently in JSON
+        least = "0 or more" if zero else "more than 0"
+        raise UsageError(f"`{name}={value}`: expected {least}, below 1")
+
+    return check
+
+
+def _switch(name: str, value: object) -> bool:
+    if isinstance(value, str):  # of the environment
+        return value.lower() not in ("0", "false", "f", "no", "n", "off")
+    if value not in (False, True):
+        raise UsageError(f"`{name}={value!r}`: expected true or false")
+    return bool(value)
+
+
+def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the user wrote
+    try:
+        sides = map(int, re.split("[x×]", value)) if isinstance(value, str) else value
+        height, width = (check_int(name, side, 1, MAX_SIDE) for side in sides)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"`{name}={value}`: expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
+        ) from None
+    return height, width
+
+
+def _compression(name: str, value: str) -> str:
+    layout.check_compression(value)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """Options that decide the stored bytes: parts of the recipe."""
+
+    mode: str = option(
+        DEFAULT_MODE,
+        "The scaling, fitted on the training split: "
+        + "; ".join(f"{name} gives {mode.result}" for name, mode in MODES.items())
+        + ".",
+        choices=MODES,
+    )
+    per: str = option(
+        "channel",
+        "Pixels that share a statistic: all; those of each channel, of each place, of each image.",
+        choices=PER,
+    )
+    rescale: bool = option(
+        False,
+        "Divide integers by their type's maximum first (normalize is this alone).",
+        check=_switch,
+    )
+    val_fraction: float = option(
+        0.0,
+        "Share of every class taken from train for validation, before the statistics: 0 <= F < 1.",
+        metavar="F",
+        check=_fraction(zero=True),
+    )
+    split_seed: int = option(
+        0,
+        "Which images are taken for validation, and for a test split: 0 to 2**64 - 1.",
+        check=_whole(0, MAX_SEED),
+    )
+    dtype: str = option("float32", "Type of the stored images.", choices=layout.DTYPES)
+    compression: str = option(
+        "none",
+        "Compression of the stored images.",
+        choices=layout.COMPRESSIONS,
+        check=_compression,
+    )
+    shard_rows: int | None = option(
+        None, "Images a file (default: what fits into 256 MiB).", metavar="N", check=_whole(1)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Options of downloads."""
+
+    mirror: str | None = option(
+        None, "URL that is tried first.", metavar="URL", env="PIXELPREP_MIRROR"
+    )
+    offline: bool | None = option(
+        None, "Open no connection.", env="PIXELPREP_OFFLINE", check=_switch
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """Options of how a source reads its pixels; each is supported by some sources only."""
+
+    size: str | tuple[int, int] | None = option(
+        None,
+        "Resize the images of a folder to this height and width, by Pillow's bilinear filter.",
+        metavar="HxW",
+        check=_image_size,
+    )
+    color: str | None = option(
+        None, "Convert the images of a folder to these.", choices=("grey", "rgb")
+    )
+    test_fraction: float | None = option(
+        None,
+        "Share of every class that becomes the test split, where there is none: 0 < F < 1.",
+        metavar="F",
+        check=_fraction(zero=False),
+    )
+    on_error: str | None = option(
+        None,
+        "What a damaged image of a folder does: stop all (fail), or be left out and listed (skip).",
+        choices=("fail", "skip"),
+    )
+    images_key: str | None = option(
+        None,
+        "Where an HDF5 file has images; {split} in it stands for train and test.",
+        metavar="KEY",
+    )
+    labels_key: str | None = option(None, "Where an HDF5 file has labels.", metavar="KEY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """Options of where and how the work is done."""
+
+    workers: int | Executor = option(
+        1,
+        "Processes that share the work (in Python also an executor); changes no byte.",
+        metavar="N",
+    )
+    scheduler: str | None = option(
+        None, "Dask scheduler whose workers share the work.", metavar="tcp://HOST:PORT"
+    )
+    cache_dir: str | os.PathLike[str] | None = option(
+        None,
+        "Cache folder (default: the system's place for caches).",
+        metavar="DIR",
+        env="PIXELPREP_CACHE_DIR",
+    )
+    quiet: bool = option(False, "Draw no progress bars.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOptions):
+    """All options of `prepare`, checked.
+
+    Raises
+    ------
+    UsageError
+        For a value that an option cannot have.
+    MissingExtraError
+        When the compression needs a package that is not installed.
+    """
+
+    source: str | os.PathLike[str] | None = option(
+        None, "Folder with the raw files; nothing is downloaded.", metavar="DIR"
+    )
+    force: bool = option(False, "Make the entry again if it is there.")
+
+    def __post_init__(self) -> None:
+        for name, declared in declared_options(type(self)).items():
+            object.__setattr__(self, name, declared.checked(name, getattr(self, name)))
+
+
+PREPARE_OPTIONS = declared_options(PrepareOptions)
+MACHINE_ONLY = frozenset(declared_options(MachineOptions))
+RUNTIME_ONLY = MACHINE_ONLY | declared_options(NetworkOptions).keys()  # change no stored byte
+REPAIR_OPTIONS = PREPARE_OPTIONS.keys() - RUNTIME_ONLY - {"force"}  # kept to make an entry again
+
+
+def option_types(name: str) -> list[Any]:  # Any: types, some of them of a typing form
+    """Return the types that an option's values may have, but for None."""
+    hint = _type_hints()[name]
+    return [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
+
+
+def json_types(name: str) -> tuple[type, ...]:
+    """Return the types that an option's values have in a JSON file."""
+    kinds = {JSON_TYPES[get_origin(kind) or kind] for kind in option_types(name)}
+    return tuple(one for kind in kinds for one in kind)
+
+
+@cache
+def _type_hints() -> dict[str, Any]:
+    return get_type_hints(PrepareOptions)
+
+
+def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
+    """Let a function have a dataclass's fields as its parameters: it is called with an instance.
+
+    Type checkers, `help` and `inspect.signature` see the parameters.
+    """
+
+    def decorate(function: Callable[[T], R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(cls(*args, **kwargs))
+
+        signature, returned = inspect.signature(cls), inspect.signature(function).return_annotation
+        call.__signature__ = signature.replace(return_annotation=returned)  # type: ignore[attr-defined]
+        return documented(PrepareOptions)(call)
+
+    return decorate
+
+
+def documented(options: type) -> Callable[[T], T]:
+    """Replace ``{options}`` in a docstring by the documentation of a class's options.
+
+    It is in the form of numpydoc, for a docstring that is indented by 4 spaces.
+    """
+    text = "\n    ".join(
+        map(_parameter_text, *zip(*declared_options(options).items(), strict=True))
+    )
+
+    def decorate(thing: T) -> T:
+        thing.__doc__ = (thing.__doc__ or "").replace("{options}", text)
+        return thing
+
+    return decorate
+
+
+def _parameter_text(name: str, declared: Option) -> str:
+    text = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
+    lines = textwrap.fill(text, 100, initial_indent=INDENT, subsequent_indent=INDENT)
+    return f"{name} : {_kind(name, declared)}\n{lines}"
+
+
+def _kind(name: str, declared: Option) -> str:
+    """Return an option's type as numpydoc writes it."""
+    if declared.choices:
+        kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
+    else:
+        names = [DOCUMENTED_TYPES[get_origin(kind) or kind] for kind in option_types(name)]
+        kind = "path" if "path" in names else " or ".join(names)
+    return f"{kind}, optional" if NoneType in get_args(_type_hints()[name]) else kind

@@ -1,0 +1,92 @@
+"""Read raw data, and remember what identifies it so that a cache hit need not read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any  # JSON values
+
+from pixelprep import sources
+from pixelprep.errors import SourceError
+from pixelprep.format import schema
+from pixelprep.format.source_record import SourceRecord
+from pixelprep.system import canonical, fs, locks, records
+
+
+@dataclass(frozen=True, slots=True)
+class RawData:
+    """Raw data that was read, where the workers can read it, and what identifies it."""
+
+    raw: sources.Raw
+    record: SourceRecord
+
+
+def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
+    """Return what identifies the data in the state that its files are in; None if not known."""
+    identities = source.fingerprints()
+    return _recall(identities[0], cache) if identities else None
+
+
+def identify(
+    source: sources.Source, context: sources.SourceContext
+) -> tuple[SourceRecord, RawData | None]:
+    """Return what identifies the data: remembered, or taken from the data, which is returned too.
+
+    Its files' state and the record are remembered where the files stayed as they were meanwhile.
+    """
+    identities, cache = source.fingerprints(), context.cache
+    if not identities:
+        data = read(source, context)
+        return data.record, data
+    context.state = canonical.digest(identities[0])
+    if known := _recall(identities[0], cache):
+        return known, None
+    with locks.lock(cache, locks.raw_lock_name(source.name)):  # one process downloads and reads
+        if known := _recall(identities[0], cache):
+            return known, None
+        data = read(source, context)
+        if source.fingerprints() == identities:
+            for identity in identities:
+                about = {"identity": identity, "about": data.record.to_dict()}
+                records.write(_record_path(identity, cache), about)
+    return data.record, data
+
+
+def read_again(
+    source: sources.Source, context: sources.SourceContext, expected: SourceRecord
+) -> RawData:
+    """Read data that is identified already.
+
+    Raises
+    ------
+    SourceError
+        When it is no longer what it was.
+    """
+    # The lock: downloads that were deleted meanwhile are made again.
+    with locks.lock(context.cache, locks.raw_lock_name(source.name)):
+        data = read(source, context)
+    if data.record != expected:
+        raise SourceError(
+            f"{source.name}: the raw data is not what it was when its digest was taken",
+            f"delete {context.cache / fs.SOURCES} and run again",
+        )
+    return data
+
+
+def read(source: sources.Source, context: sources.SourceContext) -> RawData:
+    """Load the data and take its digests."""
+    context.pool.start()  # workers need a while to start, as listing and unpacking do
+    raw = source.load(context)
+    if not context.pool.inline:
+        raw = raw.materialize(context)
+    return RawData(raw, sources.describe(raw, context.pool, source.name, context.quiet))
+
+
+def _recall(identity: Mapping[str, Any], cache: Path) -> SourceRecord | None:
+    stored = records.read(_record_path(identity, cache)) or {}
+    about = stored.get("about")
+    same = canonical.dumps(stored.get("identity")) == canonical.dumps(identity)
+    return SourceRecord.from_dict(about) if same and schema.is_source(about) else None
+
+
+def _record_path(identity: Mapping[str, Any], cache: Path) -> Path:
+    return cache / fs.SOURCES / f"{canonical.digest(identity)}.json"

@@ -1,0 +1,96 @@
+"""What is added in one place is there everywhere: a mode, an option of `prepare`."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.packages import ROOT
+
+MODE = """
+from pixelprep.numerics.modes import MODES, Mode
+
+MODES["floor"] = Mode("x - minimum", "minimum 0", shift=lambda s: s.minimum)
+
+from pixelprep.cli.app import main
+
+main()
+"""
+OPTION = """
+    flavor: str = option(
+        "plain", "Taste of the images.", choices=("plain", "sweet"), env="PIXELPREP_FLAVOR"
+    )
+"""
+SEEN = """
+import inspect
+import pixelprep
+
+parameter = inspect.signature(pixelprep.prepare).parameters["flavor"]
+assert (parameter.annotation, parameter.default, parameter.kind.name) == (
+    str, "plain", "KEYWORD_ONLY"
+)
+assert 'flavor : {"plain", "sweet"}' in pixelprep.prepare.__doc__
+plain = pixelprep.prepare("sample", quiet=True)
+sweet = pixelprep.prepare("sample", flavor="sweet", quiet=True)
+assert (plain.manifest.recipe.flavor, sweet.manifest.recipe.flavor) == ("plain", "sweet")
+assert plain.key != sweet.key
+sweet.path.joinpath("train.h5").unlink()
+[result] = pixelprep.verify(sweet.path, repair=True, quiet=True)
+assert result.repaired and pixelprep.open(sweet.path).manifest.recipe.flavor == "sweet"
+"""
+
+
+def answer(*command: str, folder: Path | None = None) -> str:
+    """Run a command, with the package of a folder if one is given; return what it prints."""
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def with_floor(*arguments: str) -> str:
+    """Run the command line once a mode `floor` was added."""
+    return answer(sys.executable, "-c", MODE, *arguments)
+
+
+def test_a_mode_is_one_entry() -> None:
+    """A mode that is added to `MODES` is prepared, described, verified and helped with."""
+    made = json.loads(with_floor("prepare", "sample", "--mode", "floor", "--json"))
+    assert (made["mode"], made["splits"]["train"]["first_batch"]["min"]) == ("floor", 0.0)
+    assert "sample, floor per channel" in with_floor("info", made["path"])
+    assert "ok" in with_floor("verify", made["path"])
+    shown = " ".join(with_floor("prepare", "--help").split())
+    assert "normalize|center|standardize|floor" in shown
+    assert "floor gives minimum 0" in shown
+    compared = " ".join(with_floor("compare", "--help").split())
+    assert "[default: normalize,center,standardize,floor]" in compared
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """A copy of the package, in a folder to run Python in, whose recipe has one more option."""
+    shutil.copytree(ROOT / "pixelprep", tmp_path / "pixelprep")
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    path = tmp_path / "pixelprep" / "format" / "options.py"
+    before, found, after = path.read_text().partition("class RecipeOptions:\n")
+    docstring, rest = after.split("\n", 1)
+    path.write_text(f"{before}{found}{docstring}\n{OPTION}{rest}")
+    return tmp_path
+
+
+def test_an_option_is_one_declaration(scratch: Path, cache: Path) -> None:
+    """An option is in the help, the signature, its documentation, the key and the repair record;
+    its environment variable and its choices are checked.
+    """
+    python = [sys.executable, "-m", "pixelprep"]
+    shown = " ".join(answer(*python, "prepare", "--help", folder=scratch).split())
+    assert "--flavor plain|sweet Taste of the images. [env var: PIXELPREP_FLAVOR;" in shown
+    answer(sys.executable, "-c", SEEN, folder=scratch)
+    kept = [json.loads(path.read_text()) for path in (cache / ".origins").rglob("*.json")]
+    assert sorted(record["flavor"] for record in kept) == ["plain", "sweet"]
+    wrong = [*python, "prepare", "sample", "--flavor", "sour"]
+    ran = subprocess.run(wrong, capture_output=True, text=True, cwd=scratch, timeout=120)
+    assert ran.returncode == 2
+    assert "unknown --flavor 'sour': expected one of plain, sweet" in ran.stderr
