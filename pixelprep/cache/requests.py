@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: arguments of `prepare`, of several types
 from urllib.parse import unquote_to_bytes
 
 from pixelprep.format import layout

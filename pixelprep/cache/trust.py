@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pixelprep.errors import REPAIR_HINT, EntryError
 from pixelprep.format import untrusted
@@ -106,7 +106,7 @@ class TrustRecord:
         return max(times, default=0.0)
 
     def _save(
-        self, manifest: Manifest, stamps: Stamps, saved: Mapping[str, Any] | None = None
+        self, manifest: Manifest, stamps: Stamps, saved: Mapping[str, object] | None = None
     ) -> None:
         """Record files that were found right, but those written just now; if saved, the use."""
         marks = {

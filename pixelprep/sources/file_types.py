@@ -1,6 +1,5 @@
 """Choose what reads a user's file or folder; a new kind of file is one entry in `FILE_TYPES`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from pixelprep.errors import SourceError
@@ -10,7 +9,7 @@ from pixelprep.sources.local import IDX_NAMES, IdxFolder, LocalSource
 from pixelprep.sources.npz import NpzFile
 from pixelprep.sources.registered import name_variants
 
-FILE_TYPES: Mapping[str, type[LocalSource]] = {
+FILE_TYPES: dict[str, type[LocalSource]] = {
     ".npz": NpzFile,
     ".h5": Hdf5File,
     ".hdf5": Hdf5File,

@@ -26,6 +26,8 @@ from PIL import Image
 from pixelprep import SourceError, UsageError
 from pixelprep.sources import REGISTRY, Arrays
 from pixelprep.sources.cifar import Cifar10
+from pixelprep.sources.file_types import FILE_TYPES
+from pixelprep.sources.npz import NpzFile
 from tests.helpers.cli import failure, run
 from tests.helpers.data import idx, write_digits
 from tests.helpers.packages import install_into
@@ -111,6 +113,15 @@ def test_any_npz_file_gives_its_rows(
         path = write_npz(Path(folder, "any.npz"), ((given, y), (given, y[:, None])), save)
         entry = prepared(path, mode="center", cache_dir=Path(folder, "cache"))
         check(entry, (x, y), (x, y), names)
+
+
+def test_a_new_kind_of_file_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has an entry in `FILE_TYPES` is read, and named where nothing fits."""
+    path = write_npz(tmp_path / "data.npz", PAIRS).rename(tmp_path / "data.pack")
+    with pytest.raises(SourceError, match=r"ends in \.npz, \.h5, \.hdf5"):
+        prepared(path)
+    monkeypatch.setitem(FILE_TYPES, ".pack", NpzFile)
+    check(prepared(path), *PAIRS)
 
 
 # Bad .npz files
