@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,13 @@ from pixelprep.reports import profile as facts_of
 from pixelprep.reports.colormap import ColorScale, Pixels, downsample
 from pixelprep.reports.profile import SIDE, EntryProfile, Histogram, PixelStats, Sample, Summary
 from pixelprep.system import formatting, fs, progress
+from pixelprep.system.json_record import Record
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 
-FORMATS = ("html", "png", "json")
+FORMATS = ("html", "json")
 THUMBNAIL = 56  # CSS pixels of a sample's longer side
 LARGE, LARGE_SIDE = 224, 256  # likewise of the mean image, and pixels it has at most
 MOST_BARS, MOST_LISTED = 24, 100  # classes with a bar, and with a row in a table
@@ -41,8 +42,20 @@ RGB = ("#d64545", "#2e9d6a", "#2f7dd1")
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What was written: where, of which entry, in which format, and how large."""
+class Report(Record):
+    """A report on an entry.
+
+    Parameters
+    ----------
+    path : Path
+        The file, absolute.
+    entry : Path
+        The entry's folder.
+    format : str
+        ``html`` or ``json``.
+    bytes : int
+        Of the file.
+    """
 
     path: Path
     entry: Path
@@ -57,8 +70,8 @@ def report(
     format: str = "html",
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
-) -> Path:
-    """Write what there is to tell of an entry, with pictures: one file that needs no other.
+) -> Report:
+    """Write a report on an entry, with pictures: one file that needs no other.
 
     Each row is read once, and memory does not grow with their number.
 
@@ -67,19 +80,19 @@ def report(
     entry : Entry, str or path
         An entry, or what `open` takes.
     out : path, optional
-        A file, which is replaced, or a folder that is there. Default: the current folder, where
+        A file, which is replaced, or a folder that exists. Default: the current folder, where
         the file is ``DATASET-MODE-KEY.html``.
-    format : {"html", "png", "json"}
-        A page; its pictures alone; or all facts as JSON, with every digit.
+    format : {"html", "json"}
+        A page; or all of its facts as JSON, with every digit.
     cache_dir : path, optional
-        Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
+        Default: ``PIXELPREP_CACHE_DIR``, else the system's folder for caches.
     quiet : bool
         Draw no progress bar.
 
     Returns
     -------
-    Path
-        The file, absolute.
+    Report
+        The file, and its size.
 
     Raises
     ------
@@ -91,37 +104,34 @@ def report(
         When the file cannot be written.
     MissingExtraError
         When Jinja or Matplotlib is not installed, which JSON does not need.
+
+    Examples
+    --------
+    >>> import pixelprep, tempfile
+    >>> entry = pixelprep.prepare("sample", quiet=True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pixelprep.report(entry, f"{folder}/sample.json", format="json", quiet=True).path.name
+    'sample.json'
     """
-    return reported(entry, out, format=format, cache_dir=cache_dir, quiet=quiet).path
-
-
-def reported(
-    entry: Entry | str | os.PathLike[str],
-    out: str | os.PathLike[str] | None = None,
-    *,
-    format: str = "html",
-    cache_dir: str | os.PathLike[str] | None = None,
-    quiet: bool = False,
-) -> Report:
-    """As `report`, with what there is to say of the file."""
     if format not in FORMATS:
         raise unknown_choice("format", format, FORMATS)
-    if format != "json":
+    if format == "html":
         html.require("report")
     cache = fs.cache_dir(cache_dir)
     if not isinstance(entry, Entry):
         entry = entries.open_named(entry, cache, quiet)
-    path = _place(out, entry, cache, format)
-    with progress.bar("looking", entry.rows, " images", quiet) as bar:
-        facts = facts_of.profile(entry, bar.update)
-    write: dict[str, Callable[[EntryProfile], bytes]] = {"html": _html, "png": _png, "json": _json}
-    content = write[format](facts)
+    path = _destination(out, entry, cache, format)
+    with progress.bar("reading", entry.rows, " images", quiet) as bar:
+        profile = facts_of.profile(entry, bar.update)
+    content = _html(profile) if format == "html" else _json(profile)
     html.write(path, content)
     return Report(path, entry.path, format, len(content))
 
 
-def _place(out: str | os.PathLike[str] | None, entry: Entry, cache: Path, format: str) -> Path:
-    """The file to be written, once it is sure that nothing of ours lies there."""
+def _destination(
+    out: str | os.PathLike[str] | None, entry: Entry, cache: Path, format: str
+) -> Path:
+    """Return the file to be written, once it is sure that nothing of ours lies there."""
     given = os.fspath(out) if out is not None else "."
     try:
         path = fs.expand_user(given).resolve()
@@ -430,64 +440,3 @@ def _figures(facts: EntryProfile) -> list[list[str]]:
                 cells = [f"{name}, {kind}", channel, f"{one.count:,}"]
                 rows.append([*cells, *(repr(float(number)) for number in numbers)])
     return rows
-
-
-def _png(facts: EntryProfile) -> bytes:
-    with _drawing():
-        classes = len({sample.label for sample in facts.samples})
-        heights = [0.62 * classes + 0.5, _balance_height(facts), 2.6 * len(facts.splits), 3.2]
-        figure = html.figure(10, sum(heights) + 0.5)
-        left = len(facts.class_names) - classes
-        told = f"; {left:,} classes left out" if left else ""
-        figure.suptitle(f"{_name(facts)}: {facts.formula}{told}", color=html.INK)
-        parts: Any = figure.subfigures(4, 1, height_ratios=heights)
-        _draw_samples(parts[0], facts, classes)
-        _draw_balance(parts[1].subplots(), facts)
-        parts[1].legend(loc="outside upper right", ncols=len(facts.splits))
-        _draw_histograms(parts[2], facts)
-        _draw_pixels(parts[3], facts)
-        return html.png(figure, 110)
-
-
-def _draw_samples(figure: Any, facts: EntryProfile, classes: int) -> None:
-    every = figure.subplots(classes, 2, squeeze=False)
-    labels = sorted({sample.label for sample in facts.samples})
-    for axes, label in zip(every, labels, strict=True):
-        shown = [sample for sample in facts.samples if sample.label == label]
-        for one, (when, look) in zip(axes, _looks(facts).items(), strict=True):
-            strip = _strip([look.colors(_images_of(sample)[when]) for sample in shown])
-            _draw_image(one, strip)
-        axes[0].set_ylabel(_short(facts.class_names[label]), rotation=0, ha="right", va="center")
-    for axes, (when, look) in zip(every[0], _looks(facts).items(), strict=True):
-        axes.set_title(f"{when}, {look.low:.4g} to {look.high:.4g}")
-
-
-def _strip(images: Sequence[Pixels]) -> Pixels:
-    """Images side by side, with as much room as for all that are shown."""
-    height, width = images[0].shape[:2]
-    strip = np.full((height, facts_of.SHOWN_ROWS * (width + 1), 3), 255, np.uint8)
-    for number, image in enumerate(images):
-        strip[:, number * (width + 1) : number * (width + 1) + width] = image
-    return strip
-
-
-def _draw_image(axes: Any, pixels: Pixels) -> None:
-    axes.imshow(pixels, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-
-
-def _draw_histograms(figure: Any, facts: EntryProfile) -> None:
-    every = figure.subplots(len(facts.splits), 2, squeeze=False)
-    for axes, (name, split) in zip(every, facts.splits.items(), strict=True):
-        for one, when, values in zip(
-            axes, ("before", "after"), (split.raw, split.stored), strict=True
-        ):
-            _draw_histogram(one, values, f"{name}, {when}")
-
-
-def _draw_pixels(figure: Any, facts: EntryProfile) -> None:
-    every = figure.subplots(1, 2)
-    for axes, (name, (image, look)) in zip(every, _mean_looks(facts).items(), strict=True):
-        _draw_image(axes, look.colors(downsample(image, LARGE_SIDE)))
-        axes.set_title(f"{name} of each pixel of train, {look.low:.4g} to {look.high:.4g}")

@@ -200,7 +200,7 @@ def test_json_has_every_digit(tmp_path: Path) -> None:
     """The JSON report reads back to the very numbers, and names every row that is shown."""
     entry = entry_of(arrays(), mode="center", per="pixel")
     facts = facts_in(entry)
-    told = json.loads(report(entry, tmp_path, format="json", quiet=True).read_text())
+    told = json.loads(report(entry, tmp_path, format="json", quiet=True).path.read_text())
     assert told["mean_image"] == facts.mean_image.tolist()
     assert told["scaling"] == entry.manifest.to_dict()["scaling"]
     for name, split in facts.splits.items():
@@ -318,10 +318,10 @@ def test_a_folder_is_filled_and_a_file_replaced(tmp_path: Path) -> None:
     """`out` may be a folder that is there, or a file, which is replaced whole."""
     entry = entry_of(arrays())
     name = f"little-standardize-{entry.key}.json"
-    assert report(entry, tmp_path, format="json", quiet=True) == tmp_path / name
+    assert report(entry, tmp_path, format="json", quiet=True).path == tmp_path / name
     place = tmp_path / "some" / "facts"
     for _ in range(2):
-        assert report(entry, place, format="json", quiet=True) == place
+        assert report(entry, place, format="json", quiet=True).path == place
         assert place.read_bytes() == (tmp_path / name).read_bytes()
         place.write_text("another")
     assert [path.name for path in place.parent.iterdir()] == ["facts"]
@@ -420,12 +420,11 @@ def test_a_missing_package_is_named(
     """Without Jinja or Matplotlib the error names the extra, and nothing is read or written."""
     entry = entry_of(arrays())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else 1)
-    for form in ("html", "png"):
-        with pytest.raises(pixelprep.MissingExtraError) as caught:
-            report(entry, tmp_path / "page", format=form, quiet=True)
-        assert caught.value.hint == 'pip install "pixelprep[plot]"'
+    with pytest.raises(pixelprep.MissingExtraError) as caught:
+        report(entry, tmp_path / "page", quiet=True)
+    assert caught.value.hint == 'pip install "pixelprep[plot]"'
     assert not (tmp_path / "page").exists()
-    assert report(entry, tmp_path / "page", format="json", quiet=True).exists()
+    assert report(entry, tmp_path / "page", format="json", quiet=True).path.exists()
 
 
 # The page
@@ -481,7 +480,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     like = arrays(name="evil")
     evil = Arrays("evil", like.train, like.test, EVIL)
     entry = pixelprep.prepare(evil, val_fraction=0.2, cache_dir=folder / "cache", quiet=True)
-    return report(entry, folder / "page.html", cache_dir=folder / "cache", quiet=True)
+    return report(entry, folder / "page.html", cache_dir=folder / "cache", quiet=True).path
 
 
 @browsed
@@ -516,11 +515,10 @@ def test_a_class_name_is_text(page: Path) -> None:
 
 
 @drawn
-@pytest.mark.parametrize("form", ["html", "png"])
-def test_a_report_is_the_same_every_time(form: str, tmp_path: Path) -> None:
+def test_a_report_is_the_same_every_time(tmp_path: Path) -> None:
     """Equal entries have equal reports, byte for byte."""
     entry = entry_of(arrays())
-    one, other = (report(entry, tmp_path / n, format=form, quiet=True) for n in "ab")
+    one, other = (report(entry, tmp_path / n, quiet=True).path for n in "ab")
     assert one.read_bytes() == other.read_bytes()
 
 
@@ -528,15 +526,13 @@ def test_a_report_is_the_same_every_time(form: str, tmp_path: Path) -> None:
 def test_pages_of_many_classes_are_bounded(tmp_path: Path) -> None:
     """Of hundreds of classes some are shown, and the page says how many are left out."""
     entry = entry_of(source((100, 70, 2), "uint16", classes=300, train=600, test=300))
-    page = report(entry, tmp_path / "page.html", quiet=True)
+    page = report(entry, tmp_path / "page.html", quiet=True).path
     text = " ".join(page.read_text().split())
     assert "Of 300 classes 24 are shown; 276 are left out." in text
     assert "Of 2 channels the first is shown." in text
     assert "scaled down to 64 pixels a side at most" in text
     assert text.count("<img") == 24 * 2 * 2 + 2 + 2 + 2
     assert page.stat().st_size < 2_000_000
-    assert "276 classes left out" not in text
-    assert report(entry, tmp_path / "page.png", format="png", quiet=True).stat().st_size > 10_000
 
 
 @drawn
@@ -546,7 +542,7 @@ def test_the_page_says_whether_raw_pixels_are_exact(
 ) -> None:
     """16 bits in float16 are recovered only nearly, and the page says so."""
     entry = entry_of(source((6, 5, 1), "uint16"), dtype=dtype, rescale=True)
-    text = report(entry, tmp_path / "page.html", quiet=True).read_text()
+    text = report(entry, tmp_path / "page.html", quiet=True).path.read_text()
     assert ("recovered only nearly" in text) is not exact
     assert ("recovered exactly" in text) is exact
 
@@ -558,4 +554,4 @@ def test_images_of_one_value_have_a_report(value: int, tmp_path: Path) -> None:
     pair = np.full((5, 1, 1), value, np.uint8), np.arange(5) % 2
     entry = entry_of(Arrays("flat", pair, pair))
     for form in FORMATS:
-        assert report(entry, tmp_path / form, format=form, quiet=True).stat().st_size > 0
+        assert report(entry, tmp_path / form, format=form, quiet=True).bytes > 0
