@@ -26,7 +26,6 @@ CURVES = ("loss", "accuracy")
 WORST = 12  # images shown
 FEW = 20  # classes of which a table shows every pair
 MANY = 1000  # classes of which a picture still does
-SIDE = 256  # pixels of a shown image's larger side, at most
 
 PER = {
     "dataset": "one statistic for all pixels",
@@ -196,7 +195,7 @@ def _image(entry: Entry, evaluation: Evaluation, row: int, probability: float) -
     limits = entry.manifest.splits["test"].raw
     scale = colormap.raw_scale(entry.scaling.raw_dtype, limits.minimum, limits.maximum)
     return {
-        "image": html.image(scale.colors(colormap.downsample(raw, SIDE)), label, 96),
+        "image": html.pixels(raw, scale, label, 96),
         "row": row,
         "true": true,
         "predicted": predicted,

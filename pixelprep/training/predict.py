@@ -328,7 +328,7 @@ def predict(
     image_file.require("predict")
     decoder, paths = _decoder(finished), list(_files(images))
     first = _pixels(paths[:1], decoder)  # a wrong file is reported at once
-    LOG.info("pictures are taken as %s", decoder.format)
+    LOG.info("images are read as %s", decoder.format)
     tf_runtime.start("predict")
     model, names = finished.model(SERVING), finished.manifest.source.class_names
     found: list[Prediction] = []
