@@ -159,30 +159,17 @@ def train(
     """Train a CNN on a dataset, prepared first if needed. Then evaluate it."""
     _messages(quiet)
     from pixelprep.training.train import resume as resume_training
+    from pixelprep.training.train import train as train_model
 
     # An option that was not given asks for nothing, also of an entry or of an unfinished run.
     options = [name for name in context.params if name not in ("resume", "as_json")]
     asked = {name: context.params[name] for name in options if _was_given(context, name)}
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
-            metrics = resume_training(resume, **asked) if resume else _train_anew(dataset, asked)
+            result = resume_training(resume, **asked) if resume else train_model(**asked)
     except KeyboardInterrupt as error:  # Typer would forget the way to go on
         _fail("interrupted", resume_command(error), INTERRUPTED)
-    output.show(metrics, as_json, output.print_trained)
-
-
-def _train_anew(dataset: str, asked: dict[str, Any]) -> dict[str, Any]:
-    from dataclasses import fields
-
-    from pixelprep.pipeline.prepare import prepare_or_open
-    from pixelprep.training.train import Settings, require
-    from pixelprep.training.train import train as train_model
-
-    own = [field.name for field in fields(Settings)]
-    settings = Settings(**{name: asked[name] for name in own if name in asked})
-    require("training")
-    options = {name: asked[name] for name in asked if name not in (*own, "dataset")}
-    return train_model(prepare_or_open(dataset, **options, quiet=settings.quiet), settings)
+    output.show(result.to_dict(), as_json, lambda _: output.print_trained(result))
 
 
 @app.command()
@@ -234,7 +221,7 @@ def compare(
         if resume_command(error):
             attach_resume_command(error, SAME_AGAIN)
         raise
-    output.show(result, as_json, output.print_compared)
+    output.show(result.to_dict(), as_json, lambda _: output.print_compared(result))
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
@@ -262,7 +249,7 @@ def evaluate(
 
     options: dict[str, Any] = {"split": split, "batch_size": batch_size, "cache_dir": cache_dir}
     scores = predict.evaluate(run, entry, **options, quiet=quiet)
-    output.show(scores, as_json, output.print_scores)
+    output.show(scores.to_dict(), as_json, lambda _: output.print_scores(scores))
 
 
 @app.command()
@@ -279,9 +266,8 @@ def predict(
     _messages(quiet)
     from pixelprep.training import predict
 
-    told = predict.predict(run, image, top=top, quiet=quiet)
-    result = {"run": str(run.absolute()), "images": told}
-    output.show(result, as_json, lambda _: output.print_predicted(told))
+    result = predict.predict(run, image, top=top, quiet=quiet)
+    output.show(result.to_dict(), as_json, lambda _: output.print_predicted(result))
 
 
 @app.command()
@@ -341,7 +327,7 @@ def report(
             metavar="PATH",
         ),
     ] = None,
-    format: Annotated[str, one_of("html|png|json", "A page; its pictures; its facts.")] = "html",
+    format: Annotated[str, one_of("html|json", "A page; its facts.")] = "html",
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -349,10 +335,10 @@ def report(
 ) -> None:
     """Write a page on an entry. What its data is and what scaling made of it, in pictures."""
     _messages(quiet)
-    from pixelprep.reports.entry_report import reported
+    from pixelprep.reports.entry_report import report as write_report
 
-    done = reported(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
-    output.show(output.reported(done), as_json, lambda _: output.print_reported(done))
+    done = write_report(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
+    output.show(done.to_dict(), as_json, lambda _: output.print_report(done))
     if open_it:
         import webbrowser
 
@@ -414,13 +400,10 @@ def export(
 ) -> None:
     """Write an entry in another shape. All of it is read back; png has the raw pixels."""
     _messages(quiet)
-    from pixelprep.exporters.export import exported
+    from pixelprep.exporters.export import export as export_entry
 
-    started = time.perf_counter()
-    done = exported(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
-    seconds = time.perf_counter() - started
-    told = output.exported(done, seconds)
-    output.show(told, as_json, lambda _: output.print_exported(done, seconds))
+    done = export_entry(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
+    output.show(done.to_dict(), as_json, lambda _: output.print_export(done))
 
 
 @cache_app.callback(invoke_without_command=True)

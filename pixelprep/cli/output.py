@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from pixelprep.numerics.scaling import Scaling
     from pixelprep.pipeline.verify import VerifyResult
     from pixelprep.reports.entry_report import Report
+    from pixelprep.reports.results import CompareResult, TrainResult
+    from pixelprep.training.predict import EvaluationResult, PredictResult
 
 
 SMALL = 1e-9  # what rounding leaves of 0
@@ -137,62 +138,55 @@ def _whole(scaling: "Scaling") -> str:
     return f"; of all of train: {', '.join(told)}" if told else ""
 
 
-def print_trained(metrics: dict[str, Any]) -> None:
-    """The result of a training run."""
+def print_trained(result: "TrainResult") -> None:
+    """Print the result of a training run."""
     from pixelprep.training.run_folder import PAGE
 
     say(
-        f"test accuracy {metrics['test_accuracy']:.2%}, loss {_decimal(metrics['test_loss'])}"
-        f" ({metrics['test_steps']} steps)"
+        f"test accuracy {result.test_accuracy:.2%}, loss {_decimal(result.test_loss)}"
+        f" ({result.test_steps} steps)"
     )
-    say(f"{metrics['seconds_per_epoch']:.1f} s an epoch of {metrics['steps_per_epoch']} steps")
-    page = Path(metrics["run"], PAGE)
+    say(f"{result.seconds_per_epoch:.1f} s an epoch of {result.steps_per_epoch} steps")
+    page = result.run / PAGE
     say(str(page if page.exists() else page.parent))
 
 
-def print_compared(result: dict[str, Any]) -> None:
-    """Modes in the order of their rank, what their differences are worth, and the verdict."""
+def print_compared(result: "CompareResult") -> None:
+    """Print modes in the order of their rank, what their differences are worth, the verdict."""
     from pixelprep.numerics import significance
 
-    modes = {one["mode"]: one for one in result["modes"]}
     rows: list[tuple[str, ...]] = [("mode", "validation", "test", "an epoch")]
-    for one in (modes[mode] for mode in result["ranking"]):
-        val, test = (one["mean"], one["spread"]), (one["test_mean"], one["test_spread"])
-        rows.append(
-            (
-                one["mode"],
-                significance.format_accuracy(*val),
-                significance.format_accuracy(*test),
-                f"{one['seconds_per_epoch']:.1f} s",
-            )
-        )
+    for mode in result.ranked():
+        val = significance.format_accuracy(mode.mean, mode.spread)
+        test = significance.format_accuracy(mode.test_mean, mode.test_spread)
+        rows.append((mode.mode, val, test, f"{mode.seconds_per_epoch:.1f} s"))
     _table(rows)
     _print_wrapped(
         "(accuracy after the last epoch, mean ± deviation; validation ranks, test is only shown)"
     )
-    for one in result["differences"]:
-        _print_wrapped(f"{' − '.join(one['pair'])}: {significance.format_difference(one)}")
-    _print_wrapped(result["verdict"])
-    say(result["page"])
+    for one in result.differences:
+        _print_wrapped(f"{' − '.join(one.pair)}: {significance.format_difference(one)}")
+    _print_wrapped(result.verdict)
+    say(str(result.page))
 
 
-def print_scores(scores: dict[str, Any]) -> None:
-    """How a model does on a split, and on each of its classes."""
+def print_scores(scores: "EvaluationResult") -> None:
+    """Print how well a model does on a split, and on each of its classes."""
     rows: list[tuple[str, ...]] = [("class", "images", "recall")]
-    for one in scores["classes"]:
-        recall = "" if one["recall"] is None else f"{one['recall']:.2%}"
-        rows.append((one["class"], f"{one['images']:,}", recall))
+    for one in scores.classes:
+        recall = "" if one.recall is None else f"{one.recall:.2%}"
+        rows.append((one.class_name, f"{one.images:,}", recall))
     _table(rows)
-    what = f"{scores['split']} accuracy {scores['accuracy']:.2%}, loss {_decimal(scores['loss'])}"
-    about = "" if scores["exact"] else "; raw pixels had back only nearly from what is stored"
-    say(f"{what} ({scores['images']:,} images{about})", scores["entry"])
+    what = f"{scores.split} accuracy {scores.accuracy:.2%}, loss {_decimal(scores.loss)}"
+    about = "" if scores.exact else "; raw pixels recovered approximately from the stored ones"
+    say(f"{what} ({scores.images:,} images{about})", str(scores.entry))
 
 
-def print_predicted(images: list[dict[str, Any]]) -> None:
-    """A line an image, with its likeliest classes."""
+def print_predicted(result: "PredictResult") -> None:
+    """Print a line an image, with its likeliest classes."""
     rows = [
-        (one["path"], *(f"{top['class']} {top['probability']:.1%}" for top in one["top"]))
-        for one in images
+        (image.path, *(f"{top.class_name} {top.probability:.1%}" for top in image.top))
+        for image in result.images
     ]
     _columns([tuple(map(escape_control, row)) for row in rows])
 
@@ -305,36 +299,14 @@ def print_verified(verdict: "VerifyResult") -> None:
         say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
 
 
-def exported(done: "Export", seconds: float) -> dict[str, Any]:
-    """What ``--json`` holds of an export."""
-    return {
-        "path": str(done.path),
-        "to": done.to,
-        "entry": str(done.entry),
-        "files": done.files,
-        "bytes": done.bytes,
-        "seconds": seconds,
-    }
+def print_export(done: "Export") -> None:
+    """Print where an export is, and how large."""
+    count = f"{len(done.files):,} files, {size(done.bytes)}"
+    say(str(done.path), f"{count}, written and checked in {done.seconds:.1f} s")
 
 
-def print_exported(done: "Export", seconds: float) -> None:
-    """Where an export is, and how large."""
-    count = f"{done.count:,} files, {size(done.bytes)}"
-    say(str(done.path), f"{count}, written and checked in {seconds:.1f} s")
-
-
-def reported(done: "Report") -> dict[str, Any]:
-    """What ``--json`` holds of a report."""
-    return {
-        "path": str(done.path),
-        "entry": str(done.entry),
-        "format": done.format,
-        "bytes": done.bytes,
-    }
-
-
-def print_reported(done: "Report") -> None:
-    """Where a report is, and how large."""
+def print_report(done: "Report") -> None:
+    """Print where a report is, and how large."""
     say(str(done.path), size(done.bytes))
 
 

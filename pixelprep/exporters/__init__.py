@@ -1,4 +1,4 @@
-"""The shapes that an entry can be exported to: a short module each, loaded when it is used."""
+"""Export an entry to other formats: a short module each."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,24 +1,24 @@
-"""What an export format has to do, and what the formats share."""
+"""Define what an export format does, and share what several need."""
 
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol  # Any: arrays of any type
 
 from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry, Split
 
-OnProgress = Callable[[int], object]  # is told how many more images were written, or checked
+OnProgress = Callable[[int], object]  # called with the number of images just written, or checked
 
-BESIDE = 32  # bytes of a row that are no pixels: label, mean, std, and what frames them
+ROW_OVERHEAD = 32  # bytes of a row that are no pixels: label, mean, std, and what frames them
 
 
 class Exporter(Protocol):
-    """One shape that an entry can be exported to."""
+    """One format that an entry can be exported to."""
 
     def require(self, entry: Entry) -> None:
-        """Refuse, before anything is written, what cannot be exported so.
+        """Refuse, before anything is written, an entry that the format cannot hold.
 
         Raises
         ------
@@ -29,12 +29,12 @@ class Exporter(Protocol):
         """
 
     def bytes_needed(self, entry: Entry) -> int:
-        """What the files are known to take, at least."""
+        """Return how many bytes the files take, at least."""
 
-    def write(self, entry: Entry, folder: Path, note: OnProgress) -> None:
+    def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write all splits into an empty folder, every file of it fsynced."""
 
-    def check(self, entry: Entry, folder: Path, note: OnProgress) -> None:
+    def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Read every file as a user would, and compare every value with the entry, bit for bit.
 
         Raises
@@ -47,34 +47,34 @@ class Exporter(Protocol):
 
 
 def stored_bytes(entry: Entry) -> int:
-    """Of all images as they are stored, uncompressed, with what is beside them."""
+    """Return the bytes of all rows as they are stored, uncompressed."""
     return sum(
-        len(split) * (math.prod(split.shape[1:]) * split.dtype.itemsize + BESIDE)
+        len(split) * (math.prod(split.shape[1:]) * split.dtype.itemsize + ROW_OVERHEAD)
         for split in entry.splits.values()
     )
 
 
 def columns_of(split: Split) -> tuple[str, ...]:
-    """What is stored of each row."""
+    """Return the names of what is stored of each row."""
     return ("images", "labels", *(("mean", "std") if split.per_image else ()))
 
 
-def steps(entry: Entry, rows: range) -> Iterator[range]:
-    """These rows, as many at a time as a chunk has: of images, no more than 1 MiB."""
-    step = int(entry.manifest["recipe"]["chunk_rows"])
+def row_blocks(entry: Entry, rows: range) -> Iterator[range]:
+    """Divide rows into as many at a time as a chunk has: of images, no more than 1 MiB."""
+    step = entry.manifest.recipe.chunk_rows
     return (rows[i : i + step] for i in range(0, len(rows), step))
 
 
-def compare(where: str, rows: range, found: NDArray[Any], wanted: NDArray[Any]) -> None:
-    """Refuse rows that are not the same to the last bit.
+def compare(where: str, rows: range, found: NDArray[Any], expected: NDArray[Any]) -> None:
+    """Refuse rows that differ in any bit.
 
     Raises
     ------
     ValueError
         When they differ in type, shape or value.
     """
-    same = found.dtype == wanted.dtype and found.shape == wanted.shape
-    if not same or found.tobytes() != wanted.tobytes():
+    same = found.dtype == expected.dtype and found.shape == expected.shape
+    if not same or found.tobytes() != expected.tobytes():
         raise ValueError(
             f"{where}: rows {rows.start} to {rows.stop - 1} are not those of the entry"
         )

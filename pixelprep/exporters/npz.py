@@ -1,4 +1,4 @@
-"""One ``.npz`` file of the names that Keras's datasets have, written and read row by row."""
+"""Export to one ``.npz`` file, with the names that Keras's datasets have."""
 
 import math
 import zipfile
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.exporters.base import OnProgress, columns_of, compare, steps, stored_bytes
+from pixelprep.exporters.base import OnProgress, columns_of, compare, row_blocks, stored_bytes
 from pixelprep.system import fs
 
 NAMES = {"images": "x", "labels": "y", "mean": "mean", "std": "std"}
@@ -22,14 +22,14 @@ class NpzExporter:
     """``DATASET.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
 
     def require(self, entry: Entry) -> None:
-        """Nothing is needed."""
+        """Accept any entry: nothing is needed."""
 
     def bytes_needed(self, entry: Entry) -> int:
-        """As much as the entry holds, uncompressed."""
+        """Return what the entry holds, uncompressed."""
         return stored_bytes(entry)
 
-    def write(self, entry: Entry, folder: Path, note: OnProgress) -> None:
-        """One array after the other, as NumPy's own ``savez`` would."""
+    def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
+        """Write one array after the other, as NumPy's own ``savez`` would."""
         path = _path(entry, folder)
         # Opened here: where zipfile cannot, it tries again in other ways.
         with path.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -37,18 +37,18 @@ class NpzExporter:
                 # An entry's own time and rights: equal entries give equal bytes.
                 info = zipfile.ZipInfo(f"{name}.npy")
                 with archive.open(info, "w", force_zip64=True) as member:
-                    _write_array(member, entry, split, column, note)
+                    _write_array(member, entry, split, column, on_progress)
         fs.fsync(path)
 
-    def check(self, entry: Entry, folder: Path, note: OnProgress) -> None:
-        """By ``np.load``, whose arrays are read piece by piece; zipfile checks their sums."""
+    def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
+        """Read back by ``np.load``, block by block; zipfile compares the checksums."""
         with np.load(_path(entry, folder)) as archive:
             arrays = list(_arrays(entry))
             if archive.files != [name for name, _, _ in arrays]:
                 raise ValueError(f"it holds {', '.join(archive.files)}")
             for name, split, column in arrays:
                 with archive.zip.open(f"{name}.npy") as member:
-                    _check_array(member, entry, split, column, note)
+                    _check_array(member, entry, split, column, on_progress)
 
 
 def _path(entry: Entry, folder: Path) -> Path:
@@ -68,28 +68,27 @@ def _header(split: Split, column: str) -> dict[str, Any]:
 
 
 def _write_array(
-    member: IO[bytes], entry: Entry, split: Split, column: str, note: OnProgress
+    member: IO[bytes], entry: Entry, split: Split, column: str, on_progress: OnProgress
 ) -> None:
     np.lib.format.write_array_header_1_0(member, _header(split, column))
-    for rows in steps(entry, range(len(split))):
+    for rows in row_blocks(entry, range(len(split))):
         member.write(split.read(rows.start, rows.stop, column).data)
         if column == "images":
-            note(len(rows))
+            on_progress(len(rows))
 
 
 def _check_array(
-    member: IO[bytes], entry: Entry, split: Split, column: str, note: OnProgress
+    member: IO[bytes], entry: Entry, split: Split, column: str, on_progress: OnProgress
 ) -> None:
     np.lib.format.read_magic(member)
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-    expected = _header(split, column)
-    if {"descr": dtype.str, "fortran_order": fortran, "shape": shape} != expected:
-        raise ValueError(f"{member.name}: its header is another")
-    for rows in steps(entry, range(len(split))):
-        wanted = split.read(rows.start, rows.stop, column)
-        compare(member.name, rows, _rows(member, len(rows), shape[1:], dtype), wanted)
+    if {"descr": dtype.str, "fortran_order": fortran, "shape": shape} != _header(split, column):
+        raise ValueError(f"{member.name}: its header differs")
+    for rows in row_blocks(entry, range(len(split))):
+        expected = split.read(rows.start, rows.stop, column)
+        compare(member.name, rows, _rows(member, len(rows), shape[1:], dtype), expected)
         if column == "images":
-            note(len(rows))
+            on_progress(len(rows))
     if member.read(1):  # which is also what has zipfile compare the sum
         raise ValueError(f"{member.name}: goes on after its last row")
 

@@ -1,4 +1,4 @@
-"""Folders of PNG files with the raw pixels that the entry was made of."""
+"""Export to folders of PNG files with the raw pixels that the entry was made of."""
 
 import re
 import threading
@@ -14,7 +14,7 @@ from pixelprep import sources
 from pixelprep.cache.checks import is_stored_whole, raw_split
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import EntryError, UsageError
-from pixelprep.exporters.base import OnProgress, compare, steps
+from pixelprep.exporters.base import OnProgress, compare, row_blocks
 from pixelprep.sources import image_file
 from pixelprep.system import fs, parallel
 
@@ -28,7 +28,7 @@ class PngExporter:
     """``train/CLASS/0000012.png``: the number is that of the row."""
 
     def require(self, entry: Entry) -> None:
-        """8 bits of grey or RGB, or 16 of grey, that can be had back exactly; and Pillow."""
+        """Refuse all but 8 bits of grey or RGB, or 16 of grey, that are recovered exactly."""
         raw, channels = entry.scaling.raw_dtype, entry.train.shape[-1]
         if channels not in CHANNELS.get(raw, ()):
             raise UsageError(
@@ -38,18 +38,18 @@ class PngExporter:
             )
         if not entry.scaling.is_exact(entry.train.dtype):
             raise UsageError(
-                f"`to=png`: {raw} pixels cannot be had back from {entry.train.dtype} exactly",
+                f"`to=png`: {raw} pixels cannot be recovered exactly from {entry.train.dtype}",
                 "prepare the dataset with `dtype=float32` first",
             )
         _folders(entry)
         image_file.require("`to=png`")
 
     def bytes_needed(self, entry: Entry) -> int:
-        """How far they are compressed, nobody knows before."""
+        """Return 0: nobody knows before how far they are compressed."""
         return 0
 
-    def write(self, entry: Entry, folder: Path, note: OnProgress) -> None:
-        """As many blocks of rows at a time as there are processors."""
+    def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
+        """Write as many blocks of rows at a time as there are processors."""
         classes = _folders(entry)
         with parallel.thread_pool() as pool:  # packing and fsync let the interpreter go
             for name, split in entry.splits.items():
@@ -58,46 +58,46 @@ class PngExporter:
                     # that is there is another class, in a file system that cannot tell them apart.
                     (folder / name / class_name).mkdir(parents=True)
                 images = raw_split(entry, name).images
-                pictured = _Pictures(split, images, classes, folder / name)
-                blocks = steps(entry, range(len(split)))
-                for count in parallel.WorkerPool(pool).map(pictured.write, blocks):
-                    note(count)
+                files = _PngImages(split, images, classes, folder / name)
+                blocks = row_blocks(entry, range(len(split)))
+                for count in parallel.WorkerPool(pool).map(files.write, blocks):
+                    on_progress(count)
 
-    def check(self, entry: Entry, folder: Path, note: OnProgress) -> None:
-        """By Pillow, file by file; a split that is stored as it came, by its digest too."""
+    def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
+        """Read back by Pillow, file by file; of a split stored as it came, check the digest too."""
         classes, lock = _folders(entry), threading.Lock()
 
-        def noted(count: int) -> None:
+        def locked_progress(count: int) -> None:
             with lock:
-                note(count)
+                on_progress(count)
 
         with image_file.strict_pillow():
             for name, split in entry.splits.items():
                 images = raw_split(entry, name).images
-                pictured = _Pictures(split, images, classes, folder / name, noted)
+                files = _PngImages(split, images, classes, folder / name, locked_progress)
                 # Which has every row read once, and so compared.
-                digest = sources.images_digest(pictured, parallel.WorkerPool(), name)
-                known = entry.manifest["source"]["splits"].get(name, {}).get("images")
-                if is_stored_whole(entry, name) and digest != known:
+                digest = sources.images_digest(files, parallel.WorkerPool(), name)
+                known = entry.manifest.source.splits.get(name)  # of val there is none
+                if known and is_stored_whole(entry, name) and digest != known.images:
                     raise ValueError(f"{name}: its images are not those of the source's digest")
 
 
 @dataclass(frozen=True, slots=True)
-class _Pictures:
+class _PngImages:
     """The images of a split in files, as an array that is compared when it is read.
 
     split : whose labels they have
     raw : what they should be, (N, H, W, C)
     classes : folders by label
     folder : in which these are
-    note : is told how many more were read
+    on_progress : called with the number of images just read
     """
 
     split: Split
     raw: sources.LazyArray
     classes: Sequence[str]
     folder: Path
-    note: OnProgress = lambda _: None
+    on_progress: OnProgress = lambda _: None
     first: int = 0
 
     @property
@@ -111,26 +111,26 @@ class _Pictures:
     def __len__(self) -> int:
         return len(self.raw)
 
-    def slice_rows(self, rows: range) -> "_Pictures":
+    def slice_rows(self, rows: range) -> "_PngImages":
         raw, first = sources.slice_rows(self.raw, rows), self.first + rows.start
-        return _Pictures(self.split, raw, self.classes, self.folder, self.note, first)
+        return _PngImages(self.split, raw, self.classes, self.folder, self.on_progress, first)
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         start, stop, _ = rows.indices(len(self))
-        wanted = self.raw[start:stop]
+        expected = self.raw[start:stop]
         height, width, channels = self.shape[1:]
         look = image_file.ImageFormat((height, width, channels), self.dtype.name)
         reader = image_file.ImageDecoder(None, None, False, look, "the entry")
         numbers = range(self.first + start, self.first + stop)
-        found = np.empty_like(wanted)
+        found = np.empty_like(expected)
         for i, path in enumerate(self._paths(numbers)):
             found[i] = reader.read(str(path))
-        compare(self.folder.name, numbers, found, wanted)
-        self.note(len(numbers))
+        compare(self.folder.name, numbers, found, expected)
+        self.on_progress(len(numbers))
         return found
 
     def write(self, rows: range) -> int:
-        """Write some of them; how many."""
+        """Write some of them; return how many."""
         from PIL import Image
 
         raw, paths = self.raw[rows.start : rows.stop], self._paths(rows)
@@ -154,7 +154,7 @@ class _Pictures:
 
 
 def _folders(entry: Entry) -> list[str]:
-    """The class names as folders: what a path cannot hold is spelled as in URLs.
+    """Return the class names as folders: what a path cannot hold is spelled as in URLs.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""TFRecord files of ``tf.train.Example``, written and read by TensorFlow itself."""
+"""Export to TFRecord files of ``tf.train.Example``, written and read by TensorFlow itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.exporters.base import OnProgress, columns_of, compare, steps, stored_bytes
+from pixelprep.exporters.base import OnProgress, columns_of, compare, row_blocks, stored_bytes
 from pixelprep.system import fs, tf_runtime
 
 NAMES = {"images": "image", "labels": "label", "mean": "mean", "std": "std"}
@@ -19,70 +19,70 @@ class TfRecordExporter:
     """``train.tfrecord`` and ``test.tfrecord``, as many files as the entry has."""
 
     def require(self, entry: Entry) -> None:
-        """TensorFlow must be there."""
+        """Refuse where TensorFlow is not installed."""
         tf_runtime.require("`to=tfrecord`")
 
     def bytes_needed(self, entry: Entry) -> int:
-        """More than the entry holds, uncompressed."""
+        """Return what the entry holds, uncompressed: the files take more."""
         return stored_bytes(entry)
 
-    def write(self, entry: Entry, folder: Path, note: OnProgress) -> None:
-        """File by file, an example an image."""
+    def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
+        """Write file by file, an example an image."""
         tf_runtime.start("`to=tfrecord`")
         import tensorflow as tf
 
         for split, name, every in _files(entry):
             with _disk_errors(), tf.io.TFRecordWriter(str(folder / name)) as writer:
-                for rows in steps(entry, every):
+                for rows in row_blocks(entry, every):
                     for example in _examples(split, rows):
                         writer.write(example)
-                    note(len(rows))
+                    on_progress(len(rows))
             fs.fsync(folder / name)
 
-    def check(self, entry: Entry, folder: Path, note: OnProgress) -> None:
-        """By ``tf.io.parse_single_example`` and ``tf.io.decode_raw``."""
+    def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
+        """Read back by ``tf.io.parse_single_example`` and ``tf.io.decode_raw``."""
         import tensorflow as tf
 
         for split, name, every in _files(entry):
             examples = tf.data.TFRecordDataset(str(folder / name)).map(_parser(split))
-            step = max(map(len, steps(entry, every)))
+            step = max(map(len, row_blocks(entry, every)))
             blocks = examples.batch(step).as_numpy_iterator()
-            for rows, block in zip(steps(entry, every), blocks, strict=True):
+            for rows, block in zip(row_blocks(entry, every), blocks, strict=True):
                 for column in columns_of(split):
-                    wanted = split.read(rows.start, rows.stop, column)
-                    compare(f"{name}: {NAMES[column]}", rows, block[NAMES[column]], wanted)
-                note(len(rows))
+                    expected = split.read(rows.start, rows.stop, column)
+                    compare(f"{name}: {NAMES[column]}", rows, block[NAMES[column]], expected)
+                on_progress(len(rows))
 
 
 def _files(entry: Entry) -> Iterator[tuple[Split, str, range]]:
-    """Each file: of which split, its name, and its rows."""
+    """List the files: of which split each is, its name, and its rows."""
     for name, split in entry.splits.items():
         first = 0
-        for file in entry.manifest["splits"][name]["files"]:
-            yield split, f"{Path(file['name']).stem}.tfrecord", range(first, first + file["rows"])
-            first += file["rows"]
+        for file in entry.manifest.splits[name].files:
+            yield split, f"{Path(file.name).stem}.tfrecord", range(first, first + file.rows)
+            first += file.rows
 
 
 def _examples(split: Split, rows: range) -> Iterator[bytes]:
-    """The rows, each as a serialized example."""
+    """Serialize the rows, an example each."""
     import tensorflow as tf
 
     block = {name: split.read(rows.start, rows.stop, name) for name in columns_of(split)}
     for i in range(len(rows)):
         # Lists of floats are of 32 bits there, too few for mean and std: these are bytes as well.
-        kept = {
+        features = {
             NAMES[name]: tf.train.Feature(bytes_list=tf.train.BytesList(value=[_raw(values[i])]))
             for name, values in block.items()
             if name != "labels"
         }
         label = tf.train.Int64List(value=[int(block["labels"][i])])
-        kept["label"] = tf.train.Feature(int64_list=label)
-        example = tf.train.Example(features=tf.train.Features(feature=kept))
+        features["label"] = tf.train.Feature(int64_list=label)
+        example = tf.train.Example(features=tf.train.Features(feature=features))
         yield example.SerializeToString(deterministic=True)
 
 
 def _raw(values: NDArray[Any]) -> bytes:
-    """As they lie in the file: little-endian, in C order."""
+    """Return values as they lie in the file: little-endian, in C order."""
     return np.asarray(values, values.dtype.newbyteorder("<")).tobytes()
 
 
@@ -106,7 +106,7 @@ def _parser(split: Split) -> Any:
 
 @contextmanager
 def _disk_errors() -> Iterator[None]:
-    """What the system says, where TensorFlow says it in its own way."""
+    """Raise a system error as Python does, where TensorFlow does in its own way."""
     import tensorflow as tf
 
     try:

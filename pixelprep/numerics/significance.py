@@ -2,9 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 CONFIDENCE = 0.95
 
@@ -21,22 +20,16 @@ class Difference:
         The mean of these.
     low, high : float or None
         Student's 95% confidence interval of the mean; None for a single pair.
+    within_noise : bool or None
+        Whether chance alone explains the difference; None for a single pair. Equal differences
+        (of few images) have no variance to judge by, and count as noise.
     """
 
     each: tuple[float, ...]
     mean: float
     low: float | None
     high: float | None
-
-    @property
-    def within_noise(self) -> bool | None:
-        """Whether chance alone explains the difference; None for a single pair.
-
-        Equal differences (of few images) have no variance to judge by, and count as noise.
-        """
-        if self.low is None or self.high is None:
-            return None
-        return self.low <= 0 <= self.high or len(set(self.each)) == 1
+    within_noise: bool | None
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -50,9 +43,10 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     each = tuple(a - b for a, b in zip(first, second, strict=True))
     mean = statistics.fmean(each)
     if len(each) < 2:
-        return Difference(each, mean, None, None)
+        return Difference(each, mean, None, None, None)
     margin = t_quantile(len(each) - 1) * statistics.stdev(each) / math.sqrt(len(each))
-    return Difference(each, mean, mean - margin, mean + margin)
+    low, high = mean - margin, mean + margin
+    return Difference(each, mean, low, high, low <= 0 <= high or len(set(each)) == 1)
 
 
 def t_quantile(df: int) -> float:
@@ -86,17 +80,19 @@ def format_accuracy(mean: float, spread: float | None) -> str:
     return f"{mean:.2%}" + ("" if spread is None else f" ± {100 * spread:.2f}")
 
 
-def format_interval(difference: Mapping[str, Any]) -> str:
+def format_interval(difference: Difference) -> str:
     """Write the confidence interval of a difference of accuracies, in percentage points."""
-    return f"95% interval {_points(difference['low'])} to {_points(difference['high'])}"
+    assert difference.low is not None  # for a single pair there is none to write
+    assert difference.high is not None
+    return f"95% interval {_points(difference.low)} to {_points(difference.high)}"
 
 
-def format_difference(difference: Mapping[str, Any]) -> str:
+def format_difference(difference: Difference) -> str:
     """Write a difference of accuracies, with its confidence interval and whether it is noise."""
-    mean = f"{_points(difference['mean'])} points"
-    if difference["low"] is None:
+    mean = f"{_points(difference.mean)} points"
+    if difference.low is None:
         return f"{mean}, one repeat: no confidence interval"
-    verdict = "within noise" if difference["within_noise"] else "more than noise"
+    verdict = "within noise" if difference.within_noise else "more than noise"
     return f"{mean}, {format_interval(difference)}, {verdict}"
 
 

@@ -1,1 +1,1 @@
-"""Self-contained HTML pages about entries, runs and comparisons."""
+"""Make self-contained HTML pages about entries, runs and comparisons."""

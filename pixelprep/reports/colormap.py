@@ -1,7 +1,7 @@
-"""Pixels as colours: which values are shown as which, in pictures that are not too large."""
+"""Map pixels to colours, in pictures that are not too large."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # Any: pixels of whichever type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,12 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ColorScale:
-    """Which values are shown as which colours: from the lowest to the highest, others as these.
+    """A map of values to colours: from the lowest to the highest, others as these.
 
     Parameters
     ----------
     low, high : float
+        The values that have the first and the last colour.
     diverging : bool
         Blue below 0, white at 0, red above; else from black to white.
     """
@@ -25,7 +26,7 @@ class ColorScale:
     diverging: bool = False
 
     def colors(self, image: NDArray[Any]) -> Pixels:
-        """Of an image (H, W, C): in colour where it has three channels, else of the first.
+        """Return the colours of an image (H, W, C) of three channels, else of its first channel.
 
         Returns
         -------
@@ -46,17 +47,17 @@ class ColorScale:
         return painted
 
     def scale(self) -> Pixels:
-        """All colours, from left to right."""
+        """Return all colours, from left to right."""
         return self._painted(np.linspace(0.0, 1.0, 128)[None].repeat(8, axis=0))
 
 
 def raw_scale(dtype: str, low: float, high: float) -> ColorScale:
-    """How raw pixels of this type are shown: 8-bit ones as they are, others between these two."""
+    """Return the colours of raw pixels: of 8 bits as they are, of others between these two."""
     return ColorScale(0.0, 255.0) if dtype == "uint8" else ColorScale(low, high)
 
 
 def downsample(image: NDArray[Any], side: int) -> NDArray[np.float64]:
-    """An image (H, W, C) of no more pixels a side, each the mean of a square of those of before."""
+    """Shrink an image (H, W, C) to at most `side` pixels a side, each the mean of a square."""
     exact = image.astype(np.float64)
     factor = -(-max(image.shape[:2]) // side)
     if factor == 1:

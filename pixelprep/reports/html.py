@@ -1,4 +1,4 @@
-"""Pages to look at: one HTML file each, with its pictures inside and no network.
+"""Make pages: one HTML file each, with its pictures inside and no network.
 
 Everything that is put into a page is escaped, unless it is a `Markup` that was made here.
 """
@@ -9,13 +9,14 @@ import base64
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: pixels of whichever type
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep._version import __version__
 from pixelprep.errors import CacheError, missing_extra
+from pixelprep.reports.colormap import ColorScale, downsample
 from pixelprep.system import canonical, fs
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 INK = "#010203"  # what a picture's text and lines are drawn in; the page gives it its own colour
 COLORS = ("#2f7dd1", "#d9822b", "#2e9d6a", "#b0529e")  # of lines and bars, on light and on dark
+MAX_SIDE = 256  # pixels of the longer side of an image in a page
 DRAWN = {
     "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
     "font.family": "sans-serif",
@@ -54,7 +56,7 @@ def require(purpose: str, extra: str = "plot") -> None:
 
 
 def render(template: str, **content: Any) -> str:
-    """The page that a template of ``templates/`` makes of this content."""
+    """Fill a template of ``templates/`` with this content."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("pixelprep.reports", "templates")
@@ -64,14 +66,14 @@ def render(template: str, **content: Any) -> str:
 
 
 def figure(width: float, height: float) -> Figure:
-    """A figure to draw on, in inches; draw within ``matplotlib.rc_context(DRAWN)``."""
+    """Make a figure to draw on, in inches; draw within ``matplotlib.rc_context(DRAWN)``."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def svg(drawn: Figure, label: str) -> Markup:
-    """A figure as part of a page, its ink in the page's own colour.
+    """Return a figure as part of a page, its ink in the page's own colour.
 
     Parameters
     ----------
@@ -96,25 +98,32 @@ def svg(drawn: Figure, label: str) -> Markup:
 
 
 def png(drawn: Figure, dpi: int) -> bytes:
-    """A figure as a picture of its own, on white."""
+    """Return a figure as a picture of its own, on white."""
     content = io.BytesIO()
     drawn.savefig(content, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return content.getvalue()
 
 
-def image(pixels: NDArray[np.uint8], label: str, width: int) -> Markup:
-    """Pixels, (H, W, 3) or (H, W, 4), as an image of a page, so many CSS pixels wide."""
+def pixels(values: NDArray[Any], scale: ColorScale, label: str, side: int) -> Markup:
+    """Show pixels (H, W, C) in colours; the longer side has so many CSS pixels."""
+    colors = scale.colors(downsample(values, MAX_SIDE))
+    height, width = colors.shape[:2]
+    return image(colors, label, max(1, round(side * width / max(height, width))))
+
+
+def image(colors: NDArray[np.uint8], label: str, width: int) -> Markup:
+    """Return colours, (H, W, 3) or (H, W, 4), as part of a page, so many CSS pixels wide."""
     from markupsafe import Markup
     from matplotlib.image import imsave
 
     content = io.BytesIO()
-    imsave(content, pixels, format="png")
+    imsave(content, colors, format="png")
     source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
     return Markup('<img class="pixels" alt="{}" width="{}" src="{}">').format(label, width, source)
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Put a page in its place, whole; what was there is replaced.
+    """Write a page whole, in place of what was there.
 
     Raises
     ------

@@ -12,16 +12,17 @@ class Record:
     """A frozen dataclass that a file keeps, or ``--json`` prints, field by field in order.
 
     Its fields are of type str, bool, int, float, `Path`, `object` (any JSON value), `Record`, a
-    tuple or dict of these, or None.
+    tuple, dict or `Mapping` of these, or None.
     """
 
     __slots__ = ()
     ignores_unknown: ClassVar[bool] = False  # whether other fields are passed over, or refused
+    json_names: ClassVar[Mapping[str, str]] = {}  # of fields that have another name in JSON
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, by name."""
         names = [field.name for field in fields(self)]  # type: ignore[arg-type] # a subclass is one
-        return {name: _to_json(getattr(self, name)) for name in names}
+        return {self.json_names.get(n, n): _to_json(getattr(self, n)) for n in names}
 
     @classmethod
     def from_dict(cls, values: object) -> Self:
@@ -33,11 +34,13 @@ class Record:
             When a field is missing, of another type or, unless these are ignored, unknown.
         """
         types = _field_types(cls)  # type: ignore[arg-type] # a class is hashable
-        if not isinstance(values, Mapping) or not types.keys() <= values.keys():
-            raise ValueError(f"expected the fields {', '.join(types)}")
-        if not cls.ignores_unknown and len(values) > len(types):
-            raise ValueError(f"unknown fields: {', '.join(sorted(values.keys() - types.keys()))}")
-        return cls(**{name: _from_json(types[name], values[name], name) for name in types})
+        names = {name: cls.json_names.get(name, name) for name in types}
+        if not isinstance(values, Mapping) or not values.keys() >= set(names.values()):
+            raise ValueError(f"expected the fields {', '.join(names.values())}")
+        unknown = sorted(values.keys() - set(names.values()))
+        if unknown and not cls.ignores_unknown:
+            raise ValueError(f"unknown fields: {', '.join(unknown)}")
+        return cls(**{n: _from_json(types[n], values[names[n]], n) for n in types})
 
     def __getitem__(self, name: str) -> Any:
         """Look a field up by its name: until every caller asks for the attribute."""
@@ -83,7 +86,7 @@ def _from_json(kind: Any, value: Any, name: str) -> Any:
         return None if value is None else _from_json(inner[0], value, name)
     if origin is tuple and isinstance(value, list):
         return tuple(_from_json(inner[0], item, name) for item in value)
-    if origin is dict and isinstance(value, dict):
+    if origin in (dict, Mapping) and isinstance(value, dict):
         return {key: _from_json(inner[1], item, name) for key, item in value.items()}
     if origin is None and issubclass(kind, Record):
         return kind.from_dict(value)

@@ -1,4 +1,4 @@
-"""Which scaling to use: the same CNN trained on each, with the same seeds, and what that tells."""
+"""Compare scalings: train the same CNN on each, with the same seeds, and say what that tells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shlex
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,22 @@ from pixelprep.numerics import significance
 from pixelprep.numerics.scaling import MODES
 from pixelprep.pipeline.prepare import prepare
 from pixelprep.reports import comparison_report, html
+from pixelprep.reports.results import (
+    CompareResult,
+    ModeDifference,
+    ModeResult,
+    TrainResult,
+    TrainSettings,
+)
 from pixelprep.system import formatting, fs, records, tf_runtime
 from pixelprep.training.run_folder import RunFolder, load_finished
-from pixelprep.training.train import Settings, require, resume, train
+from pixelprep.training.train import require, resume, train
 
 LOG = logging.getLogger("pixelprep")
 
 SETTINGS, RUNS = "settings.json", "runs"  # of the folder: what all its runs share; the runs
 RESULT, PAGE, PICTURE = "compare.json", "compare.html", "compare.png"
-FEW = {2: "two", 3: "three", 4: "four", 5: "five"}  # repeats of which little is to be had
+FEW = {2: "two", 3: "three", 4: "four", 5: "five"}  # repeats that rarely decide
 
 
 def compare(
@@ -47,25 +54,25 @@ def compare(
     out: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     **options: Any,
-) -> dict[str, Any]:
+) -> CompareResult:
     """Train the same CNN on a dataset in several scalings, and say what their order is worth.
 
     Modes are ranked by validation accuracy after the last epoch; the test split is only shown.
     All have the same split, seeds and order of images, and take turns, a seed at a time. Runs that
-    an interrupted comparison has finished are taken as they are.
+    an interrupted comparison has finished are kept as they are.
 
     Parameters
     ----------
     dataset : str, path or Source
-        As for `preparation.prepare`.
+        As for `prepare`.
     modes : sequence of str
         Two or more different ones.
     repeats : int
         At least 1: runs of each mode, with the seeds `seed`, `seed` + 1, …
     epochs, batch_size, seed : int
-        As for `train.Settings`.
+        As for `train`.
     model : str, optional
-        ``module:function``, as for `train.Settings`; default: the reference CNN.
+        ``module:function``, as for `train`; default: the reference CNN.
     val_fraction : float
         0 < fraction < 1: share of every class of train that the modes are ranked on.
     out : path, optional
@@ -75,13 +82,12 @@ def compare(
     quiet : bool
         Draw no progress bars.
     **options
-        As for `preparation.prepare`: ``per``, ``source``, ``cache_dir``, …
+        As for `prepare`: ``per``, ``source``, ``cache_dir``, …
 
     Returns
     -------
-    dict
-        What ``compare.json`` holds, JSON values: ``modes`` (of each its accuracies, 0 to 1, one a
-        seed, and its history), ``ranking``, ``differences``, ``verdict``, ``page`` and more.
+    CompareResult
+        What ``compare.json`` holds.
 
     Raises
     ------
@@ -91,35 +97,38 @@ def compare(
         When Jinja, Matplotlib or TensorFlow is not installed.
     PixelprepError
         Whatever preparing and training raise; runs that are finished stay.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> result = pixelprep.compare("sample", modes=["center", "standardize"])  # doctest: +SKIP
+    >>> print(result.verdict)  # doctest: +SKIP
+    standardize is better than center by 1.27 points (95% interval +0.62 to +1.92).
     """
     require("compare")
-    _check_modes(modes)
-    if not 0 < val_fraction < 1:
-        raise UsageError(
-            f"`val_fraction={val_fraction}`: modes are ranked on a validation split:"
-            " expected more than 0, below 1"
-        )
-    shared = Settings(epochs, batch_size, seed, model=_function(model), quiet=quiet)
+    _check(modes, model, val_fraction)
+    settings = TrainSettings(epochs, batch_size, seed, model=model)
     seeds = range(seed, seed + check_int("repeats", repeats, 1))
-    replace(shared, seed=seeds[-1])  # is refused now, not after hours
+    replace(settings, seed=seeds[-1])  # is refused now, not after hours
     entries = []
     for mode in modes:
         LOG.info("preparing %s", mode)
         entries.append(
             prepare(dataset, mode=mode, val_fraction=val_fraction, quiet=quiet, **options)
         )
-    choices = {"val_fraction": val_fraction, **_unusual(options)}
+    comparison = _Comparison(
+        entries, seeds, settings, {"val_fraction": val_fraction, **_unusual(options)}
+    )
     folder = fs.expand_user(out or f"compare-{entries[0].dataset}").absolute()
-    _claim(folder, _common(entries[0], shared, choices))
+    _claim(folder, comparison.shared)
     tf_runtime.start("compare")
     with tf_runtime.silence_retracing():
-        runs = _trained(entries, seeds, shared, folder / RUNS)
-    command = _command(dataset, modes, repeats, shared, choices)
-    result = _result(entries, runs, seeds, shared, choices) | {"command": command}
-    return _written(result, folder)
+        runs = _train_all(comparison, folder / RUNS, quiet)
+    return _write(_result(comparison, runs, comparison.command(dataset), folder / PAGE), folder)
 
 
-def _check_modes(modes: Sequence[str]) -> None:
+def _check(modes: Sequence[str], model: str | None, val_fraction: float) -> None:
+    """Refuse options that no comparison can have."""
     for mode in modes:
         if mode not in MODES:
             raise unknown_choice("modes", mode, MODES)
@@ -128,38 +137,77 @@ def _check_modes(modes: Sequence[str]) -> None:
         raise UsageError(f"`modes={','.join(modes)}`: {', '.join(twice)} is given twice")
     if len(modes) < 2:
         raise UsageError(f"`modes={','.join(modes)}`: expected two or more, with commas between")
-
-
-def _function(model: str | None) -> str | None:
-    """A model that can be built anew for each run."""
     if model is not None and Path(model).is_dir():
         raise UsageError(
             f"`model={model}`: expected module:function, got the folder of a run",
             "a run's model has seen one scaling; only a fresh one can be compared on several",
         )
-    return model
-
-
-def _common(entry: Entry, settings: Settings, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """What all runs of a comparison share, whatever its modes and seeds."""
-    # What is asked for: a mode may do without, and its recipe has another one then.
-    asked = {"per": choices.get("per", "channel"), "rescale": bool(choices.get("rescale"))}
-    recipe = {k: v for k, v in entry.manifest["recipe"].items() if k != "mode"}
-    return {"dataset": entry.dataset, **recipe, **_training(settings), **asked}
-
-
-def _training(settings: Settings) -> dict[str, Any]:
-    """Settings that all runs share and that decide what comes out."""
-    return {name: settings.reproducible[name] for name in ("epochs", "batch_size", "model")}
+    if not 0 < val_fraction < 1:
+        raise UsageError(
+            f"`val_fraction={val_fraction}`: modes are ranked on a validation split:"
+            " expected more than 0, below 1"
+        )
 
 
 def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `prepare` that are not as they are by default."""
+    """Return the options of `prepare` that are not as by default."""
     known = inspect.signature(prepare).parameters
     return {k: v for k, v in options.items() if k not in known or v != known[k].default}
 
 
-def _claim(folder: Path, common: Mapping[str, Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What is compared, and how.
+
+    entries : one a mode
+    seeds : one a run of each mode
+    settings : those of the first run
+    options : those of `prepare` that are not as by default
+    """
+
+    entries: Sequence[Entry]
+    seeds: range
+    settings: TrainSettings
+    options: Mapping[str, Any]
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The settings that all runs share and that decide their result."""
+        settings = self.settings
+        return {
+            "epochs": settings.epochs,
+            "batch_size": settings.batch_size,
+            "model": settings.model,
+        }
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What all runs of a comparison share, whatever its modes and seeds."""
+        # As asked for: a mode may do without, and its recipe has another value then.
+        asked = {
+            "per": self.options.get("per", "channel"),
+            "rescale": bool(self.options.get("rescale")),
+        }
+        recipe = {k: v for k, v in self.entries[0].manifest.recipe.to_dict().items() if k != "mode"}
+        return {"dataset": self.entries[0].dataset, **recipe, **self.training, **asked}
+
+    def command(self, dataset: str | os.PathLike[str] | sources.Source) -> str | None:
+        """Return the command that does the same again; None of what only Python has."""
+        dataset = sources.normalize_dataset(dataset)
+        if not isinstance(dataset, str):
+            return None
+        modes = ",".join(entry.mode for entry in self.entries)
+        shown = {
+            "repeats": len(self.seeds),
+            "seed": self.settings.seed,
+            **self.training,
+            **self.options,
+        }
+        options = formatting.options({k: v for k, v in shown.items() if k not in MACHINE_ONLY})
+        return shlex.join(["pixelprep", "compare", dataset, "--modes", modes, *options])
+
+
+def _claim(folder: Path, shared: Mapping[str, Any]) -> None:
     """Make a comparison's folder, or take one that has the same settings.
 
     Raises
@@ -168,9 +216,9 @@ def _claim(folder: Path, common: Mapping[str, Any]) -> None:
         When it holds something else.
     """
     if _is_new(folder):
-        html.write(folder / SETTINGS, json.dumps(common, indent=1) + "\n")
+        html.write(folder / SETTINGS, json.dumps(shared, indent=1) + "\n")
     else:
-        _check_settings(folder, common)
+        _check_settings(folder, shared)
 
 
 def _is_new(folder: Path) -> bool:
@@ -180,192 +228,179 @@ def _is_new(folder: Path) -> bool:
     return all(path.name.startswith(f"{SETTINGS}.") for path in folder.iterdir())
 
 
-def _check_settings(folder: Path, common: Mapping[str, Any]) -> None:
+def _check_settings(folder: Path, shared: Mapping[str, Any]) -> None:
     hint = "name another folder with `out`"
     found = records.read(folder / SETTINGS)
     if found is None:
-        raise UsageError(f"{folder}: is there already, and is not of a comparison", hint)
-    for name in sorted({*found, *common}):
-        if found.get(name) != common.get(name):
+        raise UsageError(f"{folder}: exists already, and is not of a comparison", hint)
+    for name in sorted({*found, *shared}):
+        if found.get(name) != shared.get(name):
             raise UsageError(
                 f"{folder}: is a comparison with {name} {found.get(name)},"
-                f" but {common.get(name)} was asked for",
+                f" but {shared.get(name)} was asked for",
                 hint,
             )
 
 
-def _trained(
-    entries: Sequence[Entry], seeds: range, shared: Settings, folder: Path
-) -> dict[str, list[dict[str, Any]]]:
-    """Metrics of every run by mode, a seed after the other.
+def _train_all(comparison: _Comparison, folder: Path, quiet: bool) -> dict[str, list[TrainResult]]:
+    """Train every run, one seed after the other; return the results by mode.
 
     Modes take turns, so that whatever changes on the machine meanwhile meets all of them.
     """
-    runs: dict[str, list[dict[str, Any]]] = {entry.mode: [] for entry in entries}
-    turns = [(seed, entry) for seed in seeds for entry in entries]
-    took: list[float] = []  # seconds of each run that was not there already
+    runs: dict[str, list[TrainResult]] = {entry.mode: [] for entry in comparison.entries}
+    turns = [(seed, entry) for seed in comparison.seeds for entry in comparison.entries]
+    durations: list[float] = []  # seconds of each run that was not finished before
     for number, (seed, entry) in enumerate(turns):
-        run, started = (
-            RunFolder(folder / f"{entry.mode}-{entry.per}-seed{seed}"),
-            time.perf_counter(),
-        )
-        left = f"; {_left(took, len(turns) - number)}" if took else ""
+        run = RunFolder(folder / f"{entry.mode}-{entry.per}-seed{seed}")
+        left = f"; {_time_left(durations, len(turns) - number)}" if durations else ""
         LOG.info("run %d of %d: %s, seed %d%s", number + 1, len(turns), entry.mode, seed, left)
-        is_new = not run.final.exists()
-        runs[entry.mode].append(_one(run, entry, replace(shared, seed=seed)))
-        took += [time.perf_counter() - started] * is_new
+        is_new, started = not run.final.exists(), time.perf_counter()
+        settings = replace(comparison.settings, seed=seed)
+        runs[entry.mode].append(_train_one(run, entry, settings, quiet))
+        if is_new:
+            durations.append(time.perf_counter() - started)
     return runs
 
 
-def _left(took: Sequence[float], runs: int) -> str:
-    return f"about {formatting.format_duration(statistics.fmean(took) * runs)} left"
+def _time_left(durations: Sequence[float], runs: int) -> str:
+    return f"about {formatting.format_duration(statistics.fmean(durations) * runs)} left"
 
 
-def _one(run: RunFolder, entry: Entry, settings: Settings) -> dict[str, Any]:
-    """Metrics of one run: of a finished one as it is, an unfinished one is gone on with."""
+def _train_one(run: RunFolder, entry: Entry, settings: TrainSettings, quiet: bool) -> TrainResult:
+    """Return the result of one run: a finished one is kept, an unfinished one is resumed."""
     _tidy(run)
     if run.final.exists():
-        metrics = load_finished(run.final).metrics
-        _check_same(run.final, metrics, entry, settings)
-        LOG.info("finished before, test accuracy %.2f%%", 100 * metrics["test_accuracy"])
-        return metrics
+        result = load_finished(run.final).result
+        _check_same(run.final, result.settings, result.key, entry, settings)
+        LOG.info("finished before, test accuracy %.2f%%", 100 * result.test_accuracy)
+        return result
     if run.checkpoint.exists():
-        state, *_ = run.load()
-        _check_same(run.folder, {**state.settings, "key": state.key}, entry, settings)
-        return resume(run.final, quiet=settings.quiet, cache_dir=entry.path.parent.parent)
-    return train(entry, replace(settings, run_dir=run.final))
+        state = run.load().state
+        _check_same(run.folder, state.settings, state.key, entry, settings)
+        return resume(run.final, quiet=quiet, cache_dir=entry.path.parent.parent)
+    return train(entry, **asdict(settings), run_dir=run.final, quiet=quiet)
 
 
 def _tidy(run: RunFolder) -> None:
-    """Take away what a killed process left of a run that is finished, or has no epoch yet."""
+    """Remove what a killed process left of a run that is finished, or has no epoch yet."""
     if run.folder.exists():
-        with run.held():  # which removes what has no checkpoint
+        with run.locked():  # which removes what has no checkpoint
             if run.final.exists():
                 run.checkpoint.unlink(missing_ok=True)
 
 
-def _check_same(folder: Path, found: Mapping[str, Any], entry: Entry, settings: Settings) -> None:
-    for name, wanted in {**settings.reproducible, "key": entry.key}.items():
-        if found.get(name) != wanted:
+def _check_same(
+    folder: Path, settings: TrainSettings, key: str, entry: Entry, expected: TrainSettings
+) -> None:
+    """Refuse a run of other settings, or of another entry."""
+    found = {**settings.to_dict(), "key": key}
+    for name, value in {**expected.to_dict(), "key": entry.key}.items():
+        if found[name] != value:
             raise TrainError(
-                f"{folder}: is a run with {name} {found.get(name)}, expected {wanted}",
+                f"{folder}: is a run with {name} {found[name]}, expected {value}",
                 "delete it, or name another folder with `out`",
             )
 
 
 def _result(
-    entries: Sequence[Entry],
-    runs: Mapping[str, Sequence[Mapping[str, Any]]],
-    seeds: range,
-    settings: Settings,
-    choices: Mapping[str, Any],
-) -> dict[str, Any]:
-    modes = [_of_mode(entry, runs[entry.mode]) for entry in entries]
-    accuracies = {one["mode"]: one["val_accuracy"] for one in modes}
-    ranking = ranked(accuracies)
-    differences = {
-        other: significance.difference(accuracies[ranking[0]], accuracies[other])
-        for other in ranking[1:]
-    }
-    return {
-        "dataset": entries[0].dataset,
-        "verdict": verdict(ranking, differences),
-        "ranking": ranking,
-        "modes": modes,
-        "differences": [
-            {"pair": [ranking[0], other], **_told(one)} for other, one in differences.items()
-        ],
-        "seeds": list(seeds),
-        "images": {name: len(split) for name, split in entries[0].splits.items()},
-        "settings": _training(settings)
-        | {k: v for k, v in choices.items() if k not in (*RUNTIME_ONLY, "source")},
-        "machine": tf_runtime.environment_info(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
+    comparison: _Comparison,
+    runs: Mapping[str, Sequence[TrainResult]],
+    command: str | None,
+    page: Path,
+) -> CompareResult:
+    entries = comparison.entries
+    modes = [_mode_result(entry, runs[entry.mode]) for entry in entries]
+    accuracies = {result.mode: result.val_accuracy for result in modes}
+    ranking = rank(accuracies)
+    differences = [_difference((ranking[0], other), accuracies) for other in ranking[1:]]
+    unshown = (*RUNTIME_ONLY, "source")
+    options = {k: v for k, v in comparison.options.items() if k not in unshown}
+    return CompareResult(
+        dataset=entries[0].dataset,
+        verdict=verdict(differences),
+        ranking=tuple(ranking),
+        modes=tuple(modes),
+        differences=tuple(differences),
+        seeds=tuple(comparison.seeds),
+        images={name: len(split) for name, split in entries[0].splits.items()},
+        settings=comparison.training | options,
+        machine=tf_runtime.environment_info(),
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        command=command,
+        page=page,
+    )
 
 
-def _told(one: significance.Difference) -> dict[str, Any]:
-    """A difference as JSON has it."""
-    return asdict(one) | {"each": list(one.each), "within_noise": one.within_noise}
+def _difference(pair: tuple[str, str], accuracies: Mapping[str, Sequence[float]]) -> ModeDifference:
+    first, second = pair
+    found = significance.difference(accuracies[first], accuracies[second])
+    return ModeDifference(**asdict(found), pair=pair)
 
 
-def _of_mode(entry: Entry, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is known of one mode, a value a seed; means and standard deviations over the seeds."""
-    val = [run["history"]["val_accuracy"][-1] for run in runs]
-    test = [run["test_accuracy"] for run in runs]
-    return {
-        "mode": entry.mode,
-        "per": entry.per,
-        "key": entry.key,
-        "val_accuracy": val,
-        "test_accuracy": test,
-        "mean": statistics.fmean(val),
-        "spread": _spread(val),
-        "test_mean": statistics.fmean(test),
-        "test_spread": _spread(test),
-        "seconds_per_epoch": statistics.median(run["seconds_per_epoch"] for run in runs),
-        "history": [run["history"] for run in runs],
-    }
+def _mode_result(entry: Entry, runs: Sequence[TrainResult]) -> ModeResult:
+    """Sum up the runs of one mode."""
+    last = [run.history["val_accuracy"][-1] for run in runs]
+    val = [accuracy for accuracy in last if accuracy is not None]  # which none is: they are finite
+    test = [run.test_accuracy for run in runs]
+    return ModeResult(
+        mode=entry.mode,
+        per=entry.per,
+        key=entry.key,
+        val_accuracy=tuple(val),
+        test_accuracy=tuple(test),
+        mean=statistics.fmean(val),
+        spread=_spread(val),
+        test_mean=statistics.fmean(test),
+        test_spread=_spread(test),
+        seconds_per_epoch=statistics.median(run.seconds_per_epoch for run in runs),
+        history=tuple(run.history for run in runs),
+    )
 
 
 def _spread(values: Sequence[float]) -> float | None:
-    """Standard deviation of a sample; None of a single value."""
+    """Return the standard deviation of a sample; None of a single value."""
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def ranked(accuracies: Mapping[str, Sequence[float]]) -> list[str]:
-    """Modes by their mean accuracy, the best first; equal ones stay in order."""
+def rank(accuracies: Mapping[str, Sequence[float]]) -> list[str]:
+    """Sort modes by their mean accuracy, the best first; equal ones stay in order."""
     return sorted(accuracies, key=lambda mode: -statistics.fmean(accuracies[mode]))
 
 
-def verdict(ranking: Sequence[str], differences: Mapping[str, significance.Difference]) -> str:
-    """In words, what the ranking is worth.
+def verdict(differences: Sequence[ModeDifference]) -> str:
+    """Say in words what a ranking is worth.
 
     Parameters
     ----------
-    ranking : sequence of str
-        Modes, the best first.
-    differences : mapping
-        Of the best from each other mode.
+    differences : sequence of ModeDifference
+        Of the best mode from each other one, by rank.
     """
-    best, repeats = ranking[0], len(differences[ranking[1]].each)
+    best, repeats = differences[0].pair[0], len(differences[0].each)
     if repeats == 1:
         return (
-            f"No winner: {best} is highest, but of one repeat no interval can be had:"
-            " ask for more with `repeats`."
+            f"No winner: {best} is highest, but one repeat gives no confidence interval:"
+            " use more repeats."
         )
-    noise = [mode for mode in ranking[1:] if differences[mode].within_noise]
+    noise = [one.pair[1] for one in differences if one.within_noise]
     clear = [
-        f"better than {mode} by {100 * one.mean:.2f} points"
-        f" ({significance.format_interval(asdict(one))})"
-        for mode, one in differences.items()
+        f"better than {one.pair[1]} by {100 * one.mean:.2f} points"
+        f" ({significance.format_interval(one)})"
+        for one in differences
         if not one.within_noise
     ]
-    said = f"{best} is {', and '.join(clear)}." if clear else ""
+    winner = f"{best} is {', and '.join(clear)}." if clear else ""
     if not noise:
-        return said
+        return winner
     rarely = f"; {FEW[repeats]} repeats rarely decide" if repeats in FEW else ""
-    lead = f"No winner: {best} is highest, but its lead over" if not clear else "Its lead over"
-    what = f"{lead} {' and '.join(noise)} is within noise: the interval contains 0{rarely}."
-    return f"{said} {what}".strip()
+    lead = "Its lead over" if clear else f"No winner: {best} is highest, but its lead over"
+    rest = f"{lead} {' and '.join(noise)} is within noise: the interval contains 0{rarely}."
+    return f"{winner} {rest}".strip()
 
 
-def _command(
-    dataset: Any, modes: Sequence[str], repeats: int, shared: Settings, choices: Mapping[str, Any]
-) -> str | None:
-    """The command that does the same again; None of a dataset that only Python has."""
-    if not isinstance(dataset, str | os.PathLike):
-        return None
-    dataset = sources.normalize_dataset(dataset)
-    shown = {"repeats": repeats, "seed": shared.seed, **_training(shared), **choices}
-    told = formatting.options({k: v for k, v in shown.items() if k not in MACHINE_ONLY})
-    return shlex.join(["pixelprep", "compare", dataset, "--modes", ",".join(modes), *told])
-
-
-def _written(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _write(result: CompareResult, folder: Path) -> CompareResult:
     """Write the picture, the page and the JSON, which comes last."""
-    whole_result = result | {"page": os.fspath(folder / PAGE)}
     html.write(folder / PICTURE, comparison_report.picture(result))
-    html.write(folder / PAGE, comparison_report.page_of(result))
-    html.write(folder / RESULT, json.dumps(whole_result, indent=1, allow_nan=False) + "\n")
-    return whole_result
+    html.write(folder / PAGE, comparison_report.render(result))
+    content = json.dumps(result.to_dict(), indent=1, allow_nan=False)
+    html.write(folder / RESULT, content + "\n")
+    return result

@@ -1,4 +1,4 @@
-"""Models: the reference CNN, the user's own or a run's; checked, compiled, and their variables."""
+"""Models: the reference CNN, the user's own or a run's; checked, compiled, saved and scored."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.dataset.entry import Entry
+from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import TrainError, UsageError
-from pixelprep.format.manifest import Manifest
+from pixelprep.format.manifest import Manifest, ScalingRecord
+from pixelprep.numerics.evaluation import Evaluation
 from pixelprep.system import formatting
-from pixelprep.training.run_folder import MODEL, load_finished
+from pixelprep.training.run_folder import MODEL, Variables, load_finished
 
 if TYPE_CHECKING:
     import keras
 
 
 SMALLEST = 10  # pixels of height and width that the reference CNN's layers need
+
+# Of the input shape (H, W, C) and the number of classes; whether it is a model, `_check` finds out.
+ModelFunction = Callable[[tuple[int, int, int], int], object]
 
 
 def check_named(given: str) -> None:
@@ -32,7 +38,7 @@ def check_named(given: str) -> None:
     Raises
     ------
     UsageError
-        When it is so.
+        When it is neither.
     """
     if not (_is_function(given) or Path(given).is_dir()):
         raise UsageError(f"`model={given}`: expected module:function, or a run's folder")
@@ -43,7 +49,7 @@ def _is_function(model: str) -> bool:
 
 
 def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """The CNN that the scalings are compared on.
+    """Build the CNN that the scalings are compared on.
 
     Parameters
     ----------
@@ -76,7 +82,7 @@ def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Mode
 
 
 def compiled(entry: Entry, given: str | None, steps_per_execution: int) -> keras.Model:
-    """The model that is to be trained on an entry.
+    """Build or load the model that is to be trained on an entry, and compile it.
 
     Parameters
     ----------
@@ -110,27 +116,26 @@ def compiled(entry: Entry, given: str | None, steps_per_execution: int) -> keras
 
 
 def _trained(folder: Path, entry: Entry) -> keras.Model:
-    """The model of a finished run, once it is sure that it has seen pixels scaled like these."""
+    """Load the model of a finished run, once it is sure that it has seen pixels scaled so."""
     run = load_finished(folder)
-    then, now = (_scaling_of(manifest) for manifest in (run.manifest, entry.manifest))
-    if then != now:
-        which = f"{then['mode']} per {then['per']}"
-        same = " of other data" if which == f"{now['mode']} per {now['per']}" else ""
+    then, now = run.manifest, entry.manifest
+    if _scaling_of(then) != _scaling_of(now):
+        same = " of other data" if (then.mode, then.per) == (now.mode, now.per) else ""
         raise TrainError(
-            f"{run.folder}: its model has seen pixels scaled by {which}{same}"
-            f" (entry {run.manifest['key']}), those of {entry.path} are scaled otherwise",
+            f"{run.folder}: its model has seen pixels scaled by {then.mode} per {then.per}{same}"
+            f" (entry {then.key}), those of {entry.path} are scaled otherwise",
             "train on that entry, or a new model on this one",
         )
     return run.model(MODEL)
 
 
-def _scaling_of(manifest: Manifest) -> dict[str, Any]:
-    """All that decides how pixels were scaled, but for rounding."""
-    return {name: manifest[name] for name in ("mode", "per", "scaling")}
+def _scaling_of(manifest: Manifest) -> tuple[str, str, ScalingRecord]:
+    """Return all that decides how pixels were scaled, but for rounding."""
+    return manifest.mode, manifest.per, manifest.scaling
 
 
-def _imported(reference: str) -> Callable[[tuple[int, int, int], int], Any]:
-    """The function that ``module:function`` names, importable from the current folder too."""
+def _imported(reference: str) -> ModelFunction:
+    """Import the function that ``module:function`` names, from the current folder too."""
     module, _, function = reference.partition(":")
     if os.getcwd() not in sys.path:  # noqa: PTH109 - compared with strings
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - likewise
@@ -145,12 +150,12 @@ def _imported(reference: str) -> Callable[[tuple[int, int, int], int], Any]:
         near = difflib.get_close_matches(function, vars(found), n=1)
         hint = f"did you mean {module}:{near[0]}?" if near else None
         raise TrainError(f"`model={reference}`: module {module} has no {function}", hint)
-    build: Callable[..., Any] = getattr(found, function)
+    build: ModelFunction = getattr(found, function)
     return build
 
 
 def _import_hint(module: str, function: str, error: Exception) -> str | None:
-    """What to do about a module that cannot be imported, where it is not its own mistake."""
+    """Return what to do about a module that cannot be imported, unless the fault is its own."""
     outermost = module.split(".")[0]
     if not isinstance(error, ModuleNotFoundError) or error.name not in (module, outermost):
         return None
@@ -159,7 +164,7 @@ def _import_hint(module: str, function: str, error: Exception) -> str | None:
     return "the module must be importable from the current folder"
 
 
-def _check(model: Any, name: str, shape: tuple[int, ...], classes: int) -> None:
+def _check(model: object, name: str, shape: tuple[int, ...], classes: int) -> None:
     import keras
 
     if not isinstance(model, keras.Model):
@@ -174,8 +179,8 @@ def _check(model: Any, name: str, shape: tuple[int, ...], classes: int) -> None:
         )
 
 
-def _variables(model: keras.Model) -> list[Any]:
-    """Everything that decides how training goes on, in an order that building again repeats.
+def _variables(model: keras.Model) -> list[Any]:  # of Keras, which is not typed
+    """Return all that decides how training goes on, in an order that building again repeats.
 
     Weights, moving statistics, seed generators, and the optimizer's; Keras resets metrics at
     every epoch. Plain variables, unlike Keras's own files, need no layer that can be saved.
@@ -186,12 +191,12 @@ def _variables(model: keras.Model) -> list[Any]:
 
 
 def values(model: keras.Model) -> list[NDArray[Any]]:
-    """Copies of its variables' values, which further training leaves as they are."""
+    """Copy the values of a model's variables."""
     return [variable.numpy().copy() for variable in _variables(model)]
 
 
-def restore(model: keras.Model, saved: Sequence[NDArray[Any]], checkpoint: Path) -> None:
-    """Give a model the values of its variables that were kept in this checkpoint.
+def restore(model: keras.Model, saved: Variables, checkpoint: Path) -> None:
+    """Set a model's variables to the values saved in this checkpoint.
 
     Raises
     ------
@@ -207,3 +212,52 @@ def restore(model: keras.Model, saved: Sequence[NDArray[Any]], checkpoint: Path)
         )
     for variable, now, then in zip(variables, fresh, saved, strict=True):
         variable.assign(then.view(now.dtype))  # NumPy's files forget the name of bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How well a model does on a split.
+
+    Parameters
+    ----------
+    loss, accuracy : float
+        As Keras evaluates them.
+    evaluation : Evaluation
+        What it predicts.
+    probability : ndarray of float32, shape (N,)
+        Of the predicted class of each image, 0 to 1.
+    """
+
+    loss: float
+    accuracy: float
+    evaluation: Evaluation
+    probability: NDArray[np.float32]
+
+
+def score(model: keras.Model, split: Split, batch_size: int) -> Scores:
+    """Score a compiled model on a split, and keep what it predicts.
+
+    Loss and accuracy are those of ``model.evaluate``, to the last bit; that gives no predictions,
+    and ``model.predict`` would compute all of them a second time.
+    """
+    import tensorflow as tf
+
+    loss_tracker = model.metrics[0]
+
+    @tf.function(reduce_retracing=True, jit_compile=model.jit_compile)  # type: ignore[untyped-decorator] # TensorFlow is not typed
+    def test_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        probabilities = model(images, training=False)
+        loss = model.compute_loss(images, labels, probabilities, training=False)
+        loss_tracker.update_state(loss, sample_weight=tf.shape(images)[0])
+        model.compute_metrics(images, labels, probabilities)
+        return probabilities
+
+    model.reset_metrics()
+    batches = []
+    for images, labels in split.to_tf(batch_size):
+        probabilities = test_step(images, labels).numpy()
+        batches.append((labels.numpy(), probabilities.argmax(axis=1), probabilities.max(axis=1)))
+    true, predicted, probability = map(np.concatenate, zip(*batches, strict=True))
+    found = model.get_metrics_result()
+    evaluation = Evaluation(true, predicted, model.output_shape[-1])
+    return Scores(float(found["loss"]), float(found["accuracy"]), evaluation, probability)

@@ -1,4 +1,4 @@
-"""What a finished run's model says of an entry, and of pictures that it has never seen.
+"""Evaluate a finished run's model on an entry, or predict the classes of images.
 
 Both use ``serving.keras``, which takes raw pixels: there is no scaling to choose, so none to get
 wrong.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,49 +21,162 @@ from pixelprep.cache.entries import open_named
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest
-from pixelprep.numerics.evaluation import Evaluation, score_predictions
-from pixelprep.sources import image_file, image_folder
+from pixelprep.numerics.evaluation import Evaluation, cross_entropy
+from pixelprep.sources import LazyArray, image_file, image_folder
 from pixelprep.system import formatting, fs, progress, tf_runtime
+from pixelprep.system.json_record import Record
 from pixelprep.training.run_folder import SERVING, FinishedRun, load_finished
+
+if TYPE_CHECKING:
+    import keras
+
 
 LOG = logging.getLogger("pixelprep")
 
-BLOCK = 4 << 20  # bytes of raw images that are looked at at once
+EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
+PREDICT_BYTES = 4 << 20  # likewise of decoded ones
+
+Pixels = NDArray[Any]  # Any: of the type of the raw pixels
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRecall(Record):
+    """How well a model does on one class.
+
+    Parameters
+    ----------
+    class_name : str
+        The class.
+    images : int
+        How many there are of it.
+    recall : float, optional
+        The share of these that is predicted correctly, 0 to 1; None of no images.
+    """
+
+    json_names: ClassVar[Mapping[str, str]] = {"class_name": "class"}
+
+    class_name: str
+    images: int
+    recall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult(Record):
+    """How well a run's model does on one split of an entry.
+
+    Parameters
+    ----------
+    run, entry : Path
+        Their folders.
+    key, split : str
+        Which entry, and which split of it.
+    exact : bool
+        Whether the raw pixels are the original ones, or these but for rounding.
+    images : int
+        How many there are.
+    loss : float, optional
+        Categorical cross-entropy; None where it is not finite.
+    accuracy : float
+        0 to 1.
+    classes : tuple of ClassRecall
+        Each class, by label.
+    """
+
+    run: Path
+    entry: Path
+    key: str
+    split: str
+    exact: bool
+    images: int
+    loss: float | None
+    accuracy: float
+    classes: tuple[ClassRecall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassProbability(Record):
+    """How likely one class is, by a model.
+
+    Parameters
+    ----------
+    class_name : str
+        The class.
+    label : int
+        Its number.
+    probability : float
+        0 to 1.
+    """
+
+    json_names: ClassVar[Mapping[str, str]] = {"class_name": "class"}
+
+    class_name: str
+    label: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction(Record):
+    """What a model sees in one image.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    top : tuple of ClassProbability
+        The likeliest classes, in this order.
+    """
+
+    path: str
+    top: tuple[ClassProbability, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResult(Record):
+    """What a run's model sees in images.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    images : tuple of Prediction
+        In the order in which the files were given; those of a folder by name.
+    """
+
+    run: Path
+    images: tuple[Prediction, ...]
 
 
 def evaluate(
     run: str | os.PathLike[str],
-    entry: str | os.PathLike[str] | None = None,
+    entry: Entry | str | os.PathLike[str] | None = None,
     *,
     split: str = "test",
     batch_size: int = 64,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> EvaluationResult:
     """Evaluate a finished run's model on the raw pixels of an entry.
 
     Parameters
     ----------
     run : path
         The run's folder.
-    entry : str or path, optional
-        As for `pixelprep.open`; default: the entry that the run was trained on. Its scaling may
-        be another: the raw pixels are had back first (`Scaling.is_exact`).
+    entry : Entry, str or path, optional
+        An entry, or what `open` takes; default: the entry that the run was trained on. Its scaling
+        may be another: the raw pixels are recovered first (`Scaling.is_exact`).
     split : {"test", "val", "train"}
         Of the entry.
     batch_size : int
-        Images at a time, at least 1.
+        Images at a time, at least 1. In equal batches each image comes out alike, to the last bit.
     cache_dir : path, optional
-        As for `pixelprep.prepare`.
+        Default: ``PIXELPREP_CACHE_DIR``, else the system's folder for caches.
     quiet : bool
         Draw no progress bar.
 
     Returns
     -------
-    dict
-        ``run``, ``entry``, ``key``, ``split``, ``exact`` (whether the raw pixels are the very
-        ones), ``images``, ``loss`` (categorical cross-entropy), ``accuracy`` (0 to 1), and
-        ``classes``: of each ``class``, ``images`` and ``recall``.
+    EvaluationResult
+        Loss, accuracy and each class's recall.
 
     Raises
     ------
@@ -73,38 +187,52 @@ def evaluate(
     UsageError
         When the entry's images or classes are other than those that the model was trained on, or
         it has no such split.
+    MissingExtraError
+        When TensorFlow is not installed.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> pixelprep.evaluate("runs/mine", split="val").accuracy  # doctest: +SKIP
+    0.98
     """
     check_int("batch_size", batch_size, 1)
-    its, cache = load_finished(Path(run)), fs.cache_dir(cache_dir)
-    found = open_named(_name(its) if entry is None else entry, cache, quiet)
-    _check_same(its, found)
-    if split not in found.splits:
-        raise unknown_choice(f"split of {found.path}", split, found.splits)
+    finished = load_finished(Path(run))
+    if not isinstance(entry, Entry):
+        name = _entry_name(finished) if entry is None else entry
+        entry = open_named(name, fs.cache_dir(cache_dir), quiet)
+    _check_same_data(finished, entry)
+    if split not in entry.splits:
+        raise unknown_choice(f"split of {entry.path}", split, entry.splits)
     tf_runtime.start("evaluate")
-    model, raw = its.model(SERVING), raw_split(found, split)
+    model, raw = finished.model(SERVING), raw_split(entry, split)
     labels = np.asarray(raw.labels[:])
-
-    def read(start: int, stop: int) -> NDArray[Any]:
-        return raw.images[start:stop]
-
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
-        judged = score_predictions(model, read, labels, batch_size, bar.update)
-    about: dict[str, Any] = {"run": str(its.folder), "entry": str(found.path), "key": found.key}
-    about |= {"split": split, "exact": found.scaling.is_exact(found.train.dtype)}
-    return about | _scores(judged, found.class_names)
+        evaluation, loss = _evaluate(model, raw.images, labels, batch_size, bar.update)
+    return EvaluationResult(
+        run=finished.folder,
+        entry=entry.path,
+        key=entry.key,
+        split=split,
+        exact=entry.scaling.is_exact(entry.train.dtype),
+        images=len(labels),
+        loss=loss,
+        accuracy=evaluation.accuracy,
+        classes=_recalls(evaluation, entry.class_names),
+    )
 
 
-def _name(run: FinishedRun) -> str:
-    """Of the entry that a run was trained on, wherever the cache is now."""
-    path = str(run.metrics["entry"])
-    return path if Path(path).exists() else str(run.metrics["key"])
+def _entry_name(run: FinishedRun) -> str:
+    """Name the entry that a run was trained on, wherever the cache is now."""
+    path = run.result.entry
+    return os.fspath(path) if path.exists() else run.result.key
 
 
-def _check_same(run: FinishedRun, entry: Entry) -> None:
+def _check_same_data(run: FinishedRun, entry: Entry) -> None:
     """Refuse images or classes that the model does not know."""
     for what, then, now in (
         ("images", _image_of(run.manifest), _image_of(entry.manifest)),
-        ("classes", _classes(run.manifest), _classes(entry.manifest)),
+        ("classes", _classes_of(run.manifest), _classes_of(entry.manifest)),
     ):
         if then != now:
             raise UsageError(
@@ -113,22 +241,40 @@ def _check_same(run: FinishedRun, entry: Entry) -> None:
 
 
 def _image_of(manifest: Manifest) -> str:
-    shape = manifest["splits"]["train"]["shape"][1:]
-    return f"{formatting.format_shape(shape)} {manifest['scaling']['raw_dtype']}"
+    shape = manifest.splits["train"].shape[1:]
+    return f"{formatting.format_shape(shape)} {manifest.scaling.raw_dtype}"
 
 
-def _classes(manifest: Manifest) -> str:
-    return ", ".join(manifest["source"]["class_names"])
+def _classes_of(manifest: Manifest) -> str:
+    return ", ".join(manifest.source.class_names)
 
 
-def _scores(judged: Evaluation, names: Sequence[str]) -> dict[str, Any]:
-    """Loss, accuracy and each class's recall."""
-    classes = [
-        {"class": name, "images": int(count), "recall": int(hit) / int(count) if count else None}
-        for name, count, hit in zip(names, judged.counts, judged.hits, strict=True)
-    ]
-    scores = {"images": len(judged.labels), "loss": judged.loss, "accuracy": judged.accuracy}
-    return {**scores, "classes": classes}
+def _evaluate(
+    model: keras.Model,
+    images: LazyArray,
+    labels: NDArray[np.int64],
+    batch_size: int,
+    on_progress: Callable[[int], object],
+) -> tuple[Evaluation, float | None]:
+    """Return what a model predicts of raw images (N, H, W, C), N ≥ 1, and its loss."""
+    predicted = np.empty(len(labels), np.int64)
+    probability = np.empty(len(labels), np.float32)  # of the true class
+    step = max(1, EVALUATE_BYTES // (images[0:1].nbytes * batch_size)) * batch_size
+    for start in range(0, len(labels), step):
+        rows = slice(start, min(start + step, len(labels)))
+        found = model.predict(images[rows], batch_size=batch_size, verbose=0)
+        predicted[rows] = found.argmax(axis=1)
+        probability[rows] = found[np.arange(len(found)), labels[rows]]
+        on_progress(len(found))
+    return Evaluation(labels, predicted, model.output_shape[-1]), cross_entropy(probability)
+
+
+def _recalls(evaluation: Evaluation, names: Sequence[str]) -> tuple[ClassRecall, ...]:
+    counts, hits = evaluation.counts.tolist(), evaluation.hits.tolist()
+    return tuple(
+        ClassRecall(name, count, hit / count if count else None)
+        for name, count, hit in zip(names, counts, hits, strict=True)
+    )
 
 
 def predict(
@@ -137,8 +283,8 @@ def predict(
     *,
     top: int = 3,
     quiet: bool = False,
-) -> list[dict[str, Any]]:
-    """What a finished run's model sees in pictures.
+) -> PredictResult:
+    """Predict the classes of images with a finished run's model.
 
     Parameters
     ----------
@@ -149,63 +295,74 @@ def predict(
         is taken. Each is resized (Pillow's bilinear filter) and turned grey or RGB, as the images
         were that the model was trained on.
     top : int
-        How many classes are told of each image, at least 1.
+        How many classes to return of each image, at least 1.
     quiet : bool
         Draw no progress bar.
 
     Returns
     -------
-    list of dict
-        Of each image: ``path``, and ``top``: the likeliest classes, each with ``class`` (its
-        name), ``label`` (its number) and ``probability`` (0 to 1).
+    PredictResult
+        The likeliest classes of each image.
 
     Raises
     ------
     TrainError
         When there is no such run, or its model cannot be loaded.
     SourceError
-        When a file is no picture, is damaged, or has other bits a colour than the training images.
+        When a file is no image, is damaged, or has other bits a colour than the training images.
+    UsageError
+        When no image is given, or the model takes what no image file holds.
     MissingExtraError
-        When Pillow is not installed.
+        When TensorFlow or Pillow is not installed.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> result = pixelprep.predict("runs/mine", ["photo.png"], top=1)  # doctest: +SKIP
+    >>> result.images[0].top[0].class_name  # doctest: +SKIP
+    '7'
     """
     check_int("top", top, 1)
-    its = load_finished(Path(run))
+    finished = load_finished(Path(run))
     tf_runtime.require("predict")
     image_file.require("predict")
-    wanted, paths = _wanted(its), list(_files(images))
-    names = its.manifest["source"]["class_names"]
-    first = _pixels(paths[:1], wanted)  # a wrong file is told at once
-    LOG.info("pictures are taken as %s", wanted.format)
+    decoder, paths = _decoder(finished), list(_files(images))
+    first = _pixels(paths[:1], decoder)  # a wrong file is reported at once
+    LOG.info("images are read as %s", decoder.format)
     tf_runtime.start("predict")
-    model, found = its.model(SERVING), list[dict[str, Any]]()
-    step = max(1, BLOCK // first.nbytes)
+    model, names = finished.model(SERVING), finished.manifest.source.class_names
+    found: list[Prediction] = []
+    step = max(1, PREDICT_BYTES // first.nbytes)
     with progress.bar("predicting", len(paths), " images", quiet) as bar:
         for start in range(0, len(paths), step):
             block = paths[start : start + step]
-            said = model.predict(_pixels(block, wanted), verbose=0)
-            found += [_told(*one, names, top) for one in zip(block, said, strict=True)]
+            probabilities = model.predict(_pixels(block, decoder), verbose=0)
+            found += [
+                Prediction(path, _top(each, names, top))
+                for path, each in zip(block, probabilities, strict=True)
+            ]
             bar.update(len(block))
-    return found
+    return PredictResult(finished.folder, tuple(found))
 
 
-def _wanted(run: FinishedRun) -> image_file.ImageDecoder:
-    """What the run's model takes."""
-    height, width, channels = run.manifest["splits"]["train"]["shape"][1:]
-    dtype = run.manifest["scaling"]["raw_dtype"]
+def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
+    """Return what decodes image files as the run's model takes them."""
+    height, width, channels = run.manifest.splits["train"].shape[1:]
+    dtype = run.manifest.scaling.raw_dtype
     colors = {count: name for name, count in image_file.COLORS.items()}
     if channels not in colors or dtype not in ("uint8", "uint16"):
         image = _image_of(run.manifest)
         raise UsageError(
-            f"{run.folder}: its model takes {image}, which no picture is",
+            f"{run.folder}: its model takes {image}, which no image file holds",
             f"load {SERVING} and give it arrays",
         )
-    looks = image_file.ImageFormat((height, width, channels), dtype)
-    first = f"what {run.folder} was trained on"
-    return image_file.ImageDecoder((height, width), colors[channels], False, looks, first)
+    format = image_file.ImageFormat((height, width, channels), dtype)
+    reference = f"what {run.folder} was trained on"
+    return image_file.ImageDecoder((height, width), colors[channels], False, format, reference)
 
 
 def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """The files that are meant, those of folders by name."""
+    """List the files that are meant, those of folders by name."""
     found = False
     for path in map(Path, images):
         if not path.exists():
@@ -219,18 +376,20 @@ def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
         raise UsageError("no image was given: expected image files, or folders with some in them")
 
 
-def _pixels(paths: Sequence[str], wanted: image_file.ImageDecoder) -> NDArray[Any]:
+def _pixels(paths: Sequence[str], decoder: image_file.ImageDecoder) -> Pixels:
+    """Decode these files, (n, H, W, C)."""
     try:
         with image_file.strict_pillow():
-            return np.stack([wanted.read(path) for path in paths])
+            return np.stack([decoder.read(path) for path in paths])
     except image_file.ImageDecodeError as error:  # whose hint is for whole datasets
         raise SourceError(error.message, "give PNG, JPEG, BMP, TIFF or WebP") from error
 
 
-def _told(path: str, said: NDArray[Any], names: Sequence[str], top: int) -> dict[str, Any]:
-    likely = np.argsort(-said, kind="stable")[:top]
-    told = [
-        {"class": names[label], "label": int(label), "probability": float(said[label])}
-        for label in likely
-    ]
-    return {"path": path, "top": told}
+def _top(
+    probabilities: NDArray[np.float32], names: Sequence[str], count: int
+) -> tuple[ClassProbability, ...]:
+    """Return the likeliest classes of one image."""
+    likeliest = np.argsort(-probabilities, kind="stable")[:count].tolist()
+    return tuple(
+        ClassProbability(names[label], label, float(probabilities[label])) for label in likeliest
+    )

@@ -1,4 +1,4 @@
-"""A training run's folder: its name, its checkpoint, and what is in it at the end.
+"""The folder of a training run: its name, its checkpoint, and what is in it at the end.
 
 A final name means a finished run. Until then the run is ``NAME.unfinished`` beside it, with one
 checkpoint: every variable of the model and how far the run is, in one file that is replaced whole
@@ -14,7 +14,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,45 +24,48 @@ from numpy.typing import NDArray
 from pixelprep.errors import EntryError, TrainError, attach_resume_command
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
+from pixelprep.reports.results import TrainResult, TrainSettings
 from pixelprep.system import fs, locks
+from pixelprep.system.json_record import Record
 
 if TYPE_CHECKING:
     import keras
 
 
-RUNS = Path("runs")  # where runs are, unless another place is named
+RUNS = Path("runs")  # where runs are, unless another folder is named
 UNFINISHED = ".unfinished"
-MOST_TOLD = 4  # runs in a hint
+MAX_LISTED = 4  # runs in a hint
 CHECKPOINT = "checkpoint.npz"
 MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
 PICTURE, PAGE = "training.png", "run.html"
 
-History = dict[str, list[float]]  # by name, one value an epoch
+Variables = Sequence[NDArray[Any]]  # Any: each variable of a model has its own type
+RawHistory = Mapping[str, tuple[float, ...]]  # by name, one value an epoch, finite or not
 
 
 @dataclass(frozen=True, slots=True)
-class TrainState:
+class TrainState(Record):
     """How far a run is, and what it needs to go on.
 
     Parameters
     ----------
     entry, key : str
-        Folder and key of the entry that is trained on.
-    settings : dict
-        Those that decide the result.
-    history : dict of list of float
-        Of the finished epochs.
+        Folder and key of the entry that it is trained on.
+    settings : TrainSettings
+        How it is trained.
+    history : dict
+        Of the finished epochs: by name, one value an epoch.
     """
 
     entry: str
     key: str
-    settings: dict[str, Any]
-    history: History
+    settings: TrainSettings
+    history: RawHistory
 
     @property
     def epochs(self) -> int:
-        """How many epochs are finished."""
+        """The number of finished epochs."""
         return len(self.history.get("loss", ()))
 
     @property
@@ -72,9 +75,41 @@ class TrainState:
         best = min(range(len(losses)), key=lambda i: (math.isnan(losses[i]), losses[i]))
         return best + 1
 
-    def is_over(self, patience: int | None) -> bool:
-        """Whether the validation loss has not improved for so many epochs."""
+    @property
+    def is_best(self) -> bool:
+        """Whether the last epoch is the best."""
+        return self.best_epoch == self.epochs
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the validation loss has not improved for as many epochs as it may."""
+        patience = self.settings.early_stopping
         return bool(patience and self.epochs and self.epochs - self.best_epoch >= patience)
+
+    def with_epoch(self, results: Mapping[str, float]) -> "TrainState":
+        """Return the state after one more epoch, which had these results."""
+        history = dict(self.history)
+        for name, value in results.items():
+            history[name] = (*history.get(name, ()), float(value))
+        return replace(self, history=history)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything that an unfinished run needs to go on.
+
+    Parameters
+    ----------
+    state : TrainState
+        How far it is.
+    variables, best : sequence of ndarray
+        Those of the model as they are now, and as they were after the best epoch where that is
+        another and the run may stop early.
+    """
+
+    state: TrainState
+    variables: Variables = ()
+    best: Variables = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +126,7 @@ class RunFolder:
 
     @property
     def folder(self) -> Path:
-        """Where the run is while it is unfinished."""
+        """The folder of the run while it is unfinished."""
         return Path(f"{self.final}{UNFINISHED}")
 
     @property
@@ -100,7 +135,7 @@ class RunFolder:
         return self.folder / CHECKPOINT
 
     @property
-    def resuming(self) -> str:
+    def resume_command(self) -> str:
         """The command that goes on with this run."""
         here, folder = Path.cwd(), self.folder
         shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
@@ -116,25 +151,25 @@ class RunFolder:
         """
         self._check_unpublished("name another folder with `run_dir`")
         if os.path.lexists(self.folder):
-            hint = self.resuming if self.checkpoint.exists() else f"delete {self.folder}"
-            raise TrainError(f"{self.folder}: is there already", hint)
+            hint = self.resume_command if self.checkpoint.exists() else f"delete {self.folder}"
+            raise TrainError(f"{self.folder}: exists already", hint)
 
     def _check_unpublished(self, hint: str) -> None:
-        """A run never lands on what is there already."""
+        """Refuse a run whose final name is taken: it never replaces anything."""
         if os.path.lexists(self.final):
-            raise TrainError(f"{self.final}: is there already", hint)
+            raise TrainError(f"{self.final}: exists already", hint)
 
     def make(self) -> None:
         """Make the folder of a new run."""
         self.check_new()
-        with self._explained():
+        with self._translate_oserror():
             self.folder.mkdir(parents=True)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keep other processes out; afterwards the folder is there only if a checkpoint is."""
-        with locks.try_acquire(self.folder / "lock") as free:
-            if not free:
+        with locks.try_acquire(self.folder / "lock") as acquired:
+            if not acquired:
                 raise TrainError(f"{self.folder}: another process is training this run")
             try:
                 yield
@@ -149,37 +184,24 @@ class RunFolder:
             yield
         except BaseException as error:
             if self.checkpoint.exists():
-                attach_resume_command(error, self.resuming)
+                attach_resume_command(error, self.resume_command)
             raise
 
-    def save(
-        self,
-        state: TrainState,
-        variables: Sequence[NDArray[Any]],
-        best: Sequence[NDArray[Any]] = (),
-    ) -> None:
-        """Replace the checkpoint; the one before stays until this one is on the disk whole.
-
-        Parameters
-        ----------
-        state : State
-            How far the run is.
-        variables, best : sequence of ndarray
-            As they are now, and as they were after the best epoch where it is another.
-        """
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint; the one before stays until this one is on the disk whole."""
         new = self.folder / "new.npz"
-        with self._explained():
+        state = json.dumps(checkpoint.state.to_dict())
+        arrays: dict[str, Any] = {f"best_{i}": value for i, value in enumerate(checkpoint.best)}
+        with self._translate_oserror():
             try:
-                kept: dict[str, Any] = {f"best_{i}": value for i, value in enumerate(best)}
-                np.savez(new, *variables, **kept, progress=np.array(json.dumps(asdict(state))))
+                np.savez(new, *checkpoint.variables, **arrays, progress=np.array(state))
                 fs.fsync(new)
                 new.replace(self.checkpoint)
             finally:
                 new.unlink(missing_ok=True)
 
-    def load(self) -> tuple[TrainState, list[NDArray[Any]], list[NDArray[Any]]]:
-        """The checkpoint: how far the run is, and the variables as they were given to `save`: those
-        of the last epoch, and those of the best.
+    def load(self) -> Checkpoint:
+        """Read the checkpoint.
 
         Raises
         ------
@@ -188,26 +210,26 @@ class RunFolder:
         """
         try:
             with np.load(self.checkpoint) as saved:
-                state = TrainState(**json.loads(str(saved["progress"])))
-                kept = sum(name.startswith("best_") for name in saved.files)
-                variables = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1 - kept)]
-                best = [saved[f"best_{i}"] for i in range(kept)]
-                if state.epochs < 1:
-                    raise ValueError("no epochs")
+                state = TrainState.from_dict(json.loads(str(saved["progress"])))
+                count = sum(name.startswith("best_") for name in saved.files)
+                variables = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1 - count)]
+                found = Checkpoint(state, variables, [saved[f"best_{i}"] for i in range(count)])
+            if state.epochs < 1:
+                raise ValueError("no epochs")
         except Exception as error:  # NumPy, zipfile, zlib and json each say it in their own way
             raise TrainError(
                 f"{self.checkpoint}: not a checkpoint, or a damaged one: {error!r}",
                 f"delete {self.folder} and train again from the start",
             ) from error
-        return state, variables, best
+        return found
 
     def publish(
         self,
         models: "Mapping[str, keras.Model]",
-        history: History,
-        metrics: Mapping[str, Any],
+        result: TrainResult,
+        history: RawHistory,
         manifest: Manifest,
-        shown: Mapping[str, bytes],
+        pages: Mapping[str, bytes],
     ) -> None:
         """Write the finished run and give it its name; then the checkpoint goes.
 
@@ -215,20 +237,26 @@ class RunFolder:
         ----------
         models : mapping
             By file name: `MODEL` and `SERVING`.
-        history, metrics, manifest : mapping
-            Of the run, and of the entry that it was trained on.
-        shown : mapping
+        result : TrainResult
+            What ``metrics.json`` is to hold.
+        history : mapping
+            What ``history.csv`` is to hold.
+        manifest : Manifest
+            Of the entry that the run was trained on.
+        pages : mapping
             By file name, what there is to look at: `PICTURE` and `PAGE`.
         """
         finished = self.folder / "finished"
-        with self._explained():
+        with self._translate_oserror():
             shutil.rmtree(finished, ignore_errors=True)  # of a process killed while it wrote this
             finished.mkdir()
             for name, model in models.items():
                 model.save(finished / name)
-            _write(finished, history, metrics, manifest)
-            for name, content in shown.items():
+            files = {METRICS: f"{json.dumps(result.to_dict(), indent=1)}\n".encode(), **pages}
+            for name, content in files.items():
                 (finished / name).write_bytes(content)
+            _write_manifest(finished / ENTRY, manifest)
+            _write_history(finished / "history.csv", history)
             for path in (*finished.rglob("*"), finished):
                 fs.fsync(path)
             self._check_unpublished("move it away")
@@ -237,39 +265,51 @@ class RunFolder:
             self.checkpoint.unlink()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translate_oserror(self) -> Iterator[None]:
         """Turn a system error about the run into one line that says what to do."""
         try:
             yield
         except OSError as error:
-            hint = None if self.checkpoint.exists() else "name another place with `run_dir`"
+            hint = None if self.checkpoint.exists() else "name another folder with `run_dir`"
             reason = error.strerror or error
             raise TrainError(f"{self.final}: cannot write the run: {reason}", hint) from error
 
 
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    folder.mkdir()
+    for name, content in manifest.to_files().items():
+        (folder / name).write_bytes(content)
+
+
+def _write_history(path: Path, history: RawHistory) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *history])
+        writer.writerows([i + 1, *row] for i, row in enumerate(zip(*history.values(), strict=True)))
+
+
 def unfinished(path: Path) -> RunFolder:
-    """The unfinished run that is meant by its folder, or by the name it will have.
+    """Find the unfinished run that is meant by its folder, or by the name it will have.
 
     Raises
     ------
     TrainError
         When there is none, it is finished, or none of its epochs is.
     """
-    run = _of_name(path)
-    there = run.checkpoint.exists()
-    if (run.final / METRICS).exists() or (there and os.path.lexists(run.final)):
+    run = _run_of(path)
+    has_checkpoint = run.checkpoint.exists()
+    if (run.final / METRICS).exists() or (has_checkpoint and os.path.lexists(run.final)):
         # Both: its process was killed after the rename and before it could tidy up.
         hint = "to train it further: `model=RUN`"
-        if there:
+        if has_checkpoint:
             hint = f"delete {run.folder}, or move {run.final} away"
         raise TrainError(f"{run.final}: this run is finished", hint)
     if os.path.lexists(run.final) or not run.folder.exists():
-        raise TrainError(f"{path}: no unfinished run is there", _runs_near(path, UNFINISHED))
-    if not there:
+        raise TrainError(f"{path}: no unfinished run", _runs_near(path, UNFINISHED))
+    if not has_checkpoint:
         raise TrainError(
             f"{run.folder}: no unfinished run: expected a checkpoint in it",
-            "a run has none before the end of its first epoch, or as `checkpoint_every` has it:"
-            " train again",
+            "no checkpoint yet (one is written every `checkpoint_every` epochs): start again",
         )
     return run
 
@@ -282,18 +322,18 @@ class FinishedRun:
     ----------
     folder : Path
         Where it is.
-    metrics : dict
+    result : TrainResult
         What ``metrics.json`` holds.
-    manifest : dict
+    manifest : Manifest
         Of the entry that it was trained on.
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    result: TrainResult
     manifest: Manifest
 
     def model(self, name: str) -> "keras.Model":
-        """The model of this file name, `MODEL` or `SERVING`; not compiled.
+        """Load the model of this file name, `MODEL` or `SERVING`; it is not compiled.
 
         Raises
         ------
@@ -313,50 +353,39 @@ class FinishedRun:
 
 
 def load_finished(path: Path) -> FinishedRun:
-    """The finished run in this folder.
+    """Read the finished run in this folder.
 
     Raises
     ------
     TrainError
         When there is none, or it is not whole.
     """
-    path, run = path.absolute(), _of_name(path)
+    path, run = path.absolute(), _run_of(path)
     if run.checkpoint.exists() and not run.final.exists():
-        raise TrainError(f"{path}: this run is not finished", run.resuming)
+        raise TrainError(f"{path}: this run is not finished", run.resume_command)
     if not any((path / name).exists() for name in (METRICS, MODEL)):
-        raise TrainError(f"{path}: no finished run is there", _runs_near(path))
+        raise TrainError(f"{path}: no finished run", _runs_near(path))
     try:
-        metrics = json.loads((path / METRICS).read_text())
+        result = TrainResult.from_dict(json.loads((path / METRICS).read_text()))
         manifest = manifests.read(path / ENTRY)
     except (OSError, ValueError, EntryError) as error:
         reason = error.message if isinstance(error, EntryError) else error
         raise TrainError(
             f"{path}: not a finished run, or one of an older pixelprep: {reason}", "train again"
         ) from error
-    return FinishedRun(path, metrics, manifest)
+    return FinishedRun(path, result, manifest)
 
 
-def _of_name(path: Path) -> RunFolder:
-    """The run of this folder, with or without what its name ends with while it is unfinished."""
+def _run_of(path: Path) -> RunFolder:
+    """Return the run of this folder, named as it is or as it is while unfinished."""
     return RunFolder(Path(str(path.absolute()).removesuffix(UNFINISHED)))
 
 
 def _runs_near(given: Path, ending: str = "") -> str:
-    """The runs that may have been meant: those in a folder, beside it, or where runs are."""
-    places = dict.fromkeys((given.absolute(), given.absolute().parent, RUNS.absolute()))
+    """List the runs that may have been meant: those in a folder, beside it, or where runs are."""
+    folders = dict.fromkeys((given.absolute(), given.absolute().parent, RUNS.absolute()))
     mark = CHECKPOINT if ending else METRICS
-    found = sorted({path.parent for place in places for path in place.glob(f"*{ending}/{mark}")})
+    found = sorted({path.parent for one in folders for path in one.glob(f"*{ending}/{mark}")})
     if not found:
         return "give the folder that `train` printed"
-    return f"there are {', '.join(os.path.relpath(run) for run in found[:MOST_TOLD])}"
-
-
-def _write(folder: Path, history: History, metrics: Mapping[str, Any], manifest: Manifest) -> None:
-    (folder / ENTRY).mkdir()
-    for name, content in manifests.manifest_files(manifest).items():
-        (folder / ENTRY / name).write_bytes(content)
-    with (folder / "history.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *history])
-        writer.writerows([i + 1, *row] for i, row in enumerate(zip(*history.values(), strict=True)))
-    (folder / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")
+    return f"there are {', '.join(os.path.relpath(run) for run in found[:MAX_LISTED])}"

@@ -1,4 +1,4 @@
-"""The model for production: raw pixels in, so that nobody can forget to scale them, or do it twice.
+"""Build the model for production: it takes raw pixels, so that nobody can scale them wrongly.
 
 The scaling is made of Keras's own operations in front of the trained model, so that the file is
 read by plain Keras in its safe mode. It is the stored value's formula in float64, rounded once
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: Keras tensors and operations, which are not typed
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import keras
 
 
-OF_AN_IMAGE = (1, 2, 3)  # the axes of (N, H, W, C) that an image's own statistics are taken over
-EXACT = 2**53  # whole numbers below are float64
+IMAGE_AXES = (1, 2, 3)  # the axes of (N, H, W, C) that an image's own statistics are taken over
+MAX_EXACT = 2**53  # whole numbers below are exact in float64
 TO_HALF = 2.0**42 + 1  # leaves float16's 11 bits of float64's 53
 
 
 def serving_model(
     trained: keras.Model, scaling: Scaling, image_shape: Sequence[int], dtype: DTypeLike
 ) -> keras.Model:
-    """A model that scales raw pixels and gives them to the trained one, whose weights it shares.
+    """Build a model that scales raw pixels for the trained one, whose weights it shares.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def serving_model(
 
 
 def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
-    """``((x / unit) − shift) / divisor`` in float64, rounded once to the stored type."""
+    """Compute ``((x / unit) − shift) / divisor`` in float64, rounded once to the stored type."""
     from keras import ops
 
     exact = ops.cast(raw, "float64")
     if scaling.statistics is None:
-        shift, divisor = _of_each_image(exact, scaling)
+        shift, divisor = _shift_and_divisor_per_image(exact, scaling)
     else:
         shift, divisor = shift_and_divisor(scaling, scaling.statistics)
     if scaling.unit != 1:
@@ -67,56 +67,58 @@ def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
     return _rounded((exact - shift) / divisor, np.dtype(dtype))
 
 
-def _of_each_image(x: Any, scaling: Scaling) -> tuple[Any, Any]:
-    """Shift and divisor of raw pixels (N, H, W, C) in float64: each (N, 1, 1, 1)."""
+def _shift_and_divisor_per_image(x: Any, scaling: Scaling) -> tuple[Any, Any]:
+    """Return shift and divisor of raw pixels (N, H, W, C) in float64, each (N, 1, 1, 1)."""
     from keras import ops
 
     mode = MODES[scaling.mode]
-    own = _statistics_of_each(x, scaling)
+    own = _statistics_per_image(x, scaling)
     if mode.divisor is None:
         return mode.shift(own), np.float64(1)
     divisor = mode.divisor(own)
     return mode.shift(own), ops.where(ops.equal(divisor, 0), ops.ones_like(divisor), divisor)
 
 
-def _statistics_of_each(x: Any, scaling: Scaling) -> Statistics:
-    """Of integers as `statistics.Moments` has them, of floats as `statistics.FloatMoments`."""
+def _statistics_per_image(x: Any, scaling: Scaling) -> Statistics:
+    """Compute the statistics of integers as `Moments` does, of floats as `FloatMoments`."""
     from keras import ops
 
     def over(function: Any, values: Any) -> Any:
-        return function(values, axis=OF_AN_IMAGE, keepdims=True)
+        return function(values, axis=IMAGE_AXES, keepdims=True)
 
     # Not Python's numbers, which Keras would turn into float32.
     count, unit = np.float64(math.prod(x.shape[1:])), np.float64(scaling.unit)
     raw = np.dtype(scaling.raw_dtype)
     total, low, high = over(ops.sum, x), over(ops.min, x), over(ops.max, x)
-    if raw.kind in "ui" and (count * np.iinfo(raw).max) ** 2 < EXACT:
+    if raw.kind in "ui" and (count * np.iinfo(raw).max) ** 2 < MAX_EXACT:
         mean = total / (count * unit)
-        spread = over(ops.sum, x * x) * count - total * total
-        std = ops.sqrt(spread / (count * unit) ** 2)
+        m2 = over(ops.sum, x * x) * count - total * total
+        std = ops.sqrt(m2 / (count * unit) ** 2)
     else:
-        apart = x - total / count
-        rest = over(ops.sum, apart)  # 0 but for what rounding left in the mean
-        mean = (total / count + rest / count) / unit
-        std = ops.sqrt((over(ops.sum, apart * apart) - rest * rest / count) / count) / unit
+        delta = x - total / count
+        residual = over(ops.sum, delta)  # 0 but for what rounding left in the mean
+        mean = (total / count + residual / count) / unit
+        m2 = over(ops.sum, delta * delta) - residual * residual / count
+        std = ops.sqrt(m2 / count) / unit
     # What rounding may leave of a constant image's deviation would be divided by.
     std = ops.where(ops.equal(low, high), ops.zeros_like(std), std)
     return Statistics(mean, std, low / unit, high / unit)
 
 
 def _rounded(exact: Any, dtype: np.dtype[Any]) -> Any:
-    """Rounded once, where TensorFlow rounds float64 to float32 and only that to float16.
+    """Round once, where TensorFlow rounds float64 to float32 and only that to float16.
 
-    So first to as many bits as float16 has (Veltkamp's splitting; see Boldo, "Pitfalls of a full
-    floating-point proof", IJCAR 2006), but for what float32 holds, ties among it, which comes to
-    float16 rightly by itself. Below 2**-14, where float16 has fewer bits, the last may differ.
+    Values are first rounded to as many bits as float16 has (Veltkamp's splitting; see Boldo,
+    "Pitfalls of a full floating-point proof", IJCAR 2006), but for those that float32 holds
+    exactly, ties among them, which TensorFlow rounds rightly. Below 2**-14, where float16 has
+    fewer bits, the last may differ.
     """
     from keras import ops
 
     single = ops.cast(exact, "float32")
     if dtype == np.float32:
         return single
-    moved = exact * np.float64(TO_HALF)
-    few = ops.cast(moved + (exact - moved), "float32")
-    held = ops.equal(ops.cast(single, "float64"), exact)
-    return ops.cast(ops.where(held, single, few), dtype.name)
+    shifted = exact * np.float64(TO_HALF)
+    rounded = ops.cast(shifted + (exact - shifted), "float32")
+    is_single = ops.equal(ops.cast(single, "float64"), exact)
+    return ops.cast(ops.where(is_single, single, rounded), dtype.name)

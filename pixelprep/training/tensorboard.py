@@ -1,4 +1,4 @@
-"""Event files for TensorBoard: each result of each epoch once, also where a run is gone on with.
+"""Write event files for TensorBoard: each result of each epoch once, also of a resumed run.
 
 Keras's own callback writes nothing where the package ``tensorboard`` is not installed, and begins
 anew in every process. TensorFlow alone can write the same; what is there already is read first.
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: TensorFlow is not typed
 
 from pixelprep.errors import TrainError
 from pixelprep.system import fs
@@ -20,12 +20,12 @@ FILES = "events.out.tfevents.*"
 
 
 class EventWriter:
-    """What TensorBoard shows of a run, below two folders, ``train`` and ``validation``.
+    """A writer of a run's event files, below two folders, ``train`` and ``validation``.
 
     Parameters
     ----------
     folder : Path
-        Of the run's own.
+        The run's own, made where it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,42 +37,42 @@ class EventWriter:
                 "choose another folder with `tensorboard`",
             ) from error
         self.folder = folder
-        self.there = {name: set(_there(folder / name)) for name in ("train", "validation")}
+        self.written = {name: set(_written(folder / name)) for name in ("train", "validation")}
         self.writers: dict[str, Any] = {}
 
     def follow(self, history: Mapping[str, Sequence[float]]) -> None:
-        """Write what of a run's history is not there yet; the steps are epochs, from 1."""
+        """Write what of a run's history is not written yet; the steps are epochs, from 1."""
         for name, values in history.items():
-            part = "validation" if name.startswith(VALIDATION) else "train"
+            split = "validation" if name.startswith(VALIDATION) else "train"
             tag = f"epoch_{name.removeprefix(VALIDATION)}"  # as Keras calls it
             for epoch, value in enumerate(values, 1):
-                if (tag, epoch) not in self.there[part]:
-                    self._write(part, tag, epoch, value)
+                if (tag, epoch) not in self.written[split]:
+                    self._write(split, tag, epoch, value)
         for writer in self.writers.values():
             writer.flush()
 
-    def _write(self, part: str, tag: str, epoch: int, value: float) -> None:
+    def _write(self, split: str, tag: str, epoch: int, value: float) -> None:
         import tensorflow as tf
 
-        if part not in self.writers:
-            _wait_for_a_later_name(self.folder / part)
-            self.writers[part] = tf.summary.create_file_writer(str(self.folder / part))
-        with self.writers[part].as_default():
+        if split not in self.writers:
+            _wait_for_later_name(self.folder / split)
+            self.writers[split] = tf.summary.create_file_writer(str(self.folder / split))
+        with self.writers[split].as_default():
             about = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
             about.plugin_data.plugin_name = "scalars"
             tf.summary.write(tag, tf.constant(value, tf.float32), epoch, about)
-        self.there[part].add((tag, epoch))
+        self.written[split].add((tag, epoch))
 
 
-def _wait_for_a_later_name(folder: Path) -> None:
-    """Files are read in the order of their names, which have the second of their making."""
+def _wait_for_later_name(folder: Path) -> None:
+    """Wait until a new file is read after the others: by its name, which has the second."""
     seconds = [file.name.split(".")[3] for file in folder.glob(FILES)]
     latest = max((int(one) for one in seconds if one.isdecimal()), default=0)
     time.sleep(min(1.0, max(0.0, latest + 1 - time.time())))  # clocks may have been set
 
 
-def _there(folder: Path) -> Iterator[tuple[str, int]]:
-    """Tag and epoch of what is in a folder's event files."""
+def _written(folder: Path) -> Iterator[tuple[str, int]]:
+    """Read tag and epoch of what is in a folder's event files."""
     import tensorflow as tf
 
     for file in sorted(folder.glob(FILES)):

@@ -1,27 +1,27 @@
-"""Train a CNN on an entry's files, evaluate it, and leave a run folder; or go on with one."""
+"""Train a CNN on an entry's files, test it, and leave a run folder; or resume such a run."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
+from pixelprep import sources
 from pixelprep.cache.entries import open_entry
 from pixelprep.dataset.batches import BatchConfig
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.errors import EntryError, TrainError, UsageError, check_int
+from pixelprep.errors import EntryError, TrainError, UsageError
 from pixelprep.format.options import RUNTIME_ONLY
+from pixelprep.pipeline.prepare import prepare, prepare_or_open
 from pixelprep.reports import html, run_report
+from pixelprep.reports.results import TrainResult, TrainSettings, finite, finite_history
 from pixelprep.system import formatting, fs, progress, tf_runtime
 from pixelprep.training import models
 from pixelprep.training.run_folder import (
@@ -30,9 +30,10 @@ from pixelprep.training.run_folder import (
     PICTURE,
     RUNS,
     SERVING,
-    History,
+    Checkpoint,
     RunFolder,
     TrainState,
+    Variables,
     unfinished,
 )
 from pixelprep.training.serving import serving_model
@@ -44,87 +45,10 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("pixelprep")
 
-LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
-
-# What may be asked of a run that goes on, for its result is the same.
-CHANGEABLE = ("epochs", "quiet", "checkpoint_every", "tensorboard")
-FREE = (*CHANGEABLE, *RUNTIME_ONLY, "source")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to train.
-
-    Parameters
-    ----------
-    epochs, batch_size : int
-        At least 1.
-    seed : int
-        0 to 2**32 − 1: of the weights and of the order of the images.
-    steps_per_execution : int
-        Batches that TensorFlow runs before it returns to Python, at least 1; changes the speed,
-        not the result.
-    model : str, optional
-        ``module:function``, called with the input shape (H, W, C) and the number of classes;
-        returns a Keras model, which is compiled here. Or the folder of a finished run, whose
-        model is trained further; its entry must have had the same scaling.
-    run_dir : path, optional
-        The run's folder, not there yet; default: ``runs/DATASET-MODE-TIME-PROCESS``.
-    quiet : bool
-        Draw no progress bars.
-    early_stopping : int, optional
-        Stop when the validation loss has not improved for so many epochs, and publish the model as
-        it was after the best one.
-    checkpoint_every : int
-        Epochs from one checkpoint to the next, at least 1; there is one after the last in any case.
-    tensorboard : path, optional
-        Folder in which a folder of the run's name gets event files for TensorBoard, written
-        whenever there is a checkpoint.
-    """
-
-    epochs: int = 5
-    batch_size: int = 64
-    seed: int = 0
-    steps_per_execution: int = 32
-    model: str | None = None
-    run_dir: Path | None = None
-    quiet: bool = False
-    early_stopping: int | None = None
-    checkpoint_every: int = 1
-    tensorboard: str | os.PathLike[str] | None = None
-
-    def __post_init__(self) -> None:
-        counts = ["epochs", "batch_size", "steps_per_execution", "checkpoint_every"]
-        counts += ["early_stopping"] * (self.early_stopping is not None)
-        for name in counts:
-            check_int(name, getattr(self, name), 1)
-        check_int("seed", self.seed, 0, LARGEST_SEED)
-        if self.model is not None:
-            models.check_named(self.model)
-        if self.run_dir is not None:
-            RunFolder(fs.expand_user(self.run_dir).absolute()).check_new()
-
-    @property
-    def reproducible(self) -> dict[str, Any]:
-        """Those that a run keeps when it goes on."""
-        kept = {k: v for k, v in asdict(self).items() if k not in ("run_dir", "quiet")}
-        if self.tensorboard is not None:
-            kept["tensorboard"] = os.fspath(fs.expand_user(self.tensorboard).absolute())
-        return kept
-
-    def events_of(self, run: RunFolder) -> Path | None:
-        """The folder of a run's event files, where there are to be any."""
-        folder = self.reproducible["tensorboard"]
-        return None if folder is None else Path(folder, run.final.name)
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for infinity and NaN (a loss that diverged), which JSON has not."""
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+# Settings of a run that may be others when it is resumed, for its result is the same.
+CHANGEABLE = ("epochs", "checkpoint_every", "tensorboard")
+# Options that say nothing of the result, so that resuming may have any.
+NOT_COMPARED = (*CHANGEABLE, *RUNTIME_ONLY, "source")
 
 
 def require(purpose: str) -> None:
@@ -139,60 +63,121 @@ def require(purpose: str) -> None:
     html.require(purpose, "train")
 
 
-def train(entry: Entry, settings: Settings) -> dict[str, Any]:
-    """Fit a CNN on the training split, evaluate it on the test split, write the run folder.
+def train(
+    dataset: Entry | str | os.PathLike[str] | sources.Source = "mnist",
+    *,
+    epochs: int = 5,
+    batch_size: int = 64,
+    seed: int = 0,
+    steps_per_execution: int = 32,
+    model: str | os.PathLike[str] | None = None,
+    early_stopping: int | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 1,
+    run_dir: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> TrainResult:
+    """Train a CNN on a dataset, prepared first if needed; test it, and leave a run folder.
 
     The files are streamed: a window of chunks at a time is in memory.
 
+    Parameters
+    ----------
+    dataset : Entry, str, path or Source
+        An entry, its folder, key or ``DATASET/MODE-KEY``; or a dataset, as for `prepare`.
+    epochs, batch_size : int
+        At least 1.
+    seed : int
+        0 to 2**32 − 1: of the weights and of the order of the images.
+    steps_per_execution : int
+        Batches that TensorFlow runs before it returns to Python, at least 1; changes the speed,
+        not the result.
+    model : str or path, optional
+        ``module:function``, called with the input shape (H, W, C) and the number of classes;
+        returns a Keras model, which is compiled here. Or the folder of a finished run, whose
+        model is trained further; its entry must have had the same scaling.
+        Default: the reference CNN.
+    early_stopping : int, optional
+        Stop when the validation loss has not improved for so many epochs, and keep the model as
+        it was after the best one.
+    tensorboard : path, optional
+        Folder in which a folder of the run's name gets event files for TensorBoard, written
+        whenever there is a checkpoint.
+    checkpoint_every : int
+        Epochs from one checkpoint to the next, at least 1; there is one after the last in any case.
+    run_dir : path, optional
+        The run's folder, which must not exist; default: ``runs/DATASET-MODE-TIME-PROCESS``.
+    quiet : bool
+        Draw no progress bars.
+    **options
+        As for `prepare`; of an entry, those that it was prepared with.
+
     Returns
     -------
-    dict
-        What ``metrics.json`` holds: ``run``, ``entry``, ``key``, ``history``, ``test_loss``,
-        ``test_accuracy`` (0 to 1), ``seconds_per_epoch`` (the median), ``best_epoch`` and
-        ``stopped_epoch`` (from 1; None where it does not stop early), …
+    TrainResult
+        What the run's ``metrics.json`` holds.
 
     Raises
     ------
     MissingExtraError
-        When TensorFlow is not installed.
+        When TensorFlow, Jinja or Matplotlib is not installed.
     TrainError
-        When the model does not fit the images, or the run folder is there already.
+        When the model does not fit the images, or the run folder exists already.
     UsageError
-        When it is to stop early, and the entry has no validation split.
+        When an option is wrong, or it is to stop early and the entry has no validation split.
+    PixelprepError
+        Whatever preparing raises.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> result = pixelprep.train("sample", epochs=1)  # doctest: +SKIP
+    >>> result.test_accuracy > 0.9, result.run  # doctest: +SKIP
+    (True, PosixPath('/home/me/runs/sample-standardize-20260801-120000-4711'))
     """
+    settings = TrainSettings(
+        epochs,
+        batch_size,
+        seed,
+        steps_per_execution,
+        os.fspath(model) if model is not None else None,
+        early_stopping,
+        checkpoint_every,
+        _absolute(tensorboard),
+    )
+    if settings.model is not None:
+        models.check_named(settings.model)
+    run = RunFolder(fs.expand_user(run_dir).absolute()) if run_dir is not None else None
+    if run is not None:
+        run.check_new()
     require("training")
-    if settings.early_stopping and entry.val is None:
-        raise UsageError(
-            f"`early_stopping={settings.early_stopping}`: expected a validation split, which"
-            f" {entry.path} has not",
-            "add `val_fraction`, such as 0.1",
-        )
-    run = RunFolder(fs.expand_user(settings.run_dir or _default_folder(entry)).absolute())
-    events = settings.events_of(run)
-    if events is not None and os.path.lexists(events):
-        hint = "name another folder with `tensorboard`, or another run with `run_dir`"
-        raise TrainError(f"{events}: is there already", hint)
+    entry = _entry(dataset, options, quiet)
+    _check_early_stopping(settings, entry)
+    run = run or RunFolder(_default_folder(entry).absolute())
+    _check_events(settings, run)
     tf_runtime.start("training")
     run.make()
-    with run.held(), run.resumable():
-        start = TrainState(os.fspath(entry.path), entry.key, settings.reproducible, {})
-        return _finish(run, entry, settings, start)
+    with run.locked(), run.resumable():
+        state = TrainState(os.fspath(entry.path), entry.key, settings, {})
+        return _run(run, entry, Checkpoint(state), quiet)
 
 
-def resume(path: Path, **asked: Any) -> dict[str, Any]:
+def resume(path: str | os.PathLike[str], **options: Any) -> TrainResult:
     """Go on with an unfinished run: the result is that of a run which was never interrupted.
 
     Parameters
     ----------
-    path : Path
+    path : path
         The unfinished run's folder, ``NAME.unfinished``, or the name it will have.
-    **asked
-        As for `Settings` and `prepare_or_open`, only those that were asked for. ``epochs`` may
-        be another number, down to the epochs that are finished; the rest is as the run has it.
+    **options
+        As for `train`, only those that are asked for. ``epochs`` may be another number, down to
+        the epochs that are finished; ``checkpoint_every`` and ``tensorboard`` may be others too;
+        the rest must be as the run has it.
 
     Returns
     -------
-    dict
+    TrainResult
         As of `train`.
 
     Raises
@@ -202,17 +187,52 @@ def resume(path: Path, **asked: Any) -> dict[str, Any]:
     TrainError
         When there is no such run, it is finished, another process is training it, its checkpoint
         is damaged, or the entry or model is no longer what it was.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> result = pixelprep.resume("runs/mine.unfinished", epochs=10)  # doctest: +SKIP
     """
     require("training")
-    with unfinished(path).held():
+    path = Path(path)
+    with unfinished(path).locked():
         run = unfinished(path)  # again: another process may have finished it meanwhile
-        done, variables, best = run.load()
+        checkpoint = run.load()
         with run.resumable():
-            entry = _entry_of(done, asked)
-            settings = _settings_of(run, done, entry, asked)
+            entry = _entry_of(checkpoint.state, options)
+            settings = _settings_of(run, checkpoint.state, entry, options)
             tf_runtime.start("training")
-            done = replace(done, settings=settings.reproducible)
-            return _finish(run, entry, settings, done, variables, best)
+            state = replace(checkpoint.state, settings=settings)
+            return _run(run, entry, replace(checkpoint, state=state), options.get("quiet", False))
+
+
+def _absolute(path: str | os.PathLike[str] | None) -> str | None:
+    return os.fspath(fs.expand_user(path).absolute()) if path is not None else None
+
+
+def _entry(
+    dataset: Entry | str | os.PathLike[str] | sources.Source,
+    options: Mapping[str, Any],
+    quiet: bool,
+) -> Entry:
+    """Return the entry to train on, prepared if needed."""
+    if isinstance(dataset, Entry):
+        if not options:
+            return dataset
+        dataset = dataset.path  # which has the options checked
+    dataset = sources.normalize_dataset(dataset)
+    if isinstance(dataset, str):
+        return prepare_or_open(dataset, **options, quiet=quiet)
+    return prepare(dataset, **options, quiet=quiet)
+
+
+def _check_early_stopping(settings: TrainSettings, entry: Entry) -> None:
+    if settings.early_stopping and entry.val is None:
+        raise UsageError(
+            f"`early_stopping={settings.early_stopping}`: expected a validation split, which"
+            f" {entry.path} has not",
+            "add `val_fraction`, such as 0.1",
+        )
 
 
 def _default_folder(entry: Entry) -> Path:
@@ -220,121 +240,131 @@ def _default_folder(entry: Entry) -> Path:
     return RUNS / f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
 
 
-def _entry_of(done: TrainState, asked: Mapping[str, Any]) -> Entry:
-    """The entry that a run was trained on so far."""
+def _events_folder(settings: TrainSettings, run: RunFolder) -> Path | None:
+    """Return the folder of a run's event files, where there are to be any."""
+    return Path(settings.tensorboard, run.final.name) if settings.tensorboard else None
+
+
+def _check_events(settings: TrainSettings, run: RunFolder) -> None:
+    """Refuse event files of a new run where some are already."""
+    folder = _events_folder(settings, run)
+    if folder is not None and os.path.lexists(folder):
+        hint = "name another folder with `tensorboard`, or another run with `run_dir`"
+        raise TrainError(f"{folder}: exists already", hint)
+
+
+def _entry_of(state: TrainState, options: Mapping[str, Any]) -> Entry:
+    """Open the entry that a run was trained on so far."""
     hint = "put it back, or prepare it again from the same data with the same options"
     try:
-        cache = fs.cache_dir(asked.get("cache_dir"))
-        entry = open_entry(Path(done.entry), cache, asked.get("quiet", False))
+        cache = fs.cache_dir(options.get("cache_dir"))
+        entry = open_entry(Path(state.entry), cache, options.get("quiet", False))
     except EntryError as error:
         raise EntryError(error.message, error.hint or hint) from error
-    if entry.key != done.key:
-        raise EntryError(f"{entry.path}: expected the entry {done.key}, found {entry.key}", hint)
+    if entry.key != state.key:
+        raise EntryError(f"{entry.path}: expected the entry {state.key}, found {entry.key}", hint)
     return entry
 
 
 def _settings_of(
-    run: RunFolder, done: TrainState, entry: Entry, asked: Mapping[str, Any]
-) -> Settings:
-    """The settings of a run that goes on, once it is sure that nothing else is asked for."""
-    kept = {"dataset": entry.dataset, "force": False, "run_dir": run.final}
-    kept |= entry.manifest["recipe"] | done.settings
-    for name, value in asked.items():
-        value = value.absolute() if name == "run_dir" else value
-        if name not in FREE and value != kept.get(name):
+    run: RunFolder, state: TrainState, entry: Entry, options: Mapping[str, Any]
+) -> TrainSettings:
+    """Return the settings of a resumed run, once it is sure that nothing else is asked for."""
+    known = {"dataset": entry.dataset, "force": False, "run_dir": run.final}
+    known |= entry.manifest.recipe.to_dict() | state.settings.to_dict()
+    for name, value in options.items():
+        value = Path(value).absolute() if name == "run_dir" else value
+        if name not in NOT_COMPARED and value != known.get(name):
             raise UsageError(
-                f"{run.folder} is a run with {name} {kept.get(name)}, but {value} was asked for",
+                f"{run.folder} is a run with {name} {known.get(name)}, but {value} was asked for",
                 "leave it out",
             )
-    free = {name: asked[name] for name in CHANGEABLE if name in asked}
-    settings = replace(Settings(**done.settings), **free)
-    if settings.epochs < done.epochs:
-        raise UsageError(f"`epochs={settings.epochs}`: {run.folder} has finished {done.epochs}")
+    changed = {name: options[name] for name in CHANGEABLE if name in options}
+    if "tensorboard" in changed:
+        changed["tensorboard"] = _absolute(changed["tensorboard"])
+    settings = replace(state.settings, **changed)
+    if settings.epochs < state.epochs:
+        raise UsageError(f"`epochs={settings.epochs}`: {run.folder} has finished {state.epochs}")
     return settings
 
 
-def _finish(
-    run: RunFolder,
-    entry: Entry,
-    settings: Settings,
-    done: TrainState,
-    variables: Sequence[NDArray[Any]] = (),
-    best: Sequence[NDArray[Any]] = (),
-) -> dict[str, Any]:
-    """Train what is not done yet, evaluate, publish."""
+def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> TrainResult:
+    """Train the epochs that are not finished, test, publish."""
     import keras
 
+    state, settings = checkpoint.state, checkpoint.state.settings
     keras.utils.set_random_seed(settings.seed)
     model = models.compiled(entry, settings.model, settings.steps_per_execution)
     serving = serving_model(model, entry.scaling, entry.train.shape[1:], entry.train.dtype)
-    if done.epochs:
-        models.restore(model, variables, run.checkpoint)
-        LOG.info("going on after epoch %d of %d", done.epochs, settings.epochs)
+    if state.epochs:
+        models.restore(model, checkpoint.variables, run.checkpoint)
+        LOG.info("going on after epoch %d of %d", state.epochs, settings.epochs)
     _announce(entry, settings)
-    best = best or variables if settings.early_stopping else ()
-    kept = _Checkpointer(model, settings, run, done, best, _events(settings, run, done))
-    _fit(model, entry, settings, kept)
-    kept.restore_best()
-    test_loss, test_accuracy = _evaluate(model, entry.test, settings)
-    metrics: dict[str, Any] = _finite(
-        {
-            "run": os.fspath(run.final),
-            "entry": os.fspath(entry.path),
-            "dataset": entry.dataset,
-            "mode": entry.mode,
-            "per": entry.per,
-            "key": entry.key,
-            **settings.reproducible,
-            "steps_per_epoch": _steps(entry.train, settings),
-            "test_steps": _steps(entry.test, settings),
-            "history": done.history,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-            "seconds_per_epoch": statistics.median(done.history["seconds"]),
-            **_stopping(settings, done),
-        }
+    best = (checkpoint.best or checkpoint.variables) if settings.early_stopping else ()
+    checkpointer = Checkpointer(model, run, state, best, _events(run, state))
+    _fit(model, entry, checkpointer, quiet)
+    checkpointer.restore_best()
+    state = checkpointer.state
+    scores = models.score(model, entry.test, settings.batch_size)
+    result = _result(run, entry, state, scores)
+    pages = {PICTURE: run_report.picture(result)} | _page(model, entry, result, scores)
+    run.publish({MODEL: model, SERVING: serving}, result, state.history, entry.manifest, pages)
+    return result
+
+
+def _result(run: RunFolder, entry: Entry, state: TrainState, scores: models.Scores) -> TrainResult:
+    may_stop = state.settings.early_stopping is not None
+    return TrainResult(
+        run=run.final,
+        entry=entry.path,
+        dataset=entry.dataset,
+        mode=entry.mode,
+        per=entry.per,
+        key=entry.key,
+        settings=state.settings,
+        steps_per_epoch=_steps(entry.train, state.settings),
+        test_steps=_steps(entry.test, state.settings),
+        history=finite_history(state.history),
+        test_loss=finite(scores.loss),
+        test_accuracy=scores.accuracy,
+        seconds_per_epoch=statistics.median(state.history["seconds"]),
+        best_epoch=state.best_epoch if may_stop else None,
+        stopped_epoch=state.epochs if state.stops_early else None,
     )
-    shown = {PICTURE: run_report.picture(done.history, metrics)}
-    shown |= _page(model, entry, metrics, done.history)
-    run.publish({MODEL: model, SERVING: serving}, done.history, metrics, entry.manifest, shown)
-    return metrics
 
 
 def _page(
-    model: keras.Model, entry: Entry, metrics: dict[str, Any], history: History
+    model: keras.Model, entry: Entry, result: TrainResult, scores: models.Scores
 ) -> dict[str, bytes]:
-    """The run's page by its name; one that cannot be made is no reason to lose a trained model."""
+    """Draw the run's page; one that cannot be made is no reason to lose a trained model."""
+    machine = tf_runtime.environment_info()
     try:
-        return {PAGE: run_report.build(model, entry, metrics, history)}
+        page = run_report.build(
+            result, entry, scores.evaluation, scores.probability, model.count_params(), machine
+        )
     except Exception as error:  # of whatever library draws it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         LOG.warning("the run's page cannot be made, all else is there: %s", reason)
         return {}
+    return {PAGE: page}
 
 
-def _stopping(settings: Settings, done: TrainState) -> dict[str, int | None]:
-    """The epoch whose model is published, and the one after which the run stopped early."""
-    if settings.early_stopping is None:
-        return {"best_epoch": None, "stopped_epoch": None}
-    over = done.is_over(settings.early_stopping)
-    return {"best_epoch": done.best_epoch, "stopped_epoch": done.epochs if over else None}
-
-
-def _events(settings: Settings, run: RunFolder, done: TrainState) -> EventWriter | None:
-    """The event files, where there are to be any, with all epochs that are finished."""
-    folder = settings.events_of(run)
+def _events(run: RunFolder, state: TrainState) -> EventWriter | None:
+    """Open the event files, where there are to be any, with all epochs that are finished."""
+    folder = _events_folder(state.settings, run)
     if folder is None:
         return None
     events = EventWriter(folder)
-    events.follow(done.history)
+    events.follow(state.history)
     return events
 
 
-def _steps(split: Split, settings: Settings) -> int:
+def _steps(split: Split, settings: TrainSettings) -> int:
     return BatchConfig(settings.batch_size).steps(len(split))
 
 
-def _announce(entry: Entry, settings: Settings) -> None:
+def _announce(entry: Entry, settings: TrainSettings) -> None:
+    """Say what is trained on: rows and steps of each split, and the range of the first batch."""
     for name, split in entry.splits.items():
         steps = formatting.pluralize(_steps(split, settings), "step")
         LOG.info("%-5s %s images, %s of %d", name, f"{len(split):,}", steps, settings.batch_size)
@@ -345,77 +375,72 @@ def _announce(entry: Entry, settings: Settings) -> None:
     LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, *limits)
 
 
-def _fit(model: keras.Model, entry: Entry, settings: Settings, kept: _Checkpointer) -> None:
+def _fit(model: keras.Model, entry: Entry, checkpointer: Checkpointer, quiet: bool) -> None:
     """Fit the epochs that are not finished."""
-    size, first = settings.batch_size, kept.done.epochs
+    state, settings = checkpointer.state, checkpointer.state.settings
+    size, first = settings.batch_size, state.epochs
     val = None if entry.val is None else entry.val.to_tf(size)
-    over = kept.done.is_over(settings.early_stopping)
-    watch = _watch(settings, _steps(entry.train, settings), kept.after)
-    with closing(watch):
+    steps = _steps(entry.train, settings)
+    callback = _progress_callback(settings.epochs, steps, quiet, checkpointer.after_epoch)
+    with closing(callback):
         model.fit(
             entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
-            epochs=first if over else settings.epochs,
+            epochs=first if state.stops_early else settings.epochs,
             initial_epoch=first,
             validation_data=val,
             shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
             verbose=0,
-            callbacks=[watch],
+            callbacks=[callback],
         )
 
 
 @dataclass(slots=True)
-class _Checkpointer:
-    """What a run keeps after each epoch: its history, its checkpoint, and the best variables.
+class Checkpointer:
+    """What a run saves after each epoch: its history, its variables, and the best ones.
 
-    best : of the best epoch so far; none unless the run is to stop early
+    state : how far the run is
+    best : variables of the best epoch so far; none unless the run may stop early
     events : those of TensorBoard
     """
 
     model: keras.Model
-    settings: Settings
     run: RunFolder
-    done: TrainState
-    best: Sequence[NDArray[Any]]
+    state: TrainState
+    best: Variables
     events: EventWriter | None
 
-    def after(self, logs: dict[str, float]) -> None:
-        """Keep what an epoch gave, and stop training in time."""
-        for name, value in logs.items():
-            self.done.history.setdefault(name, []).append(float(value))
-        if improved := bool(self.settings.early_stopping) and self._is_best:
+    def after_epoch(self, results: Mapping[str, float]) -> None:
+        """Save what an epoch gave, and stop training in time."""
+        self.state = state = self.state.with_epoch(results)
+        settings = state.settings
+        improved = settings.early_stopping is not None and state.is_best
+        if improved:
             self.best = models.values(self.model)
-        over = self.done.is_over(self.settings.early_stopping)
-        epochs = self.done.epochs
-        if over or epochs == self.settings.epochs or epochs % self.settings.checkpoint_every == 0:
-            self.run.save(self.done, models.values(self.model), () if improved else self.best)
+        is_last = state.stops_early or state.epochs == settings.epochs
+        if is_last or state.epochs % settings.checkpoint_every == 0:
+            best = () if improved else self.best
+            self.run.save(Checkpoint(state, models.values(self.model), best))
             if self.events:
-                self.events.follow(self.done.history)
-        self.model.stop_training = over
-
-    @property
-    def _is_best(self) -> bool:
-        return self.done.best_epoch == self.done.epochs
+                self.events.follow(state.history)
+        self.model.stop_training = state.stops_early
 
     def restore_best(self) -> None:
-        """Have the model as it was after the best epoch, where the run is to stop early."""
-        if self.best and not self._is_best:
-            LOG.info("epoch %d of %d was the best", self.done.best_epoch, self.done.epochs)
+        """Set the model to what it was after the best epoch, where the run may stop early."""
+        if self.best and not self.state.is_best:
+            LOG.info("epoch %d of %d was the best", self.state.best_epoch, self.state.epochs)
             models.restore(self.model, self.best, self.run.checkpoint)
 
 
-def _evaluate(model: keras.Model, test: Split, settings: Settings) -> tuple[float, float]:
-    found = model.evaluate(test.to_tf(settings.batch_size), verbose=0, return_dict=True)
-    return float(found["loss"]), float(found["accuracy"])
+def _progress_callback(
+    epochs: int, steps: int, quiet: bool, after_epoch: Callable[[dict[str, float]], None]
+) -> Any:  # of a class that exists only once Keras is imported
+    """Make a Keras callback: a bar an epoch on a terminal, then a line with its result.
 
-
-def _watch(settings: Settings, steps: int, finished: Callable[[dict[str, float]], None]) -> Any:
-    """A Keras callback: a bar an epoch on a terminal, then a line with its result.
-
-    `finished` is called with each epoch's results and seconds before its line is printed.
+    `after_epoch` is called with each epoch's results and seconds before its line is printed.
     """
     import keras
 
-    class Watch(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
+    class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
         bar: Any = None
 
         def close(self) -> None:
@@ -424,8 +449,7 @@ def _watch(settings: Settings, steps: int, finished: Callable[[dict[str, float]]
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.started = time.perf_counter()
-            what = f"epoch {epoch + 1}/{settings.epochs}"
-            self.bar = progress.bar(what, steps, " steps", settings.quiet)
+            self.bar = progress.bar(f"epoch {epoch + 1}/{epochs}", steps, " steps", quiet)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             # Keras counts the steps of its last execution in full, also where they ran out.
@@ -437,13 +461,13 @@ def _watch(settings: Settings, steps: int, finished: Callable[[dict[str, float]]
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.close()
             results = {**(logs or {}), "seconds": time.perf_counter() - self.started}
-            finished(results)
-            LOG.info(_epoch_line(epoch, settings.epochs, results))
+            after_epoch(results)
+            LOG.info(_epoch_line(epoch, epochs, results))
 
-    return Watch()
+    return ProgressCallback()
 
 
-def _epoch_line(epoch: int, epochs: int, logs: dict[str, float]) -> str:
+def _epoch_line(epoch: int, epochs: int, logs: Mapping[str, float]) -> str:
     line = f"epoch {epoch + 1}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
     if "val_loss" in logs:
         line += f"  val {logs['val_loss']:.4f}  {logs['val_accuracy']:.2%}"

@@ -648,7 +648,7 @@ def test_a_run_folder_that_is_there_stops_train_before_any_work(
 ) -> None:
     """`--run-dir` naming what is there already is refused before anything is prepared."""
     error, hint = failure(run("train", digits, "--run-dir", str(tmp_path)))
-    assert "is there already" in error
+    assert "exists already" in error
     assert "--run-dir" in hint
     assert not cache.exists()
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -102,7 +103,7 @@ READ: dict[str, Callable[[Path, Entry], dict[str, Columns]]] = {
 def test_what_is_exported_equals_the_entry(tmp_path: Path, to: str, dtype: str, per: str) -> None:
     """Every split and column, read by the plain library, is the entry's, to the last bit."""
     entry = prepared(dtype=dtype, per=per)
-    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True)
+    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True).path
     found = READ[to](path, entry)
     assert set(found) == {"train", "val", "test"}
     for name, split in entry.splits.items():
@@ -119,7 +120,7 @@ def test_what_is_exported_equals_the_entry(tmp_path: Path, to: str, dtype: str, 
 def test_one_hdf5_file_is_laid_out_as_the_entry(tmp_path: Path, compression: str) -> None:
     """Its datasets have the entry's chunks, filters and attributes; the root has what is shared."""
     entry = prepared(compression=compression, shard_rows=None)
-    path = pixelprep.export(entry, tmp_path / "out", "hdf5-single", quiet=True)
+    path = pixelprep.export(entry, tmp_path / "out", "hdf5-single", quiet=True).path
     with h5py.File(path / "little.h5") as one:
         for name in entry.splits:
             with h5py.File(entry.path / f"{name}.h5") as own:
@@ -138,7 +139,7 @@ def test_one_hdf5_file_is_laid_out_as_the_entry(tmp_path: Path, compression: str
 def test_records_are_divided_as_the_entry_is(tmp_path: Path) -> None:
     """A TFRecord file has the rows of one file of the entry, and its name."""
     entry = prepared()
-    path = pixelprep.export(entry, tmp_path / "out", "tfrecord", quiet=True)
+    path = pixelprep.export(entry, tmp_path / "out", "tfrecord", quiet=True).path
     own = {file.stem for file in entry.path.glob("*.h5")}
     assert "train-00000-of-00004" in own
     assert {file.stem for file in path.glob("*.tfrecord")} == own
@@ -183,7 +184,7 @@ def test_png_files_hold_the_raw_pixels(
     source = arrays(train=80, test=28, shape=shape, dtype=kind)
     path = pixelprep.export(
         prepared(source, dtype=dtype, per=per), tmp_path / "out", "png", quiet=True
-    )
+    ).path
     found = decoded(path)
     assert set(found) == {"train", "val", "test"}
     pixels, classes = found["test"]
@@ -196,7 +197,9 @@ def test_png_files_hold_the_raw_pixels(
 def test_a_folder_of_png_files_is_prepared_again(tmp_path: Path) -> None:
     """`prepare` of the folder finds the same raw pixels and classes, `entry.json` or not."""
     source = arrays(train=80, test=28)
-    path = pixelprep.export(prepared(source, val_fraction=0.0), tmp_path / "out", "png", quiet=True)
+    path = pixelprep.export(
+        prepared(source, val_fraction=0.0), tmp_path / "out", "png", quiet=True
+    ).path
     again = pixelprep.prepare(path, mode="center", quiet=True)
     for name, wanted in (("train", source.train), ("test", source.test)):
         images, labels = again.splits[name].to_numpy()
@@ -212,7 +215,7 @@ def test_class_names_become_folders(tmp_path: Path) -> None:
     images, labels = np.zeros((16, 4, 4), np.uint8), np.arange(16) % 8
     source = Arrays("named", (images, labels), (images[:8], labels[:8]), NAMES)
     entry = prepared(source, val_fraction=0.0, mode="center")
-    path = pixelprep.export(entry, tmp_path / "out", "png", quiet=True)
+    path = pixelprep.export(entry, tmp_path / "out", "png", quiet=True).path
     assert sorted(found.name for found in (path / "test").iterdir()) == [
         *("%", "%2E.", "%2Ehidden", "T-shirt%2Ftop", "a%252Fb", "a%2Fb", "back%5Cslash%0A"),
         "\u00e4 \u00f6",
@@ -226,7 +229,7 @@ def test_a_class_without_images_has_its_folder(tmp_path: Path) -> None:
     images, labels = np.zeros((8, 4, 4), np.uint8), np.arange(8) % 4
     source = Arrays("few", (images, labels), (images[:3], labels[:3]))
     entry = prepared(source, val_fraction=0.0, mode="center")
-    path = pixelprep.export(entry, tmp_path / "out", "png", quiet=True)
+    path = pixelprep.export(entry, tmp_path / "out", "png", quiet=True).path
     for split in ("train", "test"):
         assert sorted(found.name for found in (path / split).iterdir()) == ["0", "1", "2", "3"]
 
@@ -282,9 +285,9 @@ def test_classes_that_no_folders_can_tell_are_refused(
 def test_the_manifest_goes_along(tmp_path: Path, to: str) -> None:
     """`entry.json` is the entry's manifest, byte for byte, and equal entries export equal bytes."""
     entry = prepared()
-    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True)
+    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True).path
     assert (path / "entry.json").read_bytes() == (entry.path / "manifest.json").read_bytes()
-    again = pixelprep.export(entry.path, tmp_path / "again", to, quiet=True)
+    again = pixelprep.export(entry.path, tmp_path / "again", to, quiet=True).path
     assert digests(path) == digests(again)
 
 
@@ -292,7 +295,7 @@ def test_the_manifest_goes_along(tmp_path: Path, to: str) -> None:
 def test_exported_files_are_prepared_again(tmp_path: Path, to: str, suffix: str) -> None:
     """`prepare` reads the file as it is: its raw data are the values that the entry stores."""
     entry = prepared(val_fraction=0.0)
-    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True)
+    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True).path
     again = pixelprep.prepare(path / f"little.{suffix}", mode="center", quiet=True)
     for name, split in entry.splits.items():
         digest = hashlib.sha256(split.to_numpy()[0].tobytes()).hexdigest()
@@ -399,13 +402,13 @@ def test_what_is_there_is_never_replaced(
     put(place)
     before = sorted(tmp_path.rglob("[!.]*"))
     error, hint = failure(run("export", entry.key, str(place), "--to", "npz"), 2)
-    assert error.endswith("is there already: expected a new or empty folder")
+    assert error.endswith("exists already: expected a new or empty folder")
     assert hint == "name another DIR"
     assert sorted(tmp_path.rglob("[!.]*")) == before
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [("no/out", "there is no folder"), (".", "current folder"), ("o\0", "null")]
+    ("place", "said"), [("no/out", "no folder"), (".", "current folder"), ("o\0", "null")]
 )
 def test_a_place_that_cannot_be_is_refused(
     digits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, said: str
@@ -425,7 +428,7 @@ def test_an_empty_folder_is_filled_and_keeps_its_rights(tmp_path: Path) -> None:
     entry = prepared()
     (tmp_path / "mine").mkdir(mode=0o700)
     (tmp_path / "out").symlink_to("mine")
-    path = pixelprep.export(entry, tmp_path / "out", "npz", quiet=True)
+    path = pixelprep.export(entry, tmp_path / "out", "npz", quiet=True).path
     assert path == tmp_path / "mine"
     assert path.stat().st_mode & 0o777 == 0o700
     assert nothing_but(tmp_path / "out", "entry.json", "little.npz")
@@ -548,7 +551,7 @@ def test_a_bit_that_changes_before_the_check_is_found(many: Path, place: Path, t
     _, said = process.communicate()
     error, hint = said.splitlines()
     assert process.returncode == 1
-    assert error.startswith(f"error: {place}: what was written is not what is read back: ")
+    assert error.startswith(f"error: {place}: read-back check failed: ")
     assert hint == "hint: export again; if it happens again, check the disk"
     assert list(place.parent.iterdir()) == []
 
@@ -558,7 +561,7 @@ def test_of_two_at_once_one_wins(many: Path, place: Path) -> None:
     both = [start(*export_of(many), str(place), "--to", to) for to in ("npz", "hdf5-single")]
     said = [process.communicate()[1] for process in both]
     assert sorted(process.returncode in (1, 2) for process in both) == [False, True]
-    assert "is there already" in "".join(said)
+    assert re.search("exists already|was created meanwhile", "".join(said))
     assert nothing_but(place.parent, "out")
     assert len(list(place.iterdir())) == 2
 
@@ -583,5 +586,5 @@ def test_only_what_dead_processes_left_is_removed(place: Path) -> None:
 @pytest.mark.parametrize("length", [1, 100, 255])
 def test_a_name_of_any_length_has_a_private_folder(place: Path, length: int) -> None:
     """Whatever name a file system takes for DIR, it takes the private one."""
-    path = pixelprep.export(prepared(), place.with_name("a" * length), "npz", quiet=True)
+    path = pixelprep.export(prepared(), place.with_name("a" * length), "npz", quiet=True).path
     assert nothing_but(place.parent, path.name)

@@ -15,7 +15,7 @@ import h5py
 import pytest
 
 from pixelprep.dataset.entry import Entry
-from pixelprep.training.train import Settings, train
+from pixelprep.training.train import train
 from tests.helpers.cli import run
 
 FINISHED = [
@@ -90,15 +90,15 @@ def interrupted_at(message: str) -> Iterator[None]:
         log.setLevel(level)
 
 
-def settings(run_dir: str, **options: Any) -> Settings:
+def settings(run_dir: str, **options: Any) -> dict[str, Any]:
     """Three quiet epochs into this folder, unless told otherwise."""
-    return Settings(**{"epochs": 3, "seed": 4, "run_dir": Path(run_dir), "quiet": True, **options})
+    return {"epochs": 3, "seed": 4, "run_dir": Path(run_dir), "quiet": True, **options}
 
 
 def stopped(entry: Entry, run: str, **options: Any) -> Path:
     """The folder of a run that was interrupted after its first epoch."""
     with interrupted_at("epoch 1/"):
-        train(entry, settings(run, **options))
+        train(entry, **settings(run, **options))
     return Path(f"{run}.unfinished")
 
 

@@ -122,7 +122,7 @@ def main() -> None:
     assert_type((verdict.ok, verdict.repaired, verdict.checked), tuple[bool, bool, bool])
     assert_type(verdict.problems, list[str])
     assert_type((verdict.path, verdict.bytes), tuple[Path, int])
-    assert_type(pixelprep.export(entry, "stripes-npz", "npz", quiet=True), Path)
+    assert_type(pixelprep.export(entry, "stripes-npz", "npz", quiet=True).path, Path)
     look_at_entry(entry)
     look_at_split(entry.train)
     scale(source.train[0][..., None])

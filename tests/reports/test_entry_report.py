@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import pixelprep
 from pixelprep.numerics.scaling import MODES, PER
@@ -71,7 +69,7 @@ def test_facts_are_those_of_numpy(
     mode: str, per: str, dtype: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counts, histograms, figures, mean and deviation image, samples: as of arrays in memory."""
-    monkeypatch.setattr(facts_of, "BLOCK", 1500)  # several blocks a split
+    monkeypatch.setattr(facts_of, "BLOCK_BYTES", 1500)  # several blocks a split
     options = {"mode": mode, "per": per, "val_fraction": 0.25, "shard_rows": 16}
     entry = entry_of(source(shape, dtype), **options)
     facts = facts_in(entry)
@@ -90,7 +88,7 @@ def test_facts_are_those_of_numpy(
     wanted = [
         (row, label)
         for label in range(4)
-        for row in np.flatnonzero(entry.train.labels == label)[: facts_of.SHOWN_ROWS].tolist()
+        for row in np.flatnonzero(entry.train.labels == label)[: facts_of.SAMPLE_ROWS].tolist()
     ]
     assert [(one.row, one.label) for one in facts.samples] == wanted
     for one in facts.samples:
@@ -106,7 +104,8 @@ def check_values(found: PixelStats, values: np.ndarray) -> None:
     for channel, figures in enumerate(found.channels):
         check_figures(figures, exact[..., channel])
         one = found.histograms[channel]
-        counts, _ = np.histogram(exact[..., channel], one.edges)
+        # What rounding leaves outside is in the first or last bin.
+        counts, _ = np.histogram(exact[..., channel].clip(*one.edges[[0, -1]]), one.edges)
         assert one.counts.tolist() == counts.tolist()
         assert counts.sum() == figures.count
         assert len(counts) <= 256
@@ -120,16 +119,16 @@ def check_figures(found: facts_of.Summary, values: np.ndarray) -> None:
 
 
 def test_each_value_of_8_bits_has_its_bin() -> None:
-    """The histogram of uint8 counts each value; 16 bits are counted by 256 neighbours."""
+    """The histogram of uint8 counts each value; of 16 bits, so many neighbours a bin."""
     for dtype, step in (("uint8", 1), ("uint16", 256)):
         entry = entry_of(source((6, 5, 1), dtype, train=400))
         raw, _ = in_memory(entry.train, entry)
         (one,) = facts_in(entry).splits["train"].raw.histograms
-        first = int(raw.min()) // step
-        expected = np.bincount(raw.reshape(-1) // step)[first:]
+        first = int(raw.min())
+        expected = np.bincount((raw.reshape(-1) - first) // step)
         assert one.counts.tolist() == expected.tolist()
         assert np.diff(one.edges).tolist() == [step] * len(expected)
-        assert one.edges[0] == first * step - 0.5
+        assert one.edges[0] == first - 0.5
 
 
 def test_statistics_of_train_are_the_scaling_s() -> None:
@@ -142,30 +141,6 @@ def test_statistics_of_train_are_the_scaling_s() -> None:
     per_pixel = entry_of(arrays(), per="pixel").scaling
     assert facts.mean_image.tolist() == per_pixel.mean.tolist()
     assert facts.deviation_image.tolist() == per_pixel.std.tolist()
-
-
-NUMBERS = st.lists(st.floats(-1e300, 1e300) | st.floats(-3, 3), min_size=1, max_size=40)
-
-
-@given(st.lists(NUMBERS, min_size=1, max_size=4), st.randoms())
-def test_a_histogram_is_the_same_in_any_order(parts: list[list[float]], random: Any) -> None:
-    """All values are counted, each between its edges, whatever the order of the blocks."""
-
-    def histogram() -> facts_of.Histogram:
-        bins = facts_of.StreamingHistogram(1, integers=False)
-        for part in parts:
-            bins.add(np.array(part)[:, None])
-        return bins.histograms()[0]
-
-    one = histogram()
-    random.shuffle(parts)
-    other = histogram()
-    assert one.edges.tolist() == other.edges.tolist()
-    assert one.counts.tolist() == other.counts.tolist()
-    every = np.concatenate(parts)
-    assert one.counts.tolist() == np.histogram(every, one.edges)[0].tolist()
-    assert one.counts.sum() == every.size
-    assert len(one.counts) <= facts_of.BINS
 
 
 def test_samples_are_of_the_first_classes_that_there_are() -> None:
@@ -190,8 +165,8 @@ def test_larger_images_are_scaled_down() -> None:
 def test_a_label_without_a_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry whose labels have no class is damaged, and said to be."""
     entry = entry_of(arrays())
-    manifest = json.loads(json.dumps(entry.manifest.to_dict()))
-    manifest["source"]["class_names"] = ["a", "b"]
+    source = dataclasses.replace(entry.manifest.source, class_names=("a", "b"))
+    manifest = dataclasses.replace(entry.manifest, source=source)
     with pytest.raises(pixelprep.EntryError, match="labels 0 to 3, but 2 classes"):
         facts_in(dataclasses.replace(entry, manifest=manifest))
 
@@ -200,7 +175,7 @@ def test_json_has_every_digit(tmp_path: Path) -> None:
     """The JSON report reads back to the very numbers, and names every row that is shown."""
     entry = entry_of(arrays(), mode="center", per="pixel")
     facts = facts_in(entry)
-    told = json.loads(report(entry, tmp_path, format="json", quiet=True).read_text())
+    told = json.loads(report(entry, tmp_path, format="json", quiet=True).path.read_text())
     assert told["mean_image"] == facts.mean_image.tolist()
     assert told["scaling"] == entry.manifest.to_dict()["scaling"]
     for name, split in facts.splits.items():
@@ -318,10 +293,10 @@ def test_a_folder_is_filled_and_a_file_replaced(tmp_path: Path) -> None:
     """`out` may be a folder that is there, or a file, which is replaced whole."""
     entry = entry_of(arrays())
     name = f"little-standardize-{entry.key}.json"
-    assert report(entry, tmp_path, format="json", quiet=True) == tmp_path / name
+    assert report(entry, tmp_path, format="json", quiet=True).path == tmp_path / name
     place = tmp_path / "some" / "facts"
     for _ in range(2):
-        assert report(entry, place, format="json", quiet=True) == place
+        assert report(entry, place, format="json", quiet=True).path == place
         assert place.read_bytes() == (tmp_path / name).read_bytes()
         place.write_text("another")
     assert [path.name for path in place.parent.iterdir()] == ["facts"]
@@ -420,12 +395,11 @@ def test_a_missing_package_is_named(
     """Without Jinja or Matplotlib the error names the extra, and nothing is read or written."""
     entry = entry_of(arrays())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else 1)
-    for form in ("html", "png"):
-        with pytest.raises(pixelprep.MissingExtraError) as caught:
-            report(entry, tmp_path / "page", format=form, quiet=True)
-        assert caught.value.hint == 'pip install "pixelprep[plot]"'
+    with pytest.raises(pixelprep.MissingExtraError) as caught:
+        report(entry, tmp_path / "page", quiet=True)
+    assert caught.value.hint == 'pip install "pixelprep[plot]"'
     assert not (tmp_path / "page").exists()
-    assert report(entry, tmp_path / "page", format="json", quiet=True).exists()
+    assert report(entry, tmp_path / "page", format="json", quiet=True).path.exists()
 
 
 # The page
@@ -481,7 +455,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     like = arrays(name="evil")
     evil = Arrays("evil", like.train, like.test, EVIL)
     entry = pixelprep.prepare(evil, val_fraction=0.2, cache_dir=folder / "cache", quiet=True)
-    return report(entry, folder / "page.html", cache_dir=folder / "cache", quiet=True)
+    return report(entry, folder / "page.html", cache_dir=folder / "cache", quiet=True).path
 
 
 @browsed
@@ -500,7 +474,7 @@ def test_all_pictures_are_drawn(page: Path, width: int, dark: bool) -> None:
     """In light and dark, wide and narrow: every picture is there, and nothing is wider."""
     found = seen(page, width, dark)
     assert found["ink"] == ("rgb(255, 255, 255)" if dark else "rgb(0, 0, 0)")
-    assert len(found["images"]) == 4 * 2 * facts_of.SHOWN_ROWS + 2 + 2 + 2
+    assert len(found["images"]) == 4 * 2 * facts_of.SAMPLE_ROWS + 2 + 2 + 2
     assert min(found["images"]) > 0
     assert len(found["drawings"]) == 1 + 3 * 2
     assert min(found["drawings"]) > 0
@@ -516,11 +490,10 @@ def test_a_class_name_is_text(page: Path) -> None:
 
 
 @drawn
-@pytest.mark.parametrize("form", ["html", "png"])
-def test_a_report_is_the_same_every_time(form: str, tmp_path: Path) -> None:
+def test_a_report_is_the_same_every_time(tmp_path: Path) -> None:
     """Equal entries have equal reports, byte for byte."""
     entry = entry_of(arrays())
-    one, other = (report(entry, tmp_path / n, format=form, quiet=True) for n in "ab")
+    one, other = (report(entry, tmp_path / n, quiet=True).path for n in "ab")
     assert one.read_bytes() == other.read_bytes()
 
 
@@ -528,15 +501,13 @@ def test_a_report_is_the_same_every_time(form: str, tmp_path: Path) -> None:
 def test_pages_of_many_classes_are_bounded(tmp_path: Path) -> None:
     """Of hundreds of classes some are shown, and the page says how many are left out."""
     entry = entry_of(source((100, 70, 2), "uint16", classes=300, train=600, test=300))
-    page = report(entry, tmp_path / "page.html", quiet=True)
+    page = report(entry, tmp_path / "page.html", quiet=True).path
     text = " ".join(page.read_text().split())
     assert "Of 300 classes 24 are shown; 276 are left out." in text
     assert "Of 2 channels the first is shown." in text
     assert "scaled down to 64 pixels a side at most" in text
     assert text.count("<img") == 24 * 2 * 2 + 2 + 2 + 2
     assert page.stat().st_size < 2_000_000
-    assert "276 classes left out" not in text
-    assert report(entry, tmp_path / "page.png", format="png", quiet=True).stat().st_size > 10_000
 
 
 @drawn
@@ -546,7 +517,7 @@ def test_the_page_says_whether_raw_pixels_are_exact(
 ) -> None:
     """16 bits in float16 are recovered only nearly, and the page says so."""
     entry = entry_of(source((6, 5, 1), "uint16"), dtype=dtype, rescale=True)
-    text = report(entry, tmp_path / "page.html", quiet=True).read_text()
+    text = report(entry, tmp_path / "page.html", quiet=True).path.read_text()
     assert ("recovered only nearly" in text) is not exact
     assert ("recovered exactly" in text) is exact
 
@@ -558,4 +529,4 @@ def test_images_of_one_value_have_a_report(value: int, tmp_path: Path) -> None:
     pair = np.full((5, 1, 1), value, np.uint8), np.arange(5) % 2
     entry = entry_of(Arrays("flat", pair, pair))
     for form in FORMATS:
-        assert report(entry, tmp_path / form, format=form, quiet=True).stat().st_size > 0
+        assert report(entry, tmp_path / form, format=form, quiet=True).bytes > 0

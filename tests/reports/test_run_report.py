@@ -20,7 +20,7 @@ import pixelprep
 from pixelprep.dataset.entry import Entry
 from pixelprep.sources import Arrays
 from pixelprep.training.run_folder import load_finished
-from pixelprep.training.train import Settings, train
+from pixelprep.training.train import train
 from tests.helpers.data import arrays
 from tests.helpers.process import execute
 
@@ -55,7 +55,7 @@ def folder(here: Path) -> Path:
 
 def page_of(entry: Entry, model: str = "flat_models:flat", **options: Any) -> str:
     """The page of a run of one epoch, in the folder ``run``."""
-    train(entry, Settings(1, model=model, run_dir=Path("run"), quiet=True, **options))
+    train(entry, epochs=1, model=model, run_dir=Path("run"), quiet=True, **options)
     return Path("run", "run.html").read_text()
 
 
@@ -238,9 +238,9 @@ import sys
 sys.modules["{module}"] = None  # as where it is not installed
 from pathlib import Path
 import pixelprep
-from pixelprep.training.train import Settings, train
+from pixelprep.training.train import train
 try:
-    train(pixelprep.open(sys.argv[1]), Settings(1, run_dir=Path("run"), quiet=True))
+    train(pixelprep.open(sys.argv[1]), epochs=1, run_dir=Path("run"), quiet=True)
 except pixelprep.MissingExtraError as error:
     print(error)
 """
@@ -258,7 +258,7 @@ def test_a_page_that_fails_loses_no_model(folder: Path) -> None:
     assert line.endswith("OSError: no fonts are there")
     assert not (folder / "run" / "run.html").exists()
     assert not (folder / "run.unfinished").exists()
-    assert load_finished(Path("run")).metrics == json.loads(done.stdout)
+    assert load_finished(Path("run")).result.to_dict() == json.loads(done.stdout)
     load_finished(Path("run")).model("model.keras")
 
 

@@ -11,7 +11,7 @@ import pytest
 import pixelprep
 from pixelprep.sources import REGISTRY
 from pixelprep.sources.registered import embedded
-from pixelprep.training.train import Settings, train
+from pixelprep.training.train import train
 from tests.helpers.packages import ROOT
 from tests.helpers.process import execute
 
@@ -55,5 +55,5 @@ def test_a_linear_classifier_does_not_solve_it() -> None:
 def test_the_reference_cnn_learns_it(tmp_path: Path) -> None:
     """The reference CNN reaches 97% or more within five epochs."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-    metrics = train(pixelprep.prepare("sample"), Settings(run_dir=tmp_path / "run", quiet=True))
-    assert metrics["test_accuracy"] >= 0.97
+    metrics = train(pixelprep.prepare("sample"), run_dir=tmp_path / "run", quiet=True)
+    assert metrics.test_accuracy >= 0.97

@@ -9,6 +9,7 @@ import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,10 @@ import pixelprep
 from pixelprep.numerics import significance
 from pixelprep.numerics.significance import difference, t_quantile
 from pixelprep.reports import comparison_report
+from pixelprep.reports.results import CompareResult, History, ModeDifference, ModeResult
 from pixelprep.system import tf_runtime
-from pixelprep.training.compare import RUNS, compare, ranked, verdict
-from pixelprep.training.train import Settings, train
+from pixelprep.training.compare import RUNS, compare, rank, verdict
+from pixelprep.training.train import train
 from tests.helpers.cli import failure, run, start
 from tests.helpers.data import arrays
 from tests.helpers.training import check_same, interrupted_at
@@ -69,12 +71,12 @@ COMMAND = [
 class Compared(NamedTuple):
     """A comparison that is not to be changed."""
 
-    found: dict[str, Any]
+    found: CompareResult
     folder: Path
     cache: Path
     messages: list[str]
 
-    def again(self, **changes: Any) -> dict[str, Any]:
+    def again(self, **changes: Any) -> CompareResult:
         """The same in a copy of its folder, ``copy``, unless something else is asked for."""
         if not Path("copy").exists():
             shutil.copytree(self.folder, "copy")
@@ -162,16 +164,17 @@ def test_what_has_no_spread_is_no_evidence() -> None:
 def test_ranking_is_by_mean_validation_accuracy() -> None:
     """The highest mean is first; equal ones stay in the order that was asked for."""
     figures = {"center": [0.5, 0.7], "normalize": [0.9, 0.1], "standardize": [0.6, 0.6]}
-    assert ranked(figures) == ["center", "standardize", "normalize"]
+    assert rank(figures) == ["center", "standardize", "normalize"]
 
 
 def said(*others: list[float], best: tuple[float, ...] = (0.9, 0.91, 0.89)) -> str:
     """The verdict on a best mode and these others."""
     names = ["center", "normalize"][: len(others)]
-    found = {
-        name: difference(best[: len(one)], one) for name, one in zip(names, others, strict=True)
-    }
-    return verdict(["standardize", *names], found)
+    found = [
+        ModeDifference(**asdict(difference(best[: len(one)], one)), pair=("standardize", name))
+        for name, one in zip(names, others, strict=True)
+    ]
+    return verdict(found)
 
 
 NOISE = [0.905, 0.90, 0.89]
@@ -205,12 +208,10 @@ def test_a_verdict_tells_clear_leads_from_others() -> None:
 def test_one_repeat_has_no_winner() -> None:
     """However large its lead, of one run nothing can be said."""
     assert said([0.1]) == (
-        "No winner: standardize is highest, but of one repeat no interval can be had:"
-        " ask for more with --repeats."
+        "No winner: standardize is highest, but one repeat gives no confidence interval:"
+        " use more repeats."
     )
-    assert "no confidence interval" in significance.format_difference(
-        {"mean": 0.8, "low": None, "high": None}
-    )
+    assert "no confidence interval" in significance.format_difference(difference([0.9], [0.1]))
 
 
 # What is trained
@@ -234,21 +235,22 @@ def test_modes_take_turns_and_share_everything_else(done: Compared) -> None:
         "normalize-dataset-seed0",
         "normalize-dataset-seed1",
     ]
-    entries = [pixelprep.open(one["key"], cache_dir=done.cache) for one in done.found["modes"]]
+    entries = [pixelprep.open(one.key, cache_dir=done.cache) for one in done.found.modes]
     rows = [
         [y.tolist() for _, y in entry.train.batches(64, shuffle=True, seed=1)] for entry in entries
     ]
     assert rows[0] == rows[1]
     assert len({tuple(entry.splits["val"].to_numpy()[1]) for entry in entries}) == 1
-    alone = Settings(1, seed=1, model=TINY["model"], run_dir=Path("alone"), quiet=True)
-    train(entries[0], alone)
+    train(entries[0], epochs=1, seed=1, model=TINY["model"], run_dir="alone", quiet=True)
     check_same(done.folder / RUNS / "center-channel-seed1", Path("alone"))
-    assert json.loads((done.folder / "compare.json").read_text()) == done.found
+    written = json.loads((done.folder / "compare.json").read_text())
+    assert written == done.found.to_dict()
+    assert CompareResult.from_dict(written) == done.found
 
 
 def test_the_result_is_what_the_runs_say(done: Compared) -> None:
     """Accuracies are those of the runs' own metrics; the ranking heeds validation alone."""
-    for one in done.found["modes"]:
+    for one in done.found.to_dict()["modes"]:
         paths = sorted((done.folder / RUNS).glob(f"{one['mode']}-*/metrics.json"))
         runs = [json.loads(path.read_text()) for path in paths]
         assert one["val_accuracy"] == [run["history"]["val_accuracy"][-1] for run in runs]
@@ -258,13 +260,13 @@ def test_the_result_is_what_the_runs_say(done: Compared) -> None:
         assert one["mean"] == pytest.approx(statistics.fmean(one["val_accuracy"]))
         assert one["spread"] == pytest.approx(statistics.stdev(one["val_accuracy"]))
         assert one["per"] == {"normalize": "dataset", "center": "channel"}[one["mode"]]
-    means = {one["mode"]: one["mean"] for one in done.found["modes"]}
-    assert done.found["ranking"] == sorted(means, key=lambda mode: -means[mode])
-    [only] = done.found["differences"]
-    assert only["pair"] == done.found["ranking"]
-    assert only["within_noise"] in (True, False)
-    assert done.found["images"] == {"train": 150, "val": 50, "test": 60}
-    assert done.found["command"] is None
+    means = {one.mode: one.mean for one in done.found.modes}
+    assert list(done.found.ranking) == sorted(means, key=lambda mode: -means[mode])
+    [only] = done.found.differences
+    assert only.pair == done.found.ranking
+    assert only.within_noise in (True, False)
+    assert done.found.images == {"train": 150, "val": 50, "test": 60}
+    assert done.found.command is None
 
 
 def test_finished_runs_are_taken_as_they_are(done: Compared) -> None:
@@ -276,8 +278,8 @@ def test_finished_runs_are_taken_as_they_are(done: Compared) -> None:
     assert sum(one.startswith("epoch 1/1") for one in messages) == 2
     assert sum(one.startswith("finished before") for one in messages) == 4
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    again = {one["mode"]: one["val_accuracy"][:2] for one in wider["modes"]}
-    assert again == {one["mode"]: one["val_accuracy"] for one in done.found["modes"]}
+    again = {one.mode: one.val_accuracy[:2] for one in wider.modes}
+    assert again == {one.mode: one.val_accuracy for one in done.found.modes}
 
 
 def test_an_unfinished_run_is_gone_on_with(done: Compared) -> None:
@@ -294,8 +296,8 @@ def test_an_unfinished_run_is_gone_on_with(done: Compared) -> None:
     with listening() as messages:
         found = done.again()
     assert any(one.startswith("going on after epoch 1") for one in messages)
-    assert [one["val_accuracy"] for one in found["modes"]] == [
-        one["val_accuracy"] for one in done.found["modes"]
+    assert [one.val_accuracy for one in found.modes] == [
+        one.val_accuracy for one in done.found.modes
     ]
     for path in (done.folder / RUNS).iterdir():
         check_same(Path("copy", RUNS, path.name), path)
@@ -330,7 +332,7 @@ def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> No
     assert sum(one.startswith("epoch 1/1") for one in lines) == 2
     for name in ("val_accuracy", "test_accuracy"):
         assert [one[name] for one in json.loads(ended.stdout)["modes"]] == [
-            one[name] for one in done.found["modes"]
+            one[name] for one in done.found.to_dict()["modes"]
         ]
 
 
@@ -433,43 +435,41 @@ def test_the_table_is_in_order_of_rank(cache: Path) -> None:
     )
 
 
-def result(**changes: Any) -> dict[str, Any]:
+def result(**changes: Any) -> CompareResult:
     """A result of two modes and two epochs, as `compare` has it."""
-    histories = [
-        {name: [0.5 + seed / 10, 0.6] for name in comparison_report.CURVES}
-        | {"seconds": [1.0, 1.0]}
+    histories: list[History] = [
+        {**dict.fromkeys(comparison_report.CURVES, (0.5 + seed / 10, 0.6)), "seconds": (1, 1)}
         for seed in range(3)
     ]
     modes = [
-        {
-            **{"mode": mode, "per": "channel", "key": "0123456789ab", "history": histories},
-            **{"val_accuracy": figures, "test_accuracy": figures, "seconds_per_epoch": 1.0},
-            **{"mean": statistics.fmean(figures), "spread": 0.01},
-            **{"test_mean": statistics.fmean(figures), "test_spread": 0.01},
-        }
+        ModeResult(
+            *(mode, "channel", "0123456789ab", tuple(figures), tuple(figures)),
+            *(statistics.fmean(figures), 0.01, statistics.fmean(figures), 0.01),
+            *(1.0, tuple(histories)),
+        )
         for mode, figures in (("center", CLEAR), ("standardize", NOISE))
     ]
-    lead = difference(NOISE, CLEAR)
-    about = {"each": lead.each, "mean": lead.mean, "low": lead.low, "high": lead.high}
-    whole = {
+    lead = asdict(difference(NOISE, CLEAR)) | {"within_noise": False}
+    whole: dict[str, Any] = {
         "dataset": "little",
         "verdict": "standardize is better",
-        "ranking": ["standardize", "center"],
-        "modes": modes,
-        "differences": [{"pair": ["standardize", "center"], **about, "within_noise": False}],
-        "seeds": [0, 1, 2],
+        "ranking": ("standardize", "center"),
+        "modes": tuple(modes),
+        "differences": (ModeDifference(**lead, pair=("standardize", "center")),),
+        "seeds": (0, 1, 2),
         "images": {"train": 150, "val": 50, "test": 60},
         "settings": {"epochs": 2, "batch_size": 64, "model": None, "val_fraction": 0.25},
         "machine": {"platform": "Linux", "cpus": 2, "python": "3.11", "tensorflow": "2.21"},
         "date": "2026-11-25",
         "command": "pixelprep compare ./little",
+        "page": Path("compare.html"),
     }
-    return whole | changes
+    return CompareResult(**whole | changes)
 
 
 def test_the_page_says_what_it_rests_on() -> None:
     """Verdict, ranking, validation beside test, intervals, settings, machine and command."""
-    page = " ".join(comparison_report.page_of(result()).split())
+    page = " ".join(comparison_report.render(result()).split())
     for text in (
         "standardize is better",
         "ranks nothing",
@@ -488,8 +488,8 @@ def test_the_page_says_what_it_rests_on() -> None:
 def test_the_page_escapes_what_others_named() -> None:
     """Names and paths in settings and command are text, whatever is in them."""
     bad = "<script>alert('x')</script>&"
-    page = comparison_report.page_of(
-        result(command=bad, dataset=bad, settings=result()["settings"] | {"model": bad, bad: bad})
+    page = comparison_report.render(
+        result(command=bad, dataset=bad, settings={**result().settings, "model": bad, bad: bad})
     )
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;") >= 5
@@ -498,11 +498,14 @@ def test_the_page_escapes_what_others_named() -> None:
 def test_a_diverged_loss_and_one_epoch_are_drawn() -> None:
     """Losses that are no number leave gaps; one seed and one epoch are dots."""
     found = result()
-    for one in found["modes"]:
-        one["history"] = [{name: [None] for name in comparison_report.CURVES}]
-    [pair] = found["differences"]
-    pair |= {"each": [0.1], "low": None, "high": None, "within_noise": None}
-    assert "no confidence interval" in comparison_report.page_of(found | {"seeds": [0]})
+    diverged: History = dict.fromkeys(comparison_report.CURVES, (None,))
+    modes = tuple(replace(one, history=(diverged,)) for one in found.modes)
+    pairs = tuple(
+        replace(one, each=(0.1,), low=None, high=None, within_noise=None)
+        for one in found.differences
+    )
+    found = replace(found, modes=modes, differences=pairs, seeds=(0,))
+    assert "no confidence interval" in comparison_report.render(found)
     assert comparison_report.picture(found).startswith(b"\x89PNG")
 
 

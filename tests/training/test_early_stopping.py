@@ -9,8 +9,9 @@ import pytest
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
+from pixelprep.reports.results import TrainSettings
 from pixelprep.training.run_folder import RunFolder, TrainState
-from pixelprep.training.train import Settings, resume, train
+from pixelprep.training.train import resume, train
 from tests.helpers.cli import run
 from tests.helpers.data import arrays
 from tests.helpers.training import check_same, interrupted_at, killed_at, results, variables
@@ -19,57 +20,62 @@ pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 pytestmark = pytest.mark.usefixtures("folder")
 
 
-def settings(run: str, **options: Any) -> Settings:
+def settings(run: str, **options: Any) -> dict[str, Any]:
     """Up to thirty quiet epochs of which two may be worse than the best.
 
     Random images are learnt by heart: the validation loss rises after some epochs.
     """
     stops = {"epochs": 30, "seed": 4, "early_stopping": 2, "quiet": True}
-    return Settings(**{**stops, "run_dir": Path(run), **options})
+    return {**stops, "run_dir": Path(run), **options}
 
 
 def test_it_stops_when_the_loss_no_longer_improves(small: Entry) -> None:
     """After so many epochs without a lower validation loss, and not before; what is published is,
     bit for bit, the model of a run that had ended with the best epoch.
     """
-    metrics = train(small, settings("run", model="models:random"))
-    losses = metrics["history"]["val_loss"]
-    best, stopped = metrics["best_epoch"], metrics["stopped_epoch"]
+    metrics = train(small, **settings("run", model="models:random"))
+    losses = [loss for loss in metrics.history["val_loss"] if loss is not None]
+    best, stopped = metrics.best_epoch, metrics.stopped_epoch
+    assert best is not None
     assert losses[best - 1] == min(losses)
     assert stopped == len(losses) == best + 2 < 30
     for epoch in range(3, stopped):
         assert min(losses[epoch - 2 : epoch]) < min(losses[: epoch - 2])
-    train(small, settings("short", epochs=best, early_stopping=None, model="models:random"))
+    train(small, **settings("short", epochs=best, early_stopping=None, model="models:random"))
     assert variables(Path("run")) == variables(Path("short"))
     short = results(Path("short"))[0]
-    assert (metrics["test_loss"], short["best_epoch"]) == (short["test_loss"], None)
+    assert (metrics.test_loss, short["best_epoch"]) == (short["test_loss"], None)
     page = Path("run", "run.html").read_text()
     assert page.count(">best, kept</text>") == 2
 
 
 def test_the_last_epoch_may_be_the_best(small: Entry) -> None:
     """A run that comes to its last epoch has not stopped early, and keeps its best epoch."""
-    metrics = train(small, settings("run", epochs=2, early_stopping=5))
-    losses = metrics["history"]["val_loss"]
-    assert (metrics["stopped_epoch"], len(losses)) == (None, 2)
-    assert metrics["best_epoch"] == 1 + losses.index(min(losses))
+    metrics = train(small, **settings("run", epochs=2, early_stopping=5))
+    losses = [loss for loss in metrics.history["val_loss"] if loss is not None]
+    assert (metrics.stopped_epoch, len(losses)) == (None, 2)
+    assert metrics.best_epoch == 1 + losses.index(min(losses))
 
 
 @pytest.mark.parametrize(
     ("losses", "best", "over"),
     [
-        ([3.0, 2.0, 2.0], 2, False),
-        ([3.0, 2.0, 2.0, 2.5], 2, True),
-        ([math.nan, 4.0, math.nan], 2, False),
-        ([math.nan, math.nan, math.nan], 1, True),
-        ([math.inf, 1.0, 3.0, 0.5], 4, False),
-        ([1.0], 1, False),
+        ((3.0, 2.0, 2.0), 2, False),
+        ((3.0, 2.0, 2.0, 2.5), 2, True),
+        ((math.nan, 4.0, math.nan), 2, False),
+        ((math.nan, math.nan, math.nan), 1, True),
+        ((math.inf, 1.0, 3.0, 0.5), 4, False),
+        ((1.0,), 1, False),
     ],
 )
-def test_what_counts_as_better(losses: list[float], best: int, over: bool) -> None:
+def test_what_counts_as_better(losses: tuple[float, ...], best: int, over: bool) -> None:
     """Only a lower loss is better: an equal one is not, and one that is no number never."""
-    state = TrainState("entry", "key", {}, {"loss": losses, "val_loss": losses})
-    assert (state.best_epoch, state.is_over(2), state.is_over(None)) == (best, over, False)
+    history = {"loss": losses, "val_loss": losses}
+    patient, endless = (
+        TrainState("entry", "key", TrainSettings(early_stopping=patience), history)
+        for patience in (2, None)
+    )
+    assert (patient.best_epoch, patient.stops_early, endless.stops_early) == (best, over, False)
 
 
 @pytest.mark.long
@@ -77,20 +83,21 @@ def test_interrupted_after_every_epoch_is_the_same(small: Entry) -> None:
     """Patience and the best variables survive: interrupted after each epoch, and killed when it
     has stopped, a run comes out bit for bit as one that never was.
     """
-    whole = train(small, settings("whole", model="models:random"))
-    stopped = whole["stopped_epoch"]
+    whole = train(small, **settings("whole", model="models:random"))
+    stopped = whole.stopped_epoch
+    assert stopped is not None
     with interrupted_at("epoch 1/"):
-        train(small, settings("run", model="models:random"))
+        train(small, **settings("run", model="models:random"))
     for epoch in range(2, stopped + 1):
         with interrupted_at(f"epoch {epoch}/"):
             resume(Path("run"))
-    state, now, best = RunFolder(Path("run").absolute()).load()
-    assert (state.epochs, len(best)) == (stopped, len(now))
+    saved = RunFolder(Path("run").absolute()).load()
+    assert (saved.state.epochs, len(saved.best)) == (stopped, len(saved.variables))
     killed_at("os.rename", "run", 1, "train", "--resume", "run")
     said = run("train", "--resume", "run")
     assert said.returncode == 0, said.stderr
     assert not any(line.startswith("epoch") and "loss" in line for line in said.stderr.splitlines())
-    assert f"epoch {whole['best_epoch']} of {stopped} was the best" in said.stderr
+    assert f"epoch {whole.best_epoch} of {stopped} was the best" in said.stderr
     check_same(Path("run"), Path("whole"))
 
 
@@ -105,9 +112,9 @@ def test_stopping_early_needs_a_validation_split(small: Entry) -> None:
     assert list(Path().glob("run*")) == []
     for wrong in ({"early_stopping": 0}, {"checkpoint_every": 0}):
         with pytest.raises(pixelprep.UsageError, match="expected 1 or more"):
-            settings("run", **wrong)
+            train(small, **settings("run", **wrong))
     with interrupted_at("epoch 1/"):
-        train(small, settings("run"))
+        train(small, **settings("run"))
     with pytest.raises(pixelprep.UsageError, match="is a run with early_stopping 2, but 3"):
         resume(Path("run"), early_stopping=3)
 
@@ -122,12 +129,12 @@ def test_checkpoints_now_and_then(small: Entry) -> None:
     """
     said = killed_at("os.rename", "checkpoint.npz", 2, "train", small.key, *EVERY)
     assert "epoch 3/5" in said
-    assert RunFolder(Path("run").absolute()).load()[0].epochs == 2
+    assert RunFolder(Path("run").absolute()).load().state.epochs == 2
     said = killed_at("os.rename", "run", 1, "train", "--resume", "run")
     assert "going on after epoch 2 of 5" in said
-    assert RunFolder(Path("run").absolute()).load()[0].epochs == 5
+    assert RunFolder(Path("run").absolute()).load().state.epochs == 5
     resume(Path("run"))
-    train(small, settings("whole", epochs=5, early_stopping=None, checkpoint_every=2))
+    train(small, **settings("whole", epochs=5, early_stopping=None, checkpoint_every=2))
     check_same(Path("run"), Path("whole"))
     metrics = json.loads(Path("run", "metrics.json").read_text())
     assert metrics["checkpoint_every"] == 2
@@ -138,8 +145,8 @@ def test_before_the_first_checkpoint_nothing_is_left(small: Entry) -> None:
     another number of epochs between checkpoints.
     """
     with interrupted_at("epoch 2/"):
-        train(small, settings("run", epochs=4, checkpoint_every=3))
+        train(small, **settings("run", epochs=4, checkpoint_every=3))
     assert list(Path().glob("run*")) == []
     with interrupted_at("epoch 3/"):
-        train(small, settings("run", epochs=4, checkpoint_every=3))
-    assert resume(Path("run"), checkpoint_every=1)["checkpoint_every"] == 1
+        train(small, **settings("run", epochs=4, checkpoint_every=3))
+    assert resume(Path("run"), checkpoint_every=1).settings.checkpoint_every == 1

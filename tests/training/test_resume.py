@@ -20,7 +20,8 @@ import pixelprep
 from pixelprep.cli.app import main
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import resume_command
-from pixelprep.training.run_folder import RunFolder, TrainState, load_finished
+from pixelprep.reports.results import TrainSettings
+from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, load_finished
 from pixelprep.training.train import resume, train
 from tests.helpers.cli import run, start
 from tests.helpers.data import arrays
@@ -55,7 +56,7 @@ def test_killed_at_the_worst_moments(small: Entry) -> None:
     with pytest.raises(pixelprep.TrainError, match=r"run: this run is finished \(delete .*or move"):
         resume(Path("run.unfinished"))
     shutil.rmtree("run.unfinished")
-    train(small, settings("whole"))
+    train(small, **settings("whole"))
     check_same(Path("run"), Path("whole"))
 
 
@@ -66,7 +67,7 @@ def test_killed_while_it_is_published(small: Entry) -> None:
     assert "epoch 3/3" in said
     assert not Path("run").exists()
     resume(Path("run.unfinished"))
-    train(small, settings("whole"))
+    train(small, **settings("whole"))
     check_same(Path("run"), Path("whole"))
 
 
@@ -89,7 +90,7 @@ def test_interrupted_says_how_to_go_on(small: Entry) -> None:
     ]
     assert refused.returncode == 1
     assert "another process is training this run" in refused.stderr
-    state, *_ = RunFolder(Path("run").absolute()).load()
+    state = RunFolder(Path("run").absolute()).load().state
     assert 2 <= state.epochs == len(state.history["seconds"]) < 300
 
 
@@ -123,11 +124,11 @@ def test_interrupted_twice_is_the_same(small: Entry) -> None:
     """A run that is interrupted after the first and the second epoch equals one that was not,
     also with noise, dropout and batch normalization in a model of the user's own.
     """
-    train(small, settings("whole", model="models:random"))
+    train(small, **settings("whole", model="models:random"))
     folder = stopped(small, "run", model="models:random")
     with interrupted_at("epoch 2/3"):
         resume(folder)
-    assert resume(folder, quiet=True)["run"] == str(Path("run").absolute())
+    assert resume(folder, quiet=True).run == Path("run").absolute()
     check_same(Path("run"), Path("whole"))
 
 
@@ -137,7 +138,7 @@ def test_epochs_say_only_where_to_stop(small: Entry) -> None:
     shutil.copytree("run.unfinished", "short.unfinished")
     for name, epochs in (("run", 5), ("short", 1)):
         resume(Path(name), epochs=epochs)
-        train(small, settings(f"whole {name}", epochs=epochs))
+        train(small, **settings(f"whole {name}", epochs=epochs))
         check_same(Path(name), Path(f"whole {name}"))
 
 
@@ -170,20 +171,20 @@ def test_what_contradicts_the_run_is_refused(small: Entry) -> None:
     same = {"dataset": "little", "mode": "standardize", "val_fraction": 0.2, "seed": 4}
     free = {"quiet": True, "offline": True, "cache_dir": small.path.parent.parent}
     metrics = resume(Path("run"), **same, **free, run_dir=Path("run"))
-    assert len(metrics["history"]["loss"]) == 1
+    assert len(metrics.history["loss"]) == 1
 
 
 def test_fewer_epochs_than_finished_are_refused(small: Entry) -> None:
     """An epoch that is finished cannot be taken back."""
     with interrupted_at("epoch 2/3"):
-        train(small, settings("run"))
+        train(small, **settings("run"))
     with pytest.raises(pixelprep.UsageError, match=r"`epochs=1`: .*run.unfinished has finished 2"):
         resume(Path("run"), epochs=1)
 
 
 def test_a_finished_run_is_finished(small: Entry) -> None:
     """It is not trained again, nor is its name given to another; a name of no run says so."""
-    train(small, settings("run", epochs=1))
+    train(small, **settings("run", epochs=1))
     for name in ("run", "run.unfinished"):
         with pytest.raises(pixelprep.TrainError, match="this run is finished"):
             resume(Path(name), epochs=9)
@@ -201,9 +202,9 @@ def test_what_is_no_run_says_so(small: Entry) -> None:
     for name in ("photos", "nothing"):
         with pytest.raises(pixelprep.TrainError) as caught:
             resume(Path(name))
-        assert caught.value.message == f"{name}: no unfinished run is there"
+        assert caught.value.message == f"{name}: no unfinished run"
         assert caught.value.hint == "there are runs/first.unfinished"
-        with pytest.raises(pixelprep.TrainError, match="no finished run is there"):
+        with pytest.raises(pixelprep.TrainError, match="no finished run"):
             load_finished(Path(name))
     for name in ("runs/first", "runs/first.unfinished"):
         with pytest.raises(pixelprep.TrainError, match="this run is not finished") as caught:
@@ -216,7 +217,7 @@ def test_an_unfinished_run_is_never_overwritten(small: Entry) -> None:
     folder = stopped(small, "run", epochs=1)
     before = (folder / "checkpoint.npz").read_bytes()
     with pytest.raises(pixelprep.TrainError, match=r"train --resume run\.unfinished"):
-        settings("run")
+        train(small, **settings("run"))
     Path("run").mkdir()  # what is made there meanwhile stays
     with pytest.raises(pixelprep.TrainError, match=r"run: this run is finished .*move .* away"):
         resume(folder)
@@ -274,7 +275,7 @@ def test_another_model_is_refused(small: Entry) -> None:
 def test_a_failure_at_the_end_loses_no_epoch(small: Entry) -> None:
     """A model that cannot be saved fails after its epochs; repaired, they are not trained again."""
     with pytest.raises(NotImplementedError, match="Secretive has no config") as failed:
-        train(small, settings("run", model="models:secretive"))
+        train(small, **settings("run", model="models:secretive"))
     assert resume_command(failed.value) == "pixelprep train --resume run.unfinished"
     code = Path("models.py").read_text()
     Path("models.py").write_text(code.replace("raise NotImplementedError", "return dict() #"))
@@ -282,7 +283,7 @@ def test_a_failure_at_the_end_loses_no_epoch(small: Entry) -> None:
     with interrupted_at("going on after epoch 3 of 3"):
         resume(Path("run"))
     metrics = resume(Path("run"))
-    assert len(metrics["history"]["loss"]) == 3
+    assert len(metrics.history["loss"]) == 3
     assert sorted(p.name for p in Path("run").iterdir()) == FINISHED
 
 
@@ -300,7 +301,7 @@ def small_disk(size: int) -> Iterator[None]:
 def test_a_full_disk_loses_no_epoch(small: Entry) -> None:
     """Where a checkpoint cannot be written, the one before stays; without one, nothing does."""
     with small_disk(50_000), pytest.raises(pixelprep.TrainError, match="cannot write the run"):
-        train(small, settings("run"))
+        train(small, **settings("run"))
     assert list(Path().glob("run*")) == []
     folder = stopped(small, "run")
     before = (folder / "checkpoint.npz").read_bytes()
@@ -321,13 +322,14 @@ def test_a_checkpoint_holds_any_number_exactly(tmp_path: Path) -> None:
         np.arange(6, dtype=brain).reshape(2, 3),
         np.array(2**63 - 1),
     ]
-    history = {"loss": [0.1 + 0.2, math.inf, math.nan], "seconds": [1.0, 2.0, 3.0]}
-    run.save(TrainState(str(run.final), "key", {"model": None}, history), values)
-    state, found, best = run.load()
-    assert best == []
-    assert (state.entry, state.epochs) == (str(run.final), 3)
-    assert repr(state.history) == repr(history)
-    for value, one in zip(values, found, strict=True):
+    history = {"loss": (0.1 + 0.2, math.inf, math.nan), "seconds": (1.0, 2.0, 3.0)}
+    state = TrainState(str(run.final), "key", TrainSettings(), history)
+    run.save(Checkpoint(state, values))
+    saved = run.load()
+    assert saved.best == []
+    assert (saved.state.entry, saved.state.epochs) == (str(run.final), 3)
+    assert repr(saved.state.history) == repr(history)
+    for value, one in zip(values, saved.variables, strict=True):
         assert one.shape == value.shape
         assert one.view(value.dtype).tobytes() == value.tobytes()
 
@@ -336,7 +338,7 @@ def test_a_checkpoint_holds_any_number_exactly(tmp_path: Path) -> None:
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     """However often a run is killed, at whatever moment, it ends as one that was not."""
     entry = pixelprep.prepare("sample", quiet=True)
-    train(entry, settings("whole", epochs=6))
+    train(entry, **settings("whole", epochs=6))
     moments, tries = random.Random(5), 0
     while not Path("run").exists():
         again = Path("run.unfinished", "checkpoint.npz").exists()

@@ -16,10 +16,11 @@ from PIL import Image
 import pixelprep
 from pixelprep import Entry, Scaling, TrainError, UsageError
 from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.reports.results import TrainResult
 from pixelprep.training import predict
 from pixelprep.training.models import reference_cnn
 from pixelprep.training.serving import serving_model
-from pixelprep.training.train import Settings, train
+from pixelprep.training.train import train
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
 from tests.helpers.process import execute
@@ -129,9 +130,9 @@ def small(**choices: Any) -> Entry:
     return pixelprep.prepare(arrays(200, 70, (12, 12, 1)), **choices)
 
 
-def trained(entry: Entry, folder: Path, **settings: Any) -> dict[str, Any]:
+def trained(entry: Entry, folder: Path, **settings: Any) -> TrainResult:
     """A short run."""
-    return train(entry, Settings(epochs=1, run_dir=folder, quiet=True, **settings))
+    return train(entry, epochs=1, run_dir=folder, quiet=True, **settings)
 
 
 def raw_of(entry: Entry) -> NDArray[Any]:
@@ -197,14 +198,15 @@ def test_evaluating_gives_what_training_found(tmp_path: Path) -> None:
     entry = small(per="image", val_fraction=0.2)
     metrics = trained(entry, tmp_path / "run")
     found = predict.evaluate(tmp_path / "run", quiet=True)
-    assert found["accuracy"] == pytest.approx(metrics["test_accuracy"], abs=1e-6)
-    assert found["loss"] == pytest.approx(metrics["test_loss"], rel=1e-5)
-    assert (found["entry"], found["key"], found["split"]) == (str(entry.path), entry.key, "test")
-    assert found["exact"] is True
-    hits = sum(one["images"] * (one["recall"] or 0) for one in found["classes"])
-    assert hits / found["images"] == pytest.approx(found["accuracy"])
-    assert found["images"] == sum(one["images"] for one in found["classes"]) == 70
-    assert predict.evaluate(tmp_path / "run", split="val", quiet=True)["images"] == 40
+    assert found.accuracy == pytest.approx(metrics.test_accuracy, abs=1e-6)
+    assert found.loss == pytest.approx(metrics.test_loss, rel=1e-5)
+    assert (found.entry, found.key, found.split) == (entry.path, entry.key, "test")
+    assert found.exact is True
+    hits = sum(one.images * (one.recall or 0) for one in found.classes)
+    assert hits / found.images == pytest.approx(found.accuracy)
+    assert found.images == sum(one.images for one in found.classes) == 70
+    assert predict.EvaluationResult.from_dict(found.to_dict()) == found
+    assert predict.evaluate(tmp_path / "run", split="val", quiet=True).images == 40
 
 
 def test_another_scaling_changes_nothing(tmp_path: Path) -> None:
@@ -214,8 +216,8 @@ def test_another_scaling_changes_nothing(tmp_path: Path) -> None:
         predict.evaluate(tmp_path / "run", small(mode=mode, per=per).path, quiet=True)
         for mode, per in [("standardize", "channel"), ("center", "pixel"), ("normalize", "image")]
     ]
-    assert found[0]["accuracy"] == found[1]["accuracy"] == found[2]["accuracy"]
-    assert found[0]["loss"] == found[1]["loss"] == found[2]["loss"]
+    assert found[0].accuracy == found[1].accuracy == found[2].accuracy
+    assert found[0].loss == found[1].loss == found[2].loss
 
 
 def test_evaluate_on_the_command_line(tmp_path: Path) -> None:
@@ -224,9 +226,9 @@ def test_evaluate_on_the_command_line(tmp_path: Path) -> None:
     metrics = trained(entry, tmp_path / "run")
     done = run("evaluate", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
-    assert f"test accuracy {metrics['test_accuracy']:.2%}" in done.stdout
+    assert f"test accuracy {metrics.test_accuracy:.2%}" in done.stdout
     answer = json.loads(run("evaluate", str(tmp_path / "run"), entry.key, "--json").stdout)
-    assert answer["accuracy"] == pytest.approx(metrics["test_accuracy"], abs=1e-6)
+    assert answer["accuracy"] == pytest.approx(metrics.test_accuracy, abs=1e-6)
     other = pixelprep.prepare(arrays(50, 20, (14, 12, 1)))
     error, _ = failure(run("evaluate", str(tmp_path / "run"), str(other.path)), 2)
     assert "expected images 12×12×1 uint8" in error
@@ -234,7 +236,7 @@ def test_evaluate_on_the_command_line(tmp_path: Path) -> None:
     error, hint = failure(run("evaluate", str(tmp_path / "run"), "--split", "tets"), 2)
     assert hint == "did you mean 'test'?"
     error, hint = failure(run("evaluate", str(tmp_path / "no")))
-    assert error == f"{tmp_path / 'no'}: no finished run is there"
+    assert error == f"{tmp_path / 'no'}: no finished run"
 
 
 def test_a_moved_cache_is_found_by_the_key(tmp_path: Path, cache: Path) -> None:
@@ -242,7 +244,7 @@ def test_a_moved_cache_is_found_by_the_key(tmp_path: Path, cache: Path) -> None:
     metrics = trained(small(), tmp_path / "run")
     there = cache.rename(tmp_path / "elsewhere")
     found = predict.evaluate(tmp_path / "run", cache_dir=there, quiet=True)
-    assert found["accuracy"] == pytest.approx(metrics["test_accuracy"], abs=1e-6)
+    assert found.accuracy == pytest.approx(metrics.test_accuracy, abs=1e-6)
 
 
 # predict
@@ -262,25 +264,27 @@ def photos(tmp_path: Path) -> Path:
     entry = pixelprep.prepare(
         tmp_path / "photos", size="12x12", color="grey", test_fraction=0.2, quiet=True
     )
-    train(entry, Settings(epochs=10, batch_size=8, run_dir=tmp_path / "run", quiet=True))
+    train(entry, epochs=10, batch_size=8, run_dir=tmp_path / "run", quiet=True)
     return tmp_path / "photos"
 
 
 def test_pictures_are_seen_as_the_data_was(photos: Path, tmp_path: Path) -> None:
     """Files and folders are resized and greyed as the training images, and classified by name."""
-    told = predict.predict(tmp_path / "run", [photos / "light", photos / "dark/00.png"])
-    assert [Path(one["path"]).parent.name for one in told] == ["light"] * 40 + ["dark"]
-    likeliest = [one["top"][0]["class"] for one in told]
+    result = predict.predict(tmp_path / "run", [photos / "light", photos / "dark/00.png"])
+    assert predict.PredictResult.from_dict(result.to_dict()) == result
+    told = result.images
+    assert [Path(one.path).parent.name for one in told] == ["light"] * 40 + ["dark"]
+    likeliest = [one.top[0].class_name for one in told]
     assert np.mean([found == "light" for found in likeliest[:-1]]) > 0.9
     for one in told:
-        chances = [top["probability"] for top in one["top"]]
+        chances = [top.probability for top in one.top]
         assert chances == sorted(chances, reverse=True)
         assert sum(chances) == pytest.approx(1, abs=1e-5)
-        assert {top["label"] for top in one["top"]} == {0, 1}
+        assert {top.label for top in one.top} == {0, 1}
     picture = Image.open(photos / "dark/00.png").convert("L").resize((12, 12), 2)
     serving = keras.saving.load_model(tmp_path / "run" / "serving.keras")
     [wanted] = serving.predict(np.asarray(picture)[None, :, :, None], verbose=0)
-    assert told[-1]["top"][0]["probability"] == pytest.approx(wanted.max(), abs=1e-6)
+    assert told[-1].top[0].probability == pytest.approx(wanted.max(), abs=1e-6)
 
 
 def test_predict_on_the_command_line(photos: Path, tmp_path: Path) -> None:
@@ -312,7 +316,7 @@ def test_predict_on_the_command_line(photos: Path, tmp_path: Path) -> None:
 def test_no_picture_has_two_channels(tmp_path: Path) -> None:
     """A model of what no image file can hold says so."""
     trained(pixelprep.prepare(arrays(100, 30, (12, 12, 2))), tmp_path / "run")
-    with pytest.raises(UsageError, match="12×12×2 uint8, which no picture is"):
+    with pytest.raises(UsageError, match="12×12×2 uint8, which no image file holds"):
         predict.predict(tmp_path / "run", [tmp_path / "a.png"])
 
 
@@ -324,7 +328,10 @@ def test_a_run_is_trained_further(tmp_path: Path) -> None:
     entry = small()
     first = trained(entry, tmp_path / "first")
     second = trained(entry, tmp_path / "second", model=str(tmp_path / "first"))
-    assert second["history"]["loss"][0] < first["history"]["loss"][0]
+    before, after = first.history["loss"][0], second.history["loss"][0]
+    assert before is not None
+    assert after is not None
+    assert after < before
     done = run("train", entry.key, "--model", str(tmp_path / "nothing"), "--epochs", "1")
     error, _ = failure(done, 2)
     assert error.endswith("expected module:function, or a run's folder")

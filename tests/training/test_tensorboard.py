@@ -1,7 +1,7 @@
 """Event files for TensorBoard: each epoch once, whatever happened to the run."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
-from pixelprep.training.run_folder import History
 from pixelprep.training.train import resume, train
 from tests.helpers.cli import run
 from tests.helpers.training import interrupted_at, killed_at, settings
@@ -42,7 +41,7 @@ def events(file: Path) -> Iterator[Any]:
             yield tf.compat.v1.Event.FromString(record.numpy())
 
 
-def expected(history: History) -> dict[str, list[tuple[int, float]]]:
+def expected(history: Mapping[str, Sequence[float | None]]) -> dict[str, list[tuple[int, float]]]:
     """What is to be shown of a history: its values in float32, counted from 1."""
     tags = {
         "loss": "train/epoch_loss",
@@ -59,18 +58,18 @@ def expected(history: History) -> dict[str, list[tuple[int, float]]]:
 
 def test_every_epoch_is_shown(small: Entry) -> None:
     """Loss, accuracy and seconds of train, and those of validation that there are, by epoch."""
-    metrics = train(small, settings("run", **OWN))
-    assert shown("run") == expected(metrics["history"])
-    assert metrics["tensorboard"] == str(Path("logs").absolute())
+    metrics = train(small, **settings("run", **OWN))
+    assert shown("run") == expected(metrics.history)
+    assert metrics.settings.tensorboard == str(Path("logs").absolute())
 
 
 def test_a_resumed_run_goes_on_in_its_place(small: Entry) -> None:
     """Interrupted and resumed with another epoch count, each epoch is there once."""
     with interrupted_at("epoch 2/"):
-        train(small, settings("run", **OWN))
+        train(small, **settings("run", **OWN))
     assert [step for step, _ in shown("run")["train/epoch_loss"]] == [1, 2]
     metrics = resume(Path("run"), epochs=4)
-    assert shown("run") == expected(metrics["history"])
+    assert shown("run") == expected(metrics.history)
 
 
 def test_killed_between_checkpoint_and_event(small: Entry) -> None:
@@ -83,15 +82,15 @@ def test_killed_between_checkpoint_and_event(small: Entry) -> None:
     cut.write_bytes(cut.read_bytes()[:-5])
     assert "train/epoch_seconds" not in shown("run")
     metrics = resume(Path("run"))
-    assert shown("run") == expected(metrics["history"])
+    assert shown("run") == expected(metrics.history)
 
 
 def test_event_files_may_come_later(small: Entry) -> None:
     """A run that is resumed with `--tensorboard` shows the epochs before, too."""
     with interrupted_at("epoch 2/"):
-        train(small, settings("run", model="models:random"))
+        train(small, **settings("run", model="models:random"))
     metrics = resume(Path("run"), tensorboard="logs")
-    assert shown("run") == expected(metrics["history"])
+    assert shown("run") == expected(metrics.history)
 
 
 def test_events_of_another_run_are_left_alone(small: Entry) -> None:
@@ -99,8 +98,8 @@ def test_events_of_another_run_are_left_alone(small: Entry) -> None:
     and nothing is left of the run.
     """
     Path("logs/run").mkdir(parents=True)
-    with pytest.raises(pixelprep.TrainError, match=r"logs/run: is there already \(name another"):
-        train(small, settings("run", **OWN))
+    with pytest.raises(pixelprep.TrainError, match=r"logs/run: exists already \(name another"):
+        train(small, **settings("run", **OWN))
     Path("file").touch()
     asked = ("train", small.key, "--run-dir", "run", "--tensorboard", "file")
     said = run(*asked)

@@ -18,7 +18,8 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.pipeline.prepare import prepare_or_open
 from pixelprep.sources.registered import embedded
 from pixelprep.training.models import reference_cnn
-from pixelprep.training.train import Settings, train
+from pixelprep.training.run_folder import load_finished
+from pixelprep.training.train import train
 from tests.helpers.cli import run
 from tests.helpers.data import arrays
 
@@ -58,7 +59,7 @@ def test_run_folder_is_whole(small: Entry, tmp_path: Path) -> None:
     metrics with the entry's key, and the picture.
     """
     run = tmp_path / "run"
-    metrics = train(small, Settings(epochs=2, run_dir=run, quiet=True))
+    metrics = train(small, epochs=2, run_dir=run, quiet=True)
     assert sorted(p.name for p in run.iterdir()) == [
         "entry",
         "history.csv",
@@ -68,13 +69,14 @@ def test_run_folder_is_whole(small: Entry, tmp_path: Path) -> None:
         "serving.keras",
         "training.png",
     ]
-    assert json.loads((run / "metrics.json").read_text()) == metrics
+    assert json.loads((run / "metrics.json").read_text()) == metrics.to_dict()
     for name in ("manifest.json", "manifest.sha256"):
         assert (run / "entry" / name).read_bytes() == (small.path / name).read_bytes()
-    assert metrics["key"] == small.key
-    assert metrics["run"] == str(run)
-    assert (metrics["steps_per_epoch"], metrics["test_steps"]) == (4, 2)
-    assert 0 <= metrics["test_accuracy"] <= 1
+    assert load_finished(run).result == metrics
+    assert metrics.key == small.key
+    assert metrics.run == run
+    assert (metrics.steps_per_epoch, metrics.test_steps) == (4, 2)
+    assert 0 <= metrics.test_accuracy <= 1
     with (run / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -87,11 +89,11 @@ def test_saved_model_is_the_trained_one(small: Entry, tmp_path: Path) -> None:
     """model.keras loads in plain Keras in safe mode and scores what metrics.json says."""
     import keras
 
-    metrics = train(small, Settings(epochs=1, run_dir=tmp_path / "run", quiet=True))
+    metrics = train(small, epochs=1, run_dir=tmp_path / "run", quiet=True)
     model = keras.saving.load_model(tmp_path / "run" / "model.keras", safe_mode=True)
     images, labels = small.test.to_numpy()
     assert np.mean(model.predict(images, verbose=0).argmax(axis=1) == labels) == pytest.approx(
-        metrics["test_accuracy"]
+        metrics.test_accuracy
     )
 
 
@@ -104,7 +106,7 @@ def test_exact_steps_and_no_warnings(small: Entry, tmp_path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # what Keras warns of data with
             warnings.simplefilter("error", RuntimeWarning)
-            train(small, Settings(2, run_dir=run, steps_per_execution=together, quiet=True))
+            train(small, epochs=2, run_dir=run, steps_per_execution=together, quiet=True)
         model = keras.saving.load_model(run / "model.keras", safe_mode=True)
         assert int(model.optimizer.iterations) == 2 * 4
 
@@ -112,10 +114,10 @@ def test_exact_steps_and_no_warnings(small: Entry, tmp_path: Path) -> None:
 def test_same_seed_same_result(small: Entry, tmp_path: Path) -> None:
     """Two runs of one seed agree; another seed gives other weights."""
     found = [
-        train(small, Settings(epochs=1, seed=seed, run_dir=tmp_path / str(i), quiet=True))
+        train(small, epochs=1, seed=seed, run_dir=tmp_path / str(i), quiet=True)
         for i, seed in enumerate((5, 5, 6))
     ]
-    losses = [metrics["history"]["loss"] for metrics in found]
+    losses = [metrics.history["loss"] for metrics in found]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -189,7 +191,7 @@ def test_own_model_is_trained(small: Entry, own: str, tmp_path: Path) -> None:
     """`--model module:function` is found in the current folder and used."""
     import keras
 
-    train(small, Settings(1, model=f"{own}:linear", run_dir=tmp_path / "run", quiet=True))
+    train(small, epochs=1, model=f"{own}:linear", run_dir=tmp_path / "run", quiet=True)
     model = keras.saving.load_model(tmp_path / "run" / "model.keras", safe_mode=True)
     assert [type(layer).__name__ for layer in model.layers] == ["Flatten", "Dense"]
 
@@ -212,22 +214,22 @@ def test_wrong_models_are_refused(
 ) -> None:
     """A model that cannot be found or does not fit says so and leaves no run folder."""
     with pytest.raises(pixelprep.PixelprepError, match=message):
-        train(small, Settings(1, model=model, run_dir=tmp_path / "run", quiet=True))
+        train(small, epochs=1, model=model, run_dir=tmp_path / "run", quiet=True)
     assert [p.name for p in tmp_path.glob("*run*")] == []
 
 
 def test_a_run_is_never_overwritten(small: Entry, tmp_path: Path) -> None:
     """A folder that is there already is refused before any training."""
     (tmp_path / "run").mkdir()
-    with pytest.raises(pixelprep.TrainError, match="is there already"):
-        train(small, Settings(1, run_dir=tmp_path / "run", quiet=True))
+    with pytest.raises(pixelprep.TrainError, match="exists already"):
+        train(small, epochs=1, run_dir=tmp_path / "run", quiet=True)
 
 
 def test_small_images_need_a_model_of_their_own(tmp_path: Path) -> None:
     """Images below 10×10 do not fit the reference CNN; the error says what to do."""
     entry = pixelprep.prepare(arrays())
     with pytest.raises(pixelprep.TrainError, match="10×10 or more, got 6×5"):
-        train(entry, Settings(1, run_dir=tmp_path / "run", quiet=True))
+        train(entry, epochs=1, run_dir=tmp_path / "run", quiet=True)
 
 
 def test_train_alone_prepares_first(cache: Path, tmp_path: Path) -> None:
@@ -263,9 +265,9 @@ def test_train_takes_an_entry(small: Entry, tmp_path: Path) -> None:
 def test_mnist_is_learnt(mode: str, mnist: Path, tmp_path: Path) -> None:
     """Five epochs on real MNIST reach more than the tutorial's 98.07%, in every mode."""
     entry = pixelprep.prepare("mnist", mode=mode, source=mnist, quiet=True)
-    metrics = train(entry, Settings(run_dir=tmp_path / "run", quiet=True))
-    assert (metrics["steps_per_epoch"], metrics["test_steps"]) == (938, 157)
-    assert metrics["test_accuracy"] > 0.9807
+    metrics = train(entry, run_dir=tmp_path / "run", quiet=True)
+    assert (metrics.steps_per_epoch, metrics.test_steps) == (938, 157)
+    assert metrics.test_accuracy > 0.9807
 
 
 def test_a_model_that_prints_and_diverges_leaves_json(
@@ -321,7 +323,7 @@ def test_the_bar_ends_where_the_epoch_ends(
         return Recorded(desc=what, total=total, file=(tmp_path / "bar").open("w"))
 
     monkeypatch.setattr("pixelprep.system.progress.bar", bar)
-    train(small, Settings(1, run_dir=tmp_path / "run", steps_per_execution=3))
+    train(small, epochs=1, run_dir=tmp_path / "run", steps_per_execution=3)
     assert [n for n, _ in seen] == [3, 4]
     assert {total for _, total in seen} == {4}
 

@@ -1,0 +1,216 @@
+"""What training and comparing find, as JSON files keep it and pages show it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pixelprep.errors import check_int
+from pixelprep.numerics.significance import Difference
+from pixelprep.system.json_record import Record
+
+LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
+
+History = Mapping[str, tuple[float | None, ...]]  # by name, one value an epoch; None: not finite
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings(Record):
+    """The options of a run that decide its result, or that it keeps when it is resumed.
+
+    Parameters
+    ----------
+    epochs, batch_size, seed, steps_per_execution, model, early_stopping, checkpoint_every
+        As for `train`.
+    tensorboard : str, optional
+        As for `train`, absolute.
+    """
+
+    epochs: int = 5
+    batch_size: int = 64
+    seed: int = 0
+    steps_per_execution: int = 32
+    model: str | None = None
+    early_stopping: int | None = None
+    checkpoint_every: int = 1
+    tensorboard: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "steps_per_execution", "checkpoint_every"):
+            check_int(name, getattr(self, name), 1)
+        if self.early_stopping is not None:
+            check_int("early_stopping", self.early_stopping, 1)
+        check_int("seed", self.seed, 0, LARGEST_SEED)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult(Record):
+    """A finished run, as its ``metrics.json`` has it.
+
+    Parameters
+    ----------
+    run, entry : Path
+        The run's folder, and that of the entry that it was trained on.
+    dataset, mode, per, key : str
+        What that entry is.
+    settings : TrainSettings
+        How it was trained; `to_dict` has these beside the rest.
+    steps_per_epoch, test_steps : int
+        Batches of the training and of the test split.
+    history : dict
+        By name (``loss``, ``accuracy``, ``val_loss``, …, ``seconds``), one value an epoch.
+    test_loss : float, optional
+        Categorical cross-entropy; None where it is not finite.
+    test_accuracy : float
+        0 to 1.
+    seconds_per_epoch : float
+        The median.
+    best_epoch, stopped_epoch : int, optional
+        With early stopping: the epoch whose model is kept, and the one after which the run
+        stopped, where it did; from 1.
+    """
+
+    run: Path
+    entry: Path
+    dataset: str
+    mode: str
+    per: str
+    key: str
+    settings: TrainSettings
+    steps_per_epoch: int
+    test_steps: int
+    history: History
+    test_loss: float | None
+    test_accuracy: float
+    seconds_per_epoch: float
+    best_epoch: int | None
+    stopped_epoch: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``metrics.json`` holds."""
+        flat: dict[str, Any] = {}
+        for name, value in Record.to_dict(self).items():
+            flat |= value if name == "settings" else {name: value}
+        return flat
+
+    @classmethod
+    def from_dict(cls, values: object) -> "TrainResult":
+        """Make the record of what ``metrics.json`` holds.
+
+        Raises
+        ------
+        ValueError
+            When a field is missing, unknown or of another type.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError("expected an object")
+        own = {field.name for field in fields(TrainSettings)}
+        settings = {name: value for name, value in values.items() if name in own}
+        rest = {name: value for name, value in values.items() if name not in own}
+        return super(TrainResult, cls).from_dict({**rest, "settings": settings})
+
+
+@dataclass(frozen=True, slots=True)
+class ModeResult(Record):
+    """The runs of one mode: a value a seed, and means and standard deviations over the seeds.
+
+    Parameters
+    ----------
+    mode, per, key : str
+        The entry that they were trained on.
+    val_accuracy, test_accuracy : tuple of float
+        0 to 1, after the last epoch.
+    mean, test_mean : float
+        Of these.
+    spread, test_spread : float, optional
+        Standard deviations of a sample; None of a single seed.
+    seconds_per_epoch : float
+        The median.
+    history : tuple of dict
+        As that of `TrainResult`.
+    """
+
+    mode: str
+    per: str
+    key: str
+    val_accuracy: tuple[float, ...]
+    test_accuracy: tuple[float, ...]
+    mean: float
+    spread: float | None
+    test_mean: float
+    test_spread: float | None
+    seconds_per_epoch: float
+    history: tuple[History, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModeDifference(Difference, Record):
+    """How much more accurate the first mode of a pair is than the second, seed by seed."""
+
+    pair: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values, the pair first."""
+        return {"pair": list(self.pair)} | Record.to_dict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class CompareResult(Record):
+    """A comparison of modes, as its ``compare.json`` has it.
+
+    Parameters
+    ----------
+    dataset : str
+        Its name.
+    verdict : str
+        What the ranking is worth, in words.
+    ranking : tuple of str
+        Modes by their mean validation accuracy, the best first.
+    modes : tuple of ModeResult
+        In the order that was asked for.
+    differences : tuple of ModeDifference
+        Of the best mode from each other one, by rank.
+    seeds : tuple of int
+        Of the runs of each mode.
+    images : dict of int
+        Rows of each split.
+    settings : dict
+        Options of training, and those of preparing that are not as by default.
+    machine : dict
+        What the runs were trained on, and with what.
+    date : str
+        ``YYYY-MM-DD``.
+    command : str, optional
+        What does the same again; None of a dataset that only Python has.
+    page : Path
+        The comparison as a page.
+    """
+
+    dataset: str
+    verdict: str
+    ranking: tuple[str, ...]
+    modes: tuple[ModeResult, ...]
+    differences: tuple[ModeDifference, ...]
+    seeds: tuple[int, ...]
+    images: Mapping[str, int]
+    settings: Mapping[str, object]
+    machine: Mapping[str, object]
+    date: str
+    command: str | None
+    page: Path
+
+    def ranked(self) -> list[ModeResult]:
+        """Return the modes, the best first."""
+        by_name = {result.mode: result for result in self.modes}
+        return [by_name[mode] for mode in self.ranking]
+
+
+def finite(value: float) -> float | None:
+    """Return None for infinity and NaN (a loss that diverged), which JSON has not."""
+    return value if math.isfinite(value) else None
+
+
+def finite_history(history: Mapping[str, Sequence[float]]) -> History:
+    """Return the same with None for what is not finite."""
+    return {name: tuple(map(finite, values)) for name, values in history.items()}
