@@ -351,37 +351,3 @@ def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
     if newer:
         raise NewerFormatError(message, "install a newer pixelprep")
     raise EntryError(message)
-
-
-# Until every caller uses the records themselves.
-SPLITS, is_folder_name = schema.SPLITS, schema.is_folder_name
-
-
-def listed_files(manifest: Any) -> Any:
-    """Return `Manifest.files`."""
-    return manifest.files()
-
-
-def file_layout(manifest: Any, split: str, shape: Any) -> layout.FileLayout:
-    """Return `Manifest.file_layout`."""
-    return manifest.file_layout(split, shape[0])  # type: ignore[no-any-return]
-
-
-def first_batch(split: Any) -> Any:
-    """Return `FirstBatch.of`."""
-    return FirstBatch.of(split.read(0, min(FIRST_BATCH, len(split))))
-
-
-def raw_limits(moments: AnyMoments) -> Any:
-    """Return `RawLimits.of`."""
-    return RawLimits.of(moments)
-
-
-def scaling_record(scaling: Scaling) -> Any:
-    """Return `ScalingRecord.of`."""
-    return ScalingRecord.of(scaling)
-
-
-def manifest_files(manifest: Any) -> Any:
-    """Return `Manifest.to_files`."""
-    return manifest.to_files()

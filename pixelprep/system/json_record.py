@@ -42,22 +42,6 @@ class Record:
             raise ValueError(f"unknown fields: {', '.join(unknown)}")
         return cls(**{n: _from_json(types[n], values[names[n]], n) for n in types})
 
-    def __getitem__(self, name: str) -> Any:
-        """Look a field up by its name: until every caller asks for the attribute."""
-        return getattr(self, name) if hasattr(self, name) else self.to_dict()[name]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Look a field up by its name: until every caller asks for the attribute."""
-        return getattr(self, name, default)
-
-    def items(self) -> Any:
-        """Return the fields as JSON values: until every caller asks for attributes."""
-        return self.to_dict().items()
-
-    def keys(self) -> list[str]:
-        """Return the names of the fields: until every caller asks for attributes."""
-        return list(self.to_dict())
-
 
 @cache
 def _field_types(cls: type) -> dict[str, Any]:

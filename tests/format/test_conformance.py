@@ -64,7 +64,7 @@ def seen(entry: pixelprep.Entry) -> Json:
             parts = (split.read(i, min(i + rows.step, len(split)), name) for i in rows)
             splits[title][name] = digest(parts)
     manifest = entry.manifest
-    return {k: manifest[k] for k in ("dataset", "mode", "per", "key")} | {"splits": splits}
+    return {k: getattr(manifest, k) for k in ("dataset", "mode", "per", "key")} | {"splits": splits}
 
 
 def agreed(folder: Path) -> None:
