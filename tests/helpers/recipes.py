@@ -66,7 +66,7 @@ def recipes(folder: Path) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         yield f"uint8 {mode} {per} {dtype}", arrays("uint8"), options
     for kind, mode, per in product(("int16", "uint16", "float32"), MODES, ("channel", "image")):
         yield f"{kind} {mode} {per}", arrays(kind), {"mode": mode, "per": per}
-    for name, options in {
+    extra: dict[str, dict[str, Any]] = {
         "rescaled": {"rescale": True},
         "validation": {"val_fraction": 0.25, "split_seed": 7},
         "files": {"shard_rows": 7, "per": "image", "val_fraction": 0.2},
@@ -75,8 +75,9 @@ def recipes(folder: Path) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         "lzf": {"compression": "lzf", "dtype": "float16"},
         "lz4": {"compression": "lz4", "shard_rows": 16},
         "zstd": {"compression": "zstd"},
-    }.items():
-        yield name, arrays("uint8"), options
+    }
+    for name, changed in extra.items():
+        yield name, arrays("uint8"), changed
     yield "npz", f"{folder}/archive.npz", {}
     yield "hdf5", f"{folder}/file.h5", {"mode": "center"}
     yield "hdf5 divided", f"{folder}/file.h5", {"test_fraction": 0.3, "images_key": "train/images",
