@@ -1,4 +1,4 @@
-"""An entry's manifest (data/FORMAT.md, section 4)."""
+"""Define an entry's manifest, and read it (data/FORMAT.md, section 4)."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import Record
 
 NAME, DIGEST = "manifest.json", "manifest.sha256"
-FIRST_BATCH = 64  # rows whose figures are shown and kept
-# Statistics per pixel make a manifest a share of what is stored: six numbers of 25 digits, beside
-# one of 2 bytes in each of two images or more.
+FIRST_BATCH = 64  # rows whose figures are recorded
+# Manifest bytes per stored byte: statistics per pixel are six numbers of 25 digits for at least two
+# images of 2 bytes per pixel.
 MAX_SHARE = 40
 
 
@@ -34,11 +34,11 @@ class FileRecord(Record):
     Parameters
     ----------
     name : str
-        Below the entry's folder.
+        Its name in the entry's folder.
     rows, bytes : int
-        How many images it holds, and its size.
+        The number of its images, and its size.
     sha256 : str
-        Of all its bytes, in hex.
+        Its digest, in hex.
     """
 
     ignores_unknown: ClassVar[bool] = True
@@ -51,7 +51,7 @@ class FileRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class RawLimits(Record):
-    """The smallest and the largest raw pixel of a split, ints where the raw type is one."""
+    """The smallest and the largest raw pixel of a split; ints for integer pixels."""
 
     ignores_unknown: ClassVar[bool] = True
 
@@ -66,14 +66,14 @@ class RawLimits(Record):
 
 @dataclass(frozen=True, slots=True)
 class FirstBatch(Record):
-    """Figures of the first `FIRST_BATCH` stored images of a split, or all where it has fewer.
+    """The statistics of the first `FIRST_BATCH` stored images of a split, or of all if fewer.
 
     Parameters
     ----------
     shape : tuple of int
-        (n, H, W, C) of these images.
+        The shape (n, H, W, C) of these images.
     min, max, mean, std : float
-        Of their stored values; the deviation is the population's.
+        The statistics of their stored values; ``std`` is the population standard deviation.
     """
 
     ignores_unknown: ClassVar[bool] = True
@@ -86,9 +86,9 @@ class FirstBatch(Record):
 
     @classmethod
     def of(cls, images: NDArray[Any]) -> Self:
-        """Compute the figures of a batch, (n, H, W, C) of any float type.
+        """Compute the statistics of a batch (n, H, W, C) of any float type.
 
-        Sums are exact (``math.fsum``), so that the figures are the same on every machine.
+        Sums are exact (``math.fsum``), so that the results are the same on every machine.
         """
         exact = images.reshape(-1).astype(np.float64)
         mean = math.fsum(exact) / exact.size
@@ -104,19 +104,19 @@ class SplitRecord(Record):
     Parameters
     ----------
     rows : int
-        Images in it.
+        The number of its images.
     shape : tuple of int
-        (N, H, W, C) of the stored images.
+        The shape (N, H, W, C) of the stored images.
     dtype : str
-        Of the stored images: float32 or float16.
+        The type of the stored images: float32 or float16.
     bytes : int
-        Of all its files.
+        The size of all its files.
     raw : RawLimits
-        Of the raw pixels that it was made of.
+        The limits of its raw pixels.
     first_batch : FirstBatch
-        What its first stored images look like.
+        The statistics of its first stored images.
     files : tuple of FileRecord
-        In the order of the rows.
+        Its files, in the order of the rows.
     """
 
     ignores_unknown: ClassVar[bool] = True
@@ -139,9 +139,9 @@ class ScalingRecord(Record):
     unit : int
         What raw pixels are divided by first.
     raw_dtype : str
-        Their type, as NumPy names it.
+        NumPy's name of their type.
     mean, std, minimum, maximum, scale, offset : list of float
-        Nested as the statistic's shape is; empty per image.
+        The statistics, as nested lists of their shape; empty per image.
     """
 
     ignores_unknown: ClassVar[bool] = True
@@ -157,7 +157,7 @@ class ScalingRecord(Record):
 
     @classmethod
     def of(cls, scaling: Scaling) -> Self:
-        """Record a scaling; `scaling` is the way back."""
+        """Record a scaling; `scaling` restores it."""
         statistics = scaling.statistics
         return cls(
             scaling.unit,
@@ -171,17 +171,17 @@ class ScalingRecord(Record):
         )
 
     def scaling(self, mode: str, per: str) -> Scaling:
-        """Return the scaling that was recorded."""
-        fitted = None
+        """Return the recorded scaling."""
+        statistics = None
         if per != "image":
-            numbers = (self.mean, self.std, self.minimum, self.maximum)
-            fitted = Statistics(*(np.array(values, np.float64) for values in numbers))
-        return Scaling(mode, per, self.unit, self.raw_dtype, fitted)
+            lists = (self.mean, self.std, self.minimum, self.maximum)
+            statistics = Statistics(*(np.array(values, np.float64) for values in lists))
+        return Scaling(mode, per, self.unit, self.raw_dtype, statistics)
 
 
 @dataclass(frozen=True, slots=True)
 class PixelSums(Record):
-    """Sums over all raw pixels of train: exact ints where the raw type is one."""
+    """The sums over all raw pixels of the training split; exact ints for integer pixels."""
 
     ignores_unknown: ClassVar[bool] = True
 
@@ -192,7 +192,7 @@ class PixelSums(Record):
 
 @dataclass(frozen=True)
 class Manifest(Record):
-    """What an entry says of itself.
+    """The description of an entry.
 
     Parameters
     ----------
@@ -201,17 +201,17 @@ class Manifest(Record):
     key : str
         The recipe's key.
     recipe : Recipe
-        What decides the bytes; its mode and per stand beside it in the file.
+        What decides the bytes; the file repeats its mode and per.
     provenance : Provenance
-        Where the data is from and on what terms it may be used.
+        The origin of the data, and the terms of its use.
     source : SourceRecord
         The raw data.
     scaling : ScalingRecord
         The fitted scaling.
     statistics : PixelSums
-        Of the training split's raw pixels.
+        The sums over the training split's raw pixels.
     splits : dict of SplitRecord
-        By name: train, val where there is one, test.
+        The splits by name: train, val if there is one, test.
     """
 
     ignores_unknown: ClassVar[bool] = True
@@ -232,11 +232,11 @@ class Manifest(Record):
 
     @property
     def per(self) -> str:
-        """Over what one statistic is shared."""
+        """Which pixels share one statistic."""
         return self.recipe.per
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``manifest.json`` holds."""
+        """Return the content of ``manifest.json``."""
         values = Record.to_dict(self)
         values["source"]["digest"] = self.recipe.source
         return {
@@ -253,12 +253,12 @@ class Manifest(Record):
         return {NAME: content, DIGEST: digest_line(content)}
 
     def files(self) -> list[tuple[str, FileRecord]]:
-        """Return all files in order, each with the split that it is of."""
+        """Return all files in order, each after its split's name."""
         present = [name for name in schema.SPLITS if name in self.splits]
         return [(name, file) for name in present for file in self.splits[name].files]
 
     def file_layout(self, split: str, rows: int) -> layout.FileLayout:
-        """Return the layout of a file of this split that holds so many images."""
+        """Return the layout of a file of this split with so many rows."""
         image_shape = self.source.splits["train"].shape[1:]
         return layout.FileLayout(
             (rows, *image_shape),
@@ -285,8 +285,8 @@ class Manifest(Record):
         }
         if scaling.statistics is None:
             return attributes
-        numbers = ("mean", "std", "scale", "offset")
-        return attributes | {name: getattr(scaling, name) for name in numbers}
+        names = ("mean", "std", "scale", "offset")
+        return attributes | {name: getattr(scaling, name) for name in names}
 
 
 def read(path: Path) -> Manifest:
@@ -295,7 +295,9 @@ def read(path: Path) -> Manifest:
     Raises
     ------
     EntryError
-        When there is none, it was changed, it is not what the format has, or of a newer format.
+        When there is none, or it was changed or violates the schema.
+    NewerFormatError
+        When it has a newer format.
     """
     content, expected = _content(path / NAME, _max_bytes(path)), _content(path / DIGEST, 1000)
     if digest_line(content) != expected:
@@ -310,18 +312,18 @@ def read(path: Path) -> Manifest:
         schema.check(values)
         return Manifest.from_dict(values)
     except schema.BAD_JSON as error:
-        what = str(error) if isinstance(error, schema.SchemaError) else repr(error)
-        raise EntryError(f"{path / NAME}: not a manifest: {what[:200]}", REPAIR_HINT) from error
+        reason = str(error) if isinstance(error, schema.SchemaError) else repr(error)
+        raise EntryError(f"{path / NAME}: not a manifest: {reason[:200]}", REPAIR_HINT) from error
 
 
 def digest_line(manifest: bytes) -> bytes:
-    """Return what ``manifest.sha256`` holds; ``sha256sum --check`` reads it."""
+    """Return the content of ``manifest.sha256``, which ``sha256sum --check`` reads."""
     return f"{hashlib.sha256(manifest).hexdigest()}  {NAME}\n".encode()
 
 
-def _content(path: Path, most: int) -> bytes:
+def _content(path: Path, max_bytes: int) -> bytes:
     try:
-        return fs.read_regular_file(path, most)
+        return fs.read_regular_file(path, max_bytes)
     except OSError as error:
         reason = error.strerror or error
         if not fs.is_damage(error):
@@ -340,14 +342,14 @@ def _max_bytes(path: Path) -> int:
 
 def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
     """Refuse another format, or another version of it."""
-    found = manifest["format"], manifest["format_version"]
-    if found == (layout.FORMAT, layout.FORMAT_VERSION) and type(found[1]) is int:
+    name, version = manifest["format"], manifest["format_version"]
+    known = name == layout.FORMAT and type(version) is int
+    if known and version == layout.FORMAT_VERSION:
         return
-    newer = found[0] == layout.FORMAT and type(found[1]) is int and found[1] > layout.FORMAT_VERSION
     message = (
-        f"{path}: format {str(found[0])[:40]} version {str(found[1])[:40]},"
+        f"{path}: format {str(name)[:40]} version {str(version)[:40]},"
         f" this reads {layout.FORMAT} version {layout.FORMAT_VERSION}"
     )
-    if newer:
+    if known and version > layout.FORMAT_VERSION:
         raise NewerFormatError(message, "install a newer pixelprep")
     raise EntryError(message)

@@ -1,4 +1,4 @@
-"""What decides the bytes of a cache entry, and nothing else: the recipe and its key."""
+"""Define the recipe, which alone decides the bytes of an entry, and its key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import canonical
 from pixelprep.system.json_record import Record
 
-NUMERICS_VERSION = 1  # raised when the same recipe would give other numbers
+NUMERICS_VERSION = 1  # raised when a recipe would give other numbers
 KEY_LENGTH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(RecipeOptions, Record):
-    """Options applied to a source: those without an effect on the bytes have one fixed value."""
+    """Options applied to raw data; those without an effect on the bytes have one fixed value."""
 
     ignores_unknown: ClassVar[bool] = True
 
@@ -56,17 +56,17 @@ class Recipe(RecipeOptions, Record):
 
     @property
     def folder(self) -> str:
-        """The entry's folder name below its dataset."""
+        """The name of the entry's folder below its dataset's."""
         return f"{self.mode}-{self.key}"
 
 
 def recipe_key(recipe: Mapping[str, Any]) -> str:
-    """The key of a recipe as it stands in a manifest."""
+    """Return the key of a recipe, given as JSON values."""
     return canonical.digest(recipe)[:KEY_LENGTH]
 
 
 def split_rows(rows: Mapping[str, int], val_fraction: float) -> dict[str, int]:
-    """Rows of each stored split, validation (if any) taken from train.
+    """Return the rows of each stored split; validation rows, if any, are taken from train.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def split_rows(rows: Mapping[str, int], val_fraction: float) -> dict[str, int]:
 
 
 def split_files(name: str, rows: int, shard_rows: int | None) -> dict[str, range]:
-    """The files of a split and the rows that each holds, in order."""
+    """Return the names of a split's files and the rows of each, in order."""
     if shard_rows is None or rows <= shard_rows:
         return {f"{name}.h5": range(rows)}
     count = -(-rows // shard_rows)

@@ -1,4 +1,4 @@
-"""What a manifest keeps of the raw data: where it is from, and what its digest is taken over."""
+"""Describe raw data in a manifest: its provenance, and everything its digest covers."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,9 +18,9 @@ class Provenance(Record):
     licence : str
         The licence, by its usual name.
     homepage : str
-        A URL.
+        The URL of its page.
     citation : str
-        How the authors ask to be cited.
+        The citation that its authors ask for.
     """
 
     ignores_unknown: ClassVar[bool] = True
@@ -38,11 +38,11 @@ class SourceSplit(Record):
     Parameters
     ----------
     dtype : str
-        Of the raw images, as NumPy names it.
+        NumPy's name of the raw images' type.
     shape : tuple of int
-        (N, H, W, C) of the raw images.
+        The shape (N, H, W, C) of the raw images.
     images, labels : str
-        Their digests (data/FORMAT.md, section 4).
+        The digests of images and labels (data/FORMAT.md, section 4).
     """
 
     ignores_unknown: ClassVar[bool] = True
@@ -62,9 +62,9 @@ class SourceRecord(Record):
     splits : dict of SourceSplit
         ``train`` and ``test``.
     class_names : tuple of str
-        What the labels 0, 1, … stand for.
+        The classes of the labels 0, 1, ….
     decode : dict
-        The options by which it was read, JSON values; and what was left out.
+        The options it was read with, and what was skipped; JSON values.
     """
 
     ignores_unknown: ClassVar[bool] = True
@@ -75,5 +75,5 @@ class SourceRecord(Record):
 
     @property
     def digest(self) -> str:
-        """The source digest: SHA-256 of the canonical JSON of all this."""
+        """The source digest: the SHA-256 of this record's canonical JSON."""
         return canonical.digest(self.to_dict())

@@ -1,4 +1,4 @@
-"""Frozen dataclasses that are JSON objects too."""
+"""Convert frozen dataclasses to JSON objects and back."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -9,15 +9,15 @@ from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints  # 
 
 
 class Record:
-    """A frozen dataclass that a file keeps, or ``--json`` prints, field by field in order.
+    """The base of frozen dataclasses that a file stores, or ``--json`` prints.
 
-    Its fields are of type str, bool, int, float, `Path`, `object` (any JSON value), `Record`, a
-    tuple, dict or `Mapping` of these, or None.
+    Fields are of type str, bool, int, float, `Path`, `object` (any JSON value), `Record`, a tuple,
+    dict or `Mapping` of these, or None.
     """
 
     __slots__ = ()
-    ignores_unknown: ClassVar[bool] = False  # whether other fields are passed over, or refused
-    json_names: ClassVar[Mapping[str, str]] = {}  # of fields that have another name in JSON
+    ignores_unknown: ClassVar[bool] = False  # whether unknown fields are ignored, or refused
+    json_names: ClassVar[Mapping[str, str]] = {}  # the JSON names of fields that have another
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, by name."""
@@ -26,12 +26,12 @@ class Record:
 
     @classmethod
     def from_dict(cls, values: object) -> Self:
-        """Make the record that `to_dict` made these values of.
+        """Make a record from what `to_dict` returned for it.
 
         Raises
         ------
         ValueError
-            When a field is missing, of another type or, unless these are ignored, unknown.
+            When a field is missing, has another type or, unless such are ignored, is unknown.
         """
         types = _field_types(cls)  # type: ignore[arg-type] # a class is hashable
         names = {name: cls.json_names.get(name, name) for name in types}
@@ -51,7 +51,7 @@ def _field_types(cls: type) -> dict[str, Any]:
 
 
 def _to_json(value: Any) -> Any:
-    """Return the value of a field as `json` writes it."""
+    """Convert a field to a JSON value."""
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, Path):
@@ -64,7 +64,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(kind: Any, value: Any, name: str) -> Any:
-    """Return a JSON value as a field of this type has it."""
+    """Convert a JSON value to a field's type."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:  # with None
         return None if value is None else _from_json(inner[0], value, name)
