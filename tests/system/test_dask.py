@@ -504,7 +504,7 @@ def test_an_encrypted_cluster(
     known = {"CA_FILE": signed, "CLIENT__CERT": signed, "CLIENT__KEY": key}
     settings = {tls + name: value for name, value in known.items()}
     assert address.startswith("tls://")
-    done = prepared(folder, "--scheduler", address, env=os.environ | settings)
+    done = prepared(folder, "--scheduler", address, env=os.environ | settings, cold=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert bytes_of(pixelprep.open(json.loads(done.stdout)["path"])) == right
 

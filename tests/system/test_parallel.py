@@ -107,14 +107,14 @@ MANY = """
 import sys, numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from pixelprep.format import writing
+from pixelprep.format.writer import create
 from pixelprep.format.layout import FileLayout
 
-outline = Outline((64, 6, 5, 3), "float32", 16)
+layout = FileLayout((64, 6, 5, 3), "float32", 16)
 images, labels = np.ones((16, 6, 5, 3), np.float32), np.arange(16)
 
 def write(number):
-    with writing.create(Path(sys.argv[1]) / str(number), outline) as writer:
+    with create(Path(sys.argv[1]) / str(number), layout) as writer:
         for _ in range(4):
             writer.append(images=images, labels=labels)
     return writer.sha256
