@@ -42,20 +42,6 @@ def row_numbers(entry: Entry, images: np.ndarray) -> list[int]:
     return [int(x) for x in entry.scaling.invert(images)[:, 0, 0, 0]]
 
 
-@given(st.integers(1, 9), st.integers(1, 200), st.booleans(), st.integers(0, 2**64 - 1))
-def test_shards_are_every_row_once(
-    entry: Entry, count: int, size: int, shuffle: bool, seed: int
-) -> None:
-    """The shards of an epoch are disjoint and together hold every row exactly once."""
-    found = []
-    for index in range(count):
-        shard = entry.train.batches(size, shuffle=shuffle, seed=seed, shard=(index, count))
-        pieces = [row_numbers(entry, images) for images, _ in shard]
-        assert len(pieces) == len(shard)
-        found += [row for piece in pieces for row in piece]
-    assert sorted(found) == list(range(ROWS))
-
-
 @given(st.data())
 def test_resumed_batches_are_those_that_would_have_come(entry: Entry, data: st.DataObject) -> None:
     """From any point of any epoch, `resume` delivers the very rest, also through JSON."""

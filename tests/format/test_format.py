@@ -527,39 +527,6 @@ def test_many_pixels_have_a_digest_of_digests(
     assert found["test"] == reference.split_source(images[:1], labels[:1])
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"mode": "center"},
-        {"mode": "normalize"},
-        {"per": "dataset"},
-        {"per": "pixel"},
-        {"per": "image"},
-        {"rescale": True},
-        {"val_fraction": 0.25},
-        {"val_fraction": 0.26},
-        {"dtype": "float16"},
-        {"compression": "gzip"},
-        {"compression": "lzf"},
-        {"shard_rows": 39},
-        {"shard_rows": 5},
-    ],
-    ids=label,
-)
-def test_an_option_with_an_effect_makes_another_entry(cache: Path, options: Json) -> None:
-    """Each part of the recipe is in the key."""
-    first, second = make(arrays()), make(arrays(), **options)
-    assert not second.cached
-    assert first.key != second.key
-    assert len(entries(cache)) == 2
-
-
-def test_the_seed_of_the_division_is_in_the_key() -> None:
-    """Two seeds of one validation fraction are two entries."""
-    keys = {make(arrays(), val_fraction=0.25, split_seed=seed).key for seed in range(3)}
-    assert len(keys) == 3
-
-
 def changed(images: Array, labels: Array) -> list[tuple[Array, Array]]:
     """Raw splits that differ from this one in the least."""
     pixel, name = images.copy(), labels.copy()
