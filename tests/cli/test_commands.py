@@ -345,7 +345,7 @@ def test_debug_shows_the_traceback(arguments: list[str], status: int) -> None:
 
 
 def documented(command: str) -> dict[str, tuple[str, str]]:
-    """Each option (and argument) in a command's help: its values and its text."""
+    """Return each option (and argument) in a command's help: its values and its text."""
     done = run(*command.split(), "--help", env=os.environ | {"COLUMNS": "80"})
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, list[str]] = {}

@@ -28,7 +28,7 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
-    """Images whose first pixels are their row number, in files of 45 rows."""
+    """Return images whose first pixels are their row number, in files of 45 rows."""
     rows = np.arange(ROWS, dtype=np.uint16)
     images = np.zeros((ROWS, 3, 2, 1), np.uint16)
     images[:, 0, 0, 0] = rows
@@ -38,7 +38,7 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
 
 
 def row_numbers(entry: Entry, images: np.ndarray) -> list[int]:
-    """Which rows a batch holds."""
+    """Return which rows a batch holds."""
     return [int(x) for x in entry.scaling.invert(images)[:, 0, 0, 0]]
 
 

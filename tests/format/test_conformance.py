@@ -27,13 +27,13 @@ COMMITTED = sorted((ROOT / "data" / "format-1").iterdir())
 
 
 def read(folder: Path) -> subprocess.CompletedProcess[str]:
-    """What the second reader says, without any package that is installed."""
+    """Return what the second reader says, without any package that is installed."""
     command = [sys.executable, "-I", "-S", str(READER), str(folder)]
     return execute(command)
 
 
 def refusal(folder: Path) -> str:
-    """Its one line on an entry that it refuses."""
+    """Return its one line on an entry that it refuses."""
     done = read(folder)
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     (line,) = done.stderr.splitlines()
@@ -41,7 +41,7 @@ def refusal(folder: Path) -> str:
 
 
 def digest(values: Iterator[np.ndarray]) -> str:
-    """The digest of these values' bytes, little-endian and in C order."""
+    """Return the digest of these values' bytes, little-endian and in C order."""
     total = sha256()
     for part in values:
         total.update(part.astype(part.dtype.newbyteorder("<")).tobytes())
@@ -49,7 +49,7 @@ def digest(values: Iterator[np.ndarray]) -> str:
 
 
 def seen(entry: pixelprep.Entry) -> Json:
-    """The second reader's answer, by pixelprep's reading."""
+    """Return the second reader's answer, by pixelprep's reading."""
     names = ["images", "labels", *(["mean", "std"] if entry.per == "image" else [])]
     splits = {}
     for title, split in entry.splits.items():
@@ -70,7 +70,7 @@ def agreed(folder: Path) -> None:
 
 
 def chunks(file: Path, name: str) -> list[Any]:
-    """Where a dataset's chunks are, by HDF5's library."""
+    """Return where a dataset's chunks are, by HDF5's library."""
     with h5py.File(file) as opened:
         dataset = opened[name].id
         return [dataset.get_chunk_info(i) for i in range(dataset.get_num_chunks())]

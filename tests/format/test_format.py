@@ -53,24 +53,24 @@ def make(source: Arrays, **options: Any) -> pixelprep.Entry:
 
 
 def raw_of(source: Arrays) -> Source:
-    """The same raw data for the reference."""
+    """Return the same raw data for the reference."""
     highest = max(int(source.train[1].max()), int(source.test[1].max()))
     names = list(source.class_names) or [str(label) for label in range(highest + 1)]
     return Source(source.train, source.test, names)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of an entry."""
+    """Return every file of an entry."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def file_rows(entry: pixelprep.Entry) -> list[int]:
-    """The rows of each file of the training split."""
+    """Return the rows of each file of the training split."""
     return [file["rows"] for file in entry.manifest.to_dict()["splits"]["train"]["files"]]
 
 
 def entries(cache: Path) -> list[str]:
-    """The entries in a cache, as DATASET/MODE-KEY."""
+    """Return the entries in a cache, as DATASET/MODE-KEY."""
     found = cache.glob("[!.]*/*")
     return sorted(f"{path.parent.name}/{path.name}" for path in found)
 
@@ -79,7 +79,7 @@ def entries(cache: Path) -> list[str]:
 
 
 def formula(start: int, stop: int) -> Array:
-    """The pixels that scripts/make_format_example.py promises."""
+    """Return the pixels that scripts/make_format_example.py promises."""
     i, h, w, c = np.ogrid[start:stop, :4, :5, :2]
     images: Array = ((7 * i + 31 * h + 17 * w + 101 * c) % 256).astype(np.uint8)
     images[np.arange(start, stop) == 3] = 200
@@ -87,13 +87,13 @@ def formula(start: int, stop: int) -> Array:
 
 
 def example() -> Source:
-    """The raw data of both committed entries."""
+    """Return the raw data of both committed entries."""
     train, test = (formula(0, 20), np.arange(20) % 3), (formula(20, 26), np.arange(20, 26) % 3)
     return Source(train, test, ["one", "zwei", "três"])
 
 
 def remade(folder: Path) -> Path:
-    """The entry of the same recipe and data, made anew."""
+    """Return the entry of the same recipe and data, made anew."""
     manifest = json.loads((folder / "manifest.json").read_bytes())
     options = {name: manifest["recipe"][name] for name in DEFAULTS}
     options["split_seed"] = options["split_seed"] or 0
@@ -138,7 +138,7 @@ def test_a_committed_recipe_made_again_gives_the_committed_bytes(folder: Path) -
 
 
 def without_bytes(manifest: Json) -> Json:
-    """A manifest without the sizes and digests of its files."""
+    """Return a manifest without the sizes and digests of its files."""
     bare: Json = json.loads(json.dumps(manifest))
     for split in bare["splits"].values():
         del split["bytes"]
@@ -150,7 +150,7 @@ def without_bytes(manifest: Json) -> Json:
 
 
 def any_arrays(dtype: str, **shape: Any) -> Arrays:
-    """A small source of integers, or of floats that are far from 0."""
+    """Return a small source of integers, or of floats that are far from 0."""
     if np.dtype(dtype).kind != "f":
         return arrays(dtype=dtype, **shape)
     source = arrays(dtype="int16", **shape)
@@ -159,7 +159,7 @@ def any_arrays(dtype: str, **shape: Any) -> Arrays:
 
 
 def cases() -> list[tuple[str, Json]]:
-    """Raw types and options: every mode, per and rescale; every type, layout and division."""
+    """List raw types and options: every mode, per and rescale, type, layout and division."""
     kinds = itertools.cycle(["uint8", "uint16", "int8", "int16"])
     modes = ("standardize", "center", "normalize")
     grid = itertools.product(modes, ("dataset", "channel", "pixel", "image"), (False, True))
@@ -184,7 +184,7 @@ def cases() -> list[tuple[str, Json]]:
 
 
 def label(value: object) -> str:
-    """A case's name for the reports."""
+    """Return a case's name for the reports."""
     if isinstance(value, dict):
         return "-".join(f"{option}" for option in value.values())
     return str(value)
@@ -409,7 +409,7 @@ TWICE: list[Json] = [
 
 
 def stranger(tmp_path: Path) -> dict[str, str]:
-    """The environment of another user in another place."""
+    """Return the environment of another user in another place."""
     (tmp_path / "home-of-a-stranger").mkdir()
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return os.environ | {
@@ -439,7 +439,7 @@ def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def words(value: object) -> list[str]:
-    """All strings and keys in a JSON value."""
+    """Return all strings and keys in a JSON value."""
     if isinstance(value, dict):
         return [word for item in value.items() for part in item for word in words(part)]
     if isinstance(value, list):
@@ -467,7 +467,7 @@ def test_an_entry_does_not_tell_where_when_or_by_whom_it_was_made(tmp_path: Path
 
 
 def now_in(data: bytes, since: int) -> bool:
-    """Whether some four bytes are a time between `since` and now, in seconds of Unix."""
+    """Return whether some four bytes are a time between `since` and now, in seconds of Unix."""
     numbers = [np.frombuffer(data, "<u4", (len(data) - i) // 4, i) for i in range(4)]
     return any(((since <= n) & (n <= time.time() + 1)).any() for n in numbers)
 
@@ -528,7 +528,7 @@ def test_many_pixels_have_a_digest_of_digests(
 
 
 def changed(images: Array, labels: Array) -> list[tuple[Array, Array]]:
-    """Raw splits that differ from this one in the least."""
+    """Return raw splits that differ from this one in the least."""
     pixel, name = images.copy(), labels.copy()
     pixel[-1, -1, -1, -1] ^= 1
     name[0] = (name[0] + 1) % 4
@@ -611,7 +611,7 @@ def write_idx(folder: Path, source: Arrays, zipped: bool = True) -> Path:
 
 
 def gray() -> Arrays:
-    """Images of one channel, as IDX files hold them."""
+    """Return images of one channel, as IDX files hold them."""
     return arrays(shape=(6, 5, 1))
 
 
@@ -649,7 +649,7 @@ print(*sorted({{path for path in opened if path.startswith({root!r})}}), sep="\\
 
 
 def opened_by_a_hit(root: Path, dataset: str, source: str | None = None) -> set[str]:
-    """The files below `root` that a hit opens, by their kind."""
+    """Return the files below `root` that a hit opens, by their kind."""
     code = SPY.format(dataset=dataset, source=source, root=str(root))
     run = execute([sys.executable, "-c", code], check=True)
     paths = [Path(line).relative_to(root) for line in run.stdout.splitlines()]
@@ -692,7 +692,7 @@ NAMES = {"b": 9, "B": 12, "à": 10, "10": 11, "9": 7}  # class names and how man
 
 
 def written(top: Path) -> tuple[list[Path], Array, Array]:
-    """A folder of PNG images by class: paths, images and labels by class and name."""
+    """Return a folder of PNG images by class: paths, images and labels by class and name."""
     picture = pytest.importorskip("PIL.Image")
     names = sorted(NAMES)
     labels = np.repeat(np.arange(len(names)), [NAMES[name] for name in names])
@@ -759,7 +759,7 @@ def test_a_test_split_is_taken_before_the_validation_split(
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of a committed entry, outside the cache."""
+    """Return a copy of a committed entry, outside the cache."""
     folder = next(path for path in COMMITTED if path.name.startswith("standardize"))
     return shutil.copytree(folder, tmp_path / "copies" / folder.name)
 

@@ -95,7 +95,7 @@ def test_shares_add_up_and_are_fair(counts: list[int], fraction: float) -> None:
 
 
 def labelled(labels: list[int]) -> reference.Source:
-    """A source of these training labels, its images left empty."""
+    """Return a source of these training labels, its images left empty."""
     array = np.array(labels, np.int64)
     split = (np.zeros((len(labels), 1, 1, 1), np.uint8), array)
     return reference.Source(split, split, [str(c) for c in range(max(labels) + 1)])
@@ -122,7 +122,7 @@ def test_stratified_takes_the_rows_of_the_page(
 
 @contextmanager
 def numbered(rows: int, shard_rows: int | None = None) -> Iterator[Split]:
-    """A prepared split whose image i is the number i, its label i mod 7."""
+    """Provide a prepared split whose image i is the number i, its label i mod 7."""
     images = np.arange(rows, dtype=np.uint16).reshape(rows, 1, 1, 1)
     pair = (images, np.arange(rows) % 7)
     with TemporaryDirectory() as cache:
@@ -136,7 +136,7 @@ def numbered(rows: int, shard_rows: int | None = None) -> Iterator[Split]:
 
 
 def delivered(split: Split, size: int, **plan: object) -> list[list[int]]:
-    """The numbers of the rows in each batch of an epoch."""
+    """Return the numbers of the rows in each batch of an epoch."""
     batches = split.batches(size, **plan)  # type: ignore[arg-type]
     found = []
     for images, labels in batches:
@@ -151,7 +151,7 @@ def delivered(split: Split, size: int, **plan: object) -> list[list[int]]:
 
 
 def cut(rows: list[int], size: int, drop_last: bool) -> list[list[int]]:
-    """Rows in batches, from the start."""
+    """Return rows in batches, from the start."""
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     return batches[:-1] if drop_last and batches and len(batches[-1]) < size else batches
 

@@ -50,7 +50,7 @@ def grouped(x: np.ndarray, per: str) -> np.ndarray:
 
 
 def by_numpy(x: np.ndarray, mode: str, per: str, rescale: bool) -> np.ndarray:
-    """The formula written down in NumPy's float64, rounded once to float32."""
+    """Return the formula written down in NumPy's float64, rounded once to float32."""
     exact = x.astype(np.float64)
     if rescale or mode == "normalize":
         exact = exact / np.iinfo(x.dtype).max
@@ -241,7 +241,7 @@ def test_one_image_is_inverted_like_many() -> None:
 
 
 def float_formula(x: np.ndarray, mode: str, per: str) -> np.ndarray:
-    """The formula for floats in float64, rounded once to float32."""
+    """Return the formula for floats in float64, rounded once to float32."""
     found = FloatMoments.of(x, per).statistics()
     shift, divisor = found.mean, np.ones_like(found.mean)
     if mode == "normalize":
@@ -253,7 +253,8 @@ def float_formula(x: np.ndarray, mode: str, per: str) -> np.ndarray:
 
 
 def misses(found: FloatMoments, groups: np.ndarray) -> Iterator[tuple[float, float, float]]:
-    """How far mean and variance of each column are from the truth, in ulps of what may be lost.
+    """Yield how far mean and variance of each column are from the truth, in ulps of what may be
+    lost.
 
     An ulp of the mean is that of the largest number; one of the variance is that of the true
     variance and of the square of an ulp of the largest number. The third is the error of std in
@@ -319,7 +320,7 @@ def test_tasks_do_not_show_in_statistics_of_floats(
 
 
 def same_bits(one: object, other: object) -> None:
-    """Equal to the last bit."""
+    """Check equality to the last bit."""
     for name in ("count", "mean", "m2", "minimum", "maximum"):
         first, second = (np.asarray(getattr(moments, name)) for moments in (one, other))
         assert first.tobytes() == second.tobytes(), name

@@ -47,7 +47,7 @@ MIB = 1 << 20
 
 
 def zipped(size: int = 20_000, seed: int = 0) -> bytes:
-    """A gzip file of so many random bytes, a little longer than they are."""
+    """Return a gzip file of so many random bytes, a little longer than they are."""
     return gzip.compress(random.Random(seed).randbytes(size), mtime=0)
 
 
@@ -76,7 +76,7 @@ class Case:
         return self.server.asked(self.pin.name)
 
     def twist(self, *twists: Twist, then: Twist = FINE) -> None:
-        """What is wrong with the server's next answers, and with all later ones."""
+        """Say what is wrong with the server's next answers, and with all later ones."""
         self.server.twist(self.pin.name, *twists, then=then)
 
     def fetch(self, *mirrors: str, offline: bool = False) -> None:
@@ -96,11 +96,13 @@ class Case:
         self.part.write_bytes(content)
 
     def is_right(self) -> bool:
-        """Whether the very archive lies under its final name, and nothing else in the folder."""
+        """Return whether the very archive lies under its final name, and nothing else in the
+        folder.
+        """
         return self.path.read_bytes() == self.archive and list(self.folder.iterdir()) == [self.path]
 
     def refusal(self, *mirrors: str) -> str:
-        """What a download that must fail says; nothing is left under the final name."""
+        """Return what a download that must fail says; nothing is left under the final name."""
         with pytest.raises(DownloadError) as caught:
             self.fetch(*mirrors)
         assert not self.path.exists()
@@ -124,7 +126,9 @@ def only_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
-    """A small file, read from the network in small pieces, so that pieces of it can be lost."""
+    """Provide a small file, read from the network in small pieces, so that pieces of it can be
+    lost.
+    """
     monkeypatch.setattr(download, "CHUNK", 64)
     archive = zipped()
     web = tmp_path / "web"
@@ -136,20 +140,20 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 @pytest.fixture
 def good(tmp_path: Path, case: Case) -> Iterator[Server]:
-    """A second mirror, where all is well."""
+    """Provide a second mirror, where all is well."""
     with Server(tmp_path / "web") as server:
         yield server
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> str:
-    """The URL of a server that is no more."""
+    """Return the URL of a server that is no more."""
     with Server(tmp_path) as server:
         return server.url
 
 
 def start(asked: str | None) -> int:
-    """The offset that a Range header asks for."""
+    """Return the offset that a Range header asks for."""
     return int((asked or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
 
 
@@ -540,7 +544,7 @@ def test_the_built_in_mirrors_can_be_trusted() -> None:
 
 
 def attempt(case: Case, mirrors: list[str]) -> bool:
-    """Whether a download succeeded; a wrong file under the final name is never there."""
+    """Return whether a download succeeded; a wrong file under the final name is never there."""
     try:
         case.fetch(*mirrors)
     except DownloadError:
@@ -556,7 +560,7 @@ OFFSETS = st.integers(0, 3_000)
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Two servers that have an archive of a few thousand bytes."""
+    """Provide two servers that have an archive of a few thousand bytes."""
     web = tmp_path_factory.mktemp("web")
     (web / "numbers.gz").write_bytes(FEW)
     with Server(web) as first, Server(web) as second:
@@ -565,7 +569,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
 
 @contextmanager
 def few(server: Server) -> Iterator[Case]:
-    """The few thousand bytes, read in small pieces into a new folder."""
+    """Provide the few thousand bytes, read in small pieces into a new folder."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(download, "CHUNK", 64)
         yield Case(FEW, pinned(FEW, by_content=False), server, Path(folder))
@@ -643,7 +647,7 @@ def run(code: str, *arguments: str, **environment: str) -> cli.Done:
 
 @pytest.fixture
 def shop() -> Iterator[Server]:
-    """A server with the embedded dataset's four files."""
+    """Provide a server with the embedded dataset's four files."""
     with Server(embedded("sample")) as server:
         yield server
 
@@ -790,7 +794,7 @@ def test_offline_opens_no_socket(said: list[str], nowhere: str) -> None:
 
 
 def drawn(*arguments: str) -> bytes:
-    """What a command draws on a terminal."""
+    """Return what a command draws on a terminal."""
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 100))
     process = cli.start(*arguments, code=ONLY_HERE + LITTLE_MNIST, stderr=end)
@@ -874,7 +878,7 @@ IMAGES, TEST_IMAGES = "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"
 
 @pytest.fixture
 def mnist_server(mnist: Path) -> Iterator[Server]:
-    """A server with the real files."""
+    """Provide a server with the real files."""
     with Server(mnist) as server:
         yield server
 

@@ -30,12 +30,12 @@ SHAPE = (9, 7, 3)
 
 
 def picture(seed: int, shape: tuple[int, ...] = SHAPE, dtype: str = "uint8") -> np.ndarray:
-    """A random picture."""
+    """Return a random picture."""
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
 def save(path: Path, image: np.ndarray | Image.Image, **options: Any) -> Path:
-    """A picture's file, its folder made; the suffix says which format."""
+    """Return a picture's file, its folder made; the suffix says which format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image.save(path, **options)
@@ -43,14 +43,16 @@ def save(path: Path, image: np.ndarray | Image.Image, **options: Any) -> Path:
 
 
 def in_order(rows: Rows, index: int) -> Pair:
-    """Images and labels, sorted by class and name, in the order in which a split stores them."""
+    """Return images and labels, sorted by class and name, in the order in which a split stores
+    them.
+    """
     order = permutation(len(rows), 0, 0, 4, index)
     images = np.stack([rows[i][0] for i in order])
     return images, np.array([rows[i][1] for i in order])
 
 
 def write(top: Path, names: dict[str, list[str]], seed: int = 0) -> Rows:
-    """A folder with PNG images of these names by class; rows as they sort."""
+    """Return a folder with PNG images of these names by class; rows as they sort."""
     rows: Rows = []
     for label, of_class in enumerate(sorted(names)):
         for name in sorted(names[of_class]):
@@ -175,7 +177,7 @@ def test_links_within_the_folder_are_followed(pets: tuple[Path, Rows, Rows]) -> 
 
 
 def both(top: Path, write_one: Callable[[Path], Any]) -> None:
-    """A folder with one image in each of two classes of both splits."""
+    """Make a folder with one image in each of two classes of both splits."""
     for split in ("train", "test"):
         for name in ("a", "b"):
             (top / split / name).mkdir(parents=True)
@@ -183,7 +185,7 @@ def both(top: Path, write_one: Callable[[Path], Any]) -> None:
 
 
 def is_everywhere(image: np.ndarray, entry: Any, **decode: Any) -> None:
-    """The entry of a folder of `both` holds this image, four times."""
+    """Check that the entry of a folder of `both` holds this image, four times."""
     images = image if image.ndim == 3 else image[..., None]
     pair = np.stack([images] * 2)
     order = [np.array(permutation(2, 0, 0, 4, index)) for index in (0, 1)]
@@ -302,7 +304,7 @@ def test_size_and_color_make_mixed_images_equal(tmp_path: Path) -> None:
 
 
 def deep_png(channels: int, colour: int) -> bytes:
-    """A 16-bit PNG of 7×9 pixels of so many channels."""
+    """Return a 16-bit PNG of 7×9 pixels of so many channels."""
     return png(7, 9, 16, colour, (b"\0" + bytes(range(7 * 2 * channels))) * 9)
 
 
