@@ -130,7 +130,7 @@ def test_messages_go_to_standard_error_and_quiet_stops_them(
 
 
 def on_terminal(*arguments: str) -> tuple[str, str]:
-    """Standard output, and standard error as a terminal gets it."""
+    """Return standard output, and standard error as a terminal gets it."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, 80))
     with start(*arguments, stdout=subprocess.PIPE, stderr=theirs) as process:

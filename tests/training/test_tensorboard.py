@@ -23,7 +23,7 @@ OWN = {"model": "models:random", "tensorboard": "logs"}
 
 
 def shown(run: str) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values by folder and tag, in the order in which TensorBoard reads them."""
+    """Return steps and values by folder and tag, in the order in which TensorBoard reads them."""
     found = defaultdict(list)
     for file in sorted(Path("logs", run).rglob("events.out.tfevents.*")):
         for event in events(file):
