@@ -55,14 +55,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own, also for the processes that it starts."""
+    """Return an empty cache of the test's own, also for the processes that it starts."""
     monkeypatch.setenv("PIXELPREP_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")
 def mnist() -> Path:
-    """The folder of the real MNIST files."""
+    """Return the folder of the real MNIST files."""
     data = os.environ.get("PIXELPREP_TEST_DATA")
     if not data:
         pytest.skip("PIXELPREP_TEST_DATA is not set: no real MNIST files to test with")
@@ -74,19 +74,21 @@ def mnist() -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout."""
+    """Return the wheel of this checkout."""
     return wheel_of(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
 def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with the wheel and what it declares, and nothing else."""
+    """Return the Python of an environment with the wheel and what it declares, and nothing else."""
     return environment_with(wheel, tmp_path_factory.mktemp("alone") / "environment")
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, empty; modules that are imported from it are forgotten at the end."""
+    """Provide the current folder, empty; modules that are imported from it are forgotten at the
+    end.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
@@ -97,7 +99,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A small dataset of the user's own, below the current folder."""
+    """Return a small dataset of the user's own, below the current folder."""
     write_digits(tmp_path / "digits")
     monkeypatch.chdir(tmp_path)
     return "./digits"
@@ -105,11 +107,11 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset that takes its time: 20,000 images."""
+    """Return a dataset that takes its time: 20,000 images."""
     return write_digits(tmp_path_factory.mktemp("data") / "many", 20_000, 1_000, 28)
 
 
 @pytest.fixture
 def small() -> Entry:
-    """Random images that are large enough for the CNN, with a validation split."""
+    """Return random images that are large enough for the CNN, with a validation split."""
     return pixelprep.prepare(arrays(300, 70, (12, 12, 1)), val_fraction=0.2)

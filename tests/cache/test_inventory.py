@@ -29,7 +29,7 @@ DAY = 86400
 
 @pytest.fixture
 def three(digits: str) -> list[pixelprep.Entry]:
-    """Three entries of one dataset, used three, two and one days ago."""
+    """Return three entries of one dataset, used three, two and one days ago."""
     made = [pixelprep.prepare(digits, mode=mode) for mode in ("center", "normalize", "standardize")]
     for age, entry in zip((3, 2, 1), made, strict=True):
         used(entry.path, age)
@@ -45,7 +45,7 @@ def used(path: Path, days: float) -> None:
 
 
 def raw(folder: Path, name: str, size: int = 1000, days: float = 0) -> Path:
-    """A download in the cache."""
+    """Return a download in the cache."""
     path = folder / ".raw" / name / "file.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(size))
@@ -55,12 +55,12 @@ def raw(folder: Path, name: str, size: int = 1000, days: float = 0) -> Path:
 
 
 def names(*kinds: str) -> list[str]:
-    """What the cache holds of these kinds."""
+    """Return what the cache holds of these kinds."""
     return [item.name for item in pixelprep.cache.list() if item.kind in kinds]
 
 
 def there(folder: Path) -> set[str]:
-    """Everything in the cache that is no entry, no lock, and no folder."""
+    """Return everything in the cache that is no entry, no lock, and no folder."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     inner = {str(path.relative_to(folder)) for path in paths}
     return {name for name in inner if name.startswith(".") and not name.startswith(".locks")}
@@ -439,7 +439,7 @@ def test_a_cache_that_cannot_be_written_says_so(digits: str, cache: Path) -> Non
 
 
 def failure_of(done: Any) -> tuple[str, str]:
-    """Error and hint, whatever was printed before."""
+    """Return error and hint, whatever was printed before."""
     assert done.returncode == 1
     lines = [*done.stderr.splitlines(), ""]
     return lines[0], lines[1]

@@ -130,7 +130,7 @@ def test_messages_go_to_standard_error_and_quiet_stops_them(
 
 
 def on_terminal(*arguments: str) -> tuple[str, str]:
-    """Standard output, and standard error as a terminal gets it."""
+    """Return standard output, and standard error as a terminal gets it."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, 80))
     with start(*arguments, stdout=subprocess.PIPE, stderr=theirs) as process:
@@ -234,46 +234,6 @@ def test_standardize_is_the_default(digits: str) -> None:
     """No `--mode` means standardize; no DATASET means mnist."""
     assert prepared(digits)["key"] == prepared(digits, "--mode", "standardize")["key"]
     assert failure(run("prepare", "--offline"))[0].startswith("mnist: ")
-
-
-SAME = [
-    [],
-    ["--split-seed", "5"],
-    ["--shard-rows", "40"],
-    ["--val-fraction", "0", "--per", "channel", "--compression", "none"],
-    ["--offline", "--quiet", "--mirror", "http://127.0.0.1:9/"],
-]
-NORMALIZED = [["--mode", "normalize", *more] for more in ([], ["--per", "pixel"], ["--rescale"])]
-
-
-@pytest.mark.parametrize("alike", [SAME, NORMALIZED], ids=["standardize", "normalize"])
-def test_options_without_effect_make_no_second_entry(digits: str, alike: list[list[str]]) -> None:
-    """What changes no byte changes no key: the entry is found again."""
-    answers = [prepared(digits, *options) for options in alike]
-    assert len({answer["key"] for answer in answers}) == 1
-    assert [answer["hit"] for answer in answers] == [False] + [True] * (len(alike) - 1)
-
-
-def test_every_other_option_changes_the_key(digits: str) -> None:
-    """Options that change bytes give entries of their own, side by side."""
-    split = ["--val-fraction", "0.25"]
-    different = [
-        [],
-        ["--mode", "center"],
-        ["--mode", "normalize"],
-        ["--per", "dataset"],
-        ["--per", "pixel"],
-        ["--per", "image"],
-        ["--rescale"],
-        split,
-        [*split, "--split-seed", "5"],
-        ["--dtype", "float16"],
-        ["--compression", "gzip"],
-        ["--shard-rows", "39"],
-    ]
-    answers = [prepared(digits, *options) for options in different]
-    assert len({answer["key"] for answer in answers}) == len(different)
-    assert not any(answer["hit"] for answer in answers)
 
 
 def test_the_way_the_data_came_does_not_change_the_key(tmp_path: Path) -> None:
@@ -385,7 +345,7 @@ def test_debug_shows_the_traceback(arguments: list[str], status: int) -> None:
 
 
 def documented(command: str) -> dict[str, tuple[str, str]]:
-    """Each option (and argument) in a command's help: its values and its text."""
+    """Return each option (and argument) in a command's help: its values and its text."""
     done = run(*command.split(), "--help", env=os.environ | {"COLUMNS": "80"})
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, list[str]] = {}

@@ -33,7 +33,7 @@ IMAGES = np.arange(40 * 6 * 6, dtype=np.uint8).reshape(40, 6, 6)
 
 
 def nothing_is_left(cache: Path) -> bool:
-    """Whether the cache has no entry, whole or half, and no work in progress."""
+    """Return whether the cache has no entry, whole or half, and no work in progress."""
     entries = list(cache.glob("[!.]*"))
     private = [*cache.glob(".tmp/*"), *cache.glob(".trash/*")]
     return entries == private == []
@@ -306,7 +306,7 @@ def test_python_refuses_what_the_command_refuses(
 
 
 def images(rows: int, kind: str = "uint8", shape: tuple[int, ...] = (6, 5, 3)) -> np.ndarray:
-    """Images of any type and rank."""
+    """Return images of any type and rank."""
     return np.random.default_rng(0).integers(0, 100, (rows, *shape)).astype(kind)
 
 
@@ -433,7 +433,7 @@ def test_a_cache_that_is_a_file_is_refused(digits: str, tmp_path: Path, place: s
 
 @pytest.fixture
 def read_only(tmp_path: Path, digits: str) -> Iterator[Path]:
-    """A cache with one entry that cannot be written."""
+    """Provide a cache with one entry that cannot be written."""
     cache = tmp_path / "disk"
     with protected(cache) as protect:
         pixelprep.prepare(digits, cache_dir=cache)
@@ -456,7 +456,7 @@ def test_a_read_only_cache_serves_hits(digits: str, read_only: Path) -> None:
 
 @pytest.fixture(scope="session")
 def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset whose entry needs some 2 MB."""
+    """Return a dataset whose entry needs some 2 MB."""
     return write_digits(tmp_path_factory.mktemp("data") / "middling", 500, 100, 28)
 
 
@@ -480,7 +480,7 @@ def test_no_space_is_an_error_wherever_it_strikes(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB."""
+    """Provide a file system of one MiB."""
     with mounted(tmp_path / "disk", "size=1m") as folder:
         yield folder
 
@@ -512,7 +512,7 @@ def test_a_full_disk_leaves_the_cache_as_it_was(
 
 @pytest.fixture
 def entry(digits: str) -> Path:
-    """The folder of an entry in the cache."""
+    """Return the folder of an entry in the cache."""
     return pixelprep.prepare(digits).path
 
 
@@ -536,14 +536,14 @@ def test_the_command_names_damage_and_repairs_it(digits: str, entry: Path) -> No
 
 @pytest.fixture(scope="session")
 def right(many: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
-    """The bytes of its entry, and the seconds that an undisturbed `prepare` takes."""
+    """Return the bytes of its entry, and the seconds that an undisturbed `prepare` takes."""
     started = time.perf_counter()
     answer = prepared(str(many), "--cache-dir", str(tmp_path_factory.mktemp("right")))
     return bytes_of(answer["path"]), time.perf_counter() - started
 
 
 def whole_or_nothing(cache: Path, right: dict[str, str]) -> bool:
-    """Whether an entry is there; if so it must be as it should be."""
+    """Return whether an entry is there; if so it must be as it should be."""
     there = list(cache.glob("many/*"))
     assert all(bytes_of(path) == right for path in there)
     return bool(there)

@@ -21,14 +21,14 @@ WIDTHS = (60, 80, 120)
 
 
 def shown(columns: int, *arguments: str, **environment: str) -> str:
-    """What a command shows on a terminal of so many columns, on both of its outputs."""
+    """Return what a command shows on a terminal of so many columns, on both of its outputs."""
     return shown_until(None, columns, arguments, **environment)
 
 
 def shown_until(
     mark: str | None, columns: int, arguments: Sequence[str], **environment: str
 ) -> str:
-    """The same; once it shows this mark, it is interrupted."""
+    """Return the same; once it shows this mark, it is interrupted."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
@@ -47,7 +47,7 @@ def shown_until(
 
 
 def read(terminal: int) -> bytes:
-    """What comes next; nothing once the other side is closed."""
+    """Return what comes next; nothing once the other side is closed."""
     try:
         return os.read(terminal, 1 << 16)
     except OSError:

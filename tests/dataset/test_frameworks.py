@@ -17,12 +17,12 @@ ROWS = 500
 
 @pytest.fixture
 def entry() -> Entry:
-    """Several files of several rows."""
+    """Return several files of several rows."""
     return pixelprep.prepare(arrays(ROWS, 20, (6, 5, 1)), shard_rows=64)
 
 
 def rows(feed: object) -> list[bytes]:
-    """Every image that a feed delivers in one pass, with its label."""
+    """Return every image that a feed delivers in one pass, with its label."""
     return [
         np.asarray(image).tobytes() + bytes([int(label)])
         for images, labels in feed  # type: ignore[attr-defined] # iterable

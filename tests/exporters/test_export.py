@@ -40,7 +40,7 @@ STORED = [one for one in ALL if one.values != ("png",)]
 
 
 def prepared(source: Arrays | None = None, **options: Any) -> Entry:
-    """An entry with a validation split and several files a split."""
+    """Return an entry with a validation split and several files a split."""
     several: dict[str, Any] = {"val_fraction": 0.25, "shard_rows": 16, "quiet": True}
     return pixelprep.prepare(source or arrays(train=80, test=28), **several | options)
 
@@ -161,7 +161,7 @@ def decoded(folder: Path) -> dict[str, tuple[np.ndarray, list[str]]]:
 
 
 def rows_of(pairs: list[tuple[np.ndarray, Any]]) -> Counter[tuple[bytes, str]]:
-    """Images with their classes, whatever their order."""
+    """Return images with their classes, whatever their order."""
     return Counter(
         (image.tobytes(), str(label))
         for images, labels in pairs
@@ -303,7 +303,7 @@ def test_exported_files_are_prepared_again(tmp_path: Path, to: str, suffix: str)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The digest of every file, by its path below the folder."""
+    """Return the digest of every file, by its path below the folder."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -312,7 +312,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def nothing_but(folder: Path, *names: str) -> bool:
-    """Whether a folder holds these alone."""
+    """Return whether a folder holds these alone."""
     return {path.name for path in folder.iterdir()} == set(names)
 
 
@@ -455,20 +455,22 @@ def test_a_missing_package_is_named(
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An entry of 6,000 images, whose export takes its time."""
+    """Return an entry of 6,000 images, whose export takes its time."""
     folder = tmp_path_factory.mktemp("many")
     source = write_digits(folder / "digits", 6_000, 500, 28)
     return pixelprep.prepare(source, cache_dir=folder / "cache", quiet=True).path
 
 
 def export_of(entry: Path) -> list[str]:
-    """The command's beginning; the entry is known by its cache, so that it need not be hashed."""
+    """Return the command's beginning; the entry is known by its cache, so that it need not be
+    hashed.
+    """
     return ["export", "--cache-dir", str(entry.parent.parent), str(entry)]
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where an export goes; nothing else is in its folder."""
+    """Return where an export goes; nothing else is in its folder."""
     (tmp_path / "place").mkdir()
     return tmp_path / "place" / "out"
 

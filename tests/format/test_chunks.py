@@ -30,7 +30,7 @@ PACKED: dict[str, dict[str, Any]] = {
 
 
 def written(path: Path, data: np.ndarray, options: dict[str, Any]) -> Path:
-    """A file with one chunked dataset, packed by the real library."""
+    """Return a file with one chunked dataset, packed by the real library."""
     path.unlink(missing_ok=True)
     with h5py.File(path, "w") as file:
         file.create_dataset("x", data=data, chunks=data.shape, **options)
@@ -144,7 +144,7 @@ def test_any_bytes_are_measured_or_refused(unpack: int, content: bytes) -> None:
 
 
 def working(what: str) -> Iterator[Any]:
-    """What the tests have done in a process of its own."""
+    """Yield what the tests have done in a process of its own."""
     yield "begun"
     if what == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -204,5 +204,5 @@ def test_nobody_is_left_working() -> None:
 
 
 def children() -> list[str]:
-    """The processes that this one started."""
+    """Return the processes that this one started."""
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()

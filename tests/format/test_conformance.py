@@ -2,15 +2,11 @@
 
 import ast
 import json
-import math
 import shutil
-import struct
 import subprocess
 import sys
-from array import array
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +24,16 @@ from tests.helpers.process import execute
 
 READER = Path(second_reader.__file__)
 COMMITTED = sorted((ROOT / "data" / "format-1").iterdir())
-RAW_CODES = {"uint8": "B", "int8": "b", "uint16": "H"}
 
 
 def read(folder: Path) -> subprocess.CompletedProcess[str]:
-    """What the second reader says, without any package that is installed."""
+    """Return what the second reader says, without any package that is installed."""
     command = [sys.executable, "-I", "-S", str(READER), str(folder)]
     return execute(command)
 
 
 def refusal(folder: Path) -> str:
-    """Its one line on an entry that it refuses."""
+    """Return its one line on an entry that it refuses."""
     done = read(folder)
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     (line,) = done.stderr.splitlines()
@@ -46,7 +41,7 @@ def refusal(folder: Path) -> str:
 
 
 def digest(values: Iterator[np.ndarray]) -> str:
-    """The digest of these values' bytes, little-endian and in C order."""
+    """Return the digest of these values' bytes, little-endian and in C order."""
     total = sha256()
     for part in values:
         total.update(part.astype(part.dtype.newbyteorder("<")).tobytes())
@@ -54,7 +49,7 @@ def digest(values: Iterator[np.ndarray]) -> str:
 
 
 def seen(entry: pixelprep.Entry) -> Json:
-    """The second reader's answer, by pixelprep's reading."""
+    """Return the second reader's answer, by pixelprep's reading."""
     names = ["images", "labels", *(["mean", "std"] if entry.per == "image" else [])]
     splits = {}
     for title, split in entry.splits.items():
@@ -75,7 +70,7 @@ def agreed(folder: Path) -> None:
 
 
 def chunks(file: Path, name: str) -> list[Any]:
-    """Where a dataset's chunks are, by HDF5's library."""
+    """Return where a dataset's chunks are, by HDF5's library."""
     with h5py.File(file) as opened:
         dataset = opened[name].id
         return [dataset.get_chunk_info(i) for i in range(dataset.get_num_chunks())]
@@ -165,108 +160,6 @@ def test_a_checksum_that_is_zero_is_stored_as_its_modulus() -> None:
     stored = (path / "test.h5").read_bytes()[chunk.byte_offset :][: chunk.size]
     assert stored == b"\x00\x3c" * 4369 + b"\xff" * 4
     agreed(path)
-
-
-# Back to raw pixels, in plain Python
-
-
-def columns(folder: Path, name: str) -> tuple[Json, dict[str, bytes]]:
-    """The manifest and the columns of a split, by the second reader."""
-    manifest, found = second_reader.read_manifest(folder), dict[str, bytes]()
-    for file in manifest["splits"][name]["files"]:
-        for title, piece in second_reader.columns(folder, manifest, name, file):
-            found[title] = found.get(title, b"") + piece
-    return manifest, found
-
-
-def numbers(dtype: str, values: bytes) -> tuple[Any, ...]:
-    """The numbers of a column."""
-    code = second_reader.CODES[dtype]
-    return struct.unpack(f"<{len(values) // struct.calcsize(code)}{code}", values)
-
-
-def flat(values: Any) -> list[float]:
-    """The numbers of nested lists, in their order."""
-    return [x for v in values for x in flat(v)] if isinstance(values, list) else [values]
-
-
-def factors(manifest: Json, found: dict[str, bytes], row: int) -> tuple[list[float], list[float]]:
-    """Shift and divisor of an image of integers, by section 3, to be repeated over its pixels."""
-    shift, divisor = (flat(manifest["scaling"][name]) for name in ("mean", "std"))
-    if manifest["per"] == "image":
-        shift, divisor = ([numbers("float64", found[n])[row]] for n in ("mean", "std"))
-    if manifest["mode"] == "normalize":
-        shift = [0.0]
-    return shift, [x or 1.0 for x in divisor] if manifest["mode"] == "standardize" else [1.0]
-
-
-def inverted(folder: Path, name: str) -> "array[int]":
-    """The raw integers of a split, by section 3."""
-    manifest, found = columns(folder, name)
-    split, unit = manifest["splits"][name], manifest["scaling"]["unit"]
-    pixels = array(RAW_CODES[manifest["scaling"]["raw_dtype"]])
-    low = -(1 << 8 * pixels.itemsize - 1) if pixels.typecode.islower() else 0
-    high = low + (1 << 8 * pixels.itemsize) - 1
-    stored, size = numbers(split["dtype"], found["images"]), math.prod(split["shape"][1:])
-    for row in range(split["rows"]):
-        shift, divisor = (cycle(values) for values in factors(manifest, found, row))
-        for y, s, d in zip(stored[row * size : (row + 1) * size], shift, divisor, strict=False):
-            pixels.append(min(max(round((y * d + s) * unit), low), high))
-    return pixels
-
-
-@pytest.mark.parametrize("rescale", [False, True])
-@pytest.mark.parametrize("per", ["dataset", "channel", "pixel", "image"])
-@pytest.mark.parametrize("mode", ["standardize", "center", "normalize"])
-def test_the_raw_pixels_come_back_by_the_page(mode: str, per: str, rescale: bool) -> None:
-    """What section 3 inverts has the digest that the manifest promises of the source."""
-    source = arrays(train=24, test=9)
-    for images, _ in (source.train, source.test):
-        images[2] = 201  # a constant image
-        images[:, 2, 3] = 77  # a constant pixel
-    entry = prepare(source, mode=mode, per=per, rescale=rescale, quiet=True)
-    for name, split in entry.manifest.to_dict()["source"]["splits"].items():
-        assert sha256(inverted(entry.path, name).tobytes()).hexdigest() == split["images"]
-        assert sha256(columns(entry.path, name)[1]["labels"]).hexdigest() == split["labels"]
-
-
-@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
-def test_the_committed_test_split_comes_back_by_the_page(folder: Path) -> None:
-    """Its raw pixels have the source's digest, from float32 and, here, from float16."""
-    source = second_reader.read_manifest(folder)["source"]["splits"]["test"]
-    assert sha256(inverted(folder, "test").tobytes()).hexdigest() == source["images"]
-
-
-@pytest.mark.parametrize("rescale", [False, True])
-@pytest.mark.parametrize("per", ["dataset", "channel", "pixel"])
-def test_the_statistics_follow_from_the_raw_pixels_by_the_page(per: str, rescale: bool) -> None:
-    """Sums, extremes, means and deviations are those that section 3 gives for the pixels."""
-    path = prepare(arrays(), per=per, rescale=rescale, val_fraction=0.2, quiet=True).path
-    manifest, pixels = second_reader.read_manifest(path), inverted(path, "train")
-    scaling, unit = manifest["scaling"], manifest["scaling"]["unit"]
-    assert manifest["statistics"] == {
-        "count": len(pixels), "sum": sum(pixels), "sum_of_squares": sum(x * x for x in pixels)
-    }  # fmt: skip
-    assert manifest["splits"]["train"]["raw"] == {"minimum": min(pixels), "maximum": max(pixels)}
-    groups = [pixels[i :: len(flat(scaling["mean"]))] for i in range(len(flat(scaling["mean"])))]
-    for i, group in enumerate(groups):
-        n, total = len(group), sum(group)
-        variance = (n * sum(x * x for x in group) - total**2) / (n * unit) ** 2
-        found = tuple(flat(scaling[x])[i] for x in ("mean", "std", "minimum", "maximum"))
-        extremes = min(group) / unit, max(group) / unit
-        assert found == (total / (n * unit), math.sqrt(variance), *extremes)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_the_first_batch_follows_from_the_stored_values_by_the_page(dtype: str) -> None:
-    """The figures of the first 64 images are those that section 4 gives for them."""
-    manifest, found = columns(prepare(arrays(70), dtype=dtype, quiet=True).path, "train")
-    values = numbers(dtype, found["images"])[: 64 * 6 * 5 * 3]
-    mean = math.fsum(values) / len(values)
-    std = math.sqrt(math.fsum((y - mean) ** 2 for y in values) / len(values))
-    expected = {"shape": [64, 6, 5, 3], "min": min(values), "max": max(values)}
-    batch = manifest["splits"]["train"]["first_batch"]
-    assert batch == expected | {"mean": mean, "std": std}
 
 
 # What it refuses

@@ -30,7 +30,7 @@ SNIPPETS = dict(re.findall(r"^### ([^\n]+)\n\n```\w+\n(.*?)^```$", SECTION, re.M
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder of the test's own: readers keep caches there, and ask no network."""
+    """Return a home folder of the test's own: readers keep caches there, and ask no network."""
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home" / "huggingface"))
@@ -44,19 +44,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def said(command: list[str], folder: Path) -> str:
-    """What a command prints that is run in an entry's folder and ends well."""
+    """Return what a command prints that is run in an entry's folder and ends well."""
     done = execute(command, cwd=folder, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def console(code: str, folder: Path) -> list[str]:
-    """What each command of a console prints."""
+    """Return what each command of a console prints."""
     return [said(["bash", "-c", command], folder) for command in code.splitlines()]
 
 
 def python(code: str, folder: Path, epilogue: str) -> Any:
-    """The arrays `seen` that Python code and an epilogue leave."""
+    """Return the arrays `seen` that Python code and an epilogue leave."""
     kept = folder.parent / "seen.npz"
     script = f"{code}\nimport numpy\n{epilogue}\nnumpy.savez({str(kept)!r}, **seen)"
     said([sys.executable, "-W", "ignore", "-c", script], folder)
@@ -65,7 +65,7 @@ def python(code: str, folder: Path, epilogue: str) -> Any:
 
 
 def numbers(text: str) -> Array:
-    """The numbers that h5dump or h5ls print of a dataset."""
+    """Return the numbers that h5dump or h5ls print of a dataset."""
     text = re.split(r"DATA \{|Data:", text)[1].split("}")[0]
     return np.fromstring(re.sub(r"\(\d+(,\d+)*\):|,", " ", text), np.float64, sep=" ")
 
@@ -87,7 +87,7 @@ def by_h5dump(code: str, folder: Path, split: Split) -> Columns:
 
 
 def by_h5ls(code: str, folder: Path, split: Split) -> Columns:
-    """All as text."""
+    """Return all as text."""
     names, labels, images = console(code, folder)
     shape = (len(numbers(labels)), *split.shape[1:])
     assert f"{{{', '.join(map(str, shape))}}}" in names
@@ -135,7 +135,7 @@ FEEDS = {
 
 
 def cases(readers: dict[str, Reader]) -> list[Any]:
-    """A test each; of the heavy ones only in the long run."""
+    """Return a test each; of the heavy ones only in the long run."""
     marks = {name: pytest.mark.long if reader.long else () for name, reader in readers.items()}
     return [pytest.param(name, marks=marks[name], id=name) for name in readers]
 
@@ -147,19 +147,19 @@ def require(reader: Reader) -> None:
 
 
 def same(a: Array, b: Array) -> bool:
-    """Whether shape and every value are equal, whatever type the reader has for them."""
+    """Return whether shape and every value are equal, whatever type the reader has for them."""
     wide = np.result_type(a, b)
     return a.shape == b.shape and a.astype(wide).tobytes() == b.astype(wide).tobytes()
 
 
 def six_digits(values: Array) -> Array:
-    """The values as they are printed with six digits."""
+    """Return the values as they are printed with six digits."""
     each, places = np.unique(values, return_inverse=True)
     return np.array([float(f"{value:g}") for value in each])[places].reshape(values.shape)
 
 
 def files(split: Split) -> Iterator[tuple[Path, Columns]]:
-    """Each file of a split, and what is in it."""
+    """Yield each file of a split, and what is in it."""
     first = 0
     for part in split._files:
         rows = slice(first, first + part.rows)
@@ -168,13 +168,13 @@ def files(split: Split) -> Iterator[tuple[Path, Columns]]:
 
 
 def about(code: str, file: Path, split: Split) -> str:
-    """A snippet, but about this file and images of this shape."""
+    """Return a snippet, but about this file and images of this shape."""
     code = re.sub(r"\b(train|test)\.h5", file.name, code)
     return code.replace("1,28,28,1", ",".join(map(str, (1, *split.shape[1:]))))
 
 
 def check(name: str, code: str, split: Split, wanted: Columns) -> None:
-    """A reader's snippet, run in the folder of this split's entry, sees these images and labels."""
+    """Check that a snippet, run in the entry's folder, sees these images and labels."""
     images, labels = READERS[name].read(code, split._files[0].path.parent, split)
     assert same(images, six_digits(wanted[0]) if name == "h5ls" else wanted[0])
     assert same(labels, wanted[1])
@@ -227,13 +227,13 @@ def test_datasets_has_both_splits() -> None:
 
 
 def cells(compression: str) -> list[str]:
-    """The row of a compression: who reads it, who with plugins, who never."""
+    """Return the row of a compression: who reads it, who with plugins, who never."""
     (row,) = re.findall(rf"^\| [^|]*`{compression}`[^|]* \| (.*) \|$", SECTION, re.M)
     return [cell.strip() for cell in row.split("|")]
 
 
 def listed(cell: str) -> set[str]:
-    """The readers that a cell names."""
+    """Return the readers that a cell names."""
     everyone = cell == "all of the first seven" and len(READERS) == 7
     return set(READERS) if everyone else set(cell.split(", ")) - {"—"}
 
@@ -264,7 +264,7 @@ def test_the_table_of_compressions_is_right(
 
 
 def learnt(entry: Entry) -> Array:
-    """The weights of a softmax regression after one epoch of descent, by NumPy alone."""
+    """Return the weights of a softmax regression after one epoch of descent, by NumPy alone."""
     weights = np.zeros((784, 10))
     for images, labels in entry.train.batches(64, shuffle=True):
         x = images.reshape(len(images), -1).astype(np.float64)

@@ -75,7 +75,7 @@ def run(*arguments: str, timeout: float = PATIENCE, **options: Any) -> Done:
 
 
 def prepared(*arguments: str) -> dict[str, Any]:
-    """What ``prepare --json`` answers, once it is sure to have worked."""
+    """Return what ``prepare --json`` answers, once it is sure to have worked."""
     done = run("prepare", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -83,7 +83,7 @@ def prepared(*arguments: str) -> dict[str, Any]:
 
 
 def failure(done: Done, status: int = 1) -> tuple[str, str]:
-    """Error and hint of a command, once it is sure that it says nothing else.
+    """Return error and hint of a command, once it is sure that it says nothing else.
 
     The lines on the raw data may come first: they are there before anything can go wrong.
     """

@@ -25,7 +25,7 @@ def without_locks(kind: str) -> None:
 
 
 def answer(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What one process comes to."""
+    """Return what one process comes to."""
     try:
         entry = pixelprep.prepare(dataset, quiet=True, **options)
         images, labels = entry.train.to_numpy()

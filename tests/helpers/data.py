@@ -17,7 +17,7 @@ def arrays(
     seed: int = 0,
     name: str = "little",
 ) -> Arrays:
-    """A small source of random integer images in memory, every class in every split."""
+    """Return a small source of random integer images in memory, every class in every split."""
     random = np.random.default_rng(seed)
     limits = np.iinfo(dtype)
 
@@ -29,13 +29,13 @@ def arrays(
 
 
 def idx(images: np.ndarray, shape: tuple[int, ...] | None = None, kind: int = 8) -> bytes:
-    """An IDX file of these values; its header may promise another shape or type."""
+    """Return an IDX file of these values; its header may promise another shape or type."""
     sizes = b"".join(size.to_bytes(4, "big") for size in shape or images.shape)
     return bytes([0, 0, kind, len(shape or images.shape)]) + sizes + images.tobytes()
 
 
 def write_digits(folder: Path, train: int = 40, test: int = 20, side: int = 6) -> Path:
-    """Images of the user's own: four IDX files of random grey images in four classes."""
+    """Return images of the user's own: four IDX files of random grey images in four classes."""
     random = np.random.default_rng(7)
     folder.mkdir(parents=True)
     for name, rows in (("train", train), ("t10k", test)):
@@ -48,12 +48,12 @@ def write_digits(folder: Path, train: int = 40, test: int = 20, side: int = 6) -
 
 
 def bytes_of(folder: str | Path) -> dict[str, str]:
-    """The digest of every file in a folder."""
+    """Return the digest of every file in a folder."""
     return {f.name: sha256(f.read_bytes()).hexdigest() for f in Path(folder).iterdir()}
 
 
 def flipped(content: bytes, place: int) -> bytes:
-    """One byte of it inverted."""
+    """Return one byte of it inverted."""
     changed = bytearray(content)
     changed[place] ^= 0xFF
     return bytes(changed)

@@ -13,7 +13,7 @@ from tests.helpers.process import execute
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A disk in memory, mounted here; skips the test where that is not allowed."""
+    """Provide a disk in memory, mounted here; skips the test where that is not allowed."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root can mount a small disk")
     folder.mkdir()
@@ -36,7 +36,7 @@ def modes(folder: Path, mode: int) -> None:
 
 @contextmanager
 def protected(folder: Path) -> Iterator[Callable[[], object]]:
-    """A folder, and how to take the right to write in it away."""
+    """Provide a folder, and how to take the right to write in it away."""
     if os.geteuid() == 0:  # whom no mode stops
         command = ["mount", "-o", "remount,ro", str(folder)]
         with mounted(folder, "size=4m"):

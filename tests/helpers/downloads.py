@@ -10,12 +10,12 @@ from tests.helpers.data import write_digits
 
 
 def digest(content: bytes) -> str:
-    """The SHA-256 of bytes, in hex."""
+    """Return the SHA-256 of bytes, in hex."""
     return hashlib.sha256(content).hexdigest()
 
 
 def pinned(archive: bytes, name: str = "numbers.gz", by_content: bool = True) -> RegistryFile:
-    """The pin of a gzip file, with or without its content's digest."""
+    """Return the pin of a gzip file, with or without its content's digest."""
     content = gzip.decompress(archive)
     inside = digest(content) if by_content else None
     return RegistryFile(name, len(archive), digest(archive), len(content), inside)

@@ -100,7 +100,7 @@ class Call:
         return True
 
     def below(self, folder: Path) -> bool:
-        """Whether it concerns this folder or anything in it."""
+        """Return whether it concerns this folder or anything in it."""
         return any(path.is_relative_to(folder) for path in self.paths)
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ class Call:
 
 
 def calls(trace: str) -> list[Call]:
-    """The calls of a trace, in the order of their beginnings."""
+    """Return the calls of a trace, in the order of their beginnings."""
     found: list[Call] = []
     open_at: dict[int, tuple[int, str, str]] = {}  # by thread: number, name and text so far
     for number, line in enumerate(trace.splitlines()):
@@ -153,7 +153,7 @@ class Spot:
 def spots(
     made: Sequence[Call], wanted: Callable[[Call], bool], *, by_path: bool = False
 ) -> list[Spot]:
-    """The calls of the main thread that a run may be disturbed at.
+    """Return the calls of the main thread that a run may be disturbed at.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ class Watch:
             libc.inotify_add_watch(self._fd, os.fsencode(folder), 0xFE7)
 
     def noticed(self) -> bytes:
-        """What happened since it was asked last; empty where nothing did."""
+        """Return what happened since it was asked last; empty where nothing did."""
         with suppress(OSError):
             return os.read(self._fd, 1 << 16)
         return b""
@@ -86,7 +86,7 @@ class Canary:
         self._watch = Watch(self.folder)
 
     def untouched(self) -> bool:
-        """Whether nobody opened, changed, made or removed anything since it was asked last."""
+        """Return whether nobody has touched anything since it was asked last."""
         assert self._watch is not None
         noticed, now = self._watch.noticed(), self._state()
         self._watch.noticed()  # our own reading just now
@@ -104,7 +104,7 @@ class Canary:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """What takes longer in this thread ends in a TimeoutError."""
+    """Provide what takes longer in this thread ends in a TimeoutError."""
 
     def late(*_: object) -> None:
         raise TimeoutError(f"takes more than {seconds:g} s")
@@ -242,7 +242,7 @@ class Opener:
         return self._process
 
     def _line(self, patience: float) -> str | None:
-        """Its next line; None, and an end to it, when there is none for so many seconds."""
+        """Return its next line; None, and an end to it, when there is none for so many seconds."""
         assert self._answers is not None
         if not select.select([self._answers], [], [], patience)[0]:
             self.stop()
@@ -254,13 +254,13 @@ class Opener:
 
 
 def canonical(value: object) -> bytes:
-    """The one spelling of a JSON value that digests are taken over."""
+    """Return the one spelling of a JSON value that digests are taken over."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode()
 
 
 def manifest_of(entry: Path) -> Json:
-    """An entry's manifest, unchecked."""
+    """Return an entry's manifest, unchecked."""
     manifest: Json = json.loads((entry / "manifest.json").read_bytes())
     return manifest
 
@@ -274,7 +274,7 @@ def sign(entry: Path, manifest: Mapping[str, Any] | bytes) -> None:
 
 
 def settle(manifest: Json) -> Json:
-    """The manifest with every digest and sum in it as its other fields have it."""
+    """Return the manifest with every digest and sum in it as its other fields have it."""
     source, recipe = manifest["source"], manifest["recipe"]
     about = {name: source[name] for name in ("splits", "class_names", "decode")}
     source["digest"] = recipe["source"] = sha256(canonical(about)).hexdigest()
@@ -296,7 +296,7 @@ def forge(entry: Path, change: Callable[[Json], Any] = lambda _: None) -> None:
 
 
 def with_rows(rows: int) -> Callable[[Json], None]:
-    """A change that has all of a manifest agree on another number of training rows."""
+    """Return a change that has all of a manifest agree on another number of training rows."""
 
     def change(manifest: Json) -> None:
         split = manifest["splits"]["train"]
@@ -310,7 +310,7 @@ def with_rows(rows: int) -> Callable[[Json], None]:
 
 
 def store(file: Any, name: str, data: Any, dtype: str = "<f4", **storage: Any) -> Any:
-    """A dataset as the format has it, but for these changes."""
+    """Return a dataset as the format has it, but for these changes."""
     array = np.asarray(data, dtype)
     own: Json = {"chunks": array.shape, "fletcher32": True, "fill_time": "ifset"}
     return file.create_dataset(name, data=array, dtype=dtype, **own | storage)
@@ -332,7 +332,9 @@ def fletcher32(data: bytes) -> bytes:
 
 
 def deflate_bomb(size: int) -> bytes:
-    """A zlib stream of so many zeros (whole MiB), 1/1000 of that long; its checksum is right."""
+    """Return a zlib stream of so many zeros (whole MiB), 1/1000 of that long; its checksum is
+    right.
+    """
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     block = packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
     end = zlib.compressobj(9, wbits=-zlib.MAX_WBITS).flush()

@@ -20,7 +20,7 @@ OFFLINE = ["--no-deps", "--no-index"]
 
 
 def done(command: Sequence[str | Path], **options: Any) -> str:
-    """What a command printed, once it is sure to have worked."""
+    """Return what a command printed, once it is sure to have worked."""
     settings: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 600} | options
     ran = execute(command, **settings)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -28,7 +28,7 @@ def done(command: Sequence[str | Path], **options: Any) -> str:
 
 
 def wheel_of(project: Path, out: Path) -> Path:
-    """The wheel of a project's folder or sdist, built with the hatchling that is here."""
+    """Return the wheel of a project's folder or sdist, built with the hatchling that is here."""
     done([*PIP, "wheel", "--no-build-isolation", *OFFLINE, "--wheel-dir", out, project])
     [wheel] = out.glob("*.whl")
     return wheel
@@ -40,7 +40,7 @@ def install_into(target: Path, project: Path) -> None:
 
 
 def needed_by(requirements: list[str]) -> dict[str, Distribution]:
-    """What is installed here of these requirements and all that they require, by name."""
+    """Return what is installed here of these requirements and all that they require, by name."""
     found: dict[str, Distribution] = {}
     waiting = [Requirement(text) for text in requirements]
     while waiting:
@@ -54,13 +54,14 @@ def needed_by(requirements: list[str]) -> dict[str, Distribution]:
 
 
 def _tops(package: Distribution) -> Iterator[PackagePath]:
-    """What a package has put side by side into site-packages."""
+    """Return what a package has put side by side into site-packages."""
     tops = {file.parts[0]: file for file in package.files or ()}
     return (PackagePath(top) for top in tops if top not in ("..", "__pycache__"))
 
 
 def environment_with(wheel: Path, folder: Path) -> Path:
-    """The Python of a new environment with this wheel and what it declares, and nothing else.
+    """Return the Python of a new environment with this wheel and what it declares, and nothing
+    else.
 
     What it declares is taken from here by links: no network, and no copy.
     """
@@ -77,7 +78,7 @@ def environment_with(wheel: Path, folder: Path) -> Path:
 
 
 def bare_home(home: Path) -> dict[str, str]:
-    """The settings of a user who has none: an empty home, and no word of this checkout."""
+    """Return the settings of a user who has none: an empty home, and no word of this checkout."""
     home.mkdir(exist_ok=True)
     ours = ("PYTHON", "PIXELPREP_", "XDG_", "VIRTUAL_ENV", "PIP_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -16,7 +16,7 @@ from tests.helpers.sources import SPLITS, Pair
 
 
 def random_pairs(dtype: str = "uint8", shape: tuple[int, ...] = (6, 5, 3)) -> tuple[Pair, Pair]:
-    """Random images of a type and byte order, all four classes in both splits."""
+    """Return random images of a type and byte order, all four classes in both splits."""
     native = np.dtype(dtype).newbyteorder("=")
     source = arrays(shape=shape, dtype=native.name if native.kind != "f" else "int8")
     return tuple((x.astype(dtype), y) for x, y in (source.train, source.test))  # type: ignore[return-value]
@@ -25,7 +25,7 @@ def random_pairs(dtype: str = "uint8", shape: tuple[int, ...] = (6, 5, 3)) -> tu
 def write_npz(
     path: Path, pairs: tuple[Pair, Pair], save: Callable[..., None] = np.savez, **changes: Any
 ) -> Path:
-    """An archive with Keras's names; a change to None leaves the array out."""
+    """Return an archive with Keras's names; a change to None leaves the array out."""
     held: dict[str, Any] = {}
     for name, (images, labels) in zip(SPLITS, pairs, strict=True):
         held |= {f"x_{name}": images, f"y_{name}": labels}
@@ -37,7 +37,7 @@ def write_npz(
 def write_hdf5(
     path: Path, pairs: tuple[Pair, Pair], keys: str = "{}/images {}/labels", **storage: Any
 ) -> Path:
-    """A file with the arrays under these keys, stored in this way."""
+    """Return a file with the arrays under these keys, stored in this way."""
     with h5py.File(path, "w") as file:
         for name, pair in zip(SPLITS, pairs, strict=True):
             for key, array in zip(keys.split(), pair, strict=True):
@@ -61,14 +61,14 @@ PAIRS = random_pairs()
 
 
 def npz(save: Callable[..., None] = np.savez, **changes: Any) -> bytes:
-    """The bytes of a good archive but for these changes."""
+    """Return the bytes of a good archive but for these changes."""
     file = io.BytesIO()
     write_npz(file, PAIRS, save, **changes)  # type: ignore[arg-type] # savez takes both
     return file.getvalue()
 
 
 def npz_with(how: int = zipfile.ZIP_STORED, **members: bytes) -> bytes:
-    """A good archive, the bytes of some of its .npy files being these."""
+    """Return a good archive, the bytes of some of its .npy files being these."""
     changes: dict[str, Any] = dict.fromkeys(members)
     file = io.BytesIO(npz(**changes))
     with zipfile.ZipFile(file, "a") as archive:
@@ -78,7 +78,7 @@ def npz_with(how: int = zipfile.ZIP_STORED, **members: bytes) -> bytes:
 
 
 def npy(shape: str, held: int, start: bytes = b"\x93NUMPY\1\0") -> bytes:
-    """A .npy file of uint8 whose header says this shape, and so many bytes of data."""
+    """Return a .npy file of uint8 whose header says this shape, and so many bytes of data."""
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     return start + struct.pack("<H", 118) + header.ljust(117).encode() + b"\n" + bytes(held)
 
@@ -99,7 +99,7 @@ CIFAR_FOLDER = "cifar-10-batches-bin"
 
 
 def cifar_members() -> dict[str, bytes]:
-    """The members of the official archive, with fewer records; in no order."""
+    """Return the members of the official archive, with fewer records; in no order."""
     planes = CIFAR_IMAGES.transpose(0, 1, 4, 2, 3).reshape(6, ROWS, -1)
     records = np.concatenate([CIFAR_LABELS[..., None], planes], axis=2)
     names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
@@ -108,7 +108,7 @@ def cifar_members() -> dict[str, bytes]:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG file that says this of itself, whatever is in it."""
+    """Return a PNG file that says this of itself, whatever is in it."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

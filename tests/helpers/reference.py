@@ -1,14 +1,13 @@
-"""An independent reader and re-computer of cache format 1, written from data/FORMAT.md alone.
+"""What an entry of cache format 1 must hold, computed from its raw data by data/FORMAT.md alone.
 
-Nothing of pixelprep is imported here: Python's integers and fractions, NumPy and plain h5py only.
-Slow and short on purpose; tests compare it with the real code.
+Nothing of pixelprep is imported here: Python's integers and fractions, NumPy, and the second reader
+(plain h5py where images are compressed by what that does not read). Slow and short on purpose;
+tests compare it with the real code.
 """
 
 import hashlib
 import itertools
-import json
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,28 +18,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.helpers.second_reader import Json, canonical, columns, need, read_manifest
+
 Array = NDArray[Any]
-Json = dict[str, Any]
 
 MIB = 1 << 20
 DIGEST_BYTES, BLOCK_BYTES = 64 * MIB, 4 * MIB  # of raw pixels
 WORD = (1 << 64) - 1
 WINDOW = 32  # runs
 MODES = ("normalize", "center", "standardize")
-FILE_NAME = re.compile(r"(train|val|test)(-\d{5}-of-\d{5})?\.h5")
-SHUFFLE, FLETCHER32 = 2, 3
-COMPRESSORS = {"none": None, "gzip": 1, "lzf": 32000, "lz4": 32004, "zstd": 32015}
-LEVELS = {"gzip": 4, "zstd": 3}  # the first of the filter's options
-
-
-class NotInFormatError(Exception):
-    """A file or an entry is not what FORMAT.md says."""
-
-
-def need(holds: bool, what: str) -> None:
-    """Refuse what does not hold."""
-    if not holds:
-        raise NotInFormatError(what)
 
 
 # Digests and the manifest
@@ -51,19 +37,13 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def canonical(value: object) -> bytes:
-    """Canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
-
-
 def key(recipe: Json) -> str:
-    """The twelve digits that name an entry."""
+    """Return the twelve digits that name an entry."""
     return digest(canonical(recipe))[:12]
 
 
 def largest_power(row_bytes: int, most: int) -> int:
-    """The largest power of two of rows whose bytes are at most this, at least 1."""
+    """Return the largest power of two of rows whose bytes are at most this, at least 1."""
     rows = 1
     while rows * 2 * row_bytes <= most:
         rows *= 2
@@ -71,12 +51,12 @@ def largest_power(row_bytes: int, most: int) -> int:
 
 
 def cut(images: Array, rows: int) -> list[Array]:
-    """The images in pieces of so many rows; the last may have fewer."""
+    """Return the images in pieces of so many rows; the last may have fewer."""
     return [images[start : start + rows] for start in range(0, len(images), rows)]
 
 
 def images_digest(images: Array) -> str:
-    """The digest of raw pixels or, of more than 64 MiB, of the digests of their pieces."""
+    """Return the digest of raw pixels or, of more than 64 MiB, of the digests of their pieces."""
     rows = len(images)
     if images.nbytes > DIGEST_BYTES:
         rows = largest_power(images.nbytes // len(images), DIGEST_BYTES)
@@ -90,7 +70,7 @@ def images_digest(images: Array) -> str:
 
 
 def split_source(images: Array, labels: Array) -> Json:
-    """What the source digest covers of one split; the images are (N, H, W, C)."""
+    """Return what the source digest covers of one split; the images are (N, H, W, C)."""
     return {
         "dtype": images.dtype.name,
         "shape": list(images.shape),
@@ -100,14 +80,9 @@ def split_source(images: Array, labels: Array) -> Json:
 
 
 def source_digest(splits: dict[str, Json], class_names: list[str], decode: Json) -> str:
-    """The digest of all the data that a recipe starts from."""
+    """Return the digest of all the data that a recipe starts from."""
     names = list(class_names)
     return digest(canonical({"splits": splits, "class_names": names, "decode": decode}))
-
-
-def digest_line(manifest: bytes) -> bytes:
-    """The content of manifest.sha256."""
-    return f"{digest(manifest)}  manifest.json\n".encode()
 
 
 # Reading an entry
@@ -133,129 +108,36 @@ class Entry:
     splits: dict[str, Split]
 
 
-def read_manifest(folder: Path) -> Json:
-    """The manifest, checked against its digest, its version, and its own key and source digest."""
-    raw = (folder / "manifest.json").read_bytes()
-    need((folder / "manifest.sha256").read_bytes() == digest_line(raw), "manifest.sha256")
-    manifest: Json = json.loads(raw.decode())
-    need(manifest["format"] == "pixelprep", "format")
-    need(manifest["format_version"] == 1, "format_version")
-    need(manifest["key"] == key(manifest["recipe"]), "key")
-    source = manifest["source"]
-    made = source_digest(source["splits"], source["class_names"], source["decode"])
-    need(source["digest"] == manifest["recipe"]["source"] == made, "source digest")
-    return manifest
+def read_split(folder: Path, manifest: Json, name: str) -> Split:
+    """Read one split, its files in the manifest's order."""
+    about, found = manifest["splits"][name], dict[str, bytes]()
+    for file in about["files"]:
+        read = columns if manifest["recipe"]["compression"] in ("none", "gzip") else by_h5py
+        for title, piece in read(folder, manifest, name, file):
+            found[title] = found.get(title, b"") + piece
+    images = np.frombuffer(found["images"], about["dtype"]).reshape(about["shape"])
+    mean, std = (np.frombuffer(found[n], "<f8") if n in found else None for n in ("mean", "std"))
+    files = [file["rows"] for file in about["files"]]
+    return Split(images, np.frombuffer(found["labels"], "<i8"), mean, std, files)
 
 
-def read_file(path: Path, about: Json, per_image: bool) -> list[Array]:
-    """Every dataset of one file, checked against the manifest first."""
-    raw = path.read_bytes()
-    need(FILE_NAME.fullmatch(path.name) is not None, f"name {path.name}")
-    need(len(raw) == about["bytes"], f"bytes of {path.name}")
-    need(digest(raw) == about["sha256"], f"digest of {path.name}")
-    columns = ["images", "labels", *(["mean", "std"] if per_image else [])]
-    with h5py.File(path, "r") as file:
-        need(sorted(file) == sorted(columns), f"datasets of {path.name}")
-        arrays = [np.asarray(file[name][()]) for name in columns]
-    need(all(len(array) == about["rows"] for array in arrays), f"rows of {path.name}")
-    return arrays
-
-
-def read_split(folder: Path, about: Json, per_image: bool) -> Split:
-    """One split, its files in the manifest's order."""
-    parts = [read_file(folder / file["name"], file, per_image) for file in about["files"]]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    need(list(columns[0].shape) == about["shape"], "shape of the images")
-    need(columns[0].dtype == np.dtype(about["dtype"]), "type of the images")
-    need(columns[1].dtype == np.dtype("<i8"), "type of the labels")
-    need(about["rows"] == len(columns[0]), "rows of the split")
-    need(about["bytes"] == sum(file["bytes"] for file in about["files"]), "bytes of the split")
-    mean, std = columns[2:] if per_image else (None, None)
-    return Split(columns[0], columns[1], mean, std, [file["rows"] for file in about["files"]])
+def by_h5py(folder: Path, manifest: Json, name: str, file: Json) -> Iterator[tuple[str, bytes]]:
+    """Read the columns of one file."""
+    need(digest((folder / file["name"]).read_bytes()) == file["sha256"], f"digest of {name}")
+    with h5py.File(folder / file["name"]) as opened:
+        for title, dataset in opened.items():
+            yield title, dataset[()].tobytes()
 
 
 def read_entry(folder: Path) -> Entry:
-    """A whole entry."""
+    """Read a whole entry."""
     manifest = read_manifest(folder)
-    per_image = manifest["per"] == "image"
-    splits = {
-        name: read_split(folder, about, per_image) for name, about in manifest["splits"].items()
-    }
+    splits = {name: read_split(folder, manifest, name) for name in manifest["splits"]}
     return Entry(folder, manifest, splits)
 
 
-# One HDF5 file, down to its bytes
-
-
-def fletcher32(data: bytes) -> int:
-    """HDF5's Fletcher-32: sums of big-endian 16-bit words, 1 … 65535 once a word is not zero."""
-    words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2").astype(np.uint64)
-    weights = np.arange(len(words), 0, -1, dtype=np.uint64)
-    sums = int(words.sum()), int((words * weights).sum())
-    low, high = ((total - 1) % 65535 + 1 if total else 0 for total in sums)
-    return high << 16 | low
-
-
-def filters(dataset: Any) -> list[tuple[int, tuple[int, ...]]]:
-    """The filters of a dataset in order: number and options."""
-    plist = dataset.id.get_create_plist()
-    found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
-    return [(number, tuple(options)) for number, _, options, _ in found]
-
-
-def check_filters(dataset: Any, compression: str) -> None:
-    """Exactly the filters that the recipe's compression means, the checksum last."""
-    found = filters(dataset)
-    compressor = COMPRESSORS[compression]
-    wanted = [FLETCHER32] if compressor is None else [SHUFFLE, compressor, FLETCHER32]
-    need([number for number, _ in found] == wanted, f"filters of {dataset.name}: {found}")
-    if compression in LEVELS:
-        need(found[1][1][0] == LEVELS[compression], f"level of {dataset.name}: {found}")
-
-
-def check_raw_chunks(path: Path, dataset: Any) -> None:
-    """Each chunk lies in the file as its values, zeros after the last row, then its checksum."""
-    raw = path.read_bytes()
-    values = np.asarray(dataset[()])
-    rows = dataset.chunks[0]
-    need(dataset.id.get_num_chunks() == -(-len(values) // rows), f"chunks of {dataset.name}")
-    for i in range(dataset.id.get_num_chunks()):
-        info = dataset.id.get_chunk_info(i)
-        stored = raw[info.byte_offset : info.byte_offset + info.size]
-        _, direct = dataset.id.read_direct_chunk(info.chunk_offset)
-        start = info.chunk_offset[0]
-        whole = np.zeros(dataset.chunks, dataset.dtype.newbyteorder("<"))
-        part = values[start : start + rows]
-        whole[: len(part)] = part
-        data = whole.tobytes()
-        need(info.filter_mask == 0, f"{dataset.name}: a filter was left out")
-        need(stored == direct, f"{dataset.name}: the chunk lies elsewhere")
-        need(stored[:-4] == data, f"{dataset.name}: values of chunk {i}")
-        need(stored[-4:] == fletcher32(data).to_bytes(4, "little"), f"checksum of chunk {i}")
-
-
-def check_dataset(path: Path, dataset: Any, compression: str, chunk_rows: int) -> None:
-    """One dataset: chunks, filters, raw bytes; inside the file and nowhere else."""
-    plist = dataset.id.get_create_plist()
-    need(not dataset.is_virtual, f"{dataset.name} is virtual")
-    need(plist.get_external_count() == 0, f"{dataset.name} lies in another file")
-    wanted = (min(chunk_rows, dataset.shape[0]), *dataset.shape[1:])
-    need(dataset.chunks == wanted, f"chunks of {dataset.name}")
-    need(dataset.maxshape == dataset.shape, f"{dataset.name} may grow")
-    check_filters(dataset, compression if dataset.name == "/images" else "none")
-    if dataset.name != "/images" or compression == "none":
-        check_raw_chunks(path, dataset)
-
-
-def check_times(raw: bytes, thing: Any) -> None:
-    """An object has a header of version 2 whose flags say that no times follow."""
-    at = h5py.h5o.get_info(thing.id).addr
-    need(raw[at : at + 5] == b"OHDR\x02", f"object header of {thing.name}")
-    need(not raw[at + 5] & 0x20, f"times of {thing.name}")
-
-
 def check_attribute(thing: Any, name: str) -> None:
-    """An attribute is a little-endian number or a string of fixed length."""
+    """Check that an attribute is a little-endian number or a string of fixed length."""
     kind = h5py.h5a.open(thing.id, name.encode()).get_type()
     if isinstance(kind, h5py.h5t.TypeStringID):
         need(not kind.is_variable_str(), f"attribute {name} has variable length")
@@ -264,7 +146,7 @@ def check_attribute(thing: Any, name: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """An attribute's value as JSON has it."""
+    """Return an attribute's value as JSON has it."""
     if isinstance(value, bytes):
         return value.decode()
     return [plain(item) for item in value.tolist()] if isinstance(value, np.ndarray) else value
@@ -279,44 +161,29 @@ def check_attributes(file: Any, manifest: Json, split: str) -> None:
     wanted["class_names"] = manifest["source"]["class_names"]
     if manifest["per"] != "image" and np.size(scaling["mean"]) <= 4096:
         wanted |= {name: scaling[name] for name in ("mean", "std", "scale", "offset")}
+    for name in file.attrs:
+        check_attribute(file, name)
     found = {name: plain(value) for name, value in file.attrs.items()}
     need(found == wanted, f"attributes {found}, not {wanted}")
-
-
-def check_hdf5(path: Path, compression: str, chunk_rows: int) -> None:
-    """All that FORMAT.md asks of one HDF5 file, but for its values and attributes."""
-    raw = path.read_bytes()
-    need(raw[:8] == b"\x89HDF\r\n\x1a\n", "signature")
-    need(raw[8] == 3, f"superblock {raw[8]}")
-    with h5py.File(path, "r") as file:
-        check_times(raw, file)
-        for name in file.attrs:
-            check_attribute(file, name)
-        for name in file:
-            need(type(file.get(name, getlink=True)) is h5py.HardLink, f"/{name} is a link")
-            need(isinstance(file[name], h5py.Dataset), f"/{name} is no dataset")
-            need(len(file[name].attrs) == 0, f"/{name} has attributes")
-            check_times(raw, file[name])
-            check_dataset(path, file[name], compression, chunk_rows)
 
 
 # Layout
 
 
 def layout(shape: tuple[int, ...], itemsize: int) -> tuple[int, int]:
-    """Rows of a chunk, and the most rows of a file where the user chose none."""
+    """Return rows of a chunk, and the most rows of a file where the user chose none."""
     image = math.prod(shape) * itemsize
     rows = largest_power(image, MIB)
     return rows, rows * max(1, 256 * MIB // (rows * image))
 
 
 def file_rows(rows: int, most: int) -> list[int]:
-    """The rows of each file of a split: each full but the last."""
+    """Return the rows of each file of a split: each full but the last."""
     return [min(most, rows - start) for start in range(0, rows, most)]
 
 
 def file_names(split: str, files: int) -> list[str]:
-    """The names of a split's files."""
+    """Return the names of a split's files."""
     if files == 1:
         return [f"{split}.h5"]
     return [f"{split}-{i:05}-of-{files:05}.h5" for i in range(files)]
@@ -344,7 +211,7 @@ class Source:
 
 
 def recipe_of(source: Source, options: Json) -> Json:
-    """The recipe that options mean, what has no effect being fixed."""
+    """Return the recipe that options mean, what has no effect being fixed."""
     images = source.train[0]
     rows, most = layout(images.shape[1:], np.dtype(options["dtype"]).itemsize)
     taken = len(validation_rows(source, options["val_fraction"], options["split_seed"]))
@@ -382,17 +249,17 @@ class Statistics:
 
 
 def is_integer(images: Array) -> bool:
-    """Whether raw pixels are integers; else they are floats."""
+    """Return whether raw pixels are integers; else they are floats."""
     return images.dtype.kind in "ui"
 
 
 def unit_of(dtype: np.dtype[Any], rescale: bool) -> int:
-    """What raw pixels are divided by."""
+    """Return what raw pixels are divided by."""
     return int(np.iinfo(dtype).max) if rescale else 1
 
 
 def groups(images: Array, per: str) -> tuple[Array, tuple[int, ...]]:
-    """The pixels of each group, one a row, and the shape that the groups form."""
+    """Return the pixels of each group, one a row, and the shape that the groups form."""
     count, *shape = images.shape
     flat, form = {
         "dataset": (images.reshape(1, -1), (1,)),
@@ -429,7 +296,7 @@ class Part:
 
 
 def block_sums(table: Array, per: str) -> Array:
-    """The sum of each group, one a row."""
+    """Return the sum of each group, one a row."""
     if per == "pixel" and len(table) > 1:  # image after image
         total = table[:, 0]
         for column in table.T[1:]:
@@ -439,7 +306,7 @@ def block_sums(table: Array, per: str) -> Array:
 
 
 def block_part(images: Array, per: str) -> Part:
-    """The floats of one block."""
+    """Return the floats of one block."""
     table = groups(images, per)[0].astype("f8")
     n = table.shape[1]
     m = block_sums(table, per) / n
@@ -449,7 +316,7 @@ def block_part(images: Array, per: str) -> Part:
 
 
 def added(parts: list[Part]) -> Part:
-    """The sum of neighbouring blocks, pairwise."""
+    """Return the sum of neighbouring blocks, pairwise."""
     if len(parts) == 1:
         return parts[0]
     p = 1
@@ -459,7 +326,7 @@ def added(parts: list[Part]) -> Part:
 
 
 def float_statistics(images: Array, per: str) -> Statistics:
-    """The statistics of raw floats."""
+    """Return the statistics of raw floats."""
     rows = len(images)
     if per != "image":
         rows = largest_power(images.nbytes // len(images), BLOCK_BYTES)
@@ -471,7 +338,7 @@ def float_statistics(images: Array, per: str) -> Statistics:
 
 
 def statistics(images: Array, per: str, unit: int) -> Statistics:
-    """The statistics of raw images."""
+    """Return the statistics of raw images."""
     if not is_integer(images):
         return float_statistics(images, per)
     rows, form = groups(images, per)
@@ -485,7 +352,7 @@ def ranges(found: Statistics) -> tuple[Array, Array]:
 
 
 def shift_and_divisor(mode: str, found: Statistics, floats: bool) -> tuple[Array, Array]:
-    """What is subtracted, and what is then divided by."""
+    """Return what is subtracted, and what is then divided by."""
     zero, one = np.zeros_like(found.mean), np.ones_like(found.mean)
     if mode == "normalize":
         shift, divisor = ranges(found) if floats else (zero, one)
@@ -495,7 +362,7 @@ def shift_and_divisor(mode: str, found: Statistics, floats: bool) -> tuple[Array
 
 
 def scaled(images: Array, unit: int, shift: Array, divisor: Array, dtype: str) -> Array:
-    """The stored values of raw images."""
+    """Return the stored values of raw images."""
     x = images.astype("f8")
     x = x / unit if unit != 1 else x
     y: Array = ((x - shift) / divisor).astype(dtype)
@@ -503,7 +370,7 @@ def scaled(images: Array, unit: int, shift: Array, divisor: Array, dtype: str) -
 
 
 def raw(stored: Array, unit: int, shift: Array, divisor: Array, dtype: str) -> Array:
-    """The raw images of stored values."""
+    """Return the raw images of stored values."""
     x = (stored.astype("f8") * divisor + shift) * unit
     if np.dtype(dtype).kind == "f":
         return np.asarray(x.astype(dtype))
@@ -518,7 +385,7 @@ def affine(unit: int, shift: Array, divisor: Array) -> tuple[Array, Array]:
 
 
 def first_batch(stored: Array) -> Json:
-    """The figures of the first stored images, exact and then rounded to float64."""
+    """Return the figures of the first stored images, exact and then rounded to float64."""
     batch = stored[:64]
     values = [Fraction(float(y)) for y in batch.ravel()]
     mean = sum(values, Fraction(0)) / len(values)
@@ -547,20 +414,20 @@ def philox(counter: list[int], keys: tuple[int, int]) -> tuple[int, int, int, in
 
 
 def random_words(seed: int, epoch: int, purpose: int, index: int) -> Iterator[int]:
-    """The raw outputs of the generator, without end."""
+    """Yield the raw outputs of the generator, without end."""
     start = index << 128 | purpose << 192
     for block in itertools.count(start + 1):
         yield from philox([block >> 64 * i & WORD for i in range(4)], (seed, epoch))
 
 
 def permutation(n: int, seed: int, epoch: int, purpose: int, index: int) -> list[int]:
-    """The numbers 0 … n−1 in a random order."""
+    """Return the numbers 0 … n−1 in a random order."""
     words = list(itertools.islice(random_words(seed, epoch, purpose, index), n))
     return sorted(range(n), key=words.__getitem__)
 
 
 def class_shares(sizes: list[int], fraction: float) -> list[int]:
-    """How many rows of each class are taken for the validation split."""
+    """Return how many rows of each class are taken for the validation split."""
     f = Fraction(repr(fraction))
     shares = [math.floor(f * m) for m in sizes]
     missing = math.floor(f * sum(sizes) + Fraction(1, 2)) - sum(shares)
@@ -571,7 +438,7 @@ def class_shares(sizes: list[int], fraction: float) -> list[int]:
 
 
 def taken_rows(labels: Array, classes: int, fraction: float, seed: int, purpose: int) -> list[int]:
-    """The rows taken of every class, in the order they had."""
+    """Return the rows taken of every class, in the order they had."""
     rows = [np.flatnonzero(labels == c).tolist() for c in range(classes)]
     taken: list[int] = []
     for c, share in enumerate(class_shares([len(of) for of in rows], fraction)):
@@ -581,23 +448,23 @@ def taken_rows(labels: Array, classes: int, fraction: float, seed: int, purpose:
 
 
 def validation_rows(source: Source, fraction: float, seed: int) -> list[int]:
-    """The rows taken for the validation split, in the order they had."""
+    """Return the rows taken for the validation split, in the order they had."""
     return taken_rows(source.train[1], len(source.class_names), fraction, seed, 3)
 
 
 def with_test(labels: Array, classes: int, fraction: float, seed: int) -> tuple[Array, Array]:
-    """The rows that stay in train, and those taken for a test split, each in their order."""
+    """Return the rows that stay in train, and those taken for a test split, each in their order."""
     taken = taken_rows(labels, classes, fraction, seed, 5)
     return np.setdiff1d(np.arange(len(labels)), taken), np.array(taken)
 
 
 def mixed(rows: Array, index: int) -> Array:
-    """Rows that come sorted by class in the order in which they are stored."""
+    """Return rows that come sorted by class in the order in which they are stored."""
     return rows[permutation(len(rows), 0, 0, 4, index)]
 
 
 def runs(files: list[int], run_rows: int) -> list[range]:
-    """The rows of each run of a split, through all its files."""
+    """Return the rows of each run of a split, through all its files."""
     found: list[range] = []
     for start, rows in zip(itertools.accumulate([0, *files]), files, strict=False):
         stop = start + rows
@@ -608,7 +475,7 @@ def runs(files: list[int], run_rows: int) -> list[range]:
 def epoch_order(
     files: list[int], run_rows: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1)
 ) -> list[int]:
-    """The rows of a shuffled epoch, or of a shard of it."""
+    """Return the rows of a shuffled epoch, or of a shard of it."""
     index, count = shard
     every = runs(files, run_rows)
     visits = permutation(len(every), seed, epoch, 1, 0)[index::count]
@@ -628,7 +495,7 @@ def epoch_order(
 
 
 def divided(source: Source, recipe: Json) -> dict[str, tuple[Array, Array]]:
-    """The raw images and labels of each stored split."""
+    """Return the raw images and labels of each stored split."""
     images, labels = source.train
     taken = validation_rows(source, recipe["val_fraction"], recipe["split_seed"] or 0)
     stay = [row for row in range(len(images)) if row not in set(taken)]
@@ -637,7 +504,7 @@ def divided(source: Source, recipe: Json) -> dict[str, tuple[Array, Array]]:
 
 
 def scale_split(raw: tuple[Array, Array], found: Statistics, recipe: Json) -> Split:
-    """What is stored of one split."""
+    """Return what is stored of one split."""
     images, labels = raw
     unit = unit_of(images.dtype, recipe["rescale"])
     floats = not is_integer(images)
@@ -654,7 +521,7 @@ def scale_split(raw: tuple[Array, Array], found: Statistics, recipe: Json) -> Sp
 
 
 def stored_splits(source: Source, recipe: Json) -> dict[str, Split]:
-    """What an entry of this recipe must hold."""
+    """Return what an entry of this recipe must hold."""
     raws = divided(source, recipe)
     per, unit = recipe["per"], unit_of(source.train[0].dtype, recipe["rescale"])
     shared = statistics(raws["train"][0], per, unit)
@@ -665,7 +532,7 @@ def stored_splits(source: Source, recipe: Json) -> dict[str, Split]:
 
 
 def scaling_record(train: Array, recipe: Json) -> Json:
-    """The manifest's `scaling`."""
+    """Return the manifest's `scaling`."""
     unit = unit_of(train.dtype, recipe["rescale"])
     names = ("mean", "std", "minimum", "maximum", "scale", "offset")
     record: Json = {"unit": unit, "raw_dtype": train.dtype.name}
@@ -679,14 +546,14 @@ def scaling_record(train: Array, recipe: Json) -> Json:
 
 
 def sums(train: Array) -> Json:
-    """The manifest's `statistics` of integers."""
+    """Return the manifest's `statistics` of integers."""
     pixels = [int(x) for x in train.ravel()]
     squares = sum(x * x for x in pixels)
     return {"count": len(pixels), "sum": sum(pixels), "sum_of_squares": squares}
 
 
 def check_sums(found: Json, train: Array) -> None:
-    """The manifest's `statistics` are exact for integers, near for floats."""
+    """Check that the manifest's `statistics` are exact for integers, near for floats."""
     need(found.keys() == {"count", "sum", "sum_of_squares"}, "statistics")
     need(found["count"] == train.size, "count")
     if is_integer(train):
@@ -699,7 +566,7 @@ def check_sums(found: Json, train: Array) -> None:
 
 
 def same(found: Array | None, wanted: Array | None) -> bool:
-    """Whether two arrays are equal in type, shape and every bit."""
+    """Return whether two arrays are equal in type, shape and every bit."""
     if found is None or wanted is None:
         return found is wanted
     kind = found.dtype == wanted.dtype and found.shape == wanted.shape
@@ -707,14 +574,14 @@ def same(found: Array | None, wanted: Array | None) -> bool:
 
 
 def check_split(name: str, found: Split, wanted: Split) -> None:
-    """A split holds what it must, to the last bit."""
+    """Check that a split holds what it must, to the last bit."""
     for column in ("images", "labels", "mean", "std"):
         need(same(getattr(found, column), getattr(wanted, column)), f"{column} of {name}")
     need(found.files == wanted.files, f"files of {name}")
 
 
 def check_record(record: Json, raw: Array, split: Split, name: str) -> None:
-    """What the manifest says of a split is so."""
+    """Check what the manifest says of a split."""
     need(record["rows"] == len(raw), f"rows of {name}")
     limits = {"minimum": raw.min().item(), "maximum": raw.max().item()}
     need(record["raw"] == limits, f"raw {name}")
@@ -737,7 +604,7 @@ FIELDS = {
 
 
 def check_manifest(manifest: Json, source: Source) -> None:
-    """Every field of the manifest but the splits follows from the raw data and the recipe."""
+    """Check that all but the splits in the manifest follows from raw data and recipe."""
     recipe = manifest["recipe"]
     train = divided(source, recipe)["train"][0]
     need(manifest.keys() == FIELDS, "fields of the manifest")
@@ -749,7 +616,7 @@ def check_manifest(manifest: Json, source: Source) -> None:
 
 
 def check_entry(folder: Path, source: Source) -> Entry:
-    """Everything that the format says of an entry holds for this one, made of this raw data."""
+    """Check all that the format says of an entry made of this raw data; return the entry."""
     entry = read_entry(folder)
     manifest, recipe = entry.manifest, entry.manifest["recipe"]
     need(folder.name == f"{recipe['mode']}-{manifest['key']}", "name of the folder")
@@ -764,7 +631,6 @@ def check_entry(folder: Path, source: Source) -> Entry:
         record = manifest["splits"][name]
         check_record(record, raws[name][0], split, name)
         for file in record["files"]:
-            check_hdf5(folder / file["name"], recipe["compression"], recipe["chunk_rows"])
             with h5py.File(folder / file["name"], "r") as opened:
                 check_attributes(opened, manifest, name)
     return entry

@@ -50,7 +50,7 @@ def canonical(value: Any) -> bytes:
 
 
 def unique(pairs: list[tuple[str, Any]]) -> Json:
-    """An object of JSON, once no name is in it twice."""
+    """Return an object of JSON, once no name is in it twice."""
     found: Json = {}
     for name, value in pairs:
         need(name not in found, f"the name {name!r} is twice in one object")
@@ -59,13 +59,13 @@ def unique(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def contents(path: Path) -> bytes:
-    """The bytes of a plain file."""
+    """Return the bytes of a plain file."""
     need(path.is_file() and not path.is_symlink(), "missing, or no plain file")
     return path.read_bytes()
 
 
 def read_manifest(folder: Path) -> Json:
-    """The manifest, once its digest, its version and all that follows from itself are right."""
+    """Return the manifest, once its digest, version and all that follows from it are right."""
     data = contents(folder / "manifest.json")
     line = f"{sha256(data).hexdigest()}  manifest.json\n".encode()
     need((folder / "manifest.sha256").exists(), "no manifest.sha256 beside it")
@@ -132,18 +132,18 @@ class Fields:
         return len(self.data) - self.at
 
     def bytes(self, count: int) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         need(count <= self.left, "a block of metadata ends early")
         self.at += count
         return self.data[self.at - count : self.at]
 
     def number(self, size: int = 8) -> int:
-        """The next field, an unsigned number."""
+        """Return the next field, an unsigned number."""
         return int.from_bytes(self.bytes(size), "little")
 
 
 def rotated(word: int, by: int) -> int:
-    """A 32-bit word, rotated to the left."""
+    """Return a 32-bit word, rotated to the left."""
     return (word << by | word >> 32 - by) & WORD
 
 
@@ -161,7 +161,7 @@ def lookup3(data: bytes) -> int:
 
 
 def block(data: bytes, at: int, size: int, signature: bytes) -> Fields:
-    """A block after its signature, once the checksum at its end is right."""
+    """Return a block after its signature, once the checksum at its end is right."""
     found = data[at : at + size]
     whole = len(found) == size >= len(signature) + 4 and found.startswith(signature)
     right = whole and lookup3(found[:-4]) == int.from_bytes(found[-4:], "little")
@@ -170,7 +170,7 @@ def block(data: bytes, at: int, size: int, signature: bytes) -> Fields:
 
 
 def root_header(data: bytes) -> int:
-    """Where the root group's header is, from a superblock of version 3."""
+    """Return where the root group's header is, from a superblock of version 3."""
     fields = block(data, 0, 48, b"\x89HDF\r\n\x1a\n\3")
     need(fields.bytes(3) == b"\x08\x08\0", "superblock: sizes of fields, or flags")
     base, extension, end, root = (fields.number() for _ in range(4))
@@ -197,7 +197,7 @@ def messages(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
 
 
 def links(data: bytes) -> dict[str, int]:
-    """Names in the root group, and where the headers of what they name are."""
+    """Return names in the root group, and where the headers of what they name are."""
     found: dict[str, int] = {}
     for kind, body in messages(data, root_header(data)):
         if kind == LINK_INFO:
@@ -210,7 +210,7 @@ def links(data: bytes) -> dict[str, int]:
 
 
 def fixed_array(data: bytes, at: int, count: int) -> Iterator[Place]:
-    """Where the chunks are that a fixed array lists; a long one is cut into pages."""
+    """Yield where the chunks are that a fixed array lists; a long one is cut into pages."""
     head = block(data, at, 28, b"FAHD\0\1")
     size, bits, total, start = head.number(1), head.number(1), head.number(), head.number()
     need(total == count and size > 12, f"an array of {total} chunks, expected {count}")
@@ -228,7 +228,9 @@ def fixed_array(data: bytes, at: int, count: int) -> Iterator[Place]:
 
 
 def places(data: bytes, layout: bytes, chunk: list[int], count: int) -> Iterator[Place]:
-    """Where each chunk is, in the order of rows; the chunk's last side is the bytes of a number."""
+    """Yield where each chunk is, in the order of rows; the chunk's last side is the bytes of a
+    number.
+    """
     fields = Fields(layout)
     need(fields.bytes(2) == b"\4\2", "layout: not chunked, or not of version 4")
     flags, rank, width = (fields.number(1) for _ in range(3))
@@ -257,7 +259,7 @@ DATATYPES = {  # class and bits, size, offset, precision, exponent, mantissa, bi
 
 
 def filters(pipeline: bytes) -> Iterator[tuple[int, ...]]:
-    """Each filter's number and parameters, in the order in which they were applied."""
+    """Yield each filter's number and parameters, in the order in which they were applied."""
     fields = Fields(pipeline)
     need(fields.number(1) == 2, "filters: not of version 2")
     for _ in range(fields.number(1)):
@@ -268,7 +270,7 @@ def filters(pipeline: bytes) -> Iterator[tuple[int, ...]]:
 
 
 def fletcher32(data: bytes) -> int:
-    """The checksum of a chunk's bytes."""
+    """Return the checksum of a chunk's bytes."""
     words = array("H", data + bytes(len(data) % 2))
     if sys.byteorder == "little":
         words.byteswap()
@@ -278,7 +280,7 @@ def fletcher32(data: bytes) -> int:
 
 
 def inflated(body: bytes, size: int, item: int) -> bytes:
-    """What deflate and, before it, shuffle made these bytes of."""
+    """Return what deflate and, before it, shuffle made these bytes of."""
     inflate = zlib.decompressobj()
     shuffled = inflate.decompress(body, size + 1)
     need(inflate.eof and not inflate.unused_data, f"a chunk is not just {size} bytes, compressed")
@@ -291,7 +293,7 @@ def inflated(body: bytes, size: int, item: int) -> bytes:
 def column(
     data: bytes, at: int, dtype: str, shape: list[int], chunk: list[int], packed: bool
 ) -> Iterator[bytes]:
-    """A dataset's values, chunk by chunk, as little-endian bytes."""
+    """Yield a dataset's values, chunk by chunk, as little-endian bytes."""
     header = dict(found := sorted(messages(data, at)))
     need([kind for kind, _ in found] == [SPACE, TYPE, FILL, LAYOUT, PIPELINE], "messages")
     sizes = struct.pack(f"<{len(shape)}Q", *shape)
@@ -313,7 +315,7 @@ def column(
 
 
 def columns(folder: Path, manifest: Json, name: str, file: Json) -> Iterator[tuple[str, bytes]]:
-    """The columns of one file in pieces, once its size and digest are right: name and bytes."""
+    """Yield the columns of one file in pieces, name and bytes, once its digest is right."""
     data = contents(folder / file["name"])
     need(len(data) == file["bytes"], f"{len(data)} bytes, expected {file['bytes']}")
     need(sha256(data).hexdigest() == file["sha256"], "its digest is not the manifest's")

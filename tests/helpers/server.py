@@ -108,7 +108,7 @@ class Server:
             self._always[name] = then
 
     def asked(self, name: str) -> list[str | None]:
-        """The Range header of each request for a file, in order; None where there was none."""
+        """Return the Range header of each request for a file, or None, in order."""
         return [request.range for request in self.requests if request.name == name]
 
     def stop(self) -> None:
@@ -135,7 +135,7 @@ class Server:
     # What the handlers call, each from its own thread.
 
     def twist_for(self, name: str) -> Twist:
-        """How the request that has just come for this file is answered."""
+        """Return how the request that has just come for this file is answered."""
         with self._lock:
             key = name if name in self._always else "*"
             waiting = self._next.get(key)

@@ -22,12 +22,12 @@ NUMBERS = ("0", "1", "2", "3")  # the class names of what has none
 
 
 def prepared(dataset: str | Path | Arrays, **options: Any) -> pixelprep.Entry:
-    """The entry, quietly."""
+    """Return the entry, quietly."""
     return pixelprep.prepare(dataset, quiet=True, **options)
 
 
 def channels(images: np.ndarray) -> np.ndarray:
-    """Images (N, H, W, C), of whichever of the two shapes they are."""
+    """Return images (N, H, W, C), of whichever of the two shapes they are."""
     return images if images.ndim == 4 else images[..., None]
 
 
@@ -38,7 +38,7 @@ def check(
     class_names: tuple[str, ...] = NUMBERS,
     decode: Mapping[str, Any] | None = None,
 ) -> None:
-    """An entry is made of exactly these rows: by its digest, and by what it stores."""
+    """Check that an entry is made of exactly these rows: by its digest, and by what it stores."""
     pairs = dict(zip(SPLITS, (train, test), strict=True))
     splits = {
         name: split_source(channels(images), labels) for name, (images, labels) in pairs.items()
@@ -59,14 +59,16 @@ def check(
 
 
 def nothing_is_left(cache: Path) -> bool:
-    """Whether the cache has no entry, whole or half, and no work in progress."""
+    """Return whether the cache has no entry, whole or half, and no work in progress."""
     return not [*cache.glob("[!.]*"), *cache.glob(".tmp/*"), *cache.glob(".trash/*")]
 
 
 def refused(
     cache: Path, dataset: Path, where: Path | str, reason: str, **options: Any
 ) -> pixelprep.PixelprepError:
-    """The error that says in one line where and why a dataset is refused, and leaves nothing."""
+    """Return the error that says in one line where and why a dataset is refused, and leaves
+    nothing.
+    """
     with pytest.raises((SourceError, UsageError)) as caught:
         prepared(dataset, **options)
     shown = " ".join(str(where).split())
@@ -78,7 +80,7 @@ def refused(
 
 
 def taken(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Which rows the format's page gives to a test split that is taken from all, bool (N,)."""
+    """Return which rows the format gives to a test split that is taken from all, bool (N,)."""
     mask = np.zeros(len(labels), bool)
     rows = [np.flatnonzero(labels == number) for number in range(labels.max() + 1)]
     shares = class_shares([len(of_class) for of_class in rows], fraction)

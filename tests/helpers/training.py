@@ -91,12 +91,12 @@ def interrupted_at(message: str) -> Iterator[None]:
 
 
 def settings(run_dir: str, **options: Any) -> dict[str, Any]:
-    """Three quiet epochs into this folder, unless told otherwise."""
+    """Return three quiet epochs into this folder, unless told otherwise."""
     return {"epochs": 3, "seed": 4, "run_dir": Path(run_dir), "quiet": True, **options}
 
 
 def stopped(entry: Entry, run: str, **options: Any) -> Path:
-    """The folder of a run that was interrupted after its first epoch."""
+    """Return the folder of a run that was interrupted after its first epoch."""
     with interrupted_at("epoch 1/"):
         train(entry, **settings(run, **options))
     return Path(f"{run}.unfinished")

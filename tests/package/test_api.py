@@ -76,7 +76,7 @@ def test_public_signatures() -> None:
 
 
 def members(name: str) -> list[str]:
-    """A public name, and those of its own public methods and properties."""
+    """Return a public name, and those of its own public methods and properties."""
     found = named(name)
     if not inspect.isclass(found):
         return [name]
@@ -130,23 +130,23 @@ def test_docstrings_are_whole(name: str) -> None:
 
 
 def raised_by(name: str) -> str:
-    """The errors that a docstring tells of."""
+    """Return the errors that a docstring tells of."""
     text = inspect.getdoc(function_of(name)) or ""
     return " ".join(error.type for error in NumpyDocString(text)["Raises"])
 
 
 def fitted(per: str = "channel") -> pixelprep.Scaling:
-    """A scaling of a little image of three channels."""
+    """Return a scaling of a little image of three channels."""
     return pixelprep.Scaling.fit(np.zeros((2, 4, 4, 3), np.uint8), "center", per=per)
 
 
 def little() -> pixelprep.Split:
-    """A split with some rows."""
+    """Return a split with some rows."""
     return pixelprep.prepare(arrays(), quiet=True).train
 
 
 def mislabelled() -> pixelprep.Arrays:
-    """Images with labels of another number."""
+    """Return images with labels of another number."""
     pair = np.zeros((2, 4, 4), np.uint8), np.zeros(3, int)
     return pixelprep.Arrays("mislabelled", pair, pair)
 
@@ -261,7 +261,7 @@ def test_there_are_examples() -> None:
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
-    """The language and content of each block, but for a section that has tests of its own."""
+    """Return language and content of each block, but of sections with tests of their own."""
     text = re.sub(r"(?ms)^## Readers$.*?(?=^## |\Z)", "", text)
     return re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
 
@@ -289,7 +289,7 @@ def test_the_readme_has_programs() -> None:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The arguments of each `pixelprep …` that stands on a line of its own in a block."""
+    """Return the arguments of each `pixelprep …` that stands on a line of its own in a block."""
     lines = (line for language, content in blocks(text) for line in content.splitlines())
     words = (
         shlex.split(line.removeprefix("$ "), comments=True) for line in lines if "`" not in line
@@ -322,7 +322,7 @@ def test_options_of_the_readme() -> None:
 
 
 def options_of(command: Any) -> set[str]:
-    """The options of a command and of all below it."""
+    """Return the options of a command and of all below it."""
     own = {option for parameter in command.params for option in parameter.opts}
     return own.union(*(options_of(one) for one in getattr(command, "commands", {}).values()))
 
@@ -336,7 +336,7 @@ def test_the_wheel_says_that_it_is_typed(wheel: Path) -> None:
 
 
 def mypy(program: Path, python: Path) -> str:
-    """What mypy says of a program, with no settings of ours, for this Python's packages."""
+    """Return what mypy says of a program, with no settings of ours, for this Python's packages."""
     strict = ["--strict", "--config-file=", f"--cache-dir={program.parent / 'types'}"]
     strict += [f"--python-executable={python}", str(program)]
     home = bare_home(program.parent / "home")
@@ -373,7 +373,7 @@ def test_the_consumer_uses_all_there_is() -> None:
 
 
 def public_members(found: Any) -> Iterator[str]:
-    """The names of a class's public methods, properties and fields."""
+    """Yield the names of a class's public methods, properties and fields."""
     if inspect.isclass(found):
         fields = getattr(found, "__dataclass_fields__", {})
         yield from (name for name in {*vars(found), *fields} if not name.startswith("_"))

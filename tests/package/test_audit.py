@@ -21,7 +21,7 @@ BAD: dict[str, Any] = {"name": "pillow", "version": "2.0", "vulns": [FOUND]}
 
 
 def allowed(name: str, day: date = TODAY) -> dict[str, Any]:
-    """An exception."""
+    """Return an exception."""
     return {"id": name, "reason": "does not concern us", "date": day}
 
 

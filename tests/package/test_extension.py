@@ -70,7 +70,7 @@ def test_a_mode_is_one_entry() -> None:
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    """A copy of the package, in a folder to run Python in, whose recipe has one more option."""
+    """Return a folder to run Python in, with a copy of the package that has one more option."""
     shutil.copytree(ROOT / "pixelprep", tmp_path / "pixelprep")
     (tmp_path / "data").symlink_to(ROOT / "data")
     path = tmp_path / "pixelprep" / "format" / "options.py"

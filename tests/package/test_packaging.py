@@ -28,7 +28,7 @@ from tests.helpers.process import Process, execute
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source distribution of this checkout."""
+    """Return the source distribution of this checkout."""
     out = tmp_path_factory.mktemp("sdist")
     done([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", out], cwd=ROOT)
     [built] = out.iterdir()
@@ -36,7 +36,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(wheel: Path) -> dict[str, bytes]:
-    """Every file of a wheel."""
+    """Return every file of a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -109,7 +109,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def python_of(version: str) -> str:
-    """An interpreter of this version; the test is skipped where there is none that starts."""
+    """Return an interpreter of this version; skip the test where none starts."""
     found = shutil.which(f"python{version}")
     if found is None or execute([found, "-c", ""]).returncode:
         pytest.skip(f"there is no python{version}")
@@ -143,7 +143,7 @@ Tree = dict[str, Any]
 
 
 def tree(command: Any, name: str = "") -> Tree:
-    """A command and all below it, by what is typed."""
+    """Return a command and all below it, by what is typed."""
     found = {name: command}
     for word, below in getattr(command, "commands", {}).items():
         found |= tree(below, f"{name} {word}".strip())
@@ -171,7 +171,7 @@ def test_help_is_whole(name: str, columns: int) -> None:
 
 
 def options(parameter: Any) -> list[str]:
-    """How a parameter is written on the command line; an argument has no such word."""
+    """Return how a parameter is written on the command line; an argument has no such word."""
     return [*parameter.opts, *parameter.secondary_opts] if parameter.opts[0][0] == "-" else []
 
 
@@ -213,7 +213,7 @@ def test_completion_is_installed(shell: str, tmp_path: Path) -> None:
 
 
 def typed(home: Path, line: str, *wanted: str) -> str:
-    """What an interactive bash shows when this is typed, until all that is wanted is there."""
+    """Return what an interactive bash shows of this, until all that is wanted is there."""
     command = home / "bin" / "pixelprep"
     command.parent.mkdir(exist_ok=True)
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pixelprep "$@"\n')
@@ -233,7 +233,7 @@ def typed(home: Path, line: str, *wanted: str) -> str:
 
 
 def shown(terminal: int, *wanted: str) -> str:
-    """What a terminal shows, until all that is wanted is there or a minute is over."""
+    """Return what a terminal shows, until all that is wanted is there or a minute is over."""
     seen, end = "", time.monotonic() + 60
     while not all(word in seen for word in wanted) and time.monotonic() < end:
         if select.select([terminal], [], [], 1)[0]:

@@ -85,7 +85,7 @@ def test_there_is_no_circle() -> None:
 
 
 def loaded(code: str, modules: set[str]) -> str:
-    """Which of these modules a fresh process has loaded once it ran this code."""
+    """Return which of these modules a fresh process has loaded once it ran this code."""
     code += f"; import sys; print(sorted({modules} & set(sys.modules)))"
     command = [sys.executable, "-c", code]
     return execute(command, check=True).stdout.strip()

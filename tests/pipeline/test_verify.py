@@ -36,18 +36,18 @@ from tests.helpers.packages import ROOT
 
 
 def verified(path: Path | str) -> VerifyResult:
-    """What `verify` says of one entry."""
+    """Return what `verify` says of one entry."""
     (verdict,) = pixelprep.verify(path, quiet=True)
     return verdict
 
 
 def problems(path: Path | str) -> str:
-    """What it finds wrong, in one string."""
+    """Return what it finds wrong, in one string."""
     return "\n".join(verified(path).problems)
 
 
 def floats(kind: str = "float32", shape: tuple[int, ...] = (6, 5, 3)) -> Arrays:
-    """A small source of floats, far from zero."""
+    """Return a small source of floats, far from zero."""
     numbers = np.random.default_rng(1)
 
     def split(rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -124,12 +124,12 @@ def test_real_mnist_is_found_right(mnist: Path) -> None:
 
 @pytest.fixture
 def entry(digits: str) -> Path:
-    """The folder of an entry in the cache, with a validation split and several files."""
+    """Return the folder of an entry in the cache, with a validation split and several files."""
     return pixelprep.prepare(digits, val_fraction=0.25, shard_rows=16, quiet=True).path
 
 
 def places(folder: Path, count: int, seed: int) -> Iterator[tuple[Path, int, int]]:
-    """Random bits of the files of a folder, small files as often as large ones."""
+    """Yield random bits of the files of a folder, small files as often as large ones."""
     numbers = random.Random(seed)
     paths = sorted(folder.iterdir())
     for index in range(count):
@@ -655,7 +655,7 @@ def rot(path: Path, cache: Path, where: int) -> None:
 
 
 def in_images(path: Path, row: int) -> int:
-    """A place in the file that holds the bytes of an image."""
+    """Return a place in the file that holds the bytes of an image."""
     with h5py.File(path, "r") as file:
         images = file["images"]
         chunk = images.id.get_chunk_info(row // images.chunks[0])

@@ -31,7 +31,7 @@ EVERYONE = 16
 
 
 def crowd(dataset: str, locks: str = "locks", count: int = EVERYONE, **options: Any) -> list[Any]:
-    """What so many processes come to that all prepare the same at the same moment."""
+    """Return what so many processes come to that all prepare the same at the same moment."""
     command = [sys.executable, str(CROWD), str(count), locks, dataset, json.dumps(options)]
     done = execute(command, timeout=300)
     assert done.stderr == ""
@@ -41,7 +41,7 @@ def crowd(dataset: str, locks: str = "locks", count: int = EVERYONE, **options: 
 
 
 def settled(cache: Path, answers: list[Any]) -> Path:
-    """The one entry that all of them got: whole, and with nothing left beside it."""
+    """Return the one entry that all of them got: whole, and with nothing left beside it."""
     assert [answer for answer in answers if "error" in answer] == []
     assert len({(a["key"], a["path"], *a["sums"]) for a in answers}) == 1
     (verdict,) = pixelprep.verify(every=True, quiet=True)
@@ -52,7 +52,7 @@ def settled(cache: Path, answers: list[Any]) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> str:
-    """A folder of 60 images, whose decoding can be gone on with by another process."""
+    """Return a folder of 60 images, whose decoding can be gone on with by another process."""
     numbers = np.random.default_rng(0)
     for i in range(60):
         path = (
@@ -253,7 +253,7 @@ def test_damage_in_a_read_only_cache_is_told(digits: str, tmp_path: Path) -> Non
 
 @pytest.fixture
 def common() -> Iterator[Path]:
-    """A folder that a group shares, with data for two users in it."""
+    """Provide a folder that a group shares, with data for two users in it."""
     if os.geteuid() != 0:
         pytest.skip("only root can become two other users")
     folder = Path(tempfile.mkdtemp())
@@ -271,7 +271,7 @@ GROUP, ONE, TWO = 54_321, 54_322, 54_323
 
 
 def become(user: int, work: Callable[[], object]) -> object:
-    """What a function comes to when it is run by another user of the group."""
+    """Return what a function comes to when it is run by another user of the group."""
     out, into = os.pipe()
     if (child := os.fork()) == 0:
         try:

@@ -60,7 +60,7 @@ class Tally:
     lost: list[str] = field(default_factory=list)
 
     def note(self, spot: object, ended: Ended, wrong: Sequence[str]) -> None:
-        """One command that was disturbed here, and what is wrong after it."""
+        """Count one command that was disturbed here, and what is wrong after it."""
         self.kills += ended.status == -9
         self.faults += len(failed(ended)) > 0
         if wrong:
@@ -79,19 +79,21 @@ class Tally:
 
 
 def failed(ended: Ended) -> list[Call]:
-    """The calls that were made to fail."""
+    """Return the calls that were made to fail."""
     return [call for call in ended.calls if call.injected]
 
 
 def some(found: Sequence[Spot], count: int, every: bool) -> Sequence[Spot]:
-    """All of them, or so many that are evenly spread."""
+    """Return all of them, or so many that are evenly spread."""
     if every or len(found) <= count:
         return found
     return [found[i * len(found) // count] for i in range(count)]
 
 
 def with_errors(found: Sequence[Spot], count: int, every: bool) -> list[tuple[Spot, str]]:
-    """Each of them with each error, or so many of them, each with another error than the last."""
+    """Return each of them with each error, or so many of them, each with another error than the
+    last.
+    """
     if every:
         return [(spot, error) for spot in found for error in ERRORS]
     return [(s, ERRORS[i % len(ERRORS)]) for i, s in enumerate(some(found, count, every))]
@@ -129,7 +131,7 @@ State = dict[str, str]  # by file and folder of the cache, the digest or nothing
 
 
 def state(cache: Path) -> State:
-    """All that is in the cache but locks; of what it notes for itself, the names."""
+    """Return all that is in the cache but locks; of what it notes for itself, the names."""
     return {
         str(path.relative_to(cache)): digest(path)
         for path in sorted(cache.rglob("*"))
@@ -139,13 +141,13 @@ def state(cache: Path) -> State:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file; of a folder and of what has inodes and times in it, nothing."""
+    """Return the SHA-256 of a file; of a folder and of what has inodes and times in it, nothing."""
     noted = set(NOTES) & {parent.name for parent in path.parents}
     return "" if path.is_dir() or noted else sha256(path.read_bytes()).hexdigest()
 
 
 def differing(found: State, expected: State) -> list[str]:
-    """What is there that should not be, is missing, or is another."""
+    """Return what is there that should not be, is missing, or is another."""
     return [
         f"{name}: {'another' if name in found and name in expected else state}"
         for name in sorted(found.keys() | expected.keys())
@@ -155,13 +157,13 @@ def differing(found: State, expected: State) -> list[str]:
 
 
 def entry(name: str) -> str:
-    """The entry that a file belongs to, or nothing."""
+    """Return the entry that a file belongs to, or nothing."""
     parts = Path(name).parts
     return "/".join(parts[:2]) if len(parts) > 1 and not name.startswith(".") else ""
 
 
 def whole(name: str, found: State, *expected: State) -> bool:
-    """Whether an entry is as it is in one of these."""
+    """Return whether an entry is as it is in one of these."""
     folders = [{k: v for k, v in one.items() if entry(k) == name} for one in (found, *expected)]
     return folders[0] in folders[1:]
 
@@ -221,7 +223,7 @@ class Bench:
         return self._prepare(*self.case.arguments, **options)
 
     def harm(self) -> list[str]:
-        """What is wrong with the entries of the cache now."""
+        """Return what is wrong with the entries of the cache now."""
         found = state(self.cache)
         names = {entry(name) for name in found.keys() | self.before.keys()} - {""}
         return [
@@ -237,7 +239,7 @@ class Bench:
         ]
 
     def again(self) -> list[str]:
-        """What is wrong after the command is run again, undisturbed."""
+        """Return what is wrong after the command is run again, undisturbed."""
         ended = self.run()
         if ended.status != 0:
             return [f"the next run: status {ended.status} {ended.err!r}"]
@@ -245,7 +247,7 @@ class Bench:
         return [f"after the next run: {what}" for what in wrong]
 
     def unkept(self, ended: Ended) -> list[str]:
-        """What the command did wrong after a system call of it failed."""
+        """Return what the command did wrong after a system call of it failed."""
         wrong = self.harm()
         if not failed(ended):
             return [*wrong, "the call was not reached"]
@@ -263,7 +265,7 @@ class Bench:
 
 
 def unsaid(ended: Ended) -> list[str]:
-    """What is wrong with how a command says that it failed."""
+    """Return what is wrong with how a command says that it failed."""
     repairing = "; making it again"  # is a message that comes before
     lines = [line for line in ended.err.splitlines(True) if not line.endswith(repairing + "\n")]
     try:
@@ -274,7 +276,7 @@ def unsaid(ended: Ended) -> list[str]:
 
 
 def saves_time(call: Call, cache: Path) -> bool:
-    """Whether the work may well be done although this failed."""
+    """Return whether the work may well be done although this failed."""
     tops = {path.relative_to(cache).parts[0] for path in call.paths if cache in path.parents}
     reads = call.name in OPENINGS and not call.changes
     there = call.name.startswith("mkdir")  # as most folders are already
@@ -284,7 +286,7 @@ def saves_time(call: Call, cache: Path) -> bool:
 
 @pytest.fixture(scope="module", params=CASES)
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Each case in turn."""
+    """Return each case in turn."""
     folder = tmp_path_factory.mktemp("bench")
     write_digits(folder / "digits", 8, 4)
     write_digits(folder / "others", 4, 4)
@@ -295,12 +297,14 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def changing(cache: Path) -> Callable[[Call], bool]:
-    """Whether a call changes the cache."""
+    """Return whether a call changes the cache."""
     return lambda call: call.changes and call.below(cache)
 
 
 def failing(cache: Path) -> Callable[[Call], bool]:
-    """Whether a call is one that is made to fail: what is only removed is not needed any more."""
+    """Return whether a call is one that is made to fail: what is only removed is not needed any
+    more.
+    """
     names = {*CHANGES, *OPENINGS} - {*REMOVALS}
     return lambda call: call.name in names and call.below(cache)
 
@@ -400,16 +404,16 @@ class Exporting:
         self.place.mkdir()
 
     def found(self) -> State:
-        """All that is at the place."""
+        """Return all that is at the place."""
         return {str(p.relative_to(self.place)): digest(p) for p in self.place.rglob("*")}
 
     def harm(self) -> list[str]:
-        """Whether there is half an export."""
+        """Return whether there is half an export."""
         found = {name: is_ for name, is_ in self.found().items() if not name.startswith(".")}
         return [] if found in ({}, self.right) else ["out: not whole"]
 
     def again(self) -> list[str]:
-        """What is wrong after the command is run again, undisturbed."""
+        """Return what is wrong after the command is run again, undisturbed."""
         if (self.place / "out").exists():
             shutil.rmtree(self.place / "out")
         ended = self.run()
@@ -417,7 +421,7 @@ class Exporting:
         return wrong + [f"after the next run: {w}" for w in differing(self.found(), self.right)]
 
     def unkept(self, ended: Ended) -> list[str]:
-        """What the command did wrong after a system call of it failed."""
+        """Return what the command did wrong after a system call of it failed."""
         if not failed(ended):
             return ["the call was not reached"]
         if ended.status == 0:
@@ -429,7 +433,7 @@ class Exporting:
 def exporting(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Exporting:
-    """Each format in turn, but for that which TensorFlow writes with threads of its own."""
+    """Return each format in turn, but for that which TensorFlow writes with threads of its own."""
     return Exporting(tmp_path_factory.mktemp("exporting"), request.param)
 
 
@@ -468,7 +472,7 @@ def test_any_call_of_an_export_fails(
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A tiny MNIST that has to be downloaded."""
+    """Provide a tiny MNIST that has to be downloaded."""
     web, folder = tmp_path_factory.mktemp("web"), tmp_path_factory.mktemp("shop")
     code = tiny_mnist(web)
     with Server(web) as server:
@@ -556,7 +560,7 @@ class Training:
         return self._run(str(self.folder / "digits"), *settings, **options)
 
     def harm(self) -> list[str]:
-        """What is wrong with the run, or with what comes of it when it is gone on with."""
+        """Return what is wrong with the run, or with what comes of it when it is gone on with."""
         if self.run.exists():
             return self.other()
         if (self.unfinished / "checkpoint.npz").exists():
@@ -585,7 +589,7 @@ class Training:
 
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """A run to be disturbed."""
+    """Return a run to be disturbed."""
     for module in ("tensorflow", "matplotlib"):
         if find_spec(module) is None:
             pytest.skip("the extra `train` is not installed")

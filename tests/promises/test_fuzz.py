@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A process of its own, from which children can be forked."""
+    """Return a process of its own, from which children can be forked."""
     one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **one_thread, "PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, *arguments]

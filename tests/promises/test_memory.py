@@ -37,7 +37,7 @@ WORK = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, Path]]:
-    """Archives of 6,000 images and of ten times as many, and the entries made of them."""
+    """Return archives of 6,000 images and of ten times as many, and the entries made of them."""
     folder, found = tmp_path_factory.mktemp("sizes"), {}
     for rows in (6_000, 60_000):
         x = np.random.default_rng(0).integers(0, 256, (rows, 28, 28), np.uint8)

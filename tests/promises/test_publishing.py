@@ -43,7 +43,7 @@ class Disk:
     items: dict[Path, Known] = field(default_factory=dict)
 
     def at(self, path: Path) -> Known:
-        """What is known of whatever has this name now."""
+        """Return what is known of whatever has this name now."""
         return self.items.setdefault(path, Known())
 
     def follow(self, call: Call) -> None:
@@ -70,7 +70,7 @@ class Disk:
         self.at(old.parent).changed = self.at(new.parent).changed = now
 
     def unsafe(self, top: Path, begin: int) -> list[Path]:
-        """What in this file or folder was not brought to the disk before this time."""
+        """Return what in this file or folder was not brought to the disk before this time."""
         within = [path for path in self.items if path == top or top in path.parents]
         return [
             path
@@ -80,7 +80,7 @@ class Disk:
 
 
 def landings(calls: Sequence[Call], top: Path) -> Iterator[tuple[Call, list[Path]]]:
-    """Each rename to a final name below `top`, and what of it was not on the disk before."""
+    """Yield each rename to a final name below `top`, and what of it was not on the disk before."""
     disk = Disk()
     for call in calls:
         if not call.ok or not call.below(top):
@@ -94,12 +94,12 @@ PRIVATE = (".tmp", ".trash", ".locks")
 
 
 def is_final(path: Path, cache: Path) -> bool:
-    """Whether this is a name that others may rely on."""
+    """Return whether this is a name that others may rely on."""
     return path.relative_to(cache).parts[0] not in PRIVATE
 
 
 def synced_after(calls: Sequence[Call], moment: int) -> list[Path]:
-    """What was brought to the disk after this time."""
+    """Return what was brought to the disk after this time."""
     return [
         call.paths[0] for call in calls if call.name in SYNCS and call.ok and call.begin > moment
     ]
@@ -109,7 +109,8 @@ COUNT = count()
 
 
 def trace(folder: Path, *arguments: str, command: Sequence[str] = COMMAND) -> list[Call]:
-    """The calls of a command in this folder, as users run it, once it is sure to have succeeded.
+    """Return the calls of a command in this folder, as users run it, once it is sure to have
+    succeeded.
 
     The cache is the folder's own.
     """
@@ -145,7 +146,7 @@ class Made:
 
 @pytest.fixture(scope="module", params=OPTIONS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """An entry that is made in several ways; with `forced` it is there already."""
+    """Return an entry that is made in several ways; with `forced` it is there already."""
     options, folder = OPTIONS[request.param], tmp_path_factory.mktemp("made")
     cache = folder / "cache"
     write_digits(folder / "digits", 8, 4)
@@ -156,7 +157,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def published(made: Made) -> tuple[Call, list[Path]]:
-    """The one rename that gives the entry its name, and what of it was not on the disk then."""
+    """Return the rename that names the entry, and what of it was not on the disk then."""
     (found,) = [
         (call, unsafe)
         for call, unsafe in landings(made.calls, made.cache)

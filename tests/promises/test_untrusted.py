@@ -76,7 +76,7 @@ KINDS: dict[str, Json] = {
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Iterator[Canary]:
-    """What nobody may touch."""
+    """Provide what nobody may touch."""
     made = Canary(tmp_path / "outside")
     yield made
     made.close()
@@ -84,7 +84,7 @@ def canary(tmp_path: Path) -> Iterator[Canary]:
 
 @pytest.fixture(scope="module")
 def opener() -> Iterator[Opener]:
-    """The child that opens what was sent."""
+    """Provide the child that opens what was sent."""
     made = Opener()
     yield made
     made.stop()
@@ -92,7 +92,7 @@ def opener() -> Iterator[Opener]:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Good entries, by kind."""
+    """Return good entries, by kind."""
     top = tmp_path_factory.mktemp("good")
     digits, cache = write_digits(top / "digits"), top / "cache"
     return {
@@ -104,7 +104,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def sent(good: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a copy of a good entry of this kind, in the sender's hands."""
+    """Make a copy of a good entry of this kind, in the sender's hands."""
 
     def copied(kind: str = "plain") -> Path:
         if kind not in good:
@@ -115,7 +115,7 @@ def sent(good: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 
 
 def is_refused(answer: Answer, where: Path, error: str = "EntryError") -> str:
-    """The message of an error of ours: one short line that begins with what it is about."""
+    """Return the message of an error of ours: one short line that begins with what it is about."""
     assert answer.error in (error, "NewerFormatError"), answer
     assert answer.message.startswith(str(where)), answer
     assert len(answer.message) - len(str(where)) < 500, answer
@@ -195,7 +195,7 @@ def other_floats(file: Any, canary: Canary) -> None:
 
 
 def virtual(shape: tuple[int, ...], canary: Canary) -> Any:
-    """A dataset that is a view of the canary's images."""
+    """Return a dataset that is a view of the canary's images."""
     layout = h5py.VirtualLayout(shape, "<f4")
     layout[:] = h5py.VirtualSource(canary.h5, "images", shape)
     return layout
@@ -332,7 +332,7 @@ def test_rows_that_are_not_there_take_no_memory(
 
 
 def rewritten(path: Path, start: Any = None, **options: Any) -> Any:
-    """A file made anew with these options of h5py's, and its images as `start` makes them."""
+    """Write a file anew with these options of h5py's, and its images as `start` makes them."""
     with h5py.File(path) as file:
         images, labels = file["images"][()], file["labels"][()]
     with h5py.File(path, "w", **options) as file:
@@ -344,7 +344,7 @@ def rewritten(path: Path, start: Any = None, **options: Any) -> Any:
 
 
 def zstd_frame(size: int) -> bytes:
-    """A frame of zstd that says that it is so large, and is 100 zeros."""
+    """Return a frame of zstd that says that it is so large, and is 100 zeros."""
     head = b"\x28\xb5\x2f\xfd" + b"\xa0" + size.to_bytes(4, "little")
     return head + (100 << 3 | 3).to_bytes(3, "little") + b"\0"
 
@@ -359,7 +359,7 @@ FILTERS: dict[str, Callable[[], Any]] = {
 
 
 def zstd_bomb() -> bytes:
-    """A frame that says 3 GiB, and so it is."""
+    """Return a frame that says 3 GiB, and so it is."""
     block = (128 << 10) << 3 | 1 << 1  # 128 KiB of one byte, given once
     blocks = (block.to_bytes(3, "little") + b"\0") * (3072 * 8 - 1)
     head = b"\x28\xb5\x2f\xfd" + b"\xa0" + (3072 * MIB).to_bytes(4, "little")
@@ -367,7 +367,7 @@ def zstd_bomb() -> bytes:
 
 
 def lz4(block: bytes, size: int = 5760, length: int | None = None) -> bytes:
-    """A chunk of one block, said to be so long packed and unpacked."""
+    """Return a chunk of one block, said to be so long packed and unpacked."""
     return struct.pack(">QII", size, size, len(block) if length is None else length) + block
 
 
@@ -490,7 +490,7 @@ def test_a_file_of_terabytes_is_refused_by_its_size(
 
 
 def at(*names: str | int) -> Callable[[Json, Any], None]:
-    """Puts a value under these names of a manifest."""
+    """Put a value under these names of a manifest."""
 
     def put(manifest: Json, value: Any) -> None:
         inner: Any = manifest
@@ -825,7 +825,7 @@ SPEAKS = "\x1b]0;owned\a\x1b[2J\x9b31m\r\n\x00\x7f\u202e\u2066\u200f\u2028end"
 
 
 def is_quiet(text: str) -> bool:
-    """Whether a terminal shows lines of text, and does nothing else."""
+    """Return whether a terminal shows lines of text, and does nothing else."""
     return all(line.isprintable() for line in text.replace("\n", " ").split(" "))
 
 
@@ -955,7 +955,7 @@ def test_a_forged_note_is_not_believed(tmp_path: Path, cache: Path, lie: str) ->
 
 
 def pixelprep_state(path: Path) -> tuple[int, int, int]:
-    """What is noted of a file."""
+    """Return what is noted of a file."""
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -1069,7 +1069,7 @@ def test_what_is_changed_after_it_was_checked_is_not_parsed(
 
 
 def evil_npz(path: Path, members: dict[str, bytes], keep: bool = True) -> Path:
-    """A good archive with these members too; `keep` says whether those of their names stay."""
+    """Return a good archive with these members too; `keep` those of their names, or not."""
     good = io.BytesIO(npz())
     with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
         for info in old.infolist():
@@ -1100,7 +1100,7 @@ def test_names_in_an_archive_lead_nowhere(
 
 
 def header(text: str) -> bytes:
-    """A .npy file with this header and no data."""
+    """Return a .npy file with this header and no data."""
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text) + 1) + text.encode() + b"\n"
 
 
@@ -1125,7 +1125,7 @@ def test_a_header_is_never_run(
 
 
 def gigabytes_of_header() -> bytes:
-    """A header of 1 GiB, as version 2 can have it, packed into 1 MB."""
+    """Return a header of 1 GiB, as version 2 can have it, packed into 1 MB."""
     start = b"\x93NUMPY\2\0" + struct.pack("<I", 1 << 30) + b"{"
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     packed = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -1135,7 +1135,7 @@ def gigabytes_of_header() -> bytes:
 
 
 def raw_member(packed: bytes, size: int, how: int, flags: int = 0, extra: bytes = b"") -> bytes:
-    """A good archive but for x_train.npy: these packed bytes, said to be so many."""
+    """Return a good archive but for x_train.npy: these packed bytes, said to be so many."""
     file = io.BytesIO(npz(x_train=None))
     with zipfile.ZipFile(file, "a") as archive:
         info = zipfile.ZipInfo("x_train.npy")
@@ -1204,7 +1204,7 @@ def test_a_malicious_npz_file_is_refused(
 
 
 def h5_source(path: Path, put: Callable[[Any, Canary], Any], canary: Canary) -> Path:
-    """A dataset in an HDF5 file, of which train/images is as `put` makes it."""
+    """Return a dataset in an HDF5 file, of which train/images is as `put` makes it."""
     write_hdf5(path, PAIRS)
     with h5py.File(path, "r+") as file:
         del file["train/images"]
@@ -1322,7 +1322,7 @@ Member = tuple[str, bytes, Json]
 
 
 def tar(path: Path, members: list[Member]) -> None:
-    """A tar archive of these members: name, content, and what their heads say."""
+    """Write a tar archive of these members: name, content, and what their heads say."""
     with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
         for name, content, told in members:
             info = tarfile.TarInfo(name)
@@ -1379,7 +1379,7 @@ def test_a_malicious_member_of_cifar10_is_refused(
 
 
 def bmp(width: int, height: int) -> bytes:
-    """A BMP file of this size, and no pixels."""
+    """Return a BMP file of this size, and no pixels."""
     return (
         b"BM"
         + struct.pack("<IHHI", 1000, 0, 0, 54)
@@ -1388,7 +1388,7 @@ def bmp(width: int, height: int) -> bytes:
 
 
 def tiff(width: int, height: int) -> bytes:
-    """A TIFF file of this size in one strip, and no pixels."""
+    """Return a TIFF file of this size in one strip, and no pixels."""
     fields = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
     fields[279] = min(width * height, 2**32 - 1)
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields.items())
@@ -1396,27 +1396,27 @@ def tiff(width: int, height: int) -> bytes:
 
 
 def webp(width: int, height: int) -> bytes:
-    """A WebP file whose canvas has this size, and nothing on it."""
+    """Return a WebP file whose canvas has this size, and nothing on it."""
     canvas = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
     chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """A JPEG file of this size, and no pixels."""
+    """Return a JPEG file of this size, and no pixels."""
     frame = struct.pack(">HBHHB", 11, 8, height, width, 1) + b"\1\x11\0"
     return b"\xff\xd8\xff\xc0" + frame + b"\xff\xd9"
 
 
 def picture_of(kind: str) -> bytes:
-    """A little picture of a format that is not one of ours."""
+    """Return a little picture of a format that is not one of ours."""
     file = io.BytesIO()
     Image.new("RGB", (7, 9)).save(file, kind)
     return file.getvalue()
 
 
 def text_bomb() -> bytes:
-    """A PNG with 256 MiB of text beside its pixels."""
+    """Return a PNG with 256 MiB of text beside its pixels."""
     held = png(7, 9, 8, 2, bytes(9 * 22))
     data = b"k\0\0" + deflate_bomb(256 * MIB)
     chunk = struct.pack(">I", len(data)) + b"zTXt" + data
@@ -1445,7 +1445,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 
 
 def write_pets(folder: Path) -> Path:
-    """A folder with pictures of cats and dogs."""
+    """Return a folder with pictures of cats and dogs."""
     for split in ("train", "test"):
         for name in ("cat", "dog"):
             (folder / split / name).mkdir(parents=True)
@@ -1581,14 +1581,14 @@ OF_MODULES = {"pickle", "marshal", "shelve", "yaml", "joblib", "torch", "dill"}
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    """The calls in a module, as they are written: ``np.load``."""
+    """Yield the calls in a module, as they are written: ``np.load``."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node
 
 
 def is_dangerous(name: str, call: ast.Call) -> bool:
-    """Whether a call may run what is in a file."""
+    """Return whether a call may run what is in a file."""
     said = {word.arg: ast.unparse(word.value) for word in call.keywords}
     module, _, function = name.rpartition(".")
     if said.get("allow_pickle") not in (None, "False") or said.get("shell") not in (None, "False"):

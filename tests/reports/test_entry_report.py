@@ -33,7 +33,7 @@ drawn = pytest.mark.skipif(not DRAWN, reason="the extra `plot` is not installed"
 
 
 def source(shape: tuple[int, ...], dtype: str, **options: Any) -> Arrays:
-    """Random images in memory, of integers or of floats."""
+    """Return random images in memory, of integers or of floats."""
     if np.dtype(dtype).kind in "ui":
         return arrays(shape=shape, dtype=dtype, **options)
     like = arrays(shape=shape, dtype="uint16", **options)
@@ -42,17 +42,17 @@ def source(shape: tuple[int, ...], dtype: str, **options: Any) -> Arrays:
 
 
 def entry_of(given: Arrays, **options: Any) -> pixelprep.Entry:
-    """Its entry."""
+    """Return its entry."""
     return pixelprep.prepare(given, quiet=True, **options)
 
 
 def facts_in(entry: pixelprep.Entry) -> EntryProfile:
-    """All facts of an entry."""
+    """Return all facts of an entry."""
     return facts_of.profile(entry, lambda rows: None)
 
 
 def in_memory(split: pixelprep.Split, entry: pixelprep.Entry) -> tuple[np.ndarray, np.ndarray]:
-    """All of a split, raw and stored."""
+    """Return all of a split, raw and stored."""
     stored, _ = split.to_numpy()
     own = (split.mean, split.std) if entry.per == "image" else ()
     return entry.scaling.invert(stored, *own), stored
@@ -97,7 +97,7 @@ def test_facts_are_those_of_numpy(
 
 
 def check_values(found: PixelStats, values: np.ndarray) -> None:
-    """The figures and histograms of pixels (N, H, W, C) are those of NumPy."""
+    """Check that figures and histograms of pixels (N, H, W, C) are those of NumPy."""
     exact = values.astype(np.float64)
     check_figures(found.overall, exact)
     assert len(found.channels) == len(found.histograms) == values.shape[-1]
@@ -265,7 +265,7 @@ def test_the_programs_of_a_page_read_the_entry(per: str, digits: str) -> None:
 
 
 def state_of(*folders: Path) -> dict[str, str]:
-    """Every file below these, with its digest."""
+    """Return every file below these, with its digest."""
     found = (path for folder in folders for path in folder.rglob("*") if path.is_file())
     return {str(path): sha256(path.read_bytes()).hexdigest() for path in found}
 
@@ -429,7 +429,7 @@ FRAME = """<!doctype html><meta name="color-scheme" content="light dark">
 
 
 def chromium(page: Path, *options: str) -> tuple[str, list[str]]:
-    """The page as the browser has it in the end, and the lines of its console."""
+    """Return the page as the browser has it in the end, and the lines of its console."""
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-sync", "--enable-logging=stderr"]
     command += ["--v=0", f"--user-data-dir={page}.profile", *options, "--dump-dom", page.as_uri()]
@@ -438,7 +438,7 @@ def chromium(page: Path, *options: str) -> tuple[str, list[str]]:
 
 
 def seen(page: Path, width: int, dark: bool) -> dict[str, Any]:
-    """What a browser sees of a page so many pixels wide."""
+    """Return what a browser sees of a page so many pixels wide."""
     frame = page.with_name("frame.html")
     frame.write_text(FRAME.format(width=width, page=html.escape(page.read_text())))
     dom, _ = chromium(frame, f"--blink-settings=preferredColorScheme={int(not dark)}")
@@ -450,7 +450,7 @@ def seen(page: Path, width: int, dark: bool) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of an entry whose classes have the names of an attacker."""
+    """Return the page of an entry whose classes have the names of an attacker."""
     folder = tmp_path_factory.mktemp("page")
     like = arrays(name="evil")
     evil = Arrays("evil", like.train, like.test, EVIL)

@@ -48,13 +48,13 @@ def diverged(input_shape, classes):
 
 @pytest.fixture(autouse=True)
 def folder(here: Path) -> Path:
-    """The current folder, with small models in it."""
+    """Return the current folder, with small models in it."""
     (here / "flat_models.py").write_text(MODELS)
     return here
 
 
 def page_of(entry: Entry, model: str = "flat_models:flat", **options: Any) -> str:
-    """The page of a run of one epoch, in the folder ``run``."""
+    """Return the page of a run of one epoch, in the folder ``run``."""
     train(entry, epochs=1, model=model, run_dir=Path("run"), quiet=True, **options)
     return Path("run", "run.html").read_text()
 
@@ -96,7 +96,7 @@ def said_by(run: str, entry: Entry) -> np.ndarray[Any, Any]:
 
 
 def pictures(page: str) -> dict[str, np.ndarray[Any, Any]]:
-    """The page's images by their labels, as bytes (H, W, channels)."""
+    """Return the page's images by their labels, as bytes (H, W, channels)."""
     found = re.findall(r'<img class="pixels" alt="([^"]*)".*?base64,([^"]*)"', page)
     decoded = {
         html.unescape(label): imread(io.BytesIO(base64.b64decode(data))) for label, data in found
@@ -105,7 +105,7 @@ def pictures(page: str) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def named(source: Arrays, names: tuple[str, ...]) -> Arrays:
-    """The same images, their classes called so."""
+    """Return the same images, their classes called so."""
     return Arrays(source.name, source.train, source.test, names)
 
 
@@ -291,7 +291,9 @@ function measure() {
 
 
 def browsed(path: Path, profile: Path) -> subprocess.CompletedProcess[str]:
-    """The page's DOM on standard output and its console on standard error, as Chromium has them."""
+    """Return the page's DOM on standard output and its console on standard error, as Chromium has
+    them.
+    """
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
     flags += ["--disable-background-networking", "--enable-logging=stderr", "--v=0"]
     command = [str(CHROMIUM), *flags, f"--user-data-dir={profile}", "--dump-dom", path.as_uri()]

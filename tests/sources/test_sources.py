@@ -52,7 +52,7 @@ from tests.helpers.sources import Pair, check, nothing_is_left, prepared, refuse
 
 
 def write_idx(folder: Path, pairs: tuple[Pair, Pair]) -> Path:
-    """A folder with MNIST's four file names."""
+    """Return a folder with MNIST's four file names."""
     folder.mkdir()
     for name, (images, labels) in zip(("train", "t10k"), pairs, strict=True):
         (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
@@ -128,13 +128,13 @@ def test_a_new_kind_of_file_is_one_entry(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def sized(content: bytes, size: int) -> bytes:
-    """The archive, its directory saying that x_train.npy unpacks to so many bytes."""
+    """Return the archive, its directory saying that x_train.npy unpacks to so many bytes."""
     place = content.rindex(b"x_train.npy") - 46  # the entry of the directory at the end
     return content[: place + 24] + struct.pack("<I", size) + content[place + 28 :]
 
 
 def flipped(content: bytes, place: int) -> bytes:
-    """One byte of it inverted."""
+    """Return one byte of it inverted."""
     return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
 
 
@@ -296,13 +296,13 @@ def test_equal_labels_may_be_packed_tightly(tmp_path: Path) -> None:
 
 
 def write_raw(path: Path) -> list[tuple[str, int, int]]:
-    """A file of pixels beside an HDF5 file, for its external storage."""
+    """Return a file of pixels beside an HDF5 file, for its external storage."""
     path.with_suffix(".raw").write_bytes(X.tobytes())
     return [(f"{path.stem}.raw", 0, X.nbytes)]
 
 
 def virtual(file: Any) -> None:
-    """A virtual dataset over one that is there."""
+    """Make a virtual dataset over one that is there."""
     file["own"] = X
     layout = h5py.VirtualLayout(X.shape, X.dtype)
     layout[:] = h5py.VirtualSource(file["own"])
@@ -439,7 +439,7 @@ def test_a_key_that_is_not_there_is_named(tmp_path: Path, cache: Path, key: str)
 
 @pytest.fixture
 def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Makes an archive of these members, which is then the official one; returns its folder."""
+    """Make an archive of these members, which is then the official one; returns its folder."""
 
     def make(members: Mapping[str, bytes], links: Mapping[str, tuple[bytes, str]]) -> Path:
         path = tmp_path / "in" / "cifar-10-binary.tar.gz"
@@ -638,7 +638,7 @@ only-include = ["stripes.py", "not_python.py", "fails_early.py"]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a package with datasets is installed, as pip does it."""
+    """Return a folder in which a package with datasets is installed, as pip does it."""
     project, target = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("installed")
     (project / "pyproject.toml").write_text(PROJECT)
     (project / "stripes.py").write_text(PLUGIN)
@@ -683,7 +683,7 @@ def test_a_broken_dataset_of_another_package_is_one_line(
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with one dataset of each kind in it."""
+    """Return the current folder, with one dataset of each kind in it."""
     monkeypatch.chdir(tmp_path)
     write_npz(tmp_path / "k.npz", PAIRS)
     write_hdf5(tmp_path / "k.h5", PAIRS)

@@ -12,7 +12,7 @@ from tests.helpers.workers import bytes_of
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 300 little PNG images of three classes."""
+    """Return a folder of 300 little PNG images of three classes."""
     top, numbers = tmp_path_factory.mktemp("in") / "pictures", np.random.default_rng(0)
     for i in range(300):
         path = top / ("test" if i % 5 == 0 else "train") / f"c{i % 3}" / f"{i:03}.png"
@@ -23,6 +23,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def right(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What one process makes of the folder."""
+    """Return what one process makes of the folder."""
     cache = tmp_path_factory.mktemp("right")
     return bytes_of(pixelprep.prepare(folder, shard_rows=40, cache_dir=cache, quiet=True))

@@ -126,7 +126,7 @@ def end(process: Process) -> None:
 
 @contextmanager
 def serving(top: Path, *options: str, **environment: str) -> Iterator[Servers]:
-    """Servers that are ended in any case."""
+    """Provide servers that are ended in any case."""
     servers = Servers(top, *options, **environment)
     try:
         yield servers
@@ -136,7 +136,7 @@ def serving(top: Path, *options: str, **environment: str) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """A scheduler that is never killed."""
+    """Provide a scheduler that is never killed."""
     with serving(tmp_path_factory.mktemp("servers")) as servers:
         yield servers
 
@@ -147,7 +147,7 @@ def prepared(folder: Path, *options: str, **settings: Any) -> Done:
 
 
 def failure(done: Done, status: int = 1) -> tuple[str, str]:
-    """Error and hint of a command that says nothing else."""
+    """Return error and hint of a command that says nothing else."""
     assert (done.returncode, done.stdout) == (status, "")
     error, *hints = done.stderr.splitlines()
     assert error.startswith("error: "), done.stderr
@@ -157,7 +157,7 @@ def failure(done: Done, status: int = 1) -> tuple[str, str]:
 
 
 def nothing_is_left(cache: Path) -> bool:
-    """Whether the cache has neither entries nor work in progress."""
+    """Return whether the cache has neither entries nor work in progress."""
     return [*cache.glob("[!.]*"), *cache.glob(".tmp/*"), *cache.glob(".trash/*")] == []
 
 
@@ -227,7 +227,7 @@ def test_tasks_under_way_leave_nothing(servers: Servers, cache: Path, tmp_path: 
 
 
 def reached(servers: Servers, folder: Path, cache: Path, phase: str) -> Process:
-    """A `prepare` that has just come to this phase."""
+    """Return a `prepare` that has just come to this phase."""
     process = start(folder, "--scheduler", servers.address, "--json")
     wait_for(process, lambda: begun(cache, phase))
     return process
@@ -259,7 +259,7 @@ def test_a_killed_worker_costs_only_time(
 
 
 def working(nanny: int) -> int:
-    """The worker that a nanny has started."""
+    """Return the worker that a nanny has started."""
     found = [
         pid
         for pid in children(nanny)
@@ -388,7 +388,7 @@ def test_wrong_addresses_exit_with_2(folder: Path) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine where nobody listens."""
+    """Return a port of this machine where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
@@ -472,7 +472,7 @@ def test_a_scheduler_that_is_not_fit(folder: Path, cache: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A key and a certificate that is signed with it."""
+    """Return a key and a certificate that is signed with it."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     top = tmp_path_factory.mktemp("tls")
@@ -488,7 +488,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def encrypted(
     certificate: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Servers]:
-    """A scheduler that takes only those who know its certificate."""
+    """Provide a scheduler that takes only those who know its certificate."""
     key, signed = certificate
     options = ("--tls-ca-file", signed, "--tls-cert", signed, "--tls-key", key)
     with serving(tmp_path_factory.mktemp("encrypted"), "--protocol", "tls", *options) as servers:
@@ -504,7 +504,7 @@ def test_an_encrypted_cluster(
     known = {"CA_FILE": signed, "CLIENT__CERT": signed, "CLIENT__KEY": key}
     settings = {tls + name: value for name, value in known.items()}
     assert address.startswith("tls://")
-    done = prepared(folder, "--scheduler", address, env=os.environ | settings)
+    done = prepared(folder, "--scheduler", address, env=os.environ | settings, cold=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert bytes_of(pixelprep.open(json.loads(done.stdout)["path"])) == right
 

@@ -107,14 +107,14 @@ MANY = """
 import sys, numpy as np
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from pixelprep.format import writing
+from pixelprep.format.writer import create
 from pixelprep.format.layout import FileLayout
 
-outline = Outline((64, 6, 5, 3), "float32", 16)
+layout = FileLayout((64, 6, 5, 3), "float32", 16)
 images, labels = np.ones((16, 6, 5, 3), np.float32), np.arange(16)
 
 def write(number):
-    with writing.create(Path(sys.argv[1]) / str(number), outline) as writer:
+    with create(Path(sys.argv[1]) / str(number), layout) as writer:
         for _ in range(4):
             writer.append(images=images, labels=labels)
     return writer.sha256
@@ -157,7 +157,7 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
 
 
 def fail_at_seven(number: int) -> int:
-    """One task that fails, after others that take longer."""
+    """Return one task that fails, after others that take longer."""
     if number == 7:
         raise SourceError("seven")
     time.sleep(0.01)
@@ -192,7 +192,7 @@ def test_what_waits_is_not_done_after_a_failure() -> None:
 
 
 def die_once(marker: str) -> str:
-    """A task that kills its worker the first time."""
+    """Return a task that kills its worker the first time."""
     with suppress(FileExistsError):
         Path(marker).touch(exist_ok=False)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -200,7 +200,7 @@ def die_once(marker: str) -> str:
 
 
 def die(number: int) -> int:
-    """A task that always kills its worker."""
+    """Return a task that always kills its worker."""
     os.kill(os.getpid(), signal.SIGKILL)
     return number
 
@@ -254,7 +254,7 @@ def test_no_main_guard_is_needed(tmp_path: Path) -> None:
 
 
 def ended(pids: list[int]) -> bool:
-    """Whether none of these processes is alive a little later."""
+    """Return whether none of these processes is alive a little later."""
     end = time.monotonic() + 10
     while any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):
         if time.monotonic() > end:

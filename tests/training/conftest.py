@@ -9,6 +9,6 @@ from tests.helpers.training import MODELS
 
 @pytest.fixture
 def folder(here: Path) -> Path:
-    """The current folder, with models of the user's own in it."""
+    """Return the current folder, with models of the user's own in it."""
     (here / "models.py").write_text(MODELS)
     return here

@@ -33,18 +33,18 @@ pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
 @pytest.fixture(autouse=True)
 def folder(here: Path) -> Path:
-    """The current folder, with a small model of the user's own."""
+    """Return the current folder, with a small model of the user's own."""
     (here / "linear_model.py").write_text(LINEAR)
     return here
 
 
 def images(name: str = "little") -> Any:
-    """Random images that are large enough for the CNN."""
+    """Return random images that are large enough for the CNN."""
     return arrays(200, 60, (12, 12, 1), name=name)
 
 
 def save_images() -> None:
-    """The same as a file, for the command line."""
+    """Write the same to a file, for the command line."""
     raw = images()
     (x, y), (xx, yy) = raw.train, raw.test
     np.savez("digits.npz", x_train=x, y_train=y, x_test=xx, y_test=yy)
@@ -77,7 +77,7 @@ class Compared(NamedTuple):
     messages: list[str]
 
     def again(self, **changes: Any) -> CompareResult:
-        """The same in a copy of its folder, ``copy``, unless something else is asked for."""
+        """Return the same in a copy of its folder, ``copy``, unless something else is asked for."""
         if not Path("copy").exists():
             shutil.copytree(self.folder, "copy")
         return compare(images(), **TINY | {"out": "copy", "cache_dir": self.cache} | changes)
@@ -97,7 +97,7 @@ class Kept(logging.Handler):
 
 @contextmanager
 def listening() -> Iterator[list[str]]:
-    """The messages that are given out meanwhile."""
+    """Provide the messages that are given out meanwhile."""
     log, kept = logging.getLogger("pixelprep"), Kept()
     level = log.level
     log.addHandler(kept)
@@ -111,7 +111,7 @@ def listening() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    """A finished comparison of two modes and two seeds."""
+    """Return a finished comparison of two modes and two seeds."""
     top = tmp_path_factory.mktemp("done")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(top)
@@ -168,7 +168,7 @@ def test_ranking_is_by_mean_validation_accuracy() -> None:
 
 
 def said(*others: list[float], best: tuple[float, ...] = (0.9, 0.91, 0.89)) -> str:
-    """The verdict on a best mode and these others."""
+    """Return the verdict on a best mode and these others."""
     names = ["center", "normalize"][: len(others)]
     found = [
         ModeDifference(**asdict(difference(best[: len(one)], one)), pair=("standardize", name))
@@ -436,7 +436,7 @@ def test_the_table_is_in_order_of_rank(cache: Path) -> None:
 
 
 def result(**changes: Any) -> CompareResult:
-    """A result of two modes and two epochs, as `compare` has it."""
+    """Return a result of two modes and two epochs, as `compare` has it."""
     histories: list[History] = [
         {**dict.fromkeys(comparison_report.CURVES, (0.5 + seed / 10, 0.6)), "seconds": (1, 1)}
         for seed in range(3)

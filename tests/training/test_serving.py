@@ -32,7 +32,7 @@ RECIPES = [*product(MODES, PER)]
 
 
 def raw_pixels(dtype: str, count: int = 40) -> NDArray[Any]:
-    """Random images of this type, one of them constant."""
+    """Return random images of this type, one of them constant."""
     random = np.random.default_rng(3)
     if dtype.startswith("float"):
         images = random.normal(3, 2, (count, *SHAPE)).astype(dtype)
@@ -44,7 +44,7 @@ def raw_pixels(dtype: str, count: int = 40) -> NDArray[Any]:
 
 
 def what_it_scales(scaling: Scaling, stored: str, folder: Path, raw: NDArray[Any]) -> NDArray[Any]:
-    """What a serving model, loaded by plain Keras, hands to a model that changes nothing."""
+    """Return what a serving model, loaded by plain Keras, hands to a model that changes nothing."""
     same = keras.Sequential(
         [keras.Input(SHAPE, dtype=stored), keras.layers.Activation("linear", dtype=stored)]
     )
@@ -126,17 +126,17 @@ def test_a_constant_image_is_harmless(tmp_path: Path) -> None:
 
 
 def small(**choices: Any) -> Entry:
-    """A prepared entry of random images that are large enough for the CNN."""
+    """Return a prepared entry of random images that are large enough for the CNN."""
     return pixelprep.prepare(arrays(200, 70, (12, 12, 1)), **choices)
 
 
 def trained(entry: Entry, folder: Path, **settings: Any) -> TrainResult:
-    """A short run."""
+    """Return a short run."""
     return train(entry, epochs=1, run_dir=folder, quiet=True, **settings)
 
 
 def raw_of(entry: Entry) -> NDArray[Any]:
-    """The raw test images, as the entry gives them back."""
+    """Return the raw test images, as the entry gives them back."""
     images, _ = entry.test.to_numpy()
     own = (entry.test.mean, entry.test.std) if entry.per == "image" else ()
     return entry.scaling.invert(images, *own)
@@ -252,7 +252,7 @@ def test_a_moved_cache_is_found_by_the_key(tmp_path: Path, cache: Path) -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of images by class, of several sizes, prepared and trained on."""
+    """Return a folder of images by class, of several sizes, prepared and trained on."""
     random = np.random.default_rng(0)
     for name, shade in (("dark", 40), ("light", 210)):
         folder = tmp_path / "photos" / name

@@ -23,7 +23,7 @@ OWN = {"model": "models:random", "tensorboard": "logs"}
 
 
 def shown(run: str) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values by folder and tag, in the order in which TensorBoard reads them."""
+    """Return steps and values by folder and tag, in the order in which TensorBoard reads them."""
     found = defaultdict(list)
     for file in sorted(Path("logs", run).rglob("events.out.tfevents.*")):
         for event in events(file):
@@ -35,14 +35,14 @@ def shown(run: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def events(file: Path) -> Iterator[Any]:
-    """What a file holds, up to where it is cut short."""
+    """Yield what a file holds, up to where it is cut short."""
     with suppress(tf.errors.DataLossError):
         for record in tf.data.TFRecordDataset(str(file)):
             yield tf.compat.v1.Event.FromString(record.numpy())
 
 
 def expected(history: Mapping[str, Sequence[float | None]]) -> dict[str, list[tuple[int, float]]]:
-    """What is to be shown of a history: its values in float32, counted from 1."""
+    """Return what is to be shown of a history: its values in float32, counted from 1."""
     tags = {
         "loss": "train/epoch_loss",
         "accuracy": "train/epoch_accuracy",

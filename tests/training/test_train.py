@@ -181,7 +181,7 @@ def chatty(input_shape, classes):
 
 @pytest.fixture
 def own(here: Path) -> str:
-    """A module with models in the current folder."""
+    """Return a module with models in the current folder."""
     (here / "own_models.py").write_text(OWN)
     (here / "failing.py").write_text("import json; json.nothing")
     return "own_models"
