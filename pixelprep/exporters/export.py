@@ -25,17 +25,7 @@ TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile(Record):
-    """One file of an export.
-
-    Parameters
-    ----------
-    name : str
-        Its path in the folder.
-    bytes : int
-        Its size.
-    sha256 : str, optional
-        Its digest, where that was asked for.
-    """
+    """One file of an export: its path in the folder, its size, its digest if `digests` are on."""
 
     name: str
     bytes: int

@@ -4,7 +4,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any  # Any: arrays of any type
 
 import numpy as np
 from numpy.typing import NDArray

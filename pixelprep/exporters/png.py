@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: pixels of whichever type
 
 import numpy as np
 from numpy.typing import NDArray

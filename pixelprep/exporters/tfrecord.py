@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: arrays of any type; TensorFlow is not typed
 
 import numpy as np
 from numpy.typing import NDArray

@@ -186,7 +186,7 @@ def _html(profile: EntryProfile) -> bytes:
     with drawing():
         content = html.render(
             "report.html",
-            facts=profile,
+            profile=profile,
             name=_name(profile),
             about=_about(profile),
             recipe=[(name, _word(value)) for name, value in recipe],

@@ -55,7 +55,7 @@ def require(purpose: str, extra: str = "plot") -> None:
             raise missing_extra(name, extra, purpose)
 
 
-def render(template: str, **content: Any) -> str:
+def render(template: str, **content: object) -> str:
     """Fill a template of ``templates/`` with this content."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

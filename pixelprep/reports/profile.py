@@ -36,19 +36,13 @@ OnProgress = Callable[[int], object]  # called with the number of rows just read
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many values lie in which bin; all of them lie in one.
+    """How many values lie in which bin; a value on an edge lies above it, but for the last.
 
-    Parameters
-    ----------
-    edges : ndarray of float64, shape (bins + 1,)
-        A value on an edge lies above it, but for the last. Edges of integers, and of what was
-        scaled from them with one statistic, lie half a step off.
-    counts : ndarray of int64, shape (bins,)
-        The number of values in each bin.
+    Edges of integers, and of what was scaled from them with one statistic, lie half a step off.
     """
 
-    edges: Float
-    counts: NDArray[np.int64]
+    edges: Float  # (bins + 1,)
+    counts: NDArray[np.int64]  # (bins,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +87,9 @@ class SplitProfile:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of train, before and after; (H, W, C) of no more than `SAMPLE_SIDE` a side.
+    """A row of train, before and after; (H, W, C) of at most `SAMPLE_SIDE` pixels a side.
 
-    Parameters
-    ----------
-    row, label : int
-        Which row of train it is, and of which class.
-    raw, stored : ndarray of float64
-        Where the image is larger, each pixel is the mean of neighbouring ones.
+    Where the image is larger, each pixel is the mean of neighbouring ones.
     """
 
     row: int
@@ -111,56 +100,28 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class EntryProfile:
-    """All that a report shows of an entry.
-
-    Parameters
-    ----------
-    dataset, mode, per, key : str
-        What the entry is.
-    formula : str
-        Of the scaling.
-    shape : tuple of int
-        (H, W, C) of an image.
-    raw_dtype, dtype : str
-        Of the raw pixels and of the stored values.
-    exact : bool
-        Whether the raw pixels are recovered exactly.
-    class_names : tuple of str
-        By label.
-    provenance, recipe, decode, scaling
-        As in the manifest.
-    prepare : tuple of str
-        The arguments of the command that makes the entry.
-    is_named : bool
-        Whether these name the dataset; else they have a path that stands for where the data is.
-    splits : mapping
-        train, val where there is one, test.
-    mean_image, deviation_image : ndarray of float64, shape (H, W, C)
-        Mean and population deviation of each raw pixel of train.
-    samples : tuple of Sample
-        The first rows of each of the first classes.
-    """
+    """All that a report shows of an entry; what the manifest has is as it has it."""
 
     dataset: str
     mode: str
     per: str
     key: str
     formula: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # (H, W, C) of an image
     raw_dtype: str
     dtype: str
-    exact: bool
+    exact: bool  # whether the raw pixels are recovered exactly
     class_names: tuple[str, ...]
     provenance: Provenance
     recipe: Recipe
     decode: Mapping[str, object]
     scaling: ScalingRecord
-    prepare: tuple[str, ...]
-    is_named: bool
+    prepare: tuple[str, ...]  # the arguments of the command that makes the entry
+    is_named: bool  # whether these name the dataset; else a path stands for where the data is
     splits: Mapping[str, SplitProfile]
-    mean_image: Float
-    deviation_image: Float
-    samples: tuple[Sample, ...]
+    mean_image: Float  # (H, W, C), of train's raw pixels
+    deviation_image: Float  # likewise, the population's
+    samples: tuple[Sample, ...]  # the first rows of each of the first classes
 
 
 class PixelAccumulator:

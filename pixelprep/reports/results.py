@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: JSON values
 
 from pixelprep.errors import check_int
 from pixelprep.numerics.significance import Difference
@@ -58,7 +58,7 @@ class TrainResult(Record):
         How it was trained; `to_dict` has these beside the rest.
     steps_per_epoch, test_steps : int
         Batches of the training and of the test split.
-    history : dict
+    history : mapping
         By name (``loss``, ``accuracy``, ``val_loss``, …, ``seconds``), one value an epoch.
     test_loss : float, optional
         Categorical cross-entropy; None where it is not finite.
@@ -113,22 +113,9 @@ class TrainResult(Record):
 
 @dataclass(frozen=True, slots=True)
 class ModeResult(Record):
-    """The runs of one mode: a value a seed, and means and standard deviations over the seeds.
+    """The runs of one mode: accuracies after the last epoch (0 to 1) and histories, one a seed.
 
-    Parameters
-    ----------
-    mode, per, key : str
-        The entry that they were trained on.
-    val_accuracy, test_accuracy : tuple of float
-        0 to 1, after the last epoch.
-    mean, test_mean : float
-        Of these.
-    spread, test_spread : float, optional
-        Standard deviations of a sample; None of a single seed.
-    seconds_per_epoch : float
-        The median.
-    history : tuple of dict
-        As that of `TrainResult`.
+    Beside them are the means over the seeds and, of more than one, standard deviations.
     """
 
     mode: str
@@ -161,10 +148,8 @@ class CompareResult(Record):
 
     Parameters
     ----------
-    dataset : str
-        Its name.
-    verdict : str
-        What the ranking is worth, in words.
+    dataset, verdict : str
+        Its name; and what the ranking is worth, in words.
     ranking : tuple of str
         Modes by their mean validation accuracy, the best first.
     modes : tuple of ModeResult
@@ -173,12 +158,11 @@ class CompareResult(Record):
         Of the best mode from each other one, by rank.
     seeds : tuple of int
         Of the runs of each mode.
-    images : dict of int
+    images : mapping of int
         Rows of each split.
-    settings : dict
-        Options of training, and those of preparing that are not as by default.
-    machine : dict
-        What the runs were trained on, and with what.
+    settings, machine : mapping
+        Options of training, and those of preparing that are not as by default; and what the runs
+        were trained on.
     date : str
         ``YYYY-MM-DD``.
     command : str, optional

@@ -74,27 +74,16 @@ def build(
     parameters: int,
     machine: Mapping[str, object],
 ) -> bytes:
-    """Make the page of a run that is about to be published.
+    """Make the page of a run that is about to be published: one HTML file.
 
     Parameters
     ----------
-    result : TrainResult
-        The run's settings, history and scores.
-    entry : Entry
-        That it was trained on.
-    evaluation : Evaluation
-        What its model predicts of the test split.
-    probability : ndarray of float32, shape (N,)
-        Of each predicted class, 0 to 1.
-    parameters : int
-        Of the model.
-    machine : mapping
-        What it was trained on, and with what.
-
-    Returns
-    -------
-    bytes
-        One HTML file.
+    result, entry : TrainResult, Entry
+        The run, and what it was trained on.
+    evaluation, probability : Evaluation, ndarray of float32 of shape (N,)
+        What its model predicts of the test split, and how sure it is, 0 to 1.
+    parameters, machine : int, mapping
+        How many the model has; what it was trained on, and with what.
     """
     names, classes = entry.class_names, evaluation.classes
     worst = evaluation.worst(probability, WORST).tolist()

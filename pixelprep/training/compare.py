@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: options of `prepare`, each of its own type
 
 from pixelprep import sources
 from pixelprep.dataset.entry import Entry

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: variables of Keras, which is not typed
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,7 +179,7 @@ def _check(model: object, name: str, shape: tuple[int, ...], classes: int) -> No
         )
 
 
-def _variables(model: keras.Model) -> list[Any]:  # of Keras, which is not typed
+def _variables(model: keras.Model) -> list[Any]:
     """Return all that decides how training goes on, in an order that building again repeats.
 
     Weights, moving statistics, seed generators, and the optimizer's; Keras resets metrics at
@@ -216,22 +216,12 @@ def restore(model: keras.Model, saved: Variables, checkpoint: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How well a model does on a split.
-
-    Parameters
-    ----------
-    loss, accuracy : float
-        As Keras evaluates them.
-    evaluation : Evaluation
-        What it predicts.
-    probability : ndarray of float32, shape (N,)
-        Of the predicted class of each image, 0 to 1.
-    """
+    """How well a model does on a split, as Keras evaluates it, and what it predicts."""
 
     loss: float
     accuracy: float
     evaluation: Evaluation
-    probability: NDArray[np.float32]
+    probability: NDArray[np.float32]  # (N,), of the predicted classes, 0 to 1
 
 
 def score(model: keras.Model, split: Split, batch_size: int) -> Scores:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar  # Any: pixels of whichever type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,22 +36,12 @@ LOG = logging.getLogger("pixelprep")
 EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
 PREDICT_BYTES = 4 << 20  # likewise of decoded ones
 
-Pixels = NDArray[Any]  # Any: of the type of the raw pixels
+Pixels = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRecall(Record):
-    """How well a model does on one class.
-
-    Parameters
-    ----------
-    class_name : str
-        The class.
-    images : int
-        How many there are of it.
-    recall : float, optional
-        The share of these that is predicted correctly, 0 to 1; None of no images.
-    """
+    """The share of the images of one class that is predicted correctly; None of no images."""
 
     json_names: ClassVar[Mapping[str, str]] = {"class_name": "class"}
 
@@ -71,7 +61,7 @@ class EvaluationResult(Record):
     key, split : str
         Which entry, and which split of it.
     exact : bool
-        Whether the raw pixels are the original ones, or these but for rounding.
+        Whether the raw pixels are recovered exactly.
     images : int
         How many there are.
     loss : float, optional
@@ -95,17 +85,7 @@ class EvaluationResult(Record):
 
 @dataclass(frozen=True, slots=True)
 class ClassProbability(Record):
-    """How likely one class is, by a model.
-
-    Parameters
-    ----------
-    class_name : str
-        The class.
-    label : int
-        Its number.
-    probability : float
-        0 to 1.
-    """
+    """How likely one class is, 0 to 1."""
 
     json_names: ClassVar[Mapping[str, str]] = {"class_name": "class"}
 
@@ -116,15 +96,7 @@ class ClassProbability(Record):
 
 @dataclass(frozen=True, slots=True)
 class Prediction(Record):
-    """What a model sees in one image.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    top : tuple of ClassProbability
-        The likeliest classes, in this order.
-    """
+    """The likeliest classes of one image, most likely first."""
 
     path: str
     top: tuple[ClassProbability, ...]
@@ -132,15 +104,7 @@ class Prediction(Record):
 
 @dataclass(frozen=True, slots=True)
 class PredictResult(Record):
-    """What a run's model sees in images.
-
-    Parameters
-    ----------
-    run : Path
-        The run's folder.
-    images : tuple of Prediction
-        In the order in which the files were given; those of a folder by name.
-    """
+    """What a run's model sees in images: one prediction each, those of a folder by name."""
 
     run: Path
     images: tuple[Prediction, ...]

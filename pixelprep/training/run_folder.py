@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: variables, each of its own type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,28 +40,18 @@ MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes ra
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
 PICTURE, PAGE = "training.png", "run.html"
 
-Variables = Sequence[NDArray[Any]]  # Any: each variable of a model has its own type
+Variables = Sequence[NDArray[Any]]
 RawHistory = Mapping[str, tuple[float, ...]]  # by name, one value an epoch, finite or not
 
 
 @dataclass(frozen=True, slots=True)
 class TrainState(Record):
-    """How far a run is, and what it needs to go on.
+    """How far a run is, and how it is trained."""
 
-    Parameters
-    ----------
-    entry, key : str
-        Folder and key of the entry that it is trained on.
-    settings : TrainSettings
-        How it is trained.
-    history : dict
-        Of the finished epochs: by name, one value an epoch.
-    """
-
-    entry: str
+    entry: str  # the folder of the entry that it is trained on
     key: str
     settings: TrainSettings
-    history: RawHistory
+    history: RawHistory  # of the finished epochs
 
     @property
     def epochs(self) -> int:
@@ -96,20 +86,11 @@ class TrainState(Record):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything that an unfinished run needs to go on.
-
-    Parameters
-    ----------
-    state : TrainState
-        How far it is.
-    variables, best : sequence of ndarray
-        Those of the model as they are now, and as they were after the best epoch where that is
-        another and the run may stop early.
-    """
+    """Everything that an unfinished run needs to go on."""
 
     state: TrainState
-    variables: Variables = ()
-    best: Variables = ()
+    variables: Variables = ()  # of the model
+    best: Variables = ()  # after the best epoch, where that is another and the run may stop early
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,18 +214,7 @@ class RunFolder:
     ) -> None:
         """Write the finished run and give it its name; then the checkpoint goes.
 
-        Parameters
-        ----------
-        models : mapping
-            By file name: `MODEL` and `SERVING`.
-        result : TrainResult
-            What ``metrics.json`` is to hold.
-        history : mapping
-            What ``history.csv`` is to hold.
-        manifest : Manifest
-            Of the entry that the run was trained on.
-        pages : mapping
-            By file name, what there is to look at: `PICTURE` and `PAGE`.
+        Models and pages are by file name; the manifest is that of the entry.
         """
         finished = self.folder / "finished"
         with self._translate_oserror():
@@ -316,17 +286,7 @@ def unfinished(path: Path) -> RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A finished run.
-
-    Parameters
-    ----------
-    folder : Path
-        Where it is.
-    result : TrainResult
-        What ``metrics.json`` holds.
-    manifest : Manifest
-        Of the entry that it was trained on.
-    """
+    """A finished run: its folder, its metrics, and the manifest of the entry it was trained on."""
 
     folder: Path
     result: TrainResult

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: options, each of its own type; Keras is not typed
 
 from pixelprep import sources
 from pixelprep.cache.entries import open_entry

@@ -243,7 +243,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "coarse": (
         {"dtype": "uint16", "shape": (6, 5, 1)},
         {"dtype": "float16", "rescale": True},
-        "uint16 pixels cannot be had back from float16",
+        "uint16 pixels cannot be recovered exactly from float16",
         "--dtype float32",
     ),
 }

@@ -515,10 +515,10 @@ def test_pages_of_many_classes_are_bounded(tmp_path: Path) -> None:
 def test_the_page_says_whether_raw_pixels_are_exact(
     dtype: str, exact: bool, tmp_path: Path
 ) -> None:
-    """16 bits in float16 are recovered only nearly, and the page says so."""
+    """16 bits in float16 are recovered approximately, and the page says so."""
     entry = entry_of(source((6, 5, 1), "uint16"), dtype=dtype, rescale=True)
     text = report(entry, tmp_path / "page.html", quiet=True).path.read_text()
-    assert ("recovered only nearly" in text) is not exact
+    assert ("recovered approximately" in text) is not exact
     assert ("recovered exactly" in text) is exact
 
 

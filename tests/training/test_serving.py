@@ -19,6 +19,7 @@ from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.reports.results import TrainResult
 from pixelprep.training import predict
 from pixelprep.training.models import reference_cnn
+from pixelprep.training.run_folder import load_finished
 from pixelprep.training.serving import serving_model
 from pixelprep.training.train import train
 from tests.helpers.cli import failure, run
@@ -353,3 +354,23 @@ def test_a_run_that_is_not_whole_says_so(missing: str, tmp_path: Path) -> None:
     (tmp_path / "run" / missing).unlink()
     error, _ = failure(run("evaluate", str(tmp_path / "run")))
     assert missing in error
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"test_accuracy": "high"}, "test_accuracy: expected float, got 'high'"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"another": 1}, "unknown fields: another"),
+    ],
+)
+def test_metrics_that_are_not_a_run_s_say_so(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    """What another program, or another version, wrote is refused with the field's name."""
+    trained(small(), tmp_path / "run")
+    path = tmp_path / "run" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(TrainError, match="not a finished run, or one of an older") as refused:
+        load_finished(tmp_path / "run")
+    assert says in refused.value.message
