@@ -39,6 +39,7 @@ from pixelprep.errors import (
     attach_resume_command,
     resume_command,
 )
+from pixelprep.exporters import format_names
 from pixelprep.numerics.modes import MODES
 from pixelprep.system import formatting
 
@@ -393,7 +394,7 @@ def export(
     directory: Annotated[
         Path, typer.Argument(help="Folder to be made, new or empty.", metavar="DIR")
     ],
-    to: Annotated[str, one_of("npz|tfrecord|png|hdf5-single", "Its new shape.")],
+    to: Annotated[str, one_of("|".join(format_names()), "The new format.")],
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -1,21 +1,27 @@
-"""Export an entry to other formats: a short module each."""
+"""Write an entry in another format, and check what was written.
 
-from collections.abc import Mapping
-from types import MappingProxyType
+A format is one module here: its name, with ``-`` for ``_``, is the format's, and its `EXPORTER` an
+`Exporter`. Names are known without loading any of them.
+"""
 
-from pixelprep.exporters.base import Exporter
-from pixelprep.exporters.hdf5 import Hdf5Exporter
-from pixelprep.exporters.npz import NpzExporter
-from pixelprep.exporters.png import PngExporter
-from pixelprep.exporters.tfrecord import TfRecordExporter
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
 
-__all__ = ["EXPORTERS", "Exporter"]
+if TYPE_CHECKING:
+    from pixelprep.exporters.base import Exporter
 
-EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
-    {
-        "npz": NpzExporter(),
-        "tfrecord": TfRecordExporter(),
-        "png": PngExporter(),
-        "hdf5-single": Hdf5Exporter(),
-    }
-)
+SHARED = ("base", "export")  # modules that are no formats
+
+
+def format_names() -> list[str]:
+    """Return the names of all formats, sorted."""
+    names = (module.name for module in iter_modules(__path__))
+    return sorted(name.replace("_", "-") for name in names if name not in SHARED)
+
+
+def get_exporter(name: str) -> "Exporter":
+    """Return what writes the format of this name, one of `format_names`."""
+    module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    found: Exporter = module.EXPORTER
+    return found

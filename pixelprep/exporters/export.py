@@ -13,7 +13,8 @@ from pathlib import Path
 from pixelprep.cache import entries
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import REPAIR_HINT, CacheError, EntryError, UsageError, unknown_choice
-from pixelprep.exporters import EXPORTERS, Exporter
+from pixelprep.exporters import format_names, get_exporter
+from pixelprep.exporters.base import Exporter
 from pixelprep.format import manifest as manifests
 from pixelprep.system import fs, progress, staging
 from pixelprep.system.json_record import Record
@@ -123,15 +124,16 @@ def export(
     ['entry.json', 'sample.npz']
     """
     started = time.perf_counter()
-    if to not in EXPORTERS:
-        raise unknown_choice("to", to, EXPORTERS)
+    if to not in format_names():
+        raise unknown_choice("to", to, format_names())
     final = _destination(directory)
     if not isinstance(entry, Entry):
         entry = entries.open_named(entry, fs.cache_dir(cache_dir), quiet)
-    EXPORTERS[to].require(entry)
+    exporter = get_exporter(to)
+    exporter.require(entry)
     with _translate_oserror(final), staging.sibling_staging(final) as private:
-        _write(EXPORTERS[to], entry, private, quiet)
-        _check(EXPORTERS[to], entry, private, final, quiet)
+        _write(exporter, entry, private, quiet)
+        _check(exporter, entry, private, final, quiet)
         files = _list_files(private, digests)  # all that may fail comes before it is published
         _publish(private, final)
     size = sum(file.bytes for file in files)

@@ -51,6 +51,9 @@ class NpzExporter:
                     _check_array(member, entry, split, column, on_progress)
 
 
+EXPORTER = NpzExporter()
+
+
 def _path(entry: Entry, folder: Path) -> Path:
     return folder / f"{entry.dataset}.npz"
 

@@ -82,6 +82,9 @@ class PngExporter:
                     raise ValueError(f"{name}: its images are not those of the source's digest")
 
 
+EXPORTER = PngExporter()
+
+
 @dataclass(frozen=True, slots=True)
 class _PngImages:
     """The images of a split in files, as an array that is compared when it is read.

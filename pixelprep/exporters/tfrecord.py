@@ -54,6 +54,9 @@ class TfRecordExporter:
                 on_progress(len(rows))
 
 
+EXPORTER = TfRecordExporter()
+
+
 def _files(entry: Entry) -> Iterator[tuple[Split, str, range]]:
     """List the files: of which split each is, its name, and its rows."""
     for name, split in entry.splits.items():

@@ -22,7 +22,7 @@ from PIL import Image
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
-from pixelprep.exporters import EXPORTERS
+from pixelprep.exporters import format_names
 from pixelprep.sources import Arrays
 from pixelprep.system import locks, staging
 from tests.helpers.cli import failure, run, start
@@ -34,7 +34,9 @@ Columns = dict[str, np.ndarray]  # images and labels of a split, and each image'
 NEEDS_TENSORFLOW = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed"
 )
-ALL = [pytest.param(name, marks=[NEEDS_TENSORFLOW] * (name == "tfrecord")) for name in EXPORTERS]
+ALL = [
+    pytest.param(name, marks=[NEEDS_TENSORFLOW] * (name == "tfrecord")) for name in format_names()
+]
 SLOW = pytest.param("tfrecord", marks=[NEEDS_TENSORFLOW, pytest.mark.long])
 STORED = [one for one in ALL if one.values != ("png",)]
 
@@ -352,7 +354,7 @@ def test_a_misspelt_format_is_understood(digits: str, wrong: str, meant: str) ->
     """The error names the formats, and the hint the one that is meant."""
     pixelprep.prepare(digits, quiet=True)
     error, hint = failure(run("export", "digits", "out", "--to", wrong), 2)
-    assert error == f"unknown --to '{wrong}': expected one of {', '.join(EXPORTERS)}"
+    assert error == f"unknown --to '{wrong}': expected one of {', '.join(format_names())}"
     assert hint == f"did you mean '{meant}'?"
     assert not Path("out").exists()
 
@@ -475,7 +477,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "place" / "out"
 
 
-@pytest.mark.parametrize("to", [*(name for name in EXPORTERS if name != "tfrecord"), SLOW])
+@pytest.mark.parametrize("to", [*(name for name in format_names() if name != "tfrecord"), SLOW])
 def test_no_space_is_an_error_wherever_it_strikes(many: Path, place: Path, to: str) -> None:
     """No byte or many: one error with a way out, no folder, nothing left; with space it works."""
     for space in (0, 50, 1_000_000) if to != "png" else (0, 50, 200):

@@ -42,6 +42,9 @@ class Hdf5Exporter:
                     on_progress(len(rows))
 
 
+EXPORTER = Hdf5Exporter()
+
+
 def _path(entry: Entry, folder: Path) -> Path:
     return folder / f"{entry.dataset}.h5"
 
