@@ -86,9 +86,9 @@ def timed() -> Iterator[dict[str, float]]:
     taken: dict[str, float] = {}
     steps: list[tuple[str, Any, str]] = [
         ("unpack", IdxFolder, "load"),
-        ("digest", sources, "describe"),
-        ("statistics", build.Build, "_moments"),
-        ("write", build.Build, "_write"),
+        ("digest", sources, "survey"),
+        ("statistics", build, "sum_up"),
+        ("write", build, "_write_files"),
     ]
 
     def clocked(step: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -210,7 +210,9 @@ def _find_or_build(
     call: PrepareCall, source: sources.Source, context: sources.SourceContext, only: Path | None
 ) -> Entry:
     cache = context.cache
-    record, data = raw_data.identify(source, context)
+    # Raw data is summed up while it is read, unless there seems to be such an entry already.
+    is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
+    record, data = raw_data.identify(source, context, call if is_new else None)
     recipe = Recipe.of(call, record)
     path = cache / source.name / recipe.folder
     if only not in (None, path):
@@ -228,9 +230,8 @@ def _find_or_build(
     with locks.lock(cache, locks.entry_lock_name(path)):
         if entry := existing():  # made by another process meanwhile
             return entry
-        from pixelprep.pipeline.build import Build  # loads h5py, which a hit does without
+        from pixelprep.pipeline.build import build  # loads h5py, which a hit does without
 
         staging.collect_garbage(cache)
-        data = data or raw_data.read_again(source, context, record)
-        build = Build(source.name, source.provenance, data.raw, record, recipe, context)
-        return build.publish(path, lambda: existing() is not None)
+        data = data or raw_data.read_again(source, context, call, record)
+        return build(source, data, recipe, context, lambda: existing() is not None)

@@ -8,16 +8,26 @@ from typing import Any  # JSON values
 from pixelprep import sources
 from pixelprep.errors import SourceError
 from pixelprep.format import schema
+from pixelprep.format.options import RecipeOptions
 from pixelprep.format.source_record import SourceRecord
+from pixelprep.numerics.scaling import normalize_options
+from pixelprep.numerics.statistics import AnyMoments
+from pixelprep.pipeline.fit import scope
 from pixelprep.system import canonical, fs, locks, records
 
 
 @dataclass(frozen=True, slots=True)
 class RawData:
-    """Raw data that was read, where the workers can read it, and what identifies it."""
+    """Raw data that was read.
+
+    raw : where the workers can read it
+    record : what identifies it
+    moments : by split, those of its images; none where they were not wanted
+    """
 
     raw: sources.Raw
     record: SourceRecord
+    moments: Mapping[str, AnyMoments]
 
 
 def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
@@ -27,15 +37,16 @@ def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
 
 
 def identify(
-    source: sources.Source, context: sources.SourceContext
+    source: sources.Source, context: sources.SourceContext, options: RecipeOptions | None
 ) -> tuple[SourceRecord, RawData | None]:
     """Return what identifies the data: remembered, or taken from the data, which is returned too.
 
     Its files' state and the record are remembered where the files stayed as they were meanwhile.
+    With `options`, what these need to be fitted is summed up on the way (`read`).
     """
     identities, cache = source.fingerprints(), context.cache
     if not identities:
-        data = read(source, context)
+        data = read(source, context, options)
         return data.record, data
     context.state = canonical.digest(identities[0])
     if known := _recall(identities[0], cache):
@@ -43,7 +54,7 @@ def identify(
     with locks.lock(cache, locks.raw_lock_name(source.name)):  # one process downloads and reads
         if known := _recall(identities[0], cache):
             return known, None
-        data = read(source, context)
+        data = read(source, context, options)
         if source.fingerprints() == identities:
             for identity in identities:
                 about = {"identity": identity, "about": data.record.to_dict()}
@@ -52,7 +63,10 @@ def identify(
 
 
 def read_again(
-    source: sources.Source, context: sources.SourceContext, expected: SourceRecord
+    source: sources.Source,
+    context: sources.SourceContext,
+    options: RecipeOptions,
+    expected: SourceRecord,
 ) -> RawData:
     """Read data that is identified already.
 
@@ -63,7 +77,7 @@ def read_again(
     """
     # The lock: downloads that were deleted meanwhile are made again.
     with locks.lock(context.cache, locks.raw_lock_name(source.name)):
-        data = read(source, context)
+        data = read(source, context, options)
     if data.record != expected:
         raise SourceError(
             f"{source.name}: the raw data is not what it was when its digest was taken",
@@ -72,13 +86,24 @@ def read_again(
     return data
 
 
-def read(source: sources.Source, context: sources.SourceContext) -> RawData:
-    """Load the data and take its digests."""
+def read(
+    source: sources.Source, context: sources.SourceContext, options: RecipeOptions | None
+) -> RawData:
+    """Load the data and take its digests; also its moments, so that it need not be read again.
+
+    Not without `options`, nor if they take a validation split: that would change the moments.
+    """
     context.pool.start()  # workers need a while to start, as listing and unpacking do
     raw = source.load(context)
     if not context.pool.inline:
         raw = raw.materialize(context)
-    return RawData(raw, sources.describe(raw, context.pool, source.name, context.quiet))
+    scopes = {}
+    if options and not options.val_fraction:
+        dtype = raw.splits["train"].images.dtype
+        per, _ = normalize_options(options.mode, options.per, options.rescale, dtype)
+        scopes = {name: scope(name, per) for name in raw.splits}
+    record, moments = sources.survey(raw, context.pool, source.name, context.quiet, scopes)
+    return RawData(raw, record, moments)
 
 
 def _recall(identity: Mapping[str, Any], cache: Path) -> SourceRecord | None:

@@ -7,7 +7,7 @@ of the group ``pixelprep.sources``: a callable that is given `Options` and retur
 from pixelprep.sources.arrays import Arrays
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Provenance, Raw, RawSplit, Source
 from pixelprep.sources.context import SourceContext
-from pixelprep.sources.digest import describe, images_digest, labels_digest
+from pixelprep.sources.digest import describe, images_digest, labels_digest, survey
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
 from pixelprep.sources.registered import RegisteredSource
 from pixelprep.sources.registry import REGISTRY
@@ -34,4 +34,5 @@ __all__ = [
     "normalize_dataset",
     "plugins",
     "slice_rows",
+    "survey",
 ]

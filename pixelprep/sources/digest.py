@@ -2,12 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from pixelprep.errors import SourceError
 from pixelprep.format.source_record import SourceRecord, SourceSplit
+from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, pairwise_sum
 from pixelprep.sources.base import Raw
 from pixelprep.sources.lazy_arrays import (
     AnyArray,
@@ -32,14 +33,46 @@ def describe(
     SourceError
         When floats are not finite.
     """
-    splits = {}
+    return survey(raw, pool, where, quiet, {})[0]
+
+
+def survey(
+    raw: Raw, pool: parallel.WorkerPool, where: str, quiet: bool, scopes: Mapping[str, str]
+) -> tuple[SourceRecord, dict[str, AnyMoments]]:
+    """Describe raw data and sum up its splits, reading it once.
+
+    Parameters
+    ----------
+    raw : Raw
+        What is read.
+    pool : WorkerPool
+        Who works on it.
+    where : str
+        What an error names.
+    quiet : bool
+        Draw no progress bars.
+    scopes : mapping
+        By split, the pixels that share a statistic (`PER`); a split that is missing here is not
+        summed up.
+
+    Returns
+    -------
+    SourceRecord
+        As of `describe`.
+    dict of AnyMoments
+        By split, those of its images.
+    """
+    splits, moments = {}, {}
     for name, split in raw.splits.items():
-        with progress.bar(f"hashing {name}", len(split.images), " images", quiet) as bar:
-            digest = images_digest(split.images, pool, f"{where}: {name}", bar.update)
-        images = split.images
-        labels = labels_digest(split.labels)
+        images, per = split.images, scopes.get(name)
+        title = f"{'reading' if per else 'hashing'} {name}"
+        with progress.bar(title, len(images), " images", quiet) as bar:
+            pieces = list(_read_pieces(images, pool, f"{where}: {name}", per, bar.update))
+        digest, labels = join_digests([piece for piece, _ in pieces]), labels_digest(split.labels)
         splits[name] = SourceSplit(images.dtype.name, tuple(images.shape), digest, labels)
-    return SourceRecord(splits, tuple(raw.class_names), dict(raw.decode))
+        if per:
+            moments[name] = pairwise_sum(sums for _, sums in pieces if sums is not None)
+    return SourceRecord(splits, tuple(raw.class_names), dict(raw.decode)), moments
 
 
 def labels_digest(labels: LazyArray) -> str:
@@ -60,15 +93,24 @@ def images_digest(
 
     Pieces can be hashed in parallel; `on_progress` receives the number of images in each.
     """
+    return join_digests([d for d, _ in _read_pieces(images, pool, where, None, on_progress)])
+
+
+def _read_pieces(
+    images: LazyArray,
+    pool: parallel.WorkerPool,
+    where: str,
+    per: str | None,
+    on_progress: Callable[[int], object],
+) -> Iterator[tuple[bytes, AnyMoments | None]]:
+    """Yield the digest and, if they are wanted, the moments of each piece of images."""
     pieces = digest_pieces(images)
-    tasks = ((slice_rows(images, rows), where, rows.start) for rows in pieces)
+    tasks = ((slice_rows(images, rows), where, rows.start, per) for rows in pieces)
     with parallel.thread_pool() as threads:  # hashing releases the interpreter's lock
         workers = parallel.WorkerPool(threads) if pool.inline else pool
-        digests = []
-        for rows, digest in zip(pieces, workers.map(_piece_digest, tasks), strict=True):
-            digests.append(digest)
+        for rows, result in zip(pieces, workers.map(_read_piece, tasks), strict=True):
+            yield result
             on_progress(len(rows))
-    return join_digests(digests)
 
 
 def digest_pieces(images: LazyArray) -> list[range]:
@@ -83,15 +125,21 @@ def join_digests(digests: list[bytes]) -> str:
     return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()).hex()
 
 
-def _piece_digest(task: tuple[LazyArray, str, int]) -> bytes:
-    images, where, first = task
-    digest = hashlib.sha256()
-    for block in iter_blocks(images, HASH_BYTES):
+def _read_piece(
+    task: tuple[LazyArray, str, int, str | None],
+) -> tuple[bytes, AnyMoments | None]:
+    images, where, first, per = task
+    digest, sums = hashlib.sha256(), PairwiseSum()
+    # The blocks of data/FORMAT.md, section 3, if they are summed up; a piece is a whole number of
+    # them, so that the sums of all pieces are those of all blocks.
+    for block in iter_blocks(images, None if per else HASH_BYTES):
         if block.dtype.kind == "f":
             _check_finite(block, where, first)
         digest.update(pixel_bytes(block))
+        if per:
+            sums.add(moments_of(block, per))
         first += len(block)
-    return digest.digest()
+    return digest.digest(), sums.total() if per else None
 
 
 def pixel_bytes(images: AnyArray) -> memoryview:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import pixelprep
 from pixelprep import SourceError, UsageError, WorkerError, sources
-from pixelprep.pipeline import build
+from pixelprep.pipeline import fit
 from pixelprep.sources import digest, lazy_arrays
 from pixelprep.system import fs, staging
 from pixelprep.system.parallel import WorkerPool
@@ -73,7 +73,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, digests and tasks of some rows, so that little data has many."""
     monkeypatch.setattr(lazy_arrays, "BLOCK_BYTES", 4 * 6 * 5 * 3 * 8)
     monkeypatch.setattr(digest, "DIGEST_BYTES", 16 * 6 * 5 * 3 * 8)
-    monkeypatch.setattr(build, "FIT_BYTES", 16 * 6 * 5 * 3 * 8)
+    monkeypatch.setattr(fit, "FIT_BYTES", 16 * 6 * 5 * 3 * 8)
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -1,0 +1,94 @@
+"""Fit a scaling to the training split, and sum up the pixels of all splits."""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from pixelprep import sources
+from pixelprep.format.manifest import RawLimits
+from pixelprep.format.recipe import Recipe, split_rows
+from pixelprep.numerics import permutation
+from pixelprep.numerics.scaling import Scaling, rescale_unit
+from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
+from pixelprep.system import formatting, progress
+
+LOG = logging.getLogger("pixelprep")
+
+FIT_BYTES = 64 << 20  # of raw images that one task sums up
+
+
+def scope(split: str, per: str) -> str:
+    """Return which pixels share a statistic of a split: only train is fitted, unless per image.
+
+    Of the others no more than the limits are needed.
+    """
+    return per if split == "train" and per != "image" else "dataset"
+
+
+def split_validation(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
+    """Return the splits to store: validation, if any, is taken from train, class by class."""
+    train, test = raw.splits["train"], raw.splits["test"]
+    counts = {"train": len(train.labels), "test": len(test.labels)}
+    if "val" not in split_rows(counts, recipe.val_fraction):
+        return {"train": train, "test": test}
+    labels = train.labels[:].astype(np.int64)
+    taken = permutation.stratified_mask(labels, recipe.val_fraction, recipe.split_seed or 0)
+    return {
+        "train": train.take(np.flatnonzero(~taken)),
+        "val": train.take(np.flatnonzero(taken)),
+        "test": test,
+    }
+
+
+def sum_up(
+    splits: Mapping[str, sources.RawSplit],
+    per: str,
+    known: Mapping[str, AnyMoments],
+    context: sources.SourceContext,
+) -> dict[str, AnyMoments]:
+    """Return the moments of each split, read unless they are known; show its limits.
+
+    `known` are moments of whole raw splits, of no use to those that validation was taken from.
+    """
+    moments = {}
+    for name, split in splits.items():
+        if ("val" in splits and name != "test") or name not in known:
+            moments[name] = _read_moments(name, split.images, scope(name, per), context)
+        else:
+            moments[name] = known[name]
+        _show(name, split.images, RawLimits.of(moments[name]))
+    return moments
+
+
+def fit(recipe: Recipe, dtype: np.dtype[np.generic], train: AnyMoments) -> Scaling:
+    """Fit the recipe's scaling for raw pixels of this type to the moments of train."""
+    unit = rescale_unit(dtype, recipe.rescale)
+    statistics = None if recipe.per == "image" else train.statistics(unit)
+    return Scaling(recipe.mode, recipe.per, unit, dtype.name, statistics)
+
+
+def _read_moments(
+    name: str, images: sources.LazyArray, per: str, context: sources.SourceContext
+) -> AnyMoments:
+    pieces = [sources.slice_rows(images, rows) for rows in sources.block_ranges(images, FIT_BYTES)]
+    sums = context.pool.map(_piece_moments, ((piece, per) for piece in pieces))
+    with progress.bar(f"reading {name}", len(images), " images", context.quiet) as bar:
+        return pairwise_sum(progress.track(sums, map(len, pieces), bar))
+
+
+def _piece_moments(task: tuple[sources.LazyArray, str]) -> AnyMoments:
+    images, per = task
+    return pairwise_sum(moments_of(block, per) for block in sources.iter_blocks(images))
+
+
+def _show(name: str, images: sources.LazyArray, limits: RawLimits) -> None:
+    LOG.info(
+        "raw %-5s %s × %s %s, minimum %.6g, maximum %.6g",
+        name,
+        f"{len(images):,}",
+        formatting.format_shape(images.shape[1:]),
+        images.dtype,
+        limits.minimum,
+        limits.maximum,
+    )
