@@ -96,12 +96,6 @@ def is_stored_whole(entry: Entry, name: str) -> bool:
     return name == "test" or entry.val is None
 
 
-def raw_split(entry: Entry, name: str) -> sources.RawSplit:
-    """Return a split as it was before it was scaled."""
-    split = entry.splits[name]
-    return sources.RawSplit(raw_view(split, entry.scaling), split.labels)
-
-
 def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
     manifest = entry.manifest
     for name in entry.splits:

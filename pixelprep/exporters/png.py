@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import sources
-from pixelprep.cache.checks import is_stored_whole, raw_split
+from pixelprep.cache.checks import is_stored_whole
 from pixelprep.dataset.entry import Entry, Split
+from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
 from pixelprep.exporters.base import OnProgress, compare, row_blocks
 from pixelprep.sources import image_file
@@ -57,7 +58,7 @@ class PngExporter:
                     # Also where it is empty, for classes to be counted alike in every split. One
                     # that is there is another class, in a file system that cannot tell them apart.
                     (folder / name / class_name).mkdir(parents=True)
-                images = raw_split(entry, name).images
+                images = raw_view(split, entry.scaling)
                 files = _PngImages(split, images, classes, folder / name)
                 blocks = row_blocks(entry, range(len(split)))
                 for count in parallel.WorkerPool(pool).map(files.write, blocks):
@@ -73,7 +74,7 @@ class PngExporter:
 
         with image_file.strict_pillow():
             for name, split in entry.splits.items():
-                images = raw_split(entry, name).images
+                images = raw_view(split, entry.scaling)
                 files = _PngImages(split, images, classes, folder / name, locked_progress)
                 # Which has every row read once, and so compared.
                 digest = sources.images_digest(files, parallel.WorkerPool(), name)

@@ -41,6 +41,7 @@ class Options(DecodeOptions):
 
     Parameters
     ----------
+    {options}
     source : Path, optional
         A folder with the raw files; nothing is downloaded.
     mirror : str, optional
@@ -51,7 +52,6 @@ class Options(DecodeOptions):
         Draw no progress bars.
     split_seed : int
         0 to 2**64 − 1: which rows become the test split.
-    {options}
     """
 
     size: tuple[int, int] | None = None  # (H, W), whichever way it was given

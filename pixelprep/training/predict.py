@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar  # Any: pixels of whichever type
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.cache.checks import raw_split
 from pixelprep.cache.entries import open_named
 from pixelprep.dataset.entry import Entry
+from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
@@ -169,10 +169,10 @@ def evaluate(
     if split not in entry.splits:
         raise unknown_choice(f"split of {entry.path}", split, entry.splits)
     tf_runtime.start("evaluate")
-    model, raw = finished.model(SERVING), raw_split(entry, split)
-    labels = np.asarray(raw.labels[:])
+    model, raw = finished.model(SERVING), raw_view(entry.splits[split], entry.scaling)
+    labels = entry.splits[split].labels
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
-        evaluation, loss = _evaluate(model, raw.images, labels, batch_size, bar.update)
+        evaluation, loss = _evaluate(model, raw, labels, batch_size, bar.update)
     return EvaluationResult(
         run=finished.folder,
         entry=entry.path,
