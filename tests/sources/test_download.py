@@ -750,11 +750,11 @@ def test_two_at_once_download_once(shop: Server, cache: Path, known: bool) -> No
 
 def test_all_mirrors_down(cache: Path, nowhere: str) -> None:
     """No mirror answers: one error line with all that was tried, one hint line, status 1."""
-    done = run(ONLY_HERE, "prepare", "mnist", "--mirror", nowhere)
+    done = run(ONLY_HERE, "prepare", "mnist", "--quiet", "--mirror", nowhere)
     error, hint = failure(done)
     for mirror in (nowhere, *REGISTRY["mnist"].mirrors):
         assert f"{mirror}train-images-idx3-ubyte.gz: no connection" in error
-    for way_out in ("`source=DIR`", "`mirror=URL`", "sample"):
+    for way_out in ("--source", "--mirror", "sample"):
         assert way_out in hint
     assert not (cache / ".raw" / "mnist").exists()
 
