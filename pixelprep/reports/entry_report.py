@@ -102,9 +102,10 @@ def report(
     Examples
     --------
     >>> import pixelprep, tempfile
+    >>> from pixelprep.reports.entry_report import report
     >>> entry = pixelprep.prepare("sample", quiet=True)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     pixelprep.report(entry, f"{folder}/sample.json", format="json", quiet=True).path.name
+    ...     report(entry, f"{folder}/sample.json", format="json", quiet=True).path.name
     'sample.json'
     """
     if format not in FORMATS:

@@ -138,12 +138,11 @@ class PixelAccumulator:
         self._moments.add(moments_of(images, "channel"))
         if self._edges is None:
             return
-        channels, bins = self._counts.shape
-        places = np.searchsorted(self._edges, images, side="right") - 1
-        # What rounding left outside lies in the first or last bin; so does the very last edge.
-        places = places.clip(0, bins - 1) + np.arange(channels) * bins
-        counts = np.bincount(places.reshape(-1), minlength=channels * bins)
-        self._counts += counts.reshape(channels, bins)
+        limits = float(self._edges[0]), float(self._edges[-1])
+        values = np.clip(images, *limits)  # rounding may have left a few outside
+        for channel, counts in enumerate(self._counts):
+            # Of equal bins NumPy needs no search, which is several times as fast.
+            counts += np.histogram(values[..., channel], len(counts), limits)[0]
 
     def stats(self, histograms: tuple[Histogram, ...] = ()) -> PixelStats:
         """Return all that was counted; histograms that were not are given."""
@@ -267,9 +266,11 @@ def _raw_edges(limits: RawLimits, scaling: Scaling) -> Float:
 
 def _float_edges(low: float, high: float) -> Float:
     """Return the edges of equal bins from the lowest value to the highest."""
-    if low == high:
-        return low + np.array([-0.5, 0.5]) * max(1.0, abs(low))
-    return np.linspace(low, high, MAX_BINS + 1)
+    edges = np.linspace(low, high, MAX_BINS + 1)
+    if (np.diff(edges) > 0).all():
+        return edges
+    # A single value, or a few that have no more floats between them: one bin.
+    return low + np.array([-0.5, 0.5]) * max(1.0, abs(low))
 
 
 def _range(split: Split, blocks: Sequence[range]) -> tuple[float, float]:

@@ -167,7 +167,7 @@ def evaluate(
         entry = open_named(name, fs.cache_dir(cache_dir), quiet)
     _check_same_data(finished, entry)
     if split not in entry.splits:
-        raise unknown_choice(f"split of {entry.path}", split, entry.splits)
+        raise unknown_choice("split", split, entry.splits)
     tf_runtime.start("evaluate")
     model, raw = finished.model(SERVING), raw_view(entry.splits[split], entry.scaling)
     labels = entry.splits[split].labels

@@ -246,7 +246,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         {"dtype": "uint16", "shape": (6, 5, 1)},
         {"dtype": "float16", "rescale": True},
         "uint16 pixels cannot be recovered exactly from float16",
-        "--dtype float32",
+        "`dtype=float32`",
     ),
 }
 

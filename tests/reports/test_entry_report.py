@@ -131,6 +131,18 @@ def test_each_value_of_8_bits_has_its_bin() -> None:
         assert one.edges[0] == first - 0.5
 
 
+@pytest.mark.parametrize("other", [0.5, np.nextafter(0.5, 1), 0.75])
+def test_floats_that_hardly_vary_have_a_histogram(other: float) -> None:
+    """Of one value, or of two with no float between them, there is one bin; all are counted."""
+    images = np.where(np.arange(8) % 2, other, 0.5).reshape(8, 1, 1, 1) * np.ones((1, 4, 4, 1))
+    pair = images, np.arange(8) % 4
+    entry = entry_of(Arrays("still", pair, pair), mode="center")
+    found = facts_in(entry).splits["train"]
+    raw, stored = in_memory(entry.train, entry)
+    check_values(found.raw, raw)
+    check_values(found.stored, stored)
+
+
 def test_statistics_of_train_are_the_scaling_s() -> None:
     """Mean and deviation of the raw pixels are, bit for bit, what the scaling was fitted on."""
     entry = entry_of(arrays())
