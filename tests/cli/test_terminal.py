@@ -15,7 +15,7 @@ import pytest
 
 import pixelprep
 from tests.helpers.cli import run, start
-from tests.helpers.data import arrays
+from tests.helpers.data import arrays, write_digits
 
 WIDTHS = (60, 80, 120)
 
@@ -111,7 +111,8 @@ def test_bars_settle_cleanly(columns: int, tmp_path: Path) -> None:
 def test_the_bar_of_training_is_whole(columns: int, tmp_path: Path) -> None:
     """It fits, no figure is cut, and Ctrl-C takes it away before the error is said."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-    command = ("train", "sample", "--epochs", "1", "--run-dir", str(tmp_path / "run"))
+    digits = write_digits(tmp_path / "digits", 1300, 100, 12)
+    command = ("train", str(digits), "--epochs", "1", "--run-dir", str(tmp_path / "run"))
     text = shown(columns, *command)
     bars = [part for part in text.replace("\n", "\r").split("\r") if "epoch 1/1: " in part]
     assert len(bars) > 1

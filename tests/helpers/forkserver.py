@@ -25,7 +25,8 @@ from typing import Any
 HEAVY = {"tensorflow", "keras", "torch", "jax", "distributed"}
 
 # What commands import late, beside the package itself.
-LATER = [
+LATER = ["PIL.Image", "filelock", "hdf5plugin", "jinja2", "loky", "matplotlib.figure", "pooch"]
+LATER += ["requests", "tenacity", "typer._adapters"]
     "PIL.Image",
     "filelock",
     "jinja2",

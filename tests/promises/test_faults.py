@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +168,7 @@ def whole(name: str, found: State, *expected: State) -> bool:
 
 
 class Bench:
-    """A case, with all that is needed to run it again and again.
+    """A case of `prepare`, with all that is needed to run it again and again.
 
     Parameters
     ----------
@@ -179,11 +178,16 @@ class Bench:
         What is run.
     before : str
         Python code that every command runs first.
+    watched : str
+        What is disturbed in the cache; by default all of it.
     """
 
-    def __init__(self, folder: Path, case: Case, before: str = "") -> None:
+    by_path, cost = False, 1  # as `spots` has it; how many times fewer spots are tried
+
+    def __init__(self, folder: Path, case: Case, before: str = "", watched: str = "") -> None:
         self.folder, self.case, self.code = folder, case, before
         self.cache, self.kept = folder / "cache", folder / "kept"
+        self.place = self.cache / watched
         self.cache.mkdir()
         for arguments in case.before:
             assert self._prepare(*arguments).status == 0
@@ -284,16 +288,7 @@ def saves_time(call: Call, cache: Path) -> bool:
     return reads or there or marks or bool(tops & set(ONLY_TIME))
 
 
-@pytest.fixture(scope="module", params=CASES)
-def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Return each case in turn."""
-    folder = tmp_path_factory.mktemp("bench")
-    write_digits(folder / "digits", 8, 4)
-    write_digits(folder / "others", 4, 4)
-    return Bench(folder, CASES[request.param])
-
-
-# prepare
+# Which calls
 
 
 def changing(cache: Path) -> Callable[[Call], bool]:
@@ -309,59 +304,6 @@ def failing(cache: Path) -> Callable[[Call], bool]:
     return lambda call: call.name in names and call.below(cache)
 
 
-@AMOUNTS
-def test_killed_at_any_call(
-    bench: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
-) -> None:
-    """Killed just before any change of the cache, `prepare` leaves entries whole or not at all;
-    the next run succeeds and leaves nothing over.
-    """
-    tally = Tally(request.node.name)
-    for spot in some(spots(bench.calls, changing(bench.cache)), KILLS, every):
-        bench.fresh()
-        ended = bench.run(fault=spot.fault("signal=KILL"))
-        wrong = [] if ended.status == -9 else ["it was not killed"]
-        tally.note(spot, ended, [*wrong, *bench.harm(), *bench.again()])
-    tally.close(record_property)
-
-
-@AMOUNTS
-def test_killed_at_any_moment(
-    bench: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
-) -> None:
-    """The same at random moments, also over what others left that were killed, and with threads."""
-    tally, moments = Tally(request.node.name), random.Random(17)
-    bench.fresh()
-    longest, number = bench.run(inline=False).seconds, -1
-    while tally.kills < MOMENTS[every] // len(CASES) and number < MOMENTS[every]:
-        number += 1
-        if number % 10 == 0:
-            bench.fresh()
-        elif "--force" not in bench.case.arguments:
-            shutil.rmtree(bench.cache / bench.made, ignore_errors=True)
-        moment = moments.uniform(0, longest)
-        ended = bench.run(killed_after=moment, inline=False)
-        after = bench.again() if number % 10 == 9 else []
-        tally.note(f"{moment:.4f} s", ended, [*bench.harm(), *after])
-    tally.close(record_property)
-
-
-@AMOUNTS
-def test_any_call_fails(
-    bench: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
-) -> None:
-    """Whatever call fails, `prepare` says so in one line or does well without it; entries stay
-    as they were, nothing is left over, and the next run succeeds.
-    """
-    tally = Tally(request.node.name)
-    found = spots(bench.calls, failing(bench.cache))
-    for spot, error in with_errors(found, FAULTS, every):
-        bench.fresh()
-        ended = bench.run(fault=spot.fault(f"error={error}"), hurried=False)
-        tally.note(f"{error} at {spot}", ended, [*bench.unkept(ended), *bench.again()])
-    tally.close(record_property)
-
-
 # Exports
 
 
@@ -375,6 +317,8 @@ class Exporting:
     to : str
         The format.
     """
+
+    by_path, cost = False, 1
 
     def __init__(self, folder: Path, to: str) -> None:
         self.folder, self.to = folder, to
@@ -429,89 +373,6 @@ class Exporting:
         return [*(f"{name}: left over" for name in self.found()), *unsaid(ended)]
 
 
-@pytest.fixture(scope="module", params=["npz", "hdf5-single", "png"])
-def exporting(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Exporting:
-    """Return each format in turn, but for that which TensorFlow writes with threads of its own."""
-    return Exporting(tmp_path_factory.mktemp("exporting"), request.param)
-
-
-@AMOUNTS
-def test_an_export_is_killed_at_any_call(
-    exporting: Exporting, every: bool, request: pytest.FixtureRequest, record_property: Record
-) -> None:
-    """Killed just before any change, it leaves the folder whole or not there; the next run
-    succeeds and leaves nothing over.
-    """
-    tally = Tally(request.node.name)
-    for spot in some(spots(exporting.calls, changing(exporting.place)), KILLS, every):
-        exporting.fresh()
-        ended = exporting.run(fault=spot.fault("signal=KILL"))
-        wrong = [] if ended.status == -9 else ["it was not killed"]
-        tally.note(spot, ended, [*wrong, *exporting.harm(), *exporting.again()])
-    tally.close(record_property)
-
-
-@AMOUNTS
-def test_any_call_of_an_export_fails(
-    exporting: Exporting, every: bool, request: pytest.FixtureRequest, record_property: Record
-) -> None:
-    """Whatever call fails, it says so in one line; no folder is there, and nothing is left."""
-    tally = Tally(request.node.name)
-    found = spots(exporting.calls, failing(exporting.place))
-    for spot, error in with_errors(found, FAULTS, every):
-        exporting.fresh()
-        ended = exporting.run(fault=spot.fault(f"error={error}"), hurried=False)
-        tally.note(f"{error} at {spot}", ended, [*exporting.unkept(ended), *exporting.again()])
-    tally.close(record_property)
-
-
-# Downloads
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Provide a tiny MNIST that has to be downloaded."""
-    web, folder = tmp_path_factory.mktemp("web"), tmp_path_factory.mktemp("shop")
-    code = tiny_mnist(web)
-    with Server(web) as server:
-        yield Bench(folder, Case(("mnist", "--mirror", server.url)), code)
-
-
-@AMOUNTS
-def test_a_download_is_killed_at_any_call(
-    shop: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
-) -> None:
-    """Killed just before any change of what is downloaded, there is no wrong raw file, and the
-    next run has all that it needs.
-    """
-    tally = Tally(request.node.name)
-    for spot in some(spots(shop.calls, changing(shop.cache / ".raw")), KILLS, every):
-        shop.fresh()
-        ended = shop.run(fault=spot.fault("signal=KILL"))
-        wrong = [] if ended.status == -9 else ["it was not killed"]
-        tally.note(spot, ended, [*wrong, *shop.harm(), *shop.again()])
-    tally.close(record_property)
-
-
-@AMOUNTS
-def test_any_call_of_a_download_fails(
-    shop: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
-) -> None:
-    """Where what comes in cannot be kept, one line says so, and the next run succeeds."""
-    tally = Tally(request.node.name)
-    found = spots(shop.calls, failing(shop.cache / ".raw"))
-    for spot, error in with_errors(found, FAULTS, every):
-        shop.fresh()
-        ended = shop.run(fault=spot.fault(f"error={error}"), hurried=False)
-        tally.note(f"{error} at {spot}", ended, [*shop.unkept(ended), *shop.again()])
-    tally.close(record_property)
-
-
-# train
-
-
 class Training:
     """A short run of a tiny model, and how it ends undisturbed.
 
@@ -521,21 +382,23 @@ class Training:
         An empty one.
     """
 
+    by_path, cost = True, 3
+
     def __init__(self, folder: Path) -> None:
         self.folder, self.whole = folder, folder / "whole"
         self.place = folder / "place"
         self.place.mkdir()
         (self.place / "models.py").write_text(TINY_MODELS)
         write_digits(folder / "digits", 40, 20)
-        assert self.train().status == 0  # has the entry made, too
+        assert self.run().status == 0  # has the entry made, too
         self.fresh()
-        ended = self.train(fault=[])
+        ended = self.run(fault=[])
         assert ended.status == 0, ended.err
         self.calls = ended.calls
-        self.run.rename(self.whole)
+        self.finished.rename(self.whole)
 
     @property
-    def run(self) -> Path:
+    def finished(self) -> Path:
         """Where the finished run is."""
         return self.place / "run"
 
@@ -546,7 +409,7 @@ class Training:
 
     def fresh(self) -> None:
         """Have no run."""
-        for folder in (self.run, self.unfinished):
+        for folder in (self.finished, self.unfinished):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _run(self, *arguments: str, **options: Any) -> Ended:
@@ -554,24 +417,24 @@ class Training:
         asked = ("train", *arguments, "--quiet", "--json")
         return disturbed(*asked, folder=self.place, environment=environment, **options)
 
-    def train(self, **options: Any) -> Ended:
+    def run(self, **options: Any) -> Ended:
         """Train from the start, with options of `disturbed`."""
         settings = ("--epochs", "2", "--seed", "4", "--model", "models:tiny", "--run-dir", "run")
         return self._run(str(self.folder / "digits"), *settings, **options)
 
     def harm(self) -> list[str]:
         """Return what is wrong with the run, or with what comes of it when it is gone on with."""
-        if self.run.exists():
+        if self.finished.exists():
             return self.other()
         if (self.unfinished / "checkpoint.npz").exists():
             return self._ended("--resume", self._run("--resume", "run"))
         if self.unfinished.exists():
-            ended = self.train()
+            ended = self.run()
             wrong = unsaid(ended)
             if wrong or f"hint: delete {self.unfinished}" not in ended.err:
                 return [*wrong, f"training again does not say what is in the way: {ended.err!r}"]
             shutil.rmtree(self.unfinished)
-        return self._ended("training again", self.train())
+        return self._ended("training again", self.run())
 
     def _ended(self, what: str, ended: Ended) -> list[str]:
         if ended.status != 0:
@@ -581,50 +444,110 @@ class Training:
 
     def other(self) -> list[str]:
         """In what a finished run is another than the undisturbed one."""
-        if sorted(path.name for path in self.run.iterdir()) != FINISHED:
-            return [f"run: {sorted(path.name for path in self.run.iterdir())}"]
-        found = [(variables(run), results(run)[0]) for run in (self.run, self.whole)]
+        if sorted(path.name for path in self.finished.iterdir()) != FINISHED:
+            return [f"run: {sorted(path.name for path in self.finished.iterdir())}"]
+        found = [(variables(run), results(run)[0]) for run in (self.finished, self.whole)]
         return [] if found[0] == found[1] else ["the result is another"]
 
+    def again(self) -> list[str]:
+        """Return nothing: `harm` has gone on with the run."""
+        return []
 
-@pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """Return a run to be disturbed."""
-    for module in ("tensorflow", "matplotlib"):
-        if find_spec(module) is None:
-            pytest.skip("the extra `train` is not installed")
-    return Training(tmp_path_factory.mktemp("training"))
+    def unkept(self, ended: Ended) -> list[str]:
+        """Return what is wrong after a system call of it failed."""
+        wrong = unsaid(ended) if ended.status else []
+        return [*wrong, *([] if failed(ended) else ["the call was not reached"]), *self.harm()]
+
+
+Subject = Bench | Exporting | Training
+EXPORTS = ("npz", "hdf5-single", "png")  # TensorFlow writes TFRecord with threads of its own
+
+
+def bench(folder: Path, name: str) -> Bench:
+    """Return a case of `prepare`, with its data."""
+    write_digits(folder / "digits", 8, 4)
+    write_digits(folder / "others", 4, 4)
+    return Bench(folder, CASES[name])
+
+
+@pytest.fixture(scope="module", params=CASES)
+def prepare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Return each case of `prepare` in turn."""
+    return bench(tmp_path_factory.mktemp("prepare"), request.param)
+
+
+@pytest.fixture(
+    scope="module", params=[*CASES, *map("export-{}".format, EXPORTS), "download", "training"]
+)
+def subject(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Subject]:
+    """Provide each command in turn."""
+    name, folder = request.param, tmp_path_factory.mktemp("subject")
+    if name == "training":
+        for module in ("tensorflow", "matplotlib"):
+            pytest.importorskip(module, reason="the extra `train` is not installed")
+        yield Training(folder)
+    elif name == "download":  # of a tiny MNIST
+        web = tmp_path_factory.mktemp("web")
+        code = tiny_mnist(web)
+        with Server(web) as server:
+            yield Bench(folder, Case(("mnist", "--mirror", server.url)), code, ".raw")
+    elif name.startswith("export-"):
+        yield Exporting(folder, name.removeprefix("export-"))
+    else:
+        yield bench(folder, name)
 
 
 @AMOUNTS
-def test_training_is_killed_at_any_call(
-    training: Training, every: bool, request: pytest.FixtureRequest, record_property: Record
+def test_killed_at_any_call(
+    subject: Subject, every: bool, request: pytest.FixtureRequest, record_property: Record
 ) -> None:
-    """Killed just before any change of its folder, a run is whole, or it is gone on with and
-    leads to the same result, or it can be trained again.
+    """Killed just before any change, a command leaves entries, exports, raw files and runs whole or
+    not at all; the next one succeeds, to the same result, and leaves nothing over.
     """
     tally = Tally(request.node.name)
-    found = spots(training.calls, changing(training.place), by_path=True)
-    for spot in some(found, KILLS // 3, every):
-        training.fresh()
-        ended = training.train(fault=spot.fault("signal=KILL"))
+    found = spots(subject.calls, changing(subject.place), by_path=subject.by_path)
+    for spot in some(found, KILLS // subject.cost, every):
+        subject.fresh()
+        ended = subject.run(fault=spot.fault("signal=KILL"))
         wrong = [] if ended.status == -9 else ["it was not killed"]
-        tally.note(spot, ended, [*wrong, *training.harm()])
+        tally.note(spot, ended, [*wrong, *subject.harm(), *subject.again()])
     tally.close(record_property)
 
 
 @AMOUNTS
-def test_any_call_of_training_fails(
-    training: Training, every: bool, request: pytest.FixtureRequest, record_property: Record
+def test_any_call_fails(
+    subject: Subject, every: bool, request: pytest.FixtureRequest, record_property: Record
 ) -> None:
-    """Where a run's folder cannot be written, one line says so; then it goes on, or starts anew."""
+    """Whatever call fails, the command says so in one line or does well without it; what was there
+    stays as it was, nothing is left over, and the next one succeeds.
+    """
     tally = Tally(request.node.name)
-    found = spots(training.calls, failing(training.place), by_path=True)
-    for spot, error in with_errors(found, FAULTS // 3, every):
-        training.fresh()
-        ended = training.train(fault=spot.fault(f"error={error}"), hurried=False)
-        wrong = unsaid(ended) if ended.status else []
-        if not failed(ended):
-            wrong.append("the call was not reached")
-        tally.note(f"{error} at {spot}", ended, [*wrong, *training.harm()])
+    found = spots(subject.calls, failing(subject.place), by_path=subject.by_path)
+    for spot, error in with_errors(found, FAULTS // subject.cost, every):
+        subject.fresh()
+        ended = subject.run(fault=spot.fault(f"error={error}"), hurried=False)
+        tally.note(f"{error} at {spot}", ended, [*subject.unkept(ended), *subject.again()])
+    tally.close(record_property)
+
+
+@AMOUNTS
+def test_killed_at_any_moment(
+    prepare: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    """The same at random moments, also over what others left that were killed, and with threads."""
+    tally, moments = Tally(request.node.name), random.Random(17)
+    prepare.fresh()
+    longest, number = prepare.run(inline=False).seconds, -1
+    while tally.kills < MOMENTS[every] // len(CASES) and number < MOMENTS[every]:
+        number += 1
+        if number % 10 == 0:
+            prepare.fresh()
+        elif "--force" not in prepare.case.arguments:
+            shutil.rmtree(prepare.cache / prepare.made, ignore_errors=True)
+        moment = moments.uniform(0, longest)
+        ended = prepare.run(killed_after=moment, inline=False)
+        after = prepare.again() if number % 10 == 9 else []
+        tally.note(f"{moment:.4f} s", ended, [*prepare.harm(), *after])
     tally.close(record_property)
