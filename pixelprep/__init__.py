@@ -20,44 +20,75 @@ if TYPE_CHECKING:
         UsageError,
         WorkerError,
     )
-    from pixelprep.exporters.export import export
+    from pixelprep.exporters.export import Export, export
     from pixelprep.numerics.scaling import Scaling
-    from pixelprep.pipeline.prepare import prepare
+    from pixelprep.pipeline.prepare import find_entry, prepare
     from pixelprep.pipeline.verify import VerifyResult, verify
+    from pixelprep.reports.entry_report import Report, report
+    from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.sources import Arrays
+    from pixelprep.training.compare import compare
+    from pixelprep.training.predict import EvaluationResult, PredictResult, evaluate, predict
+    from pixelprep.training.train import resume, train
 
 __all__ = [
     "Arrays",
     "CacheError",
+    "CompareResult",
     "DownloadError",
     "Entry",
     "EntryError",
+    "EvaluationResult",
+    "Export",
     "MissingExtraError",
     "NewerFormatError",
     "PixelprepError",
+    "PredictResult",
+    "Report",
     "Scaling",
     "SourceError",
     "Split",
     "TrainError",
+    "TrainResult",
     "UsageError",
     "VerifyResult",
     "WorkerError",
     "cache",
+    "compare",
+    "evaluate",
     "export",
+    "find_entry",
     "open",
+    "predict",
     "prepare",
+    "report",
+    "resume",
+    "train",
     "verify",
 ]
 
 _HOMES = {
     "Arrays": "sources",
+    "CompareResult": "reports.results",
     "Entry": "dataset.entry",
+    "EvaluationResult": "training.predict",
+    "Export": "exporters.export",
+    "PredictResult": "training.predict",
+    "Report": "reports.entry_report",
     "Scaling": "numerics.scaling",
     "Split": "dataset.entry",
+    "TrainResult": "reports.results",
     "VerifyResult": "pipeline.verify",
     "cache": "cache",
+    "compare": "training.compare",
+    "evaluate": "training.predict",
     "export": "exporters.export",
+    "find_entry": "pipeline.prepare",
+    "predict": "training.predict",
     "prepare": "pipeline.prepare",
+    "report": "reports.entry_report",
+    "resume": "training.train",
+    "train": "training.train",
     "verify": "pipeline.verify",
 }
 

@@ -45,6 +45,7 @@ from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     from pixelprep.cache import CacheItem
+    from pixelprep.pipeline.verify import VerifyResult
 
 
 INTERRUPTED = 130
@@ -89,14 +90,13 @@ def prepare(
 ) -> None:
     """Scale a dataset and store it as HDF5, once. A second call finds it there."""
     _messages(quiet)
-    from pixelprep.pipeline.prepare import prepare as prepare_dataset
+    import pixelprep
 
     started = time.perf_counter()
-    entry = prepare_dataset(dataset, quiet=quiet, **choices)
+    entry = pixelprep.prepare(dataset, quiet=quiet, **choices)
     seconds = time.perf_counter() - started
-    output.show(
-        output.prepared(entry, seconds), as_json, lambda _: output.print_prepared(entry, seconds)
-    )
+    result = output.prepared(entry, seconds)
+    output.show(result, as_json, lambda: output.print_prepared(entry, seconds))
 
 
 @app.command()
@@ -159,18 +159,17 @@ def train(
 ) -> None:
     """Train a CNN on a dataset, prepared first if needed. Then evaluate it."""
     _messages(quiet)
-    from pixelprep.training.train import resume as resume_training
-    from pixelprep.training.train import train as train_model
+    import pixelprep
 
-    # An option that was not given asks for nothing, also of an entry or of an unfinished run.
-    options = [name for name in context.params if name not in ("resume", "as_json")]
-    asked = {name: context.params[name] for name in options if _was_given(context, name)}
+    # Only what was given: an entry and an unfinished run have all else.
+    names = context.params.keys() - {"resume", "as_json"}
+    given = {name: context.params[name] for name in names if _was_given(context, name)}
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
-            result = resume_training(resume, **asked) if resume else train_model(**asked)
+            result = pixelprep.resume(resume, **given) if resume else pixelprep.train(**given)
     except KeyboardInterrupt as error:  # Typer would forget the way to go on
         _fail("interrupted", resume_command(error), INTERRUPTED)
-    output.show(result.to_dict(), as_json, lambda _: output.print_trained(result))
+    output.show(result.to_dict(), as_json, lambda: output.print_trained(result))
 
 
 @app.command()
@@ -208,25 +207,34 @@ def compare(
 ) -> None:
     """Tell which scaling is better, if any. The CNN is trained on each, with equal seeds."""
     _messages(quiet)
-    from pixelprep.training.compare import compare as compare_modes
+    import pixelprep
 
-    chosen = [mode.strip() for mode in modes.split(",")]
-    training = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "model": model}
-    asked = {"repeats": repeats, "val_fraction": val_fraction, "out": out, **training, **choices}
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
-            result = compare_modes(dataset, modes=chosen, quiet=quiet, **asked)
+            result = pixelprep.compare(
+                dataset,
+                modes=[mode.strip() for mode in modes.split(",")],
+                repeats=repeats,
+                epochs=epochs,
+                batch_size=batch_size,
+                seed=seed,
+                model=model,
+                val_fraction=val_fraction,
+                out=out,
+                quiet=quiet,
+                **choices,
+            )
     except KeyboardInterrupt:  # which knows only of a single run
         _fail("interrupted", SAME_AGAIN, INTERRUPTED)
     except Exception as error:
         if resume_command(error):
             attach_resume_command(error, SAME_AGAIN)
         raise
-    output.show(result.to_dict(), as_json, lambda _: output.print_compared(result))
+    output.show(result.to_dict(), as_json, lambda: output.print_compared(result))
 
 
 def _was_given(context: typer.Context, name: str) -> bool:
-    """Whether an option was on the command line or in the environment."""
+    """Return whether a parameter was on the command line or in the environment."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
@@ -246,11 +254,12 @@ def evaluate(
 ) -> None:
     """Evaluate a run's model on an entry. It gets raw pixels, whatever their scaling there."""
     _messages(quiet)
-    from pixelprep.training import predict
+    import pixelprep
 
-    options: dict[str, Any] = {"split": split, "batch_size": batch_size, "cache_dir": cache_dir}
-    scores = predict.evaluate(run, entry, **options, quiet=quiet)
-    output.show(scores.to_dict(), as_json, lambda _: output.print_scores(scores))
+    scores = pixelprep.evaluate(
+        run, entry, split=split, batch_size=batch_size, cache_dir=cache_dir, quiet=quiet
+    )
+    output.show(scores.to_dict(), as_json, lambda: output.print_scores(scores))
 
 
 @app.command()
@@ -265,10 +274,10 @@ def predict(
 ) -> None:
     """Tell what a run's model sees in pictures. The likeliest classes of each."""
     _messages(quiet)
-    from pixelprep.training import predict
+    import pixelprep
 
-    result = predict.predict(run, image, top=top, quiet=quiet)
-    output.show(result.to_dict(), as_json, lambda _: output.print_predicted(result))
+    result = pixelprep.predict(run, image, top=top, quiet=quiet)
+    output.show(result.to_dict(), as_json, lambda: output.print_predicted(result))
 
 
 @app.command()
@@ -285,13 +294,12 @@ def path(
 ) -> None:
     """Print the folder of a prepared entry, for scripts. Exit status 1 where there is none."""
     _messages(quiet)
-    from pixelprep.pipeline.prepare import find_entry
-    from pixelprep.pipeline.prepare import prepare as prepared
+    import pixelprep
 
-    have = prepared if prepare else find_entry
-    found = have(dataset, quiet=quiet, **choices)
-    about = {"path": str(found.path), "key": found.key}
-    output.show(about, as_json, lambda _: typer.echo(about["path"]))
+    find_or_prepare = pixelprep.prepare if prepare else pixelprep.find_entry
+    entry = find_or_prepare(dataset, quiet=quiet, **choices)
+    result = {"path": str(entry.path), "key": entry.key}
+    output.show(result, as_json, lambda: typer.echo(result["path"]))
 
 
 @app.command()
@@ -299,9 +307,10 @@ def datasets(as_json: Json = False) -> None:
     """List the datasets that are known by name."""
     from pixelprep.sources import REGISTRY, plugins
 
-    listed = [known.summary() for known in REGISTRY.values()]
-    brought = [{"name": name, "from": point.value} for name, point in plugins().items()]
-    output.show({"datasets": listed, "plugins": brought}, as_json, output.print_datasets)
+    known = [dataset.summary() for dataset in REGISTRY.values()]
+    added = [{"name": name, "from": point.value} for name, point in plugins().items()]
+    result = {"datasets": known, "plugins": added}
+    output.show(result, as_json, lambda: output.print_datasets(result))
 
 
 @app.command()
@@ -313,9 +322,9 @@ def info(
     """Tell what is in a prepared entry. Its files are checked on the way."""
     import pixelprep
 
-    found = pixelprep.open(entry, cache_dir=cache_dir)
-    about = {"path": str(found.path), **found.manifest.to_dict()}
-    output.show(about, as_json, lambda _: output.print_info(found))
+    opened = pixelprep.open(entry, cache_dir=cache_dir)
+    result = {"path": str(opened.path), **opened.manifest.to_dict()}
+    output.show(result, as_json, lambda: output.print_info(opened))
 
 
 @app.command()
@@ -336,10 +345,10 @@ def report(
 ) -> None:
     """Write a page on an entry. What its data is and what scaling made of it, in pictures."""
     _messages(quiet)
-    from pixelprep.reports.entry_report import report as write_report
+    import pixelprep
 
-    done = write_report(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
-    output.show(done.to_dict(), as_json, lambda _: output.print_report(done))
+    done = pixelprep.report(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
+    output.show(done.to_dict(), as_json, lambda: output.print_report(done))
     if open_it:
         import webbrowser
 
@@ -363,29 +372,39 @@ def verify(
 ) -> None:
     """Re-read entries whole and check them. Digests, format, and the promised statistics."""
     _messages(quiet)
-    from pixelprep.pipeline.verify import verdicts
+    import pixelprep
 
-    options: dict[str, Any] = {"every": every, "repair": repair, "quiet": quiet}
-    found = []
-    for verdict in verdicts(*(entry or ()), cache_dir=cache_dir, **options):
-        spelled = [as_options(problem, app) for problem in verdict.problems]
-        verdict = replace(verdict, problems=spelled)
-        found.append(verdict)
+    def print_result(result: "VerifyResult") -> None:
         if not as_json:  # one by one: all may take hours
-            output.print_verified(verdict)
-    listed = {"entries": [output.verified(verdict) for verdict in found]}
-    output.show(listed, as_json, lambda _: None if found else output.say("no entries"))
-    bad = sum(not verdict.ok and verdict.checked for verdict in found)
-    unknown = sum(not verdict.checked for verdict in found)
-    if bad or unknown:
-        parts = [f"{bad} damaged"] * bool(bad) + [f"{unknown} not checked"] * bool(unknown)
-        way_out = "make those of the cache again from their raw data with --repair"
-        hint = way_out if bad and not repair else None
-        _fail(
-            f"of {formatting.pluralize(len(found), 'entry', 'entries')}, {' and '.join(parts)}",
-            hint,
-            1,
-        )
+            output.print_verified(spelled(result))
+
+    def spelled(result: "VerifyResult") -> "VerifyResult":
+        return replace(result, problems=[as_options(line, app) for line in result.problems])
+
+    results = pixelprep.verify(
+        *(entry or ()),
+        every=every,
+        repair=repair,
+        on_result=print_result,
+        cache_dir=cache_dir,
+        quiet=quiet,
+    )
+    listed = {"entries": [spelled(result).to_dict() for result in results]}
+    output.show(listed, as_json, lambda: None if results else output.say("no entries"))
+    _fail_if_damaged(results, repair)
+
+
+def _fail_if_damaged(results: "list[VerifyResult]", repair: bool) -> None:
+    """End with an error if an entry is damaged, or could not be checked."""
+    damaged = sum(not result.ok and result.checked for result in results)
+    unchecked = sum(not result.checked for result in results)
+    counts = {"damaged": damaged, "not checked": unchecked}
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    if parts:
+        entries = formatting.pluralize(len(results), "entry", "entries")
+        hint = "rebuild those of the cache from their raw data with --repair"
+        hint_needed = damaged and not repair
+        _fail(f"of {entries}, {' and '.join(parts)}", hint if hint_needed else None, 1)
 
 
 @app.command()
@@ -401,10 +420,10 @@ def export(
 ) -> None:
     """Write an entry in another shape. All of it is read back; png has the raw pixels."""
     _messages(quiet)
-    from pixelprep.exporters.export import export as export_entry
+    import pixelprep
 
-    done = export_entry(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
-    output.show(done.to_dict(), as_json, lambda _: output.print_export(done))
+    done = pixelprep.export(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
+    output.show(done.to_dict(), as_json, lambda: output.print_export(done))
 
 
 @cache_app.callback(invoke_without_command=True)
@@ -420,11 +439,11 @@ def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     from pixelprep.system import fs
 
     items = cache.list(cache_dir=cache_dir)
-    place = str(fs.cache_dir(cache_dir))
+    folder = str(fs.cache_dir(cache_dir))
     total = sum(item.bytes for item in items)
-    result = {"cache": place, **output.group_by_kind(items), "bytes": total}
+    result = {"cache": folder, **output.group_by_kind(items), "bytes": total}
     shown = [item for item in items if item.kind != "metadata"]
-    output.show(result, as_json, lambda _: output.print_cache(shown))
+    output.show(result, as_json, lambda: output.print_cache(shown))
 
 
 @cache_app.command("path")
@@ -432,8 +451,8 @@ def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """Print where the cache folder is."""
     from pixelprep.system import fs
 
-    place = str(fs.cache_dir(cache_dir))
-    output.show({"cache": place}, as_json, lambda _: typer.echo(place))
+    folder = str(fs.cache_dir(cache_dir))
+    output.show({"cache": folder}, as_json, lambda: typer.echo(folder))
 
 
 @cache_app.command("remove")
@@ -492,44 +511,44 @@ def _remove(
     as_json: bool,
     unless_used: bool = False,
 ) -> None:
-    """Show what is to go, ask, and delete it."""
+    """Show what is to be deleted, ask, and delete it."""
     from pixelprep import cache
 
-    left = 0
+    kept = 0
     if not as_json:
         output.print_cache(items)
     if not dry_run and items:
         if as_json and not yes:
-            _fail("nothing was deleted: --json does not ask", "say --yes, or --dry-run", 1)
+            _fail("nothing deleted: --json does not ask", "add --yes, or --dry-run", 1)
         what = f"these {len(items)}" if len(items) > 1 else "it"
         _ask(yes, f"delete {what} for good?")
-        gone = cache.remove(*items, unless_used=unless_used, cache_dir=cache_dir)
-        left, items = len(items) - len(gone), gone
+        removed = cache.remove(*items, unless_used=unless_used, cache_dir=cache_dir)
+        kept, items = len(items) - len(removed), removed
     total = sum(item.bytes for item in items)
     result = {"dry_run": dry_run, **output.group_by_kind(items), "bytes": total}
-    said = "nothing was deleted" if dry_run or not items else f"deleted {output.size(total)}"
-    said += f"; {left} stay, in use or not to be deleted" if left else ""
-    output.show(result, as_json, lambda _: output.say(said))
+    text = "nothing deleted" if dry_run or not items else f"deleted {output.size(total)}"
+    text += f"; kept {kept} (in use or not deletable)" if kept else ""
+    output.show(result, as_json, lambda: output.say(text))
 
 
 def _ask(yes: bool, question: str) -> None:
-    """Go on only with a yes, on the command line or from a person."""
+    """Continue only with a yes, from the command line or from a person."""
     if yes:
         return
     if not sys.stdin.isatty():
-        _fail("nothing was deleted: there is nobody to ask", "say --yes, or --dry-run", 1)
+        _fail("nothing deleted: stdin is not a terminal", "add --yes, or --dry-run", 1)
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
         typer.echo(err=True)  # the question's line is not ended
-        _fail("interrupted; nothing was deleted", None, INTERRUPTED)
+        _fail("interrupted; nothing deleted", None, INTERRUPTED)
     if not agreed:
-        output.say("nothing was deleted", err=True)
+        output.say("nothing deleted", err=True)
         raise typer.Exit(1)
 
 
 class _Plain(logging.Formatter):
-    """Messages with names in them that may be anything."""
+    """Format messages whose names may hold anything."""
 
     def format(self, record: logging.LogRecord) -> str:
         return output.escape_control(as_options(super().format(record), app))
@@ -583,7 +602,7 @@ def _discard_unwritten() -> None:
 
 
 def _refuse_empty(arguments: list[str]) -> None:
-    """An empty argument comes from a variable that is not set; as a path it would be here."""
+    """Refuse an empty argument, of a variable that is not set: as a path it would be here."""
     for before, argument in zip(["", *arguments], arguments, strict=False):
         if not argument or re.fullmatch("--[a-z-]+=", argument):
             name = argument.removesuffix("=") or before
@@ -592,35 +611,32 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 
 def _format_error(error: Exception) -> tuple[str, str | None, int]:
-    """Message, hint and exit status of an error."""
-    way_on = resume_command(error)
+    """Return the message, the hint and the exit status of an error."""
+    command = resume_command(error)
     if isinstance(error, PixelprepError):
-        hint = ", then ".join(filter(None, (error.hint, way_on)))
+        hint = ", then ".join(filter(None, (error.hint, command)))
         return error.message, hint, 2 if isinstance(error, UsageError) else 1
     if hasattr(error, "format_message"):  # Typer's own: wrong usage
         return _usage_error(error)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or error}", way_on, 1
-    hint = f"{way_on} --debug" if way_on else "run again with --debug for the traceback"
+        return f"{name}{error.strerror or error}", command, 1
+    hint = f"{command} --debug" if command else "run again with --debug for the traceback"
     return f"{type(error).__name__}: {error}", hint, 1
 
 
-def _usage_error(error: Any) -> tuple[str, str | None, int]:
-    """Typer's own errors, with the nearest command or option where a name is wrong."""
-    import difflib
-
-    message = re.split(r" \(Possible| Did you mean", error.format_message())[0].rstrip(".")
+def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Click's, vendored
+    """Return the same of wrong usage, with the command or option that Click suggests."""
+    message, *suggested = re.split(
+        r"\.? (?:Did you mean '|\(Possible options: )", error.format_message()
+    )
     message = re.sub("Input should be a valid ([a-z]+), unable .*", r"expected a \1", message)
-    message = message.replace("a integer", "a whole number")
+    message = message.replace("a integer", "a whole number").rstrip(".")
     context = getattr(error, "ctx", None)
-    if context is None:
-        return message[:1].lower() + message[1:], "pixelprep --help", 2
-    known = list(getattr(context.command, "commands", {}))
-    known += [name for parameter in context.command.params for name in parameter.opts]
-    wrong = re.match(r"No such (?:option: |command ')([^']+)", message)
-    near = difflib.get_close_matches(wrong[1], known, n=1) if wrong else []
-    hint = f"did you mean '{near[0]}'?" if near else f"{context.command_path} --help"
+    hint = f"{context.command_path if context else 'pixelprep'} --help"
+    if suggested:
+        nearest, *_ = re.split("[',)]", suggested[0])
+        hint = f"did you mean '{nearest}'?"
     return message[:1].lower() + message[1:], hint, 2
 
 

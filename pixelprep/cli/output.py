@@ -54,12 +54,12 @@ def escape_control(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def show(result: dict[str, Any], as_json: bool, table: Callable[[dict[str, Any]], None]) -> None:
-    """Print a result as one JSON object, or as its table."""
+def show(result: dict[str, Any], as_json: bool, print_table: Callable[[], None]) -> None:
+    """Print a result as one JSON object, or for people."""
     if as_json:
         typer.echo(json.dumps(result, allow_nan=False))
     else:
-        table(result)
+        print_table()
 
 
 def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
@@ -276,18 +276,6 @@ def size(count: int) -> str:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
-
-
-def verified(verdict: "VerifyResult") -> dict[str, Any]:
-    """What ``--json`` holds of a verified entry."""
-    return {
-        "path": str(verdict.path),
-        "ok": verdict.ok,
-        "problems": verdict.problems,
-        "repaired": verdict.repaired,
-        "checked": verdict.checked,
-        "bytes": verdict.bytes,
-    }
 
 
 def print_verified(verdict: "VerifyResult") -> None:

@@ -1,8 +1,8 @@
-"""Check entries from their digests to their promises, and make again what is broken."""
+"""Check entries from their digests to their statistics, and rebuild damaged ones."""
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,13 @@ from pixelprep.system import fs, progress
 
 LOG = logging.getLogger("pixelprep")
 
-# What is no fault of the entry.
+# No fault of the entry.
 NOT_CHECKED = (CacheError, MissingExtraError, NewerFormatError)
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What was found of one entry.
+    """The result of checking one entry.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ class VerifyResult:
     problems : list of str
         One line each; of a repaired entry, those that it had.
     bytes : int
-        Of the files that were found whole.
+        Of all its files, if these are whole.
     repaired : bool
-        Whether the entry was made again, and is whole now.
+        Whether the entry was rebuilt, and is whole now.
     checked : bool
         Whether it could be checked: not where the machine does not let its files be read, a
         package is missing, or the format is a newer one. Such an entry is never repaired.
@@ -60,19 +60,32 @@ class VerifyResult:
         """Whether the entry is as it should be."""
         return self.repaired or not self.problems
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as JSON values, by name.
+
+        Returns
+        -------
+        dict
+            What ``verify --json`` prints of an entry.
+        """
+        return {"path": str(self.path), "ok": self.ok, "problems": self.problems} | {
+            name: getattr(self, name) for name in ("repaired", "checked", "bytes")
+        }
+
 
 def verify(
     *names: str | os.PathLike[str],
     every: bool = False,
     repair: bool = False,
+    on_result: Callable[[VerifyResult], object] = lambda _: None,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> list[VerifyResult]:
-    """Re-read entries from the first byte to the last and check all that they say of themselves.
+    """Re-read entries from the first byte to the last, and check all that their manifests say.
 
-    Digests, format, shapes; and whether the stored arrays have the statistics that the manifest
-    promises, computed from them again. Integers that the stored type holds finely enough are had
-    back from what is stored, to be compared with the digest of the raw data, bit for bit.
+    Digests, format, shapes; and that the stored arrays have the recorded statistics, which are
+    computed again. Where the stored type is fine enough, the raw integers are recovered and
+    compared with the digest of the raw data, bit for bit.
 
     Parameters
     ----------
@@ -81,7 +94,9 @@ def verify(
     every : bool
         All entries of the cache, instead of names.
     repair : bool
-        Make what is broken again, from its raw data.
+        Rebuild damaged entries of the cache from their raw data.
+    on_result : callable
+        Receives each result as soon as it is known: all may take hours.
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
     quiet : bool
@@ -89,8 +104,8 @@ def verify(
 
     Returns
     -------
-    list of Verdict
-        In the order asked for; of all, in the order of their names.
+    list of VerifyResult
+        In the order of `names`; of all, in the order of their own names.
 
     Raises
     ------
@@ -105,65 +120,51 @@ def verify(
     --------
     >>> import pixelprep
     >>> path = pixelprep.prepare("sample", mode="center", quiet=True).path
-    >>> [verdict.ok for verdict in pixelprep.verify(path, quiet=True)]
+    >>> [result.ok for result in pixelprep.verify(path, quiet=True)]
     [True]
     """
-    options: dict[str, Any] = {"every": every, "repair": repair}
-    return list(verdicts(*names, **options, cache_dir=cache_dir, quiet=quiet))
-
-
-def verdicts(
-    *names: str | os.PathLike[str],
-    every: bool = False,
-    repair: bool = False,
-    cache_dir: str | os.PathLike[str] | None = None,
-    quiet: bool = False,
-) -> Iterator[VerifyResult]:
-    """As `verify`, each as soon as it is known."""
     if bool(names) == every:
         raise UsageError("verify: expected entries, or `every=True`", "pixelprep verify --all")
-    cache = fs.cache_dir(cache_dir)
+    cache, results = fs.cache_dir(cache_dir), []
     with fs.translate_oserror(cache):
-        found = entries.entry_paths(cache) if every else entries.named_paths(names, cache)
-        for path in found:
-            yield _verdict(path, cache, repair, quiet)
+        paths = entries.entry_paths(cache) if every else entries.named_paths(names, cache)
+        for path in paths:
+            results.append(_verify(path, cache, repair, quiet))
+            on_result(results[-1])
+    return results
 
 
-def _verdict(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult:
+def _verify(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult:
+    """Check one entry, and rebuild it if it is damaged and that is wanted."""
     with entries.hold_entry(path, cache):
-        verdict = _checked(path, cache, quiet)
-        if not verdict.ok and verdict.checked:
+        result = _check(path, cache, quiet)
+        if not result.ok and result.checked:
             with suppress(OSError):  # in a cache that is read-only there is nothing to forget
                 TrustRecord.of(path, cache).forget()  # whoever opens it next hashes it again
-    if verdict.ok or not repair or not verdict.checked:
-        return verdict
+    if result.ok or not repair or not result.checked:
+        return result
     try:
-        asked = _asked(path, cache)
-        LOG.info("%s; making it again", "; ".join(verdict.problems))
-        entry = rebuild(path, cache, asked, quiet=quiet)
+        request = _request(path, cache)
+        LOG.info("%s; making it again", "; ".join(result.problems))
+        entry = rebuild(path, cache, request, quiet=quiet)
     except PixelprepError as error:
-        return VerifyResult(path, [*verdict.problems, f"cannot be repaired: {error}"])
-    again = _checked(entry.path, cache, quiet)
-    return VerifyResult(path, verdict.problems + again.problems, again.bytes, again.ok)
+        return VerifyResult(path, [*result.problems, f"cannot be repaired: {error}"])
+    again = _check(entry.path, cache, quiet)
+    return VerifyResult(path, result.problems + again.problems, again.bytes, again.ok)
 
 
-def _checked(path: Path, cache: Path, quiet: bool) -> VerifyResult:
+def _check(path: Path, cache: Path, quiet: bool) -> VerifyResult:
     try:
-        return _looked_at(path, cache, quiet)
+        entry, problems = entries.check_entry(path, cache, quiet)
+        if entry is not None:
+            problems = _check_content(entry, quiet)
     except NOT_CHECKED as error:
         hint = f" ({error.hint})" if error.hint else ""
         return VerifyResult(path, [f"{error.message}{hint}"], checked=False)
+    return VerifyResult(path, problems, 0 if entry is None or problems else entry.size)
 
 
-def _looked_at(path: Path, cache: Path, quiet: bool) -> VerifyResult:
-    entry, problems = entries.check_entry(path, cache, quiet)
-    if entry is None:
-        return VerifyResult(path, problems)
-    problems = _promises_broken(entry, quiet)
-    return VerifyResult(path, problems, 0 if problems else entry.size)
-
-
-def _promises_broken(entry: Entry, quiet: bool) -> list[str]:
+def _check_content(entry: Entry, quiet: bool) -> list[str]:
     what = f"verifying {entry.dataset}/{entry.path.name}"
     with progress.bar(what, entry.rows, " images", quiet) as bar:
         try:
@@ -174,13 +175,13 @@ def _promises_broken(entry: Entry, quiet: bool) -> list[str]:
             return [error.message]
 
 
-def _asked(path: Path, cache: Path) -> Mapping[str, Any]:
-    """What an entry of the cache came from."""
+def _request(path: Path, cache: Path) -> Mapping[str, Any]:
+    """Return the arguments of `prepare` that an entry of the cache came from."""
     if not in_cache(path, cache):
         raise EntryError("it is not in the cache", "copy it again from where it came")
-    asked = requests.load_request(path, cache)
-    if asked is None:
-        asked = requests.request_of(manifests.read(path))
-        if asked["dataset"] not in REGISTRY:
-            raise EntryError("it is not known what it was made of", "prepare it again")
-    return asked
+    request = requests.load_request(path, cache)
+    if request is None:
+        request = requests.request_of(manifests.read(path))
+        if request["dataset"] not in REGISTRY:
+            raise EntryError("its source is unknown", "prepare it again")
+    return request

@@ -241,16 +241,16 @@ def test_it_asks_before_it_deletes(three: list[pixelprep.Entry]) -> None:
     done = run("cache", "remove", "digits", stdin=subprocess.DEVNULL)
     assert done.returncode == 1
     error, hint = done.stderr.splitlines()
-    assert error == "error: nothing was deleted: there is nobody to ask"
-    assert hint == "hint: say --yes, or --dry-run"
+    assert error == "error: nothing deleted: stdin is not a terminal"
+    assert hint == "hint: add --yes, or --dry-run"
     assert all(entry.path.exists() for entry in three)
 
 
 def test_json_does_not_ask(three: list[pixelprep.Entry]) -> None:
     """With --json there is no question: --yes must be said."""
     error, hint = failure(run("cache", "remove", "digits", "--json"))
-    assert error == "nothing was deleted: --json does not ask"
-    assert hint == "say --yes, or --dry-run"
+    assert error == "nothing deleted: --json does not ask"
+    assert hint == "add --yes, or --dry-run"
     assert all(entry.path.exists() for entry in three)
 
 
@@ -283,7 +283,7 @@ def test_ctrl_c_at_the_question_deletes_nothing(three: list[pixelprep.Entry]) ->
     _, err = process.communicate(timeout=60)
     os.close(ours)
     os.close(its)
-    assert err.decode().splitlines()[-1] == "error: interrupted; nothing was deleted"
+    assert err.decode().splitlines()[-1] == "error: interrupted; nothing deleted"
     assert process.returncode == 130
     assert three[0].path.exists()
 
@@ -294,7 +294,7 @@ def test_a_dry_run_deletes_nothing(three: list[pixelprep.Entry]) -> None:
     assert answer["dry_run"] is True
     assert len(answer["entries"]) == 3
     shown = run("cache", "prune", "--keep", "0", "--dry-run")
-    assert shown.stdout.splitlines()[-1] == "nothing was deleted"
+    assert shown.stdout.splitlines()[-1] == "nothing deleted"
     assert all(entry.path.exists() for entry in three)
 
 

@@ -626,7 +626,7 @@ def test_what_cannot_be_repaired_is_left_and_said(digits: str, tmp_path: Path) -
     reasons = {
         path: "its raw data makes digits/standardize-",
         copy: "it is not in the cache",
-        memory: "it is not known what it was made of",
+        memory: "its source is unknown",
     }
     for broken, reason in reasons.items():
         (verdict,) = pixelprep.verify(broken, repair=True, quiet=True)
