@@ -69,8 +69,10 @@ def declared(name: str) -> str:
     if "__signature__" not in getattr(found, "__dict__", {}):
         return declaration(tree(name))
     made = inspect.signature(found)
-    given = "".join(f"    {one},\n" for one in made.parameters.values())
-    return f"def {name}(\n{given}) -> {inspect.formatannotation(made.return_annotation)}"
+    kinds = [one.kind for one in made.parameters.values()]
+    given = [f"    {one},\n" for one in made.parameters.values()]
+    given.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "    *,\n")
+    return f"def {name}(\n{''.join(given)}) -> {inspect.formatannotation(made.return_annotation)}"
 
 
 def tree(name: str) -> ast.stmt:

@@ -89,6 +89,40 @@ def scale(images: NDArray[np.uint8]) -> None:
     assert (back == images).all()
 
 
+def train(entry: pixelprep.Entry) -> None:
+    """Train and judge models; not called: TensorFlow is not installed with pixelprep alone."""
+    trained = pixelprep.train(entry, epochs=1, batch_size=64, seed=0, quiet=True)
+    assert_type(trained, pixelprep.TrainResult)
+    assert_type(pixelprep.resume(trained.run, epochs=2), pixelprep.TrainResult)
+    assert_type((trained.entry, trained.dataset, trained.mode), tuple[Path, str, str])
+    assert_type((trained.per, trained.key, trained.settings.epochs), tuple[str, str, int])
+    assert_type((trained.steps_per_epoch, trained.test_steps), tuple[int, int])
+    assert_type(trained.history["loss"][0], float | None)
+    assert_type((trained.test_loss, trained.test_accuracy), tuple[float | None, float])
+    assert_type((trained.seconds_per_epoch, trained.best_epoch), tuple[float, int | None])
+    assert_type(trained.stopped_epoch, int | None)
+    scores = pixelprep.evaluate(trained.run, entry, split="test", quiet=True)
+    assert_type(scores, pixelprep.EvaluationResult)
+    assert_type((scores.split, scores.exact, scores.images), tuple[str, bool, int])
+    assert_type((scores.loss, scores.accuracy), tuple[float | None, float])
+    assert_type(scores.classes[0].recall, float | None)
+    seen = pixelprep.predict(trained.run, "picture.png", top=1)
+    assert_type(seen, pixelprep.PredictResult)
+    assert_type(seen.images[0].top[0].probability, float)
+    compared = pixelprep.compare("sample", modes=["center", "standardize"], repeats=1)
+    assert_type(compared, pixelprep.CompareResult)
+    assert_type((compared.verdict, compared.ranking), tuple[str, tuple[str, ...]])
+    assert_type((compared.modes[0].mean, compared.differences[0].pair[0]), tuple[float, str])
+    assert_type((compared.seeds, compared.date), tuple[tuple[int, ...], str])
+    assert_type((compared.command, compared.page), tuple[str | None, Path])
+    assert_type([m.mode for m in compared.ranked()], list[str])
+    about = (compared.images, compared.settings, compared.machine)
+    assert all(isinstance(part, dict) for part in about)
+    page = pixelprep.report(entry, "page.html", format="html", quiet=True)
+    assert_type(page, pixelprep.Report)
+    assert_type((page.path, page.entry, page.format, page.bytes), tuple[Path, Path, str, int])
+
+
 def fail() -> str:
     """Return each error has a message, and perhaps a hint."""
     try:
@@ -122,7 +156,12 @@ def main() -> None:
     assert_type((verdict.ok, verdict.repaired, verdict.checked), tuple[bool, bool, bool])
     assert_type(verdict.problems, list[str])
     assert_type((verdict.path, verdict.bytes), tuple[Path, int])
-    assert_type(pixelprep.export(entry, "stripes-npz", "npz", quiet=True).path, Path)
+    assert_type(verdict.to_dict(), dict[str, object])
+    exported = pixelprep.export(entry, "stripes-npz", "npz", quiet=True)
+    assert_type(exported, pixelprep.Export)
+    assert_type((exported.path, exported.to, exported.seconds), tuple[Path, str, float])
+    assert_type(exported.files[0].sha256, str | None)
+    assert pixelprep.cache.list()
     look_at_entry(entry)
     look_at_split(entry.train)
     scale(source.train[0][..., None])

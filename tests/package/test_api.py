@@ -43,23 +43,36 @@ def test_public_names() -> None:
     assert pixelprep.__all__ == [
         "Arrays",
         "CacheError",
+        "CompareResult",
         "DownloadError",
         "Entry",
         "EntryError",
+        "EvaluationResult",
+        "Export",
         "MissingExtraError",
         "NewerFormatError",
         "PixelprepError",
+        "PredictResult",
+        "Report",
         "Scaling",
         "SourceError",
         "Split",
         "TrainError",
+        "TrainResult",
         "UsageError",
         "VerifyResult",
         "WorkerError",
         "cache",
+        "compare",
+        "evaluate",
         "export",
+        "find_entry",
         "open",
+        "predict",
         "prepare",
+        "report",
+        "resume",
+        "train",
         "verify",
     ]
     assert all(hasattr(pixelprep, name) for name in pixelprep.__all__)
@@ -168,6 +181,25 @@ WRONG: dict[str, list[Callable[[], Any]]] = {
     "export": [
         lambda: pixelprep.export("nowhere", "there", "npz"),
         lambda: pixelprep.export("nowhere", "there", "zip"),
+    ],
+    "find_entry": [
+        lambda: pixelprep.find_entry("sample"),
+        lambda: pixelprep.find_entry("sample", per="row"),
+    ],
+    "train": [
+        lambda: pixelprep.train("sample", epochs=0),
+        lambda: pixelprep.train("sample", run_dir=Path(__file__)),
+    ],
+    "resume": [lambda: pixelprep.resume("nowhere")],
+    "evaluate": [lambda: pixelprep.evaluate("nowhere")],
+    "predict": [lambda: pixelprep.predict("nowhere", "picture.png")],
+    "compare": [
+        lambda: pixelprep.compare("sample", modes=["center"]),
+        lambda: pixelprep.compare("sample", repeats=0),
+    ],
+    "report": [
+        lambda: pixelprep.report("nowhere"),
+        lambda: pixelprep.report("nowhere", format="gif"),
     ],
     "Arrays.load": [lambda: mislabelled().load(None)],  # type: ignore[arg-type] # not needed
     "Scaling.fit": [
