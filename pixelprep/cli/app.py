@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = 130
+NAME = "[a-z-]+"  # of a command or an option
 SAME_AGAIN = "give the same command again: what is finished stays"
 
 app = typer.Typer(
@@ -626,7 +627,9 @@ def _format_error(error: Exception) -> tuple[str, str | None, int]:
 
 
 def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Click's, vendored
-    """Return the same of wrong usage, with the command or option that Click suggests."""
+    """Return the same of wrong usage, with the nearest command or option that Click suggests."""
+    import difflib
+
     message, *suggested = re.split(
         r"\.? (?:Did you mean '|\(Possible options: )", error.format_message()
     )
@@ -635,8 +638,8 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path if context else 'pixelprep'} --help"
     if suggested:
-        nearest, *_ = re.split("[',)]", suggested[0])
-        hint = f"did you mean '{nearest}'?"
+        wrong, names = re.findall(NAME, message)[-1], re.findall(NAME, suggested[0])
+        hint = f"did you mean '{difflib.get_close_matches(wrong, names, n=1, cutoff=0)[0]}'?"
     return message[:1].lower() + message[1:], hint, 2
 
 

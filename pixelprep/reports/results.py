@@ -88,7 +88,13 @@ class TrainResult(Record):
     stopped_epoch: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``metrics.json`` holds."""
+        """Return what ``metrics.json`` holds.
+
+        Returns
+        -------
+        dict
+            The fields as JSON values, those of the settings among them.
+        """
         flat: dict[str, Any] = {}
         for name, value in Record.to_dict(self).items():
             flat |= value if name == "settings" else {name: value}
@@ -97,6 +103,16 @@ class TrainResult(Record):
     @classmethod
     def from_dict(cls, values: object) -> "TrainResult":
         """Make the record of what ``metrics.json`` holds.
+
+        Parameters
+        ----------
+        values : object
+            As of `to_dict`.
+
+        Returns
+        -------
+        TrainResult
+            That from which `to_dict` returned them.
 
         Raises
         ------
@@ -185,7 +201,13 @@ class CompareResult(Record):
     page: Path
 
     def ranked(self) -> list[ModeResult]:
-        """Return the modes, the best first."""
+        """Return the modes, the best first.
+
+        Returns
+        -------
+        list of ModeResult
+            In the order of ``ranking``.
+        """
         by_name = {result.mode: result for result in self.modes}
         return [by_name[mode] for mode in self.ranking]
 

@@ -68,7 +68,7 @@ def compare(
     modes : sequence of str
         Two or more different ones.
     repeats : int
-        At least 1: runs of each mode, with the seeds `seed`, `seed` + 1, …
+        At least 1: runs of each mode, with the seeds `seed`, `seed` + 1 and so on.
     epochs, batch_size, seed : int
         As for `train`.
     model : str, optional
@@ -82,7 +82,7 @@ def compare(
     quiet : bool
         Draw no progress bars.
     **options
-        As for `prepare`: ``per``, ``source``, ``cache_dir``, …
+        As for `prepare`: ``per``, ``source``, ``cache_dir`` and so on.
 
     Returns
     -------

@@ -104,7 +104,15 @@ class Prediction(Record):
 
 @dataclass(frozen=True, slots=True)
 class PredictResult(Record):
-    """What a run's model sees in images: one prediction each, those of a folder by name."""
+    """What a run's model sees in images.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    images : tuple of Prediction
+        One an image; those of a folder in the order of their names.
+    """
 
     run: Path
     images: tuple[Prediction, ...]

@@ -91,6 +91,7 @@ def scale(images: NDArray[np.uint8]) -> None:
 
 def train(entry: pixelprep.Entry) -> None:
     """Train and judge models; not called: TensorFlow is not installed with pixelprep alone."""
+    assert_type(pixelprep.find_entry("sample", mode="center"), pixelprep.Entry)
     trained = pixelprep.train(entry, epochs=1, batch_size=64, seed=0, quiet=True)
     assert_type(trained, pixelprep.TrainResult)
     assert_type(pixelprep.resume(trained.run, epochs=2), pixelprep.TrainResult)
@@ -101,6 +102,7 @@ def train(entry: pixelprep.Entry) -> None:
     assert_type((trained.test_loss, trained.test_accuracy), tuple[float | None, float])
     assert_type((trained.seconds_per_epoch, trained.best_epoch), tuple[float, int | None])
     assert_type(trained.stopped_epoch, int | None)
+    assert_type(pixelprep.TrainResult.from_dict(trained.to_dict()), pixelprep.TrainResult)
     scores = pixelprep.evaluate(trained.run, entry, split="test", quiet=True)
     assert_type(scores, pixelprep.EvaluationResult)
     assert_type((scores.split, scores.exact, scores.images), tuple[str, bool, int])
