@@ -86,7 +86,9 @@ def test_run_folder_is_whole(small: Entry, tmp_path: Path) -> None:
 
 
 def test_saved_model_is_the_trained_one(small: Entry, tmp_path: Path) -> None:
-    """model.keras loads in plain Keras in safe mode and scores what metrics.json says."""
+    """model.keras loads in plain Keras in safe mode and scores what metrics.json says: by Keras's
+    own evaluation to the last bit.
+    """
     import keras
 
     metrics = train(small, epochs=1, run_dir=tmp_path / "run", quiet=True)
@@ -95,6 +97,8 @@ def test_saved_model_is_the_trained_one(small: Entry, tmp_path: Path) -> None:
     assert np.mean(model.predict(images, verbose=0).argmax(axis=1) == labels) == pytest.approx(
         metrics.test_accuracy
     )
+    scores = model.evaluate(small.test.to_tf(64), verbose=0, return_dict=True)
+    assert (scores["loss"], scores["accuracy"]) == (metrics.test_loss, metrics.test_accuracy)
 
 
 def test_exact_steps_and_no_warnings(small: Entry, tmp_path: Path) -> None:
