@@ -179,8 +179,8 @@ def test_zipped_and_plain_files_make_the_same_entry(digits: str) -> None:
     [
         ("./nowhere", None, SourceError, "nowhere: no such file or folder", ""),
         ("/dev/null", None, SourceError, "/dev/null: expected a folder", ""),
-        ("digits", None, UsageError, "unknown dataset 'digits'", "with a slash: ./digits"),
-        ("nowhere", None, UsageError, "unknown dataset 'nowhere'", "with a slash: ./nowhere"),
+        ("digits", None, UsageError, "unknown `dataset` 'digits'", "with a slash: ./digits"),
+        ("nowhere", None, UsageError, "unknown `dataset` 'nowhere'", "with a slash: ./nowhere"),
         ("sample", "nowhere", SourceError, "`source=nowhere`: no such folder", ""),
         ("sample", f"digits/{TRAIN}", SourceError, "no such folder", ""),
         ("sample", ".", SourceError, "expected train-images-idx3-ubyte.gz", ""),
@@ -335,8 +335,12 @@ BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
     "int32 images": (images(20, "int32"), labels(20), "int32"),
     "images with NaN": (broken_images(np.nan), labels(20), "train: image 3 (counted from 0)"),
     "images with infinity": (broken_images(np.inf), labels(20), "holds inf"),
-    "images that overflow": (broken_images(1e300), labels(20), "do not fit"),
-    "images too near to each other": (np.eye(20).reshape(20, 5, 4, 1) * 5e-310, labels(20), "fit"),
+    "images that overflow": (broken_images(1e300), labels(20), "too large"),
+    "images too near to each other": (
+        np.eye(20).reshape(20, 5, 4, 1) * 5e-310,
+        labels(20),
+        "too close",
+    ),
     "bool images": (images(20, "bool"), labels(20), "bool"),
     "complex images": (images(20, "complex64"), labels(20), "complex64"),
     "flat images": (images(20, shape=(90,)), labels(20), "(N, H, W, C)"),
@@ -408,7 +412,7 @@ def test_values_too_large_for_float16_are_refused(
     pixels = np.zeros(shape, np.uint16)
     pixels[-1, 0, 0] = 65_535
     source = Arrays("bright", (pixels, labels(len(pixels))), (pixels[-4:], labels(4)))
-    with pytest.raises(UsageError, match=r"float16.*--dtype float32") as caught:
+    with pytest.raises(UsageError, match=r"float16.*`dtype=float32`") as caught:
         pixelprep.prepare(source, mode="center", per=per, dtype="float16", quiet=True)
     assert "65" in caught.value.message
     assert nothing_is_left(cache)

@@ -25,16 +25,8 @@ from typing import Any
 HEAVY = {"tensorflow", "keras", "torch", "jax", "distributed"}
 
 # What commands import late, beside the package itself.
-LATER = [
-    "PIL.Image",
-    "filelock",
-    "jinja2",
-    "loky",
-    "pooch",
-    "requests",
-    "tenacity",
-    "typer._adapters",
-]
+LATER = ["PIL.Image", "filelock", "hdf5plugin", "jinja2", "loky", "matplotlib.figure", "pooch"]
+LATER += ["requests", "tenacity", "typer._adapters"]
 
 
 class InlineExecutor(Executor):

@@ -337,7 +337,7 @@ def test_the_wheel_says_that_it_is_typed(wheel: Path) -> None:
 
 def mypy(program: Path, python: Path) -> str:
     """Return what mypy says of a program, with no settings of ours, for this Python's packages."""
-    strict = ["--strict", "--config-file=", f"--cache-dir={program.parent / 'types'}"]
+    strict = ["--strict", "--config-file=", f"--cache-dir={program.parents[1] / 'types'}"]
     strict += [f"--python-executable={python}", str(program)]
     home = bare_home(program.parent / "home")
     command = [sys.executable, "-m", "mypy", *strict]
