@@ -1,4 +1,4 @@
-"""The command line: parses, makes one library call, prints; nothing else.
+"""Parse the command line, make one call of the library, print; nothing else.
 
 Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
 """
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 NAME = "[a-z-]+"  # of a command or an option
-SAME_AGAIN = "give the same command again: what is finished stays"
+SAME_AGAIN = "run the same command again: what is finished stays"
 
 app = typer.Typer(
     name="pixelprep",
@@ -113,14 +113,16 @@ def train(
     *,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the weights and the order of the images.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the weights and of the order of the images.")
+    ] = 0,
     steps_per_execution: Annotated[
         int, typer.Option(help="Steps between returns to Python; changes only the speed.")
     ] = 32,
     model: Annotated[
         str | None,
         typer.Option(
-            help="Function that is given the input shape and the number of classes and returns"
+            help="Function that takes the input shape and the number of classes and returns"
             " a Keras model (default: the reference CNN); or a finished run, to train further.",
             metavar="MODULE:FUNCTION|RUN",
         ),
@@ -150,7 +152,7 @@ def train(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Go on with an unfinished run, of which dataset and options are known.",
+            help="Continue an unfinished run; dataset and options are those of the run.",
             metavar="RUN",
         ),
     ] = None,
@@ -182,11 +184,13 @@ def compare(
         str, typer.Option(help="Two or more, with commas between.", metavar="MODE,MODE…")
     ] = ",".join(MODES),
     repeats: Annotated[
-        int, typer.Option(help="Runs of each mode; below five, little is told.", metavar="N")
+        int, typer.Option(help="Runs of each mode; fewer than five tell little.", metavar="N")
     ] = 3,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the first run of each mode; then SEED + 1, …")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the first run of each mode; then SEED + 1, …")
+    ] = 0,
     model: Annotated[
         str | None,
         typer.Option(
@@ -198,7 +202,7 @@ def compare(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of runs and page (default: compare-DATASET); goes on with its own.",
+            help="Folder of runs and page (default: compare-DATASET); continues its own.",
             metavar="DIR",
         ),
     ] = None,
@@ -206,7 +210,7 @@ def compare(
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
-    """Tell which scaling is better, if any. The CNN is trained on each, with equal seeds."""
+    """Compare scalings, with significance. The CNN is trained on each, with equal seeds."""
     _messages(quiet)
     import pixelprep
 
@@ -269,11 +273,11 @@ def predict(
     image: Annotated[
         list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE")
     ],
-    top: Annotated[int, typer.Option(help="Classes told of each image.", metavar="N")] = 3,
+    top: Annotated[int, typer.Option(help="Classes to show of each image.", metavar="N")] = 3,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tell what a run's model sees in pictures. The likeliest classes of each."""
+    """Predict the likeliest classes of images with a run's model."""
     _messages(quiet)
     import pixelprep
 
@@ -293,7 +297,7 @@ def path(
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
-    """Print the folder of a prepared entry, for scripts. Exit status 1 where there is none."""
+    """Print the folder of a prepared entry, for scripts. Exit status 1 if there is none."""
     _messages(quiet)
     import pixelprep
 
@@ -320,7 +324,7 @@ def info(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what is in a prepared entry. Its files are checked on the way."""
+    """Describe a prepared entry, once its files are checked."""
     import pixelprep
 
     opened = pixelprep.open(entry, cache_dir=cache_dir)
@@ -354,7 +358,7 @@ def report(
         import webbrowser
 
         if not webbrowser.open(done.path.as_uri()):
-            logging.getLogger("pixelprep").warning("there is no browser to show it in")
+            logging.getLogger("pixelprep").warning("no browser found to show it in")
 
 
 @app.command()
@@ -365,13 +369,13 @@ def verify(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All entries of the cache.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Make what is broken again, from its raw data.")
+        bool, typer.Option("--repair", help="Rebuild damaged entries from their raw data.")
     ] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Re-read entries whole and check them. Digests, format, and the promised statistics."""
+    """Re-read whole entries and check digests, format and statistics."""
     _messages(quiet)
     import pixelprep
 
@@ -412,14 +416,14 @@ def _fail_if_damaged(results: "list[VerifyResult]", repair: bool) -> None:
 def export(
     entry: EntryName,
     directory: Annotated[
-        Path, typer.Argument(help="Folder to be made, new or empty.", metavar="DIR")
+        Path, typer.Argument(help="Folder to write, new or empty.", metavar="DIR")
     ],
     to: Annotated[str, one_of("|".join(format_names()), "The new format.")],
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an entry in another shape. All of it is read back; png has the raw pixels."""
+    """Write an entry in another format, and read it back. png has the raw pixels."""
     _messages(quiet)
     import pixelprep
 
@@ -435,7 +439,7 @@ def _cache(context: typer.Context) -> None:
 
 @cache_app.command("list")
 def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
-    """List entries, raw downloads, and what is left over."""
+    """List entries, raw downloads and leftovers."""
     from pixelprep import cache
     from pixelprep.system import fs
 

@@ -1,4 +1,4 @@
-"""The options that commands share: names, types and help."""
+"""Declare the options that commands share; those of `prepare` follow from `format.options`."""
 
 import inspect
 import os

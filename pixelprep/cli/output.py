@@ -1,4 +1,4 @@
-"""What commands print: results as tables or as JSON, in units that people use."""
+"""Print results as tables or as JSON, in units that people use."""
 
 import contextlib
 import json
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 SMALL = 1e-9  # what rounding leaves of 0
 GAP = 2  # spaces between columns
-FIELD = 10  # places of a name before what there is to say
+FIELD = 10  # columns of a name before its text
 LATEST = 253402300799.0  # the end of the year 9999, in seconds since 1970
 AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print lines; what names and files of others bring along cannot steer the terminal."""
+    """Print lines; control characters in names cannot steer the terminal."""
     for line in lines:
         typer.echo(escape_control(line), err=err)
 
 
 def print_error(label: str, text: str) -> None:
-    """A line on standard error, its label in colour on a terminal that has colours."""
+    """Print a line on standard error, its label in colour where the terminal has colours."""
     colorful = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     color = "red" if label == "error" else "cyan"
     shown = typer.style(f"{label}:", fg=color, bold=True) if colorful else f"{label}:"
@@ -50,7 +50,7 @@ def print_error(label: str, text: str) -> None:
 
 
 def escape_control(text: str) -> str:
-    """The text on one line, everything but letters, signs and spaces spelled out."""
+    """Return the text on one line, with control characters spelled out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -122,20 +122,23 @@ def _print_entry(entry: "Entry") -> None:
         rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
     _table(rows)
     batch = entry.manifest.splits["train"].first_batch.shape[0]
-    whole = _whole(scaling)
+    whole = _train_statistics(scaling)
     _print_wrapped(f"(stored: of the first batch of {batch}, read back from the file{whole})")
 
 
-def _whole(scaling: "Scaling") -> str:
-    """What train as a whole is scaled to, which a first batch only comes near."""
+def _train_statistics(scaling: "Scaling") -> str:
+    """Return the statistics of train as a whole, which a first batch only comes near."""
     from pixelprep.numerics.scaling import scaled_statistics
 
     if scaling.statistics is None:
         return ""
     scaled = scaled_statistics(scaling, scaling.statistics)
-    told = ["mean 0"] * bool((abs(scaled.mean) < SMALL).all())
-    told += ["std 1"] * bool((abs(scaled.std - 1) < SMALL).all())
-    return f"; of all of train: {', '.join(told)}" if told else ""
+    is_exact = {
+        "mean 0": (abs(scaled.mean) < SMALL).all(),
+        "std 1": (abs(scaled.std - 1) < SMALL).all(),
+    }
+    exact = [text for text, holds in is_exact.items() if holds]
+    return f"; of all of train: {', '.join(exact)}" if exact else ""
 
 
 def print_trained(result: "TrainResult") -> None:
@@ -196,7 +199,7 @@ def _decimal(number: float | None) -> str:
 
 
 def print_datasets(found: dict[str, Any]) -> None:
-    """A table of what is known by name."""
+    """Print a table of the registered datasets."""
     rows: list[tuple[str, ...]] = [
         ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
     ]
@@ -211,13 +214,12 @@ def print_datasets(found: dict[str, Any]) -> None:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Aligned columns, the first row being their titles.
+    """Print aligned columns, the first row being their titles.
 
-    Where the terminal is too narrow, lines and columns change places; or each row is on lines of
-    its own.
+    Where the terminal is too narrow, the table is transposed; or each row is on lines of its own.
     """
-    room, turned = _terminal_width(), list(zip(*rows, strict=True))
-    fitting = [table for table in (rows, turned) if sum(_widths(table)) - GAP <= room]
+    width, transposed = _terminal_width(), list(zip(*rows, strict=True))
+    fitting = [table for table in (rows, transposed) if sum(_widths(table)) - GAP <= width]
     if fitting:
         _columns(fitting[0])
         return
@@ -235,32 +237,32 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> None:
         say("".join(cell + " " * (width - _width(cell)) for cell, width in cells).rstrip())
 
 
-def _print_field(name: str, text: str, places: int = FIELD) -> None:
-    """A name and, so many places on, what there is to say, in as many lines as it needs."""
-    indent = " " * places
+def _print_field(name: str, text: str, column: int = FIELD) -> None:
+    """Print a name and a text, which begins at this column and takes as many lines as it needs."""
+    indent = " " * column
     wrapper = textwrap.TextWrapper(_terminal_width(), indent, indent, break_long_words=False)
     wrapper.break_on_hyphens = False
     first, *rest = wrapper.wrap(text) or [""]
-    say((name.ljust(places) + first[places:]).rstrip(), *rest)
+    say((name.ljust(column) + first[column:]).rstrip(), *rest)
 
 
 def _print_wrapped(text: str) -> None:
-    """A sentence, in as many lines as it needs."""
+    """Print a sentence, in as many lines as it needs."""
     say(*textwrap.wrap(text, _terminal_width(), break_long_words=False, break_on_hyphens=False))
 
 
 def _terminal_width() -> int:
-    """The places of a line: those of the terminal; a pipe has as many as are needed."""
+    """Return the columns of the terminal; a pipe has as many as are needed."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
 def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
-    """Of each column, with what separates it from the next."""
+    """Return the width of each column, with the gap to the next."""
     return [max(map(_width, column)) + GAP for column in zip(*rows, strict=True)]
 
 
 def _width(text: str) -> int:
-    """The places that a text takes on a terminal."""
+    """Return how many columns a text takes on a terminal."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len  # some letters take two
@@ -269,7 +271,7 @@ def _width(text: str) -> int:
 
 
 def size(count: int) -> str:
-    """Bytes in the unit that makes the number short."""
+    """Return a number of bytes in the unit that makes it short."""
     number = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
@@ -279,7 +281,7 @@ def size(count: int) -> str:
 
 
 def print_verified(verdict: "VerifyResult") -> None:
-    """A line on an entry, and below it what is wrong."""
+    """Print a line on an entry, and below it each problem."""
     state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
     state = f"repaired, {state}" if verdict.repaired else state
     say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")
@@ -299,18 +301,18 @@ def print_report(done: "Report") -> None:
 
 
 def item_json(item: "CacheItem") -> dict[str, Any]:
-    """What ``--json`` holds of a thing in the cache."""
+    """Return what ``--json`` holds of an item of the cache."""
     times = {"made": _time(item.made), "used": _time(item.used)}
     age = {"age_seconds": max(0.0, time.time() - item.used)}
-    place = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
+    about_item = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
     about = asdict(item.entry) if item.entry else {}
     if item.problem:
         about = {"problem": item.problem}
-    return {**place, **about, **times, **age}
+    return {**about_item, **about, **times, **age}
 
 
 def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]]]:
-    """Things in the cache, in lists of their kinds."""
+    """Return what ``--json`` holds of items of the cache, by kind."""
     kinds: dict[str, list[dict[str, Any]]] = {"entries": [], "raw": [], "left": [], "notes": []}
     names = {"entry": "entries", "raw": "raw", "leftover": "left", "metadata": "notes"}
     for item in items:
@@ -319,7 +321,7 @@ def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]
 
 
 def print_cache(items: "Sequence[CacheItem]") -> None:
-    """A table of what is in the cache, or of what is taken out of it."""
+    """Print a table of items of the cache."""
     rows: list[tuple[str, ...]] = [("", "images", "size", "made", "last used", "options")]
     labels = {"raw": "raw downloads of ", "leftover": "left over: "}
     for item in items:
@@ -338,7 +340,7 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
 
 
 def _unusual(item: "CacheItem") -> str:
-    """What an entry is made with that is neither as by default nor in its name."""
+    """Return the options of an entry that are neither the defaults nor in its name."""
     asked = item.entry.options if item.entry else {}
     return " ".join(formatting.options({name: asked[name] for name in asked if name != "mode"}))
 
