@@ -47,16 +47,11 @@ def sum_up(
     known: Mapping[str, AnyMoments],
     context: sources.SourceContext,
 ) -> dict[str, AnyMoments]:
-    """Return the moments of each split, read unless they are known; show its limits.
-
-    `known` are moments of whole raw splits, of no use to those that validation was taken from.
-    """
-    moments = {}
+    """Return the moments of each split, read unless they are `known`; show its limits."""
+    moments = dict(known)
     for name, split in splits.items():
-        if ("val" in splits and name != "test") or name not in known:
+        if name not in moments:
             moments[name] = _read_moments(name, split.images, scope(name, per), context)
-        else:
-            moments[name] = known[name]
         _show(name, split.images, RawLimits.of(moments[name]))
     return moments
 
