@@ -34,6 +34,7 @@ def _options(app: typer.Typer) -> dict[str, str]:
         for name, parameter in inspect.signature(callback).parameters.items():
             for declared in getattr(parameter.annotation, "__metadata__", ()):
                 if isinstance(declared, typer.models.OptionInfo):
-                    default = f"--{name.replace('_', '-')}"
-                    found[name] = next(iter(declared.param_decls or ()), default)
+                    # In `Annotated`, the first name of an option is where its default would be.
+                    names = [declared.default, f"--{name.replace('_', '-')}"]
+                    found[name] = next(n for n in names if isinstance(n, str))
     return found

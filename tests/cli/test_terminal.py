@@ -131,10 +131,10 @@ def test_ctrl_c_takes_the_bar_of_training_away(tmp_path: Path) -> None:
 
 
 def test_hashing_has_a_bar(tmp_path: Path) -> None:
-    """Raw data, and the files of an entry from elsewhere, are hashed behind a bar with a rate."""
+    """Raw data is read, and an entry from elsewhere is hashed, behind a bar with a rate."""
     cache = tmp_path / "one"
     text = shown(100, "prepare", "sample", "--cache-dir", str(cache))
-    assert re.search(r"hashing train: .*images/s", text)
+    assert re.search(r"reading train: .*images/s", text)
     [entry] = cache.glob("sample/*")
     shutil.copytree(entry, tmp_path / "copy")
     for command in (["info"], ["verify"], ["report", "--format", "json", "--out", str(tmp_path)]):
