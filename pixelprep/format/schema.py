@@ -123,10 +123,7 @@ _PARTS: dict[str, dict[str, Check]] = {
         "raw_dtype": _one_of(*RAW_DTYPES),
         **dict.fromkeys((*STATISTICS, "scale", "offset"), lambda value: isinstance(value, list)),
     },
-    "statistics": {
-        "count": _int(1),
-        **dict.fromkeys(("sum", "sum_of_squares"), _is_number),
-    },
+    "statistics": {"count": _int(1), **dict.fromkeys(("sum", "sum_of_squares"), _is_number)},
 }
 _SOURCE_SPLIT: dict[str, Check] = {
     "dtype": _one_of(*RAW_DTYPES),
@@ -143,12 +140,7 @@ _SPLIT: dict[str, Check] = {
     "first_batch": _is_dict,
     "files": _list_of(_is_dict),
 }
-_FILE: dict[str, Check] = {
-    "name": _is_text,
-    "rows": _int(1),
-    "bytes": _int(1),
-    "sha256": _SHA256,
-}
+_FILE: dict[str, Check] = {"name": _is_text, "rows": _int(1), "bytes": _int(1), "sha256": _SHA256}
 _FIRST_BATCH: dict[str, Check] = {
     "shape": _is_shape,
     **dict.fromkeys(("min", "max", "mean", "std"), _is_number),

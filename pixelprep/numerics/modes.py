@@ -45,10 +45,7 @@ MODES: dict[str, Mode] = {
     ),
     "center": Mode("x - mean", "mean 0", shift=lambda s: s.mean),
     "standardize": Mode(
-        "(x - mean) / std",
-        "mean 0 and variance 1",
-        shift=lambda s: s.mean,
-        divisor=lambda s: s.std,
+        "(x - mean) / std", "mean 0 and variance 1", shift=lambda s: s.mean, divisor=lambda s: s.std
     ),
 }
 DEFAULT_MODE = "standardize"

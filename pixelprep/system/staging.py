@@ -273,11 +273,7 @@ def publish(
 
 
 def _rename_into_place(
-    folder: Path,
-    final: Path,
-    cache: Path,
-    keep_existing: Callable[[], bool],
-    replaced: list[Path],
+    folder: Path, final: Path, cache: Path, keep_existing: Callable[[], bool], replaced: list[Path]
 ) -> None:
     """Rename to a free name; move what has the name to the trash, and append it to `replaced`."""
     for _ in range(PUBLISH_ATTEMPTS):
