@@ -21,19 +21,9 @@ DEFLATE, LZF, LZ4, ZSTD = 1, 32000, 32004, 32015  # HDF5's filter numbers
 
 
 def check(dataset: Any) -> Iterator[None]:
-    """Refuse a chunked dataset unless each of its chunks unpacks to its size.
+    """Refuse a dataset by a ValueError unless each of its chunks is there and unpacks to its size.
 
     It yields before each chunk, as a sign of life.
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-        A dataset whose type and shape were checked.
-
-    Raises
-    ------
-    ValueError
-        When a filter is not supported, or a chunk is missing or unpacks to another size.
     """
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     filters = _filters(dataset, size)
@@ -49,7 +39,7 @@ def check(dataset: Any) -> Iterator[None]:
 
 
 def _chunk_offsets(dataset: Any) -> Iterator[tuple[int, ...]]:
-    """Yield the first element of each chunk, once it is sure that each is stored exactly once."""
+    """Yield the first element of each chunk; refuse missing chunks and those stored twice."""
     chunks = dataset.chunks
     counts = [-(-side // chunk) for side, chunk in zip(dataset.shape, chunks, strict=True)]
     stored = array("q")  # chunk numbers, of which there may be millions
@@ -129,7 +119,6 @@ def _total(lengths: Iterator[int], limit: int) -> int:
 
 
 def _deflate_lengths(packed: bytes, limit: int) -> Iterator[int]:
-    """Yield the lengths of inflated blocks."""
     inflater = zlib.decompressobj()
     try:
         while packed and not inflater.eof:

@@ -17,19 +17,16 @@ import numpy as np
 
 from pixelprep.format.layout import MAX_ATTRIBUTE_VALUES, FileLayout
 
-GZIP_LEVEL, ZSTD_LEVEL = 4, 3
-
 
 def _filter_options(name: str) -> dict[str, Any]:
-    """Return the arguments of ``create_dataset`` for this compression."""
     if name in ("lz4", "zstd"):
         import hdf5plugin
 
-        codec = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=ZSTD_LEVEL)
+        codec = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=3)
         return {"shuffle": True, **codec}
     if name == "none":
         return {}
-    level = {"compression_opts": GZIP_LEVEL} if name == "gzip" else {}
+    level = {"compression_opts": 4} if name == "gzip" else {}
     return {"shuffle": True, "compression": name, **level}
 
 
@@ -39,8 +36,7 @@ def new_file(path: "os.PathLike[str]") -> int:
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:
-    """Write all of the data at this offset: the system may take less at a time."""
-    written = 0
+    written = 0  # the system may take less at a time
     while written < len(data):
         written += os.pwrite(fd, data[written:], offset + written)
 
@@ -78,18 +74,15 @@ class FailSafeFile(io.RawIOBase):
         if self.placeholder and len(view) == self.placeholder:
             self.placeholders.append(self.position)
         else:
-            self._write(view)
+            try:
+                if self.error is None:
+                    write_at(self.fd, view, self.position)
+            except OSError as error:
+                self.error = error
+            if self.error is not None:
+                self.unwritten.append((self.position, bytes(view)))
         self.position += len(view)
         return len(view)
-
-    def _write(self, view: memoryview) -> None:
-        try:
-            if self.error is None:
-                write_at(self.fd, view, self.position)
-        except OSError as error:
-            self.error = error
-        if self.error is not None:
-            self.unwritten.append((self.position, bytes(view)))
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
@@ -113,7 +106,6 @@ class FailSafeFile(io.RawIOBase):
         return size
 
     def check(self) -> None:
-        """Raise the first error, if there was one."""
         if self.error is not None:
             raise OSError(self.error.errno, self.error.strerror)
 

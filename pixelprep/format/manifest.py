@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self  # Any: arrays of any type, JSON values
+from typing import Any, Self  # Any: arrays of any type, JSON values
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from pixelprep.format.source_record import Provenance, SourceRecord
 from pixelprep.numerics.scaling import Scaling
 from pixelprep.numerics.statistics import AnyMoments, Statistics
 from pixelprep.system import canonical, fs
-from pixelprep.system.json_record import Record
+from pixelprep.system.json_record import LenientRecord
 
 NAME, DIGEST = "manifest.json", "manifest.sha256"
 FIRST_BATCH = 64  # rows whose figures are recorded
@@ -28,68 +28,40 @@ MAX_SHARE = 40
 
 
 @dataclass(frozen=True, slots=True)
-class FileRecord(Record):
-    """One HDF5 file of a split.
+class FileRecord(LenientRecord):
+    """One HDF5 file of a split."""
 
-    Parameters
-    ----------
-    name : str
-        Its name in the entry's folder.
-    rows, bytes : int
-        The number of its images, and its size.
-    sha256 : str
-        Its digest, in hex.
-    """
-
-    ignores_unknown: ClassVar[bool] = True
-
-    name: str
-    rows: int
+    name: str  # in the entry's folder
+    rows: int  # its images
     bytes: int
-    sha256: str
+    sha256: str  # in hex
 
 
 @dataclass(frozen=True, slots=True)
-class RawLimits(Record):
+class RawLimits(LenientRecord):
     """The smallest and the largest raw pixel of a split; ints for integer pixels."""
-
-    ignores_unknown: ClassVar[bool] = True
 
     minimum: float
     maximum: float
 
     @classmethod
     def of(cls, moments: AnyMoments) -> Self:
-        """Take the limits from the moments of all pixels."""
         return cls(moments.minimum.min().item(), moments.maximum.max().item())
 
 
 @dataclass(frozen=True, slots=True)
-class FirstBatch(Record):
-    """The statistics of the first `FIRST_BATCH` stored images of a split, or of all if fewer.
+class FirstBatch(LenientRecord):
+    """The statistics of a split's first `FIRST_BATCH` stored images, or of all if fewer."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        The shape (n, H, W, C) of these images.
-    min, max, mean, std : float
-        The statistics of their stored values; ``std`` is the population standard deviation.
-    """
-
-    ignores_unknown: ClassVar[bool] = True
-
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # (n, H, W, C), of these images
     min: float
     max: float
     mean: float
-    std: float
+    std: float  # of the population
 
     @classmethod
     def of(cls, images: NDArray[Any]) -> Self:
-        """Compute the statistics of a batch (n, H, W, C) of any float type.
-
-        Sums are exact (``math.fsum``), so that the results are the same on every machine.
-        """
+        """Compute the statistics of a batch (n, H, W, C) by exact sums, anywhere the same."""
         exact = images.reshape(-1).astype(np.float64)
         mean = math.fsum(exact) / exact.size
         variance = math.fsum((exact - mean) ** 2) / exact.size
@@ -98,56 +70,24 @@ class FirstBatch(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class SplitRecord(Record):
-    """One stored split.
+class SplitRecord(LenientRecord):
+    """One stored split."""
 
-    Parameters
-    ----------
-    rows : int
-        The number of its images.
-    shape : tuple of int
-        The shape (N, H, W, C) of the stored images.
-    dtype : str
-        The type of the stored images: float32 or float16.
-    bytes : int
-        The size of all its files.
-    raw : RawLimits
-        The limits of its raw pixels.
-    first_batch : FirstBatch
-        The statistics of its first stored images.
-    files : tuple of FileRecord
-        Its files, in the order of the rows.
-    """
-
-    ignores_unknown: ClassVar[bool] = True
-
-    rows: int
-    shape: tuple[int, ...]
-    dtype: str
-    bytes: int
+    rows: int  # its images
+    shape: tuple[int, ...]  # (N, H, W, C), of the stored images
+    dtype: str  # of the stored images: float32 or float16
+    bytes: int  # of all its files
     raw: RawLimits
-    first_batch: FirstBatch
-    files: tuple[FileRecord, ...]
+    first_batch: FirstBatch  # of its stored images
+    files: tuple[FileRecord, ...]  # in the order of the rows
 
 
 @dataclass(frozen=True, slots=True)
-class ScalingRecord(Record):
-    """A fitted scaling in full precision.
+class ScalingRecord(LenientRecord):
+    """A fitted scaling in full precision: nested lists of float, empty per image."""
 
-    Parameters
-    ----------
-    unit : int
-        What raw pixels are divided by first.
-    raw_dtype : str
-        NumPy's name of their type.
-    mean, std, minimum, maximum, scale, offset : list of float
-        The statistics, as nested lists of their shape; empty per image.
-    """
-
-    ignores_unknown: ClassVar[bool] = True
-
-    unit: int
-    raw_dtype: str
+    unit: int  # what raw pixels are divided by first
+    raw_dtype: str  # NumPy's name of their type
     mean: object
     std: object
     minimum: object
@@ -157,7 +97,6 @@ class ScalingRecord(Record):
 
     @classmethod
     def of(cls, scaling: Scaling) -> Self:
-        """Record a scaling; `scaling` restores it."""
         statistics = scaling.statistics
         return cls(
             scaling.unit,
@@ -171,7 +110,6 @@ class ScalingRecord(Record):
         )
 
     def scaling(self, mode: str, per: str) -> Scaling:
-        """Return the recorded scaling."""
         statistics = None
         if per != "image":
             lists = (self.mean, self.std, self.minimum, self.maximum)
@@ -180,10 +118,8 @@ class ScalingRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class PixelSums(Record):
+class PixelSums(LenientRecord):
     """The sums over all raw pixels of the training split; exact ints for integer pixels."""
-
-    ignores_unknown: ClassVar[bool] = True
 
     count: int
     sum: float
@@ -191,53 +127,29 @@ class PixelSums(Record):
 
 
 @dataclass(frozen=True)
-class Manifest(Record):
-    """The description of an entry.
+class Manifest(LenientRecord):
+    """The description of an entry."""
 
-    Parameters
-    ----------
-    dataset : str
-        The dataset's name.
-    key : str
-        The recipe's key.
-    recipe : Recipe
-        What decides the bytes; the file repeats its mode and per.
-    provenance : Provenance
-        The origin of the data, and the terms of its use.
-    source : SourceRecord
-        The raw data.
-    scaling : ScalingRecord
-        The fitted scaling.
-    statistics : PixelSums
-        The sums over the training split's raw pixels.
-    splits : dict of SplitRecord
-        The splits by name: train, val if there is one, test.
-    """
-
-    ignores_unknown: ClassVar[bool] = True
-
-    dataset: str
-    key: str
-    recipe: Recipe
+    dataset: str  # its name
+    key: str  # of the recipe
+    recipe: Recipe  # what decides the bytes
     provenance: Provenance
-    source: SourceRecord
+    source: SourceRecord  # the raw data
     scaling: ScalingRecord
-    statistics: PixelSums
-    splits: dict[str, SplitRecord]
+    statistics: PixelSums  # of the training split's raw pixels
+    splits: dict[str, SplitRecord]  # train, val if there is one, test
 
     @property
     def mode(self) -> str:
-        """The scaling's mode."""
         return self.recipe.mode
 
     @property
     def per(self) -> str:
-        """Which pixels share one statistic."""
         return self.recipe.per
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``manifest.json``."""
-        values = Record.to_dict(self)
+        values = super().to_dict()
         values["source"]["digest"] = self.recipe.source
         return {
             "format": layout.FORMAT,
@@ -290,15 +202,7 @@ class Manifest(Record):
 
 
 def read(path: Path) -> Manifest:
-    """Read the manifest of the entry in this folder, and check its digest and its content.
-
-    Raises
-    ------
-    EntryError
-        When there is none, or it was changed or violates the schema.
-    NewerFormatError
-        When it has a newer format.
-    """
+    """Read an entry's manifest, and check its digest, its version and its content."""
     content, expected = _content(path / NAME, _max_bytes(path)), _content(path / DIGEST, 1000)
     if digest_line(content) != expected:
         raise EntryError(f"{path / NAME}: differs from its digest in {DIGEST}", REPAIR_HINT)

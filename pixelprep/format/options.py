@@ -28,7 +28,6 @@ from pixelprep.errors import UsageError, check_int, unknown_choice
 from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
-INDENT = " " * 8  # of a parameter's description in the docstring of a function
 DOCUMENTED_TYPES: dict[Any, str] = {  # Any: types, some of them not classes
     **{kind: kind.__name__ for kind in (bool, int, float, str, Executor)},
     os.PathLike: "path",
@@ -51,30 +50,15 @@ Check = Callable[[str, Any], object]  # of a name and a value; returns the value
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What is known of an option beside its name, type and default.
+    """What is known of an option beside its name, type and default."""
 
-    Parameters
-    ----------
-    help : str
-        A sentence for the command line's help and for the docstring.
-    choices : collection of str
-        The values that it may have, if these are few.
-    check : callable, optional
-        Called with name and value; returns the value to use, or raises `UsageError`.
-    metavar : str, optional
-        What stands for the value in the command line's help; default: the choices, or the type.
-    env : str, optional
-        The environment variable that gives the value where None is given.
-    """
-
-    help: str
-    choices: Collection[str] = ()
-    check: Check | None = None
-    metavar: str | None = None
-    env: str | None = None
+    help: str  # a sentence for the command line and the docstring
+    choices: Collection[str] = ()  # the values that it may have, if few
+    check: Check | None = None  # returns the value to use, or raises `UsageError`
+    metavar: str | None = None  # the value in help; default: the choices, or the type
+    env: str | None = None  # the variable that gives the value where None is given
 
     def checked(self, name: str, value: object) -> object:
-        """Return the value to use, which may be another than the given one."""
         if value is None and self.env:
             value = os.environ.get(self.env) or None
         if value is None:
@@ -240,15 +224,7 @@ class MachineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOptions):
-    """All options of `prepare`, checked.
-
-    Raises
-    ------
-    UsageError
-        For a value that an option cannot have.
-    MissingExtraError
-        When the compression needs a package that is not installed.
-    """
+    """All options of `prepare`, checked."""
 
     source: str | os.PathLike[str] | None = option(
         None, "Folder with the raw files; nothing is downloaded.", metavar="DIR"
@@ -302,10 +278,7 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
 
 
 def documented(options: type) -> Callable[[T], T]:
-    """Replace ``{options}`` in a docstring by the documentation of a class's options.
-
-    It is in the form of numpydoc, for a docstring that is indented by 4 spaces.
-    """
+    """Fill ``{options}`` in a docstring, indented by 4, with a class's, as numpydoc has them."""
     text = "\n    ".join(
         map(_parameter_text, *zip(*declared_options(options).items(), strict=True))
     )
@@ -319,7 +292,8 @@ def documented(options: type) -> Callable[[T], T]:
 
 def _parameter_text(name: str, declared: Option) -> str:
     text = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
-    lines = textwrap.fill(text, 100, initial_indent=INDENT, subsequent_indent=INDENT)
+    indent = " " * 8
+    lines = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
     return f"{name} : {_kind(name, declared)}\n{lines}"
 
 

@@ -5,8 +5,8 @@ import math
 import os
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # Any: h5py has no types; arrays of every stored type
@@ -45,7 +45,6 @@ class _ChunkIndex:
     checked: bytearray  # by chunk, 1 once its checksum was verified
 
     def offset(self, row: int) -> int:
-        """Return the offset of a row, in bytes from the file's start."""
         chunk, first = divmod(row, self.chunk_rows)
         return self.offsets[chunk] + first * self.row_bytes
 
@@ -98,10 +97,7 @@ def _chunk_index(dataset: Any) -> _ChunkIndex | None:
 
 
 class _OpenFile:
-    """One open file.
-
-    Indexed columns are read from the descriptor, past libhdf5 and its lock; others by libhdf5.
-    """
+    """One open file: indexed columns are read past libhdf5 and its lock, others by libhdf5."""
 
     def __init__(self, file: EntryFile) -> None:
         self.fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -199,19 +195,7 @@ class HandleCache:
     def read(self, file: EntryFile, runs: Runs, **buffers: NDArray[Any]) -> None:
         """Fill each buffer with rows of the column of its name, run after run.
 
-        Parameters
-        ----------
-        file : EntryFile
-            The file to read.
-        runs : sequence of tuple of int
-            First row and number of rows of each run, 1 or more.
-        **buffers : ndarray
-            Contiguous, of the stored type, each as long as there are rows to read.
-
-        Raises
-        ------
-        EntryError
-            When the file is damaged, or was changed after it was checked.
+        Buffers are contiguous, of the stored type, and as long as there are rows to read.
         """
         try:
             self._get(file).read(runs, buffers)
@@ -234,16 +218,10 @@ class HandleCache:
         return opened
 
     def close(self) -> None:
-        """Close all files."""
         while self._open:
             self._open.popitem()[1].close()
 
 
-@contextmanager
-def open_files() -> Iterator[HandleCache]:
-    """Yield a `HandleCache`, and close its files at the end."""
-    handles = HandleCache()
-    try:
-        yield handles
-    finally:
-        handles.close()
+def open_files() -> AbstractContextManager[HandleCache]:
+    """Make a `HandleCache` whose files are closed at the end."""
+    return closing(HandleCache())

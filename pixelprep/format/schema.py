@@ -159,13 +159,7 @@ def is_source(about: Any) -> bool:
 
 
 def check(manifest: dict[str, Any]) -> None:
-    """Refuse a manifest that violates the schema.
-
-    Raises
-    ------
-    BAD_JSON
-        When it does; `SchemaError` says how, the others come from values of unexpected types.
-    """
+    """Refuse a manifest that violates the schema, by one of `BAD_JSON`: `SchemaError` says how."""
     for part, fields in _PARTS.items():
         _check_fields(part, manifest[part] if part else manifest, fields)
     _check_recipe(manifest)

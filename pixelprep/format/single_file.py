@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from pixelprep.format import h5, libhdf5, untrusted
 from pixelprep.format.layout import FileLayout
 
-SPLIT_ATTRIBUTE = "split"  # which a group has and the root has not
-
 WriteRows = Callable[..., None]
 ReadRows = Callable[[str, str, range], NDArray[Any]]
 
@@ -41,18 +39,12 @@ def create(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[WriteRows]
 def _root_attributes(layouts: Mapping[str, FileLayout]) -> dict[str, Any]:
     """Return the attributes that the splits have in common."""
     attributes = next(iter(layouts.values())).attributes
-    return {name: value for name, value in attributes.items() if name != SPLIT_ATTRIBUTE}
+    return {name: value for name, value in attributes.items() if name != "split"}
 
 
 @contextmanager
 def open_read(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[ReadRows]:
-    """Open a file that `create` made; yields ``get(split, column, rows)``.
-
-    Raises
-    ------
-    ValueError
-        When its groups, datasets or attributes differ from the layouts.
-    """
+    """Open a file that `create` made; yield ``get(split, column, rows)``."""
     with h5.open_read(path) as file:
         _check(file, layouts)
         yield lambda split, column, rows: file[split][column][rows.start : rows.stop]

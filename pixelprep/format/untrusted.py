@@ -31,13 +31,7 @@ ERRORS = (*h5.ERRORS, MemoryError)  # from files that declare more than there is
 
 @contextmanager
 def open_untrusted(path: Path) -> Iterator[Any]:
-    """Open a user's file.
-
-    Raises
-    ------
-    SourceError
-        When libhdf5 cannot read it.
-    """
+    """Open a user's file, or raise a SourceError."""
     try:
         file = h5.open_read(path)
     except ERRORS as error:
@@ -50,13 +44,6 @@ def _unreadable(path: Path | str, error: Exception) -> SourceError:
 
 
 def root_names(file: Any) -> list[str]:
-    """List the names at the file's root.
-
-    Raises
-    ------
-    SourceError
-        When libhdf5 cannot list them.
-    """
     try:
         return sorted(map(str, file))
     except ERRORS as error:
@@ -66,11 +53,7 @@ def root_names(file: Any) -> list[str]:
 def find_dataset(file: Any, key: str) -> Any | None:
     """Return the dataset under this key; None if there is none.
 
-    Raises
-    ------
-    SourceError
-        When the key leads over a link, the dataset holds no numbers, its data is in other files,
-        or it declares more than its file can hold.
+    A SourceError refuses links, other data than numbers, data in other files, and more than fits.
     """
     try:
         dataset = _follow(file, key)
@@ -133,13 +116,7 @@ def _chunk_count(dataset: Any) -> int:
 
 
 def check_chunks(dataset: Any) -> Iterator[None]:
-    """Refuse a dataset unless each chunk unpacks to its size; yield as signs of life.
-
-    Raises
-    ------
-    SourceError
-        When one does not.
-    """
+    """Refuse a dataset unless each chunk unpacks to its size; yield as signs of life."""
     if dataset.chunks is None:
         return
     path = dataset.file.filename
@@ -153,13 +130,7 @@ def check_chunks(dataset: Any) -> Iterator[None]:
 
 
 def iter_rows(dataset: Any, min_rows: int) -> Iterator[Any]:
-    """Yield all rows in blocks of whole chunks, each of at least `min_rows` rows.
-
-    Raises
-    ------
-    SourceError
-        When libhdf5 cannot read them.
-    """
+    """Yield all rows in blocks of whole chunks, each of at least `min_rows` rows."""
     chunk = dataset.chunks[0] if dataset.chunks else 1
     step = -(-min_rows // chunk) * chunk
     for start in range(0, len(dataset), step):
@@ -181,6 +152,7 @@ def validate(path: Path, layout: FileLayout) -> str | None:
     """
     from pixelprep.format import sandbox, writer  # which import h5py: a cache hit does without
 
+    values = {**asdict(layout), "attributes": stored_attributes(layout.attributes)}
     needed = sum(c.chunk_bytes * c.chunk_count for c in layout.columns.values())
     try:
         if layout.compression == "none":
@@ -189,16 +161,12 @@ def validate(path: Path, layout: FileLayout) -> str | None:
             if writer.matches_reference(path, layout):
                 return None
         replies = sandbox.run_in_sandbox(
-            f"{__name__}:validate_in_sandbox", path=os.fspath(path), layout=_to_json(layout)
+            f"{__name__}:validate_in_sandbox", path=os.fspath(path), layout=values
         )
         problem = deque(replies, maxlen=1)[0]  # those before are signs of life
     except sandbox.SandboxError as error:
         return f"not a readable HDF5 file: {error}"
     return None if problem is None else str(problem)
-
-
-def _to_json(layout: FileLayout) -> dict[str, Any]:
-    return {**asdict(layout), "attributes": stored_attributes(layout.attributes)}
 
 
 def stored_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:

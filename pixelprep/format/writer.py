@@ -12,7 +12,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any  # Any: h5py has no types; arrays of every stored type
 
@@ -37,40 +37,31 @@ class Writer:
     sha256: str
 
     def append(self, **columns: NDArray[Any]) -> None:
-        """Write the next chunk.
+        """Write the next chunk: of each column as many rows as a chunk has or, at the end, the rest.
 
-        Parameters
-        ----------
-        **columns : ndarray
-            ``images``, ``labels`` and, per image, ``mean`` and ``std``, of the stored types. Each
-            has as many rows as a chunk or, at the end of the file, the rest.
-
-        Raises
-        ------
-        OSError
-            When the disk is full or fails.
+        They are ``images``, ``labels`` and, per image, ``mean`` and ``std``, of the stored types.
         """
         raise NotImplementedError
 
 
-def create(path: Path, layout: FileLayout) -> AbstractContextManager[Writer]:
-    """Create a file to write to; it is complete, but not fsynced, when the block is left.
-
-    Raises
-    ------
-    OSError
-        When the disk is full or fails.
-    """
-    open_writer = _direct_writer if layout.compression == "none" else _h5_writer
-    return open_writer(path, layout)
-
-
 @contextmanager
-def _h5_writer(path: Path, layout: FileLayout) -> Iterator[Writer]:
-    with open_with_layout(new_file(path), layout) as (file, _, check):
-        writer = _H5Writer(file, check)
-        yield writer
-    writer.sha256 = fs.sha256(path)
+def create(path: Path, layout: FileLayout) -> Iterator[Writer]:
+    """Create a file to write to; it is complete, but not fsynced, when the block is left."""
+    if layout.compression != "none":
+        with open_with_layout(new_file(path), layout) as (file, _, check):
+            h5_writer = _H5Writer(file, check)
+            yield h5_writer
+        h5_writer.sha256 = fs.sha256(path)
+        return
+    offsets = _reserve_chunks(new_file(path), layout)
+    fd = os.open(path, os.O_RDWR)
+    try:
+        with ThreadPoolExecutor(1) as hasher:
+            writer = _DirectWriter(fd, offsets, _chunk_sizes(layout), hasher)
+            yield writer
+            writer.finish()
+    finally:
+        os.close(fd)
 
 
 class _H5Writer(Writer):
@@ -85,19 +76,6 @@ class _H5Writer(Writer):
             self._file[name][rows] = values
         self._check()
         self._row = rows.stop
-
-
-@contextmanager
-def _direct_writer(path: Path, layout: FileLayout) -> Iterator[Writer]:
-    offsets = _reserve_chunks(new_file(path), layout)
-    fd = os.open(path, os.O_RDWR)
-    try:
-        with ThreadPoolExecutor(1) as hasher:
-            writer = _DirectWriter(fd, offsets, _chunk_sizes(layout), hasher)
-            yield writer
-            writer.finish()
-    finally:
-        os.close(fd)
 
 
 def _chunk_sizes(layout: FileLayout) -> dict[str, int]:
@@ -181,7 +159,6 @@ class _DirectWriter(Writer):
             self._buffers[name].append((chunk, self._hasher.submit(self._hash, metadata, chunk)))
 
     def finish(self) -> None:
-        """Hash the rest of the file."""
         metadata = self._read_until(os.fstat(self._fd).st_size)
         self._hasher.submit(self._hash, metadata).result()
         self.sha256 = self._digest.hexdigest()

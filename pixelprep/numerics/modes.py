@@ -15,24 +15,14 @@ if TYPE_CHECKING:
 class Mode:
     """One way of scaling, by shift and divisor from the statistics.
 
-    Parameters
-    ----------
-    formula : str
-        The stored value of a raw pixel x, for people.
-    result : str
-        What training images have once they are scaled, for people.
-    shift, divisor : callable
-        Plain arithmetic, which works on a framework's tensors too; no divisor means 1.
-    uses_range : bool
-        Whether it uses minimum and maximum (for integers, those of their type) instead of mean and
-        standard deviation.
+    These are plain arithmetic, which works on a framework's tensors too.
     """
 
-    formula: str
-    result: str
+    formula: str  # the stored value of a raw pixel x, for people
+    result: str  # what scaled training images have, for people
     shift: "Callable[[Statistics], Float]"
-    divisor: "Callable[[Statistics], Float] | None" = None
-    uses_range: bool = False
+    divisor: "Callable[[Statistics], Float] | None" = None  # None means 1
+    uses_range: bool = False  # minimum and maximum (for integers, their type's), not mean and std
 
 
 MODES: dict[str, Mode] = {

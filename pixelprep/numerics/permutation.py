@@ -27,22 +27,10 @@ class Stream(IntEnum):
 def permutation(
     n: int, *, seed: int, stream: Stream, epoch: int = 0, index: int = 0
 ) -> NDArray[np.int64]:
-    """Return the permutation of ``range(n)`` for this seed, epoch, stream and index.
+    """Return the permutation of ``range(n)`` for this seed, epoch, stream and index: int64, (n,).
 
-    Parameters
-    ----------
-    n : int
-        The number of elements.
-    seed, epoch : int
-        0 to 2**64 − 1; the two words of the Philox4x64-10 key.
-    stream : Stream
-        The highest word of the initial counter.
-    index : int
-        0 to 2**64 − 1; the next word of the initial counter (a window's or a class's number).
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
+    Seed and epoch are the two words of the Philox4x64-10 key, the stream is the highest word of the
+    initial counter, and the index (a window's or a class's number) the next; 0 to 2**64 − 1 each.
     """
     counter = np.array([0, 0, index, stream], dtype=np.uint64)
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=counter)
@@ -79,21 +67,7 @@ def stratified_mask(
 ) -> NDArray[np.bool_]:
     """Select the same share of every class at random, for a validation or test split.
 
-    Parameters
-    ----------
-    labels : ndarray of int64, shape (N,)
-        Classes, 0 or more.
-    fraction : float
-        0 to 1.
-    seed : int
-        0 to 2**64 − 1.
-    stream : Stream
-        SPLIT or TEST.
-
-    Returns
-    -------
-    ndarray of bool, shape (N,)
-        True where the row is selected.
+    The labels are classes from 0, shape (N,); the mask of this shape is True for the selected rows.
     """
     selected = np.zeros(len(labels), dtype=bool)
     class_counts = np.bincount(labels).tolist()

@@ -51,14 +51,7 @@ def statistics_shape(image_shape: tuple[int, int, int], per: str) -> tuple[int, 
 
 
 def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Refuse images of a type or shape for which there are no statistics.
-
-    Raises
-    ------
-    SourceError
-        When the type is neither an integer of 8 or 16 bits nor a float, or the shape is not
-        (N, H, W, C) with every side at least 1.
-    """
+    """Refuse images other than (N, H, W, C), no side 0, of integers of 8 or 16 bits or floats."""
     if dtype.itemsize not in PIXEL_BYTES.get(dtype.kind, ()):
         raise SourceError(
             f"{where}: images are {dtype}: expected integers of 8 or 16 bits, or floats",
@@ -139,16 +132,7 @@ class FloatMoments:
     """Moments of float pixels in float64; adding two gives those of all their pixels.
 
     Rounding depends on the order of additions: that of `pairwise_sum` depends on nothing but the
-    number of terms.
-
-    Parameters
-    ----------
-    count : int
-        The number of pixels behind each statistic.
-    mean, m2 : ndarray of float64
-        The mean, and the sum of the squared deviations from it.
-    minimum, maximum : ndarray of float64
-        The extremes.
+    number of terms. ``m2`` is the sum of the squared deviations from the mean.
     """
 
     count: int
@@ -206,11 +190,7 @@ class FloatMoments:
     def statistics(self, unit: int = 1) -> Statistics:
         """Return the statistics; floats are not rescaled, whatever the ``unit``.
 
-        Raises
-        ------
-        SourceError
-            When a statistic, or the reciprocal of a divisor, is too large for float64, or values
-            are not finite.
+        A SourceError says that one, or the reciprocal of a divisor, is too large, or not finite.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             value_range = self.maximum - self.minimum
@@ -222,13 +202,7 @@ class FloatMoments:
         return Statistics(self.mean, std, self.minimum, self.maximum)
 
     def overall(self) -> dict[str, float]:
-        """Return ``count``, ``sum`` and ``sum_of_squares`` of all pixels together.
-
-        Raises
-        ------
-        SourceError
-            When one is too large for float64.
-        """
+        """Return ``count``, ``sum`` and ``sum_of_squares`` of all pixels; refuse infinite ones."""
         mean, m2 = self.mean.reshape(-1), self.m2.reshape(-1)
         with np.errstate(over="ignore", invalid="ignore"):
             terms = {"sum": self.count * mean, "sum_of_squares": m2 + self.count * mean * mean}

@@ -43,10 +43,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_numbers(values: "NDArray[np.float64]", max_listed: int = MAX_LISTED) -> str:
-    """Format statistics of any shape: few in full, many by their range, none as "each image's own".
-
-    Up to `max_listed` are few.
-    """
+    """Format statistics: few in full, many by their range, none as "each image's own"."""
     numbers = values.reshape(-1).tolist()
     if not numbers:
         return "each image's own"

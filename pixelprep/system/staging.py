@@ -37,10 +37,9 @@ PUBLISH_ATTEMPTS = 100  # renames, while other processes keep recreating the tar
 def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Path]:
     """Make a private folder in ``.tmp``, and remove it at the end.
 
-    Its name holds its owner's tag (`locks.owner_tag`), and ``FOLDER.lock`` beside it is locked as
-    long as the owner lives; so `collect_garbage` tells a dead process's folder from one in use. A
-    resumable folder that was left behind is taken over by the next one of the same name, with the
-    files that were finished in it (see `run_step`).
+    Its name holds its owner's tag, and ``FOLDER.lock`` beside it is locked as long as the owner
+    lives, by which `collect_garbage` knows that it is in use. A resumable folder that was left is
+    taken over by the next one of the same name, with the files that `run_step` finished in it.
     """
     top, name = fs.ensure_dir(cache / fs.TMP), _shorten(name)
     folder = top / f"{name}.{locks.owner_tag()}{RESUMABLE if resumable else ''}"
@@ -67,10 +66,9 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
 
 @contextmanager
 def sibling_staging(final: Path) -> Iterator[Path]:
-    """Make a private folder beside its final place, outside any cache.
+    """Make a private folder beside its final place, outside any cache, until it is renamed.
 
-    It is removed at the end, unless it was renamed. What dead processes left of the same name is
-    removed first.
+    What dead processes left of the same name is removed first.
     """
     prefix = f".{_shorten(final.name)}.{UNFINISHED}."
     for path in fs.sorted_dir(final.parent):
@@ -120,30 +118,12 @@ def _lock_file(folder: Path) -> Path:
 
 
 def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Make one file of a workspace, unless it is there already, finished and intact.
+    """Make ``work/files/NAME`` in a workspace, unless it is there, finished and intact.
 
-    It is made under a private name, so that two workers may make it at once, and be killed at any
-    moment. It is not fsynced: a file counts as finished only while it has the digest of its
-    receipt, and must be fsynced before it is published.
-
-    Parameters
-    ----------
-    work : Path
-        A `workspace`. The file will be ``work/files/NAME``.
-    name : str
-        The file's name, which determines its content: equal names, equal bytes.
-    make : callable
-        Makes the file at the given path; returns its receipt, JSON values with its ``sha256``.
-
-    Returns
-    -------
-    dict
-        The receipt that `make` returned, now or earlier.
-
-    Raises
-    ------
-    CacheError
-        When there is no such workspace.
+    `make` makes the file at a path, and returns its receipt: JSON values with its ``sha256``. Equal
+    names must mean equal bytes. The path is private, so that two workers may make the file at once,
+    and be killed at any moment. It is not fsynced: a file counts as finished only while it has the
+    digest of its receipt, and must be fsynced before it is published.
     """
     path, receipt_path = work / FILES / name, work / RECEIPTS / f"{name}.json"
     receipt = records.read(receipt_path)
@@ -169,10 +149,7 @@ def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> d
 
 
 def collect_garbage(cache: Path) -> None:
-    """Remove what dead processes left in ``.tmp`` and ``.trash``.
-
-    Resumable work is kept for a week.
-    """
+    """Remove what dead processes left in ``.tmp`` and ``.trash``, but not this week's work."""
     for path in stale_work(cache):
         LOG.info("removing the leftovers of a killed process: %s", path.name)
         remove_stale(path, cache)
@@ -209,15 +186,7 @@ def _restore(path: Path, cache: Path) -> bool:
 
 
 def stale_work(cache: Path, *, unfinished: bool = False) -> list[Path]:
-    """List the workspaces of dead processes, except those that may be resumed.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache folder.
-    unfinished : bool
-        Include resumable work of the last week.
-    """
+    """List dead processes' workspaces; this week's that can be resumed only if `unfinished`."""
     paths = list((cache / fs.TMP).glob("*"))
     folders = {path.with_suffix("") if path.suffix == ".lock" else path for path in paths}
     return sorted(path for path in folders if _is_stale(path, unfinished))
@@ -239,7 +208,6 @@ def remove_stale(path: Path, cache: Path) -> bool:
 
 
 def _clear(folder: Path, cache: Path) -> None:
-    """Remove a workspace and its lock's file."""
     try:
         discard(folder, cache)
     except OSError:  # it cannot be renamed: remove it where it is
@@ -277,7 +245,7 @@ def _rename_into_place(
 ) -> None:
     """Rename to a free name; move what has the name to the trash, and append it to `replaced`."""
     for _ in range(PUBLISH_ATTEMPTS):
-        with _tolerate_missing(folder):  # another process removed the old one, or its parent
+        try:
             fs.ensure_dir(final.parent)
             try:
                 folder.rename(final)
@@ -290,18 +258,11 @@ def _rename_into_place(
                 break
             name = f"{final.parent.name}{REPLACING}{final.name}"
             replaced.append(_move_to_trash(final, cache, name))
+        except FileNotFoundError:  # another process removed the old one, or its parent
+            if not folder.exists():
+                raise
     else:
         raise CacheError(f"could not publish {final}: other processes keep recreating it")
-
-
-@contextmanager
-def _tolerate_missing(folder: Path) -> Iterator[None]:
-    """Ignore that something is missing, unless it is this folder."""
-    try:
-        yield
-    except FileNotFoundError:
-        if not folder.exists():
-            raise
 
 
 def discard(path: Path, cache: Path) -> None:
