@@ -195,17 +195,11 @@ def new_group(file: h5py.File, name: str) -> h5py.Group:
 def create_datasets(group: h5py.Group, layout: FileLayout) -> None:
     """Create the datasets and attributes of a layout."""
     for name, column in layout.columns.items():
-        options = _filter_options(layout.compression) if name == "images" else {}
         # The fill time is stored in the file, and its default differs between versions of h5py.
-        group.create_dataset(
-            name,
-            column.shape,
-            column.dtype,
-            chunks=column.chunks,
-            fletcher32=True,
-            fill_time="ifset",
-            **options,
-        )
+        options = {"chunks": column.chunks, "fletcher32": True, "fill_time": "ifset"}
+        if name == "images":
+            options |= _filter_options(layout.compression)
+        group.create_dataset(name, column.shape, column.dtype, **options)
     for name, value in layout.attributes.items():
         set_attribute(group, name, value)
 

@@ -97,17 +97,10 @@ class ScalingRecord(LenientRecord):
 
     @classmethod
     def of(cls, scaling: Scaling) -> Self:
-        statistics = scaling.statistics
-        return cls(
-            scaling.unit,
-            scaling.raw_dtype,
-            scaling.mean.tolist(),
-            scaling.std.tolist(),
-            statistics.minimum.tolist() if statistics else [],
-            statistics.maximum.tolist() if statistics else [],
-            scaling.scale.tolist(),
-            scaling.offset.tolist(),
-        )
+        own = scaling.statistics
+        limits = (own.minimum, own.maximum) if own else (np.zeros(0), np.zeros(0))
+        arrays = (scaling.mean, scaling.std, *limits, scaling.scale, scaling.offset)
+        return cls(scaling.unit, scaling.raw_dtype, *(array.tolist() for array in arrays))
 
     def scaling(self, mode: str, per: str) -> Scaling:
         statistics = None
@@ -151,13 +144,8 @@ class Manifest(LenientRecord):
         """Return the content of ``manifest.json``."""
         values = super().to_dict()
         values["source"]["digest"] = self.recipe.source
-        return {
-            "format": layout.FORMAT,
-            "format_version": layout.FORMAT_VERSION,
-            "mode": self.mode,
-            "per": self.per,
-            **values,
-        }
+        version = {"format": layout.FORMAT, "format_version": layout.FORMAT_VERSION}
+        return {**version, "mode": self.mode, "per": self.per, **values}
 
     def to_files(self) -> dict[str, bytes]:
         """Return the content of the two files that hold a manifest, by name."""
@@ -171,18 +159,6 @@ class Manifest(LenientRecord):
 
     def file_layout(self, split: str, rows: int) -> layout.FileLayout:
         """Return the layout of a file of this split with so many rows."""
-        image_shape = self.source.splits["train"].shape[1:]
-        return layout.FileLayout(
-            (rows, *image_shape),
-            self.recipe.dtype,
-            self.recipe.chunk_rows,
-            self.recipe.compression,
-            self._attributes(split),
-            self.per == "image",
-        )
-
-    def _attributes(self, split: str) -> dict[str, Any]:
-        """Return the root attributes of a file of this split."""
         scaling = self.scaling.scaling(self.mode, self.per)
         attributes: dict[str, Any] = {
             "format": layout.FORMAT,
@@ -195,15 +171,24 @@ class Manifest(LenientRecord):
             "source_digest": self.recipe.source,
             "unit": scaling.unit,
         }
-        if scaling.statistics is None:
-            return attributes
-        names = ("mean", "std", "scale", "offset")
-        return attributes | {name: getattr(scaling, name) for name in names}
+        if scaling.statistics is not None:
+            names = ("mean", "std", "scale", "offset")
+            attributes |= {name: getattr(scaling, name) for name in names}
+        recipe, image_shape = self.recipe, self.source.splits["train"].shape[1:]
+        shape, per_image = (rows, *image_shape), self.per == "image"
+        return layout.FileLayout(
+            shape, recipe.dtype, recipe.chunk_rows, recipe.compression, attributes, per_image
+        )
 
 
 def read(path: Path) -> Manifest:
     """Read an entry's manifest, and check its digest, its version and its content."""
-    content, expected = _content(path / NAME, _max_bytes(path)), _content(path / DIGEST, 1000)
+    try:
+        stored = sum(file.lstat().st_blocks * 512 for file in path.glob("*.h5"))
+    except OSError:
+        stored = 0
+    content = _content(path / NAME, schema.MAX_BYTES + MAX_SHARE * stored)
+    expected = _content(path / DIGEST, 1000)
     if digest_line(content) != expected:
         raise EntryError(f"{path / NAME}: differs from its digest in {DIGEST}", REPAIR_HINT)
     try:
@@ -233,15 +218,6 @@ def _content(path: Path, max_bytes: int) -> bytes:
         if not fs.is_damage(error):
             raise fs.unreadable(path, error) from error
         raise EntryError(f"{path.parent}: not an entry: cannot read {path}: {reason}") from error
-
-
-def _max_bytes(path: Path) -> int:
-    """Return the largest size that the manifest of the entry in this folder may have."""
-    try:
-        stored = sum(file.lstat().st_blocks * 512 for file in path.glob("*.h5"))
-    except OSError:
-        stored = 0
-    return schema.MAX_BYTES + MAX_SHARE * stored
 
 
 def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -260,10 +260,7 @@ def _type_hints() -> dict[str, Any]:
 
 
 def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
-    """Let a function have a dataclass's fields as its parameters: it is called with an instance.
-
-    Type checkers, `help` and `inspect.signature` see the parameters.
-    """
+    """Let a function take a dataclass's fields, as `help` shows, and get an instance of it."""
 
     def decorate(function: Callable[[T], R]) -> Callable[P, R]:
         @wraps(function)
@@ -279,9 +276,8 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
 
 def documented(options: type) -> Callable[[T], T]:
     """Fill ``{options}`` in a docstring, indented by 4, with a class's, as numpydoc has them."""
-    text = "\n    ".join(
-        map(_parameter_text, *zip(*declared_options(options).items(), strict=True))
-    )
+    texts = (_parameter_text(*item) for item in declared_options(options).items())
+    text = "\n    ".join(texts)
 
     def decorate(thing: T) -> T:
         thing.__doc__ = (thing.__doc__ or "").replace("{options}", text)

@@ -123,12 +123,9 @@ class _OpenFile:
             return True
 
     def check(self) -> None:
-        """Refuse a file whose content was changed after it was checked.
-
-        A changed stamp may also mean that it was rebuilt, or that its permissions were changed.
-        """
+        """Refuse a file whose content was changed after it was checked."""
         stamp = fs.file_stamp(self.fd)
-        if stamp != self.stamp:
+        if stamp != self.stamp:  # or it was rebuilt, or its permissions were changed
             if fs.sha256(self.fd) != self.file.sha256:
                 raise OSError("the file was changed after it was checked")
             self.stamp = stamp
@@ -139,8 +136,12 @@ class _OpenFile:
         for name, buffer in buffers.items():
             if name in self.indexes:
                 self._read(self.indexes[name], runs, buffer)
-            else:
-                self._read_by_libhdf5(name, runs, buffer)
+                continue
+            filled = 0
+            for start, rows in runs:
+                target = buffer[filled : filled + rows]
+                self.h5_file[name].read_direct(target, np.s_[start : start + rows])
+                filled += rows
 
     def prefetch(self, runs: Runs) -> None:
         """Ask the system to load the images of these runs into the page cache."""
@@ -163,13 +164,6 @@ class _OpenFile:
                 if os.preadv(self.fd, [target], index.offset(start)) < target.nbytes:
                     raise OSError("the file ends too early")
                 start, filled = start + count, filled + count
-
-    def _read_by_libhdf5(self, name: str, runs: Runs, buffer: NDArray[Any]) -> None:
-        filled = 0
-        for start, rows in runs:
-            target = buffer[filled : filled + rows]
-            self.h5_file[name].read_direct(target, np.s_[start : start + rows])
-            filled += rows
 
     def close(self) -> None:
         os.close(self.fd)

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_PROBABILITY = 1e-7  # probabilities are clipped to this before taking the logarithm, as in Keras
-MAX_CONFUSIONS = 10  # pairs of classes that are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,10 @@ class Evaluation:
 
     @property
     def top_confusions(self) -> list[tuple[int, int, int]]:
-        """The most frequent confusions: true class, predicted class and number of images."""
+        """The ten most frequent confusions: true class, predicted class, number of images."""
         codes = self.labels[self.wrong] * self.classes + self.predicted[self.wrong]
         pairs, counts = np.unique(codes, return_counts=True)
-        most = np.argsort(-counts, kind="stable")[:MAX_CONFUSIONS]
+        most = np.argsort(-counts, kind="stable")[:10]
         return [(*divmod(int(pairs[i]), self.classes), int(counts[i])) for i in most]
 
     def worst(self, probability: NDArray[np.float32], count: int) -> NDArray[np.int64]:

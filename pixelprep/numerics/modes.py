@@ -13,14 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way of scaling, by shift and divisor from the statistics.
-
-    These are plain arithmetic, which works on a framework's tensors too.
-    """
+    """One way of scaling, by shift and divisor from the statistics."""
 
     formula: str  # the stored value of a raw pixel x, for people
     result: str  # what scaled training images have, for people
-    shift: "Callable[[Statistics], Float]"
+    shift: "Callable[[Statistics], Float]"  # plain arithmetic, of a framework's tensors too
     divisor: "Callable[[Statistics], Float] | None" = None  # None means 1
     uses_range: bool = False  # minimum and maximum (for integers, their type's), not mean and std
 

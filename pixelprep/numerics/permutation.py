@@ -65,10 +65,7 @@ def largest_remainder(counts: Sequence[int], fraction: float) -> list[int]:
 def stratified_mask(
     labels: NDArray[np.int64], fraction: float, seed: int, stream: Stream = Stream.SPLIT
 ) -> NDArray[np.bool_]:
-    """Select the same share of every class at random, for a validation or test split.
-
-    The labels are classes from 0, shape (N,); the mask of this shape is True for the selected rows.
-    """
+    """Select the same share of every class at random: a mask (N,) from labels (N,), 0 or more."""
     selected = np.zeros(len(labels), dtype=bool)
     class_counts = np.bincount(labels).tolist()
     for label, count in enumerate(largest_remainder(class_counts, fraction)):

@@ -268,10 +268,7 @@ def apply_with_statistics(
 
 
 def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:
-    """Return the shift and the divisor for pixels of these statistics (after ``unit``).
-
-    Both have the shape of the statistics; no divisor is 0.
-    """
+    """Return shift and divisor (never 0) after ``unit``, in the shape of the statistics."""
     mode = MODES[scaling.mode]
     if _only_unit(scaling):
         return np.zeros_like(statistics.mean), np.ones_like(statistics.mean)

@@ -188,10 +188,7 @@ class FloatMoments:
         return FloatMoments(count, mean, m2, low, high)
 
     def statistics(self, unit: int = 1) -> Statistics:
-        """Return the statistics; floats are not rescaled, whatever the ``unit``.
-
-        A SourceError says that one, or the reciprocal of a divisor, is too large, or not finite.
-        """
+        """Return the statistics, whatever the ``unit``; refuse too large and non-finite ones."""
         with np.errstate(over="ignore", invalid="ignore"):
             value_range = self.maximum - self.minimum
             std = np.sqrt(self.m2 / self.count)

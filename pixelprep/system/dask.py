@@ -23,10 +23,7 @@ POLL_INTERVAL = 2  # seconds between checks for the scheduler
 
 
 class Cluster:
-    """A connected Dask client of the scheduler at ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
-
-    Certificates are those that Dask's own configuration names.
-    """
+    """A connected Dask client; certificates for ``tls://`` are from Dask's own configuration."""
 
     def __init__(self, address: str) -> None:
         try:

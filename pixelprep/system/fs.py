@@ -18,7 +18,6 @@ Result = TypeVar("Result")
 
 HASH_BYTES = 1 << 18  # hashed at once: what the processor's cache holds
 MTIME_RESOLUTION = 0.01  # seconds, at least the granularity of any system's time stamps
-RETRY_PAUSES = (0.001, 0.01, 0.1, 0.2)  # seconds; replacing an entry takes two renames
 
 # The path holds no regular file, or the disk has lost it.
 DAMAGE_ERRNOS = (
@@ -152,7 +151,7 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
 
 def retry_while_missing(action: Callable[[], Result]) -> Result:
     """Retry for a moment while files are missing: `staging.publish` may be replacing an entry."""
-    for pause in RETRY_PAUSES:
+    for pause in (0.001, 0.01, 0.1, 0.2):  # seconds; replacing an entry takes two renames
         try:
             return action()
         except (OSError, EntryError) as error:

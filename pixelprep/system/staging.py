@@ -26,11 +26,9 @@ RECEIPTS = "done"  # in a workspace: the receipts of the finished files
 PARTIAL = "parts"  # in a workspace: unfinished files
 RESUMABLE = ".resumable"  # the end of a resumable workspace's name
 UNFINISHED = "unfinished"  # in the name of a private folder outside any cache
-UNOWNED = "free"  # stands for the owner's tag
 REPLACING = "~"  # in the name of trash, between dataset and folder: it was to be replaced
 MAX_NAME_BYTES = 210  # of a name, so that a tag can follow
 MAX_STEM_BYTES = 80  # of what a workspace is named after; the rest of the name needs as many
-PUBLISH_ATTEMPTS = 100  # renames, while other processes keep recreating the target
 
 
 @contextmanager
@@ -57,7 +55,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             raise
         finally:
             if keep:
-                folder.rename(top / f"{name}.{UNOWNED}-{uuid.uuid4().hex[:8]}{RESUMABLE}")
+                folder.rename(top / f"{name}.free-{uuid.uuid4().hex[:8]}{RESUMABLE}")
                 _lock_file(folder).unlink(missing_ok=True)
             else:
                 # Renamed first: a worker that is still running can no longer write into it.
@@ -66,10 +64,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
 
 @contextmanager
 def sibling_staging(final: Path) -> Iterator[Path]:
-    """Make a private folder beside its final place, outside any cache, until it is renamed.
-
-    What dead processes left of the same name is removed first.
-    """
+    """Make a private folder beside its final place; remove what dead processes left of its name."""
     prefix = f".{_shorten(final.name)}.{UNFINISHED}."
     for path in fs.sorted_dir(final.parent):
         if path.name.startswith(prefix) and locks.owner_dead(path.name.removeprefix(prefix), path):
@@ -96,9 +91,11 @@ def _take_over(top: Path, name: str, folder: Path) -> bool:
     """Rename an abandoned workspace of this name to `folder`; return whether there was one."""
     for path in sorted(top.glob(f"*{RESUMABLE}")):
         stem, owner = _split_name(path)
-        if stem != name or locks.owner_alive(owner, path):
-            continue
-        if not locks.is_unlocked(_lock_file(path)):
+        if (
+            stem != name
+            or locks.owner_alive(owner, path)
+            or not locks.is_unlocked(_lock_file(path))
+        ):
             continue
         with suppress(FileNotFoundError):  # another process was faster
             path.rename(folder)
@@ -165,17 +162,14 @@ def trash_items(cache: Path) -> list[Path]:
 
 
 def _restore(path: Path, cache: Path) -> bool:
-    """Return an entry from the trash to its place if it was to be replaced but never was.
-
-    Also True where another process is at work on that entry: its trash is left alone.
-    """
+    """Return an entry from the trash to its place if it was to be replaced but never was."""
     dataset, replacing, folder = path.name.rpartition(".")[0].partition(REPLACING)
     if not replacing:
         return False
     final = cache / dataset / folder
     with locks.try_acquire(locks.lock_path(cache, locks.entry_lock_name(final))) as free:
         if not free:
-            return True
+            return True  # its trash is left to the process at work on that entry
         if os.path.lexists(final):
             return False
         with suppress(OSError):
@@ -244,7 +238,7 @@ def _rename_into_place(
     folder: Path, final: Path, cache: Path, keep_existing: Callable[[], bool], replaced: list[Path]
 ) -> None:
     """Rename to a free name; move what has the name to the trash, and append it to `replaced`."""
-    for _ in range(PUBLISH_ATTEMPTS):
+    for _ in range(100):  # while other processes keep recreating the target
         try:
             fs.ensure_dir(final.parent)
             try:

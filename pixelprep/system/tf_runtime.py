@@ -19,10 +19,7 @@ def require(purpose: str) -> None:
 
 
 def start(purpose: str) -> None:
-    """Import TensorFlow and initialize its devices, with its log messages suppressed.
-
-    Failures are still raised; ``TF_CPP_MIN_LOG_LEVEL=0`` shows the messages.
-    """
+    """Import TensorFlow and initialize its devices, silently unless ``TF_CPP_MIN_LOG_LEVEL=0``."""
     require(purpose)
     verbose = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
     # Its first messages precede its logging setup and ignore any level: only redirecting the
