@@ -16,7 +16,6 @@ import numpy as np
 from pixelprep.format.checksum import fletcher32
 from pixelprep.format.layout import FLETCHER32, SHUFFLE
 
-BLOCK_BYTES = 1 << 20  # inflated at once
 DEFLATE, LZF, LZ4, ZSTD = 1, 32000, 32004, 32015  # HDF5's filter numbers
 
 
@@ -110,7 +109,7 @@ def _deflate_lengths(packed: bytes, limit: int) -> Iterator[int]:
     inflater = zlib.decompressobj()
     try:
         while packed and not inflater.eof:
-            yield len(inflater.decompress(packed, BLOCK_BYTES))
+            yield len(inflater.decompress(packed, 1 << 20))
             packed = inflater.unconsumed_tail
     except zlib.error as error:
         raise ValueError(f"a chunk is not valid deflate data: {error}") from error

@@ -45,11 +45,9 @@ class FailSafeFile(io.RawIOBase):
     """A file for libhdf5 whose writes never fail.
 
     After a failed write (a full disk) libhdf5 cannot close its file, and crashes the interpreter
-    at exit. So the first error is kept, what is written from then on stays in memory, and `check`
-    raises the error where Python can handle it.
-
-    While `placeholder` is not 0, a write of so many bytes is a chunk that is filled in later: it
-    is skipped, and its offset appended to `placeholders`.
+    at exit. So the first error is kept for `check` to raise it where Python can handle it, and what
+    is written from then on stays in memory. While `placeholder` is not 0, a write of so many bytes
+    is a chunk that is filled in later: it is skipped, and its offset appended to `placeholders`.
     """
 
     def __init__(self, fd: int) -> None:
@@ -128,11 +126,7 @@ def _create(disk: FailSafeFile) -> h5py.File:
 
 @contextmanager
 def _defer_signals() -> Iterator[Callable[[], None]]:
-    """Defer signals until the yielded function is called, never inside libhdf5.
-
-    A write that a handler interrupts (Ctrl-C) has failed, which libhdf5 does not survive (see
-    `FailSafeFile`).
-    """
+    """Defer signals until the yielded function is called: no handler may make a write fail."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # only the main thread may set handlers, and only it runs them
         return
@@ -171,8 +165,8 @@ def open_with_layout(
 def open_empty(fd: int) -> Iterator[tuple[h5py.File, FailSafeFile, Callable[[], None]]]:
     """Open an empty file for libhdf5; it is complete, and closed, when the block is left.
 
-    Yields the file, the `FailSafeFile` below it, and a function to call from time to time, which
-    raises the error of a failed write and runs the handlers of pending signals.
+    Yields file, `FailSafeFile`, and a function to call often: it raises the error of a failed write
+    and runs the handlers of pending signals.
     """
     with _defer_signals() as signals, closing(FailSafeFile(fd)) as disk:
 

@@ -158,7 +158,6 @@ class Manifest(LenientRecord):
         return [(name, file) for name in present for file in self.splits[name].files]
 
     def file_layout(self, split: str, rows: int) -> layout.FileLayout:
-        """Return the layout of a file of this split with so many rows."""
         scaling = self.scaling.scaling(self.mode, self.per)
         attributes: dict[str, Any] = {
             "format": layout.FORMAT,

@@ -1,16 +1,12 @@
 """Declare the options of `prepare`, each in one place: here.
 
-A field of one of these classes is an option. From it follow the parameter of `pixelprep.prepare`
-with its documentation, the option of the command line with its help and completion, and its
-environment variable; from its class, what it means for an entry:
+A field of one of these classes is an option: from it follow the parameter of `pixelprep.prepare`
+and its documentation, the option of the command line with its help and completion, and its
+environment variable. `RecipeOptions` are a part of the recipe, and so of the key; `DecodeOptions`
+are for `sources.Options`, and a part of the identity of a user's files. The others change nothing
+that is stored: they, and `force`, are not kept with an entry of the cache for repair.
 
-- `RecipeOptions`: a part of the recipe, and so of the key;
-- `DecodeOptions`: how a source reads its pixels, for `sources.Options`; a part of the identity of
-  user's files;
-- `NetworkOptions` and `MachineOptions`: of no effect on what is stored.
-
-All but the last two, and `force`, are kept with an entry of the cache for repair. This module loads
-no NumPy, for the command line loads it at once.
+This module loads no NumPy, for the command line loads it at once.
 """
 
 import inspect
@@ -276,21 +272,18 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
 
 def documented(options: type) -> Callable[[T], T]:
     """Fill ``{options}`` in a docstring, indented by 4, with a class's, as numpydoc has them."""
-    texts = (_parameter_text(*item) for item in declared_options(options).items())
-    text = "\n    ".join(texts)
+    parameters, indent = [], " " * 8
+    for name, declared in declared_options(options).items():
+        text = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
+        lines = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
+        parameters.append(f"{name} : {_kind(name, declared)}\n{lines}")
+    documentation = "\n    ".join(parameters)
 
     def decorate(thing: T) -> T:
-        thing.__doc__ = (thing.__doc__ or "").replace("{options}", text)
+        thing.__doc__ = (thing.__doc__ or "").replace("{options}", documentation)
         return thing
 
     return decorate
-
-
-def _parameter_text(name: str, declared: Option) -> str:
-    text = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
-    indent = " " * 8
-    lines = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
-    return f"{name} : {_kind(name, declared)}\n{lines}"
 
 
 def _kind(name: str, declared: Option) -> str:

@@ -22,7 +22,6 @@ from pixelprep.system import fs
 Runs = Sequence[tuple[int, int]]  # first row and number of rows
 
 MAX_OPEN_FILES = 64
-MAX_INDEXED_FILES = 4096  # files whose chunk index stays in memory: some 3 kB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ _index_cache: dict[EntryFile, Mapping[str, _ChunkIndex]] = {}
 def _chunk_indexes(file: EntryFile, fd: int) -> Mapping[str, _ChunkIndex]:
     """Index the columns that can be read past libhdf5, once per process."""
     if file not in _index_cache:
-        if len(_index_cache) >= MAX_INDEXED_FILES:
+        if len(_index_cache) >= 4096:  # files of some 3 kB of memory each
             _index_cache.clear()
         with _open_by_libhdf5(file.path, fd) as h5_file:
             columns = {name: _chunk_index(h5_file[name]) for name in h5_file}

@@ -25,10 +25,8 @@ ROW_BYTES = 64  # of a row beside its pixels: label, statistics, its share of an
 MAX_BYTES = 64 << 20  # of a manifest
 
 # What values of unexpected types can raise.
-BAD_JSON = (
-    *(ValueError, KeyError, TypeError, AttributeError, OverflowError),
-    *(RecursionError, MemoryError),
-)
+TYPE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+BAD_JSON = (*TYPE_ERRORS, RecursionError, MemoryError)
 
 Check = Callable[[Any], bool]
 

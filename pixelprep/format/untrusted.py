@@ -103,7 +103,6 @@ def _check_storage(file: Any, key: str, dataset: Any) -> None:
 
 
 def _chunk_count(dataset: Any) -> int:
-    """Return the number of chunks of a whole dataset."""
     sides = zip(dataset.shape, dataset.chunks, strict=True)
     return math.prod(-(-side // chunk) for side, chunk in sides)
 

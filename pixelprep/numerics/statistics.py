@@ -93,7 +93,6 @@ class Moments:
         return cls(count, *(values.reshape(shape) for values in sums))
 
     def __add__(self, other: "Moments") -> "Moments":
-        """Merge the moments of two sets of pixels."""
         minimum = np.minimum(self.minimum, other.minimum)
         maximum = np.maximum(self.maximum, other.maximum)
         count = self.count + other.count
@@ -239,14 +238,12 @@ class PairwiseSum:
         self._sums: list[tuple[int, Any]] = []  # of 2**level terms each, the level falling
 
     def add(self, term: AnyMoments) -> None:
-        """Add the next term."""
         level, total = 0, term
         while self._sums and self._sums[-1][0] == level:
             level, total = level + 1, self._sums.pop()[1] + total
         self._sums.append((level, total))
 
     def total(self) -> AnyMoments:
-        """Return the sum of all terms."""
         total: AnyMoments = self._sums[-1][1]
         for _, before in reversed(self._sums[:-1]):
             total = before + total

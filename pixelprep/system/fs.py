@@ -20,10 +20,8 @@ HASH_BYTES = 1 << 18  # hashed at once: what the processor's cache holds
 MTIME_RESOLUTION = 0.01  # seconds, at least the granularity of any system's time stamps
 
 # The path holds no regular file, or the disk has lost it.
-DAMAGE_ERRNOS = (
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV),
-    *(errno.EINVAL, errno.EIO),
-)
+NO_FILE_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
+DAMAGE_ERRNOS = (*NO_FILE_ERRNOS, errno.EINVAL, errno.EIO)
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY_ERRNOS = (errno.EACCES, errno.EROFS, errno.EPERM)
 

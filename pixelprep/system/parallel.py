@@ -24,17 +24,14 @@ if TYPE_CHECKING:
 
     from pixelprep.system.dask import Cluster
 
-
 LOG = logging.getLogger("pixelprep")
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://[^/]+:[0-9]+")  # Dask's transports
-EXTRA_TASKS = 2  # submitted beyond twice the number of workers
 MAX_WORKERS = 1024
 MAX_RESTARTS = 3  # deaths of workers in a row, with no task finished between
-CANCEL_TIMEOUT = 60.0  # seconds for running tasks of a caller's executor to end
 
 
 def thread_pool() -> "ThreadPoolExecutor":
@@ -90,7 +87,7 @@ class WorkerPool:
         deaths, finished = 0, False
         self.start()
         threads = self._cluster.threads() if self._cluster else self._workers
-        window = 2 * threads + EXTRA_TASKS
+        window = 2 * threads + 2
         try:
             while True:
                 for task in islice(tasks, window - len(pending)):
@@ -150,7 +147,7 @@ class WorkerPool:
             return  # a cluster's running tasks are not waited for
         for future in futures:
             with suppress(Exception):
-                future.exception(timeout=CANCEL_TIMEOUT)
+                future.exception(timeout=60)  # seconds, for those that run
 
     def _start_executor(self) -> Executor:
         if self._scheduler is not None:

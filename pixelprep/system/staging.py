@@ -91,11 +91,9 @@ def _take_over(top: Path, name: str, folder: Path) -> bool:
     """Rename an abandoned workspace of this name to `folder`; return whether there was one."""
     for path in sorted(top.glob(f"*{RESUMABLE}")):
         stem, owner = _split_name(path)
-        if (
-            stem != name
-            or locks.owner_alive(owner, path)
-            or not locks.is_unlocked(_lock_file(path))
-        ):
+        if stem != name or locks.owner_alive(owner, path):
+            continue
+        if not locks.is_unlocked(_lock_file(path)):
             continue
         with suppress(FileNotFoundError):  # another process was faster
             path.rename(folder)
