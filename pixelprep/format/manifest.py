@@ -32,7 +32,7 @@ class FileRecord(LenientRecord):
     """One HDF5 file of a split."""
 
     name: str  # in the entry's folder
-    rows: int  # its images
+    rows: int  # the number of its images
     bytes: int
     sha256: str  # in hex
 
@@ -61,7 +61,7 @@ class FirstBatch(LenientRecord):
 
     @classmethod
     def of(cls, images: NDArray[Any]) -> Self:
-        """Compute the statistics of a batch (n, H, W, C) by exact sums, anywhere the same."""
+        """Compute the statistics of a batch (n, H, W, C), whose exact sums no machine changes."""
         exact = images.reshape(-1).astype(np.float64)
         mean = math.fsum(exact) / exact.size
         variance = math.fsum((exact - mean) ** 2) / exact.size
@@ -73,7 +73,7 @@ class FirstBatch(LenientRecord):
 class SplitRecord(LenientRecord):
     """One stored split."""
 
-    rows: int  # its images
+    rows: int  # the number of its images
     shape: tuple[int, ...]  # (N, H, W, C), of the stored images
     dtype: str  # of the stored images: float32 or float16
     bytes: int  # of all its files
@@ -123,8 +123,8 @@ class PixelSums(LenientRecord):
 class Manifest(LenientRecord):
     """The description of an entry."""
 
-    dataset: str  # its name
-    key: str  # of the recipe
+    dataset: str  # the dataset's name
+    key: str  # the recipe's
     recipe: Recipe  # what decides the bytes
     provenance: Provenance
     source: SourceRecord  # the raw data

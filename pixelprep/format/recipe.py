@@ -31,8 +31,7 @@ class Recipe(RecipeOptions, LenientRecord):
         train, test = source.splits["train"], source.splits["test"]
         per, rescale = normalize_options(options.mode, options.per, options.rescale, train.dtype)
         image = train.shape[1:]
-        raw_rows = {"train": train.shape[0], "test": test.shape[0]}
-        rows = split_rows(raw_rows, options.val_fraction)
+        rows = split_rows({"train": train.shape[0], "test": test.shape[0]}, options.val_fraction)
         shard_rows = options.shard_rows or layout.file_rows(image, options.dtype)
         values = {name: getattr(options, name) for name in declared_options(RecipeOptions)}
         values |= {

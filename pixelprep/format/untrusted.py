@@ -26,9 +26,6 @@ MAX_CHUNK_BYTES = 64 << 20  # a larger chunk may be no larger than its dataset
 ERRORS = (*h5.ERRORS, MemoryError)  # from files that declare more than there is
 
 
-# A user's file
-
-
 @contextmanager
 def open_untrusted(path: Path) -> Iterator[Any]:
     """Open a user's file, or raise a SourceError."""
@@ -128,9 +125,6 @@ def iter_rows(dataset: Any, min_rows: int) -> Iterator[Any]:
         with _reading(dataset.file.filename):
             block = dataset[start : start + step]
         yield block
-
-
-# An entry's file
 
 
 def validate(path: Path, layout: FileLayout) -> str | None:

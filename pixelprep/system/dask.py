@@ -17,7 +17,6 @@ LOG = logging.getLogger("pixelprep")
 Result = TypeVar("Result")
 
 CONNECT_TIMEOUT = 10.0  # seconds for the scheduler to answer, and for a first worker to appear
-LOGGERS = ("distributed.client", "distributed.core", "distributed.comm.tcp", "tornado.application")
 REMINDER_INTERVAL = 30  # seconds between checks for workers
 POLL_INTERVAL = 2  # seconds between checks for the scheduler
 
@@ -148,7 +147,13 @@ def _connect(address: str) -> Any:
 @contextmanager
 def _silence_dask() -> Iterator[None]:
     """Suppress Dask's log of lost workers and schedulers, which are reported as errors here."""
-    logs = [logging.getLogger(name) for name in LOGGERS]
+    names = (
+        "distributed.client",
+        "distributed.core",
+        "distributed.comm.tcp",
+        "tornado.application",
+    )
+    logs = [logging.getLogger(name) for name in names]
     before = [log.level for log in logs]
     try:
         for log in logs:

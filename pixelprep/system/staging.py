@@ -64,7 +64,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
 
 @contextmanager
 def sibling_staging(final: Path) -> Iterator[Path]:
-    """Make a private folder beside its final place; remove what dead processes left of its name."""
+    """Make a private folder beside its final place; remove what dead processes left of its kind."""
     prefix = f".{_shorten(final.name)}.{UNFINISHED}."
     for path in fs.sorted_dir(final.parent):
         if path.name.startswith(prefix) and locks.owner_dead(path.name.removeprefix(prefix), path):
@@ -144,7 +144,7 @@ def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> d
 
 
 def collect_garbage(cache: Path) -> None:
-    """Remove what dead processes left in ``.tmp`` and ``.trash``, but not this week's work."""
+    """Remove what dead processes left in ``.tmp`` and ``.trash``; resumable work after a week."""
     for path in stale_work(cache):
         LOG.info("removing the leftovers of a killed process: %s", path.name)
         remove_stale(path, cache)
