@@ -1,18 +1,5 @@
 """Define every error that pixelprep raises on purpose.
 
-::
-
-    PixelprepError
-    ├── UsageError (ValueError)   the call is wrong: an unknown mode, dataset or option value
-    ├── SourceError               raw data is missing or is not what it should be
-    │   └── DownloadError         no mirror gave the right bytes
-    ├── EntryError                a cache entry is missing or damaged
-    │   └── NewerFormatError      it is of a format that a newer pixelprep reads
-    ├── CacheError                the cache folder cannot be used, or the disk is full
-    ├── WorkerError               worker processes died, or the cluster is not there
-    ├── TrainError                a model or a run folder is not usable
-    └── MissingExtraError         an optional package is not installed
-
 Each message is one line that says where, what was expected and what was found; ``hint``, where
 there is a way out, is one line that says what to do. Both name arguments as Python has them, in
 backticks (`val_fraction=0.2`); the command line turns these into its options.
@@ -103,13 +90,7 @@ def resume_command(error: BaseException) -> str | None:
 
 
 def check_int(argument: str, value: object, low: int, high: int | None = None) -> int:
-    """Return the value as a plain int, if it is a whole number within the limits.
-
-    Raises
-    ------
-    UsageError
-        When it is not.
-    """
+    """Return the value as a plain int; refuse what is no whole number within the limits."""
     limits = f"{low} or more" if high is None else f"{low} to {high}"
     try:
         number = operator.index(value)  # type: ignore[arg-type] # what this asks

@@ -7,16 +7,11 @@ WIDTH = 2048  # words per row of the table that is summed
 
 
 def fletcher32(data: NDArray[np.uint8]) -> int:
-    """Return the checksum that HDF5 stores after a chunk (data/FORMAT.md, section 2).
+    """Return the checksum that HDF5 stores after a chunk of bytes (data/FORMAT.md, section 2).
 
     The sums of section 2 are Σ wᵢ and Σ (n − i)·wᵢ modulo 65535 over the words w₀ … wₙ₋₁. In a
     table of the words, `WIDTH` per row, the second is Σⱼ (n − j·WIDTH)·rⱼ − Σₖ k·cₖ with the sums
     r of the rows and c of the columns: two additions per word and no product.
-
-    Parameters
-    ----------
-    data : ndarray of uint8, shape (bytes,)
-        The chunk as it is stored.
     """
     even = data if len(data) % 2 == 0 else np.append(data, np.uint8(0))
     words = even.view("<u2")

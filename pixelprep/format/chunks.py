@@ -8,7 +8,7 @@ import ctypes
 import math
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any  # Any: h5py has no types
 
 import numpy as np
@@ -16,29 +16,22 @@ import numpy as np
 from pixelprep.format.checksum import fletcher32
 from pixelprep.format.layout import FLETCHER32, SHUFFLE
 
-BLOCK_BYTES = 1 << 20  # inflated at once
 DEFLATE, LZF, LZ4, ZSTD = 1, 32000, 32004, 32015  # HDF5's filter numbers
 
 
 def check(dataset: Any) -> Iterator[None]:
-    """Refuse a chunked dataset unless each of its chunks unpacks to its size.
-
-    It yields before each chunk, as a sign of life.
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-        A dataset whose type and shape were checked.
-
-    Raises
-    ------
-    ValueError
-        When a filter is not supported, or a chunk is missing or unpacks to another size.
-    """
+    """Refuse a dataset unless each chunk is there and unpacks to its size; yield before each."""
     size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     filters = _filters(dataset, size)
     if any(side % chunk for side, chunk in zip(dataset.shape, dataset.chunks, strict=True)):
-        _check_edges(dataset)
+        import h5py
+
+        library = ctypes.CDLL(h5py.h5p.__file__)  # HDF5 has a function that h5py lacks
+        get_options, options = library.H5Pget_chunk_opts, ctypes.c_uint()
+        get_options.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)]
+        properties = dataset.id.get_create_plist()
+        if get_options(properties.id, ctypes.byref(options)) < 0 or options.value:
+            raise ValueError("partial chunks at the edges are stored without filters")
     for offset in _chunk_offsets(dataset):
         yield
         mask, stored = dataset.id.read_direct_chunk(offset)
@@ -49,7 +42,7 @@ def check(dataset: Any) -> Iterator[None]:
 
 
 def _chunk_offsets(dataset: Any) -> Iterator[tuple[int, ...]]:
-    """Yield the first element of each chunk, once it is sure that each is stored exactly once."""
+    """Yield the first element of each chunk; refuse missing chunks and those stored twice."""
     chunks = dataset.chunks
     counts = [-(-side // chunk) for side, chunk in zip(dataset.shape, chunks, strict=True)]
     stored = array("q")  # chunk numbers, of which there may be millions
@@ -67,18 +60,6 @@ def _chunk_offsets(dataset: Any) -> Iterator[tuple[int, ...]]:
     for number in range(len(numbers)):
         position = np.unravel_index(number, counts)
         yield tuple(int(n) * side for n, side in zip(position, chunks, strict=True))
-
-
-def _check_edges(dataset: Any) -> None:
-    """Refuse the option to store partial chunks at the edges without filters."""
-    import h5py
-
-    library = ctypes.CDLL(h5py.h5p.__file__)  # HDF5 has a function that h5py lacks
-    get_options, options = library.H5Pget_chunk_opts, ctypes.c_uint()
-    get_options.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)]
-    properties = dataset.id.get_create_plist()
-    if get_options(properties.id, ctypes.byref(options)) < 0 or options.value:
-        raise ValueError("partial chunks at the edges are stored without filters")
 
 
 def _filters(dataset: Any, size: int) -> list[int]:
@@ -101,21 +82,17 @@ def _check_chunk(stored: bytes, filters: Sequence[int], size: int) -> None:
         raise ValueError("the order of its filters is not supported")
     inner_checksums = filters[: codecs[0]].count(FLETCHER32) if codecs else 0
     for _ in range(list(filters).count(FLETCHER32) - inner_checksums):
-        stored = _strip_checksum(stored)
+        if len(stored) <= 4:
+            raise ValueError("a chunk is shorter than its checksum")
+        stored, checksum = stored[:-4], stored[-4:]
+        if fletcher32(np.frombuffer(stored, np.uint8)) != int.from_bytes(checksum, "little"):
+            raise ValueError("a chunk differs from its checksum")
     expected = size + 4 * inner_checksums
     unpacked = len(stored)
     if codecs:
         unpacked = _total(CODECS[filters[codecs[0]]](stored, expected), expected)
     if unpacked != expected:
         raise ValueError(f"a chunk of {expected:,} bytes unpacks to another size")
-
-
-def _strip_checksum(stored: bytes) -> bytes:
-    if len(stored) <= 4:
-        raise ValueError("a chunk is shorter than its checksum")
-    if fletcher32(np.frombuffer(stored[:-4], np.uint8)) != int.from_bytes(stored[-4:], "little"):
-        raise ValueError("a chunk differs from its checksum")
-    return stored[:-4]
 
 
 def _total(lengths: Iterator[int], limit: int) -> int:
@@ -129,11 +106,10 @@ def _total(lengths: Iterator[int], limit: int) -> int:
 
 
 def _deflate_lengths(packed: bytes, limit: int) -> Iterator[int]:
-    """Yield the lengths of inflated blocks."""
     inflater = zlib.decompressobj()
     try:
         while packed and not inflater.eof:
-            yield len(inflater.decompress(packed, BLOCK_BYTES))
+            yield len(inflater.decompress(packed, 1 << 20))
             packed = inflater.unconsumed_tail
     except zlib.error as error:
         raise ValueError(f"a chunk is not valid deflate data: {error}") from error
@@ -235,9 +211,4 @@ def _zstd_lengths(packed: bytes, limit: int) -> Iterator[int]:
 
 
 # By filter number: yields the lengths of what a chunk unpacks to, given its expected size.
-CODECS: dict[int, Callable[[bytes, int], Iterator[int]]] = {
-    DEFLATE: _deflate_lengths,
-    LZF: _lzf_lengths,
-    LZ4: _lz4_lengths,
-    ZSTD: _zstd_lengths,
-}
+CODECS = {DEFLATE: _deflate_lengths, LZF: _lzf_lengths, LZ4: _lz4_lengths, ZSTD: _zstd_lengths}

@@ -9,13 +9,7 @@ ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, Ov
 
 
 def open_read(path: str | os.PathLike[str]) -> Any:
-    """Open a file for reading, for a ``with`` statement.
-
-    Raises
-    ------
-    ERRORS
-        When libhdf5 cannot read it.
-    """
+    """Open a file for reading, for a ``with`` statement."""
     import h5py
 
     with suppress(ImportError):

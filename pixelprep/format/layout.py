@@ -25,28 +25,15 @@ MAX_ATTRIBUTE_VALUES = 4096  # statistics with more values are only in the manif
 
 @dataclass(frozen=True, slots=True)
 class DatasetLayout:
-    """The layout of one dataset.
+    """The layout of one dataset."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        (N, …).
-    dtype : str
-        NumPy's name of the little-endian type: ``"<f4"``.
-    chunks : tuple of int
-        The shape of a chunk: at most N rows, the other sides whole.
-    filters : tuple of int
-        HDF5's filter numbers, in order.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    chunks: tuple[int, ...]
-    filters: tuple[int, ...]
+    shape: tuple[int, ...]  # (N, …)
+    dtype: str  # NumPy's name of the little-endian type: ``"<f4"``
+    chunks: tuple[int, ...]  # of a chunk: at most N rows, the other sides whole
+    filters: tuple[int, ...]  # HDF5's numbers, in order
 
     @property
     def chunk_count(self) -> int:
-        """The number of chunks."""
         return -(-self.shape[0] // self.chunks[0])
 
     @property
@@ -57,30 +44,15 @@ class DatasetLayout:
 
 @dataclass(frozen=True, slots=True)
 class FileLayout:
-    """The layout of a file of one split.
+    """The layout of a file of one split."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        The shape (N, H, W, C) of its images.
-    dtype : str
-        The type of its images: float32 or float16.
-    rows : int
-        The rows per chunk.
-    compression : str
-        One of `COMPRESSIONS`.
-    attributes : mapping
-        Root attributes: str, int, list of str, or array of float64 (left out if large).
-    per_image : bool
-        Whether each image's own mean and std are stored too.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    rows: int
-    compression: str = "none"
+    shape: tuple[int, ...]  # (N, H, W, C), of its images
+    dtype: str  # of its images: float32 or float16
+    rows: int  # per chunk
+    compression: str = "none"  # one of `COMPRESSIONS`
+    # Of the root: str, int, list of str, or array of float64 (left out if large).
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    per_image: bool = False
+    per_image: bool = False  # whether each image's own mean and std are stored too
 
     @property
     def columns(self) -> dict[str, DatasetLayout]:
@@ -113,10 +85,7 @@ def file_rows(image_shape: Sequence[int], dtype: str) -> int:
 
 
 def run_rows(chunk: int, compression: str) -> int:
-    """Return the rows per run of a shuffled epoch: a quarter of a chunk, at least 1.
-
-    A compressed chunk can only be read whole.
-    """
+    """Return the rows per run: a quarter of a chunk, or all where it is compressed."""
     return max(1, chunk // 4) if compression == "none" else chunk
 
 
@@ -125,15 +94,7 @@ def _row_bytes(image_shape: Sequence[int], dtype: str) -> int:
 
 
 def check_compression(name: str) -> None:
-    """Refuse a compression that does not exist, or whose package is not installed.
-
-    Raises
-    ------
-    UsageError
-        When it does not exist.
-    MissingExtraError
-        When its package is not installed.
-    """
+    """Refuse a compression that does not exist, or whose package is not installed."""
     if name not in COMPRESSIONS:
         raise unknown_choice("compression", name, COMPRESSIONS)
     if name in ("lz4", "zstd") and importlib.util.find_spec("hdf5plugin") is None:

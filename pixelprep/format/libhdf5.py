@@ -17,19 +17,16 @@ import numpy as np
 
 from pixelprep.format.layout import MAX_ATTRIBUTE_VALUES, FileLayout
 
-GZIP_LEVEL, ZSTD_LEVEL = 4, 3
-
 
 def _filter_options(name: str) -> dict[str, Any]:
-    """Return the arguments of ``create_dataset`` for this compression."""
     if name in ("lz4", "zstd"):
         import hdf5plugin
 
-        codec = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=ZSTD_LEVEL)
+        codec = hdf5plugin.LZ4(nbytes=0) if name == "lz4" else hdf5plugin.Zstd(clevel=3)
         return {"shuffle": True, **codec}
     if name == "none":
         return {}
-    level = {"compression_opts": GZIP_LEVEL} if name == "gzip" else {}
+    level = {"compression_opts": 4} if name == "gzip" else {}
     return {"shuffle": True, "compression": name, **level}
 
 
@@ -39,8 +36,7 @@ def new_file(path: "os.PathLike[str]") -> int:
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:
-    """Write all of the data at this offset: the system may take less at a time."""
-    written = 0
+    written = 0  # the system may take less at a time
     while written < len(data):
         written += os.pwrite(fd, data[written:], offset + written)
 
@@ -49,11 +45,9 @@ class FailSafeFile(io.RawIOBase):
     """A file for libhdf5 whose writes never fail.
 
     After a failed write (a full disk) libhdf5 cannot close its file, and crashes the interpreter
-    at exit. So the first error is kept, what is written from then on stays in memory, and `check`
-    raises the error where Python can handle it.
-
-    While `placeholder` is not 0, a write of so many bytes is a chunk that is filled in later: it
-    is skipped, and its offset appended to `placeholders`.
+    at exit. So the first error is kept for `check` to raise it where Python can handle it, and what
+    is written from then on stays in memory. While `placeholder` is not 0, a write of so many bytes
+    is a chunk that is filled in later: it is skipped, and its offset appended to `placeholders`.
     """
 
     def __init__(self, fd: int) -> None:
@@ -78,18 +72,15 @@ class FailSafeFile(io.RawIOBase):
         if self.placeholder and len(view) == self.placeholder:
             self.placeholders.append(self.position)
         else:
-            self._write(view)
+            try:
+                if self.error is None:
+                    write_at(self.fd, view, self.position)
+            except OSError as error:
+                self.error = error
+            if self.error is not None:
+                self.unwritten.append((self.position, bytes(view)))
         self.position += len(view)
         return len(view)
-
-    def _write(self, view: memoryview) -> None:
-        try:
-            if self.error is None:
-                write_at(self.fd, view, self.position)
-        except OSError as error:
-            self.error = error
-        if self.error is not None:
-            self.unwritten.append((self.position, bytes(view)))
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
@@ -113,7 +104,6 @@ class FailSafeFile(io.RawIOBase):
         return size
 
     def check(self) -> None:
-        """Raise the first error, if there was one."""
         if self.error is not None:
             raise OSError(self.error.errno, self.error.strerror)
 
@@ -136,11 +126,7 @@ def _create(disk: FailSafeFile) -> h5py.File:
 
 @contextmanager
 def _defer_signals() -> Iterator[Callable[[], None]]:
-    """Defer signals until the yielded function is called, never inside libhdf5.
-
-    A write that a handler interrupts (Ctrl-C) has failed, which libhdf5 does not survive (see
-    `FailSafeFile`).
-    """
+    """Defer signals until the yielded function is called: no handler may make a write fail."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # only the main thread may set handlers, and only it runs them
         return
@@ -179,8 +165,8 @@ def open_with_layout(
 def open_empty(fd: int) -> Iterator[tuple[h5py.File, FailSafeFile, Callable[[], None]]]:
     """Open an empty file for libhdf5; it is complete, and closed, when the block is left.
 
-    Yields the file, the `FailSafeFile` below it, and a function to call from time to time, which
-    raises the error of a failed write and runs the handlers of pending signals.
+    Yields file, `FailSafeFile`, and a function to call often: it raises the error of a failed write
+    and runs the handlers of pending signals.
     """
     with _defer_signals() as signals, closing(FailSafeFile(fd)) as disk:
 
@@ -203,17 +189,11 @@ def new_group(file: h5py.File, name: str) -> h5py.Group:
 def create_datasets(group: h5py.Group, layout: FileLayout) -> None:
     """Create the datasets and attributes of a layout."""
     for name, column in layout.columns.items():
-        options = _filter_options(layout.compression) if name == "images" else {}
         # The fill time is stored in the file, and its default differs between versions of h5py.
-        group.create_dataset(
-            name,
-            column.shape,
-            column.dtype,
-            chunks=column.chunks,
-            fletcher32=True,
-            fill_time="ifset",
-            **options,
-        )
+        options = {"chunks": column.chunks, "fletcher32": True, "fill_time": "ifset"}
+        if name == "images":
+            options |= _filter_options(layout.compression)
+        group.create_dataset(name, column.shape, column.dtype, **options)
     for name, value in layout.attributes.items():
         set_attribute(group, name, value)
 

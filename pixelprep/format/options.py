@@ -1,16 +1,12 @@
 """Declare the options of `prepare`, each in one place: here.
 
-A field of one of these classes is an option. From it follow the parameter of `pixelprep.prepare`
-with its documentation, the option of the command line with its help and completion, and its
-environment variable; from its class, what it means for an entry:
+A field of one of these classes is an option: from it follow the parameter of `pixelprep.prepare`
+and its documentation, the option of the command line with its help and completion, and its
+environment variable. `RecipeOptions` are a part of the recipe, and so of the key; `DecodeOptions`
+are for `sources.Options`, and a part of the identity of a user's files. The others change nothing
+that is stored: they, and `force`, are not kept with an entry of the cache for repair.
 
-- `RecipeOptions`: a part of the recipe, and so of the key;
-- `DecodeOptions`: how a source reads its pixels, for `sources.Options`; a part of the identity of
-  user's files;
-- `NetworkOptions` and `MachineOptions`: of no effect on what is stored.
-
-All but the last two, and `force`, are kept with an entry of the cache for repair. This module loads
-no NumPy, for the command line loads it at once.
+This module loads no NumPy, for the command line loads it at once.
 """
 
 import inspect
@@ -28,7 +24,6 @@ from pixelprep.errors import UsageError, check_int, unknown_choice
 from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
-INDENT = " " * 8  # of a parameter's description in the docstring of a function
 DOCUMENTED_TYPES: dict[Any, str] = {  # Any: types, some of them not classes
     **{kind: kind.__name__ for kind in (bool, int, float, str, Executor)},
     os.PathLike: "path",
@@ -51,30 +46,15 @@ Check = Callable[[str, Any], object]  # of a name and a value; returns the value
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What is known of an option beside its name, type and default.
+    """What is known of an option beside its name, type and default."""
 
-    Parameters
-    ----------
-    help : str
-        A sentence for the command line's help and for the docstring.
-    choices : collection of str
-        The values that it may have, if these are few.
-    check : callable, optional
-        Called with name and value; returns the value to use, or raises `UsageError`.
-    metavar : str, optional
-        What stands for the value in the command line's help; default: the choices, or the type.
-    env : str, optional
-        The environment variable that gives the value where None is given.
-    """
-
-    help: str
-    choices: Collection[str] = ()
-    check: Check | None = None
-    metavar: str | None = None
-    env: str | None = None
+    help: str  # a sentence for the command line and the docstring
+    choices: Collection[str] = ()  # the values that it may have, if few
+    check: Check | None = None  # returns the value to use, or raises `UsageError`
+    metavar: str | None = None  # the value in help; default: the choices, or the type
+    env: str | None = None  # the variable that gives the value where None is given
 
     def checked(self, name: str, value: object) -> object:
-        """Return the value to use, which may be another than the given one."""
         if value is None and self.env:
             value = os.environ.get(self.env) or None
         if value is None:
@@ -166,10 +146,7 @@ class RecipeOptions:
     )
     dtype: str = option("float32", "Type of the stored images.", choices=layout.DTYPES)
     compression: str = option(
-        "none",
-        "Compression of the stored images.",
-        choices=layout.COMPRESSIONS,
-        check=_compression,
+        "none", "Compression of the stored images.", choices=layout.COMPRESSIONS, check=_compression
     )
     shard_rows: int | None = option(
         None, "Images a file (default: what fits into 256 MiB).", metavar="N", check=_whole(1)
@@ -243,15 +220,7 @@ class MachineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOptions):
-    """All options of `prepare`, checked.
-
-    Raises
-    ------
-    UsageError
-        For a value that an option cannot have.
-    MissingExtraError
-        When the compression needs a package that is not installed.
-    """
+    """All options of `prepare`, checked."""
 
     source: str | os.PathLike[str] | None = option(
         None, "Folder with the raw files; nothing is downloaded.", metavar="DIR"
@@ -287,10 +256,7 @@ def _type_hints() -> dict[str, Any]:
 
 
 def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
-    """Let a function have a dataclass's fields as its parameters: it is called with an instance.
-
-    Type checkers, `help` and `inspect.signature` see the parameters.
-    """
+    """Let a function take a dataclass's fields, as `help` shows, and get an instance of it."""
 
     def decorate(function: Callable[[T], R]) -> Callable[P, R]:
         @wraps(function)
@@ -305,25 +271,19 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
 
 
 def documented(options: type) -> Callable[[T], T]:
-    """Replace ``{options}`` in a docstring by the documentation of a class's options.
-
-    It is in the form of numpydoc, for a docstring that is indented by 4 spaces.
-    """
-    text = "\n    ".join(
-        map(_parameter_text, *zip(*declared_options(options).items(), strict=True))
-    )
+    """Fill ``{options}`` in a docstring, indented by 4, with a class's, as numpydoc has them."""
+    parameters, indent = [], " " * 8
+    for name, declared in declared_options(options).items():
+        text = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
+        lines = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
+        parameters.append(f"{name} : {_kind(name, declared)}\n{lines}")
+    documentation = "\n    ".join(parameters)
 
     def decorate(thing: T) -> T:
-        thing.__doc__ = (thing.__doc__ or "").replace("{options}", text)
+        thing.__doc__ = (thing.__doc__ or "").replace("{options}", documentation)
         return thing
 
     return decorate
-
-
-def _parameter_text(name: str, declared: Option) -> str:
-    text = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
-    lines = textwrap.fill(text, 100, initial_indent=INDENT, subsequent_indent=INDENT)
-    return f"{name} : {_kind(name, declared)}\n{lines}"
 
 
 def _kind(name: str, declared: Option) -> str:

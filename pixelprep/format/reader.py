@@ -5,8 +5,8 @@ import math
 import os
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # Any: h5py has no types; arrays of every stored type
@@ -22,7 +22,6 @@ from pixelprep.system import fs
 Runs = Sequence[tuple[int, int]]  # first row and number of rows
 
 MAX_OPEN_FILES = 64
-MAX_INDEXED_FILES = 4096  # files whose chunk index stays in memory: some 3 kB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,6 @@ class _ChunkIndex:
     checked: bytearray  # by chunk, 1 once its checksum was verified
 
     def offset(self, row: int) -> int:
-        """Return the offset of a row, in bytes from the file's start."""
         chunk, first = divmod(row, self.chunk_rows)
         return self.offsets[chunk] + first * self.row_bytes
 
@@ -68,7 +66,7 @@ _index_cache: dict[EntryFile, Mapping[str, _ChunkIndex]] = {}
 def _chunk_indexes(file: EntryFile, fd: int) -> Mapping[str, _ChunkIndex]:
     """Index the columns that can be read past libhdf5, once per process."""
     if file not in _index_cache:
-        if len(_index_cache) >= MAX_INDEXED_FILES:
+        if len(_index_cache) >= 4096:  # files of some 3 kB of memory each
             _index_cache.clear()
         with _open_by_libhdf5(file.path, fd) as h5_file:
             columns = {name: _chunk_index(h5_file[name]) for name in h5_file}
@@ -98,10 +96,7 @@ def _chunk_index(dataset: Any) -> _ChunkIndex | None:
 
 
 class _OpenFile:
-    """One open file.
-
-    Indexed columns are read from the descriptor, past libhdf5 and its lock; others by libhdf5.
-    """
+    """One open file: indexed columns are read past libhdf5 and its lock, others by libhdf5."""
 
     def __init__(self, file: EntryFile) -> None:
         self.fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -127,12 +122,9 @@ class _OpenFile:
             return True
 
     def check(self) -> None:
-        """Refuse a file whose content was changed after it was checked.
-
-        A changed stamp may also mean that it was rebuilt, or that its permissions were changed.
-        """
+        """Refuse a file whose content was changed after it was checked."""
         stamp = fs.file_stamp(self.fd)
-        if stamp != self.stamp:
+        if stamp != self.stamp:  # or it was rebuilt, or its permissions were changed
             if fs.sha256(self.fd) != self.file.sha256:
                 raise OSError("the file was changed after it was checked")
             self.stamp = stamp
@@ -143,8 +135,12 @@ class _OpenFile:
         for name, buffer in buffers.items():
             if name in self.indexes:
                 self._read(self.indexes[name], runs, buffer)
-            else:
-                self._read_by_libhdf5(name, runs, buffer)
+                continue
+            filled = 0
+            for start, rows in runs:
+                target = buffer[filled : filled + rows]
+                self.h5_file[name].read_direct(target, np.s_[start : start + rows])
+                filled += rows
 
     def prefetch(self, runs: Runs) -> None:
         """Ask the system to load the images of these runs into the page cache."""
@@ -167,13 +163,6 @@ class _OpenFile:
                 if os.preadv(self.fd, [target], index.offset(start)) < target.nbytes:
                     raise OSError("the file ends too early")
                 start, filled = start + count, filled + count
-
-    def _read_by_libhdf5(self, name: str, runs: Runs, buffer: NDArray[Any]) -> None:
-        filled = 0
-        for start, rows in runs:
-            target = buffer[filled : filled + rows]
-            self.h5_file[name].read_direct(target, np.s_[start : start + rows])
-            filled += rows
 
     def close(self) -> None:
         os.close(self.fd)
@@ -199,19 +188,7 @@ class HandleCache:
     def read(self, file: EntryFile, runs: Runs, **buffers: NDArray[Any]) -> None:
         """Fill each buffer with rows of the column of its name, run after run.
 
-        Parameters
-        ----------
-        file : EntryFile
-            The file to read.
-        runs : sequence of tuple of int
-            First row and number of rows of each run, 1 or more.
-        **buffers : ndarray
-            Contiguous, of the stored type, each as long as there are rows to read.
-
-        Raises
-        ------
-        EntryError
-            When the file is damaged, or was changed after it was checked.
+        Buffers are contiguous, of the stored type, and as long as there are rows to read.
         """
         try:
             self._get(file).read(runs, buffers)
@@ -234,16 +211,10 @@ class HandleCache:
         return opened
 
     def close(self) -> None:
-        """Close all files."""
         while self._open:
             self._open.popitem()[1].close()
 
 
-@contextmanager
-def open_files() -> Iterator[HandleCache]:
-    """Yield a `HandleCache`, and close its files at the end."""
-    handles = HandleCache()
-    try:
-        yield handles
-    finally:
-        handles.close()
+def open_files() -> AbstractContextManager[HandleCache]:
+    """Make a `HandleCache` whose files are closed at the end."""
+    return closing(HandleCache())

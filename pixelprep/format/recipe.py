@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self  # Any: JSON values
+from typing import Any, Self  # Any: JSON values
 
 from pixelprep.errors import UsageError
 from pixelprep.format import layout
@@ -11,17 +11,14 @@ from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics import permutation
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import canonical
-from pixelprep.system.json_record import Record
+from pixelprep.system.json_record import LenientRecord
 
 NUMERICS_VERSION = 1  # raised when a recipe would give other numbers
-KEY_LENGTH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(RecipeOptions, Record):
+class Recipe(RecipeOptions, LenientRecord):
     """Options applied to raw data; those without an effect on the bytes have one fixed value."""
-
-    ignores_unknown: ClassVar[bool] = True
 
     source: str
     split_seed: int | None = None  # type: ignore[assignment] # without a validation split
@@ -31,12 +28,10 @@ class Recipe(RecipeOptions, Record):
 
     @classmethod
     def of(cls, options: RecipeOptions, source: SourceRecord) -> Self:
-        """Apply options to raw data."""
         train, test = source.splits["train"], source.splits["test"]
         per, rescale = normalize_options(options.mode, options.per, options.rescale, train.dtype)
         image = train.shape[1:]
-        raw_rows = {"train": train.shape[0], "test": test.shape[0]}
-        rows = split_rows(raw_rows, options.val_fraction)
+        rows = split_rows({"train": train.shape[0], "test": test.shape[0]}, options.val_fraction)
         shard_rows = options.shard_rows or layout.file_rows(image, options.dtype)
         values = {name: getattr(options, name) for name in declared_options(RecipeOptions)}
         values |= {
@@ -51,7 +46,6 @@ class Recipe(RecipeOptions, Record):
 
     @property
     def key(self) -> str:
-        """The first 12 hex digits of the SHA-256 of the recipe's canonical JSON."""
         return recipe_key(self.to_dict())
 
     @property
@@ -61,18 +55,12 @@ class Recipe(RecipeOptions, Record):
 
 
 def recipe_key(recipe: Mapping[str, Any]) -> str:
-    """Return the key of a recipe, given as JSON values."""
-    return canonical.digest(recipe)[:KEY_LENGTH]
+    """Return the first 12 hex digits of the SHA-256 of a recipe's canonical JSON."""
+    return canonical.digest(recipe)[:12]
 
 
 def split_rows(rows: Mapping[str, int], val_fraction: float) -> dict[str, int]:
-    """Return the rows of each stored split; validation rows, if any, are taken from train.
-
-    Raises
-    ------
-    UsageError
-        When the fraction leaves the validation or the training split empty.
-    """
+    """Return the rows of each stored split; refuse a fraction that leaves val or train empty."""
     if not val_fraction:
         return dict(rows)
     taken = permutation.rounded_share(rows["train"], val_fraction)

@@ -37,20 +37,9 @@ class SandboxError(Exception):
 def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
     """Run a generator in a process of its own, and yield its values.
 
-    Parameters
-    ----------
-    function : str
-        ``module:name`` of a generator in this package, whose values are JSON values.
-    **arguments
-        Its arguments, which are JSON values.
-
-    Raises
-    ------
-    PixelprepError, OSError
-        When the function raises one.
-    SandboxError
-        When the process crashes, needs too much memory, yields nothing for `TIMEOUT` seconds, or
-        the function raises another exception.
+    It is ``module:name`` in this package; arguments and values are JSON values. A PixelprepError
+    or OSError that it raises is raised here; where it raises another, the process crashes, needs
+    too much memory, or yields nothing for `TIMEOUT` seconds, a SandboxError.
     """
     # One thread: each thread of the linear algebra library counts as memory.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -25,10 +25,8 @@ ROW_BYTES = 64  # of a row beside its pixels: label, statistics, its share of an
 MAX_BYTES = 64 << 20  # of a manifest
 
 # What values of unexpected types can raise.
-BAD_JSON = (
-    *(ValueError, KeyError, TypeError, AttributeError, OverflowError),
-    *(RecursionError, MemoryError),
-)
+TYPE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+BAD_JSON = (*TYPE_ERRORS, RecursionError, MemoryError)
 
 Check = Callable[[Any], bool]
 
@@ -123,10 +121,7 @@ _PARTS: dict[str, dict[str, Check]] = {
         "raw_dtype": _one_of(*RAW_DTYPES),
         **dict.fromkeys((*STATISTICS, "scale", "offset"), lambda value: isinstance(value, list)),
     },
-    "statistics": {
-        "count": _int(1),
-        **dict.fromkeys(("sum", "sum_of_squares"), _is_number),
-    },
+    "statistics": {"count": _int(1), **dict.fromkeys(("sum", "sum_of_squares"), _is_number)},
 }
 _SOURCE_SPLIT: dict[str, Check] = {
     "dtype": _one_of(*RAW_DTYPES),
@@ -143,16 +138,8 @@ _SPLIT: dict[str, Check] = {
     "first_batch": _is_dict,
     "files": _list_of(_is_dict),
 }
-_FILE: dict[str, Check] = {
-    "name": _is_text,
-    "rows": _int(1),
-    "bytes": _int(1),
-    "sha256": _SHA256,
-}
-_FIRST_BATCH: dict[str, Check] = {
-    "shape": _is_shape,
-    **dict.fromkeys(("min", "max", "mean", "std"), _is_number),
-}
+_FILE: dict[str, Check] = {"name": _is_text, "rows": _int(1), "bytes": _int(1), "sha256": _SHA256}
+_FIRST_BATCH = {"shape": _is_shape, **dict.fromkeys(("min", "max", "mean", "std"), _is_number)}
 
 
 def is_source(about: Any) -> bool:
@@ -167,16 +154,16 @@ def is_source(about: Any) -> bool:
 
 
 def check(manifest: dict[str, Any]) -> None:
-    """Refuse a manifest that violates the schema.
-
-    Raises
-    ------
-    BAD_JSON
-        When it does; `SchemaError` says how, the others come from values of unexpected types.
-    """
+    """Refuse a manifest that violates the schema, by one of `BAD_JSON`: `SchemaError` says how."""
     for part, fields in _PARTS.items():
         _check_fields(part, manifest[part] if part else manifest, fields)
-    _check_recipe(manifest)
+    recipe, source, key = manifest["recipe"], manifest["source"], manifest["key"]
+    _require(key == recipe_key(recipe), f"the key {key} is not its recipe's")
+    for name in ("mode", "per"):
+        _require(manifest.get(name) == recipe[name], f"the {name} is not its recipe's")
+    digest = canonical.digest({name: source[name] for name in ("splits", "class_names", "decode")})
+    equal = digest == source["digest"] == recipe["source"]
+    _require(equal, "the source's digest is not that of its splits, class names and decoding")
     _check_splits(manifest)
     _check_scaling(manifest)
 
@@ -185,27 +172,12 @@ def _check_fields(part: str, record: Mapping[str, Any], fields: Mapping[str, Che
     for name, check in fields.items():
         where = f"{part}.{name}" if part else name
         _require(name in record, f"lacks {where}")
-        _require(check(record[name]), f"{where} is {_shorten(record[name])}")
+        _require(check(record[name]), f"{where} is {ascii(record[name])[:60]}")
 
 
 def _require(condition: bool, problem: str) -> None:
     if not condition:
         raise SchemaError(problem)
-
-
-def _shorten(value: Any) -> str:
-    return ascii(value)[:60]
-
-
-def _check_recipe(manifest: Mapping[str, Any]) -> None:
-    recipe, source = manifest["recipe"], manifest["source"]
-    key = manifest["key"]
-    _require(key == recipe_key(recipe), f"the key {key} is not its recipe's")
-    for name in ("mode", "per"):
-        _require(manifest.get(name) == recipe[name], f"the {name} is not its recipe's")
-    digest = canonical.digest({name: source[name] for name in ("splits", "class_names", "decode")})
-    equal = digest == source["digest"] == recipe["source"]
-    _require(equal, "the source's digest is not that of its splits, class names and decoding")
 
 
 def _check_splits(manifest: Mapping[str, Any]) -> None:
@@ -227,15 +199,11 @@ def _check_splits(manifest: Mapping[str, Any]) -> None:
     _require(len(kinds) == 1, "images differ in shape or type from split to split")
     chunk_rows = layout.chunk_rows(splits["train"]["shape"][1:], recipe["dtype"])
     _require(recipe["chunk_rows"] == chunk_rows, f"chunk_rows is not {chunk_rows}")
-    _check_rows(manifest)
-
-
-def _check_rows(manifest: Mapping[str, Any]) -> None:
-    recipe, splits = manifest["recipe"], manifest["splits"]
-    raw = {name: split["shape"][0] for name, split in manifest["source"]["splits"].items()}
-    expected = split_rows(raw, recipe["val_fraction"])
+    raw_rows = {name: split["shape"][0] for name, split in raw.items()}
+    expected = split_rows(raw_rows, recipe["val_fraction"])
     rows = {name: split["rows"] for name, split in splits.items()}
-    _require(rows == expected, f"{rows} rows: its recipe takes {expected} from the source's {raw}")
+    wrong_rows = f"{rows} rows: its recipe takes {expected} from the source's {raw_rows}"
+    _require(rows == expected, wrong_rows)
     _require((recipe["split_seed"] is None) == ("val" not in splits), "split_seed has no meaning")
     shard_rows = recipe["shard_rows"]
     _require(shard_rows is None or shard_rows < max(rows.values()), "shard_rows divides no split")
@@ -249,20 +217,16 @@ def _check_files(split_name: str, split: Mapping[str, Any], shard_rows: int | No
     # Before their names are made, of which a forged manifest may need too many.
     _require(len(files) == -(-rows // (shard_rows or rows)), f"{where}: {len(files)} files")
     expected = split_files(split_name, rows, shard_rows)
-    for file, (name, file_rows) in zip(files, expected.items(), strict=True):
-        wrong_name = f"{where}: {_shorten(file['name'])} is not a file's name: {name}"
-        _require(file["name"] == name, wrong_name)
-        _require(file["rows"] == len(file_rows), f"{where}: the files' rows do not add up")
-        max_bytes = _max_file_bytes(split, len(file_rows))
-        _require(file["bytes"] <= max_bytes, f"{where}: {name} is too large")
-    _require(sum(file["bytes"] for file in files) == split["bytes"], f"{where}: bytes")
-
-
-def _max_file_bytes(split: Mapping[str, Any], rows: int) -> int:
-    """Return more bytes than a file of so many rows can have, however badly they compress."""
     row = math.prod(split["shape"][1:]) * np.dtype(split["dtype"]).itemsize
     chunk = layout.chunk_rows(split["shape"][1:], split["dtype"])
-    return int((rows + chunk) * (row + ROW_BYTES) * 1.1) + MAX_BYTES
+    for file, (name, file_rows) in zip(files, expected.items(), strict=True):
+        wrong_name = f"{where}: {ascii(file['name'])[:60]} is not a file's name: {name}"
+        _require(file["name"] == name, wrong_name)
+        _require(file["rows"] == len(file_rows), f"{where}: the files' rows do not add up")
+        # No file can have more, however badly its rows compress.
+        max_bytes = int((len(file_rows) + chunk) * (row + ROW_BYTES) * 1.1) + MAX_BYTES
+        _require(file["bytes"] <= max_bytes, f"{where}: {name} is too large")
+    _require(sum(file["bytes"] for file in files) == split["bytes"], f"{where}: bytes")
 
 
 def _check_scaling(manifest: Mapping[str, Any]) -> None:

@@ -10,19 +10,10 @@ from numpy.typing import NDArray
 from pixelprep.format import h5, libhdf5, untrusted
 from pixelprep.format.layout import FileLayout
 
-SPLIT_ATTRIBUTE = "split"  # which a group has and the root has not
-
-WriteRows = Callable[..., None]
-ReadRows = Callable[[str, str, range], NDArray[Any]]
-
 
 @contextmanager
-def create(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[WriteRows]:
-    """Create a file with these splits; it is complete, but not fsynced, when the block is left.
-
-    Yields ``put(split, first_row, **columns)``, which raises OSError when the disk is full or
-    fails.
-    """
+def create(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[Callable[..., None]]:
+    """Create a file, complete but not fsynced at the end; yield ``put(split, row, **columns)``."""
     with libhdf5.open_empty(libhdf5.new_file(path)) as (file, _, check):
         for name, value in _root_attributes(layouts).items():
             libhdf5.set_attribute(file, name, value)
@@ -30,9 +21,9 @@ def create(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[WriteRows]
             libhdf5.create_datasets(libhdf5.new_group(file, split), layout)
         check()
 
-        def put(split: str, first: int, **columns: NDArray[Any]) -> None:
+        def put(split: str, row: int, **columns: NDArray[Any]) -> None:
             for name, values in columns.items():
-                file[split][name][first : first + len(values)] = values
+                file[split][name][row : row + len(values)] = values
             check()
 
         yield put
@@ -41,33 +32,25 @@ def create(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[WriteRows]
 def _root_attributes(layouts: Mapping[str, FileLayout]) -> dict[str, Any]:
     """Return the attributes that the splits have in common."""
     attributes = next(iter(layouts.values())).attributes
-    return {name: value for name, value in attributes.items() if name != SPLIT_ATTRIBUTE}
+    return {name: value for name, value in attributes.items() if name != "split"}
 
 
 @contextmanager
-def open_read(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[ReadRows]:
-    """Open a file that `create` made; yields ``get(split, column, rows)``.
-
-    Raises
-    ------
-    ValueError
-        When its groups, datasets or attributes differ from the layouts.
-    """
+def open_read(
+    path: Path, layouts: Mapping[str, FileLayout]
+) -> Iterator[Callable[[str, str, range], NDArray[Any]]]:
+    """Open a file that `create` made; yield ``get(split, column, rows)``."""
     with h5.open_read(path) as file:
-        _check(file, layouts)
+        if set(file) != set(layouts):
+            raise ValueError(f"expected the groups {', '.join(layouts)}")
+        attributes = {"": _root_attributes(layouts)}
+        attributes |= {split: dict(layout.attributes) for split, layout in layouts.items()}
+        for group, expected in attributes.items():
+            stored = untrusted.stored_attributes(expected)
+            for name in untrusted.differing_attributes(file[f"/{group}"], stored):
+                raise ValueError(f"/{group}: its attribute {name} differs")
+        for split, layout in layouts.items():
+            shapes = {name: dataset.shape for name, dataset in file[split].items()}
+            if shapes != {name: column.shape for name, column in layout.columns.items()}:
+                raise ValueError(f"/{split}: its datasets differ")
         yield lambda split, column, rows: file[split][column][rows.start : rows.stop]
-
-
-def _check(file: Any, layouts: Mapping[str, FileLayout]) -> None:
-    if set(file) != set(layouts):
-        raise ValueError(f"expected the groups {', '.join(layouts)}")
-    attributes = {"": _root_attributes(layouts)}
-    attributes |= {split: dict(layout.attributes) for split, layout in layouts.items()}
-    for group, expected in attributes.items():
-        stored = untrusted.stored_attributes(expected)
-        for name in untrusted.differing_attributes(file[f"/{group}"], stored):
-            raise ValueError(f"/{group}: its attribute {name} differs")
-    for split, layout in layouts.items():
-        shapes = {name: dataset.shape for name, dataset in file[split].items()}
-        if shapes != {name: column.shape for name, column in layout.columns.items()}:
-            raise ValueError(f"/{split}: its datasets differ")

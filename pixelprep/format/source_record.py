@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pixelprep.system import canonical
-from pixelprep.system.json_record import Record
+from pixelprep.system.json_record import LenientRecord, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,48 +32,23 @@ class Provenance(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceSplit(Record):
-    """One split of the raw data.
+class SourceSplit(LenientRecord):
+    """One split of the raw data."""
 
-    Parameters
-    ----------
-    dtype : str
-        NumPy's name of the raw images' type.
-    shape : tuple of int
-        The shape (N, H, W, C) of the raw images.
-    images, labels : str
-        The digests of images and labels (data/FORMAT.md, section 4).
-    """
-
-    ignores_unknown: ClassVar[bool] = True
-
-    dtype: str
-    shape: tuple[int, ...]
-    images: str
-    labels: str
+    dtype: str  # NumPy's name of the raw images' type
+    shape: tuple[int, ...]  # (N, H, W, C), of the raw images
+    images: str  # the digest (data/FORMAT.md, section 4)
+    labels: str  # likewise
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRecord(Record):
-    """The raw data of an entry, as far as its bytes depend on it.
+class SourceRecord(LenientRecord):
+    """The raw data of an entry, as far as its bytes depend on it."""
 
-    Parameters
-    ----------
-    splits : dict of SourceSplit
-        ``train`` and ``test``.
-    class_names : tuple of str
-        The classes of the labels 0, 1, ….
-    decode : dict
-        The options it was read with, and what was skipped; JSON values.
-    """
-
-    ignores_unknown: ClassVar[bool] = True
-
-    splits: dict[str, SourceSplit]
-    class_names: tuple[str, ...]
-    decode: dict[str, object]
+    splits: dict[str, SourceSplit]  # train and test
+    class_names: tuple[str, ...]  # of the labels 0, 1, …
+    decode: dict[str, object]  # the options it was read with, and what was skipped
 
     @property
     def digest(self) -> str:
-        """The source digest: the SHA-256 of this record's canonical JSON."""
         return canonical.digest(self.to_dict())

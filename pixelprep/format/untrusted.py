@@ -26,59 +26,36 @@ MAX_CHUNK_BYTES = 64 << 20  # a larger chunk may be no larger than its dataset
 ERRORS = (*h5.ERRORS, MemoryError)  # from files that declare more than there is
 
 
-# A user's file
-
-
 @contextmanager
 def open_untrusted(path: Path) -> Iterator[Any]:
-    """Open a user's file.
-
-    Raises
-    ------
-    SourceError
-        When libhdf5 cannot read it.
-    """
-    try:
+    """Open a user's file, or raise a SourceError."""
+    with _reading(path):
         file = h5.open_read(path)
-    except ERRORS as error:
-        raise _unreadable(path, error) from error
     yield file  # open until the process ends: closing a damaged file can fail
 
 
-def _unreadable(path: Path | str, error: Exception) -> SourceError:
-    return SourceError(f"{path}: not a readable HDF5 file: {error}", "get it again")
+@contextmanager
+def _reading(path: Path | str) -> Iterator[None]:
+    """Turn an error of libhdf5 into a SourceError."""
+    try:
+        yield
+    except ERRORS as error:
+        message = f"{path}: not a readable HDF5 file: {error}"
+        raise SourceError(message, "get it again") from error
 
 
 def root_names(file: Any) -> list[str]:
-    """List the names at the file's root.
-
-    Raises
-    ------
-    SourceError
-        When libhdf5 cannot list them.
-    """
-    try:
+    with _reading(file.filename):
         return sorted(map(str, file))
-    except ERRORS as error:
-        raise _unreadable(file.filename, error) from error
 
 
 def find_dataset(file: Any, key: str) -> Any | None:
-    """Return the dataset under this key; None if there is none.
-
-    Raises
-    ------
-    SourceError
-        When the key leads over a link, the dataset holds no numbers, its data is in other files,
-        or it declares more than its file can hold.
-    """
-    try:
+    """Return the dataset under this key, or None; refuse any but numbers stored in this file."""
+    with _reading(file.filename):
         dataset = _follow(file, key)
         if dataset is not None:
             _check_storage(file, key, dataset)
-    except ERRORS as error:
-        raise _unreadable(file.filename, error) from error
-    return dataset
+        return dataset
 
 
 def _follow(file: Any, key: str) -> Any | None:
@@ -107,7 +84,8 @@ def _check_storage(file: Any, key: str, dataset: Any) -> None:
     # By arithmetic first: libhdf5 takes long to count very many missing chunks.
     size = file.id.get_filesize()
     too_large = f"{path}: {key} declares more than the file holds"
-    if dataset.shape is None or _min_stored_bytes(dataset) > size:
+    least = _chunk_count(dataset) if dataset.chunks else dataset.nbytes  # a byte per chunk
+    if dataset.shape is None or least > size:
         raise SourceError(f"{too_large}: {size:,} bytes")
     if dataset.chunks is None:
         stored = dataset.id.get_storage_size()
@@ -117,60 +95,36 @@ def _check_storage(file: Any, key: str, dataset: Any) -> None:
     chunk = math.prod(dataset.chunks) * dtype.itemsize
     if chunk > max(dataset.nbytes, MAX_CHUNK_BYTES):
         raise SourceError(f"{path}: {key} has chunks of {chunk:,} bytes, more than the dataset")
-    if dataset.id.get_num_chunks() < _chunk_count(dataset):
+    if dataset.id.get_num_chunks() < least:
         raise SourceError(f"{too_large}: chunks are missing")
 
 
-def _min_stored_bytes(dataset: Any) -> int:
-    """Return the fewest bytes that a dataset can take in its file: at least one per chunk."""
-    return int(dataset.nbytes) if dataset.chunks is None else _chunk_count(dataset)
-
-
 def _chunk_count(dataset: Any) -> int:
-    """Return the number of chunks of a whole dataset."""
     sides = zip(dataset.shape, dataset.chunks, strict=True)
     return math.prod(-(-side // chunk) for side, chunk in sides)
 
 
 def check_chunks(dataset: Any) -> Iterator[None]:
-    """Refuse a dataset unless each chunk unpacks to its size; yield as signs of life.
-
-    Raises
-    ------
-    SourceError
-        When one does not.
-    """
+    """Refuse a dataset unless each chunk unpacks to its size; yield as signs of life."""
     if dataset.chunks is None:
         return
     path = dataset.file.filename
-    try:
-        yield from chunks.check(dataset)
-    except ValueError as error:
-        where = f"{path}: {dataset.name.lstrip('/')}"
-        raise SourceError(f"{where}: {error}", "get it again, or write it anew") from error
-    except ERRORS as error:
-        raise _unreadable(path, error) from error
+    with _reading(path):
+        try:
+            yield from chunks.check(dataset)
+        except ValueError as error:
+            where = f"{path}: {dataset.name.lstrip('/')}"
+            raise SourceError(f"{where}: {error}", "get it again, or write it anew") from error
 
 
 def iter_rows(dataset: Any, min_rows: int) -> Iterator[Any]:
-    """Yield all rows in blocks of whole chunks, each of at least `min_rows` rows.
-
-    Raises
-    ------
-    SourceError
-        When libhdf5 cannot read them.
-    """
+    """Yield all rows in blocks of whole chunks, each of at least `min_rows` rows."""
     chunk = dataset.chunks[0] if dataset.chunks else 1
     step = -(-min_rows // chunk) * chunk
     for start in range(0, len(dataset), step):
-        try:
+        with _reading(dataset.file.filename):
             block = dataset[start : start + step]
-        except ERRORS as error:
-            raise _unreadable(dataset.file.filename, error) from error
         yield block
-
-
-# An entry's file
 
 
 def validate(path: Path, layout: FileLayout) -> str | None:
@@ -181,6 +135,7 @@ def validate(path: Path, layout: FileLayout) -> str | None:
     """
     from pixelprep.format import sandbox, writer  # which import h5py: a cache hit does without
 
+    values = {**asdict(layout), "attributes": stored_attributes(layout.attributes)}
     needed = sum(c.chunk_bytes * c.chunk_count for c in layout.columns.values())
     try:
         if layout.compression == "none":
@@ -189,16 +144,12 @@ def validate(path: Path, layout: FileLayout) -> str | None:
             if writer.matches_reference(path, layout):
                 return None
         replies = sandbox.run_in_sandbox(
-            f"{__name__}:validate_in_sandbox", path=os.fspath(path), layout=_to_json(layout)
+            f"{__name__}:validate_in_sandbox", path=os.fspath(path), layout=values
         )
         problem = deque(replies, maxlen=1)[0]  # those before are signs of life
     except sandbox.SandboxError as error:
         return f"not a readable HDF5 file: {error}"
     return None if problem is None else str(problem)
-
-
-def _to_json(layout: FileLayout) -> dict[str, Any]:
-    return {**asdict(layout), "attributes": stored_attributes(layout.attributes)}
 
 
 def stored_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,22 +166,16 @@ def validate_in_sandbox(path: str, layout: dict[str, Any]) -> Iterator[str | Non
     expected = FileLayout(**layout | {"shape": tuple(layout["shape"])})
     try:
         with h5.open_read(path) as file:
-            problem = yield from _mismatch(file, expected)
+            problem = yield from _dataset_mismatch(file, expected.columns)
+            names = differing_attributes(file, expected.attributes)
+            if problem is None and (name := next(names, None)) is not None:
+                problem = f"its attribute {name} is not that of the manifest"
     except (*h5.ERRORS, MemoryError) as error:
         # libhdf5's own errors have no number.
         if isinstance(error, OSError) and error.errno and not fs.is_damage(error):
             raise
         problem = f"not a readable HDF5 file: {error!r}"
     yield problem
-
-
-def _mismatch(file: Any, layout: FileLayout) -> Generator[None, None, str | None]:
-    """Say how a file differs from its layout, yielding signs of life."""
-    if problem := (yield from _dataset_mismatch(file, layout.columns)):
-        return problem
-    for name in differing_attributes(file, layout.attributes):
-        return f"its attribute {name} is not that of the manifest"
-    return None
 
 
 def differing_attributes(group: Any, expected: Mapping[str, Any]) -> Iterator[str]:

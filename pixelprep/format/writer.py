@@ -12,7 +12,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any  # Any: h5py has no types; arrays of every stored type
 
@@ -37,40 +37,31 @@ class Writer:
     sha256: str
 
     def append(self, **columns: NDArray[Any]) -> None:
-        """Write the next chunk.
+        """Write the next chunk: of each column the rows of a chunk or, at the end, the rest.
 
-        Parameters
-        ----------
-        **columns : ndarray
-            ``images``, ``labels`` and, per image, ``mean`` and ``std``, of the stored types. Each
-            has as many rows as a chunk or, at the end of the file, the rest.
-
-        Raises
-        ------
-        OSError
-            When the disk is full or fails.
+        They are ``images``, ``labels`` and, per image, ``mean`` and ``std``, of the stored types.
         """
         raise NotImplementedError
 
 
-def create(path: Path, layout: FileLayout) -> AbstractContextManager[Writer]:
-    """Create a file to write to; it is complete, but not fsynced, when the block is left.
-
-    Raises
-    ------
-    OSError
-        When the disk is full or fails.
-    """
-    open_writer = _direct_writer if layout.compression == "none" else _h5_writer
-    return open_writer(path, layout)
-
-
 @contextmanager
-def _h5_writer(path: Path, layout: FileLayout) -> Iterator[Writer]:
-    with open_with_layout(new_file(path), layout) as (file, _, check):
-        writer = _H5Writer(file, check)
-        yield writer
-    writer.sha256 = fs.sha256(path)
+def create(path: Path, layout: FileLayout) -> Iterator[Writer]:
+    """Create a file to write to; it is complete, but not fsynced, when the block is left."""
+    if layout.compression != "none":
+        with open_with_layout(new_file(path), layout) as (file, _, check):
+            h5_writer = _H5Writer(file, check)
+            yield h5_writer
+        h5_writer.sha256 = fs.sha256(path)
+        return
+    offsets = _reserve_chunks(new_file(path), layout)
+    fd = os.open(path, os.O_RDWR)
+    try:
+        with ThreadPoolExecutor(1) as hasher:
+            writer = _DirectWriter(fd, offsets, layout, hasher)
+            yield writer
+            writer.finish()
+    finally:
+        os.close(fd)
 
 
 class _H5Writer(Writer):
@@ -87,21 +78,8 @@ class _H5Writer(Writer):
         self._row = rows.stop
 
 
-@contextmanager
-def _direct_writer(path: Path, layout: FileLayout) -> Iterator[Writer]:
-    offsets = _reserve_chunks(new_file(path), layout)
-    fd = os.open(path, os.O_RDWR)
-    try:
-        with ThreadPoolExecutor(1) as hasher:
-            writer = _DirectWriter(fd, offsets, _chunk_sizes(layout), hasher)
-            yield writer
-            writer.finish()
-    finally:
-        os.close(fd)
-
-
 def _chunk_sizes(layout: FileLayout) -> dict[str, int]:
-    """Return the bytes of a chunk of each column, with its checksum."""
+    """Return the bytes of each column's chunks, with their checksums."""
     return {name: column.chunk_bytes for name, column in layout.columns.items()}
 
 
@@ -126,17 +104,13 @@ def _reserve_chunks(fd: int, layout: FileLayout) -> list[ChunkOffset]:
 
 
 def _scratch_file() -> IO[bytes]:
-    """Make an unnamed file, in memory where the system can, so that no disk need be writable."""
-    if hasattr(os, "memfd_create"):
+    if hasattr(os, "memfd_create"):  # in memory, so that no disk need be writable
         return os.fdopen(os.memfd_create("pixelprep"), "w+b")
     return tempfile.TemporaryFile()
 
 
 def matches_reference(path: Path, layout: FileLayout) -> bool:
-    """Return whether an uncompressed file is what `create` makes, except for its chunks' content.
-
-    It is compared byte for byte with a new file of this layout; nothing of it is parsed.
-    """
+    """Return whether a file is, but for its chunks' content, what `create` makes; parse nothing."""
     with _scratch_file() as reference, path.open("rb") as file:
         offsets = _reserve_chunks(os.dup(reference.fileno()), layout)
         size = os.fstat(reference.fileno()).st_size
@@ -158,14 +132,14 @@ class _DirectWriter(Writer):
         self,
         fd: int,
         offsets: Sequence[ChunkOffset],
-        sizes: dict[str, int],
+        layout: FileLayout,
         hasher: ThreadPoolExecutor,
     ) -> None:
         self._fd, self._offsets, self._hasher = fd, deque(offsets), hasher
         self._digest, self._position = hashlib.sha256(), 0  # position: hashed up to here
         self._buffers: dict[str, deque[tuple[NDArray[np.uint8], Future[None] | None]]] = {
             name: deque((np.empty(size, np.uint8), None) for _ in range(CHUNK_BUFFERS))
-            for name, size in sizes.items()
+            for name, size in _chunk_sizes(layout).items()
         }
 
     def append(self, **columns: NDArray[Any]) -> None:
@@ -174,14 +148,17 @@ class _DirectWriter(Writer):
             chunk, hashing = self._buffers[name].popleft()
             if hashing is not None:
                 hashing.result()  # the buffer may not change before
-            _fill(chunk, columns[name])
+            values = columns[name]
+            little = values.dtype.newbyteorder("<")
+            chunk[: values.nbytes].view(little).reshape(values.shape)[...] = values
+            chunk[values.nbytes : -4] = 0  # missing rows
+            chunk[-4:] = np.frombuffer(fletcher32(chunk[:-4]).to_bytes(4, "little"), np.uint8)
             write_at(self._fd, chunk.data, offset)
             metadata = self._read_until(offset)
             self._position += len(chunk)
             self._buffers[name].append((chunk, self._hasher.submit(self._hash, metadata, chunk)))
 
     def finish(self) -> None:
-        """Hash the rest of the file."""
         metadata = self._read_until(os.fstat(self._fd).st_size)
         self._hasher.submit(self._hash, metadata).result()
         self.sha256 = self._digest.hexdigest()
@@ -200,11 +177,3 @@ class _DirectWriter(Writer):
     def _hash(self, *contents: Any) -> None:
         for content in contents:
             self._digest.update(content)
-
-
-def _fill(chunk: NDArray[np.uint8], values: NDArray[Any]) -> None:
-    """Fill a chunk with values, zeros for missing rows, and the checksum."""
-    little = values.dtype.newbyteorder("<")
-    chunk[: values.nbytes].view(little).reshape(values.shape)[...] = values
-    chunk[values.nbytes : -4] = 0
-    chunk[-4:] = np.frombuffer(fletcher32(chunk[:-4]).to_bytes(4, "little"), np.uint8)

@@ -6,24 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_PROBABILITY = 1e-7  # probabilities are clipped to this before taking the logarithm, as in Keras
-MAX_CONFUSIONS = 10  # pairs of classes that are listed
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A model's predictions for labelled images.
+    """A model's predictions for labelled images."""
 
-    Parameters
-    ----------
-    labels, predicted : ndarray of int64, shape (N,)
-        The true and the predicted classes.
-    classes : int
-        The number of classes.
-    """
-
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    classes: int
+    labels: NDArray[np.int64]  # the true class of each image, shape (N,)
+    predicted: NDArray[np.int64]  # likewise the predicted class
+    classes: int  # how many there are
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -53,26 +44,20 @@ class Evaluation:
 
     @property
     def top_confusions(self) -> list[tuple[int, int, int]]:
-        """The most frequent confusions: true class, predicted class and number of images."""
+        """The ten most frequent confusions: true class, predicted class, number of images."""
         codes = self.labels[self.wrong] * self.classes + self.predicted[self.wrong]
         pairs, counts = np.unique(codes, return_counts=True)
-        most = np.argsort(-counts, kind="stable")[:MAX_CONFUSIONS]
+        most = np.argsort(-counts, kind="stable")[:10]
         return [(*divmod(int(pairs[i]), self.classes), int(counts[i])) for i in most]
 
     def worst(self, probability: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-        """Return the rows of the most confidently misclassified images, at most `count`.
-
-        `probability` is that of each image's predicted class, shape (N,).
-        """
+        """Return the `count` images most confidently misclassified; `probability` is (N,)."""
         wrong = np.flatnonzero(self.wrong)
         return wrong[np.argsort(-probability[wrong], kind="stable")[:count]]
 
 
 def cross_entropy(true_probability: NDArray[np.float32]) -> float | None:
-    """Return the categorical cross-entropy, from each true class's probability (N,), 0 to 1.
-
-    None where it is not finite.
-    """
+    """Return the categorical cross-entropy of probabilities (N,), or None if not finite."""
     probability = true_probability.astype(np.float64)
     clipped = np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     loss = float(-np.log(clipped).mean())

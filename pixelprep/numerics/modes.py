@@ -13,26 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way of scaling, by shift and divisor from the statistics.
+    """One way of scaling, by shift and divisor from the statistics."""
 
-    Parameters
-    ----------
-    formula : str
-        The stored value of a raw pixel x, for people.
-    result : str
-        What training images have once they are scaled, for people.
-    shift, divisor : callable
-        Plain arithmetic, which works on a framework's tensors too; no divisor means 1.
-    uses_range : bool
-        Whether it uses minimum and maximum (for integers, those of their type) instead of mean and
-        standard deviation.
-    """
-
-    formula: str
-    result: str
-    shift: "Callable[[Statistics], Float]"
-    divisor: "Callable[[Statistics], Float] | None" = None
-    uses_range: bool = False
+    formula: str  # the stored value of a raw pixel x, for people
+    result: str  # what scaled training images have, for people
+    shift: "Callable[[Statistics], Float]"  # plain arithmetic, of a framework's tensors too
+    divisor: "Callable[[Statistics], Float] | None" = None  # None means 1
+    uses_range: bool = False  # minimum and maximum (for integers, their type's), not mean and std
 
 
 MODES: dict[str, Mode] = {
@@ -45,10 +32,7 @@ MODES: dict[str, Mode] = {
     ),
     "center": Mode("x - mean", "mean 0", shift=lambda s: s.mean),
     "standardize": Mode(
-        "(x - mean) / std",
-        "mean 0 and variance 1",
-        shift=lambda s: s.mean,
-        divisor=lambda s: s.std,
+        "(x - mean) / std", "mean 0 and variance 1", shift=lambda s: s.mean, divisor=lambda s: s.std
     ),
 }
 DEFAULT_MODE = "standardize"

@@ -27,22 +27,10 @@ class Stream(IntEnum):
 def permutation(
     n: int, *, seed: int, stream: Stream, epoch: int = 0, index: int = 0
 ) -> NDArray[np.int64]:
-    """Return the permutation of ``range(n)`` for this seed, epoch, stream and index.
+    """Return the permutation of ``range(n)`` for this seed, epoch, stream and index: int64, (n,).
 
-    Parameters
-    ----------
-    n : int
-        The number of elements.
-    seed, epoch : int
-        0 to 2**64 − 1; the two words of the Philox4x64-10 key.
-    stream : Stream
-        The highest word of the initial counter.
-    index : int
-        0 to 2**64 − 1; the next word of the initial counter (a window's or a class's number).
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
+    Seed and epoch are the two words of the Philox4x64-10 key, the stream is the highest word of the
+    initial counter, and the index (a window's or a class's number) the next; 0 to 2**64 − 1 each.
     """
     counter = np.array([0, 0, index, stream], dtype=np.uint64)
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=counter)
@@ -77,24 +65,7 @@ def largest_remainder(counts: Sequence[int], fraction: float) -> list[int]:
 def stratified_mask(
     labels: NDArray[np.int64], fraction: float, seed: int, stream: Stream = Stream.SPLIT
 ) -> NDArray[np.bool_]:
-    """Select the same share of every class at random, for a validation or test split.
-
-    Parameters
-    ----------
-    labels : ndarray of int64, shape (N,)
-        Classes, 0 or more.
-    fraction : float
-        0 to 1.
-    seed : int
-        0 to 2**64 − 1.
-    stream : Stream
-        SPLIT or TEST.
-
-    Returns
-    -------
-    ndarray of bool, shape (N,)
-        True where the row is selected.
-    """
+    """Select the same share of every class at random: a mask (N,) from labels (N,), 0 or more."""
     selected = np.zeros(len(labels), dtype=bool)
     class_counts = np.bincount(labels).tolist()
     for label, count in enumerate(largest_remainder(class_counts, fraction)):

@@ -247,28 +247,10 @@ class Scaling:
 def apply_with_statistics(
     scaling: Scaling, raw: NDArray[Any], dtype: DTypeLike
 ) -> tuple[NDArray[Any], Statistics | None]:
-    """Scale pixels, and per image return each image's own statistics too.
+    """Scale raw pixels (N, H, W, C) of the fitted type and shape, as `Scaling.apply` does.
 
-    Parameters
-    ----------
-    scaling : Scaling
-        A fitted scaling.
-    raw : ndarray, shape (N, H, W, C)
-        Raw pixels of the type and shape that were fitted.
-    dtype : dtype
-        Type of the result: float32 or float16.
-
-    Returns
-    -------
-    scaled : ndarray of `dtype`, the shape of `raw`
-        What `Scaling.apply` returns.
-    statistics : Statistics or None
-        Per image, the statistics of each, shape (N, 1, 1, 1); otherwise None.
-
-    Raises
-    ------
-    UsageError
-        When `dtype` cannot hold the values.
+    Also return, per image, each image's own statistics (N, 1, 1, 1); otherwise None. A UsageError
+    says that `dtype` (float32 or float16) cannot hold the values.
     """
     if scaling.per == "image":
         own = moments_of(raw, "image").statistics(scaling.unit)
@@ -286,10 +268,7 @@ def apply_with_statistics(
 
 
 def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:
-    """Return the shift and the divisor for pixels of these statistics (after ``unit``).
-
-    Both have the shape of the statistics; no divisor is 0.
-    """
+    """Return shift and divisor (never 0) after ``unit``, in the shape of the statistics."""
     mode = MODES[scaling.mode]
     if _only_unit(scaling):
         return np.zeros_like(statistics.mean), np.ones_like(statistics.mean)
@@ -321,13 +300,7 @@ def _only_unit(scaling: Scaling) -> bool:
 
 
 def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str, bool]:
-    """Return the `per` and `rescale` in effect for this mode and raw type.
-
-    Raises
-    ------
-    UsageError
-        When the mode or `per` does not exist.
-    """
+    """Return the `per` and `rescale` in effect for this mode and raw type; refuse unknown ones."""
     if mode not in MODES:
         raise unknown_choice("mode", mode, MODES)
     if per not in PER:

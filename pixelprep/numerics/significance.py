@@ -10,36 +10,18 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean difference of paired figures, and its confidence interval.
+    """The mean difference of paired figures; low to within_noise are None for a single pair."""
 
-    Parameters
-    ----------
-    each : tuple of float
-        The difference of each pair.
-    mean : float
-        The mean of these.
-    low, high : float or None
-        Student's 95% confidence interval of the mean; None for a single pair.
-    within_noise : bool or None
-        Whether chance alone explains the difference; None for a single pair. Equal differences
-        (of few images) have no variance to judge by, and count as noise.
-    """
-
-    each: tuple[float, ...]
+    each: tuple[float, ...]  # the difference of each pair
     mean: float
-    low: float | None
-    high: float | None
+    low: float | None  # Student's 95% confidence interval of the mean: from
+    high: float | None  # to
+    # Whether chance alone explains it: equal differences (of few images) have no variance to judge.
     within_noise: bool | None
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Return the mean of ``first − second``, pair by pair.
-
-    Parameters
-    ----------
-    first, second : sequence of float
-        Equally many figures, at least one; those at the same index form a pair.
-    """
+    """Return the mean of ``first − second``, pair by pair, of one pair or more."""
     each = tuple(a - b for a, b in zip(first, second, strict=True))
     mean = statistics.fmean(each)
     if len(each) < 2:
@@ -50,10 +32,7 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 
 def t_quantile(df: int) -> float:
-    """Return the t for which Student's t lies between −t and t with probability `CONFIDENCE`.
-
-    `df` ≥ 1 are the degrees of freedom.
-    """
+    """Return the t such that Student's t, `df` ≥ 1, is in −t to t with `CONFIDENCE`."""
     low, high = 0.0, math.pi / 2
     for _ in range(60):  # bisections: as fine as a float gets
         middle = (low + high) / 2

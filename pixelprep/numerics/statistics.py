@@ -51,14 +51,7 @@ def statistics_shape(image_shape: tuple[int, int, int], per: str) -> tuple[int, 
 
 
 def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Refuse images of a type or shape for which there are no statistics.
-
-    Raises
-    ------
-    SourceError
-        When the type is neither an integer of 8 or 16 bits nor a float, or the shape is not
-        (N, H, W, C) with every side at least 1.
-    """
+    """Refuse images other than (N, H, W, C), no side 0, of integers of 8 or 16 bits or floats."""
     if dtype.itemsize not in PIXEL_BYTES.get(dtype.kind, ()):
         raise SourceError(
             f"{where}: images are {dtype}: expected integers of 8 or 16 bits, or floats",
@@ -100,7 +93,6 @@ class Moments:
         return cls(count, *(values.reshape(shape) for values in sums))
 
     def __add__(self, other: "Moments") -> "Moments":
-        """Merge the moments of two sets of pixels."""
         minimum = np.minimum(self.minimum, other.minimum)
         maximum = np.maximum(self.maximum, other.maximum)
         count = self.count + other.count
@@ -139,16 +131,7 @@ class FloatMoments:
     """Moments of float pixels in float64; adding two gives those of all their pixels.
 
     Rounding depends on the order of additions: that of `pairwise_sum` depends on nothing but the
-    number of terms.
-
-    Parameters
-    ----------
-    count : int
-        The number of pixels behind each statistic.
-    mean, m2 : ndarray of float64
-        The mean, and the sum of the squared deviations from it.
-    minimum, maximum : ndarray of float64
-        The extremes.
+    number of terms. ``m2`` is the sum of the squared deviations from the mean.
     """
 
     count: int
@@ -204,14 +187,7 @@ class FloatMoments:
         return FloatMoments(count, mean, m2, low, high)
 
     def statistics(self, unit: int = 1) -> Statistics:
-        """Return the statistics; floats are not rescaled, whatever the ``unit``.
-
-        Raises
-        ------
-        SourceError
-            When a statistic, or the reciprocal of a divisor, is too large for float64, or values
-            are not finite.
-        """
+        """Return the statistics, whatever the ``unit``; refuse too large and non-finite ones."""
         with np.errstate(over="ignore", invalid="ignore"):
             value_range = self.maximum - self.minimum
             std = np.sqrt(self.m2 / self.count)
@@ -222,13 +198,7 @@ class FloatMoments:
         return Statistics(self.mean, std, self.minimum, self.maximum)
 
     def overall(self) -> dict[str, float]:
-        """Return ``count``, ``sum`` and ``sum_of_squares`` of all pixels together.
-
-        Raises
-        ------
-        SourceError
-            When one is too large for float64.
-        """
+        """Return ``count``, ``sum`` and ``sum_of_squares`` of all pixels; refuse infinite ones."""
         mean, m2 = self.mean.reshape(-1), self.m2.reshape(-1)
         with np.errstate(over="ignore", invalid="ignore"):
             terms = {"sum": self.count * mean, "sum_of_squares": m2 + self.count * mean * mean}
@@ -268,14 +238,12 @@ class PairwiseSum:
         self._sums: list[tuple[int, Any]] = []  # of 2**level terms each, the level falling
 
     def add(self, term: AnyMoments) -> None:
-        """Add the next term."""
         level, total = 0, term
         while self._sums and self._sums[-1][0] == level:
             level, total = level + 1, self._sums.pop()[1] + total
         self._sums.append((level, total))
 
     def total(self) -> AnyMoments:
-        """Return the sum of all terms."""
         total: AnyMoments = self._sums[-1][1]
         for _, before in reversed(self._sums[:-1]):
             total = before + total

@@ -17,28 +17,12 @@ LOG = logging.getLogger("pixelprep")
 Result = TypeVar("Result")
 
 CONNECT_TIMEOUT = 10.0  # seconds for the scheduler to answer, and for a first worker to appear
-LOGGERS = ("distributed.client", "distributed.core", "distributed.comm.tcp", "tornado.application")
 REMINDER_INTERVAL = 30  # seconds between checks for workers
 POLL_INTERVAL = 2  # seconds between checks for the scheduler
 
 
 class Cluster:
-    """A connected Dask client.
-
-    Parameters
-    ----------
-    address : str
-        The scheduler's: ``tcp://HOST:PORT``, or ``tls://HOST:PORT`` with the certificates that
-        Dask's own configuration names.
-
-    Raises
-    ------
-    MissingExtraError
-        When Dask is not installed.
-    WorkerError
-        When no scheduler answers, it has no workers, or pixelprep is missing there or of another
-        version.
-    """
+    """A connected Dask client; certificates for ``tls://`` are from Dask's own configuration."""
 
     def __init__(self, address: str) -> None:
         try:
@@ -57,16 +41,13 @@ class Cluster:
                 "start one (`dask scheduler`), or leave the option out",
             ) from error
         try:
-            self._check()
+            with suppress(DeadlineError):  # then there are no versions below
+                self._client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
+            self._check_versions("workers", lambda: set(self._client.run(_version).values()))
+            self._check_versions("scheduler", lambda: {self._client.run_on_scheduler(_version)})
         except BaseException:
             self.close()
             raise
-
-    def _check(self) -> None:
-        with suppress(DeadlineError):  # then there are no versions below
-            self._client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
-        self._check_versions("workers", lambda: set(self._client.run(_version).values()))
-        self._check_versions("scheduler", lambda: {self._client.run_on_scheduler(_version)})
 
     def _check_versions(self, where: str, get_versions: Callable[[], set[str]]) -> None:
         try:
@@ -89,7 +70,6 @@ class Cluster:
             )
 
     def executor(self) -> Executor:
-        """Return the cluster as an executor."""
         executor: Executor = self._client.get_executor(pure=False)
         return executor
 
@@ -130,13 +110,11 @@ class Cluster:
         return self._client.status not in ("running", "connecting")
 
     def lost_error(self) -> WorkerError:
-        """Make the error for a lost scheduler."""
         return WorkerError(
             f"{self._address}: the scheduler is gone", "start it again, and run this again"
         )
 
     def close(self) -> None:
-        """Disconnect from the cluster."""
         with self._silenced, suppress(Exception):
             self._client.close()
 
@@ -169,7 +147,13 @@ def _connect(address: str) -> Any:
 @contextmanager
 def _silence_dask() -> Iterator[None]:
     """Suppress Dask's log of lost workers and schedulers, which are reported as errors here."""
-    logs = [logging.getLogger(name) for name in LOGGERS]
+    names = (
+        "distributed.client",
+        "distributed.core",
+        "distributed.comm.tcp",
+        "tornado.application",
+    )
+    logs = [logging.getLogger(name) for name in names]
     before = [log.level for log in logs]
     try:
         for log in logs:
@@ -181,7 +165,4 @@ def _silence_dask() -> Iterator[None]:
 
 
 def _version() -> str:
-    """Return the version of pixelprep where this runs."""
-    from pixelprep._version import __version__ as version
-
-    return version
+    return __version__  # of the machine where this runs

@@ -7,8 +7,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MAX_LISTED = 4  # more numbers than this are shown by their range
-
 
 def options(arguments: Mapping[str, object]) -> list[str]:
     """Spell Python arguments as options of the command line, without those that are None or off."""
@@ -42,11 +40,8 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def format_numbers(values: "NDArray[np.float64]", max_listed: int = MAX_LISTED) -> str:
-    """Format statistics of any shape: few in full, many by their range, none as "each image's own".
-
-    Up to `max_listed` are few.
-    """
+def format_numbers(values: "NDArray[np.float64]", max_listed: int = 4) -> str:
+    """Format statistics: few in full, many by their range, none as "each image's own"."""
     numbers = values.reshape(-1).tolist()
     if not numbers:
         return "each image's own"

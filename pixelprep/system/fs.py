@@ -18,13 +18,10 @@ Result = TypeVar("Result")
 
 HASH_BYTES = 1 << 18  # hashed at once: what the processor's cache holds
 MTIME_RESOLUTION = 0.01  # seconds, at least the granularity of any system's time stamps
-RETRY_PAUSES = (0.001, 0.01, 0.1, 0.2)  # seconds; replacing an entry takes two renames
 
 # The path holds no regular file, or the disk has lost it.
-DAMAGE_ERRNOS = (
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV),
-    *(errno.EINVAL, errno.EIO),
-)
+NO_FILE_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
+DAMAGE_ERRNOS = (*NO_FILE_ERRNOS, errno.EINVAL, errno.EIO)
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READ_ONLY_ERRNOS = (errno.EACCES, errno.EROFS, errno.EPERM)
 
@@ -43,13 +40,7 @@ def cache_dir(path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
-    """Replace a leading ``~`` by the home folder.
-
-    Raises
-    ------
-    UsageError
-        When there is no such home folder.
-    """
+    """Replace a leading ``~`` by the home folder; a UsageError says that there is none."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -57,10 +48,7 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
 
 
 def sha256(file: Path | int, on_progress: Callable[[int], object] = lambda _: None) -> str:
-    """Return the SHA-256 of a file, given by path or descriptor, in hex.
-
-    `on_progress` is called with the number of bytes of each read.
-    """
+    """Return a file's SHA-256 in hex, given its path or descriptor; report each read's bytes."""
     if isinstance(file, int):
         os.lseek(file, 0, os.SEEK_SET)
     digest = hashlib.sha256()
@@ -85,10 +73,8 @@ def translate_oserror(path: Path) -> Iterator[None]:
         hint = "choose a writable folder: `cache_dir` or PIXELPREP_CACHE_DIR"
         in_cache = Path(where).is_relative_to(path) or path.is_relative_to(where)
         of_machine = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
-        another_folder_helps = in_cache and not of_machine
-        raise CacheError(
-            f"cannot use {where}: {reason}", hint if another_folder_helps else None
-        ) from error
+        helps = in_cache and not of_machine  # another folder
+        raise CacheError(f"cannot use {where}: {reason}", hint if helps else None) from error
 
 
 def sorted_dir(folder: Path) -> list[Path]:
@@ -113,13 +99,7 @@ def unreadable(path: Path, error: OSError) -> PixelprepError:
 def require_free_space(
     folder: Path, needed: int, elsewhere: str = "choose another place with `cache_dir`"
 ) -> None:
-    """Refuse to start writing more than fits on the disk; `elsewhere` completes the hint.
-
-    Raises
-    ------
-    CacheError
-        When fewer than `needed` bytes are free.
-    """
+    """Refuse to start writing more than fits on the disk; `elsewhere` completes the hint."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise CacheError(
@@ -141,10 +121,7 @@ def fsync(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes, aside: Path) -> None:
-    """Write a small file durably, whole or not at all.
-
-    The temporary file lies in the folder `aside`, since its own may be resumed from.
-    """
+    """Write a small file durably, whole or not at all: first in the folder `aside`."""
     private = aside / f"{path.name}.{uuid.uuid4().hex[:12]}"
     try:
         with private.open("xb") as file:
@@ -157,13 +134,7 @@ def write_atomically(path: Path, content: bytes, aside: Path) -> None:
 
 
 def read_regular_file(path: Path, max_bytes: int) -> bytes:
-    """Return the content of a regular file, never following a link or waiting for a pipe.
-
-    Raises
-    ------
-    OSError
-        When it is something else, larger than `max_bytes`, or cannot be read.
-    """
+    """Return the content of a regular file, never following a link or waiting for a pipe."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         status = os.fstat(fd)
@@ -177,11 +148,8 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
 
 
 def retry_while_missing(action: Callable[[], Result]) -> Result:
-    """Retry an action for a moment while files are missing.
-
-    Another process may just be replacing an entry (see `staging.publish`).
-    """
-    for pause in RETRY_PAUSES:
+    """Retry for a moment while files are missing: `staging.publish` may be replacing an entry."""
+    for pause in (0.001, 0.01, 0.1, 0.2):  # seconds; replacing an entry takes two renames
         try:
             return action()
         except (OSError, EntryError) as error:
@@ -192,10 +160,7 @@ def retry_while_missing(action: Callable[[], Result]) -> Result:
 
 
 def file_stamp(file: Path | os.DirEntry[str] | int) -> tuple[int, ...]:
-    """Return inode, size in bytes, and modification and change time in ns.
-
-    While these stay equal, a file is taken to be unchanged since it was read.
-    """
+    """Return inode, bytes, and change times in ns: equal while a file is unchanged."""
     status = os.stat(file)  # noqa: PTH116 - pathlib knows no descriptors
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

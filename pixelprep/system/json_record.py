@@ -26,13 +26,7 @@ class Record:
 
     @classmethod
     def from_dict(cls, values: object) -> Self:
-        """Make a record from what `to_dict` returned for it.
-
-        Raises
-        ------
-        ValueError
-            When a field is missing, has another type or, unless such are ignored, is unknown.
-        """
+        """Make a record from what `to_dict` returned; a ValueError says what does not fit."""
         types = _field_types(cls)  # type: ignore[arg-type] # a class is hashable
         names = {name: cls.json_names.get(name, name) for name in types}
         if not isinstance(values, Mapping) or not values.keys() >= set(names.values()):
@@ -43,15 +37,20 @@ class Record:
         return cls(**{n: _from_json(types[n], values[names[n]], n) for n in types})
 
 
+class LenientRecord(Record):
+    """A record that ignores unknown fields, which a later version of its file may have."""
+
+    __slots__ = ()
+    ignores_unknown: ClassVar[bool] = True
+
+
 @cache
 def _field_types(cls: type) -> dict[str, Any]:
-    """Map the fields of a dataclass to their types."""
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls)}
 
 
 def _to_json(value: Any) -> Any:
-    """Convert a field to a JSON value."""
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, Path):
@@ -64,7 +63,6 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(kind: Any, value: Any, name: str) -> Any:
-    """Convert a JSON value to a field's type."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:  # with None
         return None if value is None else _from_json(inner[0], value, name)

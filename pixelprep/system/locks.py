@@ -36,7 +36,6 @@ def lock(cache: Path, name: str) -> Iterator[None]:
 
 
 def lock_path(cache: Path, name: str) -> Path:
-    """Return the file of the lock of this name."""
     return cache / fs.LOCKS / f"{name}.lock"
 
 
@@ -74,10 +73,7 @@ def acquire(path: Path, waiting: str = "") -> Iterator[None]:
 
 @contextmanager
 def try_acquire(path: Path) -> Iterator[bool]:
-    """Hold the lock of this file if it is free; yield False if another process holds it.
-
-    Where the file system has no locks, it counts as free.
-    """
+    """Yield whether the lock of this file is free (or there are no locks), and hold it if so."""
     from filelock import FileLock, Timeout
 
     mine = FileLock(path, fallback_to_soft=False)
@@ -109,10 +105,7 @@ def is_unlocked(path: Path) -> bool:
 
 
 def remove_lock(path: Path) -> bool:
-    """Remove the file of a lock if it is free, and return whether it was.
-
-    A process that waits for it finds the file gone, and makes a new one.
-    """
+    """Remove a lock's file if it is free, and return whether it was; who waits makes a new one."""
     with try_acquire(path) as free:
         if free:
             path.unlink(missing_ok=True)
@@ -126,14 +119,9 @@ def owner_tag() -> str:
 
 
 def owner_alive(tag: str, path: Path) -> bool:
-    """Return whether the owner of a file or folder may be alive.
+    """Return whether the owner of a file or folder may be alive; what is no tag has no owner.
 
-    Parameters
-    ----------
-    tag : str
-        The owner's tag; what is no tag has no owner.
-    path : Path
-        What it owns; a process of another machine counts as alive until this is `STALE_AFTER` old.
+    A process of another machine counts as alive until what it owns is `STALE_AFTER` old.
     """
     match = re.fullmatch(OWNER_TAG, tag)
     if match is None:
@@ -163,22 +151,15 @@ def _machine_id() -> str:
 
 
 def _start_time(process: int) -> int | None:
-    """Return when a process of this machine was started, in clock ticks; None if it is dead.
-
-    The system reuses process numbers, but never with the same start time.
-    """
+    """Return a process's start in clock ticks, unlike that of any other of its number."""
     try:
         with open(f"/proc/{process}/stat") as file:  # noqa: PTH123 - a name, not a path
             state, *rest = file.read().rpartition(")")[2].split()
         return None if state in "ZX" else int(rest[18])
     except (OSError, ValueError, IndexError):
-        return None if Path("/proc/self").exists() else _responds(process)
-
-
-def _responds(process: int) -> int | None:
-    """Return 0 for a living process, on systems that do not tell its start time."""
-    try:
+        if Path("/proc/self").exists():
+            return None
+    with suppress(OSError):  # on systems that do not tell it, a living process has 0
         os.kill(process, 0)
-    except OSError:
-        return None
-    return 0
+        return 0
+    return None

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar  # Any: results that are only waited for
 
@@ -24,24 +24,18 @@ if TYPE_CHECKING:
 
     from pixelprep.system.dask import Cluster
 
-
 LOG = logging.getLogger("pixelprep")
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://[^/]+:[0-9]+")  # Dask's transports
-EXTRA_TASKS = 2  # submitted beyond twice the number of workers
 MAX_WORKERS = 1024
 MAX_RESTARTS = 3  # deaths of workers in a row, with no task finished between
-CANCEL_TIMEOUT = 60.0  # seconds for running tasks of a caller's executor to end
 
 
 def thread_pool() -> "ThreadPoolExecutor":
-    """Make threads for work that releases the interpreter's lock: unpacking, hashing, fsync.
-
-    There are two more than processors, so that some may wait for the disk.
-    """
+    """Make a thread per processor, and two that wait for the disk, for work without the GIL."""
     from concurrent.futures import ThreadPoolExecutor  # not needed for a cache hit
 
     return ThreadPoolExecutor((os.cpu_count() or 1) + 2, thread_name_prefix="pixelprep")
@@ -50,21 +44,9 @@ def thread_pool() -> "ThreadPoolExecutor":
 class WorkerPool:
     """The workers of a call: this process, worker processes, a Dask cluster, or an executor.
 
-    Use it in a ``with`` statement; nothing is started before `map` or `start` is called.
-
-    Parameters
-    ----------
-    workers : int or Executor
-        The number of processes, 1 for this one alone; or the caller's executor, which is never
-        shut down here.
-    scheduler : str, optional
-        The address of a Dask scheduler, ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
-
-    Raises
-    ------
-    UsageError
-        When the number of workers is out of range, the address is malformed, or both workers and
-        a scheduler are given.
+    Use it in a ``with`` statement; nothing is started before `map` or `start` is called. `workers`
+    is the number of processes, or the caller's executor, which is never shut down here; `scheduler`
+    is a Dask scheduler's ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
     """
 
     def __init__(self, workers: int | Executor = 1, scheduler: str | None = None) -> None:
@@ -91,21 +73,10 @@ class WorkerPool:
             self._executor = self._external or self._start_executor()
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Map a function over tasks, in their order.
+        """Map a function of a module's top level over small picklable tasks, in their order.
 
-        Parameters
-        ----------
-        function : callable
-            A function at a module's top level; running it twice for a task must do no harm.
-        tasks : iterable
-            Small picklable values, taken as they are needed.
-
-        Raises
-        ------
-        WorkerError
-            When workers die repeatedly, or the cluster is lost.
-        Exception
-            What the function raised for the first task that failed.
+        Running it twice for a task must do no harm; tasks are taken when they are needed. The error
+        of the first task that fails is raised, or a WorkerError.
         """
         return map(function, tasks) if self.inline else self._map_ordered(function, iter(tasks))
 
@@ -115,7 +86,8 @@ class WorkerPool:
         pending: deque[tuple[Task, Future[Result]]] = deque()
         deaths, finished = 0, False
         self.start()
-        window = self._window()
+        threads = self._cluster.threads() if self._cluster else self._workers
+        window = 2 * threads + 2
         try:
             while True:
                 for task in islice(tasks, window - len(pending)):
@@ -123,7 +95,8 @@ class WorkerPool:
                 if not pending:
                     break
                 try:
-                    result = self._result(pending[0][1])
+                    future = pending[0][1]
+                    result = self._cluster.result(future) if self._cluster else future.result()
                 except BrokenExecutor as error:
                     deaths += 1
                     self._restart(deaths, error)
@@ -153,11 +126,6 @@ class WorkerPool:
                 raise self._cluster.lost_error() from error
             raise
 
-    def _result(self, future: "Future[Result]") -> Result:
-        if self._cluster is None:
-            return future.result()
-        return self._cluster.result(future)
-
     def _restart(self, deaths: int, error: BrokenExecutor) -> None:
         """Start new workers, which repeat the tasks that died with the old ones."""
         if self._external or deaths >= MAX_RESTARTS:
@@ -179,12 +147,7 @@ class WorkerPool:
             return  # a cluster's running tasks are not waited for
         for future in futures:
             with suppress(Exception):
-                future.exception(timeout=CANCEL_TIMEOUT)
-
-    def _window(self) -> int:
-        """Return how many tasks are submitted at a time."""
-        threads = self._cluster.threads() if self._cluster else self._workers
-        return 2 * threads + EXTRA_TASKS
+                future.exception(timeout=60)  # seconds, for those that run
 
     def _start_executor(self) -> Executor:
         if self._scheduler is not None:
@@ -201,12 +164,15 @@ class WorkerPool:
         executor: Executor = ProcessPoolExecutor(
             self._workers, initializer=_exit_with_parent, initargs=(os.getpid(),)
         )
-        with _block_interrupts():  # workers inherit it: Ctrl-C is for this process alone
+        # Workers inherit that interrupts are blocked: Ctrl-C is for this process alone.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             executor.submit(int)  # the first task starts the workers
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return executor
 
     def _shutdown(self, at_once: bool) -> None:
-        """Shut down what this pool started."""
         executor, self._executor = self._executor, None
         if self._cluster is not None:
             self._cluster.close()
@@ -219,15 +185,6 @@ class WorkerPool:
 
     def __exit__(self, *error: object) -> None:
         self._shutdown(at_once=error[0] is not None)
-
-
-@contextmanager
-def _block_interrupts() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _exit_with_parent(parent: int) -> None:

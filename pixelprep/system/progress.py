@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-MIN_COLUMNS = 78  # a narrower terminal has no room for figures beside a bar
-
 
 def bar(description: str, total: int, unit: str, quiet: bool) -> "Bar":
     """Make a tqdm bar with rate and time left, for a ``with`` statement; it vanishes at the end."""
@@ -30,7 +28,7 @@ def bar(description: str, total: int, unit: str, quiet: bool) -> "Bar":
 
 def set_postfix(bar: "Bar", text: str) -> None:
     """Write figures after a bar, unless the terminal is too narrow."""
-    if shutil.get_terminal_size().columns >= MIN_COLUMNS:
+    if shutil.get_terminal_size().columns >= 78:
         bar.set_postfix_str(text)
 
 

@@ -26,21 +26,18 @@ RECEIPTS = "done"  # in a workspace: the receipts of the finished files
 PARTIAL = "parts"  # in a workspace: unfinished files
 RESUMABLE = ".resumable"  # the end of a resumable workspace's name
 UNFINISHED = "unfinished"  # in the name of a private folder outside any cache
-UNOWNED = "free"  # stands for the owner's tag
 REPLACING = "~"  # in the name of trash, between dataset and folder: it was to be replaced
 MAX_NAME_BYTES = 210  # of a name, so that a tag can follow
 MAX_STEM_BYTES = 80  # of what a workspace is named after; the rest of the name needs as many
-PUBLISH_ATTEMPTS = 100  # renames, while other processes keep recreating the target
 
 
 @contextmanager
 def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Path]:
     """Make a private folder in ``.tmp``, and remove it at the end.
 
-    Its name holds its owner's tag (`locks.owner_tag`), and ``FOLDER.lock`` beside it is locked as
-    long as the owner lives; so `collect_garbage` tells a dead process's folder from one in use. A
-    resumable folder that was left behind is taken over by the next one of the same name, with the
-    files that were finished in it (see `run_step`).
+    Its name holds its owner's tag, and ``FOLDER.lock`` beside it is locked as long as the owner
+    lives, by which `collect_garbage` knows that it is in use. A resumable folder that was left is
+    taken over by the next one of the same name, with the files that `run_step` finished in it.
     """
     top, name = fs.ensure_dir(cache / fs.TMP), _shorten(name)
     folder = top / f"{name}.{locks.owner_tag()}{RESUMABLE if resumable else ''}"
@@ -58,7 +55,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             raise
         finally:
             if keep:
-                folder.rename(top / f"{name}.{UNOWNED}-{uuid.uuid4().hex[:8]}{RESUMABLE}")
+                folder.rename(top / f"{name}.free-{uuid.uuid4().hex[:8]}{RESUMABLE}")
                 _lock_file(folder).unlink(missing_ok=True)
             else:
                 # Renamed first: a worker that is still running can no longer write into it.
@@ -67,11 +64,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
 
 @contextmanager
 def sibling_staging(final: Path) -> Iterator[Path]:
-    """Make a private folder beside its final place, outside any cache.
-
-    It is removed at the end, unless it was renamed. What dead processes left of the same name is
-    removed first.
-    """
+    """Make a private folder beside its final place; remove what dead processes left of its kind."""
     prefix = f".{_shorten(final.name)}.{UNFINISHED}."
     for path in fs.sorted_dir(final.parent):
         if path.name.startswith(prefix) and locks.owner_dead(path.name.removeprefix(prefix), path):
@@ -120,30 +113,12 @@ def _lock_file(folder: Path) -> Path:
 
 
 def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Make one file of a workspace, unless it is there already, finished and intact.
+    """Make ``work/files/NAME`` in a workspace, unless it is there, finished and intact.
 
-    It is made under a private name, so that two workers may make it at once, and be killed at any
-    moment. It is not fsynced: a file counts as finished only while it has the digest of its
-    receipt, and must be fsynced before it is published.
-
-    Parameters
-    ----------
-    work : Path
-        A `workspace`. The file will be ``work/files/NAME``.
-    name : str
-        The file's name, which determines its content: equal names, equal bytes.
-    make : callable
-        Makes the file at the given path; returns its receipt, JSON values with its ``sha256``.
-
-    Returns
-    -------
-    dict
-        The receipt that `make` returned, now or earlier.
-
-    Raises
-    ------
-    CacheError
-        When there is no such workspace.
+    `make` makes the file at a path, and returns its receipt: JSON values with its ``sha256``. Equal
+    names must mean equal bytes. The path is private, so that two workers may make the file at once,
+    and be killed at any moment. It is not fsynced: a file counts as finished only while it has the
+    digest of its receipt, and must be fsynced before it is published.
     """
     path, receipt_path = work / FILES / name, work / RECEIPTS / f"{name}.json"
     receipt = records.read(receipt_path)
@@ -169,10 +144,7 @@ def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> d
 
 
 def collect_garbage(cache: Path) -> None:
-    """Remove what dead processes left in ``.tmp`` and ``.trash``.
-
-    Resumable work is kept for a week.
-    """
+    """Remove what dead processes left in ``.tmp`` and ``.trash``; resumable work after a week."""
     for path in stale_work(cache):
         LOG.info("removing the leftovers of a killed process: %s", path.name)
         remove_stale(path, cache)
@@ -188,17 +160,14 @@ def trash_items(cache: Path) -> list[Path]:
 
 
 def _restore(path: Path, cache: Path) -> bool:
-    """Return an entry from the trash to its place if it was to be replaced but never was.
-
-    Also True where another process is at work on that entry: its trash is left alone.
-    """
+    """Return an entry from the trash to its place if it was to be replaced but never was."""
     dataset, replacing, folder = path.name.rpartition(".")[0].partition(REPLACING)
     if not replacing:
         return False
     final = cache / dataset / folder
     with locks.try_acquire(locks.lock_path(cache, locks.entry_lock_name(final))) as free:
         if not free:
-            return True
+            return True  # its trash is left to the process at work on that entry
         if os.path.lexists(final):
             return False
         with suppress(OSError):
@@ -209,15 +178,7 @@ def _restore(path: Path, cache: Path) -> bool:
 
 
 def stale_work(cache: Path, *, unfinished: bool = False) -> list[Path]:
-    """List the workspaces of dead processes, except those that may be resumed.
-
-    Parameters
-    ----------
-    cache : Path
-        The cache folder.
-    unfinished : bool
-        Include resumable work of the last week.
-    """
+    """List dead processes' workspaces; this week's that can be resumed only if `unfinished`."""
     paths = list((cache / fs.TMP).glob("*"))
     folders = {path.with_suffix("") if path.suffix == ".lock" else path for path in paths}
     return sorted(path for path in folders if _is_stale(path, unfinished))
@@ -239,7 +200,6 @@ def remove_stale(path: Path, cache: Path) -> bool:
 
 
 def _clear(folder: Path, cache: Path) -> None:
-    """Remove a workspace and its lock's file."""
     try:
         discard(folder, cache)
     except OSError:  # it cannot be renamed: remove it where it is
@@ -273,15 +233,11 @@ def publish(
 
 
 def _rename_into_place(
-    folder: Path,
-    final: Path,
-    cache: Path,
-    keep_existing: Callable[[], bool],
-    replaced: list[Path],
+    folder: Path, final: Path, cache: Path, keep_existing: Callable[[], bool], replaced: list[Path]
 ) -> None:
     """Rename to a free name; move what has the name to the trash, and append it to `replaced`."""
-    for _ in range(PUBLISH_ATTEMPTS):
-        with _tolerate_missing(folder):  # another process removed the old one, or its parent
+    for _ in range(100):  # while other processes keep recreating the target
+        try:
             fs.ensure_dir(final.parent)
             try:
                 folder.rename(final)
@@ -294,18 +250,11 @@ def _rename_into_place(
                 break
             name = f"{final.parent.name}{REPLACING}{final.name}"
             replaced.append(_move_to_trash(final, cache, name))
+        except FileNotFoundError:  # another process removed the old one, or its parent
+            if not folder.exists():
+                raise
     else:
         raise CacheError(f"could not publish {final}: other processes keep recreating it")
-
-
-@contextmanager
-def _tolerate_missing(folder: Path) -> Iterator[None]:
-    """Ignore that something is missing, unless it is this folder."""
-    try:
-        yield
-    except FileNotFoundError:
-        if not folder.exists():
-            raise
 
 
 def discard(path: Path, cache: Path) -> None:

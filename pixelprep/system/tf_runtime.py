@@ -13,27 +13,13 @@ from pixelprep.errors import missing_extra
 
 
 def require(purpose: str) -> None:
-    """Refuse to start work that needs TensorFlow where it is not installed.
-
-    Raises
-    ------
-    MissingExtraError
-        When it is not installed.
-    """
+    """Refuse to start work that needs TensorFlow where it is not installed."""
     if importlib.util.find_spec("tensorflow") is None:
         raise missing_extra("TensorFlow", "train", purpose)
 
 
 def start(purpose: str) -> None:
-    """Import TensorFlow and initialize its devices, with its log messages suppressed.
-
-    Failures are still raised; ``TF_CPP_MIN_LOG_LEVEL=0`` shows the messages.
-
-    Raises
-    ------
-    MissingExtraError
-        When it is not installed.
-    """
+    """Import TensorFlow and initialize its devices, silently unless ``TF_CPP_MIN_LOG_LEVEL=0``."""
     require(purpose)
     verbose = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
     # Its first messages precede its logging setup and ignore any level: only redirecting the
