@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.numerics import permutation
 from pixelprep.sources import image_file
-from pixelprep.sources.base import Options, Raw, RawSplit, test_mask
-from pixelprep.sources.context import SourceContext
+from pixelprep.sources.base import Options, Raw, RawSplit, SourceContext, divide_rows
 from pixelprep.sources.image_file import ImageDecoder
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
@@ -33,9 +32,7 @@ TASK_BYTES = 64 << 20  # decoded pixels of one task, at most
 class ImageFolder(LocalSource):
     """``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``; all of one size."""
 
-    supported_options: ClassVar[frozenset[str]] = frozenset(
-        {"size", "color", "test_fraction", "on_error"}
-    )
+    supported_options = frozenset({"size", "color", "test_fraction", "on_error"})
 
     def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         return _ClassFolders(self.path, self.options).stamps()
@@ -49,7 +46,10 @@ class ImageFolder(LocalSource):
         for name, listed in images.items():
             splits[name], damaged = self._decode(name, listed, work, context)
             skipped += damaged
-        self._check_classes(splits, class_names)
+            counts = np.bincount(np.asarray(splits[name].labels[:]), minlength=len(class_names))
+            if 0 in counts and self.options.on_error == "skip":
+                empty = class_names[int(np.argmin(counts))]
+                raise SourceError(f"{self.path}: {name}: no image of class {empty} can be read")
         return Raw(splits, class_names, self._decode_record(skipped)).checked(os.fspath(self.path))
 
     def _decode_record(self, skipped: list[str]) -> dict[str, object]:
@@ -77,7 +77,7 @@ class ImageFolder(LocalSource):
         fs.require_free_space(context.cache, total * row_bytes)
         rows = max(1, min(-(-total // MIN_TASKS), TASK_BYTES // row_bytes))
         tasks = (
-            _DecodeTask(work, f"{split}.{i}", listed.paths[start : start + rows], decoder)
+            (work, f"{split}.{i}", listed.paths[start : start + rows], decoder)
             for i, start in enumerate(range(0, total, rows))
         )
         skipped: list[int] = []
@@ -91,19 +91,9 @@ class ImageFolder(LocalSource):
         if not skipped:
             return decoded, []
         names = [printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
-        LOG.warning(
-            "%s: left out of %s: %d of %d images, such as %s",
-            *(self.name, split, len(names), total, names[0]),
-        )
+        left_out = (self.name, split, len(names), total, names[0])
+        LOG.warning("%s: left out of %s: %d of %d images, such as %s", *left_out)
         return decoded.take(np.setdiff1d(np.arange(total), skipped)), names
-
-    def _check_classes(self, splits: Mapping[str, RawSplit], class_names: tuple[str, ...]) -> None:
-        """Refuse a class without a readable image."""
-        for name, split in splits.items():
-            counts = np.bincount(np.asarray(split.labels[:]), minlength=len(class_names))
-            if 0 in counts and self.options.on_error == "skip":
-                empty = class_names[int(np.argmin(counts))]
-                raise SourceError(f"{self.path}: {name}: no image of class {empty} can be read")
 
 
 def printable(path: str) -> str:
@@ -121,39 +111,29 @@ class _ImageList:
     def take(self, rows: NDArray[np.int64]) -> "_ImageList":
         return _ImageList([self.paths[row] for row in rows], self.labels[rows])
 
-    def shuffle(self, index: int) -> "_ImageList":
-        """Put images that are sorted by class into the format's seeded order."""
-        rows = len(self.paths)
-        source = permutation.Stream.SOURCE
-        return self.take(permutation.permutation(rows, seed=0, stream=source, index=index))
-
 
 @dataclass(frozen=True, slots=True)
 class _ClassFolders:
-    """The images in a folder by split and class.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    options : Options
-        Of which the test fraction and the split seed are used.
-    """
+    """The images in a folder by split and class."""
 
     path: Path
-    options: Options
+    options: Options  # of which the test fraction and the split seed are used
 
     def stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield every class and image with its `fs.file_stamp`, in a fixed order."""
         for split, top in self._tops().items():
             for name in self._classes(top):
                 yield f"{split}/{name}", ()  # even of a class without images
-                for image in self._images(top, name):
-                    yield f"{split}/{name}/{image.name}", _stamp(image)
+                for image in self._images(top, name, []):
+                    try:
+                        stamp = fs.file_stamp(image)
+                    except OSError as error:
+                        raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
+                    yield f"{split}/{name}/{image.name}", stamp
 
     def list_images(self) -> tuple[tuple[str, ...], dict[str, _ImageList]]:
         """Return class names, and the images of each split in the order of the raw data."""
-        tops, unused = self._tops(), _UnusedFiles()
+        tops, unused = self._tops(), list[str]()  # files that are not images, folders of no split
         class_names = tuple(self._classes(next(iter(tops.values()))))
         if len(class_names) < 2:
             raise SourceError(
@@ -163,12 +143,18 @@ class _ClassFolders:
             )
         self._add_unused_folders(tops, unused)
         splits = {name: self._list_split(top, class_names, unused) for name, top in tops.items()}
-        unused.log()
-        if "all" in splits:
-            splits = self._split_test(splits["all"])
-        return class_names, {
-            name: splits[name].shuffle(i) for i, name in enumerate(("train", "test"))
-        }
+        if unused:
+            what = formatting.pluralize(len(unused), "file or folder", "files or folders")
+            LOG.info("not used: %s, such as %s", what, printable(unused[0]))
+        if every := splits.get("all"):
+            divided = divide_rows(os.fspath(self.path), every.labels, self.options)
+            splits = {name: every.take(rows) for name, rows in divided.items()}
+        source = permutation.Stream.SOURCE  # images sorted by class get the format's seeded order
+        for i, name in enumerate(("train", "test")):
+            count = len(splits[name].paths)
+            order = permutation.permutation(count, seed=0, stream=source, index=i)
+            splits[name] = splits[name].take(order)
+        return class_names, splits
 
     def _tops(self) -> dict[str, Path]:
         """Return the folders that hold the class folders by split; ``all`` if there is one."""
@@ -183,33 +169,21 @@ class _ClassFolders:
             raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
         return tops
 
-    def _add_unused_folders(self, tops: Mapping[str, Path], unused: "_UnusedFiles") -> None:
+    def _add_unused_folders(self, tops: Mapping[str, Path], unused: list[str]) -> None:
         """Count folders beside train and test; warn of a validation split."""
         if self.path in tops.values():
             return
         for name in set(self._classes(self.path)) - {top.name for top in tops.values()}:
-            unused.add(os.fspath(self.path / name))
+            unused.append(os.fspath(self.path / name))
             if name in VALIDATION:
-                LOG.warning(
-                    "%s is not read: a validation split is taken from train, by `val_fraction`",
-                    self.path / name,
-                )
+                hint = "a validation split is taken from train, by `val_fraction`"
+                LOG.warning("%s is not read: %s", self.path / name, hint)
 
-    def _split_test(self, listed: _ImageList) -> dict[str, _ImageList]:
-        test = test_mask(os.fspath(self.path), listed.labels, self.options)
-        return {
-            "train": listed.take(np.flatnonzero(~test)),
-            "test": listed.take(np.flatnonzero(test)),
-        }
-
-    def _list_split(
-        self, top: Path, class_names: tuple[str, ...], unused: "_UnusedFiles"
-    ) -> _ImageList:
+    def _list_split(self, top: Path, class_names: tuple[str, ...], unused: list[str]) -> _ImageList:
         if differing := set(self._classes(top)) ^ set(class_names):
             differ = ", ".join(sorted(differing))
             raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
-        paths: list[str] = []
-        counts = []
+        paths, counts = list[str](), []
         for name in class_names:
             images = [image.path for image in self._images(top, name, unused)]
             if not images:
@@ -229,10 +203,8 @@ class _ClassFolders:
             self._check_link(folder)
         return sorted(folder.name for folder in folders)
 
-    def _images(
-        self, top: Path, name: str, unused: "_UnusedFiles | None" = None
-    ) -> Iterator[os.DirEntry[str]]:
-        """Yield the images of a class by name, and count the other files in its folder."""
+    def _images(self, top: Path, name: str, unused: list[str]) -> Iterator[os.DirEntry[str]]:
+        """Yield the images of a class by name, and add other files in its folder to `unused`."""
         with os.scandir(top / name) as entries:
             files = sorted(entries, key=lambda entry: entry.name)
         for file in files:
@@ -241,8 +213,8 @@ class _ClassFolders:
             self._check_link(file)
             if file.name.lower().endswith(SUFFIXES) and file.is_file():
                 yield file
-            elif unused is not None:
-                unused.add(file.path)
+            else:
+                unused.append(file.path)
 
     def _check_link(self, file: os.DirEntry[str] | Path) -> None:
         """Refuse a link that leads nowhere, or out of the folder."""
@@ -252,59 +224,32 @@ class _ClassFolders:
         if not os.path.exists(path):  # noqa: PTH110 - pathlib fails on a link to itself
             raise SourceError(f"{path}: a link that leads nowhere")
         if not path.resolve().is_relative_to(self.path.resolve()):
-            raise SourceError(
-                f"{path}: a link that leaves {self.path}", "copy what it leads to into the folder"
-            )
+            leaves = f"{path}: a link that leaves {self.path}"
+            raise SourceError(leaves, "copy what it leads to into the folder")
 
 
-class _UnusedFiles:
-    """Files that are not images, and folders of no split: counted, to be reported."""
+def _run_task(task: tuple[Path, str, Sequence[str], ImageDecoder]) -> list[int]:
+    """Decode images into a file of the work folder, unless an interrupted run did.
 
-    def __init__(self) -> None:
-        self.count, self.first = 0, ""
-
-    def add(self, path: str) -> None:
-        self.count, self.first = self.count + 1, self.first or path
-
-    def log(self) -> None:
-        if self.count:
-            what = formatting.pluralize(self.count, "file or folder", "files or folders")
-            LOG.info("not used: %s, such as %s", what, printable(self.first))
+    Return the rows of those skipped.
+    """
+    work, name, paths, decoder = task
+    return list(staging.run_step(work, name, partial(_write_pixels, paths, decoder))["skipped"])
 
 
-def _stamp(image: os.DirEntry[str]) -> tuple[int, ...]:
-    try:
-        return fs.file_stamp(image)
-    except OSError as error:
-        raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _DecodeTask:
-    """Images that one worker decodes into one file of the work folder."""
-
-    work: Path
-    name: str
-    paths: Sequence[str]
-    decoder: ImageDecoder
-
-
-def _run_task(task: _DecodeTask) -> list[int]:
-    """Decode images unless an interrupted run did; return the rows of those skipped."""
-    return list(staging.run_step(task.work, task.name, partial(_write_pixels, task))["skipped"])
-
-
-def _write_pixels(task: _DecodeTask, private: Path) -> dict[str, Any]:  # JSON, a step's receipt
-    image_format, skipped = task.decoder.format, []
+def _write_pixels(
+    paths: Sequence[str], decoder: ImageDecoder, private: Path
+) -> dict[str, Any]:  # JSON, a step's receipt
+    image_format, skipped = decoder.format, []
     assert image_format is not None  # set before the work is divided
     # The rows of skipped images stay zero, and are left out later.
-    pixels = np.zeros((len(task.paths), *image_format.shape), image_format.dtype)
+    pixels = np.zeros((len(paths), *image_format.shape), image_format.dtype)
     with image_file.strict_pillow():
-        for row, path in enumerate(task.paths):
+        for row, path in enumerate(paths):
             try:
-                pixels[row] = task.decoder.read(path)
+                pixels[row] = decoder.read(path)
             except image_file.ImageDecodeError:
-                if not task.decoder.skip:
+                if not decoder.skip:
                     raise
                 skipped.append(row)
     private.write_bytes(pixels.data)

@@ -81,14 +81,8 @@ class Case:
 
     def fetch(self, *mirrors: str, offline: bool = False) -> None:
         """Download from the server, or from the mirrors given."""
-        download.fetch(
-            [self.pin],
-            self.folder,
-            mirrors or [self.server.url],
-            dataset="numbers",
-            offline=offline,
-            quiet=True,
-        )
+        options = Options(offline=offline, quiet=True)
+        download.fetch([self.pin], self.folder, mirrors or [self.server.url], "numbers", options)
 
     def leave(self, content: bytes) -> None:
         """Lay down what an earlier download left."""
