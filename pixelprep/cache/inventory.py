@@ -288,8 +288,13 @@ def _remove_item(item: CacheItem, cache: Path, unless_used: bool) -> bool:
     elif item.kind == "raw":
         with locks.lock(cache, locks.raw_lock_name(item.name)):
             _discard(item.path, cache)
+    elif item.kind == "metadata" and item.path.parent == cache / fs.LOCKS:
+        return locks.remove_lock(item.path)
     elif item.kind == "metadata":
-        return _remove_metadata(item.path, cache)
+        if (cache / item.path.parent.name / item.path.stem / manifests.NAME).exists():
+            return False  # its entry was made again
+        records.delete(item.path)
+        return True
     elif item.path.parent == cache / fs.TMP:
         return staging.remove_stale(item.path, cache)
     elif not locks.owner_alive(item.path.name.removesuffix(PART).rpartition(".")[2], item.path):
@@ -300,15 +305,6 @@ def _remove_item(item: CacheItem, cache: Path, unless_used: bool) -> bool:
 def _discard(path: Path, cache: Path) -> None:
     with suppress(FileNotFoundError):  # another process was faster
         staging.discard(path, cache)
-
-
-def _remove_metadata(path: Path, cache: Path) -> bool:
-    if path.parent == cache / fs.LOCKS:
-        return locks.remove_lock(path)
-    if (cache / path.parent.name / path.stem / manifests.NAME).exists():
-        return False  # its entry was made again
-    records.delete(path)
-    return True
 
 
 def _entry_item(path: Path, cache: Path) -> CacheItem:

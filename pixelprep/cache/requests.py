@@ -79,7 +79,10 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     """Return the options that make such an entry: the mode, and all that are not the default."""
     defaults, decode = asdict(RecipeOptions()), manifest.source.decode
     options = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
-    options["shard_rows"] = _shard_rows(manifest)
+    most = max(split.rows for split in manifest.splits.values())
+    shape, given = manifest.splits["train"].shape[1:], manifest.recipe.shard_rows or most
+    is_default = min(given, most) == min(layout.file_rows(shape, manifest.recipe.dtype), most)
+    options["shard_rows"] = None if is_default else given
     usual = {"per": defaults["per"], "rescale": defaults["rescale"]}
     normalized = normalize_options(manifest.mode, **usual, dtype=manifest.scaling.raw_dtype)
     if normalized == (manifest.per, manifest.recipe.rescale):
@@ -88,11 +91,3 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     changed = {name: options[name] for name in names}
     changed |= {name: decode[name] for name in declared_options(DecodeOptions) if name in decode}
     return changed | ({"on_error": "skip"} if "skipped" in decode else {})
-
-
-def _shard_rows(manifest: Manifest) -> int | None:
-    """Return the rows of a file; None if they are the default number."""
-    most = max(split.rows for split in manifest.splits.values())
-    default = layout.file_rows(manifest.splits["train"].shape[1:], manifest.recipe.dtype)
-    given = manifest.recipe.shard_rows or most
-    return None if min(given, most) == min(default, most) else given

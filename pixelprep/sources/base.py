@@ -27,22 +27,13 @@ DECODE_OPTIONS = tuple(declared_options(DecodeOptions))  # only some sources sup
 class SourceContext:
     """Space for raw data, and workers to read it; private files are deleted at the end.
 
-    Parameters
-    ----------
-    cache : Path
-        The cache folder, where downloads are kept.
-    pool : WorkerPool
-        Decodes images and hashes pixels.
-    quiet : bool
-        Draw no progress bars.
-    state : str
-        Digest of the source's fingerprint; empty if it has none. Interrupted work is resumed only
-        in the same state.
+    `state` is the digest of the source's fingerprint, empty if it has none. Interrupted work is
+    resumed only in the same state.
     """
 
-    cache: Path
+    cache: Path  # the cache folder, where downloads are kept
     pool: parallel.WorkerPool = field(default_factory=parallel.WorkerPool)
-    quiet: bool = False
+    quiet: bool = False  # draw no progress bars
     state: str = ""
     _folders: ExitStack = field(default_factory=ExitStack)
     _folder: Path | None = None
@@ -237,9 +228,8 @@ def numbered_classes(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, .
     highest = max(label_range(split)[1] for split in splits.values())
     images = sum(len(split.labels) for split in splits.values())
     if highest >= max(images, 1000):  # lower labels are accepted, however few the images
-        raise SourceError(
-            f"{where}: labels up to {highest:,} of {images:,} images: expected 0, 1, 2, …"
-        )
+        most = f"labels up to {highest:,} of {images:,} images"
+        raise SourceError(f"{where}: {most}: expected 0, 1, 2, …")
     return tuple(str(label) for label in range(highest + 1))
 
 
@@ -267,10 +257,8 @@ def divide_rows(
         raise UsageError(missing, "take one from it: `test_fraction=0.2`")
     rows = permutation.rounded_share(len(labels), options.test_fraction)
     if not 0 < rows < len(labels):
-        raise UsageError(
-            f"`test_fraction={options.test_fraction}`: takes {rows} of {len(labels)} images,"
-            " expected at least 1 to be taken and 1 to stay"
-        )
+        taken = f"`test_fraction={options.test_fraction}`: takes {rows} of {len(labels)} images"
+        raise UsageError(f"{taken}, expected at least 1 to be taken and 1 to stay")
     share, seed, stream = options.test_fraction, options.split_seed, permutation.Stream.TEST
     test = permutation.stratified_mask(labels, share, seed, stream)
     return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}

@@ -28,7 +28,6 @@ class Cifar10(RegisteredDataset):
 
     archive: download.RegistryFile
     batch_rows: int = 10_000  # records in each file of the archive
-
     shape: ClassVar[tuple[int, int, int]] = (32, 32, 3)
 
     @property
@@ -55,8 +54,7 @@ class Cifar10(RegisteredDataset):
             raise SourceError(twice, "get a new copy of it") from error
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise SourceError(f"{path}: cannot read: {error}", "get a new copy of it") from error
-        expected = {*(("train", i) for i in range(5)), ("test", 0)}
-        if found != expected:
+        if found != {*(("train", i) for i in range(5)), ("test", 0)}:
             raise SourceError(f"{path}: expected six files of images, found {len(found)}")
         splits, most, byte = {}, self.batch_rows, np.dtype(np.uint8)
         for name, rows in self.rows.items():

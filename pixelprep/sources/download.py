@@ -7,7 +7,7 @@ limit of its size, and the acceptance of a file by the digest of its archive or 
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +60,7 @@ def hash_matches(path: Path, expected: RegistryFile) -> bool:
 
 
 def fetch(
-    files: Iterable[RegistryFile],
-    folder: Path,
-    mirrors: Sequence[str],
-    dataset: str,
-    options: Options,
+    files: list[RegistryFile], folder: Path, mirrors: Sequence[str], dataset: str, options: Options
 ) -> None:
     """Download the files that `folder` lacks, each from the first mirror that has the right bytes.
 
@@ -75,10 +71,8 @@ def fetch(
         if path.is_file() and hash_matches(path, file):
             continue
         if options.offline:
-            raise DownloadError(
-                f"{dataset}: {file.name} is not in the cache, and `offline` opens no connection",
-                _hint(dataset, online=False),
-            )
+            missing = f"{file.name} is not in the cache, and `offline` opens no connection"
+            raise DownloadError(f"{dataset}: {missing}", _hint(dataset, online=False))
         folder.mkdir(parents=True, exist_ok=True)
         fs.require_free_space(folder, file.size)
         _fetch(file, path, mirrors, dataset, options.quiet)
@@ -141,10 +135,8 @@ def _split_name(part: Path) -> tuple[str, str]:
 
 def _hint(dataset: str, online: bool = True) -> str:
     mirror = ", another place with `mirror=URL`" if online else ""
-    return (
-        f"give a folder with the files: `source=DIR`{mirror}, or use the embedded dataset:"
-        f" pixelprep prepare sample (instead of {dataset})"
-    )
+    embedded = f"the embedded dataset: pixelprep prepare sample (instead of {dataset})"
+    return f"give a folder with the files: `source=DIR`{mirror}, or use {embedded}"
 
 
 class _MirrorError(Exception):

@@ -13,7 +13,6 @@ from pixelprep.errors import SourceError, UsageError
 from pixelprep.format import sandbox, untrusted
 from pixelprep.sources.base import (
     Raw,
-    RawSplit,
     SourceContext,
     as_split,
     divide_rows,
@@ -42,7 +41,10 @@ class Hdf5File(LocalSource):
     def load(self, context: SourceContext) -> Raw:
         """Read train and test, or all images, and take the test split from them."""
         where = os.fspath(self.path)
-        copied = {name: self._split(name, pair) for name, pair in self._copied(context).items()}
+        copied = {}
+        for name, pair in self._copied(context).items():
+            arrays = [single_file_array(Path(p), tuple(s), np.dtype(dtype)) for p, s, dtype in pair]
+            copied[name] = as_split(f"{where}: {name}", *arrays)
         names = numbered_classes(where, copied)
         raw = Raw(copied, names).checked(where)
         if WHOLE not in copied:
@@ -64,10 +66,6 @@ class Hdf5File(LocalSource):
             return dict(deque(steps, maxlen=1)[0])
         except sandbox.SandboxError as error:
             raise SourceError(f"{self.path}: not a readable HDF5 file: {error}") from error
-
-    def _split(self, name: str, pair: tuple[Copied, Copied]) -> RawSplit:
-        arrays = [single_file_array(Path(p), tuple(s), np.dtype(dtype)) for p, s, dtype in pair]
-        return as_split(f"{self.path}: {name}", *arrays)
 
 
 def copy_arrays(path: str, **options: Any) -> Iterator[Any]:  # what the sandbox passes on
@@ -124,10 +122,9 @@ class _Selection:
         for keys in DEFAULT_KEYS:
             if all(untrusted.find_dataset(self.file, key.replace(SPLIT, "train")) for key in keys):
                 return keys
-        raise SourceError(
-            f"{self.path}: no images and labels under the usual keys; it holds {self._root()}",
-            f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train and test",
-        )
+        none = f"{self.path}: no images and labels under the usual keys; it holds {self._root()}"
+        keys = "`images_key=KEY` `labels_key=KEY`"
+        raise SourceError(none, f"name them: {keys}, {SPLIT} in them for train and test")
 
     def array(self, key: str) -> Any:  # h5py has no types
         array = untrusted.find_dataset(self.file, key)

@@ -16,7 +16,6 @@ from pixelprep.sources.base import SourceContext
 from pixelprep.sources.lazy_arrays import FileArray, single_file_array
 from pixelprep.system import fs
 
-UBYTE = 8
 TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 NAMES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -63,7 +62,7 @@ def _header(start: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES:
         begins = start[:4].hex(" ") or "nothing"
         raise SourceError(f"{path}: not an IDX file: it begins with {begins}")
-    if start[2] != UBYTE or start[3] != dimensions:
+    if start[2] != 8 or start[3] != dimensions:
         got = f"{TYPES[start[2]]} in {start[3]} dimensions"
         expected = f"uint8 in {dimensions} dimensions"
         raise SourceError(f"{path}: expected {expected}, the header says {got}")

@@ -120,11 +120,8 @@ class ImageDecoder:
         return pixels
 
     def _check(self, path: str, pixels: AnyArray) -> None:
-        expected = self.format
-        if expected is None or (pixels.shape == expected.shape and pixels.dtype == expected.dtype):
-            return
-        found = _format_of(pixels)
-        if found == expected:  # in another byte order
+        expected, found = self.format, _format_of(pixels)
+        if expected is None or found == expected:
             return
         if found.shape[:2] != expected.shape[:2]:
             hint = "make them equal: `size=HxW`"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.numerics import permutation
 from pixelprep.sources import image_file
-from pixelprep.sources.base import Options, Raw, RawSplit, SourceContext, divide_rows
+from pixelprep.sources.base import Raw, RawSplit, SourceContext, divide_rows
 from pixelprep.sources.image_file import ImageDecoder
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
@@ -25,8 +25,22 @@ LOG = logging.getLogger("pixelprep")
 
 VALIDATION = ("val", "valid", "validation", "dev")  # folders that users may expect to be read
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-MIN_TASKS = 64  # tasks that the decoding of a split is divided into, at least
-TASK_BYTES = 64 << 20  # decoded pixels of one task, at most
+
+
+def printable(path: str) -> str:
+    """Spell a path, whatever bytes it has, as text that JSON can hold."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageList:
+    """The images of one split before they are decoded: paths, and labels int64 (N,)."""
+
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> "_ImageList":
+        return _ImageList([self.paths[row] for row in rows], self.labels[rows])
 
 
 class ImageFolder(LocalSource):
@@ -34,19 +48,17 @@ class ImageFolder(LocalSource):
 
     supported_options = frozenset({"size", "color", "test_fraction", "on_error"})
 
-    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        return _ClassFolders(self.path, self.options).stamps()
-
     def load(self, context: SourceContext) -> Raw:
         """Decode every image, the workers sharing the work."""
         image_file.require()
-        class_names, images = _ClassFolders(self.path, self.options).list_images()
+        class_names, images = self._list_images()
         work = context.work(self.name)
         splits, skipped = {}, list[str]()
         for name, listed in images.items():
             splits[name], damaged = self._decode(name, listed, work, context)
             skipped += damaged
-            counts = np.bincount(np.asarray(splits[name].labels[:]), minlength=len(class_names))
+        for name, split in splits.items():
+            counts = np.bincount(np.asarray(split.labels[:]), minlength=len(class_names))
             if 0 in counts and self.options.on_error == "skip":
                 empty = class_names[int(np.argmin(counts))]
                 raise SourceError(f"{self.path}: {name}: no image of class {empty} can be read")
@@ -66,7 +78,7 @@ class ImageFolder(LocalSource):
         return record
 
     def _decode(
-        self, split: str, listed: "_ImageList", work: Path, context: SourceContext
+        self, split: str, listed: _ImageList, work: Path, context: SourceContext
     ) -> tuple[RawSplit, list[str]]:
         """Decode the images of one split; return it, and the paths of skipped images."""
         options = self.options
@@ -75,7 +87,8 @@ class ImageFolder(LocalSource):
         assert decoder.format is not None  # that of the reference
         total, row_bytes = len(listed.paths), decoder.format.bytes
         fs.require_free_space(context.cache, total * row_bytes)
-        rows = max(1, min(-(-total // MIN_TASKS), TASK_BYTES // row_bytes))
+        # A task takes 1/64 of the images, or fewer if they have more than 64 MiB of pixels.
+        rows = max(1, min(-(-total // 64), (64 << 20) // row_bytes))
         tasks = (
             (work, f"{split}.{i}", listed.paths[start : start + rows], decoder)
             for i, start in enumerate(range(0, total, rows))
@@ -95,31 +108,7 @@ class ImageFolder(LocalSource):
         LOG.warning("%s: left out of %s: %d of %d images, such as %s", *left_out)
         return decoded.take(np.setdiff1d(np.arange(total), skipped)), names
 
-
-def printable(path: str) -> str:
-    """Spell a path, whatever bytes it has, as text that JSON can hold."""
-    return os.fsencode(path).decode(errors="backslashreplace")
-
-
-@dataclass(frozen=True, slots=True)
-class _ImageList:
-    """The images of one split before they are decoded: paths, and labels int64 (N,)."""
-
-    paths: Sequence[str]
-    labels: NDArray[np.int64]
-
-    def take(self, rows: NDArray[np.int64]) -> "_ImageList":
-        return _ImageList([self.paths[row] for row in rows], self.labels[rows])
-
-
-@dataclass(frozen=True, slots=True)
-class _ClassFolders:
-    """The images in a folder by split and class."""
-
-    path: Path
-    options: Options  # of which the test fraction and the split seed are used
-
-    def stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield every class and image with its `fs.file_stamp`, in a fixed order."""
         for split, top in self._tops().items():
             for name in self._classes(top):
@@ -131,16 +120,15 @@ class _ClassFolders:
                         raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
                     yield f"{split}/{name}/{image.name}", stamp
 
-    def list_images(self) -> tuple[tuple[str, ...], dict[str, _ImageList]]:
+    def _list_images(self) -> tuple[tuple[str, ...], dict[str, _ImageList]]:
         """Return class names, and the images of each split in the order of the raw data."""
         tops, unused = self._tops(), list[str]()  # files that are not images, folders of no split
         class_names = tuple(self._classes(next(iter(tops.values()))))
         if len(class_names) < 2:
-            raise SourceError(
-                f"{self.path}: expected a folder of images for each of two classes or more,"
-                f" found {len(class_names)}: {', '.join(class_names) or 'none'}",
-                "sort the images into folders: CLASS/*.png, or train/CLASS/*.png",
-            )
+            expected = f"{self.path}: expected a folder of images for each of two classes or more"
+            found = f"found {len(class_names)}: {', '.join(class_names) or 'none'}"
+            hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
+            raise SourceError(f"{expected}, {found}", hint)
         self._add_unused_folders(tops, unused)
         splits = {name: self._list_split(top, class_names, unused) for name, top in tops.items()}
         if unused:

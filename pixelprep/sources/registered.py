@@ -137,10 +137,9 @@ def not_official(path: Path, file: download.RegistryFile) -> SourceError:
     compared = "archive and content" if file.content_sha256 else "only the archive's is known"
     folder = os.fspath(path.parent)
     own = shlex.quote(folder if "/" in folder else f"./{folder}")  # a dataset's path has a slash
-    return SourceError(
-        f"{path}: not the official {file.name}: its SHA-256 differs ({compared})",
-        f"to prepare images of your own, give their folder: pixelprep prepare {own}",
-    )
+    hint = f"to prepare images of your own, give their folder: pixelprep prepare {own}"
+    differs = f"{path}: not the official {file.name}: its SHA-256 differs ({compared})"
+    return SourceError(differs, hint)
 
 
 def find_file(folder: Path, name: str) -> Path:

@@ -727,7 +727,7 @@ def test_options_that_mean_nothing_are_refused(here: Path, cache: Path, dataset:
     for option in DECODING.keys() - MEANING[dataset].split():
         with pytest.raises(UsageError) as caught:
             prepared(dataset, **{option: DECODING[option]})
-        said = f"--{option.replace('_', '-')}: does not apply to {dataset}"
+        said = f"`{option}`: does not apply to {dataset}"
         assert caught.value.message == said
     assert nothing_is_left(cache)
 
