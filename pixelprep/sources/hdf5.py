@@ -123,8 +123,8 @@ class _Selection:
             if all(untrusted.find_dataset(self.file, key.replace(SPLIT, "train")) for key in keys):
                 return keys
         none = f"{self.path}: no images and labels under the usual keys; it holds {self._root()}"
-        keys = "`images_key=KEY` `labels_key=KEY`"
-        raise SourceError(none, f"name them: {keys}, {SPLIT} in them for train and test")
+        hint = f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train and test"
+        raise SourceError(none, hint)
 
     def array(self, key: str) -> Any:  # h5py has no types
         array = untrusted.find_dataset(self.file, key)
