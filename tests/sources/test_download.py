@@ -817,11 +817,11 @@ def test_a_bar_is_drawn_on_a_terminal(shop: Server, tmp_path: Path) -> None:
 KILLED = """
 import json, sys
 from pathlib import Path
-from pixelprep.sources import download
+from pixelprep.sources import Options, download
 pin, folder, mirror = json.loads(sys.argv[1])
 download.CHUNK = 64
-download.fetch([download.RegistryFile(**pin)], Path(folder), [mirror], dataset="numbers",
-               offline=False, quiet=True)
+pins, options = [download.RegistryFile(**pin)], Options(quiet=True)
+download.fetch(pins, Path(folder), [mirror], "numbers", options)
 """
 
 
