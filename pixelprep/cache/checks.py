@@ -9,6 +9,7 @@ those promised, within the rounding of each value.
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +17,11 @@ from numpy.typing import NDArray
 from pixelprep import sources
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import own_statistics, raw_view
-from pixelprep.format.manifest import (
-    FIRST_BATCH,
-    FirstBatch,
-    PixelSums,
-    RawLimits,
-    ScalingRecord,
-)
+from pixelprep.format.manifest import FIRST_BATCH, FirstBatch, PixelSums, RawLimits, ScalingRecord
 from pixelprep.format.recipe import NUMERICS_VERSION
 from pixelprep.numerics import permutation
-from pixelprep.numerics.scaling import (
-    MODES,
-    Scaling,
-    apply_with_statistics,
-    per_image_columns,
-    scaled_statistics,
-    shift_and_divisor,
-    statistics_per_image,
-)
+from pixelprep.numerics import scaling as scalings
+from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor, statistics_per_image
 from pixelprep.numerics.statistics import AnyMoments, Statistics, moments_of, pairwise_sum
 from pixelprep.sources.digest import digest_pieces, join_digests, pixel_bytes
 from pixelprep.sources.lazy_arrays import AnyDType
@@ -49,17 +37,7 @@ OnProgress = Callable[[int], object]  # receives the number of rows that were ch
 def failed_checks(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
     """Yield a line for each promise of an entry that its arrays do not keep.
 
-    Parameters
-    ----------
-    entry : Entry
-        An entry whose files have the digests in its manifest.
-    on_progress : callable
-        Receives the number of rows each time some were checked.
-
-    Raises
-    ------
-    EntryError
-        When a file cannot be read.
+    Its files must have the digests in its manifest.
     """
     numerics = entry.manifest.recipe.numerics_version
     if numerics != NUMERICS_VERSION:
@@ -104,10 +82,12 @@ def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
             yield f"{name}: the stored values from row {wrong_row} on are not those of the scaling"
         if manifest.splits[name].raw != RawLimits.of(moments):
             yield f"{name}: raw minimum or maximum is another than the manifest says"
-        if name == "train" and manifest.statistics != PixelSums(**moments.overall()):
-            yield "train: the sums of its pixels are other than the manifest says"
-        if name == "train" and manifest.scaling != _fit(entry.scaling, moments):
-            yield "train: its statistics are other than the scaling's"
+        if name == "train":
+            if manifest.statistics != PixelSums(**moments.overall()):
+                yield "train: the sums of its pixels are other than the manifest says"
+            statistics = None if entry.per == "image" else moments.statistics(entry.scaling.unit)
+            if manifest.scaling != ScalingRecord.of(replace(entry.scaling, statistics=statistics)):
+                yield "train: its statistics are other than the scaling's"
         if is_stored_whole(entry, name) and digest != manifest.source.splits[name].images:
             yield f"{name}: its raw images are not those of the source's digest"
 
@@ -142,20 +122,14 @@ def _check_piece(task: tuple[Split, Scaling, str, range]) -> tuple[AnyMoments, b
         start, stop = piece.start + block.start, piece.start + block.stop
         stored, own = split.read(start, stop), own_statistics(split, start, stop)
         raw = scaling.invert(stored, *own)
-        again, fitted = apply_with_statistics(scaling, raw, split.dtype)
-        columns = [again, *(per_image_columns(scaling, fitted).values() if fitted else ())]
+        again, fitted = scalings.apply_with_statistics(scaling, raw, split.dtype)
+        own_again = scalings.per_image_columns(scaling, fitted).values() if fitted else ()
+        columns = [again, *own_again]
         if any(a.tobytes() != b.tobytes() for a, b in zip(columns, [stored, *own], strict=True)):
             wrong_rows.append(start)
         digest.update(pixel_bytes(raw))
         moments.append(moments_of(raw, per))
     return pairwise_sum(moments), digest.digest(), wrong_rows
-
-
-def _fit(scaling: Scaling, moments: AnyMoments) -> ScalingRecord:
-    """Return the record of the scaling that these moments of train make."""
-    statistics = None if scaling.per == "image" else moments.statistics(scaling.unit)
-    again = Scaling(scaling.mode, scaling.per, scaling.unit, scaling.raw_dtype, statistics)
-    return ScalingRecord.of(again)
 
 
 def _check_statistics(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
@@ -237,7 +211,7 @@ def _agree(
     scaling: Scaling, found: Statistics, raw: Statistics, names: tuple[str, ...], dtype: AnyDType
 ) -> bool:
     """Tell whether stored values have the statistics that those of the raw ones imply."""
-    implied = scaled_statistics(scaling, raw)
+    implied = scalings.scaled_statistics(scaling, raw)
     largest = np.maximum(np.abs(found.minimum), np.abs(found.maximum))
     bound = _error_bound(scaling, raw, largest, dtype)
     errors = [np.abs(getattr(found, name) - getattr(implied, name)) for name in names]

@@ -4,8 +4,9 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from pixelprep.cache.trust import Stamps, TrustRecord, in_cache
@@ -27,20 +28,6 @@ def open_entry(path: Path, cache: Path | None = None, quiet: bool = True) -> Ent
 
     Every file is hashed before libhdf5 reads it; in the cache, only if its `TrustRecord` does not
     tell that it is unchanged since.
-
-    Parameters
-    ----------
-    path, cache : Path
-        The entry's folder, and the cache folder.
-    quiet : bool
-        Draw no progress bar.
-
-    Raises
-    ------
-    EntryError
-        When anything is missing, damaged, or not as the format requires.
-    MissingExtraError
-        When its compression needs a package that is not installed.
     """
 
     def attempt() -> Entry:
@@ -56,12 +43,7 @@ def existing_entry(
 ) -> Entry | None:
     """Open the entry that should be in this folder of the cache; None if it must be made.
 
-    `log`, a method of a logger, reports what is wrong with a damaged one.
-
-    Raises
-    ------
-    NewerFormatError
-        When it is of a newer format, and so not to be replaced.
+    `log` reports what is wrong with a damaged one; one of a newer format is not to be replaced.
     """
     if not path.exists():
         return None
@@ -77,16 +59,8 @@ def existing_entry(
 def published_entry(path: Path, cache: Path, manifest: Manifest, stamps: Stamps) -> Entry:
     """Return the entry that was just published, without reading again what was just written.
 
-    Where another process published the same entry first, or has replaced it, that one is opened.
-
-    Parameters
-    ----------
-    path, cache : Path
-        The entry's folder, and the cache folder.
-    manifest : Manifest
-        The manifest as it was written.
-    stamps : dict
-        The `file_stamps` of the files, which were hashed as they were written.
+    `stamps` are those of the files, which were hashed as they were written. Where another process
+    published the same entry first, or has replaced it, that one is opened.
     """
     if TrustRecord.of(path, cache).add_written(manifest, stamps):
         return Entry(path, manifest, stamps, cached=False)
@@ -96,10 +70,7 @@ def published_entry(path: Path, cache: Path, manifest: Manifest, stamps: Stamps)
 def check_entry(path: Path, cache: Path, quiet: bool) -> tuple[Entry | None, list[str]]:
     """Open an entry, hashing every file; return it, or None and a line for each problem.
 
-    Raises
-    ------
-    CacheError, MissingExtraError, NewerFormatError
-        When it cannot be checked, which is no fault of the entry.
+    What is no fault of the entry, such as a newer format, is raised.
     """
     try:
         manifest = read_manifest(path, cache)
@@ -113,13 +84,7 @@ def check_entry(path: Path, cache: Path, quiet: bool) -> tuple[Entry | None, lis
 
 
 def read_manifest(path: Path, cache: Path | None) -> Manifest:
-    """Read the manifest of the entry in this folder.
-
-    Raises
-    ------
-    EntryError
-        When it is missing or damaged or, in the cache, the folder is that of another entry.
-    """
+    """Read the manifest of an entry; in the cache, its folder must have the name it implies."""
     manifest = manifests.read(path)
     own = f"{manifest.dataset}/{manifest.mode}-{manifest.key}"
     if in_cache(path, cache) and f"{path.parent.name}/{path.name}" != own:
@@ -130,10 +95,8 @@ def read_manifest(path: Path, cache: Path | None) -> Manifest:
 @contextmanager
 def hold_entry(path: Path, cache: Path) -> Iterator[None]:
     """Keep other processes from replacing an entry of the cache."""
-    if not in_cache(path, cache):
-        yield
-        return
-    with locks.lock(cache, locks.entry_lock_name(path)):
+    name, is_cached = locks.entry_lock_name(path), in_cache(path, cache)
+    with locks.lock(cache, name) if is_cached else nullcontext():
         yield
 
 
@@ -146,13 +109,7 @@ def is_entry_name(name: str) -> bool:
 
 
 def entry_paths(cache: Path) -> list[Path]:
-    """List everything in a cache that has an entry's place and name, in the order of the names.
-
-    Raises
-    ------
-    OSError
-        When the cache, or a dataset's folder in it, cannot be listed.
-    """
+    """List everything in a cache that has an entry's place and name, in the order of the names."""
     paths: list[Path] = []
     for folder in fs.sorted_dir(cache):
         if not folder.name.startswith(".") and folder.is_dir():
@@ -161,18 +118,9 @@ def entry_paths(cache: Path) -> list[Path]:
 
 
 def named_paths(names: Iterable[str | os.PathLike[str]], cache: Path) -> list[Path]:
-    """List the folders that names stand for, damaged ones too; a dataset means all its entries.
-
-    Raises
-    ------
-    EntryError
-        When there is none, or a key is ambiguous.
-    """
-    paths: dict[Path, None] = {}
-    for name in names:
-        of_dataset = _dataset_entries(name, cache)
-        paths |= dict.fromkeys(of_dataset or [resolve(name, cache, damaged=True)])
-    return list(paths)
+    """List the folders that names stand for, damaged ones too; a dataset means all its entries."""
+    found = [_dataset_entries(n, cache) or [resolve(n, cache, damaged=True)] for n in names]
+    return list(dict.fromkeys(chain.from_iterable(found)))
 
 
 def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
@@ -181,26 +129,14 @@ def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
 
 
 def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
-    """Return the folder that a path, a key, ``DATASET/MODE-KEY`` or a dataset stands for.
+    """Return the one folder that a path, key, ``DATASET/MODE-KEY`` or dataset stands for.
 
-    Parameters
-    ----------
-    name : str or path
-        As the user wrote it; a dataset must have one entry only.
-    cache : Path
-        The cache folder. The path of an entry in it is returned beginning with this one.
-    damaged : bool
-        Accept whatever is there, even if it is no longer an entry.
-
-    Raises
-    ------
-    EntryError
-        When there is none, or several.
+    The path of an entry in the cache begins with `cache`. `damaged` accepts whatever is there.
     """
     name = os.fspath(name)
-    found = _find(name, cache, damaged)
-    if not found and _may_be_replaced(cache / name, cache):
-        with locks.lock(cache, locks.entry_lock_name(Path(name))):
+    found, lock = _find(name, cache, damaged), locks.entry_lock_name(cache / name)
+    if not found and in_cache(cache / name, cache) and locks.lock_path(cache, lock).exists():
+        with locks.lock(cache, lock):  # another process may be replacing it
             found = _find(name, cache, damaged)
     if len(found) > 1:
         names = [f"{path.parent.name}/{path.name}" for path in found[:MAX_LISTED]]
@@ -208,10 +144,8 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
         hint = f"choose one of: {', '.join(names)}{more}"
         raise EntryError(f"{name}: is ambiguous: {len(found)} entries in {cache}", hint)
     if not found:
-        raise EntryError(
-            f"{name}: no entry of this name here or in {cache}",
-            "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry",
-        )
+        hint = "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry"
+        raise EntryError(f"{name}: no entry of this name here or in {cache}", hint)
     return found[0]
 
 
@@ -242,8 +176,3 @@ def _exists(path: Path, damaged: bool) -> bool:
         return os.path.lexists(path) if damaged else (path / manifests.NAME).is_file()
     except OSError:  # no file can have such a name
         return False
-
-
-def _may_be_replaced(path: Path, cache: Path) -> bool:
-    """Tell whether another process may be replacing this entry at the moment."""
-    return in_cache(path, cache) and locks.lock_path(cache, locks.entry_lock_name(path)).exists()

@@ -249,26 +249,15 @@ def _named_items(
             continue
         listed = list(cache_dir=cache) if listed is None else listed
         plain = os.fspath(name).rstrip("/")
-        of_dataset = [
-            item
-            for item in listed
-            if item.kind in ("entry", "raw") and item.name.split("/")[0] == plain
-        ]
-        items |= {item.path: item for item in of_dataset or [_named_entry(name, listed, cache)]}
+        meant = [i for i in listed if i.kind in ("entry", "raw") and i.name.split("/")[0] == plain]
+        if not meant:
+            path = entries.resolve(name, cache, damaged=True)
+            meant = [item for item in listed if item.path == path]
+            if not meant:
+                hint = "give a name that `pixelprep cache list` has"
+                raise EntryError(f"{path}: is not an entry in {cache}", hint)
+        items |= {item.path: item for item in meant}
     return items.values()
-
-
-def _named_entry(
-    name: str | os.PathLike[str], listed: Sequence[CacheItem], cache: Path
-) -> CacheItem:
-    path = entries.resolve(name, cache, damaged=True)
-    for item in listed:
-        if item.path == path:
-            return item
-    raise EntryError(
-        f"{path}: is not an entry in {cache}",
-        "give a name that `pixelprep cache list` has",
-    )
 
 
 def _remove(items: Iterable[CacheItem], cache: Path, unless_used: bool) -> tuple[CacheItem, ...]:
@@ -279,9 +268,8 @@ def _remove(items: Iterable[CacheItem], cache: Path, unless_used: bool) -> tuple
                 if _remove_item(item, cache, unless_used):
                     removed += (item,)
         except CacheError:
-            if not removed:
+            if not removed:  # else it is one of another user's, among many
                 raise
-            # Otherwise it is one of another user's, among many.
     return removed
 
 
@@ -300,8 +288,13 @@ def _remove_item(item: CacheItem, cache: Path, unless_used: bool) -> bool:
     elif item.kind == "raw":
         with locks.lock(cache, locks.raw_lock_name(item.name)):
             _discard(item.path, cache)
+    elif item.kind == "metadata" and item.path.parent == cache / fs.LOCKS:
+        return locks.remove_lock(item.path)
     elif item.kind == "metadata":
-        return _remove_metadata(item.path, cache)
+        if (cache / item.path.parent.name / item.path.stem / manifests.NAME).exists():
+            return False  # its entry was made again
+        records.delete(item.path)
+        return True
     elif item.path.parent == cache / fs.TMP:
         return staging.remove_stale(item.path, cache)
     elif not locks.owner_alive(item.path.name.removesuffix(PART).rpartition(".")[2], item.path):
@@ -314,38 +307,20 @@ def _discard(path: Path, cache: Path) -> None:
         staging.discard(path, cache)
 
 
-def _remove_metadata(path: Path, cache: Path) -> bool:
-    if path.parent == cache / fs.LOCKS:
-        return locks.remove_lock(path)
-    if (cache / path.parent.name / path.stem / manifests.NAME).exists():
-        return False  # its entry was made again
-    records.delete(path)
-    return True
-
-
 def _entry_item(path: Path, cache: Path) -> CacheItem:
     entry, problem = None, None
     try:
-        entry = _summarize(path, cache)
+        manifest = entries.read_manifest(path, cache)
+        names = (manifest.dataset, manifest.mode, manifest.per, manifest.key)
+        images = sum(split.rows for split in manifest.splits.values())
+        options = requests.options_of(manifest)
+        entry = EntrySummary(*names, manifest.recipe.source, images, options)
     except (EntryError, CacheError) as error:
         problem = error.message
     size, made = _size_and_time(path)
     used = max(made, TrustRecord.of(path, cache).last_use())
     name = f"{path.parent.name}/{path.name}"
     return CacheItem("entry", name, path, size, made, used, entry, problem)
-
-
-def _summarize(path: Path, cache: Path) -> EntrySummary:
-    manifest = entries.read_manifest(path, cache)
-    return EntrySummary(
-        dataset=manifest.dataset,
-        mode=manifest.mode,
-        per=manifest.per,
-        key=manifest.key,
-        source=manifest.recipe.source,
-        images=sum(split.rows for split in manifest.splits.values()),
-        options=requests.options_of(manifest),
-    )
 
 
 def _raw_items(cache: Path) -> Iterator[CacheItem]:

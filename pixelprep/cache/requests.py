@@ -24,10 +24,8 @@ from pixelprep.system import fs, records
 
 PATHS = ("dataset", "source")  # recorded as URLs: the bytes of a path need not be text
 FILE = "file://"
-KINDS: dict[str, tuple[type, ...]] = {
-    "dataset": (str,),
-    **{name: json_types(name) for name in REPAIR_OPTIONS},
-}
+KINDS: dict[str, tuple[type, ...]] = {"dataset": (str,)}
+KINDS |= {name: json_types(name) for name in REPAIR_OPTIONS}
 
 
 def save_request(path: Path, cache: Path, request: Mapping[str, Any]) -> None:
@@ -43,20 +41,15 @@ def save_request(path: Path, cache: Path, request: Mapping[str, Any]) -> None:
 def load_request(path: Path, cache: Path) -> dict[str, Any] | None:
     """Return the recorded arguments of `prepare`; None if there are none, or odd ones."""
     record = records.read(_record_path(path, cache))
-    if record is None or not _is_valid(record):
+    if record is None or not isinstance(record.get("dataset"), str):
         return None
+    if not all(name in KINDS and isinstance(record[name], KINDS[name]) for name in record):
+        return None  # `prepare` checks the values
     for name in PATHS:
         value = record.get(name)
         if isinstance(value, str) and value.startswith(FILE):
             record[name] = os.fsdecode(unquote_to_bytes(value.removeprefix(FILE)))
     return record
-
-
-def _is_valid(record: Mapping[str, Any]) -> bool:
-    """Tell whether names and types are those of arguments; `prepare` checks the values."""
-    if not isinstance(record.get("dataset"), str):
-        return False
-    return all(name in KINDS and isinstance(record[name], KINDS[name]) for name in record)
 
 
 def has_request(path: Path, cache: Path) -> bool:
@@ -68,7 +61,6 @@ def has_request(path: Path, cache: Path) -> bool:
 
 
 def delete_request(path: Path, cache: Path) -> None:
-    """Delete the record of an entry."""
     records.delete(_record_path(path, cache))
 
 
@@ -87,26 +79,15 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     """Return the options that make such an entry: the mode, and all that are not the default."""
     defaults, decode = asdict(RecipeOptions()), manifest.source.decode
     options = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
-    options["shard_rows"] = _shard_rows(manifest)
+    most = max(split.rows for split in manifest.splits.values())
+    shape, given = manifest.splits["train"].shape[1:], manifest.recipe.shard_rows or most
+    is_default = min(given, most) == min(layout.file_rows(shape, manifest.recipe.dtype), most)
+    options["shard_rows"] = None if is_default else given
     usual = {"per": defaults["per"], "rescale": defaults["rescale"]}
-    raw_dtype = manifest.scaling.raw_dtype
-    if normalize_options(manifest.mode, **usual, dtype=raw_dtype) == (
-        manifest.per,
-        manifest.recipe.rescale,
-    ):
+    normalized = normalize_options(manifest.mode, **usual, dtype=manifest.scaling.raw_dtype)
+    if normalized == (manifest.per, manifest.recipe.rescale):
         options |= usual  # they have the same effect
-    changed = {
-        name: options[name]
-        for name, default in defaults.items()
-        if name == "mode" or options[name] != default
-    }
+    names = [name for name in defaults if name == "mode" or options[name] != defaults[name]]
+    changed = {name: options[name] for name in names}
     changed |= {name: decode[name] for name in declared_options(DecodeOptions) if name in decode}
     return changed | ({"on_error": "skip"} if "skipped" in decode else {})
-
-
-def _shard_rows(manifest: Manifest) -> int | None:
-    """Return the rows of a file; None if they are the default number."""
-    most = max(split.rows for split in manifest.splits.values())
-    default = layout.file_rows(manifest.splits["train"].shape[1:], manifest.recipe.dtype)
-    given = manifest.recipe.shard_rows or most
-    return None if min(given, most) == min(default, most) else given

@@ -3,8 +3,8 @@
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,7 +15,7 @@ from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.system import fs, progress, records
 
 Stamps = dict[str, tuple[int, ...]]  # by file name, the `fs.file_stamp` with which it was checked
-Files = list[tuple[str, FileRecord]]  # splits, and their files
+OnProgress = Callable[[int], object]  # receives the number of bytes that were hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,10 @@ class TrustRecord:
     A file is trusted while its inode, size, times and digest are those of the record, unless it
     was written just now: times do not show two changes in one instant. The record lies in the
     cache, outside the entry. Entries elsewhere have none, so all their files are hashed each time.
-
-    Parameters
-    ----------
-    entry : Path
-        The entry's folder.
-    path : Path, optional
-        The file of the record.
     """
 
-    entry: Path
-    path: Path | None
+    entry: Path  # its folder
+    path: Path | None  # the file of the record
 
     @classmethod
     def of(cls, entry: Path, cache: Path | None) -> Self:
@@ -45,34 +38,25 @@ class TrustRecord:
         return cls(entry, cache / fs.TRUST / entry.parent.name / f"{entry.name}.json")
 
     def check(self, manifest: Manifest, quiet: bool) -> Stamps:
-        """Check every file, hashing those that are not trusted, and trust all from now on.
-
-        Raises
-        ------
-        EntryError
-            When a file is missing, or is not the one in the manifest.
-        CacheError
-            When the system does not allow reading a file.
-        """
+        """Check every file, hashing those that are not trusted, and trust all from now on."""
         files, stamps = manifest.files(), file_stamps(self.entry, manifest)
         trusted = (records.read(self.path) or {}) if self.path else {}
-        new = [one for one in files if trusted.get(one[1].name) != _mark(one[1], stamps)]
-        if new:
-            with _hashing_bar(new, quiet) as on_progress:
+        if new := [one for one in files if trusted.get(one[1].name) != _mark(one[1], stamps)]:
+            with _hashing_bar(new, quiet) as bar:
                 for split, file in new:
-                    _check_file(self.entry / file.name, split, file, manifest, on_progress)
+                    _check_file(self.entry / file.name, split, file, manifest, bar.update)
         self._save(manifest, stamps, trusted)
         return stamps
 
     def check_all(self, manifest: Manifest, quiet: bool) -> tuple[Stamps, list[str]]:
         """Hash every file, trusted or not; return stamps, and a line for each wrong file."""
         files, stamps, problems = manifest.files(), Stamps(), []
-        with _hashing_bar(files, quiet) as on_progress:
+        with _hashing_bar(files, quiet) as bar:
             for split, file in files:
                 path = self.entry / file.name
                 try:
                     stamps[file.name] = _checked_stamp(path, file.bytes)
-                    _check_file(path, split, file, manifest, on_progress)
+                    _check_file(path, split, file, manifest, bar.update)
                 except EntryError as error:
                     problems.append(error.message)
         return stamps, problems
@@ -127,13 +111,7 @@ def in_cache(entry: Path, cache: Path | None) -> bool:
 
 
 def file_stamps(folder: Path, manifest: Manifest) -> Stamps:
-    """Return the stamps of an entry's files, which lie in this folder.
-
-    Raises
-    ------
-    EntryError
-        When one is missing, is not a regular file, or has another size.
-    """
+    """Return the stamps of an entry's files, which lie in this folder and have the right sizes."""
     files = [file for _, file in manifest.files()]
     return {file.name: _checked_stamp(folder / file.name, file.bytes) for file in files}
 
@@ -159,27 +137,17 @@ def _checked_stamp(path: Path, size: int) -> tuple[int, ...]:
     return stamp
 
 
-@contextmanager
-def _hashing_bar(files: Files, quiet: bool) -> Iterator[Callable[[int], object]]:
-    with progress.bar("hashing", sum(file.bytes for _, file in files), "B", quiet) as bar:
-        yield bar.update
+def _hashing_bar(files: list[tuple[str, FileRecord]], quiet: bool) -> "progress.Bar":
+    return progress.bar("hashing", sum(file.bytes for _, file in files), "B", quiet)
 
 
 def _check_file(
-    path: Path,
-    split: str,
-    file: FileRecord,
-    manifest: Manifest,
-    on_progress: Callable[[int], object],
+    path: Path, split: str, file: FileRecord, manifest: Manifest, on_progress: OnProgress
 ) -> None:
     """Refuse a file that has another digest or, after that, is not as the format requires."""
     try:
-        digest = fs.sha256(path, on_progress)
-    except OSError as error:
-        raise fs.unreadable(path, error) from error
-    if digest != file.sha256:
-        raise EntryError(f"{path}: differs from its SHA-256 in the manifest", REPAIR_HINT)
-    try:
+        if fs.sha256(path, on_progress) != file.sha256:
+            raise EntryError(f"{path}: differs from its SHA-256 in the manifest", REPAIR_HINT)
         problem = untrusted.validate(path, manifest.file_layout(split, file.rows))
     except OSError as error:
         raise fs.unreadable(path, error) from error

@@ -1,8 +1,9 @@
 """Describe raw data in a manifest: its provenance, and everything its digest covers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from pixelprep.errors import SourceError
 from pixelprep.system import canonical
 from pixelprep.system.json_record import LenientRecord, Record
 
@@ -29,6 +30,11 @@ class Provenance(Record):
     licence: str
     homepage: str = ""
     citation: str = ""
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            if not isinstance(value := getattr(self, name), str):
+                raise SourceError(f"provenance: {name}: expected text, got {type(value).__name__}")
 
 
 @dataclass(frozen=True, slots=True)

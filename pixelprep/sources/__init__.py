@@ -5,16 +5,14 @@ of the group ``pixelprep.sources``: a callable that is given `Options` and retur
 """
 
 from pixelprep.sources.arrays import Arrays
-from pixelprep.sources.base import DECODE_OPTIONS, Options, Provenance, Raw, RawSplit, Source
-from pixelprep.sources.context import SourceContext
-from pixelprep.sources.digest import describe, images_digest, labels_digest, survey
+from pixelprep.sources.base import Options, Provenance, Raw, RawSplit, Source, SourceContext
+from pixelprep.sources.digest import images_digest, labels_digest, survey
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
 from pixelprep.sources.registered import RegisteredSource
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.sources.resolve import find_source, normalize_dataset, plugins
 
 __all__ = [
-    "DECODE_OPTIONS",
     "REGISTRY",
     "Arrays",
     "LazyArray",
@@ -26,7 +24,6 @@ __all__ = [
     "Source",
     "SourceContext",
     "block_ranges",
-    "describe",
     "find_source",
     "images_digest",
     "iter_blocks",

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.sources.base import Provenance, Raw, as_split, numbered_classes
-from pixelprep.sources.context import SourceContext
+from pixelprep.sources.base import Provenance, Raw, SourceContext, as_split, numbered_classes
 
 IN_MEMORY = Provenance("arrays in memory", "not stated")
 
@@ -74,11 +73,9 @@ class Arrays:
             When images and labels do not fit each other, the splits differ, or a dtype is not
             supported.
         """
-        pairs = {"train": self.train, "test": self.test}
         splits = {
             name: as_split(f"{self.name}: {name}", np.asarray(images), np.asarray(labels))
-            for name, (images, labels) in pairs.items()
+            for name, (images, labels) in (("train", self.train), ("test", self.test))
         }
-        return Raw(splits, self.class_names or numbered_classes(self.name, splits)).checked(
-            self.name
-        )
+        class_names = self.class_names or numbered_classes(self.name, splits)
+        return Raw(splits, class_names).checked(self.name)

@@ -1,9 +1,10 @@
-"""Define what a source of raw data is: its options, its splits and its provenance."""
+"""Define what a source of raw data is: options, splits, provenance, and what it needs to load."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +14,62 @@ from pixelprep.format.options import DecodeOptions, declared_options, documented
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
 from pixelprep.numerics import permutation
 from pixelprep.numerics.statistics import check_images
-from pixelprep.sources.context import SourceContext
-from pixelprep.sources.lazy_arrays import (
-    FileArray,
-    LazyArray,
-    TakeView,
-    iter_blocks,
-    reshape_rows,
-    slice_rows,
-    write_array,
-)
-from pixelprep.system import parallel
-from pixelprep.system.fs import HASH_BYTES
+from pixelprep.sources import lazy_arrays
+from pixelprep.sources.lazy_arrays import FileArray, LazyArray, TakeView
+from pixelprep.system import fs, parallel, staging
 
 File = TypeVar("File")
 
-MIN_CLASS_LIMIT = 1000  # labels below this are accepted, however few the images
+DECODE_OPTIONS = tuple(declared_options(DecodeOptions))  # only some sources support them
 
-# Options that only some sources support.
-DECODE_OPTIONS = tuple(declared_options(DecodeOptions))
+
+@dataclass(slots=True)
+class SourceContext:
+    """Space for raw data, and workers to read it; private files are deleted at the end.
+
+    `state` is the digest of the source's fingerprint, empty if it has none. Interrupted work is
+    resumed only in the same state.
+    """
+
+    cache: Path  # the cache folder, where downloads are kept
+    pool: parallel.WorkerPool = field(default_factory=parallel.WorkerPool)
+    quiet: bool = False  # draw no progress bars
+    state: str = ""
+    _folders: ExitStack = field(default_factory=ExitStack)
+    _folder: Path | None = None
+
+    def folder(self) -> Path:
+        """Return the private folder; all workers can read it if they share the cache's disk."""
+        if self._folder is None:
+            self._folder = self._make_folder("raw", resumable=False)
+        return self._folder
+
+    def file(self, name: str) -> Path:
+        """Return the path of a new private file: the first of an array's `FileArray`."""
+        return self.folder() / f"{name}.0"
+
+    def work(self, name: str) -> Path:
+        """Return a folder for `staging.run_step` that outlasts an interruption."""
+        return self._make_folder(f"{name}-{self.state[:16]}", resumable=bool(self.state))
+
+    def _make_folder(self, name: str, *, resumable: bool) -> Path:
+        try:
+            work = staging.workspace(self.cache, name, resumable=resumable)
+            return self._folders.enter_context(work)
+        except OSError as error:
+            if error.errno not in fs.READ_ONLY_ERRNOS:
+                raise
+            import tempfile  # not needed otherwise
+
+            # A read-only cache may still have the entry that the raw data belongs to.
+            temporary = tempfile.TemporaryDirectory(prefix="pixelprep-")
+            return Path(self._folders.enter_context(temporary))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:  # as `ExitStack` declares them
+        self._folders.__exit__(*error)
 
 
 @documented(DecodeOptions)
@@ -64,24 +102,15 @@ class Options(DecodeOptions):
 
 @dataclass(frozen=True, slots=True)
 class RawSplit:
-    """Unscaled images and their labels.
+    """Unscaled images and their labels, read block by block: either may be larger than memory."""
 
-    Either may be larger than memory: they are read block by block.
-
-    Parameters
-    ----------
-    images : array
-        Integers of 8 or 16 bits or floats, (N, H, W, C).
-    labels : array
-        Integers (N,), each the index of a class name.
-    """
-
-    images: LazyArray
-    labels: LazyArray
+    images: LazyArray  # integers of 8 or 16 bits or floats, (N, H, W, C)
+    labels: LazyArray  # integers (N,), each the index of a class name
 
     def slice_rows(self, rows: range) -> "RawSplit":
         """Select neighbouring rows of both."""
-        return RawSplit(slice_rows(self.images, rows), slice_rows(self.labels, rows))
+        select = lazy_arrays.slice_rows
+        return RawSplit(select(self.images, rows), select(self.labels, rows))
 
     def take(self, rows: NDArray[np.int64]) -> "RawSplit":
         """Select the rows with these indices, in this order."""
@@ -92,36 +121,22 @@ class RawSplit:
 class Raw:
     """A whole raw dataset.
 
-    Parameters
-    ----------
-    splits : mapping
-        ``train`` and ``test``.
-    class_names : tuple of str
-        The name of each label.
-    decode : mapping
-        The decoding options that shaped the pixels: JSON values, part of the source digest.
+    `decode` holds the decoding options that shaped the pixels: JSON values, part of the source
+    digest.
     """
 
-    splits: Mapping[str, RawSplit]
+    splits: Mapping[str, RawSplit]  # train and test
     class_names: tuple[str, ...]
     decode: Mapping[str, object] = field(default_factory=dict)
 
     def checked(self, where: str) -> "Raw":
-        """Return the dataset itself if its splits fit each other.
-
-        Raises
-        ------
-        SourceError
-            When images and labels differ in number, a split is empty, splits differ in shape or
-            dtype, or a label has no class.
-        """
+        """Return the dataset itself; raise `SourceError` if its splits do not fit each other."""
         try:
             "".join(self.class_names).encode()
         except UnicodeEncodeError as error:
             raise SourceError(f"{where}: a class name is not valid text: {error}") from None
-        kinds = {
-            (split.images.shape[1:], split.images.dtype.name) for split in self.splits.values()
-        }
+        images = [split.images for split in self.splits.values()]
+        kinds = {(array.shape[1:], array.dtype.name) for array in images}
         if len(kinds) != 1:
             raise SourceError(f"{where}: the splits differ in image shape or type: {sorted(kinds)}")
         for name, split in self.splits.items():
@@ -130,13 +145,10 @@ class Raw:
 
     def materialize(self, context: SourceContext) -> "Raw":
         """Return the same data in files, which other processes can read."""
-        splits = {
-            name: RawSplit(
-                _in_file(split.images, context.file(f"{name}-images")),
-                _in_file(split.labels, context.file(f"{name}-labels")),
-            )
-            for name, split in self.splits.items()
-        }
+        splits = {}
+        for name, split in self.splits.items():
+            images = _in_file(split.images, context.file(f"{name}-images"))
+            splits[name] = RawSplit(images, _in_file(split.labels, context.file(f"{name}-labels")))
         return Raw(splits, self.class_names, self.decode)
 
 
@@ -145,16 +157,14 @@ def _in_file(array: LazyArray, path: Path) -> LazyArray:
         return TakeView(_in_file(array.array, path), array.rows)
     if isinstance(array, FileArray):
         return array
-    return write_array(path, array.shape, iter_blocks(array))
+    return lazy_arrays.write_array(path, array.shape, lazy_arrays.iter_blocks(array))
 
 
 def _check_split(where: str, split: RawSplit, classes: int) -> None:
     images, labels = split.images, split.labels
     if len(images) != len(labels):
-        raise SourceError(
-            f"{where}: {len(images)} images but {len(labels)} labels",
-            "the two must belong together",
-        )
+        differ = f"{where}: {len(images)} images but {len(labels)} labels"
+        raise SourceError(differ, "the two must belong together")
     check_images(where, images.shape, images.dtype)
     low, high = label_range(split)
     if low < 0 or high >= classes:
@@ -163,9 +173,8 @@ def _check_split(where: str, split: RawSplit, classes: int) -> None:
 
 def label_range(split: RawSplit) -> tuple[int, int]:
     """Return the lowest and the highest label; 0 and -1 if there are none."""
-    ranges = [
-        (int(block.min()), int(block.max())) for block in iter_blocks(split.labels, HASH_BYTES)
-    ]
+    blocks = lazy_arrays.iter_blocks(split.labels, fs.HASH_BYTES)
+    ranges = [(int(block.min()), int(block.max())) for block in blocks]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0, -1)
 
 
@@ -203,22 +212,14 @@ class Source(Protocol):
 
 
 def as_split(where: str, images: LazyArray, labels: LazyArray) -> RawSplit:
-    """Make a split of images (N, H, W) or (N, H, W, C) and labels (N,) or (N, 1).
-
-    Raises
-    ------
-    SourceError
-        When the labels are not integers, one per image.
-    """
+    """Make a split of images (N, H, W) or (N, H, W, C) and integer labels (N,) or (N, 1)."""
     if labels.shape[1:] == (1,):
-        labels = reshape_rows(labels, ())  # the shape that Keras stores
+        labels = lazy_arrays.reshape_rows(labels, ())  # the shape that Keras stores
     if labels.dtype.kind not in "ui" or len(labels.shape) != 1:
-        got = f"{labels.dtype} {labels.shape}"
-        raise SourceError(
-            f"{where}: labels are {got}: expected integers (N,)", "number the classes 0, 1, 2, …"
-        )
+        wrong = f"{where}: labels are {labels.dtype} {labels.shape}: expected integers (N,)"
+        raise SourceError(wrong, "number the classes 0, 1, 2, …")
     if len(images.shape) == 3:
-        images = reshape_rows(images, (*images.shape[1:], 1))
+        images = lazy_arrays.reshape_rows(images, (*images.shape[1:], 1))
     return RawSplit(images, labels)
 
 
@@ -226,10 +227,9 @@ def numbered_classes(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, .
     """Name classes by their labels."""
     highest = max(label_range(split)[1] for split in splits.values())
     images = sum(len(split.labels) for split in splits.values())
-    if highest >= max(images, MIN_CLASS_LIMIT):
-        raise SourceError(
-            f"{where}: labels up to {highest:,} of {images:,} images: expected 0, 1, 2, …"
-        )
+    if highest >= max(images, 1000):  # lower labels are accepted, however few the images
+        most = f"labels up to {highest:,} of {images:,} images"
+        raise SourceError(f"{where}: {most}: expected 0, 1, 2, …")
     return tuple(str(label) for label in range(highest + 1))
 
 
@@ -238,50 +238,27 @@ def read_pairs(
 ) -> dict[str, RawSplit]:
     """Read splits whose images and labels are in separate files, several at a time.
 
-    Parameters
-    ----------
-    pairs : mapping
-        By split, what identifies the file of images and the file of labels.
-    read : callable
-        Returns the array of one of these, given its number of dimensions, 3 or 1.
+    `read` returns the array of a file, given its number of dimensions, 3 or 1.
     """
     with parallel.thread_pool() as pool:
         pending = {
             name: (pool.submit(read, images, 3), pool.submit(read, labels, 1))
             for name, (images, labels) in pairs.items()
         }
-        return {
-            name: RawSplit(images.result(), labels.result())
-            for name, (images, labels) in pending.items()
-        }
+        return {name: RawSplit(i.result(), j.result()) for name, (i, j) in pending.items()}
 
 
-def split_test(where: str, split: RawSplit, options: Options) -> dict[str, RawSplit]:
-    """Move the same share of every class to a test split (data/FORMAT.md, section 5)."""
-    test = test_mask(where, np.asarray(split.labels[:], np.int64), options)
-    return {
-        "train": split.take(np.flatnonzero(~test)),
-        "test": split.take(np.flatnonzero(test)),
-    }
-
-
-def test_mask(where: str, labels: NDArray[np.int64], options: Options) -> NDArray[np.bool_]:
-    """Return the rows of the test split as a mask, bool (N,).
-
-    Raises
-    ------
-    UsageError
-        When there is no fraction, or it leaves a split empty.
-    """
+def divide_rows(
+    where: str, labels: NDArray[np.int64], options: Options
+) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of train and test: the same share of every class (data/FORMAT.md, 5)."""
     if options.test_fraction is None:
-        raise UsageError(
-            f"{where}: has no test split of its own", "take one from it: `test_fraction=0.2`"
-        )
+        missing = f"{where}: has no test split of its own"
+        raise UsageError(missing, "take one from it: `test_fraction=0.2`")
     rows = permutation.rounded_share(len(labels), options.test_fraction)
     if not 0 < rows < len(labels):
-        raise UsageError(
-            f"`test_fraction={options.test_fraction}`: takes {rows} of {len(labels)} images,"
-            " expected at least 1 to be taken and 1 to stay"
-        )
-    stream = permutation.Stream.TEST
-    return permutation.stratified_mask(labels, options.test_fraction, options.split_seed, stream)
+        taken = f"`test_fraction={options.test_fraction}`: takes {rows} of {len(labels)} images"
+        raise UsageError(f"{taken}, expected at least 1 to be taken and 1 to stay")
+    share, seed, stream = options.test_fraction, options.split_seed, permutation.Stream.TEST
+    test = permutation.stratified_mask(labels, share, seed, stream)
+    return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}

@@ -7,23 +7,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
 from pixelprep.sources import download
-from pixelprep.sources.base import Raw, RawSplit
-from pixelprep.sources.context import SourceContext
+from pixelprep.sources.base import Raw, RawSplit, SourceContext
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.registered import RegisteredDataset, find_file, not_official
 from pixelprep.system import fs
 
-ROWS = 10_000  # records in each file of the archive
-SHAPE = (32, 32, 3)
 RECORD = 1 + 32 * 32 * 3  # bytes
-BLOCK_RECORDS = 1000  # records read at once
 MEMBER = re.compile(r"cifar-10-batches-bin/(?:data_batch_([1-5])|test_batch)\.bin")
 
 
@@ -32,22 +27,16 @@ class Cifar10(RegisteredDataset):
     """One archive with five files of training images and one of test images."""
 
     archive: download.RegistryFile
-    batch_rows: int = ROWS
+    batch_rows: int = 10_000  # records in each file of the archive
+    shape: ClassVar[tuple[int, int, int]] = (32, 32, 3)
 
     @property
     def files(self) -> list[download.RegistryFile]:
-        """The one archive."""
         return [self.archive]
 
     @property
     def rows(self) -> dict[str, int]:
-        """The number of images in each split."""
         return {"train": 5 * self.batch_rows, "test": self.batch_rows}
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
-        return SHAPE
 
     def read(self, folder: Path, context: SourceContext) -> Raw:
         """Stream the archive's six files; no name in the archive is used as a path."""
@@ -61,48 +50,39 @@ class Cifar10(RegisteredDataset):
             limit = self.batch_rows * RECORD
             found = {self._copy(name, file, context) for name, file in _members(path, limit)}
         except FileExistsError as error:
-            raise SourceError(
-                f"{path}: contains a file of images twice", "get a new copy of it"
-            ) from error
+            twice = f"{path}: contains a file of images twice"
+            raise SourceError(twice, "get a new copy of it") from error
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise SourceError(f"{path}: cannot read: {error}", "get a new copy of it") from error
-        expected = {*(("train", i) for i in range(5)), ("test", 0)}
-        if found != expected:
+        if found != {*(("train", i) for i in range(5)), ("test", 0)}:
             raise SourceError(f"{path}: expected six files of images, found {len(found)}")
-        splits = {name: self._arrays(name, context) for name in ("train", "test")}
+        splits, most, byte = {}, self.batch_rows, np.dtype(np.uint8)
+        for name, rows in self.rows.items():
+            images = FileArray(_stem(context, name, "images"), most, (rows, *self.shape), byte)
+            labels = FileArray(_stem(context, name, "labels"), most, (rows,), byte)
+            splits[name] = RawSplit(images, labels)
         return Raw(splits, self.class_names).checked(self.name)
-
-    def _arrays(self, name: str, context: SourceContext) -> RawSplit:
-        rows, byte = self.rows[name], np.dtype(np.uint8)
-        images = FileArray(_stem(context, name, "images"), self.batch_rows, (rows, *SHAPE), byte)
-        labels = FileArray(_stem(context, name, "labels"), self.batch_rows, (rows,), byte)
-        return RawSplit(images, labels)
 
     def _copy(self, member: str, file: IO[bytes], context: SourceContext) -> tuple[str, int]:
         """Copy a member's records to rows of images and labels; return its split and number."""
         number = MEMBER.fullmatch(member)
         assert number is not None
         name, part = ("train", int(number[1]) - 1) if number[1] else ("test", 0)
-        with (
-            Path(f"{_stem(context, name, 'images')}{part}").open("xb") as images,
-            Path(f"{_stem(context, name, 'labels')}{part}").open("xb") as labels,
-        ):
-            for records in self._records(member, file):
+        paths = [Path(f"{_stem(context, name, kind)}{part}") for kind in ("images", "labels")]
+        with paths[0].open("xb") as images, paths[1].open("xb") as labels:
+            left = self.batch_rows  # no more is read than there should be
+            while left:
+                size = min(left, 1000) * RECORD
+                block = file.read(size)
+                if len(block) < size:
+                    expected = f"expected {self.batch_rows:,} records"
+                    raise SourceError(f"{member}: {expected}, it ends early")
+                records = np.frombuffer(block, np.uint8).reshape(-1, RECORD)
                 labels.write(records[:, 0].tobytes())
                 planes = records[:, 1:].reshape(-1, 3, 32, 32)
                 images.write(planes.transpose(0, 2, 3, 1).tobytes())
+                left -= len(records)
         return name, part
-
-    def _records(self, member: str, file: IO[bytes]) -> Iterator[NDArray[np.uint8]]:
-        """Yield a member's records, no more than it should have."""
-        left = self.batch_rows
-        while left:
-            size = min(left, BLOCK_RECORDS) * RECORD
-            block = file.read(size)
-            if len(block) < size:
-                raise SourceError(f"{member}: expected {self.batch_rows:,} records, it ends early")
-            yield np.frombuffer(block, np.uint8).reshape(-1, RECORD)
-            left -= len(block) // RECORD
 
 
 def _stem(context: SourceContext, split: str, column: str) -> str:

@@ -10,57 +10,22 @@ from pixelprep.errors import SourceError
 from pixelprep.format.source_record import SourceRecord, SourceSplit
 from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, pairwise_sum
 from pixelprep.sources.base import Raw
-from pixelprep.sources.lazy_arrays import (
-    AnyArray,
-    LazyArray,
-    block_ranges,
-    iter_blocks,
-    slice_rows,
-)
+from pixelprep.sources.lazy_arrays import AnyArray, LazyArray, block_ranges, iter_blocks, slice_rows
 from pixelprep.system import parallel, progress
 from pixelprep.system.fs import HASH_BYTES
+from pixelprep.system.parallel import WorkerPool
 
+OnProgress = Callable[[int], object]  # receives the number of images that were read
 DIGEST_BYTES = 64 << 20  # pixels under one digest (data/FORMAT.md, section 4)
 
 
-def describe(
-    raw: Raw, pool: parallel.WorkerPool, where: str = "", quiet: bool = True
-) -> SourceRecord:
-    """Return what the source digest is taken over: equal for equal data.
-
-    Raises
-    ------
-    SourceError
-        When floats are not finite.
-    """
-    return survey(raw, pool, where, quiet, {})[0]
-
-
 def survey(
-    raw: Raw, pool: parallel.WorkerPool, where: str, quiet: bool, scopes: Mapping[str, str]
+    raw: Raw, pool: WorkerPool, where: str, quiet: bool, scopes: Mapping[str, str]
 ) -> tuple[SourceRecord, dict[str, AnyMoments]]:
     """Describe raw data and sum up its splits, reading it once.
 
-    Parameters
-    ----------
-    raw : Raw
-        What is read.
-    pool : WorkerPool
-        Who works on it.
-    where : str
-        What an error names.
-    quiet : bool
-        Draw no progress bars.
-    scopes : mapping
-        By split, the pixels that share a statistic (`PER`); a split that is missing here is not
-        summed up.
-
-    Returns
-    -------
-    SourceRecord
-        As of `describe`.
-    dict of AnyMoments
-        By split, those of its images.
+    Return what the source digest is taken over, and the moments of the images by split: of those
+    splits for which `scopes` says what pixels share a statistic (`PER`).
     """
     splits, moments = {}, {}
     for name, split in raw.splits.items():
@@ -84,30 +49,20 @@ def labels_digest(labels: LazyArray) -> str:
 
 
 def images_digest(
-    images: LazyArray,
-    pool: parallel.WorkerPool,
-    where: str,
-    on_progress: Callable[[int], object] = lambda _: None,
+    images: LazyArray, pool: WorkerPool, where: str, on_progress: OnProgress = lambda _: None
 ) -> str:
-    """Return the digest of all pixels or, above `DIGEST_BYTES`, of the digests of their pieces.
-
-    Pieces can be hashed in parallel; `on_progress` receives the number of images in each.
-    """
+    """Return the digest of all pixels or, above `DIGEST_BYTES`, of the digests of their pieces."""
     return join_digests([d for d, _ in _read_pieces(images, pool, where, None, on_progress)])
 
 
 def _read_pieces(
-    images: LazyArray,
-    pool: parallel.WorkerPool,
-    where: str,
-    per: str | None,
-    on_progress: Callable[[int], object],
+    images: LazyArray, pool: WorkerPool, where: str, per: str | None, on_progress: OnProgress
 ) -> Iterator[tuple[bytes, AnyMoments | None]]:
     """Yield the digest and, if they are wanted, the moments of each piece of images."""
     pieces = digest_pieces(images)
     tasks = ((slice_rows(images, rows), where, rows.start, per) for rows in pieces)
     with parallel.thread_pool() as threads:  # hashing releases the interpreter's lock
-        workers = parallel.WorkerPool(threads) if pool.inline else pool
+        workers = WorkerPool(threads) if pool.inline else pool
         for rows, result in zip(pieces, workers.map(_read_piece, tasks), strict=True):
             yield result
             on_progress(len(rows))
@@ -125,9 +80,7 @@ def join_digests(digests: list[bytes]) -> str:
     return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()).hex()
 
 
-def _read_piece(
-    task: tuple[LazyArray, str, int, str | None],
-) -> tuple[bytes, AnyMoments | None]:
+def _read_piece(task: tuple[LazyArray, str, int, str | None]) -> tuple[bytes, AnyMoments | None]:
     images, where, first, per = task
     digest, sums = hashlib.sha256(), PairwiseSum()
     # The blocks of data/FORMAT.md, section 3, if they are summed up; a piece is a whole number of
@@ -152,7 +105,6 @@ def _check_finite(block: AnyArray, where: str, first: int) -> None:
     if not finite.all():
         row = int(np.argmin(finite))
         value = block[row][~np.isfinite(block[row])][0]
-        raise SourceError(
-            f"{where}: image {first + row} (counted from 0) holds {value}: expected finite numbers",
-            "correct or leave out the image",
-        )
+        image = f"{where}: image {first + row} (counted from 0)"
+        wrong = f"{image} holds {value}: expected finite numbers"
+        raise SourceError(wrong, "correct or leave out the image")

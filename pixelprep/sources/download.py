@@ -7,7 +7,7 @@ limit of its size, and the acceptance of a file by the digest of its archive or 
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pixelprep.errors import DownloadError, SourceError
 from pixelprep.sources import gzip_file
+from pixelprep.sources.base import Options
 from pixelprep.system import fs, locks, progress
 
 if TYPE_CHECKING:
@@ -32,81 +33,49 @@ CHUNK = 1 << 14  # bytes written at once; a broken transfer loses at most so man
 
 @dataclass(frozen=True, slots=True)
 class RegistryFile:
-    """A file of a registered dataset, pinned by its digest.
+    """A file of a registered dataset, pinned by its digest."""
 
-    Parameters
-    ----------
-    name : str
-        The archive's name on every mirror.
-    size : int
-        The archive's bytes.
-    sha256 : str
-        The archive's digest.
-    content_size : int
-        Bytes of the unpacked content.
-    content_sha256 : str or None
-        Digest of the unpacked content, if known: mirrors re-compress and users unpack.
-    """
-
-    name: str
-    size: int
+    name: str  # of the archive, on every mirror
+    size: int  # its bytes
     sha256: str
-    content_size: int
-    content_sha256: str | None = None
+    content_size: int  # bytes of the unpacked content
+    content_sha256: str | None = None  # its digest, if known: mirrors re-compress, users unpack
 
 
 def hash_matches(path: Path, expected: RegistryFile) -> bool:
     """Tell whether a file has the pinned digest, itself or once unpacked."""
     if fs.sha256(path) == expected.sha256:
         return True
-    content = expected.content_sha256
-    return content is not None and _content_sha256(path, expected.content_size) == content
-
-
-def _content_sha256(path: Path, limit: int) -> str | None:
-    """Return the digest of the unpacked content; None if it is damaged or exceeds the limit."""
+    if expected.content_sha256 is None:
+        return False
     digest, size = hashlib.sha256(), 0
-    try:
+    with suppress(SourceError):  # it is damaged
         for piece in gzip_file.read_pieces(path):
             size += len(piece)
-            if size > limit:
-                return None
+            if size > expected.content_size:
+                return False
             digest.update(piece)
-    except SourceError:
-        return None
-    return digest.hexdigest()
+        return digest.hexdigest() == expected.content_sha256
+    return False
 
 
 def fetch(
-    files: Iterable[RegistryFile],
-    folder: Path,
-    mirrors: Sequence[str],
-    *,
-    dataset: str,
-    offline: bool,
-    quiet: bool,
+    files: list[RegistryFile], folder: Path, mirrors: Sequence[str], dataset: str, options: Options
 ) -> None:
     """Download the files that `folder` lacks, each from the first mirror that has the right bytes.
 
-    Raises
-    ------
-    DownloadError
-        When a file is missing and `offline` is set, or no mirror has it.
-    CacheError
-        When the disk has no room for it.
+    Of the options, `offline` and `quiet` are used.
     """
     for file in files:
         path = folder / file.name
         if path.is_file() and hash_matches(path, file):
             continue
-        if offline:
-            raise DownloadError(
-                f"{dataset}: {file.name} is not in the cache, and `offline` opens no connection",
-                _hint(dataset, online=False),
-            )
+        if options.offline:
+            missing = f"{file.name} is not in the cache, and `offline` opens no connection"
+            raise DownloadError(f"{dataset}: {missing}", _hint(dataset, online=False))
         folder.mkdir(parents=True, exist_ok=True)
         fs.require_free_space(folder, file.size)
-        _fetch(file, path, mirrors, dataset, quiet)
+        _fetch(file, path, mirrors, dataset, options.quiet)
 
 
 def _fetch(
@@ -128,18 +97,15 @@ def _fetch(
         return
     with suppress(OSError):  # it holds other files
         path.parent.rmdir()
-    raise DownloadError(
-        f"{dataset}: no mirror gave {file.name}; tried {'; '.join(failures) or 'none'}",
-        _hint(dataset),
-    )
+    tried = "; ".join(failures) or "none"
+    raise DownloadError(f"{dataset}: no mirror gave {file.name}; tried {tried}", _hint(dataset))
 
 
 @contextmanager
 def _part(path: Path) -> Iterator[Path]:
     """Take over the incomplete download of a file if nobody else continues it, else start one.
 
-    Each process has a part of its own, as locks may not work; an incomplete one is left for the
-    next process.
+    Each process has a part of its own, as locks may not work; the next process takes it over.
     """
     own = path.with_name(f"{path.name}.{locks.owner_tag()}{PART}")
     for part in stale_parts(path.parent):
@@ -169,10 +135,8 @@ def _split_name(part: Path) -> tuple[str, str]:
 
 def _hint(dataset: str, online: bool = True) -> str:
     mirror = ", another place with `mirror=URL`" if online else ""
-    return (
-        f"give a folder with the files: `source=DIR`{mirror}, or use the embedded dataset:"
-        f" pixelprep prepare sample (instead of {dataset})"
-    )
+    embedded = f"the embedded dataset: pixelprep prepare sample (instead of {dataset})"
+    return f"give a folder with the files: `source=DIR`{mirror}, or use {embedded}"
 
 
 class _MirrorError(Exception):
@@ -201,25 +165,20 @@ def _transfer(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
 
 
 def _request_with_retries(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
-    import requests
     import tenacity
+    from requests import exceptions as errors
 
-    transient = (
-        requests.ConnectionError,
-        requests.Timeout,
-        requests.exceptions.ChunkedEncodingError,
-        _RangeMismatch,
-    )
-    policy = _RetryPolicy(part)
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda e: isinstance(e, transient) or _is_busy(e)),
-        stop=policy.stop,
-        wait=policy.wait,
-        reraise=True,
-    )
+    broken = (errors.ConnectionError, errors.Timeout, errors.ChunkedEncodingError, _RangeMismatch)
+
+    def is_transient(error: BaseException) -> bool:
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        return isinstance(error, broken) or status in (408, 425, 429) or status >= 500
+
+    policy, retry = _RetryPolicy(part), tenacity.retry_if_exception(is_transient)
+    retrying = tenacity.Retrying(retry=retry, stop=policy.stop, wait=policy.wait, reraise=True)
     try:
         retrying(_request, url, part, file, quiet)
-    except (requests.RequestException, ValueError) as error:  # ValueError: odd URLs and headers
+    except (errors.RequestException, ValueError) as error:  # ValueError: odd URLs and headers
         raise _MirrorError(_summarize(error)) from error
 
 
@@ -237,18 +196,11 @@ class _RetryPolicy:
         return min(BACK_OFF * 2.0 ** max(self.failures - 1, 0), MAX_BACK_OFF)
 
     def stop(self, _: object) -> bool:
-        """Tell whether to give up."""
         return self.failures >= ATTEMPTS
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _is_busy(error: BaseException) -> bool:
-    """Tell whether the server says that another attempt may succeed."""
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    return status in (408, 425, 429) or status >= 500
 
 
 def _summarize(error: Exception) -> str:
@@ -277,16 +229,9 @@ def _request(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
         headers = {"Accept-Encoding": "identity"}  # offsets must be those of the stored file
         if out.tell():
             headers["Range"] = f"bytes={out.tell()}-"
-        downloader = pooch.HTTPDownloader(
-            headers=headers,
-            timeout=TIMEOUT,
-            chunk_size=CHUNK,
-            hooks={"response": writer.begin},
-        )
-        try:
-            downloader(url, writer, None)
-        except _AlreadyComplete:
-            return
+        how = {"timeout": TIMEOUT, "chunk_size": CHUNK, "hooks": {"response": writer.begin}}
+        with suppress(_AlreadyComplete):
+            pooch.HTTPDownloader(headers=headers, **how)(url, writer, None)
 
 
 class _RangeMismatch(_MirrorError):

@@ -8,7 +8,6 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -21,33 +20,15 @@ PIECE = 1 << 16  # bytes read at once
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """The content of a file, in a private file.
+    """The content of a file, in a private file."""
 
-    Parameters
-    ----------
-    path : Path
-        The private file.
-    size : int
-        Its bytes.
-    sha256 : str
-        Digest of the packed file, in hex; of the part that was read, if its content is too long.
-    """
-
-    path: Path
-    size: int
-    sha256: str
+    path: Path  # the private file
+    size: int  # its bytes
+    sha256: str  # of the packed file; of the part that was read, if its content is too long
 
 
 def unpack(path: Path, limit: int, private: Path) -> Unpacked:
-    """Unpack a file into a new one, stopping at `limit` + 1 bytes.
-
-    Raises
-    ------
-    SourceError
-        When the file cannot be read, or is a damaged gzip file.
-    OSError
-        When the private file cannot be written.
-    """
+    """Unpack a file into a new one, stopping at `limit` + 1 bytes."""
     digest, size = hashlib.sha256(), 0
     with private.open("xb") as file:
         for piece in read_pieces(path, digest.update):
@@ -57,19 +38,18 @@ def unpack(path: Path, limit: int, private: Path) -> Unpacked:
     return Unpacked(private, size, digest.hexdigest())
 
 
-def read_pieces(path: Path, on_read: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
-    """Yield the content of a gzipped or plain file; `on_read` receives the file's own bytes.
-
-    Raises
-    ------
-    SourceError
-        When the file cannot be read, or is a damaged gzip file.
-    """
+def read_pieces(path: Path, on_read: Callable[[bytes], object] = lambda _: None) -> Iterator[bytes]:
+    """Yield the content of a gzipped or plain file; `on_read` receives the file's own bytes."""
     try:
         with path.open("rb") as file:
-            first = file.read(PIECE)
-            pieces = chain([first], iter(partial(file.read, PIECE), b""))
-            packed = pieces if on_read is None else _observed(pieces, on_read)
+
+            def read() -> bytes:
+                piece = file.read(PIECE)
+                on_read(piece)
+                return piece
+
+            first = read()
+            packed = chain([first], iter(read, b""))
             yield from _decompressed(packed) if first.startswith(GZIP) else packed
     except EOFError:
         raise SourceError(f"{path}: the gzip file ends too early", "get a new copy of it") from None
@@ -82,12 +62,6 @@ def max_content(path: Path) -> int:
     with path.open("rb") as file:
         zipped = file.read(len(GZIP)) == GZIP
     return path.stat().st_size * (MAX_RATIO if zipped else 1)
-
-
-def _observed(pieces: Iterable[bytes], on_read: Callable[[bytes], object]) -> Iterator[bytes]:
-    for piece in pieces:
-        on_read(piece)
-        yield piece
 
 
 def _decompressed(packed: Iterable[bytes]) -> Iterator[bytes]:

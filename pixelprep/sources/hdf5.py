@@ -5,15 +5,20 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.format import sandbox, untrusted
-from pixelprep.sources.base import Raw, RawSplit, as_split, numbered_classes, split_test
-from pixelprep.sources.context import SourceContext
-from pixelprep.sources.lazy_arrays import BLOCK_BYTES, AnyArray, block_rows, single_file_array
+from pixelprep.sources.base import (
+    Raw,
+    SourceContext,
+    as_split,
+    divide_rows,
+    numbered_classes,
+)
+from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows, single_file_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import fs
 
@@ -31,19 +36,22 @@ Copied = tuple[str, list[int], str]  # a file, and shape and dtype of the array 
 class Hdf5File(LocalSource):
     """One HDF5 file, whose arrays are copied in a sandbox."""
 
-    supported_options: ClassVar[frozenset[str]] = frozenset(
-        {"images_key", "labels_key", "test_fraction"}
-    )
+    supported_options = frozenset({"images_key", "labels_key", "test_fraction"})
 
     def load(self, context: SourceContext) -> Raw:
         """Read train and test, or all images, and take the test split from them."""
         where = os.fspath(self.path)
-        copied = {name: self._split(name, pair) for name, pair in self._copied(context).items()}
-        if WHOLE not in copied:
-            return Raw(copied, numbered_classes(where, copied)).checked(where)
+        copied = {}
+        for name, pair in self._copied(context).items():
+            arrays = [single_file_array(Path(p), tuple(s), np.dtype(dtype)) for p, s, dtype in pair]
+            copied[name] = as_split(f"{where}: {name}", *arrays)
         names = numbered_classes(where, copied)
-        Raw(copied, names).checked(where)
-        splits = split_test(where, copied[WHOLE], self.options)
+        raw = Raw(copied, names).checked(where)
+        if WHOLE not in copied:
+            return raw
+        whole = copied[WHOLE]
+        rows = divide_rows(where, np.asarray(whole.labels[:], np.int64), self.options)
+        splits = {name: whole.take(selected) for name, selected in rows.items()}
         fraction, seed = self.options.test_fraction, self.options.split_seed
         return Raw(splits, names, {"test_fraction": fraction, "split_seed": seed})
 
@@ -55,17 +63,9 @@ class Hdf5File(LocalSource):
         task = f"{__name__}:copy_arrays"
         try:
             steps = sandbox.run_in_sandbox(task, path=os.fspath(self.path), **keys, **arguments)
-            copied: dict[str, tuple[Copied, Copied]] = deque(steps, maxlen=1)[0]
+            return dict(deque(steps, maxlen=1)[0])
         except sandbox.SandboxError as error:
             raise SourceError(f"{self.path}: not a readable HDF5 file: {error}") from error
-        return copied
-
-    def _split(self, name: str, pair: tuple[Copied, Copied]) -> RawSplit:
-        arrays = [
-            single_file_array(Path(path), tuple(shape), np.dtype(dtype))
-            for path, shape, dtype in pair
-        ]
-        return as_split(f"{self.path}: {name}", *arrays)
 
 
 def copy_arrays(path: str, **options: Any) -> Iterator[Any]:  # what the sandbox passes on
@@ -78,36 +78,21 @@ def copy_arrays(path: str, **options: Any) -> Iterator[Any]:  # what the sandbox
                 array = selection.array(key)
                 yield from untrusted.check_chunks(array)
                 target = Path(selection.folder, f"{name}-{column}.0")
-                blocks = untrusted.iter_rows(array, block_rows(array, BLOCK_BYTES))
-                yield from _write(target, array.nbytes, blocks)
+                fs.require_free_space(target.parent, array.nbytes)
+                with target.open("xb") as out:
+                    for block in untrusted.iter_rows(array, block_rows(array, BLOCK_BYTES)):
+                        out.write(np.ascontiguousarray(block).data)
+                        yield None
                 pair.append((os.fspath(target), array.shape, array.dtype.str))
             copied[name] = pair
     yield copied
 
 
-def _write(target: Path, size: int, blocks: Iterator[AnyArray]) -> Iterator[None]:
-    fs.require_free_space(target.parent, size)
-    with target.open("xb") as out:
-        for block in blocks:
-            out.write(np.ascontiguousarray(block).data)
-            yield None
-
-
 @dataclass(frozen=True, slots=True)
 class _Selection:
-    """The arrays of a file that are to be copied.
+    """The arrays of a file that are to be copied to `folder`; the keys are as in `Options`."""
 
-    Parameters
-    ----------
-    file, path : h5py.File, str
-        The open file, and its path.
-    images_key, labels_key, fraction
-        As in `Options`.
-    folder : str
-        The folder of the copies.
-    """
-
-    file: Any  # h5py has no types
+    file: Any  # h5py.File, which has no types
     path: str
     images_key: str | None
     labels_key: str | None
@@ -117,14 +102,13 @@ class _Selection:
     def splits(self) -> dict[str, tuple[str, str]]:
         """Return the keys of images and labels by split."""
         images, labels = self._keys()
-        if SPLIT not in images or self._only_train(images):
-            return {WHOLE: (images.replace(SPLIT, "train"), labels.replace(SPLIT, "train"))}
-        if self.fraction is not None:
+        keys = {n: (images.replace(SPLIT, n), labels.replace(SPLIT, n)) for n in ("train", "test")}
+        find, is_divided = untrusted.find_dataset, self.fraction is not None
+        if SPLIT not in images or (is_divided and find(self.file, keys["test"][0]) is None):
+            return {WHOLE: keys["train"]}
+        if is_divided:
             raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
-        return {
-            name: (images.replace(SPLIT, name), labels.replace(SPLIT, name))
-            for name in ("train", "test")
-        }
+        return keys
 
     def _keys(self) -> tuple[str, str]:
         """Return the keys of images and labels: those given, or the first default ones present."""
@@ -138,19 +122,11 @@ class _Selection:
         for keys in DEFAULT_KEYS:
             if all(untrusted.find_dataset(self.file, key.replace(SPLIT, "train")) for key in keys):
                 return keys
-        raise SourceError(
-            f"{self.path}: no images and labels under the usual keys; it holds {self._root()}",
-            f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train and test",
-        )
-
-    def _only_train(self, images: str) -> bool:
-        """Tell whether the test split is to be taken from train, as the file has none."""
-        if self.fraction is None:
-            return False
-        return untrusted.find_dataset(self.file, images.replace(SPLIT, "test")) is None
+        none = f"{self.path}: no images and labels under the usual keys; it holds {self._root()}"
+        hint = f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train and test"
+        raise SourceError(none, hint)
 
     def array(self, key: str) -> Any:  # h5py has no types
-        """Return the dataset with this key."""
         array = untrusted.find_dataset(self.file, key)
         if array is None or not array.shape:
             raise SourceError(f"{self.path}: no array under the key {key}; it holds {self._root()}")

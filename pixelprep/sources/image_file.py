@@ -23,8 +23,6 @@ COLORS = {"grey": 1, "rgb": 3}
 RESAMPLING = "bilinear"
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
-TOO_DEEP = ("I", "F")
-BILINEAR = 2  # Pillow's number for it
 RAW_16 = re.compile(r";16[BLN]")  # in Pillow's names of the raw modes in a file
 MAX_PIXELS = 89_478_485  # in one image: Pillow's own limit
 
@@ -51,27 +49,13 @@ class ImageFormat:
 
 @dataclass(frozen=True, slots=True)
 class ImageDecoder:
-    """The options by which images are decoded.
+    """The options by which images are decoded; without size or color, all must have the same."""
 
-    Parameters
-    ----------
-    size : tuple of int, optional
-        (H, W) that images are resized to; by default all must have the same.
-    color : str, optional
-        grey or rgb; by default all must have the same.
-    skip : bool
-        Leave out damaged images.
-    format : ImageFormat, optional
-        The format that all images must have.
-    reference : str
-        What has that format: the path of the first image.
-    """
-
-    size: tuple[int, int] | None
-    color: str | None
-    skip: bool
-    format: ImageFormat | None = None
-    reference: str = ""
+    size: tuple[int, int] | None  # (H, W) that images are resized to
+    color: str | None  # grey or rgb
+    skip: bool  # leave out damaged images
+    format: ImageFormat | None = None  # that all images must have
+    reference: str = ""  # the path of the first image, which has that format
 
     def with_reference(self, paths: Sequence[str]) -> "ImageDecoder":
         """Return a decoder that requires the format of the first readable image."""
@@ -89,12 +73,7 @@ class ImageDecoder:
     def read(self, path: str) -> AnyArray:
         """Return the pixels of an image, uint8 or uint16 (H, W, C). Call within `strict_pillow`.
 
-        Raises
-        ------
-        ImageDecodeError
-            When the file is damaged or is not an image.
-        SourceError
-            When it has another format than the reference.
+        A file that is damaged or not an image is an `ImageDecodeError`.
         """
         from PIL import Image, UnidentifiedImageError
 
@@ -107,10 +86,9 @@ class ImageDecoder:
             raise
         except Exception as error:  # Pillow's plugins raise errors of all kinds
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-            raise ImageDecodeError(
-                f"{path}: cannot read the image: {reason}",
-                "leave out damaged images: `on_error=skip`",
-            ) from error
+            damaged = f"{path}: cannot read the image: {reason}"
+            hint = "leave out damaged images: `on_error=skip`"
+            raise ImageDecodeError(damaged, hint) from error
         self._check(path, pixels)
         return pixels
 
@@ -118,15 +96,12 @@ class ImageDecoder:
         from PIL import Image
 
         if math.prod(image.size) > MAX_PIXELS:
-            raise SourceError(
-                f"{path}: {image.width:,}×{image.height:,} pixels: expected at most {MAX_PIXELS:,}"
-            )
+            size = f"{image.width:,}×{image.height:,}"
+            raise SourceError(f"{path}: {size} pixels: expected at most {MAX_PIXELS:,}")
         deep = image.mode in GREY_16
-        if image.mode in TOO_DEEP or (not deep and _loses_bits(image)):
-            raise SourceError(
-                f"{path}: more than 8 bits a colour, or 16 of grey, would be lost",
-                "convert it to 8-bit colour or 16-bit grey",
-            )
+        if image.mode in ("I", "F") or (not deep and _loses_bits(image)):
+            lost = f"{path}: more than 8 bits a colour, or 16 of grey, would be lost"
+            raise SourceError(lost, "convert it to 8-bit colour or 16-bit grey")
         if deep:
             # Pillow resizes and converts only one byte order of it correctly.
             image = Image.fromarray(np.asarray(image).astype(np.uint16))
@@ -136,7 +111,7 @@ class ImageDecoder:
             image = image if image.mode == mode else image.convert(mode)
         if self.size is not None:
             height, width = self.size
-            image = image.resize((width, height), BILINEAR)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
@@ -145,11 +120,8 @@ class ImageDecoder:
         return pixels
 
     def _check(self, path: str, pixels: AnyArray) -> None:
-        expected = self.format
-        if expected is None or (pixels.shape == expected.shape and pixels.dtype == expected.dtype):
-            return
-        found = _format_of(pixels)
-        if found == expected:  # in another byte order
+        expected, found = self.format, _format_of(pixels)
+        if expected is None or found == expected:
             return
         if found.shape[:2] != expected.shape[:2]:
             hint = "make them equal: `size=HxW`"

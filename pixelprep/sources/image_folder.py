@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.numerics import permutation
 from pixelprep.sources import image_file
-from pixelprep.sources.base import Options, Raw, RawSplit, test_mask
-from pixelprep.sources.context import SourceContext
+from pixelprep.sources.base import Raw, RawSplit, SourceContext, divide_rows
 from pixelprep.sources.image_file import ImageDecoder
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
@@ -26,84 +25,6 @@ LOG = logging.getLogger("pixelprep")
 
 VALIDATION = ("val", "valid", "validation", "dev")  # folders that users may expect to be read
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-MIN_TASKS = 64  # tasks that the decoding of a split is divided into, at least
-TASK_BYTES = 64 << 20  # decoded pixels of one task, at most
-
-
-class ImageFolder(LocalSource):
-    """``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``; all of one size."""
-
-    supported_options: ClassVar[frozenset[str]] = frozenset(
-        {"size", "color", "test_fraction", "on_error"}
-    )
-
-    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        return _ClassFolders(self.path, self.options).stamps()
-
-    def load(self, context: SourceContext) -> Raw:
-        """Decode every image, the workers sharing the work."""
-        image_file.require()
-        class_names, images = _ClassFolders(self.path, self.options).list_images()
-        work = context.work(self.name)
-        splits, skipped = {}, list[str]()
-        for name, listed in images.items():
-            splits[name], damaged = self._decode(name, listed, work, context)
-            skipped += damaged
-        self._check_classes(splits, class_names)
-        return Raw(splits, class_names, self._decode_record(skipped)).checked(os.fspath(self.path))
-
-    def _decode_record(self, skipped: list[str]) -> dict[str, object]:
-        """Return what the source digest covers beside the pixels."""
-        options, record = self.options, dict[str, object]()
-        if options.size:
-            record |= {"size": list(options.size), "resampling": image_file.RESAMPLING}
-        if options.color:
-            record["color"] = options.color
-        if options.test_fraction is not None:
-            record |= {"test_fraction": options.test_fraction, "split_seed": options.split_seed}
-        if skipped:
-            record["skipped"] = sorted(skipped)
-        return record
-
-    def _decode(
-        self, split: str, listed: "_ImageList", work: Path, context: SourceContext
-    ) -> tuple[RawSplit, list[str]]:
-        """Decode the images of one split; return it, and the paths of skipped images."""
-        options = self.options
-        decoder = ImageDecoder(options.size, options.color, options.on_error == "skip")
-        decoder = decoder.with_reference(listed.paths)
-        assert decoder.format is not None  # that of the reference
-        total, row_bytes = len(listed.paths), decoder.format.bytes
-        fs.require_free_space(context.cache, total * row_bytes)
-        rows = max(1, min(-(-total // MIN_TASKS), TASK_BYTES // row_bytes))
-        tasks = (
-            _DecodeTask(work, f"{split}.{i}", listed.paths[start : start + rows], decoder)
-            for i, start in enumerate(range(0, total, rows))
-        )
-        skipped: list[int] = []
-        with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
-            for i, damaged in enumerate(context.pool.map(_run_task, tasks)):
-                skipped += [i * rows + row for row in damaged]
-                bar.update(min(rows, total - i * rows))
-        stem = os.fspath(work / staging.FILES / f"{split}.")
-        shape, dtype = (total, *decoder.format.shape), np.dtype(decoder.format.dtype)
-        decoded = RawSplit(FileArray(stem, rows, shape, dtype), listed.labels)
-        if not skipped:
-            return decoded, []
-        names = [printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
-        LOG.warning(
-            "%s: left out of %s: %d of %d images, such as %s",
-            *(self.name, split, len(names), total, names[0]),
-        )
-        return decoded.take(np.setdiff1d(np.arange(total), skipped)), names
-
-    def _check_classes(self, splits: Mapping[str, RawSplit], class_names: tuple[str, ...]) -> None:
-        """Refuse a class without a readable image."""
-        for name, split in splits.items():
-            counts = np.bincount(np.asarray(split.labels[:]), minlength=len(class_names))
-            if 0 in counts and self.options.on_error == "skip":
-                empty = class_names[int(np.argmin(counts))]
-                raise SourceError(f"{self.path}: {name}: no image of class {empty} can be read")
 
 
 def printable(path: str) -> str:
@@ -121,54 +42,107 @@ class _ImageList:
     def take(self, rows: NDArray[np.int64]) -> "_ImageList":
         return _ImageList([self.paths[row] for row in rows], self.labels[rows])
 
-    def shuffle(self, index: int) -> "_ImageList":
-        """Put images that are sorted by class into the format's seeded order."""
-        rows = len(self.paths)
-        source = permutation.Stream.SOURCE
-        return self.take(permutation.permutation(rows, seed=0, stream=source, index=index))
 
+class ImageFolder(LocalSource):
+    """``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``; all of one size."""
 
-@dataclass(frozen=True, slots=True)
-class _ClassFolders:
-    """The images in a folder by split and class.
+    supported_options = frozenset({"size", "color", "test_fraction", "on_error"})
 
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    options : Options
-        Of which the test fraction and the split seed are used.
-    """
+    def load(self, context: SourceContext) -> Raw:
+        """Decode every image, the workers sharing the work."""
+        image_file.require()
+        class_names, images = self._list_images()
+        work = context.work(self.name)
+        splits, skipped = {}, list[str]()
+        for name, listed in images.items():
+            splits[name], damaged = self._decode(name, listed, work, context)
+            skipped += damaged
+        for name, split in splits.items():
+            counts = np.bincount(np.asarray(split.labels[:]), minlength=len(class_names))
+            if 0 in counts and self.options.on_error == "skip":
+                empty = class_names[int(np.argmin(counts))]
+                raise SourceError(f"{self.path}: {name}: no image of class {empty} can be read")
+        return Raw(splits, class_names, self._decode_record(skipped)).checked(os.fspath(self.path))
 
-    path: Path
-    options: Options
+    def _decode_record(self, skipped: list[str]) -> dict[str, object]:
+        """Return what the source digest covers beside the pixels."""
+        options, record = self.options, dict[str, object]()
+        if options.size:
+            record |= {"size": list(options.size), "resampling": image_file.RESAMPLING}
+        if options.color:
+            record["color"] = options.color
+        if options.test_fraction is not None:
+            record |= {"test_fraction": options.test_fraction, "split_seed": options.split_seed}
+        if skipped:
+            record["skipped"] = sorted(skipped)
+        return record
 
-    def stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+    def _decode(
+        self, split: str, listed: _ImageList, work: Path, context: SourceContext
+    ) -> tuple[RawSplit, list[str]]:
+        """Decode the images of one split; return it, and the paths of skipped images."""
+        options = self.options
+        decoder = ImageDecoder(options.size, options.color, options.on_error == "skip")
+        decoder = decoder.with_reference(listed.paths)
+        assert decoder.format is not None  # that of the reference
+        total, row_bytes = len(listed.paths), decoder.format.bytes
+        fs.require_free_space(context.cache, total * row_bytes)
+        # A task takes 1/64 of the images, or fewer if they have more than 64 MiB of pixels.
+        rows = max(1, min(-(-total // 64), (64 << 20) // row_bytes))
+        tasks = (
+            (work, f"{split}.{i}", listed.paths[start : start + rows], decoder)
+            for i, start in enumerate(range(0, total, rows))
+        )
+        skipped: list[int] = []
+        with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
+            for i, damaged in enumerate(context.pool.map(_run_task, tasks)):
+                skipped += [i * rows + row for row in damaged]
+                bar.update(min(rows, total - i * rows))
+        stem = os.fspath(work / staging.FILES / f"{split}.")
+        shape, dtype = (total, *decoder.format.shape), np.dtype(decoder.format.dtype)
+        decoded = RawSplit(FileArray(stem, rows, shape, dtype), listed.labels)
+        if not skipped:
+            return decoded, []
+        names = [printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
+        left_out = (self.name, split, len(names), total, names[0])
+        LOG.warning("%s: left out of %s: %d of %d images, such as %s", *left_out)
+        return decoded.take(np.setdiff1d(np.arange(total), skipped)), names
+
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield every class and image with its `fs.file_stamp`, in a fixed order."""
         for split, top in self._tops().items():
             for name in self._classes(top):
                 yield f"{split}/{name}", ()  # even of a class without images
-                for image in self._images(top, name):
-                    yield f"{split}/{name}/{image.name}", _stamp(image)
+                for image in self._images(top, name, []):
+                    try:
+                        stamp = fs.file_stamp(image)
+                    except OSError as error:
+                        raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
+                    yield f"{split}/{name}/{image.name}", stamp
 
-    def list_images(self) -> tuple[tuple[str, ...], dict[str, _ImageList]]:
+    def _list_images(self) -> tuple[tuple[str, ...], dict[str, _ImageList]]:
         """Return class names, and the images of each split in the order of the raw data."""
-        tops, unused = self._tops(), _UnusedFiles()
+        tops, unused = self._tops(), list[str]()  # files that are not images, folders of no split
         class_names = tuple(self._classes(next(iter(tops.values()))))
         if len(class_names) < 2:
-            raise SourceError(
-                f"{self.path}: expected a folder of images for each of two classes or more,"
-                f" found {len(class_names)}: {', '.join(class_names) or 'none'}",
-                "sort the images into folders: CLASS/*.png, or train/CLASS/*.png",
-            )
+            expected = f"{self.path}: expected a folder of images for each of two classes or more"
+            found = f"found {len(class_names)}: {', '.join(class_names) or 'none'}"
+            hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
+            raise SourceError(f"{expected}, {found}", hint)
         self._add_unused_folders(tops, unused)
         splits = {name: self._list_split(top, class_names, unused) for name, top in tops.items()}
-        unused.log()
-        if "all" in splits:
-            splits = self._split_test(splits["all"])
-        return class_names, {
-            name: splits[name].shuffle(i) for i, name in enumerate(("train", "test"))
-        }
+        if unused:
+            what = formatting.pluralize(len(unused), "file or folder", "files or folders")
+            LOG.info("not used: %s, such as %s", what, printable(unused[0]))
+        if every := splits.get("all"):
+            divided = divide_rows(os.fspath(self.path), every.labels, self.options)
+            splits = {name: every.take(rows) for name, rows in divided.items()}
+        source = permutation.Stream.SOURCE  # images sorted by class get the format's seeded order
+        for i, name in enumerate(("train", "test")):
+            count = len(splits[name].paths)
+            order = permutation.permutation(count, seed=0, stream=source, index=i)
+            splits[name] = splits[name].take(order)
+        return class_names, splits
 
     def _tops(self) -> dict[str, Path]:
         """Return the folders that hold the class folders by split; ``all`` if there is one."""
@@ -183,33 +157,21 @@ class _ClassFolders:
             raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
         return tops
 
-    def _add_unused_folders(self, tops: Mapping[str, Path], unused: "_UnusedFiles") -> None:
+    def _add_unused_folders(self, tops: Mapping[str, Path], unused: list[str]) -> None:
         """Count folders beside train and test; warn of a validation split."""
         if self.path in tops.values():
             return
         for name in set(self._classes(self.path)) - {top.name for top in tops.values()}:
-            unused.add(os.fspath(self.path / name))
+            unused.append(os.fspath(self.path / name))
             if name in VALIDATION:
-                LOG.warning(
-                    "%s is not read: a validation split is taken from train, by `val_fraction`",
-                    self.path / name,
-                )
+                hint = "a validation split is taken from train, by `val_fraction`"
+                LOG.warning("%s is not read: %s", self.path / name, hint)
 
-    def _split_test(self, listed: _ImageList) -> dict[str, _ImageList]:
-        test = test_mask(os.fspath(self.path), listed.labels, self.options)
-        return {
-            "train": listed.take(np.flatnonzero(~test)),
-            "test": listed.take(np.flatnonzero(test)),
-        }
-
-    def _list_split(
-        self, top: Path, class_names: tuple[str, ...], unused: "_UnusedFiles"
-    ) -> _ImageList:
+    def _list_split(self, top: Path, class_names: tuple[str, ...], unused: list[str]) -> _ImageList:
         if differing := set(self._classes(top)) ^ set(class_names):
             differ = ", ".join(sorted(differing))
             raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
-        paths: list[str] = []
-        counts = []
+        paths, counts = list[str](), []
         for name in class_names:
             images = [image.path for image in self._images(top, name, unused)]
             if not images:
@@ -229,10 +191,8 @@ class _ClassFolders:
             self._check_link(folder)
         return sorted(folder.name for folder in folders)
 
-    def _images(
-        self, top: Path, name: str, unused: "_UnusedFiles | None" = None
-    ) -> Iterator[os.DirEntry[str]]:
-        """Yield the images of a class by name, and count the other files in its folder."""
+    def _images(self, top: Path, name: str, unused: list[str]) -> Iterator[os.DirEntry[str]]:
+        """Yield the images of a class by name, and add other files in its folder to `unused`."""
         with os.scandir(top / name) as entries:
             files = sorted(entries, key=lambda entry: entry.name)
         for file in files:
@@ -241,8 +201,8 @@ class _ClassFolders:
             self._check_link(file)
             if file.name.lower().endswith(SUFFIXES) and file.is_file():
                 yield file
-            elif unused is not None:
-                unused.add(file.path)
+            else:
+                unused.append(file.path)
 
     def _check_link(self, file: os.DirEntry[str] | Path) -> None:
         """Refuse a link that leads nowhere, or out of the folder."""
@@ -252,59 +212,32 @@ class _ClassFolders:
         if not os.path.exists(path):  # noqa: PTH110 - pathlib fails on a link to itself
             raise SourceError(f"{path}: a link that leads nowhere")
         if not path.resolve().is_relative_to(self.path.resolve()):
-            raise SourceError(
-                f"{path}: a link that leaves {self.path}", "copy what it leads to into the folder"
-            )
+            leaves = f"{path}: a link that leaves {self.path}"
+            raise SourceError(leaves, "copy what it leads to into the folder")
 
 
-class _UnusedFiles:
-    """Files that are not images, and folders of no split: counted, to be reported."""
+def _run_task(task: tuple[Path, str, Sequence[str], ImageDecoder]) -> list[int]:
+    """Decode images into a file of the work folder, unless an interrupted run did.
 
-    def __init__(self) -> None:
-        self.count, self.first = 0, ""
-
-    def add(self, path: str) -> None:
-        self.count, self.first = self.count + 1, self.first or path
-
-    def log(self) -> None:
-        if self.count:
-            what = formatting.pluralize(self.count, "file or folder", "files or folders")
-            LOG.info("not used: %s, such as %s", what, printable(self.first))
+    Return the rows of those skipped.
+    """
+    work, name, paths, decoder = task
+    return list(staging.run_step(work, name, partial(_write_pixels, paths, decoder))["skipped"])
 
 
-def _stamp(image: os.DirEntry[str]) -> tuple[int, ...]:
-    try:
-        return fs.file_stamp(image)
-    except OSError as error:
-        raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _DecodeTask:
-    """Images that one worker decodes into one file of the work folder."""
-
-    work: Path
-    name: str
-    paths: Sequence[str]
-    decoder: ImageDecoder
-
-
-def _run_task(task: _DecodeTask) -> list[int]:
-    """Decode images unless an interrupted run did; return the rows of those skipped."""
-    return list(staging.run_step(task.work, task.name, partial(_write_pixels, task))["skipped"])
-
-
-def _write_pixels(task: _DecodeTask, private: Path) -> dict[str, Any]:  # JSON, a step's receipt
-    image_format, skipped = task.decoder.format, []
+def _write_pixels(
+    paths: Sequence[str], decoder: ImageDecoder, private: Path
+) -> dict[str, Any]:  # JSON, a step's receipt
+    image_format, skipped = decoder.format, []
     assert image_format is not None  # set before the work is divided
     # The rows of skipped images stay zero, and are left out later.
-    pixels = np.zeros((len(task.paths), *image_format.shape), image_format.dtype)
+    pixels = np.zeros((len(paths), *image_format.shape), image_format.dtype)
     with image_file.strict_pillow():
-        for row, path in enumerate(task.paths):
+        for row, path in enumerate(paths):
             try:
-                pixels[row] = task.decoder.read(path)
+                pixels[row] = decoder.read(path)
             except image_file.ImageDecodeError:
-                if not task.decoder.skip:
+                if not decoder.skip:
                     raise
                 skipped.append(row)
     private.write_bytes(pixels.data)

@@ -21,61 +21,40 @@ class LazyArray(Protocol):
     """The part of an ndarray that raw images and labels must support."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, …)."""
+    def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def dtype(self) -> AnyDType:
-        """The type of the elements."""
+    def dtype(self) -> AnyDType: ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, rows: Any, /) -> AnyArray:  # an ndarray's own takes more than rows
-        """Read rows, by a slice or an array of indices."""
+    def __getitem__(self, rows: Any, /) -> AnyArray: ...  # an ndarray's own takes more than rows
 
 
 @dataclass(frozen=True, slots=True)
 class FileArray:
-    """An array (N, …) whose rows lie one after the other in files.
+    """An array (N, …) whose rows lie one after the other in files."""
 
-    Parameters
-    ----------
-    stem : str
-        Path of the files without their number: ``STEM0``, ``STEM1``, …
-    rows_per_file : int
-        Rows of each file; the last may have fewer.
-    shape : tuple of int
-        (N, …) of the array.
-    stored : dtype
-        The type of the elements in the files, of any byte order.
-    header : int
-        Bytes before the first row of each file.
-    first : int
-        Index, in the files, of the array's first row.
-    """
-
-    stem: str
-    rows_per_file: int
-    shape: tuple[int, ...]
-    stored: AnyDType
-    header: int = 0
-    first: int = 0
+    stem: str  # path of the files without their number: STEM0, STEM1, …
+    rows_per_file: int  # the last may have fewer
+    shape: tuple[int, ...]  # (N, …)
+    stored: AnyDType  # the type of the elements in the files, of any byte order
+    header: int = 0  # bytes before the first row of each file
+    first: int = 0  # index, in the files, of the array's first row
 
     @property
     def dtype(self) -> AnyDType:
-        """The type of the elements, in this machine's byte order."""
-        return self.stored.newbyteorder("=")
+        return self.stored.newbyteorder("=")  # this machine's byte order
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def slice_rows(self, rows: range) -> "FileArray":
-        """Select neighbouring rows without reading them."""
         shape = (len(rows), *self.shape[1:])
         return replace(self, shape=shape, first=self.first + rows.start)
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> AnyArray:
-        """Read rows, by a slice of step 1 or an array of indices, into a new array."""
+        """Read rows, by a slice of step 1 or an array of indices."""
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             runs = [(start, max(start, stop))]
@@ -86,7 +65,6 @@ class FileArray:
         return out if out.dtype.isnative else out.astype(self.dtype)
 
     def __array__(self, dtype: AnyDType | None = None, copy: bool | None = None) -> AnyArray:
-        """Read all rows."""
         return np.asarray(self[:], dtype)
 
     def _read(self, runs: Iterable[tuple[int, int]], out: AnyArray) -> None:
@@ -136,34 +114,23 @@ def _runs(rows: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class TakeView:
-    """Rows of another array, in an order of their own.
-
-    Parameters
-    ----------
-    array : array
-        The other array.
-    rows : ndarray
-        int64 (N,): which of its rows.
-    """
+    """Rows of another array, in an order of their own."""
 
     array: LazyArray
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64]  # (N,)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, …)."""
         return (len(self.rows), *self.array.shape[1:])
 
     @property
     def dtype(self) -> AnyDType:
-        """The type of the elements."""
         return self.array.dtype
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def slice_rows(self, rows: range) -> "TakeView":
-        """Select neighbouring rows without reading them."""
         return TakeView(self.array, self.rows[rows.start : rows.stop])
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> AnyArray:

@@ -8,38 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pixelprep.sources import idx
-from pixelprep.sources.base import (
-    DECODE_OPTIONS,
-    Options,
-    Provenance,
-    Raw,
-    numbered_classes,
-    read_pairs,
-)
-from pixelprep.sources.context import SourceContext
+from pixelprep.sources import base, idx
+from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
 from pixelprep.sources.registered import find_file
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.system import fs
 
-MAX_NAME_LENGTH = 60  # characters
-IDX_NAMES = {
-    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """A file or folder of the user's.
-
-    Parameters
-    ----------
-    path : Path
-        The file or folder.
-    options : Options
-        How it is read. ``supported_options`` names those that apply to it.
-    """
+    """A file or folder of the user's; ``supported_options`` names the options that apply to it."""
 
     path: Path
     options: Options
@@ -51,12 +29,11 @@ class LocalSource:
         path = self.path.resolve()
         name = path.name if path.is_dir() else path.stem
         safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
-        name = safe[:MAX_NAME_LENGTH].rstrip(".-") or "images"
+        name = safe[:60].rstrip(".-") or "images"
         return f"{name}-own" if name in REGISTRY else name
 
     @property
     def provenance(self) -> Provenance:
-        """The user's own data, on unknown terms."""
         return Provenance(f"the user's own images ({self.name})", "not stated")
 
     def fingerprints(self) -> list[dict[str, object]]:
@@ -65,7 +42,8 @@ class LocalSource:
         digest = hashlib.sha256()
         for name, stamp in self._stamps():
             digest.update(ascii((name, *stamp)).encode())
-        options = {name: asdict(self.options)[name] for name in (*DECODE_OPTIONS, "split_seed")}
+        names = (*base.DECODE_OPTIONS, "split_seed")
+        options = {name: asdict(self.options)[name] for name in names}
         where = ascii(os.fspath(self.path.resolve()))
         return [{"path": where, "files": digest.hexdigest(), "options": options}]
 
@@ -74,7 +52,6 @@ class LocalSource:
         return [(self.path.name, fs.file_stamp(self.path))]
 
     def load(self, context: SourceContext) -> Raw:
-        """Read the raw data."""
         raise NotImplementedError
 
 
@@ -82,13 +59,12 @@ class IdxFolder(LocalSource):
     """A folder of four IDX files with MNIST's names."""
 
     def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
-        paths = [find_file(self.path, name) for pair in IDX_NAMES.values() for name in pair]
+        paths = [find_file(self.path, name) for pair in idx.NAMES.values() for name in pair]
         return [(path.name, fs.file_stamp(path)) for path in paths]
 
     def load(self, context: SourceContext) -> Raw:
-        """Read the four files."""
         where = os.fspath(self.path)
-        splits = read_pairs(
-            IDX_NAMES, lambda name, dims: idx.read(find_file(self.path, name), dims, context)
+        splits = base.read_pairs(
+            idx.NAMES, lambda name, dims: idx.read(find_file(self.path, name), dims, context)
         )
-        return Raw(splits, numbered_classes(where, splits)).checked(where)
+        return Raw(splits, base.numbered_classes(where, splits)).checked(where)

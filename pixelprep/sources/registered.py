@@ -4,38 +4,25 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from pixelprep.errors import SourceError
 from pixelprep.sources import download, gzip_file, idx
-from pixelprep.sources.base import Options, Provenance, Raw, read_pairs
-from pixelprep.sources.context import SourceContext
+from pixelprep.sources.base import Options, Provenance, Raw, SourceContext, read_pairs
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.system import fs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredDataset:
-    """A dataset whose files are pinned; subclasses read them.
+    """A dataset whose files are pinned; subclasses read them."""
 
-    Parameters
-    ----------
-    name : str
-        The name of the dataset, and of its folder in the cache.
-    provenance : Provenance
-        The origin of the data, and the terms of its use.
-    class_names : tuple of str
-        The name of each label.
-    mirrors : tuple of str
-        URLs of folders with the files. Plain HTTP is acceptable, as digests are pinned.
-    embedded : bool
-        Whether the package contains the files.
-    """
-
-    name: str
+    name: str  # that of its folder in the cache, too
     provenance: Provenance
     class_names: tuple[str, ...]
-    mirrors: tuple[str, ...] = ()
-    embedded: bool = False
+    mirrors: tuple[str, ...] = ()  # URLs of folders; plain HTTP will do, as digests are pinned
+    embedded: bool = False  # whether the package contains the files
+    shape: ClassVar[tuple[int, int, int]]  # (H, W, C)
 
     @property
     def files(self) -> list[download.RegistryFile]:
@@ -47,18 +34,9 @@ class RegisteredDataset:
         """The number of images in each split."""
         raise NotImplementedError
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
-        raise NotImplementedError
-
     def read(self, folder: Path, context: SourceContext) -> Raw:
         """Read the files in a folder, refusing any that is not the pinned one."""
         raise NotImplementedError
-
-    def source(self, options: Options) -> "RegisteredSource":
-        """Return the source that `prepare` reads."""
-        return RegisteredSource(self, options)
 
     def summary(self) -> dict[str, object]:
         """Describe the dataset before it is prepared, as JSON values."""
@@ -86,24 +64,17 @@ class IdxPairs(RegisteredDataset):
     """MNIST and its relatives: four IDX files of 28×28 grey images."""
 
     splits: Mapping[str, Pair] = field(default_factory=dict)
+    shape: ClassVar[tuple[int, int, int]] = (28, 28, 1)
 
     @property
     def files(self) -> list[download.RegistryFile]:
-        """All files of the dataset."""
         return [file for pair in self.splits.values() for file in (pair.images, pair.labels)]
 
     @property
     def rows(self) -> dict[str, int]:
-        """The number of images in each split."""
         return {name: pair.rows for name, pair in self.splits.items()}
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
-        return (28, 28, 1)
-
     def read(self, folder: Path, context: SourceContext) -> Raw:
-        """Read the four files."""
         pairs = {name: (pair.images, pair.labels) for name, pair in self.splits.items()}
         splits = read_pairs(pairs, lambda file, dims: _read_pinned(folder, file, dims, context))
         return Raw(splits, self.class_names).checked(self.name)
@@ -118,47 +89,32 @@ class RegisteredSource:
 
     @property
     def name(self) -> str:
-        """The name of the dataset's folder in the cache."""
         return self.dataset.name
 
     @property
     def provenance(self) -> Provenance:
-        """The origin of the data, and the terms of its use."""
         return self.dataset.provenance
 
     def fingerprints(self) -> list[dict[str, object]]:
         """Return the pinned digests; first, with `source`, the stamps of the files there."""
-        pinned: dict[str, object] = {
-            "name": self.name,
-            "pinned": [file.sha256 for file in self.dataset.files],
-        }
-        if self.options.source is None:
+        folder, files = self.options.source, self.dataset.files
+        pinned = dict[str, object](name=self.name, pinned=[file.sha256 for file in files])
+        if folder is None:
             return [pinned]
-        folder = self.options.source
-        stamps = [fs.file_stamp(find_file(folder, file.name)) for file in self.dataset.files]
+        stamps = [fs.file_stamp(find_file(folder, file.name)) for file in files]
         where = ascii(os.fspath(folder.resolve()))
         return [{"name": self.name, "folder": where, "files": stamps}, pinned]
 
     def load(self, context: SourceContext) -> Raw:
         """Read the files, downloading those that are missing."""
-        return self.dataset.read(self._folder(context.cache), context)
-
-    def _folder(self, cache: Path) -> Path:
-        if self.options.source is not None:
-            return self.options.source
-        if self.dataset.embedded:
-            return embedded(self.name)
-        folder = cache / fs.RAW / self.name
-        mirrors = [self.options.mirror] if self.options.mirror else []
-        download.fetch(
-            self.dataset.files,
-            folder,
-            [*mirrors, *self.dataset.mirrors],
-            dataset=self.name,
-            offline=self.options.offline,
-            quiet=self.options.quiet,
-        )
-        return folder
+        options, folder = self.options, self.options.source
+        if folder is None and self.dataset.embedded:
+            folder = embedded(self.name)
+        elif folder is None:
+            folder = context.cache / fs.RAW / self.name
+            mirrors = [*filter(None, [options.mirror]), *self.dataset.mirrors]
+            download.fetch(self.dataset.files, folder, mirrors, self.name, options)
+        return self.dataset.read(folder, context)
 
 
 def _read_pinned(
@@ -181,20 +137,13 @@ def not_official(path: Path, file: download.RegistryFile) -> SourceError:
     compared = "archive and content" if file.content_sha256 else "only the archive's is known"
     folder = os.fspath(path.parent)
     own = shlex.quote(folder if "/" in folder else f"./{folder}")  # a dataset's path has a slash
-    return SourceError(
-        f"{path}: not the official {file.name}: its SHA-256 differs ({compared})",
-        f"to prepare images of your own, give their folder: pixelprep prepare {own}",
-    )
+    hint = f"to prepare images of your own, give their folder: pixelprep prepare {own}"
+    differs = f"{path}: not the official {file.name}: its SHA-256 differs ({compared})"
+    return SourceError(differs, hint)
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """Find the file with this official name in a folder, gzipped or plain, in either spelling.
-
-    Raises
-    ------
-    SourceError
-        When there is none.
-    """
+    """Find the file with this official name in a folder, gzipped or plain, in either spelling."""
     for variant in name_variants(name):
         if (folder / variant).is_file():
             return folder / variant

@@ -3,12 +3,12 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Source
+from pixelprep.sources.registered import RegisteredSource
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.system import fs
 
@@ -17,38 +17,21 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("pixelprep")
 
-# Other packages register a dataset's name with a callable that takes Options, returns a Source.
-ENTRY_POINT_GROUP = "pixelprep.sources"
-
 
 def find_source(dataset: str, options: Options) -> Source:
-    """Return the source with this name, or that of the file or folder at this path.
-
-    Raises
-    ------
-    UsageError
-        When the name is unknown, or an option does not apply to the source.
-    SourceError
-        When there is nothing usable at the path.
-    """
+    """Return the source with this name, or that of the file or folder at this path."""
     if options.source is not None and not options.source.is_dir():
         raise SourceError(f"`source={options.source}`: no such folder")
     if dataset in REGISTRY:
         if Path(dataset).is_dir():
             LOG.info("%s is the known dataset; for the folder here, write ./%s", dataset, dataset)
         _refuse_unsupported(dataset, options, frozenset())
-        return REGISTRY[dataset].source(options)
+        return RegisteredSource(REGISTRY[dataset], options)
     if "/" not in dataset and os.sep not in dataset:
         return _plugin_source(dataset, options)
     if options.source is not None:
-        raise UsageError(
-            f"{dataset}: a path to your own images takes no `source`", "give one of the two"
-        )
-    return _local_source(dataset, options)
-
-
-def _local_source(dataset: str, options: Options) -> Source:
-    """Return the source of a user's file or folder."""
+        own = f"{dataset}: a path to your own images takes no `source`"
+        raise UsageError(own, "give one of the two")
     from pixelprep.sources.file_types import local_source_type  # a name does not need these
 
     path = fs.expand_user(dataset)
@@ -71,12 +54,12 @@ def plugins() -> "dict[str, EntryPoint]":
     """List the datasets of other installed packages by name."""
     from importlib.metadata import entry_points  # a registered name does not need it
 
-    found = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    # Each is a callable that takes Options, and returns a Source.
+    found = {point.name: point for point in entry_points(group="pixelprep.sources")}
     return {name: found[name] for name in sorted(found) if name not in REGISTRY}
 
 
 def _plugin_source(dataset: str, options: Options) -> Source:
-    """Return the source of another installed package."""
     found = plugins()
     if dataset not in found:
         own = f"a path to images of your own is written with a slash: ./{dataset}"
@@ -98,7 +81,6 @@ def _plugin_source(dataset: str, options: Options) -> Source:
 
 def _refuse_unsupported(dataset: str, options: Options, supported: frozenset[str]) -> None:
     """Refuse options that do not apply to this source, rather than ignoring them."""
-    for option in fields(options):
-        name = option.name
-        if name in DECODE_OPTIONS and name not in supported and getattr(options, name) is not None:
+    for name in DECODE_OPTIONS:
+        if name not in supported and getattr(options, name) is not None:
             raise UsageError(f"`{name}`: does not apply to {dataset}", "leave the option out")

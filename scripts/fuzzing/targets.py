@@ -32,9 +32,8 @@ from fuzzing.seals import (
 )
 from fuzzing.seeds import Files
 from pixelprep.cli.app import app
-from pixelprep.sources.base import Options
-from pixelprep.sources.context import SourceContext
-from pixelprep.sources.digest import describe
+from pixelprep.sources.base import Options, SourceContext
+from pixelprep.sources.digest import survey
 from pixelprep.sources.hdf5 import Hdf5File
 from pixelprep.sources.idx import read as read_idx
 from pixelprep.sources.local import LocalSource
@@ -81,7 +80,7 @@ def prepared(dataset: Path, **options: Any) -> None:
 def looked_at(source: LocalSource) -> None:
     """Do what `prepare` does with a user's own data before it writes anything; much faster."""
     with SourceContext(source.path.parents[1] / CACHE, quiet=True) as place:
-        describe(source.load(place), place.pool, source.name)
+        survey(source.load(place), place.pool, source.name, True, {})
 
 
 # IDX

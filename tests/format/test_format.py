@@ -24,7 +24,7 @@ from pixelprep import Arrays, EntryError, prepare
 from pixelprep.format.options import RecipeOptions
 from pixelprep.format.recipe import Recipe, split_files
 from pixelprep.format.source_record import SourceRecord, SourceSplit
-from pixelprep.sources import Provenance, SourceContext, describe
+from pixelprep.sources import Provenance, SourceContext, survey
 from pixelprep.system.parallel import WorkerPool
 from tests.helpers import reference
 from tests.helpers.data import arrays
@@ -522,7 +522,8 @@ def test_many_pixels_have_a_digest_of_digests(
     """More than 64 MiB of pixels are cut into pieces of a power of two of images."""
     images, labels = windows(rows, shape, dtype), np.arange(rows) % 2
     source = Arrays("many", (images, labels), (images[:1], labels[:1]))
-    found = describe(source.load(SourceContext(tmp_path)), WorkerPool()).to_dict()["splits"]
+    record, _ = survey(source.load(SourceContext(tmp_path)), WorkerPool(), "", True, {})
+    found = record.to_dict()["splits"]
     assert found["train"] == reference.split_source(images, labels)
     assert found["test"] == reference.split_source(images[:1], labels[:1])
 

@@ -81,14 +81,8 @@ class Case:
 
     def fetch(self, *mirrors: str, offline: bool = False) -> None:
         """Download from the server, or from the mirrors given."""
-        download.fetch(
-            [self.pin],
-            self.folder,
-            mirrors or [self.server.url],
-            dataset="numbers",
-            offline=offline,
-            quiet=True,
-        )
+        options = Options(offline=offline, quiet=True)
+        download.fetch([self.pin], self.folder, mirrors or [self.server.url], "numbers", options)
 
     def leave(self, content: bytes) -> None:
         """Lay down what an earlier download left."""
@@ -823,11 +817,11 @@ def test_a_bar_is_drawn_on_a_terminal(shop: Server, tmp_path: Path) -> None:
 KILLED = """
 import json, sys
 from pathlib import Path
-from pixelprep.sources import download
+from pixelprep.sources import Options, download
 pin, folder, mirror = json.loads(sys.argv[1])
 download.CHUNK = 64
-download.fetch([download.RegistryFile(**pin)], Path(folder), [mirror], dataset="numbers",
-               offline=False, quiet=True)
+pins, options = [download.RegistryFile(**pin)], Options(quiet=True)
+download.fetch(pins, Path(folder), [mirror], "numbers", options)
 """
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pixelprep import SourceError, UsageError
-from pixelprep.sources import REGISTRY, Arrays
+from pixelprep.sources import REGISTRY, Arrays, Provenance
 from pixelprep.sources.cifar import Cifar10
 from pixelprep.sources.file_types import FILE_TYPES
 from pixelprep.sources.npz import NpzFile
@@ -676,6 +676,14 @@ def test_a_broken_dataset_of_another_package_is_one_line(
     assert POINTS[name][1] in caught.value.message
     assert "\n" not in str(caught.value)
     assert nothing_is_left(cache)
+
+
+@pytest.mark.parametrize("field", ["title", "licence", "homepage", "citation"])
+def test_provenance_is_text(field: str) -> None:
+    """A field that is anything else, by a mistake of another package, is refused by name."""
+    fields: dict[str, Any] = {"title": "stripes", "licence": "CC0 1.0", field: None}
+    with pytest.raises(SourceError, match=f"^provenance: {field}: expected text, got NoneType$"):
+        Provenance(**fields)
 
 
 # Options and names
