@@ -20,13 +20,7 @@ FILES = "events.out.tfevents.*"
 
 
 class EventWriter:
-    """A writer of a run's event files, below two folders, ``train`` and ``validation``.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's own, made where it does not exist.
-    """
+    """A writer of a run's event files, below two folders, ``train`` and ``validation``."""
 
     def __init__(self, folder: Path) -> None:
         try:
