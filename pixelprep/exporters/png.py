@@ -22,7 +22,6 @@ from pixelprep.system import fs, parallel
 CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are
 UNSAFE = re.compile(r"^\.|[%/\\\x00-\x1f\x7f]")  # in a class name that becomes a folder's
 MOST_NAME = 255  # bytes
-DIGITS = 7  # of a row's number, at least
 
 
 class PngExporter:
@@ -88,20 +87,13 @@ EXPORTER = PngExporter()
 
 @dataclass(frozen=True, slots=True)
 class _PngImages:
-    """The images of a split in files, as an array that is compared when it is read.
+    """The images of a split in files, as an array that is compared when it is read."""
 
-    split : whose labels they have
-    raw : what they should be, (N, H, W, C)
-    classes : folders by label
-    folder : in which these are
-    on_progress : called with the number of images just read
-    """
-
-    split: Split
-    raw: sources.LazyArray
-    classes: Sequence[str]
-    folder: Path
-    on_progress: OnProgress = lambda _: None
+    split: Split  # whose labels they have
+    raw: sources.LazyArray  # what they should be, (N, H, W, C)
+    classes: Sequence[str]  # folders by label
+    folder: Path  # in which these are
+    on_progress: OnProgress = lambda _: None  # of reading
     first: int = 0
 
     @property
@@ -150,21 +142,13 @@ class _PngImages:
         labels = self.split.read(rows.start, rows.stop, "labels").tolist()
         if labels and not 0 <= min(labels) <= max(labels) < len(self.classes):
             raise EntryError(f"{self.split.name}: a label has no class name")
-        digits = max(DIGITS, len(str(len(self.split) - 1)))
-        return [
-            self.folder / self.classes[label] / f"{row:0{digits}}.png"
-            for row, label in zip(rows, labels, strict=True)
-        ]
+        digits = max(7, len(str(len(self.split) - 1)))
+        pairs = zip(rows, labels, strict=True)
+        return [self.folder / self.classes[label] / f"{row:0{digits}}.png" for row, label in pairs]
 
 
 def _folders(entry: Entry) -> list[str]:
-    """Return the class names as folders: what a path cannot hold is spelled as in URLs.
-
-    Raises
-    ------
-    UsageError
-        When two classes have one name, or one is too long.
-    """
+    """Return the class names as folders: what a path cannot hold is spelled as in URLs."""
     # An empty name becomes a lone %, which none of the others can be.
     names = [UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", n) or "%" for n in entry.class_names]
     if len(set(names)) < len(names):

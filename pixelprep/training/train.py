@@ -21,7 +21,7 @@ from pixelprep.errors import EntryError, TrainError, UsageError
 from pixelprep.format.options import RUNTIME_ONLY
 from pixelprep.pipeline.prepare import prepare, prepare_or_open
 from pixelprep.reports import html, run_report
-from pixelprep.reports.results import TrainResult, TrainSettings, finite, finite_history
+from pixelprep.reports.results import TrainResult, TrainSettings, finite
 from pixelprep.system import formatting, fs, progress, tf_runtime
 from pixelprep.training import models, run_folder
 from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, Variables, unfinished
@@ -210,11 +210,9 @@ def _entry(
 def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
     """Refuse what cannot stop early, and event files where some are already."""
     if settings.early_stopping and entry.val is None:
-        raise UsageError(
-            f"`early_stopping={settings.early_stopping}`: expected a validation split, which"
-            f" {entry.path} has not",
-            "add `val_fraction`, such as 0.1",
-        )
+        given = f"`early_stopping={settings.early_stopping}`"
+        message = f"{given}: expected a validation split, which {entry.path} has not"
+        raise UsageError(message, "add `val_fraction`, such as 0.1")
     events = _events_folder(settings, run)
     if events is not None and os.path.lexists(events):
         hint = "name another folder with `tensorboard`, or another run with `run_dir`"
@@ -227,8 +225,8 @@ def _events_folder(settings: TrainSettings, run: RunFolder) -> Path | None:
 
 def _entry_of(state: TrainState, options: Mapping[str, Any]) -> Entry:
     hint = "put it back, or prepare it again from the same data with the same options"
+    cache = fs.cache_dir(options.get("cache_dir"))
     try:
-        cache = fs.cache_dir(options.get("cache_dir"))
         entry = open_entry(Path(state.entry), cache, options.get("quiet", False))
     except EntryError as error:
         raise EntryError(error.message, error.hint or hint) from error
@@ -301,7 +299,7 @@ def _result(run: RunFolder, entry: Entry, state: TrainState, scores: models.Scor
         settings=state.settings,
         steps_per_epoch=_steps(entry.train, state.settings),
         test_steps=_steps(entry.test, state.settings),
-        history=finite_history(state.history),
+        history={name: tuple(map(finite, values)) for name, values in state.history.items()},
         test_loss=finite(scores.loss),
         test_accuracy=scores.accuracy,
         seconds_per_epoch=statistics.median(state.history["seconds"]),
@@ -343,16 +341,14 @@ def _announce(entry: Entry, settings: TrainSettings) -> None:
 
 def _fit(model: keras.Model, entry: Entry, checkpointer: Checkpointer, quiet: bool) -> None:
     state, settings = checkpointer.state, checkpointer.state.settings
-    size, first = settings.batch_size, state.epochs
-    val = None if entry.val is None else entry.val.to_tf(size)
-    steps = _steps(entry.train, settings)
+    size, first, steps = settings.batch_size, state.epochs, _steps(entry.train, settings)
     callback = _progress_callback(settings.epochs, steps, quiet, checkpointer.after_epoch)
     with closing(callback):
         model.fit(
             entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
             epochs=first if state.stops_early else settings.epochs,
             initial_epoch=first,
-            validation_data=val,
+            validation_data=None if entry.val is None else entry.val.to_tf(size),
             shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
             verbose=0,
             callbacks=[callback],
