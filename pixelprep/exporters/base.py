@@ -22,9 +22,13 @@ class Exporter(Protocol):
 
         It also refuses, with a `MissingExtraError`, to start without a package that it needs.
         """
+        return  # most formats hold any entry
 
     def bytes_needed(self, entry: Entry) -> int:
-        """Return how many bytes the files take, at least."""
+        """Return how many bytes the files take, at least: all rows, as they are uncompressed."""
+        splits = entry.splits.values()
+        sizes = ((len(one), math.prod(one.shape[1:]) * one.dtype.itemsize) for one in splits)
+        return sum(rows * (size + ROW_OVERHEAD) for rows, size in sizes)
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write all splits into an empty folder, every file of it fsynced."""
@@ -34,14 +38,6 @@ class Exporter(Protocol):
 
         An `EntryError` is one of the entry itself; any other says that a file is damaged.
         """
-
-
-def stored_bytes(entry: Entry) -> int:
-    """Return the bytes of all rows as they are stored, uncompressed."""
-    return sum(
-        len(split) * (math.prod(split.shape[1:]) * split.dtype.itemsize + ROW_OVERHEAD)
-        for split in entry.splits.values()
-    )
 
 
 def read_columns(split: Split, rows: range) -> dict[str, NDArray[Any]]:

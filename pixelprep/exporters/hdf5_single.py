@@ -3,20 +3,17 @@
 from pathlib import Path
 
 from pixelprep.dataset.entry import Entry
-from pixelprep.exporters.base import OnProgress, compare, read_columns, row_blocks, stored_bytes
+from pixelprep.exporters.base import Exporter, OnProgress, compare, read_columns, row_blocks
 from pixelprep.format import layout, single_file
 from pixelprep.system import fs
 
 
-class Hdf5Exporter:
+class Hdf5Exporter(Exporter):
     """``DATASET.h5`` with ``train/images``, ``train/labels`` and so on."""
-
-    def require(self, entry: Entry) -> None:
-        """Accept any entry: nothing is needed but what it needs itself."""
 
     def bytes_needed(self, entry: Entry) -> int:
         """Return what the entry holds; 0 where it is compressed, since nobody knows how far."""
-        return stored_bytes(entry) if entry.manifest.recipe.compression == "none" else 0
+        return super().bytes_needed(entry) if entry.manifest.recipe.compression == "none" else 0
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write chunk by chunk."""

@@ -9,21 +9,14 @@ from typing import IO, Any  # Any: arrays of any type
 import numpy as np
 
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.exporters.base import OnProgress, columns_of, compare, row_blocks, stored_bytes
+from pixelprep.exporters.base import Exporter, OnProgress, columns_of, compare, row_blocks
 from pixelprep.system import fs
 
 NAMES = {"images": "x", "labels": "y", "mean": "mean", "std": "std"}
 
 
-class NpzExporter:
+class NpzExporter(Exporter):
     """``DATASET.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
-
-    def require(self, entry: Entry) -> None:
-        """Accept any entry: nothing is needed."""
-
-    def bytes_needed(self, entry: Entry) -> int:
-        """Return what the entry holds, uncompressed."""
-        return stored_bytes(entry)
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write one array after the other, as NumPy's own ``savez`` would."""

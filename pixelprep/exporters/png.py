@@ -15,31 +15,30 @@ from pixelprep.cache.checks import is_stored_whole
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
-from pixelprep.exporters.base import OnProgress, compare, row_blocks
+from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
 from pixelprep.sources import image_file
 from pixelprep.system import fs, parallel
 
 CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are
 UNSAFE = re.compile(r"^\.|[%/\\\x00-\x1f\x7f]")  # in a class name that becomes a folder's
 MOST_NAME = 255  # bytes
+ELSEWHERE = "export to npz or hdf5-single"
 
 
-class PngExporter:
+class PngExporter(Exporter):
     """``train/CLASS/0000012.png``: the number is that of the row."""
 
     def require(self, entry: Entry) -> None:
         """Refuse all but 8 bits of grey or RGB, or 16 of grey, that are recovered exactly."""
         raw, channels = entry.scaling.raw_dtype, entry.train.shape[-1]
         if channels not in CHANNELS.get(raw, ()):
-            raise UsageError(
-                f"`to=png`: images of {channels} channels of {raw}: expected uint8 of 1 or 3"
-                " channels, or uint16 of 1",
-                "export to npz or hdf5-single",
-            )
+            expected = "expected uint8 of 1 or 3 channels, or uint16 of 1"
+            message = f"`to=png`: images of {channels} channels of {raw}: {expected}"
+            raise UsageError(message, ELSEWHERE)
         if not entry.scaling.is_exact(entry.train.dtype):
+            message = f"{raw} pixels cannot be recovered exactly from {entry.train.dtype}"
             raise UsageError(
-                f"`to=png`: {raw} pixels cannot be recovered exactly from {entry.train.dtype}",
-                "prepare the dataset with `dtype=float32` first",
+                f"`to=png`: {message}", "prepare the dataset with `dtype=float32` first"
             )
         _folders(entry)
         image_file.require("`to=png`")
@@ -152,10 +151,8 @@ def _folders(entry: Entry) -> list[str]:
     # An empty name becomes a lone %, which none of the others can be.
     names = [UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", n) or "%" for n in entry.class_names]
     if len(set(names)) < len(names):
-        raise UsageError("`to=png`: two classes have the same name", "export to npz or hdf5-single")
+        raise UsageError("`to=png`: two classes have the same name", ELSEWHERE)
     if too_long := [name for name in names if len(name.encode()) > MOST_NAME]:
-        raise UsageError(
-            f"`to=png`: the class {too_long[0][:40]}… has a name too long for a folder",
-            "export to npz or hdf5-single",
-        )
+        message = f"`to=png`: the class {too_long[0][:40]}… has a name too long for a folder"
+        raise UsageError(message, ELSEWHERE)
     return names

@@ -14,16 +14,12 @@ from pixelprep.system import fs, tf_runtime
 NAMES = {"images": "image", "labels": "label", "mean": "mean", "std": "std"}
 
 
-class TfRecordExporter:
+class TfRecordExporter(base.Exporter):
     """``train.tfrecord`` and ``test.tfrecord``, as many files as the entry has."""
 
     def require(self, entry: Entry) -> None:
         """Refuse where TensorFlow is not installed."""
         tf_runtime.require("`to=tfrecord`")
-
-    def bytes_needed(self, entry: Entry) -> int:
-        """Return what the entry holds, uncompressed: the files take more."""
-        return base.stored_bytes(entry)
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write file by file, an example an image."""

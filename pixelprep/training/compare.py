@@ -135,15 +135,12 @@ def _check(modes: Sequence[str], model: str | None, val_fraction: float) -> None
     if len(modes) < 2:
         raise UsageError(f"`modes={','.join(modes)}`: expected two or more, with commas between")
     if model is not None and Path(model).is_dir():
-        raise UsageError(
-            f"`model={model}`: expected module:function, got the folder of a run",
-            "a run's model has seen one scaling; only a fresh one can be compared on several",
-        )
+        hint = "a run's model has seen one scaling; only a fresh one can be compared on several"
+        message = f"`model={model}`: expected module:function, got the folder of a run"
+        raise UsageError(message, hint)
     if not 0 < val_fraction < 1:
-        raise UsageError(
-            f"`val_fraction={val_fraction}`: modes are ranked on a validation split:"
-            " expected more than 0, below 1"
-        )
+        expected = "modes are ranked on a validation split: expected more than 0, below 1"
+        raise UsageError(f"`val_fraction={val_fraction}`: {expected}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +192,8 @@ def _claim(folder: Path, shared: Mapping[str, Any]) -> None:
         raise UsageError(f"{folder}: exists already, and is not of a comparison", hint)
     for name in sorted({*found, *shared}):
         if found.get(name) != shared.get(name):
-            raise UsageError(
-                f"{folder}: is a comparison with {name} {found.get(name)},"
-                f" but {shared.get(name)} was asked for",
-                hint,
-            )
+            what = f"is a comparison with {name} {found.get(name)}"
+            raise UsageError(f"{folder}: {what}, but {shared.get(name)} was asked for", hint)
 
 
 def _train_all(comparison: _Comparison, folder: Path, quiet: bool) -> dict[str, list[TrainResult]]:
@@ -247,10 +241,8 @@ def _check_same(
     found = {**settings.to_dict(), "key": key}
     for name, value in {**expected.to_dict(), "key": entry.key}.items():
         if found[name] != value:
-            raise TrainError(
-                f"{folder}: is a run with {name} {found[name]}, expected {value}",
-                "delete it, or name another folder with `out`",
-            )
+            message = f"{folder}: is a run with {name} {found[name]}, expected {value}"
+            raise TrainError(message, "delete it, or name another folder with `out`")
 
 
 def _result(

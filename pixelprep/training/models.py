@@ -45,24 +45,21 @@ def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Mode
     import keras
 
     if min(input_shape[:2]) < SMALLEST:
-        raise TrainError(
-            f"the reference CNN needs images of {SMALLEST}×{SMALLEST} or more,"
-            f" got {formatting.format_shape(input_shape[:2])}",
-            "give a model of your own with `model=module:function`",
-        )
+        needed, got = f"{SMALLEST}×{SMALLEST}", formatting.format_shape(input_shape[:2])
+        message = f"the reference CNN needs images of {needed} or more, got {got}"
+        raise TrainError(message, "give a model of your own with `model=module:function`")
     layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input(input_shape),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Flatten(),
-            layers.Dense(64, activation="relu"),
-            layers.Dense(classes, activation="softmax"),
-        ]
-    )
+    model = [
+        keras.Input(input_shape),
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Flatten(),
+        layers.Dense(64, activation="relu"),
+        layers.Dense(classes, activation="softmax"),
+    ]
+    return keras.Sequential(model)
 
 
 def compiled(entry: Entry, given: str | None, steps_per_execution: int) -> keras.Model:
@@ -162,10 +159,8 @@ def restore(model: keras.Model, saved: Variables, checkpoint: Path) -> None:
     variables = _variables(model)
     fresh = [variable.numpy() for variable in variables]
     if [(v.shape, v.itemsize) for v in fresh] != [(v.shape, v.itemsize) for v in saved]:
-        raise TrainError(
-            f"{checkpoint}: its variables are not those of the model that is built now",
-            "give the model the layers that it had",
-        )
+        message = f"{checkpoint}: its variables are not those of the model that is built now"
+        raise TrainError(message, "give the model the layers that it had")
     for variable, now, then in zip(variables, fresh, saved, strict=True):
         variable.assign(then.view(now.dtype))  # NumPy's files forget the name of bfloat16
 

@@ -172,10 +172,9 @@ class RunFolder:
             if state.epochs < 1:
                 raise ValueError("no epochs")
         except Exception as error:  # NumPy, zipfile, zlib and json each say it in their own way
-            raise TrainError(
-                f"{self.checkpoint}: not a checkpoint, or a damaged one: {error!r}",
-                f"delete {self.folder} and train again from the start",
-            ) from error
+            message = f"{self.checkpoint}: not a checkpoint, or a damaged one: {error!r}"
+            hint = f"delete {self.folder} and train again from the start"
+            raise TrainError(message, hint) from error
         return found
 
     def publish(
@@ -233,10 +232,8 @@ def unfinished(path: Path) -> RunFolder:
     if os.path.lexists(run.final) or not run.folder.exists():
         raise TrainError(f"{path}: no unfinished run", _runs_near(path, UNFINISHED))
     if not has_checkpoint:
-        raise TrainError(
-            f"{run.folder}: no unfinished run: expected a checkpoint in it",
-            "no checkpoint yet (one is written every `checkpoint_every` epochs): start again",
-        )
+        hint = "no checkpoint yet (one is written every `checkpoint_every` epochs): start again"
+        raise TrainError(f"{run.folder}: no unfinished run: expected a checkpoint in it", hint)
     return run
 
 
@@ -256,10 +253,9 @@ class FinishedRun:
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras says it in many ways
-            raise TrainError(
-                f"{path}: cannot load the model: {str(error)[:200] or type(error).__name__}",
-                "a model of your own is loaded where the classes of its layers can be imported",
-            ) from error
+            reason = str(error)[:200] or type(error).__name__
+            hint = "a model of your own is loaded where the classes of its layers can be imported"
+            raise TrainError(f"{path}: cannot load the model: {reason}", hint) from error
 
 
 def load_finished(path: Path) -> FinishedRun:
