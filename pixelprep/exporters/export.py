@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,16 +128,21 @@ def export(
         entry = entries.open_named(entry, fs.cache_dir(cache_dir), quiet)
     exporter = get_exporter(to)
     exporter.require(entry)
-    with _translate_oserror(final), staging.sibling_staging(final) as private:
-        fs.require_free_space(private, exporter.bytes_needed(entry), ELSEWHERE)
-        manifest = _manifest(entry)
-        with progress.bar("writing", entry.rows, " images", quiet) as bar:
-            exporter.write(entry, private, bar.update)
-        (private / MANIFEST).write_bytes(manifest)
-        fs.fsync(private / MANIFEST)
-        _check(exporter, entry, private, final, quiet)
-        files = _list_files(private, digests)  # all that may fail comes before it is published
-        _publish(private, final)
+    try:
+        with staging.sibling_staging(final) as private:
+            fs.require_free_space(private, exporter.bytes_needed(entry), ELSEWHERE)
+            manifest = _manifest(entry)
+            with progress.bar("writing", entry.rows, " images", quiet) as bar:
+                exporter.write(entry, private, bar.update)
+            (private / MANIFEST).write_bytes(manifest)
+            fs.fsync(private / MANIFEST)
+            _check(exporter, entry, private, final, quiet)
+            files = _list_files(private, digests)  # all that may fail comes before publishing
+            _publish(private, final)
+    except OSError as error:
+        denied = error.errno in fs.READ_ONLY_ERRNOS
+        hint = ELSEWHERE if denied else f"free some space, or {ELSEWHERE}"
+        raise CacheError(f"cannot write {final}: {error.strerror or error}", hint) from error
     size = sum(file.bytes for file in files)
     return Export(final, to, entry.path, files, size, time.perf_counter() - started)
 
@@ -207,15 +210,3 @@ def _publish(private: Path, final: Path) -> None:
     except BaseException:
         final.rename(private)
         raise
-
-
-@contextmanager
-def _translate_oserror(final: Path) -> Iterator[None]:
-
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        denied = error.errno in fs.READ_ONLY_ERRNOS
-        hint = ELSEWHERE if denied else f"free some space, or {ELSEWHERE}"
-        raise CacheError(f"cannot write {final}: {reason}", hint) from error

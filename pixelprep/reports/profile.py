@@ -165,21 +165,17 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
     is_named = entry.dataset in {*sources.REGISTRY, *sources.plugins()}
     dataset = entry.dataset if is_named else f"./{entry.dataset}"
     options = formatting.options(requests.options_of(manifest))
+    names = ("dataset", "mode", "per", "key", "class_names")
+    facts = {name: getattr(entry, name) for name in names}
+    facts |= {name: getattr(manifest, name) for name in ("provenance", "recipe", "scaling")}
     return EntryProfile(
-        dataset=entry.dataset,
-        mode=entry.mode,
-        per=entry.per,
-        key=entry.key,
+        **facts,
         formula=MODES[entry.mode].formula,
         shape=entry.train.shape[1:],
         raw_dtype=scaling.raw_dtype,
         dtype=str(entry.train.dtype),
         exact=scaling.is_exact(entry.train.dtype),
-        class_names=entry.class_names,
-        provenance=manifest.provenance,
-        recipe=manifest.recipe,
         decode=manifest.source.decode,
-        scaling=manifest.scaling,
         prepare=("prepare", dataset, *options),
         is_named=is_named,
         splits=splits,

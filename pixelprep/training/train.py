@@ -118,18 +118,12 @@ def train(
     >>> result.test_accuracy > 0.9, result.run  # doctest: +SKIP
     (True, PosixPath('/home/me/runs/sample-standardize-20260801-120000-4711'))
     """
+    model, logs = os.fspath(model) if model is not None else None, _absolute(tensorboard)
     settings = TrainSettings(
-        epochs,
-        batch_size,
-        seed,
-        steps_per_execution,
-        os.fspath(model) if model is not None else None,
-        early_stopping,
-        checkpoint_every,
-        _absolute(tensorboard),
+        epochs, batch_size, seed, steps_per_execution, model, early_stopping, checkpoint_every, logs
     )
-    if settings.model is not None:
-        models.check_named(settings.model)
+    if model is not None:
+        models.check_named(model)
     run = RunFolder(fs.expand_user(run_dir).absolute()) if run_dir is not None else None
     if run is not None:
         run.check_new()
