@@ -20,16 +20,15 @@ class Exporter(Protocol):
     def require(self, entry: Entry) -> None:
         """Refuse, before anything is written, an entry that the format cannot hold.
 
-        Raises
-        ------
-        UsageError
-            When the format cannot hold such images.
-        MissingExtraError
-            When a package is not installed.
+        It also refuses, with a `MissingExtraError`, to start without a package that it needs.
         """
+        return  # most formats hold any entry
 
     def bytes_needed(self, entry: Entry) -> int:
-        """Return how many bytes the files take, at least."""
+        """Return how many bytes the files take, at least: all rows, as they are uncompressed."""
+        splits = entry.splits.values()
+        sizes = ((len(one), math.prod(one.shape[1:]) * one.dtype.itemsize) for one in splits)
+        return sum(rows * (size + ROW_OVERHEAD) for rows, size in sizes)
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write all splits into an empty folder, every file of it fsynced."""
@@ -37,21 +36,13 @@ class Exporter(Protocol):
     def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Read every file as a user would, and compare every value with the entry, bit for bit.
 
-        Raises
-        ------
-        EntryError
-            When the entry itself cannot be read.
-        Exception
-            When a value differs; or whatever the library says of a file that it cannot read.
+        An `EntryError` is one of the entry itself; any other says that a file is damaged.
         """
 
 
-def stored_bytes(entry: Entry) -> int:
-    """Return the bytes of all rows as they are stored, uncompressed."""
-    return sum(
-        len(split) * (math.prod(split.shape[1:]) * split.dtype.itemsize + ROW_OVERHEAD)
-        for split in entry.splits.values()
-    )
+def read_columns(split: Split, rows: range) -> dict[str, NDArray[Any]]:
+    """Read all that is stored of these rows, by name."""
+    return {name: split.read(rows.start, rows.stop, name) for name in columns_of(split)}
 
 
 def columns_of(split: Split) -> tuple[str, ...]:
@@ -66,15 +57,8 @@ def row_blocks(entry: Entry, rows: range) -> Iterator[range]:
 
 
 def compare(where: str, rows: range, found: NDArray[Any], expected: NDArray[Any]) -> None:
-    """Refuse rows that differ in any bit.
-
-    Raises
-    ------
-    ValueError
-        When they differ in type, shape or value.
-    """
+    """Refuse rows that differ in type, shape or any bit."""
     same = found.dtype == expected.dtype and found.shape == expected.shape
     if not same or found.tobytes() != expected.tobytes():
-        raise ValueError(
-            f"{where}: rows {rows.start} to {rows.stop - 1} are not those of the entry"
-        )
+        named = f"rows {rows.start} to {rows.stop - 1}"
+        raise ValueError(f"{where}: {named} are not those of the entry")

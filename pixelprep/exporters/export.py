@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from pixelprep.system.json_record import Record
 
 MANIFEST = "entry.json"  # beside the files, the entry's manifest
 ELSEWHERE = "name another DIR"
-TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +128,21 @@ def export(
         entry = entries.open_named(entry, fs.cache_dir(cache_dir), quiet)
     exporter = get_exporter(to)
     exporter.require(entry)
-    with _translate_oserror(final), staging.sibling_staging(final) as private:
-        _write(exporter, entry, private, quiet)
-        _check(exporter, entry, private, final, quiet)
-        files = _list_files(private, digests)  # all that may fail comes before it is published
-        _publish(private, final)
+    try:
+        with staging.sibling_staging(final) as private:
+            fs.require_free_space(private, exporter.bytes_needed(entry), ELSEWHERE)
+            manifest = _manifest(entry)
+            with progress.bar("writing", entry.rows, " images", quiet) as bar:
+                exporter.write(entry, private, bar.update)
+            (private / MANIFEST).write_bytes(manifest)
+            fs.fsync(private / MANIFEST)
+            _check(exporter, entry, private, final, quiet)
+            files = _list_files(private, digests)  # all that may fail comes before publishing
+            _publish(private, final)
+    except OSError as error:
+        denied = error.errno in fs.READ_ONLY_ERRNOS
+        hint = ELSEWHERE if denied else f"free some space, or {ELSEWHERE}"
+        raise CacheError(f"cannot write {final}: {error.strerror or error}", hint) from error
     size = sum(file.bytes for file in files)
     return Export(final, to, entry.path, files, size, time.perf_counter() - started)
 
@@ -156,15 +163,6 @@ def _destination(directory: str | os.PathLike[str]) -> Path:
     return final
 
 
-def _write(exporter: Exporter, entry: Entry, private: Path, quiet: bool) -> None:
-    fs.require_free_space(private, exporter.bytes_needed(entry), ELSEWHERE)
-    manifest = _manifest(entry)
-    with progress.bar("writing", entry.rows, " images", quiet) as bar:
-        exporter.write(entry, private, bar.update)
-    (private / MANIFEST).write_bytes(manifest)
-    fs.fsync(private / MANIFEST)
-
-
 def _check(exporter: Exporter, entry: Entry, private: Path, final: Path, quiet: bool) -> None:
     try:
         with progress.bar("checking", entry.rows, " images", quiet) as bar:
@@ -174,10 +172,8 @@ def _check(exporter: Exporter, entry: Entry, private: Path, final: Path, quiet: 
     except (EntryError, CacheError):  # of the entry
         raise
     except Exception as error:  # libraries say in many ways that a file is damaged
-        raise CacheError(
-            f"{final}: read-back check failed: {error}",
-            "export again; if it happens again, check the disk",
-        ) from error
+        hint = "export again; if it happens again, check the disk"
+        raise CacheError(f"{final}: read-back check failed: {error}", hint) from error
 
 
 def _manifest(entry: Entry) -> bytes:
@@ -190,15 +186,11 @@ def _manifest(entry: Entry) -> bytes:
 
 
 def _list_files(folder: Path, digests: bool) -> tuple[ExportedFile, ...]:
-    return tuple(
-        ExportedFile(
-            name=path.relative_to(folder).as_posix(),
-            bytes=path.stat().st_size,
-            sha256=fs.sha256(path) if digests else None,
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    )
+    files = []
+    for path in filter(Path.is_file, sorted(folder.rglob("*"))):
+        name, digest = path.relative_to(folder).as_posix(), fs.sha256(path) if digests else None
+        files.append(ExportedFile(name, path.stat().st_size, digest))
+    return tuple(files)
 
 
 def _publish(private: Path, final: Path) -> None:
@@ -210,7 +202,7 @@ def _publish(private: Path, final: Path) -> None:
     try:
         private.rename(final)  # which only ever takes the place of an empty folder
     except OSError as error:
-        if error.errno not in TAKEN:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
         raise CacheError(f"{final}: was created meanwhile by another process", ELSEWHERE) from error
     try:
@@ -218,15 +210,3 @@ def _publish(private: Path, final: Path) -> None:
     except BaseException:
         final.rename(private)
         raise
-
-
-@contextmanager
-def _translate_oserror(final: Path) -> Iterator[None]:
-    """Turn a system error about the export into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        denied = error.errno in fs.READ_ONLY_ERRNOS
-        hint = ELSEWHERE if denied else f"free some space, or {ELSEWHERE}"
-        raise CacheError(f"cannot write {final}: {reason}", hint) from error

@@ -7,42 +7,36 @@ from pathlib import Path
 from typing import IO, Any  # Any: arrays of any type
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.exporters.base import OnProgress, columns_of, compare, row_blocks, stored_bytes
+from pixelprep.exporters.base import Exporter, OnProgress, columns_of, compare, row_blocks
 from pixelprep.system import fs
 
 NAMES = {"images": "x", "labels": "y", "mean": "mean", "std": "std"}
 
-Array = tuple[str, Split, str]  # its name, of which split, which column
 
-
-class NpzExporter:
+class NpzExporter(Exporter):
     """``DATASET.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
-
-    def require(self, entry: Entry) -> None:
-        """Accept any entry: nothing is needed."""
-
-    def bytes_needed(self, entry: Entry) -> int:
-        """Return what the entry holds, uncompressed."""
-        return stored_bytes(entry)
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write one array after the other, as NumPy's own ``savez`` would."""
-        path = _path(entry, folder)
+        path = folder / f"{entry.dataset}.npz"
         # Opened here: where zipfile cannot, it tries again in other ways.
         with path.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, split, column in _arrays(entry):
                 # An entry's own time and rights: equal entries give equal bytes.
                 info = zipfile.ZipInfo(f"{name}.npy")
                 with archive.open(info, "w", force_zip64=True) as member:
-                    _write_array(member, entry, split, column, on_progress)
+                    np.lib.format.write_array_header_1_0(member, _header(split, column))
+                    for rows in row_blocks(entry, range(len(split))):
+                        member.write(split.read(rows.start, rows.stop, column).data)
+                        if column == "images":
+                            on_progress(len(rows))
         fs.fsync(path)
 
     def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Read back by ``np.load``, block by block; zipfile compares the checksums."""
-        with np.load(_path(entry, folder)) as archive:
+        with np.load(folder / f"{entry.dataset}.npz") as archive:
             arrays = list(_arrays(entry))
             if archive.files != [name for name, _, _ in arrays]:
                 raise ValueError(f"it holds {', '.join(archive.files)}")
@@ -54,11 +48,8 @@ class NpzExporter:
 EXPORTER = NpzExporter()
 
 
-def _path(entry: Entry, folder: Path) -> Path:
-    return folder / f"{entry.dataset}.npz"
-
-
-def _arrays(entry: Entry) -> Iterator[Array]:
+def _arrays(entry: Entry) -> Iterator[tuple[str, Split, str]]:
+    """List the arrays: each one's name, split and column."""
     for split in entry.splits.values():
         for column in columns_of(split):
             yield f"{NAMES[column]}_{split.name}", split, column
@@ -70,16 +61,6 @@ def _header(split: Split, column: str) -> dict[str, Any]:
     return {"descr": descr, "fortran_order": False, "shape": shape}
 
 
-def _write_array(
-    member: IO[bytes], entry: Entry, split: Split, column: str, on_progress: OnProgress
-) -> None:
-    np.lib.format.write_array_header_1_0(member, _header(split, column))
-    for rows in row_blocks(entry, range(len(split))):
-        member.write(split.read(rows.start, rows.stop, column).data)
-        if column == "images":
-            on_progress(len(rows))
-
-
 def _check_array(
     member: IO[bytes], entry: Entry, split: Split, column: str, on_progress: OnProgress
 ) -> None:
@@ -88,16 +69,10 @@ def _check_array(
     if {"descr": dtype.str, "fortran_order": fortran, "shape": shape} != _header(split, column):
         raise ValueError(f"{member.name}: its header differs")
     for rows in row_blocks(entry, range(len(split))):
-        expected = split.read(rows.start, rows.stop, column)
-        compare(member.name, rows, _rows(member, len(rows), shape[1:], dtype), expected)
+        content = member.read(len(rows) * math.prod(shape[1:]) * dtype.itemsize)
+        found = np.frombuffer(content, dtype).reshape(len(rows), *shape[1:])
+        compare(member.name, rows, found, split.read(rows.start, rows.stop, column))
         if column == "images":
             on_progress(len(rows))
     if member.read(1):  # which is also what has zipfile compare the sum
         raise ValueError(f"{member.name}: goes on after its last row")
-
-
-def _rows(
-    member: IO[bytes], count: int, row: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    content = member.read(count * math.prod(row) * dtype.itemsize)
-    return np.frombuffer(content, dtype).reshape(count, *row)

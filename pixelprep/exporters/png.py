@@ -15,32 +15,30 @@ from pixelprep.cache.checks import is_stored_whole
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
-from pixelprep.exporters.base import OnProgress, compare, row_blocks
+from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
 from pixelprep.sources import image_file
 from pixelprep.system import fs, parallel
 
 CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are
 UNSAFE = re.compile(r"^\.|[%/\\\x00-\x1f\x7f]")  # in a class name that becomes a folder's
 MOST_NAME = 255  # bytes
-DIGITS = 7  # of a row's number, at least
+ELSEWHERE = "export to npz or hdf5-single"
 
 
-class PngExporter:
+class PngExporter(Exporter):
     """``train/CLASS/0000012.png``: the number is that of the row."""
 
     def require(self, entry: Entry) -> None:
         """Refuse all but 8 bits of grey or RGB, or 16 of grey, that are recovered exactly."""
         raw, channels = entry.scaling.raw_dtype, entry.train.shape[-1]
         if channels not in CHANNELS.get(raw, ()):
-            raise UsageError(
-                f"`to=png`: images of {channels} channels of {raw}: expected uint8 of 1 or 3"
-                " channels, or uint16 of 1",
-                "export to npz or hdf5-single",
-            )
+            expected = "expected uint8 of 1 or 3 channels, or uint16 of 1"
+            message = f"`to=png`: images of {channels} channels of {raw}: {expected}"
+            raise UsageError(message, ELSEWHERE)
         if not entry.scaling.is_exact(entry.train.dtype):
+            message = f"{raw} pixels cannot be recovered exactly from {entry.train.dtype}"
             raise UsageError(
-                f"`to=png`: {raw} pixels cannot be recovered exactly from {entry.train.dtype}",
-                "prepare the dataset with `dtype=float32` first",
+                f"`to=png`: {message}", "prepare the dataset with `dtype=float32` first"
             )
         _folders(entry)
         image_file.require("`to=png`")
@@ -88,20 +86,13 @@ EXPORTER = PngExporter()
 
 @dataclass(frozen=True, slots=True)
 class _PngImages:
-    """The images of a split in files, as an array that is compared when it is read.
+    """The images of a split in files, as an array that is compared when it is read."""
 
-    split : whose labels they have
-    raw : what they should be, (N, H, W, C)
-    classes : folders by label
-    folder : in which these are
-    on_progress : called with the number of images just read
-    """
-
-    split: Split
-    raw: sources.LazyArray
-    classes: Sequence[str]
-    folder: Path
-    on_progress: OnProgress = lambda _: None
+    split: Split  # whose labels they have
+    raw: sources.LazyArray  # what they should be, (N, H, W, C)
+    classes: Sequence[str]  # folders by label
+    folder: Path  # in which these are
+    on_progress: OnProgress = lambda _: None  # of reading
     first: int = 0
 
     @property
@@ -150,28 +141,18 @@ class _PngImages:
         labels = self.split.read(rows.start, rows.stop, "labels").tolist()
         if labels and not 0 <= min(labels) <= max(labels) < len(self.classes):
             raise EntryError(f"{self.split.name}: a label has no class name")
-        digits = max(DIGITS, len(str(len(self.split) - 1)))
-        return [
-            self.folder / self.classes[label] / f"{row:0{digits}}.png"
-            for row, label in zip(rows, labels, strict=True)
-        ]
+        digits = max(7, len(str(len(self.split) - 1)))
+        pairs = zip(rows, labels, strict=True)
+        return [self.folder / self.classes[label] / f"{row:0{digits}}.png" for row, label in pairs]
 
 
 def _folders(entry: Entry) -> list[str]:
-    """Return the class names as folders: what a path cannot hold is spelled as in URLs.
-
-    Raises
-    ------
-    UsageError
-        When two classes have one name, or one is too long.
-    """
+    """Return the class names as folders: what a path cannot hold is spelled as in URLs."""
     # An empty name becomes a lone %, which none of the others can be.
     names = [UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", n) or "%" for n in entry.class_names]
     if len(set(names)) < len(names):
-        raise UsageError("`to=png`: two classes have the same name", "export to npz or hdf5-single")
+        raise UsageError("`to=png`: two classes have the same name", ELSEWHERE)
     if too_long := [name for name in names if len(name.encode()) > MOST_NAME]:
-        raise UsageError(
-            f"`to=png`: the class {too_long[0][:40]}… has a name too long for a folder",
-            "export to npz or hdf5-single",
-        )
+        message = f"`to=png`: the class {too_long[0][:40]}… has a name too long for a folder"
+        raise UsageError(message, ELSEWHERE)
     return names

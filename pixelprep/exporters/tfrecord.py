@@ -1,30 +1,25 @@
 """Export to TFRecord files of ``tf.train.Example``, written and read by TensorFlow itself."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any  # Any: arrays of any type; TensorFlow is not typed
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.exporters.base import OnProgress, columns_of, compare, row_blocks, stored_bytes
+from pixelprep.exporters import base
+from pixelprep.exporters.base import OnProgress, columns_of, read_columns, row_blocks
 from pixelprep.system import fs, tf_runtime
 
 NAMES = {"images": "image", "labels": "label", "mean": "mean", "std": "std"}
 
 
-class TfRecordExporter:
+class TfRecordExporter(base.Exporter):
     """``train.tfrecord`` and ``test.tfrecord``, as many files as the entry has."""
 
     def require(self, entry: Entry) -> None:
         """Refuse where TensorFlow is not installed."""
         tf_runtime.require("`to=tfrecord`")
-
-    def bytes_needed(self, entry: Entry) -> int:
-        """Return what the entry holds, uncompressed: the files take more."""
-        return stored_bytes(entry)
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write file by file, an example an image."""
@@ -32,11 +27,14 @@ class TfRecordExporter:
         import tensorflow as tf
 
         for split, name, every in _files(entry):
-            with _disk_errors(), tf.io.TFRecordWriter(str(folder / name)) as writer:
-                for rows in row_blocks(entry, every):
-                    for example in _examples(split, rows):
-                        writer.write(example)
-                    on_progress(len(rows))
+            try:
+                with tf.io.TFRecordWriter(str(folder / name)) as writer:
+                    for rows in row_blocks(entry, every):
+                        for example in _examples(split, rows):
+                            writer.write(example)
+                        on_progress(len(rows))
+            except tf.errors.OpError as error:  # of the disk, which Python has another error for
+                raise OSError(error.message) from error
             fs.fsync(folder / name)
 
     def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
@@ -48,9 +46,9 @@ class TfRecordExporter:
             step = max(map(len, row_blocks(entry, every)))
             blocks = examples.batch(step).as_numpy_iterator()
             for rows, block in zip(row_blocks(entry, every), blocks, strict=True):
-                for column in columns_of(split):
-                    expected = split.read(rows.start, rows.stop, column)
-                    compare(f"{name}: {NAMES[column]}", rows, block[NAMES[column]], expected)
+                for column, expected in read_columns(split, rows).items():
+                    found = block[NAMES[column]]
+                    base.compare(f"{name}: {NAMES[column]}", rows, found, expected)
                 on_progress(len(rows))
 
 
@@ -70,23 +68,18 @@ def _examples(split: Split, rows: range) -> Iterator[bytes]:
     """Serialize the rows, an example each."""
     import tensorflow as tf
 
-    block = {name: split.read(rows.start, rows.stop, name) for name in columns_of(split)}
+    block = read_columns(split, rows)
+    labels = block.pop("labels")
     for i in range(len(rows)):
+        label = tf.train.Int64List(value=[int(labels[i])])
+        features = {"label": tf.train.Feature(int64_list=label)}
         # Lists of floats are of 32 bits there, too few for mean and std: these are bytes as well.
-        features = {
-            NAMES[name]: tf.train.Feature(bytes_list=tf.train.BytesList(value=[_raw(values[i])]))
-            for name, values in block.items()
-            if name != "labels"
-        }
-        label = tf.train.Int64List(value=[int(block["labels"][i])])
-        features["label"] = tf.train.Feature(int64_list=label)
+        for name, values in block.items():
+            raw = np.asarray(values[i], values.dtype.newbyteorder("<")).tobytes()
+            content = tf.train.BytesList(value=[raw])
+            features[NAMES[name]] = tf.train.Feature(bytes_list=content)
         example = tf.train.Example(features=tf.train.Features(feature=features))
         yield example.SerializeToString(deterministic=True)
-
-
-def _raw(values: NDArray[Any]) -> bytes:
-    """Return values as they lie in the file: little-endian, in C order."""
-    return np.asarray(values, values.dtype.newbyteorder("<")).tobytes()
 
 
 def _parser(split: Split) -> Any:
@@ -105,14 +98,3 @@ def _parser(split: Split) -> Any:
         return found
 
     return parsed
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Raise a system error as Python does, where TensorFlow does in its own way."""
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error

@@ -11,32 +11,17 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ColorScale:
-    """A map of values to colours: from the lowest to the highest, others as these.
-
-    Parameters
-    ----------
-    low, high : float
-        The values that have the first and the last colour.
-    diverging : bool
-        Blue below 0, white at 0, red above; else from black to white.
-    """
+    """A map of values to colours: from the lowest to the highest, others as these."""
 
     low: float
     high: float
-    diverging: bool = False
+    diverging: bool = False  # blue below 0, white at 0, red above; else from black to white
 
     def colors(self, image: NDArray[Any]) -> Pixels:
-        """Return the colours of an image (H, W, C) of three channels, else of its first channel.
-
-        Returns
-        -------
-        ndarray of uint8, shape (H, W, 3)
-        """
+        """Return the colours (H, W, 3) of an image (H, W, C): of three channels, or the first."""
         span = self.high - self.low or 1.0
         part = np.clip((image.astype(np.float64) - self.low) / span, 0.0, 1.0)
-        if image.shape[2] == 3:
-            return _bytes(part)
-        return self._painted(part[:, :, 0])
+        return _bytes(part) if image.shape[2] == 3 else self._painted(part[:, :, 0])
 
     def _painted(self, part: NDArray[np.float64]) -> Pixels:
         if not self.diverging:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,20 +31,23 @@ def render(result: CompareResult) -> str:
     import matplotlib
 
     with matplotlib.rc_context(html.DRAWN):
-        pictures = {
-            "dots": _svg(result, _dots, "Accuracy of each run"),
-            "intervals": _svg(result, _intervals, "Differences from the best mode"),
-            "curves": [_curve(result, name) for name in CURVES],
-        }
+        dots = _svg(result, _dots, "Accuracy of each run")
+        intervals = _svg(result, _intervals, "Differences from the best mode")
+        curves = [_curve(result, name) for name in CURVES]
+    model = result.settings.get("model") or "the reference CNN"
+    settings = {k.replace("_", " "): v for k, v in {**result.settings, "model": model}.items()}
+    settings |= {f"entry of {m.mode}": f"per {m.per}, key {m.key}" for m in result.modes}
     return html.render(
         "compare.html",
         result=result,
         ranked=result.ranked(),
-        settings=_settings(result),
+        settings=list(settings.items()),
         seeds=", ".join(map(str, result.seeds)),
         format_accuracy=significance.format_accuracy,
         format_difference=significance.format_difference,
-        **pictures,
+        dots=dots,
+        intervals=intervals,
+        curves=curves,
     )
 
 
@@ -61,8 +64,7 @@ def picture(result: CompareResult) -> bytes:
 
 
 def _height(result: CompareResult) -> float:
-    """Return the inches that a row a mode needs."""
-    return 1.2 + 0.5 * len(result.modes)
+    return 1.2 + 0.5 * len(result.modes)  # inches
 
 
 def _svg(result: CompareResult, draw: Callable[[Axes, CompareResult], None], label: str) -> Markup:
@@ -72,22 +74,20 @@ def _svg(result: CompareResult, draw: Callable[[Axes, CompareResult], None], lab
 
 
 def _colors(result: CompareResult) -> dict[str, str]:
-    """Return each mode's own colour, the same in every picture."""
     return {one.mode: html.COLORS[i % len(html.COLORS)] for i, one in enumerate(result.modes)}
 
 
 def _dots(axes: Axes, result: CompareResult) -> None:
     """Draw each run's validation (full) and test accuracy (hollow); a line of dots a mode."""
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     colors = _colors(result)
     rows = result.ranked()[::-1]
     for row, one in enumerate(rows):
         color = colors[one.mode]
-        for values, y, face in (
-            (one.val_accuracy, row + 0.14, color),
-            (one.test_accuracy, row - 0.14, "none"),
-        ):
+        val, test = (one.val_accuracy, row + 0.14, color), (one.test_accuracy, row - 0.14, "none")
+        for values, y, face in (val, test):
             heights = [y] * len(values)
             axes.scatter(values, heights, s=44, facecolors=face, edgecolors=color, zorder=2)
             mean = math.fsum(values) / len(values)
@@ -97,13 +97,6 @@ def _dots(axes: Axes, result: CompareResult) -> None:
     axes.set_xlabel("accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    _legend(axes)
-
-
-def _legend(axes: Axes) -> None:
-    """Draw the legend, above the accuracies."""
-    from matplotlib.lines import Line2D
-
     dot = partial(Line2D, [], [], color=html.INK, linestyle="none")
     handles = [
         dot(label="validation", marker="o"),
@@ -136,11 +129,13 @@ def _curve(result: CompareResult, name: str) -> Markup:
 
     drawn = html.figure(WIDTH, HEIGHT)
     axes = drawn.subplots()
-    for mode, color, runs in _histories(result, name):
-        epochs = range(1, runs.shape[1] + 1)
-        marker = "o" if runs.shape[1] == 1 else None
+    for one in result.modes:
+        # Of the shape (seeds, epochs); NaN where a run diverged.
+        runs = np.array([history[name] for history in one.history], dtype=np.float64)
+        epochs, color = range(1, runs.shape[1] + 1), _colors(result)[one.mode]
+        marker = "o" if len(epochs) == 1 else None
         axes.plot(epochs, runs.T, color=color, linewidth=0.8, alpha=0.5, marker=marker)
-        axes.plot(epochs, runs.mean(0), color=color, linewidth=2.4, label=mode, marker=marker)
+        axes.plot(epochs, runs.mean(0), color=color, linewidth=2.4, label=one.mode, marker=marker)
     axes.set(xlabel="epoch", title=CURVES[name])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if "loss" in name:
@@ -152,19 +147,3 @@ def _curve(result: CompareResult, name: str) -> Markup:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend()
     return html.svg(drawn, CURVES[name])
-
-
-def _histories(result: CompareResult, name: str) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Return of each mode its name, colour and values (seeds, epochs); NaN where one diverged."""
-    colors = _colors(result)
-    for one in result.modes:
-        runs = np.array([history[name] for history in one.history], dtype=np.float64)
-        yield one.mode, colors[one.mode], runs
-
-
-def _settings(result: CompareResult) -> list[tuple[str, object]]:
-    """Return names and values as a page shows them."""
-    model = result.settings.get("model") or "the reference CNN"
-    shown = {**result.settings, "model": model}.items()
-    entries = [(f"entry of {one.mode}", f"per {one.per}, key {one.key}") for one in result.modes]
-    return [*((name.replace("_", " "), value) for name, value in shown), *entries]

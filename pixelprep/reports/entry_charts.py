@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-
 MAX_BARS = 24  # classes with a bar
 MAX_LINES = 4  # channels with a histogram
 MAX_NAME = 40  # characters of a class name
-RGB = ("#d64545", "#2e9d6a", "#2f7dd1")
 
 
 @contextmanager
@@ -35,7 +33,10 @@ def drawing() -> Iterator[None]:
 
 def balance(profile: EntryProfile) -> Markup:
     """Draw the share of each class in each split: bars by name, or a line of too many."""
-    names, splits = [_short(name) for name in profile.class_names], profile.splits
+    splits, names = profile.splits, []
+    for name in profile.class_names:
+        shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in name)
+        names.append(shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…")
     has_bars = len(names) <= MAX_BARS
     figure = html.figure(5.4, 1.2 + 0.13 * len(splits) * len(names) if has_bars else 2.6)
     axes = figure.subplots()
@@ -57,11 +58,6 @@ def balance(profile: EntryProfile) -> Markup:
     return html.svg(figure, "The share of each class in each split")
 
 
-def _short(name: str) -> str:
-    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in name)
-    return shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…"
-
-
 def _percent(share: float, _: float) -> str:
     return f"{100 * share:.4g}%"
 
@@ -75,18 +71,14 @@ def histograms(profile: EntryProfile) -> list[dict[str, str]]:
             _draw_histogram(figure.subplots(), stats, f"{name}, {when}")
             picture = html.svg(figure, f"Histogram of the pixels of {name} {when} scaling")
             shown = [one for _, _, one in _shown_channels(stats)]
-            means, stds = ([one.mean for one in shown], [one.std for one in shown])
-            caption = f"mean {_joined(means)}; deviation {_joined(stds)}"
-            drawn.append({"picture": picture, "caption": caption})
+            means = ", ".join(f"{one.mean:.6g}" for one in shown)
+            stds = ", ".join(f"{one.std:.6g}" for one in shown)
+            drawn.append({"picture": picture, "caption": f"mean {means}; deviation {stds}"})
     return drawn
 
 
-def _joined(numbers: list[float]) -> str:
-    return ", ".join(f"{number:.6g}" for number in numbers)
-
-
 def _draw_histogram(axes: Axes, stats: PixelStats, title: str) -> None:
-    """Draw the shares of the pixels, with mean and deviation marked, in a line for each channel."""
+
     drawn = _shown_channels(stats)
     alone = len(drawn) == 1
     for color, one, summary in drawn:
@@ -106,5 +98,5 @@ def _shown_channels(stats: PixelStats) -> list[tuple[str, Histogram, Summary]]:
     """Return the channels that are drawn, each in its colour."""
     channels = len(stats.histograms)
     shown = stats.histograms if channels <= MAX_LINES else stats.histograms[:1]
-    colors = RGB if len(shown) == 3 else html.COLORS
+    colors = ("#d64545", "#2e9d6a", "#2f7dd1") if len(shown) == 3 else html.COLORS
     return list(zip(colors, shown, stats.channels, strict=False))

@@ -17,7 +17,7 @@ from pixelprep.errors import UsageError, unknown_choice
 from pixelprep.numerics.scaling import MODES
 from pixelprep.reports import colormap, entry_charts, html
 from pixelprep.reports.colormap import ColorScale
-from pixelprep.reports.entry_charts import MAX_BARS, MAX_LINES, drawing
+from pixelprep.reports.entry_charts import MAX_BARS, MAX_LINES
 from pixelprep.reports.profile import SAMPLE_SIDE, EntryProfile, to_json
 from pixelprep.reports.profile import profile as profile_entry
 from pixelprep.system import formatting, fs, progress
@@ -26,12 +26,9 @@ from pixelprep.system.json_record import Record
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-
 FORMATS = ("html", "json")
 SAMPLE, LARGE = 56, 224  # CSS pixels of the longer side of a sample, and of the mean image
 MAX_LISTED = 100  # classes with a row in a table
-MAX_NUMBERS = 16  # of a statistic that are listed one by one
-SPREAD = 3  # standard deviations that the colours of scaled images reach to
 NUMBERS = ("mean", "std", "minimum", "maximum", "scale", "offset")
 
 
@@ -118,7 +115,11 @@ def report(
     path = _destination(out, entry, cache, format)
     with progress.bar("reading", entry.rows, " images", quiet) as bar:
         profile = profile_entry(entry, bar.update)
-    content = _html(profile) if format == "html" else _json(profile)
+    if format == "html":
+        content = _html(profile)
+    else:
+        values = {**to_json(profile), "commands": commands(profile)}
+        content = json.dumps(values, allow_nan=False, default=to_json).encode() + b"\n"
     html.write(path, content)
     return Report(path, entry.path, format, len(content))
 
@@ -132,36 +133,27 @@ def _destination(
         path = fs.expand_user(given).resolve()
         if path.is_dir():
             path = (path / f"{entry.dataset}-{entry.mode}-{entry.key}.{format}").resolve()
-        for folder in (entry.path, cache):
-            if path.is_relative_to(folder.resolve()):
-                message = f"{path}: no report is written into an entry or the cache"
-                raise UsageError(message, "name another place with `out`")
+        is_ours = any(path.is_relative_to(folder.resolve()) for folder in (entry.path, cache))
         is_free = path.is_file() or not os.path.lexists(path)
+    except UsageError:  # of a home folder
+        raise
     except (OSError, RuntimeError, ValueError) as error:  # the latter: no name, links in a circle
-        if isinstance(error, UsageError):
-            raise
         raise UsageError(f"{given}: cannot be used: {error}", "name another `out`") from error
+    if is_ours:
+        message = f"{path}: no report is written into an entry or the cache"
+        raise UsageError(message, "name another place with `out`")
     if not is_free:
         raise UsageError(f"{path}: exists, and is not a regular file", "name another `out`")
     return path
-
-
-def _json(profile: EntryProfile) -> bytes:
-    values = {**to_json(profile), "commands": commands(profile)}
-    return json.dumps(values, allow_nan=False, default=to_json).encode() + b"\n"
 
 
 def commands(profile: EntryProfile) -> dict[str, str]:
     """Return what to type to make the entry again, and to use it."""
     name = _name(profile)
     statistics = ", entry.train.mean, entry.train.std" if profile.per == "image" else ""
-    arguments = {
-        "prepare": list(profile.prepare),
-        "verify": ["verify", name],
-        "train": ["train", name],
-        "export": ["export", name, f"{profile.dataset}-npz", "--to", "npz"],
-        "report": ["report", name],
-    }
+    arguments = {"prepare": profile.prepare}
+    arguments |= {verb: (verb, name) for verb in ("verify", "train", "export", "report")}
+    arguments["export"] += (f"{profile.dataset}-npz", "--to", "npz")
     lines = {what: shlex.join(["pixelprep", *own]) for what, own in arguments.items()}
     lines["python"] = (
         "import pixelprep\n\n"
@@ -182,9 +174,14 @@ def _name(profile: EntryProfile) -> str:
 
 
 def _html(profile: EntryProfile) -> bytes:
-    raw_scale, stored_scale = _raw_scale(profile), _stored_scale(profile)
+    every = [split.raw.overall for split in profile.splits.values()]
+    low, high = min(one.minimum for one in every), max(one.maximum for one in every)
+    raw_scale = colormap.raw_scale(profile.raw_dtype, low, high)
+    stored_scale = _stored_scale(profile)
     recipe = sorted(profile.recipe.to_dict().items())
-    with drawing():
+    scales = {"before": _legend("before", raw_scale), "after": _legend("after", stored_scale)}
+    most = {"side": SAMPLE_SIDE, "bars": MAX_BARS, "listed": MAX_LISTED, "lines": MAX_LINES}
+    with entry_charts.drawing():
         content = html.render(
             "report.html",
             profile=profile,
@@ -192,10 +189,7 @@ def _html(profile: EntryProfile) -> bytes:
             about=_about(profile),
             recipe=[(name, _word(value)) for name, value in recipe],
             samples=_samples(profile, raw_scale, stored_scale),
-            sample_scales={
-                "before": _legend("before", raw_scale),
-                "after": _legend("after", stored_scale),
-            },
+            sample_scales=scales,
             balance=entry_charts.balance(profile),
             counts=_counts(profile),
             histograms=entry_charts.histograms(profile),
@@ -203,27 +197,19 @@ def _html(profile: EntryProfile) -> bytes:
             scaling=[(name, _numbers(getattr(profile.scaling, name))) for name in NUMBERS],
             figures=_figures(profile),
             commands=commands(profile),
-            limits={
-                "side": SAMPLE_SIDE,
-                "bars": MAX_BARS,
-                "listed": MAX_LISTED,
-                "lines": MAX_LINES,
-            },
+            limits=most,
         )
     return content.encode()
 
 
 def _about(profile: EntryProfile) -> list[tuple[str, str]]:
     """Describe the data: names and values."""
-    provenance = profile.provenance
     scaling = f"{profile.mode} per {profile.per}: {profile.formula}"
     if profile.scaling.unit != 1 and not MODES[profile.mode].uses_range:
         scaling += f", of pixels divided by {profile.scaling.unit} first"
+    described = ("title", "licence", "citation", "homepage")
     rows = [
-        ("title", provenance.title),
-        ("licence", provenance.licence),
-        ("citation", provenance.citation),
-        ("homepage", provenance.homepage),
+        *((name, getattr(profile.provenance, name)) for name in described),
         ("images", f"{formatting.format_shape(profile.shape)} (height, width, channels)"),
         ("pixels", f"{profile.raw_dtype}, stored as {profile.dtype}"),
         ("scaling", scaling),
@@ -243,20 +229,13 @@ def _word(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _raw_scale(profile: EntryProfile) -> ColorScale:
-    """Return the colours of raw images."""
-    every = [split.raw.overall for split in profile.splits.values()]
-    low, high = min(one.minimum for one in every), max(one.maximum for one in every)
-    return colormap.raw_scale(profile.raw_dtype, low, high)
-
-
 def _stored_scale(profile: EntryProfile) -> ColorScale:
     """Return the colours of stored images."""
     seen = profile.splits["train"].stored.overall
     if MODES[profile.mode].uses_range:
         return ColorScale(min(0.0, seen.minimum), 1.0)
     most = max(abs(seen.minimum), abs(seen.maximum))
-    limit = min(most, SPREAD * float(np.hypot(seen.mean, seen.std)))
+    limit = min(most, 3 * float(np.hypot(seen.mean, seen.std)))  # so many standard deviations
     return ColorScale(-limit, limit, diverging=profile.shape[2] != 3)
 
 
@@ -271,20 +250,16 @@ def _samples(
     profile: EntryProfile, raw_scale: ColorScale, stored_scale: ColorScale
 ) -> list[dict[str, object]]:
     """Return, of each class that is shown, its name, and its images before and after."""
-    before: dict[int, list[Markup]] = {}
-    after: dict[int, list[Markup]] = {}
+    strips: dict[int, tuple[list[Markup], list[Markup]]] = {}
     for sample in profile.samples:
         label = f"{profile.class_names[sample.label]}, row {sample.row} of train"
-        for strips, image, scale, when in (
-            (before, sample.raw, raw_scale, "before"),
-            (after, sample.stored, stored_scale, "after"),
-        ):
-            shown = html.pixels(image, scale, f"{label}, {when} scaling", SAMPLE)
-            strips.setdefault(sample.label, []).append(shown)
-    return [
-        {"name": profile.class_names[label], "before": before[label], "after": after[label]}
-        for label in before
-    ]
+        raw = html.pixels(sample.raw, raw_scale, f"{label}, before scaling", SAMPLE)
+        stored = html.pixels(sample.stored, stored_scale, f"{label}, after scaling", SAMPLE)
+        before, after = strips.setdefault(sample.label, ([], []))
+        before.append(raw)
+        after.append(stored)
+    names = profile.class_names
+    return [{"name": names[i], "before": b, "after": a} for i, (b, a) in strips.items()]
 
 
 def _counts(profile: EntryProfile) -> list[list[str]]:
@@ -302,21 +277,19 @@ def _counts(profile: EntryProfile) -> list[list[str]]:
 def _pixel_images(profile: EntryProfile, raw_scale: ColorScale) -> list[dict[str, object]]:
     """Draw mean image and deviation image."""
     deviation_scale = ColorScale(0.0, float(profile.deviation_image.max()))
-    return [
-        {
-            "name": name,
-            "picture": html.pixels(image, scale, f"The {name} of each pixel of train", LARGE),
-            **_legend(name, scale),
-        }
-        for name, image, scale in (
-            ("mean", profile.mean_image, raw_scale),
-            ("deviation", profile.deviation_image, deviation_scale),
-        )
-    ]
+    images = {
+        "mean": (profile.mean_image, raw_scale),
+        "deviation": (profile.deviation_image, deviation_scale),
+    }
+    drawn = []
+    for name, (image, scale) in images.items():
+        picture = html.pixels(image, scale, f"The {name} of each pixel of train", LARGE)
+        drawn.append({"name": name, "picture": picture, **_legend(name, scale)})
+    return drawn
 
 
 def _numbers(values: object) -> str:
-    return formatting.format_numbers(np.array(values, np.float64), MAX_NUMBERS)
+    return formatting.format_numbers(np.array(values, np.float64), 16)
 
 
 def _figures(profile: EntryProfile) -> list[list[str]]:

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-
 INK = "#010203"  # what a picture's text and lines are drawn in; the page gives it its own colour
 COLORS = ("#2f7dd1", "#d9822b", "#2e9d6a", "#b0529e")  # of lines and bars, on light and on dark
-MAX_SIDE = 256  # pixels of the longer side of an image in a page
+
 DRAWN = {
     "svg.fonttype": "none",  # text stays text: small, selectable, in the page's font
     "font.family": "sans-serif",
@@ -41,13 +40,7 @@ DRAWN = {
 
 
 def require(purpose: str, extra: str = "plot") -> None:
-    """Say at once, before any work, when Jinja or Matplotlib is missing; `extra` has both.
-
-    Raises
-    ------
-    MissingExtraError
-        When one is.
-    """
+    """Say at once, before any work, when Jinja or Matplotlib is missing; `extra` has both."""
     from importlib.util import find_spec
 
     for module, name in (("jinja2", "Jinja"), ("matplotlib", "Matplotlib")):
@@ -75,12 +68,7 @@ def figure(width: float, height: float) -> Figure:
 def svg(drawn: Figure, label: str) -> Markup:
     """Return a figure as part of a page, its ink in the page's own colour.
 
-    Parameters
-    ----------
-    drawn : Figure
-        What to show.
-    label : str
-        What is to be seen on it, for those who cannot; another one in each picture of a page.
+    The label says what is to be seen, for those who cannot; each picture of a page has another.
     """
     import matplotlib
     from markupsafe import Markup, escape
@@ -106,7 +94,7 @@ def png(drawn: Figure, dpi: int) -> bytes:
 
 def pixels(values: NDArray[Any], scale: ColorScale, label: str, side: int) -> Markup:
     """Show pixels (H, W, C) in colours; the longer side has so many CSS pixels."""
-    colors = scale.colors(downsample(values, MAX_SIDE))
+    colors = scale.colors(downsample(values, 256))  # pixels of the longer side, at most
     height, width = colors.shape[:2]
     return image(colors, label, max(1, round(side * width / max(height, width))))
 
@@ -123,18 +111,10 @@ def image(colors: NDArray[np.uint8], label: str, width: int) -> Markup:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a page whole, in place of what was there.
-
-    Raises
-    ------
-    CacheError
-        When it cannot be written.
-    """
+    """Write a page whole, in place of what was there."""
     data = content.encode() if isinstance(content, str) else content
     try:
         fs.write_atomically(path, data, fs.ensure_dir(path.parent))
     except OSError as error:
-        reason = error.strerror or error
-        raise CacheError(
-            f"{path}: cannot write the page: {reason}", "name another place with `out`"
-        ) from error
+        message = f"{path}: cannot write the page: {error.strerror or error}"
+        raise CacheError(message, "name another place with `out`") from error

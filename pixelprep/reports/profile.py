@@ -1,8 +1,4 @@
-"""Profile an entry: every figure of its report, from one pass over each split.
-
-Memory does not grow with the rows: pixels pass block by block, and what stays of them is counts,
-sums and a few samples.
-"""
+"""Profile an entry: every figure of its report, from one pass over each split in blocks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -47,7 +43,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Number, extremes, mean and population deviation of some values."""
+    """The number, extremes, mean and population deviation of some values."""
 
     count: int
     minimum: float
@@ -87,10 +83,7 @@ class SplitProfile:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A row of train, before and after; (H, W, C) of at most `SAMPLE_SIDE` pixels a side.
-
-    Where the image is larger, each pixel is the mean of neighbouring ones.
-    """
+    """A row of train, before and after, (H, W, C), shrunk to `SAMPLE_SIDE` pixels a side."""
 
     row: int
     label: int
@@ -147,74 +140,55 @@ class PixelAccumulator:
     def stats(self, histograms: tuple[Histogram, ...] = ()) -> PixelStats:
         """Return all that was counted; histograms that were not are given."""
         moments = self._moments.total()
-        (overall,) = Summary.of(_overall(moments))
+        numbers = [getattr(moments, one.name) for one in fields(moments)[1:]]
+        parts = zip(*(np.split(one.reshape(-1), one.size) for one in numbers), strict=True)
+        merged = pairwise_sum(type(moments)(moments.count, *part) for part in parts)
+        (overall,) = Summary.of(merged)
         if self._edges is not None:
             histograms = tuple(Histogram(self._edges, counts) for counts in self._counts)
         return PixelStats(overall, tuple(Summary.of(moments)), histograms)
 
 
-def _overall(moments: AnyMoments) -> AnyMoments:
-    """Merge the moments of all groups of values."""
-    numbers = [getattr(moments, one.name) for one in fields(moments)[1:]]
-    parts = zip(*(np.split(one.reshape(-1), one.size) for one in numbers), strict=True)
-    return pairwise_sum(type(moments)(moments.count, *part) for part in parts)
-
-
 def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
     """Profile an entry.
 
-    Parameters
-    ----------
-    entry : Entry
-        Every row of it is read once; where its stored values are not those of its raw ones in
-        the same order, images are read a second time for their range.
-    on_progress : callable
-        Called with the number of rows after each block.
-
-    Raises
-    ------
-    EntryError
-        When it is damaged, or a label has no class.
+    Every row is read once; where the stored values are not those of the raw ones in the same
+    order, images are read a second time for their range.
     """
     manifest, scaling = entry.manifest, entry.scaling
-    pixels, samples = PairwiseSum(), Samples()
-    splits = {
-        name: _profile_split(
-            entry, split, (pixels, samples) if name == "train" else None, on_progress
-        )
-        for name, split in entry.splits.items()
-    }
+    pixels, samples, splits = PairwiseSum(), Samples(), {}
+    for name, split in entry.splits.items():
+        train_only = (pixels, samples) if name == "train" else None
+        splits[name] = _profile_split(entry, split, train_only, on_progress)
     per_pixel = pixels.total().statistics()
     # Data of one's own cannot have the name of a known dataset.
     is_named = entry.dataset in {*sources.REGISTRY, *sources.plugins()}
+    dataset = entry.dataset if is_named else f"./{entry.dataset}"
+    options = formatting.options(requests.options_of(manifest))
+    names = ("dataset", "mode", "per", "key", "class_names")
+    facts = {name: getattr(entry, name) for name in names}
+    facts |= {name: getattr(manifest, name) for name in ("provenance", "recipe", "scaling")}
     return EntryProfile(
-        dataset=entry.dataset,
-        mode=entry.mode,
-        per=entry.per,
-        key=entry.key,
+        **facts,
         formula=MODES[entry.mode].formula,
         shape=entry.train.shape[1:],
         raw_dtype=scaling.raw_dtype,
         dtype=str(entry.train.dtype),
         exact=scaling.is_exact(entry.train.dtype),
-        class_names=entry.class_names,
-        provenance=manifest.provenance,
-        recipe=manifest.recipe,
         decode=manifest.source.decode,
-        scaling=manifest.scaling,
-        prepare=tuple(_prepare_command(entry, is_named)),
+        prepare=("prepare", dataset, *options),
         is_named=is_named,
         splits=splits,
         mean_image=per_pixel.mean,
         deviation_image=per_pixel.std,
-        samples=samples.found(),
+        samples=tuple(sample for of_class in samples.by_label.values() for sample in of_class),
     )
 
 
 def _profile_split(
     entry: Entry,
     split: Split,
-    train_only: "tuple[PairwiseSum, Samples] | None",
+    extra: "tuple[PairwiseSum, Samples] | None",
     on_progress: OnProgress,
 ) -> SplitProfile:
     """Profile one split; of train also the moments of each pixel, and samples."""
@@ -223,32 +197,29 @@ def _profile_split(
     images = raw_view(split, scaling)
     blocks = list(sources.block_ranges(images, BLOCK_BYTES))
     raw = PixelAccumulator(channels, _raw_edges(record.raw, scaling))
-    is_mapped = _maps_bins(scaling)
+    # A bin of raw integers is one of stored values where each channel is scaled alike. Other bins
+    # would have now more, now fewer of the few different values.
+    is_mapped = _is_integer(scaling) and scaling.per in ("dataset", "channel")
     stored = PixelAccumulator(channels, None if is_mapped else _float_edges(*_range(split, blocks)))
     counts = np.zeros(classes, np.int64)
     for rows in blocks:
         labels = split.read(rows.start, rows.stop, "labels")
-        _check_labels(entry, split, labels)
+        if not 0 <= labels.min() <= labels.max() < classes:
+            what = f"{split.name}: labels {labels.min()} to {labels.max()}, but {classes} classes"
+            raise EntryError(f"{entry.path}: {what}", REPAIR_HINT)
         counts += np.bincount(labels, minlength=classes)
         before = images[rows.start : rows.stop]
         after = split.read(rows.start, rows.stop).astype(np.float64)
         raw.add(before)
         stored.add(after)
-        if train_only:
-            train_only[0].add(moments_of(before, "pixel"))
-            train_only[1].add(rows.start, labels, before, after)
+        if extra:
+            extra[0].add(moments_of(before, "pixel"))
+            extra[1].add(rows.start, labels, before, after)
         on_progress(len(rows))
     stats = raw.stats()
     mapped = _map_bins(scaling, stats.histograms) if is_mapped else ()
     names = tuple(file.name for file in record.files)
     return SplitProfile(len(split), names, record.bytes, counts, stats, stored.stats(mapped))
-
-
-def _check_labels(entry: Entry, split: Split, labels: NDArray[np.int64]) -> None:
-    low, high, classes = int(labels.min()), int(labels.max()), len(entry.class_names)
-    if low < 0 or high >= classes:
-        what = f"{split.name}: labels {low} to {high}, but {classes} classes"
-        raise EntryError(f"{entry.path}: {what}", REPAIR_HINT)
 
 
 def _is_integer(scaling: Scaling) -> bool:
@@ -280,14 +251,6 @@ def _range(split: Split, blocks: Sequence[range]) -> tuple[float, float]:
     return min(low for low, _ in limits), max(high for _, high in limits)
 
 
-def _maps_bins(scaling: Scaling) -> bool:
-    """Whether a bin of raw values is one of stored values: of integers, each channel scaled alike.
-
-    Other bins would have now more, now fewer of the few different values.
-    """
-    return _is_integer(scaling) and scaling.per in ("dataset", "channel")
-
-
 def _map_bins(scaling: Scaling, raw: Sequence[Histogram]) -> tuple[Histogram, ...]:
     """Scale the edges of histograms of raw values."""
     assert scaling.statistics is not None  # only per image has none
@@ -300,34 +263,21 @@ class Samples:
     """The first rows of each of the first classes that there are, while they pass."""
 
     def __init__(self) -> None:
-        self._by_label: dict[int, list[Sample]] = {}
+        self.by_label: dict[int, list[Sample]] = {}
 
     def add(self, start: int, labels: NDArray[np.int64], raw: NDArray[Any], stored: Float) -> None:
         """Take samples of the rows from `start` on."""
         # A class that comes late may be among the first; one that was pushed out never is again.
-        shown = sorted({*self._by_label, *np.unique(labels).tolist()})[:SAMPLE_CLASSES]
-        self._by_label = {label: self._by_label.get(label, []) for label in shown}
-        for label, samples in self._by_label.items():
+        shown = sorted({*self.by_label, *np.unique(labels).tolist()})[:SAMPLE_CLASSES]
+        self.by_label = {label: self.by_label.get(label, []) for label in shown}
+        for label, samples in self.by_label.items():
             for row in np.flatnonzero(labels == label)[: SAMPLE_ROWS - len(samples)].tolist():
                 images = downsample(raw[row], SAMPLE_SIDE), downsample(stored[row], SAMPLE_SIDE)
                 samples.append(Sample(start + row, label, *images))
 
-    def found(self) -> tuple[Sample, ...]:
-        """Return the samples by class, and then by row."""
-        return tuple(sample for samples in self._by_label.values() for sample in samples)
-
-
-def _prepare_command(entry: Entry, is_named: bool) -> list[str]:
-    """Return the arguments of the command that makes an entry; only those that it needs."""
-    dataset = entry.dataset if is_named else f"./{entry.dataset}"
-    return ["prepare", dataset, *formatting.options(requests.options_of(entry.manifest))]
-
 
 def to_json(value: object) -> Any:
-    """Return a part of a profile as `json` takes it: for ``json.dumps(…, default=to_json)``.
-
-    Of a sample, whose pixels are in the entry, row and label.
-    """
+    """Return a part of a profile as JSON takes it; of a sample, row and label."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Sample):

@@ -1,7 +1,7 @@
 """What training and comparing find, as JSON files keep it and pages show it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any  # Any: JSON values
@@ -215,8 +215,3 @@ class CompareResult(Record):
 def finite(value: float) -> float | None:
     """Return None for infinity and NaN (a loss that diverged), which JSON has not."""
     return value if math.isfinite(value) else None
-
-
-def finite_history(history: Mapping[str, Sequence[float]]) -> History:
-    """Return the same with None for what is not finite."""
-    return {name: tuple(map(finite, values)) for name, values in history.items()}

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-
 CURVES = ("loss", "accuracy")
-WORST = 12  # images shown
 FEW = 20  # classes of which a table shows every pair
 MANY = 1000  # classes of which a picture still does
 
@@ -76,17 +74,14 @@ def build(
 ) -> bytes:
     """Make the page of a run that is about to be published: one HTML file.
 
-    Parameters
-    ----------
-    result, entry : TrainResult, Entry
-        The run, and what it was trained on.
-    evaluation, probability : Evaluation, ndarray of float32 of shape (N,)
-        What its model predicts of the test split, and how sure it is, 0 to 1.
-    parameters, machine : int, mapping
-        How many the model has; what it was trained on, and with what.
+    `probability` says how sure the model is of each prediction, (N,), 0 to 1.
     """
-    names, classes = entry.class_names, evaluation.classes
-    worst = evaluation.worst(probability, WORST).tolist()
+    names, classes, counts = entry.class_names, evaluation.classes, evaluation.counts
+    worst = evaluation.worst(probability, 12).tolist()
+    confusions = [
+        (names[true], names[predicted], f"{rows:,}", f"{rows / counts[true]:.2%}")
+        for true, predicted, rows in evaluation.top_confusions
+    ]
     text = html.render(
         "run.html",
         result=result,
@@ -97,7 +92,7 @@ def build(
         correct=_rgb(html.COLORS[0]),
         other=_rgb(html.COLORS[1]),
         names=names,
-        confusions=_confusions(evaluation, names),
+        confusions=confusions,
         recalls=_recalls(evaluation, names),
         few=FEW,
         worst=[_image(entry, evaluation, row, float(probability[row])) for row in worst],
@@ -107,7 +102,7 @@ def build(
         training=_training(result, parameters),
         machine=machine,
         run=shlex.quote(str(result.run)),
-        sample=_sample(entry),
+        sample=f'np.zeros({(1, *entry.train.shape[1:])}, "{entry.scaling.raw_dtype}")',
     )
     return text.encode()
 
@@ -121,23 +116,18 @@ def _curve(name: str, result: TrainResult) -> Markup:
         return html.svg(figure, f"{name} of train, validation and test over the epochs")
 
 
-def _shares(evaluation: Evaluation) -> NDArray[np.float64]:
-    """Return the confusion matrix as shares of each row's class, 0 to 1; (classes, classes)."""
-    return evaluation.confusion / np.maximum(evaluation.counts, 1)[:, None]
+def _strengths(evaluation: Evaluation) -> NDArray[np.float64]:
+    """Return how strongly the confusion matrix is coloured, 0 to 0.85; (classes, classes).
 
-
-def _strength(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how strongly shares are coloured, 0 to 0.85: by a root, so that a few errors show."""
-    return 0.85 * np.cbrt(shares)
+    It is the root of the share of each row's class, so that a few errors show.
+    """
+    return 0.85 * np.cbrt(evaluation.confusion / np.maximum(evaluation.counts, 1)[:, None])
 
 
 def _matrix(evaluation: Evaluation) -> list[list[tuple[int, float]]]:
     """Return, by true class, each predicted class's count and strength of colour."""
-    strengths = _strength(_shares(evaluation)).round(3)
-    return [
-        list(zip(counts, row, strict=True))
-        for counts, row in zip(evaluation.confusion.tolist(), strengths.tolist(), strict=True)
-    ]
+    rows = zip(evaluation.confusion.tolist(), _strengths(evaluation).round(3).tolist(), strict=True)
+    return [list(zip(counts, strengths, strict=True)) for counts, strengths in rows]
 
 
 def _heat(evaluation: Evaluation) -> Markup:
@@ -146,22 +136,13 @@ def _heat(evaluation: Evaluation) -> Markup:
     pixels = np.empty((classes, classes, 4), np.uint8)
     pixels[..., :3] = _rgb(html.COLORS[1])
     pixels[np.arange(classes), np.arange(classes), :3] = _rgb(html.COLORS[0])
-    pixels[..., 3] = 255 * _strength(_shares(evaluation))
+    pixels[..., 3] = 255 * _strengths(evaluation)
     width = classes * max(1, 640 // classes)
     return html.image(pixels, f"confusion matrix of {classes} classes", width)
 
 
 def _rgb(color: str) -> list[int]:
     return list(bytes.fromhex(color[1:]))
-
-
-def _confusions(evaluation: Evaluation, names: Sequence[str]) -> list[tuple[str, str, str, str]]:
-    """Return true class, predicted class, images and share of the class, most images first."""
-    counts = evaluation.counts
-    return [
-        (names[true], names[predicted], f"{rows:,}", f"{rows / counts[true]:.2%}")
-        for true, predicted, rows in evaluation.top_confusions
-    ]
 
 
 def _recalls(evaluation: Evaluation, names: Sequence[str]) -> list[tuple[str, str, str, str]]:
@@ -193,7 +174,6 @@ def _image(entry: Entry, evaluation: Evaluation, row: int, probability: float) -
 
 
 def _about(entry: Entry) -> list[tuple[str, str]]:
-    """Describe the entry, and its scaling in words."""
     scaling = entry.scaling
     units = f", of pixels divided by {scaling.unit} first" if scaling.unit != 1 else ""
     rows = [
@@ -205,38 +185,27 @@ def _about(entry: Entry) -> list[tuple[str, str]]:
         ("mode", f"{entry.mode}: {MODES[entry.mode].formula}{units}"),
         ("per", f"{entry.per}: {PER[entry.per]}"),
     ]
-    fitted = [("mean", scaling.mean), ("std", scaling.std)]
-    return rows + [
-        (name, formatting.format_numbers(values)) for name, values in fitted if values.size
-    ]
+    for name, values in (("mean", scaling.mean), ("std", scaling.std)):
+        if values.size:
+            rows.append((name, formatting.format_numbers(values)))
+    return rows
 
 
 def _training(result: TrainResult, parameters: int) -> list[tuple[str, str]]:
     """Describe the settings of the run, the model, and the time that an epoch took."""
     settings, seconds = result.settings, _values(result, "seconds")
-    shown = {
-        "epochs": settings.epochs,
-        "batch size": settings.batch_size,
-        "seed": settings.seed,
-        "steps per execution": settings.steps_per_execution,
-        "model": settings.model or "the reference CNN",
-        "early stopping": settings.early_stopping,
-        "best epoch": result.best_epoch,
-        "stopped epoch": result.stopped_epoch,
-    }
-    median = f"median {result.seconds_per_epoch:.2f} s"
+    names = ("epochs", "batch_size", "seed", "steps_per_execution", "model", "early_stopping")
+    shown = {name: getattr(settings, name) for name in names}
+    shown["model"] = settings.model or "the reference CNN"
+    shown |= {"best_epoch": result.best_epoch, "stopped_epoch": result.stopped_epoch}
+    median, limits = result.seconds_per_epoch, f"{seconds.min():.2f} to {seconds.max():.2f} s"
     return [
-        *((name, str(value)) for name, value in shown.items() if value is not None),
+        *(
+            (name.replace("_", " "), str(value))
+            for name, value in shown.items()
+            if value is not None
+        ),
         ("parameters", f"{parameters:,}"),
         ("steps an epoch", f"{result.steps_per_epoch:,}"),
-        (
-            "time an epoch",
-            f"{median}, {seconds.min():.2f} to {seconds.max():.2f} s; {seconds.sum():.1f} s in all",
-        ),
+        ("time an epoch", f"median {median:.2f} s, {limits}; {seconds.sum():.1f} s in all"),
     ]
-
-
-def _sample(entry: Entry) -> str:
-    """Spell one raw image that is black in NumPy."""
-    shape = ", ".join(map(str, (1, *entry.train.shape[1:])))
-    return f'np.zeros(({shape}), "{entry.scaling.raw_dtype}")'

@@ -22,14 +22,8 @@ from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY
 from pixelprep.numerics import significance
 from pixelprep.numerics.scaling import MODES
 from pixelprep.pipeline.prepare import prepare
-from pixelprep.reports import comparison_report, html
-from pixelprep.reports.results import (
-    CompareResult,
-    ModeDifference,
-    ModeResult,
-    TrainResult,
-    TrainSettings,
-)
+from pixelprep.reports import comparison_report, html, results
+from pixelprep.reports.results import CompareResult, TrainResult, TrainSettings
 from pixelprep.system import formatting, fs, records, tf_runtime
 from pixelprep.training.run_folder import RunFolder, load_finished
 from pixelprep.training.train import require, resume, train
@@ -110,25 +104,28 @@ def compare(
     settings = TrainSettings(epochs, batch_size, seed, model=model)
     seeds = range(seed, seed + check_int("repeats", repeats, 1))
     replace(settings, seed=seeds[-1])  # is refused now, not after hours
-    entries = []
+    entries, options = [], {"val_fraction": val_fraction, **options}
     for mode in modes:
         LOG.info("preparing %s", mode)
-        entries.append(
-            prepare(dataset, mode=mode, val_fraction=val_fraction, quiet=quiet, **options)
-        )
-    comparison = _Comparison(
-        entries, seeds, settings, {"val_fraction": val_fraction, **_unusual(options)}
-    )
+        entries.append(prepare(dataset, mode=mode, quiet=quiet, **options))
+    defaults = {k: v.default for k, v in inspect.signature(prepare).parameters.items()}
+    unusual = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
+    comparison = _Comparison(entries, seeds, settings, unusual)
     folder = fs.expand_user(out or f"compare-{entries[0].dataset}").absolute()
     _claim(folder, comparison.shared)
     tf_runtime.start("compare")
     with tf_runtime.silence_retracing():
         runs = _train_all(comparison, folder / RUNS, quiet)
-    return _write(_result(comparison, runs, comparison.command(dataset), folder / PAGE), folder)
+    result = _result(comparison, runs, comparison.command(dataset), folder / PAGE)
+    html.write(folder / PICTURE, comparison_report.picture(result))
+    html.write(folder / PAGE, comparison_report.render(result))
+    content = json.dumps(result.to_dict(), indent=1, allow_nan=False)
+    html.write(folder / RESULT, content + "\n")
+    return result
 
 
 def _check(modes: Sequence[str], model: str | None, val_fraction: float) -> None:
-    """Refuse options that no comparison can have."""
+
     for mode in modes:
         if mode not in MODES:
             raise unknown_choice("modes", mode, MODES)
@@ -138,58 +135,37 @@ def _check(modes: Sequence[str], model: str | None, val_fraction: float) -> None
     if len(modes) < 2:
         raise UsageError(f"`modes={','.join(modes)}`: expected two or more, with commas between")
     if model is not None and Path(model).is_dir():
-        raise UsageError(
-            f"`model={model}`: expected module:function, got the folder of a run",
-            "a run's model has seen one scaling; only a fresh one can be compared on several",
-        )
+        hint = "a run's model has seen one scaling; only a fresh one can be compared on several"
+        message = f"`model={model}`: expected module:function, got the folder of a run"
+        raise UsageError(message, hint)
     if not 0 < val_fraction < 1:
-        raise UsageError(
-            f"`val_fraction={val_fraction}`: modes are ranked on a validation split:"
-            " expected more than 0, below 1"
-        )
-
-
-def _unusual(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `prepare` that are not as by default."""
-    known = inspect.signature(prepare).parameters
-    return {k: v for k, v in options.items() if k not in known or v != known[k].default}
+        expected = "modes are ranked on a validation split: expected more than 0, below 1"
+        raise UsageError(f"`val_fraction={val_fraction}`: {expected}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """What is compared, and how.
+    """What is compared, and how."""
 
-    entries : one a mode
-    seeds : one a run of each mode
-    settings : those of the first run
-    options : those of `prepare` that are not as by default
-    """
-
-    entries: Sequence[Entry]
-    seeds: range
-    settings: TrainSettings
-    options: Mapping[str, Any]
+    entries: Sequence[Entry]  # one a mode
+    seeds: range  # one a run of each mode
+    settings: TrainSettings  # of the first run
+    options: Mapping[str, Any]  # of `prepare`, those that are not as by default
 
     @property
     def training(self) -> dict[str, Any]:
         """The settings that all runs share and that decide their result."""
-        settings = self.settings
-        return {
-            "epochs": settings.epochs,
-            "batch_size": settings.batch_size,
-            "model": settings.model,
-        }
+        return {name: getattr(self.settings, name) for name in ("epochs", "batch_size", "model")}
 
     @property
     def shared(self) -> dict[str, Any]:
         """What all runs of a comparison share, whatever its modes and seeds."""
         # As asked for: a mode may do without, and its recipe has another value then.
-        asked = {
-            "per": self.options.get("per", "channel"),
-            "rescale": bool(self.options.get("rescale")),
-        }
-        recipe = {k: v for k, v in self.entries[0].manifest.recipe.to_dict().items() if k != "mode"}
-        return {"dataset": self.entries[0].dataset, **recipe, **self.training, **asked}
+        per, rescale = self.options.get("per", "channel"), bool(self.options.get("rescale"))
+        entry = self.entries[0]
+        recipe = {k: v for k, v in entry.manifest.recipe.to_dict().items() if k != "mode"}
+        shared = {"dataset": entry.dataset, **recipe, **self.training}
+        return {**shared, "per": per, "rescale": rescale}
 
     def command(self, dataset: str | os.PathLike[str] | sources.Source) -> str | None:
         """Return the command that does the same again; None of what only Python has."""
@@ -197,62 +173,40 @@ class _Comparison:
         if not isinstance(dataset, str):
             return None
         modes = ",".join(entry.mode for entry in self.entries)
-        shown = {
-            "repeats": len(self.seeds),
-            "seed": self.settings.seed,
-            **self.training,
-            **self.options,
-        }
+        shown = {"repeats": len(self.seeds), "seed": self.settings.seed}
+        shown |= {**self.training, **self.options}
         options = formatting.options({k: v for k, v in shown.items() if k not in MACHINE_ONLY})
         return shlex.join(["pixelprep", "compare", dataset, "--modes", modes, *options])
 
 
 def _claim(folder: Path, shared: Mapping[str, Any]) -> None:
-    """Make a comparison's folder, or take one that has the same settings.
-
-    Raises
-    ------
-    UsageError
-        When it holds something else.
-    """
-    if _is_new(folder):
+    """Make a comparison's folder, or take one that has the same settings."""
+    is_new = not os.path.lexists(folder)
+    if folder.is_dir():  # perhaps with what a process left that was killed at its first write
+        is_new = all(path.name.startswith(f"{SETTINGS}.") for path in folder.iterdir())
+    if is_new:
         html.write(folder / SETTINGS, json.dumps(shared, indent=1) + "\n")
-    else:
-        _check_settings(folder, shared)
-
-
-def _is_new(folder: Path) -> bool:
-    """Whether nothing is there, or only what a process left that was killed at its first write."""
-    if not folder.is_dir():
-        return not os.path.lexists(folder)
-    return all(path.name.startswith(f"{SETTINGS}.") for path in folder.iterdir())
-
-
-def _check_settings(folder: Path, shared: Mapping[str, Any]) -> None:
-    hint = "name another folder with `out`"
-    found = records.read(folder / SETTINGS)
+        return
+    found, hint = records.read(folder / SETTINGS), "name another folder with `out`"
     if found is None:
         raise UsageError(f"{folder}: exists already, and is not of a comparison", hint)
     for name in sorted({*found, *shared}):
         if found.get(name) != shared.get(name):
-            raise UsageError(
-                f"{folder}: is a comparison with {name} {found.get(name)},"
-                f" but {shared.get(name)} was asked for",
-                hint,
-            )
+            what = f"is a comparison with {name} {found.get(name)}"
+            raise UsageError(f"{folder}: {what}, but {shared.get(name)} was asked for", hint)
 
 
 def _train_all(comparison: _Comparison, folder: Path, quiet: bool) -> dict[str, list[TrainResult]]:
-    """Train every run, one seed after the other; return the results by mode.
-
-    Modes take turns, so that whatever changes on the machine meanwhile meets all of them.
-    """
+    """Train every run; modes take turns, so that changes of the machine meet all of them."""
     runs: dict[str, list[TrainResult]] = {entry.mode: [] for entry in comparison.entries}
     turns = [(seed, entry) for seed in comparison.seeds for entry in comparison.entries]
     durations: list[float] = []  # seconds of each run that was not finished before
     for number, (seed, entry) in enumerate(turns):
         run = RunFolder(folder / f"{entry.mode}-{entry.per}-seed{seed}")
-        left = f"; {_time_left(durations, len(turns) - number)}" if durations else ""
+        left = ""
+        if durations:
+            seconds = statistics.fmean(durations) * (len(turns) - number)
+            left = f"; about {formatting.format_duration(seconds)} left"
         LOG.info("run %d of %d: %s, seed %d%s", number + 1, len(turns), entry.mode, seed, left)
         is_new, started = not run.final.exists(), time.perf_counter()
         settings = replace(comparison.settings, seed=seed)
@@ -262,13 +216,12 @@ def _train_all(comparison: _Comparison, folder: Path, quiet: bool) -> dict[str, 
     return runs
 
 
-def _time_left(durations: Sequence[float], runs: int) -> str:
-    return f"about {formatting.format_duration(statistics.fmean(durations) * runs)} left"
-
-
 def _train_one(run: RunFolder, entry: Entry, settings: TrainSettings, quiet: bool) -> TrainResult:
     """Return the result of one run: a finished one is kept, an unfinished one is resumed."""
-    _tidy(run)
+    if run.folder.exists():
+        with run.locked():  # which removes what a killed process left that has no checkpoint
+            if run.final.exists():
+                run.checkpoint.unlink(missing_ok=True)
     if run.final.exists():
         result = load_finished(run.final).result
         _check_same(run.final, result.settings, result.key, entry, settings)
@@ -281,25 +234,15 @@ def _train_one(run: RunFolder, entry: Entry, settings: TrainSettings, quiet: boo
     return train(entry, **asdict(settings), run_dir=run.final, quiet=quiet)
 
 
-def _tidy(run: RunFolder) -> None:
-    """Remove what a killed process left of a run that is finished, or has no epoch yet."""
-    if run.folder.exists():
-        with run.locked():  # which removes what has no checkpoint
-            if run.final.exists():
-                run.checkpoint.unlink(missing_ok=True)
-
-
 def _check_same(
     folder: Path, settings: TrainSettings, key: str, entry: Entry, expected: TrainSettings
 ) -> None:
-    """Refuse a run of other settings, or of another entry."""
+
     found = {**settings.to_dict(), "key": key}
     for name, value in {**expected.to_dict(), "key": entry.key}.items():
         if found[name] != value:
-            raise TrainError(
-                f"{folder}: is a run with {name} {found[name]}, expected {value}",
-                "delete it, or name another folder with `out`",
-            )
+            message = f"{folder}: is a run with {name} {found[name]}, expected {value}"
+            raise TrainError(message, "delete it, or name another folder with `out`")
 
 
 def _result(
@@ -311,8 +254,11 @@ def _result(
     entries = comparison.entries
     modes = [_mode_result(entry, runs[entry.mode]) for entry in entries]
     accuracies = {result.mode: result.val_accuracy for result in modes}
-    ranking = rank(accuracies)
-    differences = [_difference((ranking[0], other), accuracies) for other in ranking[1:]]
+    best, *others = ranking = rank(accuracies)
+    differences = []
+    for other in others:
+        found = significance.difference(accuracies[best], accuracies[other])
+        differences.append(results.ModeDifference(**asdict(found), pair=(best, other)))
     unshown = (*RUNTIME_ONLY, "source")
     options = {k: v for k, v in comparison.options.items() if k not in unshown}
     return CompareResult(
@@ -331,18 +277,12 @@ def _result(
     )
 
 
-def _difference(pair: tuple[str, str], accuracies: Mapping[str, Sequence[float]]) -> ModeDifference:
-    first, second = pair
-    found = significance.difference(accuracies[first], accuracies[second])
-    return ModeDifference(**asdict(found), pair=pair)
+def _mode_result(entry: Entry, runs: Sequence[TrainResult]) -> results.ModeResult:
 
-
-def _mode_result(entry: Entry, runs: Sequence[TrainResult]) -> ModeResult:
-    """Sum up the runs of one mode."""
     last = [run.history["val_accuracy"][-1] for run in runs]
     val = [accuracy for accuracy in last if accuracy is not None]  # which none is: they are finite
     test = [run.test_accuracy for run in runs]
-    return ModeResult(
+    return results.ModeResult(
         mode=entry.mode,
         per=entry.per,
         key=entry.key,
@@ -358,7 +298,6 @@ def _mode_result(entry: Entry, runs: Sequence[TrainResult]) -> ModeResult:
 
 
 def _spread(values: Sequence[float]) -> float | None:
-    """Return the standard deviation of a sample; None of a single value."""
     return statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -367,40 +306,23 @@ def rank(accuracies: Mapping[str, Sequence[float]]) -> list[str]:
     return sorted(accuracies, key=lambda mode: -statistics.fmean(accuracies[mode]))
 
 
-def verdict(differences: Sequence[ModeDifference]) -> str:
-    """Say in words what a ranking is worth.
-
-    Parameters
-    ----------
-    differences : sequence of ModeDifference
-        Of the best mode from each other one, by rank.
-    """
+def verdict(differences: Sequence[results.ModeDifference]) -> str:
+    """Say in words what a ranking is worth, by the best mode's differences from the others."""
     best, repeats = differences[0].pair[0], len(differences[0].each)
+    highest = f"No winner: {best} is highest, but"
     if repeats == 1:
-        return (
-            f"No winner: {best} is highest, but one repeat gives no confidence interval:"
-            " use more repeats."
-        )
-    noise = [one.pair[1] for one in differences if one.within_noise]
-    clear = [
-        f"better than {one.pair[1]} by {100 * one.mean:.2f} points"
-        f" ({significance.format_interval(one)})"
-        for one in differences
-        if not one.within_noise
-    ]
+        return f"{highest} one repeat gives no confidence interval: use more repeats."
+    noise, clear = [], []
+    for one in differences:
+        if one.within_noise:
+            noise.append(one.pair[1])
+        else:
+            points, interval = f"{100 * one.mean:.2f} points", significance.format_interval(one)
+            clear.append(f"better than {one.pair[1]} by {points} ({interval})")
     winner = f"{best} is {', and '.join(clear)}." if clear else ""
     if not noise:
         return winner
     rarely = f"; {FEW[repeats]} repeats rarely decide" if repeats in FEW else ""
-    lead = "Its lead over" if clear else f"No winner: {best} is highest, but its lead over"
+    lead = "Its lead over" if clear else f"{highest} its lead over"
     rest = f"{lead} {' and '.join(noise)} is within noise: the interval contains 0{rarely}."
     return f"{winner} {rest}".strip()
-
-
-def _write(result: CompareResult, folder: Path) -> CompareResult:
-    """Write the picture, the page and the JSON, which comes last."""
-    html.write(folder / PICTURE, comparison_report.picture(result))
-    html.write(folder / PAGE, comparison_report.render(result))
-    content = json.dumps(result.to_dict(), indent=1, allow_nan=False)
-    html.write(folder / RESULT, content + "\n")
-    return result

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import TrainError, UsageError
-from pixelprep.format.manifest import Manifest, ScalingRecord
 from pixelprep.numerics.evaluation import Evaluation
 from pixelprep.system import formatting
 from pixelprep.training.run_folder import MODEL, Variables, load_finished
 
 if TYPE_CHECKING:
     import keras
-
 
 SMALLEST = 10  # pixels of height and width that the reference CNN's layers need
 
@@ -33,13 +31,7 @@ ModelFunction = Callable[[tuple[int, int, int], int], object]
 
 
 def check_named(given: str) -> None:
-    """Refuse what can neither be ``module:function`` nor a run's folder.
-
-    Raises
-    ------
-    UsageError
-        When it is neither.
-    """
+    """Refuse what can neither be ``module:function`` nor a run's folder."""
     if not (_is_function(given) or Path(given).is_dir()):
         raise UsageError(f"`model={given}`: expected module:function, or a run's folder")
 
@@ -49,54 +41,31 @@ def _is_function(model: str) -> bool:
 
 
 def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """Build the CNN that the scalings are compared on.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        (H, W, C), H and W at least 10.
-    classes : int
-        Of the softmax at the end.
-    """
+    """Build the CNN that the scalings are compared on, for images (H, W, C), H and W ≥ 10."""
     import keras
 
     if min(input_shape[:2]) < SMALLEST:
-        raise TrainError(
-            f"the reference CNN needs images of {SMALLEST}×{SMALLEST} or more,"
-            f" got {formatting.format_shape(input_shape[:2])}",
-            "give a model of your own with `model=module:function`",
-        )
+        needed, got = f"{SMALLEST}×{SMALLEST}", formatting.format_shape(input_shape[:2])
+        message = f"the reference CNN needs images of {needed} or more, got {got}"
+        raise TrainError(message, "give a model of your own with `model=module:function`")
     layers = keras.layers
-    return keras.Sequential(
-        [
-            keras.Input(input_shape),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Flatten(),
-            layers.Dense(64, activation="relu"),
-            layers.Dense(classes, activation="softmax"),
-        ]
-    )
+    model = [
+        keras.Input(input_shape),
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Flatten(),
+        layers.Dense(64, activation="relu"),
+        layers.Dense(classes, activation="softmax"),
+    ]
+    return keras.Sequential(model)
 
 
 def compiled(entry: Entry, given: str | None, steps_per_execution: int) -> keras.Model:
-    """Build or load the model that is to be trained on an entry, and compile it.
+    """Build or load the model to train on an entry, refuse it if it does not fit, and compile it.
 
-    Parameters
-    ----------
-    entry : Entry
-        Whose images and classes it must fit.
-    given : str, optional
-        ``module:function``, or the folder of a finished run; default: the reference CNN.
-    steps_per_execution : int
-        Batches that TensorFlow runs before it returns to Python.
-
-    Raises
-    ------
-    TrainError
-        When there is no such model, or it does not fit.
+    It is given as ``module:function``, or as the folder of a finished run; None: the reference CNN.
     """
     shape, classes = entry.train.shape[1:], len(entry.class_names)
     if given and not _is_function(given):
@@ -119,7 +88,7 @@ def _trained(folder: Path, entry: Entry) -> keras.Model:
     """Load the model of a finished run, once it is sure that it has seen pixels scaled so."""
     run = load_finished(folder)
     then, now = run.manifest, entry.manifest
-    if _scaling_of(then) != _scaling_of(now):
+    if (then.mode, then.per, then.scaling) != (now.mode, now.per, now.scaling):
         same = " of other data" if (then.mode, then.per) == (now.mode, now.per) else ""
         raise TrainError(
             f"{run.folder}: its model has seen pixels scaled by {then.mode} per {then.per}{same}"
@@ -127,11 +96,6 @@ def _trained(folder: Path, entry: Entry) -> keras.Model:
             "train on that entry, or a new model on this one",
         )
     return run.model(MODEL)
-
-
-def _scaling_of(manifest: Manifest) -> tuple[str, str, ScalingRecord]:
-    """Return all that decides how pixels were scaled, but for rounding."""
-    return manifest.mode, manifest.per, manifest.scaling
 
 
 def _imported(reference: str) -> ModelFunction:
@@ -142,10 +106,8 @@ def _imported(reference: str) -> ModelFunction:
     try:
         found = importlib.import_module(module)
     except Exception as error:  # of a module of the user's, whatever
-        reason = str(error) or type(error).__name__
-        raise TrainError(
-            f"`model={reference}`: {reason}", _import_hint(module, function, error)
-        ) from error
+        message = f"`model={reference}`: {str(error) or type(error).__name__}"
+        raise TrainError(message, _import_hint(module, function, error)) from error
     if not hasattr(found, function):
         near = difflib.get_close_matches(function, vars(found), n=1)
         hint = f"did you mean {module}:{near[0]}?" if near else None
@@ -171,19 +133,16 @@ def _check(model: object, name: str, shape: tuple[int, ...], classes: int) -> No
         raise TrainError(f"{name}: expected a Keras model, got {type(model).__name__}")
     if not model.built:  # a Sequential without its Input
         model.build((None, *shape))
+    expected = f"input {tuple(shape)} and output {(classes,)}"
     got = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
     if got != (tuple(shape), (classes,)):
-        raise TrainError(
-            f"{name}: expected input {tuple(shape)} and output {(classes,)},"
-            f" got {got[0]} and {got[1]}"
-        )
+        raise TrainError(f"{name}: expected {expected}, got {got[0]} and {got[1]}")
 
 
 def _variables(model: keras.Model) -> list[Any]:
     """Return all that decides how training goes on, in an order that building again repeats.
 
-    Weights, moving statistics, seed generators, and the optimizer's; Keras resets metrics at
-    every epoch. Plain variables, unlike Keras's own files, need no layer that can be saved.
+    Unlike Keras's own files, these need no layer that can be saved.
     """
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
@@ -196,20 +155,12 @@ def values(model: keras.Model) -> list[NDArray[Any]]:
 
 
 def restore(model: keras.Model, saved: Variables, checkpoint: Path) -> None:
-    """Set a model's variables to the values saved in this checkpoint.
-
-    Raises
-    ------
-    TrainError
-        When they are not those of such a model.
-    """
+    """Set a model's variables to the values saved in this checkpoint, if they are of such a one."""
     variables = _variables(model)
     fresh = [variable.numpy() for variable in variables]
     if [(v.shape, v.itemsize) for v in fresh] != [(v.shape, v.itemsize) for v in saved]:
-        raise TrainError(
-            f"{checkpoint}: its variables are not those of the model that is built now",
-            "give the model the layers that it had",
-        )
+        message = f"{checkpoint}: its variables are not those of the model that is built now"
+        raise TrainError(message, "give the model the layers that it had")
     for variable, now, then in zip(variables, fresh, saved, strict=True):
         variable.assign(then.view(now.dtype))  # NumPy's files forget the name of bfloat16
 
@@ -225,11 +176,7 @@ class Scores:
 
 
 def score(model: keras.Model, split: Split, batch_size: int) -> Scores:
-    """Score a compiled model on a split, and keep what it predicts.
-
-    Loss and accuracy are those of ``model.evaluate``, to the last bit; that gives no predictions,
-    and ``model.predict`` would compute all of them a second time.
-    """
+    """Score a compiled model as ``model.evaluate`` does, to the last bit, and keep predictions."""
     import tensorflow as tf
 
     loss_tracker = model.metrics[0]

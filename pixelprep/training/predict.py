@@ -1,8 +1,4 @@
-"""Evaluate a finished run's model on an entry, or predict the classes of images.
-
-Both use ``serving.keras``, which takes raw pixels: there is no scaling to choose, so none to get
-wrong.
-"""
+"""Evaluate a finished run's model on an entry, or predict the classes of images: of raw pixels."""
 
 from __future__ import annotations
 
@@ -30,13 +26,10 @@ from pixelprep.training.run_folder import SERVING, FinishedRun, load_finished
 if TYPE_CHECKING:
     import keras
 
-
 LOG = logging.getLogger("pixelprep")
 
 EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
 PREDICT_BYTES = 4 << 20  # likewise of decoded ones
-
-Pixels = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +164,10 @@ def evaluate(
     check_int("batch_size", batch_size, 1)
     finished = load_finished(Path(run))
     if not isinstance(entry, Entry):
-        name = _entry_name(finished) if entry is None else entry
-        entry = open_named(name, fs.cache_dir(cache_dir), quiet)
+        if entry is None:  # wherever the cache is now
+            path = finished.result.entry
+            entry = os.fspath(path) if path.exists() else finished.result.key
+        entry = open_named(entry, fs.cache_dir(cache_dir), quiet)
     _check_same_data(finished, entry)
     if split not in entry.splits:
         raise unknown_choice("split", split, entry.splits)
@@ -181,6 +176,11 @@ def evaluate(
     labels = entry.splits[split].labels
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
         evaluation, loss = _evaluate(model, raw, labels, batch_size, bar.update)
+    counts, hits = evaluation.counts.tolist(), evaluation.hits.tolist()
+    classes = tuple(
+        ClassRecall(name, count, hit / count if count else None)
+        for name, count, hit in zip(entry.class_names, counts, hits, strict=True)
+    )
     return EvaluationResult(
         run=finished.folder,
         entry=entry.path,
@@ -190,35 +190,23 @@ def evaluate(
         images=len(labels),
         loss=loss,
         accuracy=evaluation.accuracy,
-        classes=_recalls(evaluation, entry.class_names),
+        classes=classes,
     )
 
 
-def _entry_name(run: FinishedRun) -> str:
-    """Name the entry that a run was trained on, wherever the cache is now."""
-    path = run.result.entry
-    return os.fspath(path) if path.exists() else run.result.key
-
-
 def _check_same_data(run: FinishedRun, entry: Entry) -> None:
-    """Refuse images or classes that the model does not know."""
-    for what, then, now in (
-        ("images", _image_of(run.manifest), _image_of(entry.manifest)),
-        ("classes", _classes_of(run.manifest), _classes_of(entry.manifest)),
-    ):
-        if then != now:
-            raise UsageError(
-                f"{entry.path}: expected {what} {then}, as {run.folder} was trained on, found {now}"
-            )
+    known, given = _data_of(run.manifest), _data_of(entry.manifest)
+    for what, then in known.items():
+        if then != given[what]:
+            expected = f"expected {what} {then}, as {run.folder} was trained on"
+            raise UsageError(f"{entry.path}: {expected}, found {given[what]}")
 
 
-def _image_of(manifest: Manifest) -> str:
-    shape = manifest.splits["train"].shape[1:]
-    return f"{formatting.format_shape(shape)} {manifest.scaling.raw_dtype}"
-
-
-def _classes_of(manifest: Manifest) -> str:
-    return ", ".join(manifest.source.class_names)
+def _data_of(manifest: Manifest) -> dict[str, str]:
+    """Describe the images and classes that a model knows."""
+    shape = formatting.format_shape(manifest.splits["train"].shape[1:])
+    classes = ", ".join(manifest.source.class_names)
+    return {"images": f"{shape} {manifest.scaling.raw_dtype}", "classes": classes}
 
 
 def _evaluate(
@@ -239,14 +227,6 @@ def _evaluate(
         probability[rows] = found[np.arange(len(found)), labels[rows]]
         on_progress(len(found))
     return Evaluation(labels, predicted, model.output_shape[-1]), cross_entropy(probability)
-
-
-def _recalls(evaluation: Evaluation, names: Sequence[str]) -> tuple[ClassRecall, ...]:
-    counts, hits = evaluation.counts.tolist(), evaluation.hits.tolist()
-    return tuple(
-        ClassRecall(name, count, hit / count if count else None)
-        for name, count, hit in zip(names, counts, hits, strict=True)
-    )
 
 
 def predict(
@@ -308,11 +288,11 @@ def predict(
     with progress.bar("predicting", len(paths), " images", quiet) as bar:
         for start in range(0, len(paths), step):
             block = paths[start : start + step]
-            probabilities = model.predict(_pixels(block, decoder), verbose=0)
-            found += [
-                Prediction(path, _top(each, names, top))
-                for path, each in zip(block, probabilities, strict=True)
-            ]
+            every = model.predict(_pixels(block, decoder), verbose=0)
+            for path, each in zip(block, every, strict=True):
+                labels = np.argsort(-each, kind="stable")[:top].tolist()
+                likeliest = (ClassProbability(names[i], i, float(each[i])) for i in labels)
+                found.append(Prediction(path, tuple(likeliest)))
             bar.update(len(block))
     return PredictResult(finished.folder, tuple(found))
 
@@ -323,11 +303,9 @@ def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     dtype = run.manifest.scaling.raw_dtype
     colors = {count: name for name, count in image_file.COLORS.items()}
     if channels not in colors or dtype not in ("uint8", "uint16"):
-        image = _image_of(run.manifest)
-        raise UsageError(
-            f"{run.folder}: its model takes {image}, which no image file holds",
-            f"load {SERVING} and give it arrays",
-        )
+        image = _data_of(run.manifest)["images"]
+        message = f"{run.folder}: its model takes {image}, which no image file holds"
+        raise UsageError(message, f"load {SERVING} and give it arrays")
     format = image_file.ImageFormat((height, width, channels), dtype)
     reference = f"what {run.folder} was trained on"
     return image_file.ImageDecoder((height, width), colors[channels], False, format, reference)
@@ -348,20 +326,10 @@ def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
         raise UsageError("no image was given: expected image files, or folders with some in them")
 
 
-def _pixels(paths: Sequence[str], decoder: image_file.ImageDecoder) -> Pixels:
+def _pixels(paths: Sequence[str], decoder: image_file.ImageDecoder) -> NDArray[Any]:
     """Decode these files, (n, H, W, C)."""
     try:
         with image_file.strict_pillow():
             return np.stack([decoder.read(path) for path in paths])
     except image_file.ImageDecodeError as error:  # whose hint is for whole datasets
         raise SourceError(error.message, "give PNG, JPEG, BMP, TIFF or WebP") from error
-
-
-def _top(
-    probabilities: NDArray[np.float32], names: Sequence[str], count: int
-) -> tuple[ClassProbability, ...]:
-    """Return the likeliest classes of one image."""
-    likeliest = np.argsort(-probabilities, kind="stable")[:count].tolist()
-    return tuple(
-        ClassProbability(names[label], label, float(probabilities[label])) for label in likeliest
-    )

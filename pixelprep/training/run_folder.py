@@ -31,7 +31,6 @@ from pixelprep.system.json_record import Record
 if TYPE_CHECKING:
     import keras
 
-
 RUNS = Path("runs")  # where runs are, unless another folder is named
 UNFINISHED = ".unfinished"
 MAX_LISTED = 4  # runs in a hint
@@ -62,13 +61,7 @@ class TrainState(Record):
     def best_epoch(self) -> int:
         """The epoch of the lowest validation loss, the first of equal ones; from 1."""
         losses = self.history["val_loss"]
-        best = min(range(len(losses)), key=lambda i: (math.isnan(losses[i]), losses[i]))
-        return best + 1
-
-    @property
-    def is_best(self) -> bool:
-        """Whether the last epoch is the best."""
-        return self.best_epoch == self.epochs
+        return 1 + min(range(len(losses)), key=lambda i: (math.isnan(losses[i]), losses[i]))
 
     @property
     def stops_early(self) -> bool:
@@ -95,15 +88,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run."""
 
-    Parameters
-    ----------
-    final : Path
-        Where the finished run will be, absolute.
-    """
-
-    final: Path
+    final: Path  # where the finished run will be, absolute
 
     @property
     def folder(self) -> Path:
@@ -123,25 +110,18 @@ class RunFolder:
         return f"pixelprep train --resume {shlex.quote(os.fspath(shown))}"
 
     def check_new(self) -> None:
-        """Refuse to start a run where one is already.
-
-        Raises
-        ------
-        TrainError
-            When a finished or an unfinished run, or anything else, has this name.
-        """
+        """Refuse to start a run where one, or anything else, has this name already."""
         self._check_unpublished("name another folder with `run_dir`")
         if os.path.lexists(self.folder):
             hint = self.resume_command if self.checkpoint.exists() else f"delete {self.folder}"
             raise TrainError(f"{self.folder}: exists already", hint)
 
     def _check_unpublished(self, hint: str) -> None:
-        """Refuse a run whose final name is taken: it never replaces anything."""
+
         if os.path.lexists(self.final):
             raise TrainError(f"{self.final}: exists already", hint)
 
     def make(self) -> None:
-        """Make the folder of a new run."""
         self.check_new()
         with self._translate_oserror():
             self.folder.mkdir(parents=True)
@@ -182,13 +162,7 @@ class RunFolder:
                 new.unlink(missing_ok=True)
 
     def load(self) -> Checkpoint:
-        """Read the checkpoint.
-
-        Raises
-        ------
-        TrainError
-            When it is damaged or something else; it stays as it is.
-        """
+        """Read the checkpoint; one that is damaged or something else stays as it is."""
         try:
             with np.load(self.checkpoint) as saved:
                 state = TrainState.from_dict(json.loads(str(saved["progress"])))
@@ -198,10 +172,9 @@ class RunFolder:
             if state.epochs < 1:
                 raise ValueError("no epochs")
         except Exception as error:  # NumPy, zipfile, zlib and json each say it in their own way
-            raise TrainError(
-                f"{self.checkpoint}: not a checkpoint, or a damaged one: {error!r}",
-                f"delete {self.folder} and train again from the start",
-            ) from error
+            message = f"{self.checkpoint}: not a checkpoint, or a damaged one: {error!r}"
+            hint = f"delete {self.folder} and train again from the start"
+            raise TrainError(message, hint) from error
         return found
 
     def publish(
@@ -212,21 +185,22 @@ class RunFolder:
         manifest: Manifest,
         pages: Mapping[str, bytes],
     ) -> None:
-        """Write the finished run and give it its name; then the checkpoint goes.
-
-        Models and pages are by file name; the manifest is that of the entry.
-        """
+        """Write models and pages, by file name, and the records; rename; drop the checkpoint."""
         finished = self.folder / "finished"
         with self._translate_oserror():
             shutil.rmtree(finished, ignore_errors=True)  # of a process killed while it wrote this
             finished.mkdir()
+            (finished / ENTRY).mkdir()
             for name, model in models.items():
                 model.save(finished / name)
             files = {METRICS: f"{json.dumps(result.to_dict(), indent=1)}\n".encode(), **pages}
+            files |= {f"{ENTRY}/{name}": part for name, part in manifest.to_files().items()}
             for name, content in files.items():
                 (finished / name).write_bytes(content)
-            _write_manifest(finished / ENTRY, manifest)
-            _write_history(finished / "history.csv", history)
+            with (finished / "history.csv").open("w", newline="") as file:
+                epochs = enumerate(zip(*history.values(), strict=True), 1)
+                rows = ([number, *values] for number, values in epochs)
+                csv.writer(file).writerows([["epoch", *history], *rows])
             for path in (*finished.rglob("*"), finished):
                 fs.fsync(path)
             self._check_unpublished("move it away")
@@ -236,7 +210,7 @@ class RunFolder:
 
     @contextmanager
     def _translate_oserror(self) -> Iterator[None]:
-        """Turn a system error about the run into one line that says what to do."""
+
         try:
             yield
         except OSError as error:
@@ -245,27 +219,8 @@ class RunFolder:
             raise TrainError(f"{self.final}: cannot write the run: {reason}", hint) from error
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    folder.mkdir()
-    for name, content in manifest.to_files().items():
-        (folder / name).write_bytes(content)
-
-
-def _write_history(path: Path, history: RawHistory) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *history])
-        writer.writerows([i + 1, *row] for i, row in enumerate(zip(*history.values(), strict=True)))
-
-
 def unfinished(path: Path) -> RunFolder:
-    """Find the unfinished run that is meant by its folder, or by the name it will have.
-
-    Raises
-    ------
-    TrainError
-        When there is none, it is finished, or none of its epochs is.
-    """
+    """Find the unfinished run that is meant by its folder, or by the name it will have."""
     run = _run_of(path)
     has_checkpoint = run.checkpoint.exists()
     if (run.final / METRICS).exists() or (has_checkpoint and os.path.lexists(run.final)):
@@ -277,10 +232,8 @@ def unfinished(path: Path) -> RunFolder:
     if os.path.lexists(run.final) or not run.folder.exists():
         raise TrainError(f"{path}: no unfinished run", _runs_near(path, UNFINISHED))
     if not has_checkpoint:
-        raise TrainError(
-            f"{run.folder}: no unfinished run: expected a checkpoint in it",
-            "no checkpoint yet (one is written every `checkpoint_every` epochs): start again",
-        )
+        hint = "no checkpoint yet (one is written every `checkpoint_every` epochs): start again"
+        raise TrainError(f"{run.folder}: no unfinished run: expected a checkpoint in it", hint)
     return run
 
 
@@ -293,46 +246,32 @@ class FinishedRun:
     manifest: Manifest
 
     def model(self, name: str) -> "keras.Model":
-        """Load the model of this file name, `MODEL` or `SERVING`; it is not compiled.
-
-        Raises
-        ------
-        TrainError
-            When plain Keras cannot load it in its safe mode.
-        """
+        """Load the model `MODEL` or `SERVING`, by plain Keras in its safe mode; not compiled."""
         import keras
 
         path = self.folder / name
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras says it in many ways
-            raise TrainError(
-                f"{path}: cannot load the model: {str(error)[:200] or type(error).__name__}",
-                "a model of your own is loaded where the classes of its layers can be imported",
-            ) from error
+            reason = str(error)[:200] or type(error).__name__
+            hint = "a model of your own is loaded where the classes of its layers can be imported"
+            raise TrainError(f"{path}: cannot load the model: {reason}", hint) from error
 
 
 def load_finished(path: Path) -> FinishedRun:
-    """Read the finished run in this folder.
-
-    Raises
-    ------
-    TrainError
-        When there is none, or it is not whole.
-    """
+    """Read the finished run in this folder; refuse one that is not whole."""
     path, run = path.absolute(), _run_of(path)
     if run.checkpoint.exists() and not run.final.exists():
         raise TrainError(f"{path}: this run is not finished", run.resume_command)
-    if not any((path / name).exists() for name in (METRICS, MODEL)):
+    if not ((path / METRICS).exists() or (path / MODEL).exists()):
         raise TrainError(f"{path}: no finished run", _runs_near(path))
     try:
         result = TrainResult.from_dict(json.loads((path / METRICS).read_text()))
         manifest = manifests.read(path / ENTRY)
     except (OSError, ValueError, EntryError) as error:
         reason = error.message if isinstance(error, EntryError) else error
-        raise TrainError(
-            f"{path}: not a finished run, or one of an older pixelprep: {reason}", "train again"
-        ) from error
+        message = f"{path}: not a finished run, or one of an older pixelprep: {reason}"
+        raise TrainError(message, "train again") from error
     return FinishedRun(path, result, manifest)
 
 

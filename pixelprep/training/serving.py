@@ -20,8 +20,6 @@ from pixelprep.numerics.statistics import Statistics
 if TYPE_CHECKING:
     import keras
 
-
-IMAGE_AXES = (1, 2, 3)  # the axes of (N, H, W, C) that an image's own statistics are taken over
 MAX_EXACT = 2**53  # whole numbers below are exact in float64
 TO_HALF = 2.0**42 + 1  # leaves float16's 11 bits of float64's 53
 
@@ -29,23 +27,10 @@ TO_HALF = 2.0**42 + 1  # leaves float16's 11 bits of float64's 53
 def serving_model(
     trained: keras.Model, scaling: Scaling, image_shape: Sequence[int], dtype: DTypeLike
 ) -> keras.Model:
-    """Build a model that scales raw pixels for the trained one, whose weights it shares.
+    """Build a model that scales raw pixels (N, H, W, C) for the trained one, sharing its weights.
 
-    Parameters
-    ----------
-    trained : keras.Model
-        Takes scaled images (N, H, W, C).
-    scaling : Scaling
-        Of the entry that it was trained on.
-    image_shape : sequence of int
-        (H, W, C).
-    dtype : dtype
-        Of the entry's stored images: float32 or float16.
-
-    Returns
-    -------
-    keras.Model
-        Takes raw pixels (N, H, W, C) of the type that the scaling was fitted on.
+    Images have this shape (H, W, C), raw pixels the type that the scaling was fitted on, and the
+    entry's stored ones `dtype`, float32 or float16.
     """
     import keras
 
@@ -58,8 +43,13 @@ def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
     from keras import ops
 
     exact = ops.cast(raw, "float64")
-    if scaling.statistics is None:
-        shift, divisor = _shift_and_divisor_per_image(exact, scaling)
+    if scaling.statistics is None:  # each image has its own: (N, 1, 1, 1)
+        mode, own = MODES[scaling.mode], _statistics_per_image(exact, scaling)
+        shift: Any = mode.shift(own)
+        divisor: Any = np.float64(1)
+        if mode.divisor is not None:
+            divisor = mode.divisor(own)
+            divisor = ops.where(ops.equal(divisor, 0), ops.ones_like(divisor), divisor)
     else:
         shift, divisor = shift_and_divisor(scaling, scaling.statistics)
     if scaling.unit != 1:
@@ -67,24 +57,12 @@ def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
     return _rounded((exact - shift) / divisor, np.dtype(dtype))
 
 
-def _shift_and_divisor_per_image(x: Any, scaling: Scaling) -> tuple[Any, Any]:
-    """Return shift and divisor of raw pixels (N, H, W, C) in float64, each (N, 1, 1, 1)."""
-    from keras import ops
-
-    mode = MODES[scaling.mode]
-    own = _statistics_per_image(x, scaling)
-    if mode.divisor is None:
-        return mode.shift(own), np.float64(1)
-    divisor = mode.divisor(own)
-    return mode.shift(own), ops.where(ops.equal(divisor, 0), ops.ones_like(divisor), divisor)
-
-
 def _statistics_per_image(x: Any, scaling: Scaling) -> Statistics:
     """Compute the statistics of integers as `Moments` does, of floats as `FloatMoments`."""
     from keras import ops
 
     def over(function: Any, values: Any) -> Any:
-        return function(values, axis=IMAGE_AXES, keepdims=True)
+        return function(values, axis=(1, 2, 3), keepdims=True)
 
     # Not Python's numbers, which Keras would turn into float32.
     count, unit = np.float64(math.prod(x.shape[1:])), np.float64(scaling.unit)

@@ -20,22 +20,14 @@ FILES = "events.out.tfevents.*"
 
 
 class EventWriter:
-    """A writer of a run's event files, below two folders, ``train`` and ``validation``.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's own, made where it does not exist.
-    """
+    """A writer of a run's event files, below two folders, ``train`` and ``validation``."""
 
     def __init__(self, folder: Path) -> None:
         try:
             fs.ensure_dir(folder)
         except OSError as error:
-            raise TrainError(
-                f"{folder}: cannot write for TensorBoard: {error.strerror or error}",
-                "choose another folder with `tensorboard`",
-            ) from error
+            message = f"{folder}: cannot write for TensorBoard: {error.strerror or error}"
+            raise TrainError(message, "choose another folder with `tensorboard`") from error
         self.folder = folder
         self.written = {name: set(_written(folder / name)) for name in ("train", "validation")}
         self.writers: dict[str, Any] = {}
@@ -55,20 +47,16 @@ class EventWriter:
         import tensorflow as tf
 
         if split not in self.writers:
-            _wait_for_later_name(self.folder / split)
+            # New files are read after the others: by their names, which have the second.
+            seconds = [file.name.split(".")[3] for file in (self.folder / split).glob(FILES)]
+            latest = max((int(one) for one in seconds if one.isdecimal()), default=0)
+            time.sleep(min(1.0, max(0.0, latest + 1 - time.time())))  # clocks may have been set
             self.writers[split] = tf.summary.create_file_writer(str(self.folder / split))
         with self.writers[split].as_default():
             about = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
             about.plugin_data.plugin_name = "scalars"
             tf.summary.write(tag, tf.constant(value, tf.float32), epoch, about)
         self.written[split].add((tag, epoch))
-
-
-def _wait_for_later_name(folder: Path) -> None:
-    """Wait until a new file is read after the others: by its name, which has the second."""
-    seconds = [file.name.split(".")[3] for file in folder.glob(FILES)]
-    latest = max((int(one) for one in seconds if one.isdecimal()), default=0)
-    time.sleep(min(1.0, max(0.0, latest + 1 - time.time())))  # clocks may have been set
 
 
 def _written(folder: Path) -> Iterator[tuple[str, int]]:

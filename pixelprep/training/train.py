@@ -21,27 +21,15 @@ from pixelprep.errors import EntryError, TrainError, UsageError
 from pixelprep.format.options import RUNTIME_ONLY
 from pixelprep.pipeline.prepare import prepare, prepare_or_open
 from pixelprep.reports import html, run_report
-from pixelprep.reports.results import TrainResult, TrainSettings, finite, finite_history
+from pixelprep.reports.results import TrainResult, TrainSettings, finite
 from pixelprep.system import formatting, fs, progress, tf_runtime
-from pixelprep.training import models
-from pixelprep.training.run_folder import (
-    MODEL,
-    PAGE,
-    PICTURE,
-    RUNS,
-    SERVING,
-    Checkpoint,
-    RunFolder,
-    TrainState,
-    Variables,
-    unfinished,
-)
+from pixelprep.training import models, run_folder
+from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, Variables, unfinished
 from pixelprep.training.serving import serving_model
 from pixelprep.training.tensorboard import EventWriter
 
 if TYPE_CHECKING:
     import keras
-
 
 LOG = logging.getLogger("pixelprep")
 
@@ -52,13 +40,7 @@ NOT_COMPARED = (*CHANGEABLE, *RUNTIME_ONLY, "source")
 
 
 def require(purpose: str) -> None:
-    """Say at once, before any work, when a package is missing that training needs.
-
-    Raises
-    ------
-    MissingExtraError
-        When one is.
-    """
+    """Say at once, before any work, when a package is missing that training needs."""
     tf_runtime.require(purpose)
     html.require(purpose, "train")
 
@@ -136,26 +118,22 @@ def train(
     >>> result.test_accuracy > 0.9, result.run  # doctest: +SKIP
     (True, PosixPath('/home/me/runs/sample-standardize-20260801-120000-4711'))
     """
+    model, logs = os.fspath(model) if model is not None else None, _absolute(tensorboard)
     settings = TrainSettings(
-        epochs,
-        batch_size,
-        seed,
-        steps_per_execution,
-        os.fspath(model) if model is not None else None,
-        early_stopping,
-        checkpoint_every,
-        _absolute(tensorboard),
+        epochs, batch_size, seed, steps_per_execution, model, early_stopping, checkpoint_every, logs
     )
-    if settings.model is not None:
-        models.check_named(settings.model)
+    if model is not None:
+        models.check_named(model)
     run = RunFolder(fs.expand_user(run_dir).absolute()) if run_dir is not None else None
     if run is not None:
         run.check_new()
     require("training")
     entry = _entry(dataset, options, quiet)
-    _check_early_stopping(settings, entry)
-    run = run or RunFolder(_default_folder(entry).absolute())
-    _check_events(settings, run)
+    if run is None:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        name = f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
+        run = RunFolder((run_folder.RUNS / name).absolute())
+    _check(settings, entry, run)
     tf_runtime.start("training")
     run.make()
     with run.locked(), run.resumable():
@@ -211,11 +189,8 @@ def _absolute(path: str | os.PathLike[str] | None) -> str | None:
 
 
 def _entry(
-    dataset: Entry | str | os.PathLike[str] | sources.Source,
-    options: Mapping[str, Any],
-    quiet: bool,
+    dataset: Entry | str | os.PathLike[str] | sources.Source, options: dict[str, Any], quiet: bool
 ) -> Entry:
-    """Return the entry to train on, prepared if needed."""
     if isinstance(dataset, Entry):
         if not options:
             return dataset
@@ -226,38 +201,26 @@ def _entry(
     return prepare(dataset, **options, quiet=quiet)
 
 
-def _check_early_stopping(settings: TrainSettings, entry: Entry) -> None:
+def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
+    """Refuse what cannot stop early, and event files where some are already."""
     if settings.early_stopping and entry.val is None:
-        raise UsageError(
-            f"`early_stopping={settings.early_stopping}`: expected a validation split, which"
-            f" {entry.path} has not",
-            "add `val_fraction`, such as 0.1",
-        )
-
-
-def _default_folder(entry: Entry) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return RUNS / f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
+        given = f"`early_stopping={settings.early_stopping}`"
+        message = f"{given}: expected a validation split, which {entry.path} has not"
+        raise UsageError(message, "add `val_fraction`, such as 0.1")
+    events = _events_folder(settings, run)
+    if events is not None and os.path.lexists(events):
+        hint = "name another folder with `tensorboard`, or another run with `run_dir`"
+        raise TrainError(f"{events}: exists already", hint)
 
 
 def _events_folder(settings: TrainSettings, run: RunFolder) -> Path | None:
-    """Return the folder of a run's event files, where there are to be any."""
     return Path(settings.tensorboard, run.final.name) if settings.tensorboard else None
 
 
-def _check_events(settings: TrainSettings, run: RunFolder) -> None:
-    """Refuse event files of a new run where some are already."""
-    folder = _events_folder(settings, run)
-    if folder is not None and os.path.lexists(folder):
-        hint = "name another folder with `tensorboard`, or another run with `run_dir`"
-        raise TrainError(f"{folder}: exists already", hint)
-
-
 def _entry_of(state: TrainState, options: Mapping[str, Any]) -> Entry:
-    """Open the entry that a run was trained on so far."""
     hint = "put it back, or prepare it again from the same data with the same options"
+    cache = fs.cache_dir(options.get("cache_dir"))
     try:
-        cache = fs.cache_dir(options.get("cache_dir"))
         entry = open_entry(Path(state.entry), cache, options.get("quiet", False))
     except EntryError as error:
         raise EntryError(error.message, error.hint or hint) from error
@@ -301,14 +264,20 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
         LOG.info("going on after epoch %d of %d", state.epochs, settings.epochs)
     _announce(entry, settings)
     best = (checkpoint.best or checkpoint.variables) if settings.early_stopping else ()
-    checkpointer = Checkpointer(model, run, state, best, _events(run, state))
+    folder = _events_folder(settings, run)
+    events = EventWriter(folder) if folder else None
+    if events:
+        events.follow(state.history)
+    checkpointer = Checkpointer(model, run, state, best, events)
     _fit(model, entry, checkpointer, quiet)
     checkpointer.restore_best()
     state = checkpointer.state
     scores = models.score(model, entry.test, settings.batch_size)
     result = _result(run, entry, state, scores)
-    pages = {PICTURE: run_report.picture(result)} | _page(model, entry, result, scores)
-    run.publish({MODEL: model, SERVING: serving}, result, state.history, entry.manifest, pages)
+    picture = {run_folder.PICTURE: run_report.picture(result)}
+    files = {run_folder.MODEL: model, run_folder.SERVING: serving}
+    pages = picture | _page(model, entry, result, scores)
+    run.publish(files, result, state.history, entry.manifest, pages)
     return result
 
 
@@ -324,7 +293,7 @@ def _result(run: RunFolder, entry: Entry, state: TrainState, scores: models.Scor
         settings=state.settings,
         steps_per_epoch=_steps(entry.train, state.settings),
         test_steps=_steps(entry.test, state.settings),
-        history=finite_history(state.history),
+        history={name: tuple(map(finite, values)) for name, values in state.history.items()},
         test_loss=finite(scores.loss),
         test_accuracy=scores.accuracy,
         seconds_per_epoch=statistics.median(state.history["seconds"]),
@@ -346,17 +315,7 @@ def _page(
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         LOG.warning("the run's page cannot be made, all else is there: %s", reason)
         return {}
-    return {PAGE: page}
-
-
-def _events(run: RunFolder, state: TrainState) -> EventWriter | None:
-    """Open the event files, where there are to be any, with all epochs that are finished."""
-    folder = _events_folder(state.settings, run)
-    if folder is None:
-        return None
-    events = EventWriter(folder)
-    events.follow(state.history)
-    return events
+    return {run_folder.PAGE: page}
 
 
 def _steps(split: Split, settings: TrainSettings) -> int:
@@ -368,26 +327,22 @@ def _announce(entry: Entry, settings: TrainSettings) -> None:
     for name, split in entry.splits.items():
         steps = formatting.pluralize(_steps(split, settings), "step")
         LOG.info("%-5s %s images, %s of %d", name, f"{len(split):,}", steps, settings.batch_size)
-    images, _ = next(
-        iter(entry.train.batches(settings.batch_size, shuffle=True, seed=settings.seed))
-    )
+    batches = entry.train.batches(settings.batch_size, shuffle=True, seed=settings.seed)
+    images, _ = next(iter(batches))
     shape, limits = formatting.format_shape(images.shape), (images.min(), images.max())
     LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, *limits)
 
 
 def _fit(model: keras.Model, entry: Entry, checkpointer: Checkpointer, quiet: bool) -> None:
-    """Fit the epochs that are not finished."""
     state, settings = checkpointer.state, checkpointer.state.settings
-    size, first = settings.batch_size, state.epochs
-    val = None if entry.val is None else entry.val.to_tf(size)
-    steps = _steps(entry.train, settings)
+    size, first, steps = settings.batch_size, state.epochs, _steps(entry.train, settings)
     callback = _progress_callback(settings.epochs, steps, quiet, checkpointer.after_epoch)
     with closing(callback):
         model.fit(
             entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
             epochs=first if state.stops_early else settings.epochs,
             initial_epoch=first,
-            validation_data=val,
+            validation_data=None if entry.val is None else entry.val.to_tf(size),
             shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
             verbose=0,
             callbacks=[callback],
@@ -396,24 +351,19 @@ def _fit(model: keras.Model, entry: Entry, checkpointer: Checkpointer, quiet: bo
 
 @dataclass(slots=True)
 class Checkpointer:
-    """What a run saves after each epoch: its history, its variables, and the best ones.
-
-    state : how far the run is
-    best : variables of the best epoch so far; none unless the run may stop early
-    events : those of TensorBoard
-    """
+    """What a run saves after each epoch: its history, its variables, and the best ones."""
 
     model: keras.Model
     run: RunFolder
-    state: TrainState
-    best: Variables
-    events: EventWriter | None
+    state: TrainState  # how far the run is
+    best: Variables  # of the best epoch so far; none unless the run may stop early
+    events: EventWriter | None  # of TensorBoard
 
     def after_epoch(self, results: Mapping[str, float]) -> None:
         """Save what an epoch gave, and stop training in time."""
         self.state = state = self.state.with_epoch(results)
         settings = state.settings
-        improved = settings.early_stopping is not None and state.is_best
+        improved = settings.early_stopping is not None and state.best_epoch == state.epochs
         if improved:
             self.best = models.values(self.model)
         is_last = state.stops_early or state.epochs == settings.epochs
@@ -426,7 +376,7 @@ class Checkpointer:
 
     def restore_best(self) -> None:
         """Set the model to what it was after the best epoch, where the run may stop early."""
-        if self.best and not self.state.is_best:
+        if self.best and self.state.best_epoch != self.state.epochs:
             LOG.info("epoch %d of %d was the best", self.state.best_epoch, self.state.epochs)
             models.restore(self.model, self.best, self.run.checkpoint)
 
@@ -434,10 +384,7 @@ class Checkpointer:
 def _progress_callback(
     epochs: int, steps: int, quiet: bool, after_epoch: Callable[[dict[str, float]], None]
 ) -> Any:  # of a class that exists only once Keras is imported
-    """Make a Keras callback: a bar an epoch on a terminal, then a line with its result.
-
-    `after_epoch` is called with each epoch's results and seconds before its line is printed.
-    """
+    """Make a Keras callback: a bar an epoch, a call of `after_epoch`, and a line of results."""
     import keras
 
     class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
@@ -462,13 +409,10 @@ def _progress_callback(
             self.close()
             results = {**(logs or {}), "seconds": time.perf_counter() - self.started}
             after_epoch(results)
-            LOG.info(_epoch_line(epoch, epochs, results))
+            line = "epoch {}/{}  loss {loss:.4f}  accuracy {accuracy:.2%}"
+            if "val_loss" in results:
+                line += "  val {val_loss:.4f}  {val_accuracy:.2%}"
+            line += "  {seconds:.1f} s"
+            LOG.info(line.format(epoch + 1, epochs, **results))
 
     return ProgressCallback()
-
-
-def _epoch_line(epoch: int, epochs: int, logs: Mapping[str, float]) -> str:
-    line = f"epoch {epoch + 1}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
-    if "val_loss" in logs:
-        line += f"  val {logs['val_loss']:.4f}  {logs['val_accuracy']:.2%}"
-    return f"{line}  {logs['seconds']:.1f} s"
