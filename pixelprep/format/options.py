@@ -166,10 +166,7 @@ class RecipeOptions:
     )
     dtype: str = option("float32", "Type of the stored images.", choices=layout.DTYPES)
     compression: str = option(
-        "none",
-        "Compression of the stored images.",
-        choices=layout.COMPRESSIONS,
-        check=_compression,
+        "none", "Compression of the stored images.", choices=layout.COMPRESSIONS, check=_compression
     )
     shard_rows: int | None = option(
         None, "Images a file (default: what fits into 256 MiB).", metavar="N", check=_whole(1)
