@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.cells import cell_len, set_cell_size
 
 from pixelprep.system import formatting
 
@@ -20,17 +21,15 @@ if TYPE_CHECKING:
     from pixelprep.cache import CacheItem
     from pixelprep.dataset.entry import Entry
     from pixelprep.exporters.export import Export
-    from pixelprep.numerics.scaling import Scaling
     from pixelprep.pipeline.verify import VerifyResult
     from pixelprep.reports.entry_report import Report
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.training.predict import EvaluationResult, PredictResult
 
+Rows = list[tuple[str, ...]]  # of a table, the first being the titles of its columns
 
-SMALL = 1e-9  # what rounding leaves of 0
 GAP = 2  # spaces between columns
 FIELD = 10  # places of a name before what there is to say
-LATEST = 253402300799.0  # the end of the year 9999, in seconds since 1970
 AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
 
 
@@ -41,7 +40,7 @@ def say(*lines: str, err: bool = False) -> None:
 
 
 def print_error(label: str, text: str) -> None:
-    """A line on standard error, its label in colour on a terminal that has colours."""
+    """Print a line on standard error, its label in colour on a terminal that has colours."""
     colorful = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     color = "red" if label == "error" else "cyan"
     shown = typer.style(f"{label}:", fg=color, bold=True) if colorful else f"{label}:"
@@ -50,7 +49,7 @@ def print_error(label: str, text: str) -> None:
 
 
 def escape_control(text: str) -> str:
-    """The text on one line, everything but letters, signs and spaces spelled out."""
+    """Return the text on one line, everything but letters, signs and spaces spelled out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -67,11 +66,7 @@ def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
     scaling = entry.manifest.scaling.to_dict()
     splits = {name: entry.manifest.splits[name].to_dict() for name in entry.splits}
     shown = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
-    return {
-        "dataset": entry.dataset,
-        "mode": entry.mode,
-        "per": entry.per,
-        "key": entry.key,
+    return {name: getattr(entry, name) for name in ("dataset", "mode", "per", "key")} | {
         "path": str(entry.path),
         "hit": entry.cached,
         "seconds": seconds,
@@ -110,9 +105,7 @@ def _print_entry(entry: "Entry") -> None:
     units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
     for name, values in (("mean", scaling.mean), ("std", scaling.std)):
         _print_field(name, f"{formatting.format_numbers(values)}{units}")
-    rows: list[tuple[str, ...]] = [
-        ("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")
-    ]
+    rows: Rows = [("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")]
     for name, split in entry.splits.items():
         record = entry.manifest.splits[name]
         first, raw = record.first_batch, record.raw
@@ -121,21 +114,18 @@ def _print_entry(entry: "Entry") -> None:
         limits = f"{raw.minimum:.6g} to {raw.maximum:.6g}"
         rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
     _table(rows)
+    # What train as a whole is scaled to, which a first batch only comes near.
+    whole = []
+    if scaling.statistics is not None:
+        from pixelprep.numerics.scaling import scaled_statistics
+
+        scaled = scaled_statistics(scaling, scaling.statistics)
+        rounding = 1e-9  # what it leaves of 0
+        whole += ["mean 0"] * bool((abs(scaled.mean) < rounding).all())
+        whole += ["std 1"] * bool((abs(scaled.std - 1) < rounding).all())
     batch = entry.manifest.splits["train"].first_batch.shape[0]
-    whole = _whole(scaling)
-    _print_wrapped(f"(stored: of the first batch of {batch}, read back from the file{whole})")
-
-
-def _whole(scaling: "Scaling") -> str:
-    """What train as a whole is scaled to, which a first batch only comes near."""
-    from pixelprep.numerics.scaling import scaled_statistics
-
-    if scaling.statistics is None:
-        return ""
-    scaled = scaled_statistics(scaling, scaling.statistics)
-    told = ["mean 0"] * bool((abs(scaled.mean) < SMALL).all())
-    told += ["std 1"] * bool((abs(scaled.std - 1) < SMALL).all())
-    return f"; of all of train: {', '.join(told)}" if told else ""
+    about = f"; of all of train: {', '.join(whole)}" if whole else ""
+    say(*_wrapped(f"(stored: of the first batch of {batch}, read back from the file{about})"))
 
 
 def print_trained(result: "TrainResult") -> None:
@@ -155,24 +145,23 @@ def print_compared(result: "CompareResult") -> None:
     """Print modes in the order of their rank, what their differences are worth, the verdict."""
     from pixelprep.numerics import significance
 
-    rows: list[tuple[str, ...]] = [("mode", "validation", "test", "an epoch")]
+    rows: Rows = [("mode", "validation", "test", "an epoch")]
     for mode in result.ranked():
         val = significance.format_accuracy(mode.mean, mode.spread)
         test = significance.format_accuracy(mode.test_mean, mode.test_spread)
         rows.append((mode.mode, val, test, f"{mode.seconds_per_epoch:.1f} s"))
     _table(rows)
-    _print_wrapped(
-        "(accuracy after the last epoch, mean ± deviation; validation ranks, test is only shown)"
-    )
+    about = "accuracy after the last epoch, mean ± deviation; validation ranks, test is only shown"
+    say(*_wrapped(f"({about})"))
     for one in result.differences:
-        _print_wrapped(f"{' − '.join(one.pair)}: {significance.format_difference(one)}")
-    _print_wrapped(result.verdict)
+        say(*_wrapped(f"{' − '.join(one.pair)}: {significance.format_difference(one)}"))
+    say(*_wrapped(result.verdict))
     say(str(result.page))
 
 
 def print_scores(scores: "EvaluationResult") -> None:
     """Print how well a model does on a split, and on each of its classes."""
-    rows: list[tuple[str, ...]] = [("class", "images", "recall")]
+    rows: Rows = [("class", "images", "recall")]
     for one in scores.classes:
         recall = "" if one.recall is None else f"{one.recall:.2%}"
         rows.append((one.class_name, f"{one.images:,}", recall))
@@ -188,7 +177,7 @@ def print_predicted(result: "PredictResult") -> None:
         (image.path, *(f"{top.class_name} {top.probability:.1%}" for top in image.top))
         for image in result.images
     ]
-    _columns([tuple(map(escape_control, row)) for row in rows])
+    _columns(rows)
 
 
 def _decimal(number: float | None) -> str:
@@ -196,8 +185,8 @@ def _decimal(number: float | None) -> str:
 
 
 def print_datasets(found: dict[str, Any]) -> None:
-    """A table of what is known by name."""
-    rows: list[tuple[str, ...]] = [
+    """Print a table of what is known by name."""
+    rows: Rows = [
         ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
     ]
     for one in found["datasets"]:
@@ -210,66 +199,55 @@ def print_datasets(found: dict[str, Any]) -> None:
         say(f"{plugin['name']}  from {plugin['from']}")
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Aligned columns, the first row being their titles.
+def _table(rows: Rows) -> None:
+    """Print aligned columns, the first row being their titles.
 
     Where the terminal is too narrow, lines and columns change places; or each row is on lines of
     its own.
     """
-    room, turned = _terminal_width(), list(zip(*rows, strict=True))
-    fitting = [table for table in (rows, turned) if sum(_widths(table)) - GAP <= room]
-    if fitting:
-        _columns(fitting[0])
-        return
+    room = _terminal_width()
+    for table in (rows, list(zip(*rows, strict=True))):
+        if sum(_widths(table)) - GAP <= room:
+            _columns(table)
+            return
     titles = [f"  {title}" for title in rows[0][1:]]
     for first, *cells in rows[1:]:
         say(first)
         for title, cell in zip(titles, cells, strict=True):
-            _print_field(title, cell, max(map(_width, titles)) + GAP)
+            _print_field(title, cell, max(map(cell_len, titles)) + GAP)
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = _widths(rows)
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        say("".join(cell + " " * (width - _width(cell)) for cell, width in cells).rstrip())
+def _columns(rows: Rows) -> None:
+    plain = [tuple(map(escape_control, row)) for row in rows]
+    widths = _widths(plain)
+    for row in plain:
+        say("".join(map(set_cell_size, row, widths)).rstrip())
+
+
+def _widths(rows: Rows) -> list[int]:
+    """Return the places that each column takes, with what separates it from the next."""
+    return [max(map(cell_len, column)) + GAP for column in zip(*rows, strict=True)]
 
 
 def _print_field(name: str, text: str, places: int = FIELD) -> None:
-    """A name and, so many places on, what there is to say, in as many lines as it needs."""
-    indent = " " * places
-    wrapper = textwrap.TextWrapper(_terminal_width(), indent, indent, break_long_words=False)
-    wrapper.break_on_hyphens = False
-    first, *rest = wrapper.wrap(text) or [""]
+    """Print a name and, so many places on, what there is to say, in as many lines as it needs."""
+    first, *rest = _wrapped(text, " " * places) or [""]
     say((name.ljust(places) + first[places:]).rstrip(), *rest)
 
 
-def _print_wrapped(text: str) -> None:
-    """A sentence, in as many lines as it needs."""
-    say(*textwrap.wrap(text, _terminal_width(), break_long_words=False, break_on_hyphens=False))
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    wrapper = textwrap.TextWrapper(_terminal_width(), indent, indent, break_long_words=False)
+    wrapper.break_on_hyphens = False
+    return wrapper.wrap(text)
 
 
 def _terminal_width() -> int:
-    """The places of a line: those of the terminal; a pipe has as many as are needed."""
+    """Return the places of a line: those of the terminal; a pipe has as many as are needed."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
-def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
-    """Of each column, with what separates it from the next."""
-    return [max(map(_width, column)) + GAP for column in zip(*rows, strict=True)]
-
-
-def _width(text: str) -> int:
-    """The places that a text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # some letters take two
-
-    return cell_len(text)
-
-
 def size(count: int) -> str:
-    """Bytes in the unit that makes the number short."""
+    """Return bytes in the unit that makes the number short."""
     number = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
@@ -279,7 +257,7 @@ def size(count: int) -> str:
 
 
 def print_verified(verdict: "VerifyResult") -> None:
-    """A line on an entry, and below it what is wrong."""
+    """Print a line on an entry, and below it what is wrong."""
     state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
     state = f"repaired, {state}" if verdict.repaired else state
     say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")
@@ -298,29 +276,25 @@ def print_report(done: "Report") -> None:
     say(str(done.path), size(done.bytes))
 
 
-def item_json(item: "CacheItem") -> dict[str, Any]:
-    """What ``--json`` holds of a thing in the cache."""
-    times = {"made": _time(item.made), "used": _time(item.used)}
-    age = {"age_seconds": max(0.0, time.time() - item.used)}
-    place = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
-    about = asdict(item.entry) if item.entry else {}
-    if item.problem:
-        about = {"problem": item.problem}
-    return {**place, **about, **times, **age}
-
-
 def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]]]:
-    """Things in the cache, in lists of their kinds."""
-    kinds: dict[str, list[dict[str, Any]]] = {"entries": [], "raw": [], "left": [], "notes": []}
+    """Return what ``--json`` holds of things in the cache, in lists of their kinds."""
     names = {"entry": "entries", "raw": "raw", "leftover": "left", "metadata": "notes"}
+    kinds: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
     for item in items:
-        kinds[names[item.kind]].append(item_json(item))
+        values: dict[str, Any] = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
+        if item.problem:
+            values["problem"] = item.problem
+        elif item.entry:
+            values |= asdict(item.entry)
+        values |= {"made": _time(item.made), "used": _time(item.used)}
+        values["age_seconds"] = max(0.0, time.time() - item.used)
+        kinds[names[item.kind]].append(values)
     return kinds
 
 
 def print_cache(items: "Sequence[CacheItem]") -> None:
-    """A table of what is in the cache, or of what is taken out of it."""
-    rows: list[tuple[str, ...]] = [("", "images", "size", "made", "last used", "options")]
+    """Print a table of what is in the cache, or of what is taken out of it."""
+    rows: Rows = [("", "images", "size", "made", "last used", "options")]
     labels = {"raw": "raw downloads of ", "leftover": "left over: "}
     for item in items:
         if item.kind != "metadata":
@@ -328,7 +302,10 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
             used = _ago(item.used) if item.kind == "entry" else ""
             images = "DAMAGED" if item.problem else images
             name = labels.get(item.kind, "") + item.name
-            rows.append((name, images, size(item.bytes), _ago(item.made), used, _unusual(item)))
+            given = item.entry.options if item.entry else {}  # other than the defaults
+            options = formatting.options({k: v for k, v in given.items() if k != "mode"})
+            cells = (name, images, size(item.bytes), _ago(item.made), used, " ".join(options))
+            rows.append(cells)
     if len(rows) > 1:
         has_options = any(row[-1] for row in rows[1:])
         _table(rows if has_options else [row[:-1] for row in rows])
@@ -337,14 +314,8 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
     say(f"{total}{f', {notes} of them notes and locks that nothing needs' if notes else ''}")
 
 
-def _unusual(item: "CacheItem") -> str:
-    """What an entry is made with that is neither as by default nor in its name."""
-    asked = item.entry.options if item.entry else {}
-    return " ".join(formatting.options({name: asked[name] for name in asked if name != "mode"}))
-
-
 def _time(seconds: float) -> str:
-    seconds = min(max(seconds, 0.0), LATEST)  # a file may have any
+    seconds = min(max(seconds, 0.0), 253402300799.0)  # up to the year 9999: a file may have any
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 

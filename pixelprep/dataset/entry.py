@@ -76,7 +76,9 @@ class Split:
         EntryError
             When a file is damaged.
         """
-        columns = self._columns()
+        number, statistic = np.dtype(np.int64), np.dtype(np.float64)
+        columns = {"images": (self.shape[1:], self.dtype), "labels": ((), number)}
+        columns |= {"mean": ((), statistic), "std": ((), statistic)} if self.per_image else {}
         if name not in columns:
             raise UsageError(f"{self.name} has no '{name}': expected one of {', '.join(columns)}")
         if not 0 <= start <= stop <= len(self):
@@ -91,12 +93,6 @@ class Split:
                     opened.read(file, [(begin, end - begin)], **{name: out[rows]})
                 first += file.rows
         return out
-
-    def _columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Return the shape and type of what is stored of each row, by name."""
-        number, statistic = np.dtype(np.int64), np.dtype(np.float64)
-        own = {"mean": ((), statistic), "std": ((), statistic)} if self.per_image else {}
-        return {"images": (self.shape[1:], self.dtype), "labels": ((), number), **own}
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -387,15 +383,10 @@ def split_of(
     stamps: Mapping[str, tuple[int, ...]],
 ) -> Split:
     """Return the split of these files below `path`, whose stamps are those of `stamps`."""
-    opened = [
+    opened = tuple(
         reader.EntryFile(path / file.name, file.rows, file.sha256, stamps[file.name])
         for file in files
-    ]
-    return Split(
-        name,
-        tuple(shape),
-        np.dtype(recipe.dtype),
-        recipe.per == "image",
-        tuple(opened),
-        layout.run_rows(recipe.chunk_rows, recipe.compression),
     )
+    dtype, per_image = np.dtype(recipe.dtype), recipe.per == "image"
+    run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)
+    return Split(name, tuple(shape), dtype, per_image, opened, run_rows)

@@ -28,7 +28,6 @@ from pixelprep.errors import UsageError, check_int, unknown_choice
 from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
-INDENT = " " * 8  # of a parameter's description in the docstring of a function
 DOCUMENTED_TYPES: dict[Any, str] = {  # Any: types, some of them not classes
     **{kind: kind.__name__ for kind in (bool, int, float, str, Executor)},
     os.PathLike: "path",
@@ -51,27 +50,13 @@ Check = Callable[[str, Any], object]  # of a name and a value; returns the value
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What is known of an option beside its name, type and default.
+    """What is known of an option beside its name, type and default."""
 
-    Parameters
-    ----------
-    help : str
-        A sentence for the command line's help and for the docstring.
-    choices : collection of str
-        The values that it may have, if these are few.
-    check : callable, optional
-        Called with name and value; returns the value to use, or raises `UsageError`.
-    metavar : str, optional
-        What stands for the value in the command line's help; default: the choices, or the type.
-    env : str, optional
-        The environment variable that gives the value where None is given.
-    """
-
-    help: str
-    choices: Collection[str] = ()
+    help: str  # a sentence for the command line's help and for the docstring
+    metavar: str | None = None  # stands for the value in that help; default: the choices, the type
+    choices: Collection[str] = ()  # the values that it may have, if these are few
     check: Check | None = None
-    metavar: str | None = None
-    env: str | None = None
+    env: str | None = None  # the environment variable that gives the value where None is given
 
     def checked(self, name: str, value: object) -> object:
         """Return the value to use, which may be another than the given one."""
@@ -84,9 +69,9 @@ class Option:
         return self.check(name, value) if self.check else value
 
 
-def option(default: T, help: str, **details: Any) -> T:  # Any: as `Option` has them
-    """Declare an option: a field of a dataclass."""
-    return field(default=default, metadata={"option": Option(help, **details)})
+def option(default: T, help: str, metavar: str | None = None, **details: Any) -> T:
+    """Declare an option: a field of a dataclass; `details` are as `Option` has them."""
+    return field(default=default, metadata={"option": Option(help, metavar, **details)})
 
 
 def declared_options(cls: type) -> dict[str, Option]:
@@ -156,7 +141,7 @@ class RecipeOptions:
     val_fraction: float = option(
         0.0,
         "Share of every class taken from train for validation, before the statistics: 0 <= F < 1.",
-        metavar="F",
+        "F",
         check=_fraction(zero=True),
     )
     split_seed: int = option(
@@ -169,7 +154,7 @@ class RecipeOptions:
         "none", "Compression of the stored images.", choices=layout.COMPRESSIONS, check=_compression
     )
     shard_rows: int | None = option(
-        None, "Images a file (default: what fits into 256 MiB).", metavar="N", check=_whole(1)
+        None, "Images a file (default: what fits into 256 MiB).", "N", check=_whole(1)
     )
 
 
@@ -177,9 +162,7 @@ class RecipeOptions:
 class NetworkOptions:
     """Options of downloads."""
 
-    mirror: str | None = option(
-        None, "URL that is tried first.", metavar="URL", env="PIXELPREP_MIRROR"
-    )
+    mirror: str | None = option(None, "URL that is tried first.", "URL", env="PIXELPREP_MIRROR")
     offline: bool | None = option(
         None, "Open no connection.", env="PIXELPREP_OFFLINE", check=_switch
     )
@@ -192,7 +175,7 @@ class DecodeOptions:
     size: str | tuple[int, int] | None = option(
         None,
         "Resize the images of a folder to this height and width, by Pillow's bilinear filter.",
-        metavar="HxW",
+        "HxW",
         check=_image_size,
     )
     color: str | None = option(
@@ -201,7 +184,7 @@ class DecodeOptions:
     test_fraction: float | None = option(
         None,
         "Share of every class that becomes the test split, where there is none: 0 < F < 1.",
-        metavar="F",
+        "F",
         check=_fraction(zero=False),
     )
     on_error: str | None = option(
@@ -210,11 +193,9 @@ class DecodeOptions:
         choices=("fail", "skip"),
     )
     images_key: str | None = option(
-        None,
-        "Where an HDF5 file has images; {split} in it stands for train and test.",
-        metavar="KEY",
+        None, "Where an HDF5 file has images; {split} in it stands for train and test.", "KEY"
     )
-    labels_key: str | None = option(None, "Where an HDF5 file has labels.", metavar="KEY")
+    labels_key: str | None = option(None, "Where an HDF5 file has labels.", "KEY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,17 +203,15 @@ class MachineOptions:
     """Options of where and how the work is done."""
 
     workers: int | Executor = option(
-        1,
-        "Processes that share the work (in Python also an executor); changes no byte.",
-        metavar="N",
+        1, "Processes that share the work (in Python also an executor); changes no byte.", "N"
     )
     scheduler: str | None = option(
-        None, "Dask scheduler whose workers share the work.", metavar="tcp://HOST:PORT"
+        None, "Dask scheduler whose workers share the work.", "tcp://HOST:PORT"
     )
     cache_dir: str | os.PathLike[str] | None = option(
         None,
         "Cache folder (default: the system's place for caches).",
-        metavar="DIR",
+        "DIR",
         env="PIXELPREP_CACHE_DIR",
     )
     quiet: bool = option(False, "Draw no progress bars.")
@@ -251,7 +230,7 @@ class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOption
     """
 
     source: str | os.PathLike[str] | None = option(
-        None, "Folder with the raw files; nothing is downloaded.", metavar="DIR"
+        None, "Folder with the raw files; nothing is downloaded.", "DIR"
     )
     force: bool = option(False, "Make the entry again if it is there.")
 
@@ -306,28 +285,21 @@ def documented(options: type) -> Callable[[T], T]:
 
     It is in the form of numpydoc, for a docstring that is indented by 4 spaces.
     """
-    text = "\n    ".join(
-        map(_parameter_text, *zip(*declared_options(options).items(), strict=True))
-    )
+    parts, hints = [], _type_hints()
+    for name, declared in declared_options(options).items():
+        if declared.choices:
+            kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
+        else:
+            names = [DOCUMENTED_TYPES[get_origin(kind) or kind] for kind in option_types(name)]
+            kind = "path" if "path" in names else " or ".join(names)
+        optional = ", optional" if NoneType in get_args(hints[name]) else ""
+        help = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
+        lines = textwrap.indent(textwrap.fill(help, 92), " " * 8)
+        parts.append(f"{name} : {kind}{optional}\n{lines}")
+    text = "\n    ".join(parts)
 
     def decorate(thing: T) -> T:
         thing.__doc__ = (thing.__doc__ or "").replace("{options}", text)
         return thing
 
     return decorate
-
-
-def _parameter_text(name: str, declared: Option) -> str:
-    text = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
-    lines = textwrap.fill(text, 100, initial_indent=INDENT, subsequent_indent=INDENT)
-    return f"{name} : {_kind(name, declared)}\n{lines}"
-
-
-def _kind(name: str, declared: Option) -> str:
-    """Return an option's type as numpydoc writes it."""
-    if declared.choices:
-        kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
-    else:
-        names = [DOCUMENTED_TYPES[get_origin(kind) or kind] for kind in option_types(name)]
-        kind = "path" if "path" in names else " or ".join(names)
-    return f"{kind}, optional" if NoneType in get_args(_type_hints()[name]) else kind

@@ -57,7 +57,10 @@ def sum_up(
             moments[name] = _read_moments(name, split.images, scope(name, per), context)
         else:
             moments[name] = known[name]
-        _show(name, split.images, RawLimits.of(moments[name]))
+        limits, images = RawLimits.of(moments[name]), split.images
+        shape = f"{len(images):,} × {formatting.format_shape(images.shape[1:])} {images.dtype}"
+        shown = (name, shape, limits.minimum, limits.maximum)
+        LOG.info("raw %-5s %s, minimum %.6g, maximum %.6g", *shown)
     return moments
 
 
@@ -80,15 +83,3 @@ def _read_moments(
 def _piece_moments(task: tuple[sources.LazyArray, str]) -> AnyMoments:
     images, per = task
     return pairwise_sum(moments_of(block, per) for block in sources.iter_blocks(images))
-
-
-def _show(name: str, images: sources.LazyArray, limits: RawLimits) -> None:
-    LOG.info(
-        "raw %-5s %s × %s %s, minimum %.6g, maximum %.6g",
-        name,
-        f"{len(images):,}",
-        formatting.format_shape(images.shape[1:]),
-        images.dtype,
-        limits.minimum,
-        limits.maximum,
-    )

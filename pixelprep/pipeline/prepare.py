@@ -12,14 +12,7 @@ from pixelprep.cache import entries, requests
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import EntryError, SourceError, UsageError
 from pixelprep.format import schema
-from pixelprep.format.options import (
-    REPAIR_OPTIONS,
-    RUNTIME_ONLY,
-    DecodeOptions,
-    PrepareOptions,
-    declared_options,
-    takes,
-)
+from pixelprep.format.options import REPAIR_OPTIONS, RUNTIME_ONLY, PrepareOptions, takes
 from pixelprep.format.recipe import Recipe
 from pixelprep.pipeline import raw_data
 from pixelprep.system import fs, locks, parallel, staging
@@ -32,23 +25,6 @@ class PrepareCall(PrepareOptions):
     """The arguments of a call of `prepare`, checked."""
 
     dataset: str | os.PathLike[str] | sources.Source = "mnist"
-
-    @property
-    def source_options(self) -> sources.Options:
-        """Where raw data is and how it is read."""
-        return sources.Options(
-            source=None if self.source is None else fs.expand_user(self.source),
-            mirror=self.mirror,
-            offline=bool(self.offline),
-            quiet=self.quiet,
-            split_seed=self.split_seed,
-            **{name: getattr(self, name) for name in declared_options(DecodeOptions)},
-        )
-
-    def request(self, dataset: str) -> dict[str, object]:
-        """Return the arguments that make the same entry again, by name."""
-        values = {name: getattr(self, name) for name in REPAIR_OPTIONS}
-        return {"dataset": dataset, **{k: v for k, v in values.items() if v is not None}}
 
 
 @takes(PrepareCall)
@@ -119,19 +95,9 @@ def find_entry(call: PrepareCall) -> Entry:
 
 
 def prepare_or_open(name: str, **options: Any) -> Entry:
-    """Open the entry of this name; or prepare the dataset of this name.
+    """Open the entry of this name; or prepare the dataset of this name, as `prepare` does.
 
-    Parameters
-    ----------
-    name : str
-        An entry's folder, a key, ``DATASET/MODE-KEY``; else a dataset, as for `prepare`.
-    **options
-        As for `prepare`, only those that were given.
-
-    Raises
-    ------
-    UsageError
-        When `name` is an entry and an option differs from the entry's recipe.
+    Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """
     if not entries.is_entry_name(name):
         return prepare(name, **options)
@@ -152,22 +118,10 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
 def rebuild(path: Path, cache: Path, request: Mapping[str, Any], *, quiet: bool) -> Entry:
     """Make the entry in this folder of the cache anew, from its raw data.
 
-    Parameters
-    ----------
-    path, cache : Path
-        Where it stands, and the cache.
-    request : mapping
-        The arguments of `prepare` that it came from (`cache.requests`).
-    quiet : bool
-        Draw no progress bars.
-
-    Raises
-    ------
-    SourceError
-        When the raw data is no longer there, or no longer what it was.
+    `request` are the arguments of `prepare` that it came from (`cache.requests`). Raises
+    `SourceError` when the raw data is no longer there, or no longer what it was.
     """
-    call = PrepareCall(**request, cache_dir=cache, quiet=quiet, force=True)
-    return _prepare(call, only=path)
+    return _prepare(PrepareCall(**request, cache_dir=cache, quiet=quiet, force=True), only=path)
 
 
 def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
@@ -179,23 +133,28 @@ def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
         entry = _find_or_build(call, source, context, only)
         is_known = entry.cached and requests.has_request(entry.path, context.cache)
         if dataset is not None and not is_known:
-            requests.save_request(entry.path, context.cache, call.request(dataset))
+            # The arguments that make the same entry again.
+            request = {"dataset": dataset} | {name: getattr(call, name) for name in REPAIR_OPTIONS}
+            given = {name: value for name, value in request.items() if value is not None}
+            requests.save_request(entry.path, context.cache, given)
     return entry
 
 
 def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
     """Return the source of a call's dataset; and the dataset as text, unless it is an object."""
     dataset = sources.normalize_dataset(call.dataset)
-    if not isinstance(dataset, str):
-        _check_name(dataset)
-        return dataset, None
-    source = sources.find_source(dataset, call.source_options)
-    _check_name(source)
-    return source, dataset
-
-
-def _check_name(source: sources.Source) -> None:
-    """Refuse a dataset's name that is not a folder's name, or is that of a registered one."""
+    if isinstance(dataset, str):
+        options = sources.Options(
+            source=None if call.source is None else fs.expand_user(call.source),
+            mirror=call.mirror,
+            offline=bool(call.offline),
+            quiet=call.quiet,
+            split_seed=call.split_seed,
+            **{name: getattr(call, name) for name in sources.DECODE_OPTIONS},
+        )
+        source = sources.find_source(dataset, options)
+    else:
+        source = dataset
     if not schema.is_folder_name(source.name):
         most = schema.MAX_NAME_BYTES
         raise UsageError(
@@ -204,6 +163,7 @@ def _check_name(source: sources.Source) -> None:
         )
     if source.name in sources.REGISTRY and not isinstance(source, sources.RegisteredSource):
         raise UsageError(f"dataset name '{source.name}': is that of a known dataset")
+    return source, dataset if isinstance(dataset, str) else None
 
 
 def _find_or_build(

@@ -26,9 +26,6 @@ from pixelprep.system import fs, progress
 
 LOG = logging.getLogger("pixelprep")
 
-# No fault of the entry.
-NOT_CHECKED = (CacheError, MissingExtraError, NewerFormatError)
-
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
@@ -158,7 +155,7 @@ def _check(path: Path, cache: Path, quiet: bool) -> VerifyResult:
         entry, problems = entries.check_entry(path, cache, quiet)
         if entry is not None:
             problems = _check_content(entry, quiet)
-    except NOT_CHECKED as error:
+    except (CacheError, MissingExtraError, NewerFormatError) as error:  # no fault of the entry
         hint = f" ({error.hint})" if error.hint else ""
         return VerifyResult(path, [f"{error.message}{hint}"], checked=False)
     return VerifyResult(path, problems, 0 if entry is None or problems else entry.size)
