@@ -97,10 +97,9 @@ def open(
 
     Raises
     ------
-    EntryError
-        When there is no such entry, or anything in it is missing, damaged or of a newer format.
-    CacheError
-        When the machine does not let the files be read.
+    EntryError, CacheError
+        When there is no such entry, or anything in it is missing, damaged or of a newer format;
+        when the machine does not let the files be read.
 
     Examples
     --------

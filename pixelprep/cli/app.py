@@ -286,7 +286,9 @@ def report(
     """Write a page on an entry. What its data is and what scaling made of it, in pictures."""
     _messages(quiet)
     done = pixelprep.report(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
-    output.show(done.to_dict(), as_json, lambda: output.print_report(done))
+    output.show(
+        done.to_dict(), as_json, lambda: output.say(str(done.path), output.size(done.bytes))
+    )
     if open_it:
         import webbrowser
 
@@ -347,7 +349,9 @@ def export(
     """Write an entry in another shape. All of it is read back; png has the raw pixels."""
     _messages(quiet)
     done = pixelprep.export(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
-    output.show(done.to_dict(), as_json, lambda: output.print_export(done))
+    files = f"{len(done.files):,} files, {output.size(done.bytes)}"
+    made = f"{files}, written and checked in {done.seconds:.1f} s"
+    output.show(done.to_dict(), as_json, lambda: output.say(str(done.path), made))
 
 
 @cache_app.callback(invoke_without_command=True)

@@ -20,9 +20,7 @@ from pixelprep.system import formatting
 if TYPE_CHECKING:
     from pixelprep.cache import CacheItem
     from pixelprep.dataset.entry import Entry
-    from pixelprep.exporters.export import Export
     from pixelprep.pipeline.verify import VerifyResult
-    from pixelprep.reports.entry_report import Report
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.training.predict import EvaluationResult, PredictResult
 
@@ -132,10 +130,8 @@ def print_trained(result: "TrainResult") -> None:
     """Print the result of a training run."""
     from pixelprep.training.run_folder import PAGE
 
-    say(
-        f"test accuracy {result.test_accuracy:.2%}, loss {_decimal(result.test_loss)}"
-        f" ({result.test_steps} steps)"
-    )
+    loss = f"loss {_decimal(result.test_loss)} ({result.test_steps} steps)"
+    say(f"test accuracy {result.test_accuracy:.2%}, {loss}")
     say(f"{result.seconds_per_epoch:.1f} s an epoch of {result.steps_per_epoch} steps")
     page = result.run / PAGE
     say(str(page if page.exists() else page.parent))
@@ -186,9 +182,8 @@ def _decimal(number: float | None) -> str:
 
 def print_datasets(found: dict[str, Any]) -> None:
     """Print a table of what is known by name."""
-    rows: Rows = [
-        ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
-    ]
+    titles = ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
+    rows: Rows = [titles]
     for one in found["datasets"]:
         shape = formatting.format_shape(one["shape"])
         download = size(one["download_bytes"]) if one["download_bytes"] else "embedded"
@@ -263,17 +258,6 @@ def print_verified(verdict: "VerifyResult") -> None:
     say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")
     for problem in verdict.problems:
         say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
-
-
-def print_export(done: "Export") -> None:
-    """Print where an export is, and how large."""
-    count = f"{len(done.files):,} files, {size(done.bytes)}"
-    say(str(done.path), f"{count}, written and checked in {done.seconds:.1f} s")
-
-
-def print_report(done: "Report") -> None:
-    """Print where a report is, and how large."""
-    say(str(done.path), size(done.bytes))
 
 
 def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]]]:

@@ -71,10 +71,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When there is no such column, or there are no such rows.
-        EntryError
-            When a file is damaged.
+        UsageError, EntryError
+            When there is no such column, or there are no such rows; when a file is damaged.
         """
         number, statistic = np.dtype(np.int64), np.dtype(np.float64)
         columns = {"images": (self.shape[1:], self.dtype), "labels": ((), number)}
@@ -111,10 +109,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When the scaling is not per image.
-        EntryError
-            When a file is damaged.
+        UsageError, EntryError
+            When the scaling is not per image; when a file is damaged.
         """
         return self.read(0, len(self), "mean")
 
@@ -124,10 +120,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When the scaling is not per image.
-        EntryError
-            When a file is damaged.
+        UsageError, EntryError
+            When the scaling is not per image; when a file is damaged.
         """
         return self.read(0, len(self), "std")
 
@@ -166,10 +160,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When a value is out of its range.
-        EntryError
-            While iterating, when a file is damaged.
+        UsageError, EntryError
+            When a value is out of its range; while iterating, when a file is damaged.
 
         Examples
         --------
@@ -199,10 +191,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When a value is out of its range, or ``shard`` is given.
-        MissingExtraError
-            When TensorFlow is not installed.
+        UsageError, MissingExtraError
+            When a value is out of its range or ``shard`` given; when TensorFlow is not installed.
         """
         with _require("TensorFlow", "train"):
             from pixelprep.dataset.tensorflow import tf_dataset
@@ -232,10 +222,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When a value is out of its range.
-        MissingExtraError
-            When PyTorch is not installed.
+        UsageError, MissingExtraError
+            When a value is out of its range; when PyTorch is not installed.
         """
         with _require("PyTorch", "torch"):
             from pixelprep.dataset.torch import TorchFeed
@@ -267,10 +255,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When a value is out of its range.
-        MissingExtraError
-            When JAX is not installed.
+        UsageError, MissingExtraError
+            When a value is out of its range; when JAX is not installed.
         """
         with _require("JAX", "jax"):
             from pixelprep.dataset.jax import JaxFeed

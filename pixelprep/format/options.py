@@ -9,8 +9,8 @@ environment variable; from its class, what it means for an entry:
   user's files;
 - `NetworkOptions` and `MachineOptions`: of no effect on what is stored.
 
-All but the last two, and `force`, are kept with an entry of the cache for repair. This module loads
-no NumPy, for the command line loads it at once.
+All but the last two, and `force`, are kept with an entry for repair. The command line loads this
+module at once, so it loads no NumPy.
 """
 
 import inspect
@@ -20,7 +20,7 @@ import textwrap
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
-from functools import cache, wraps
+from functools import wraps
 from types import NoneType
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
@@ -39,7 +39,6 @@ JSON_TYPES: dict[Any, tuple[type, ...]] = {  # likewise
     os.PathLike: (str,),
     tuple: (list,),
 }
-MAX_SEED = 2**64 - 1
 MAX_SIDE = 1 << 16  # pixels
 
 P = ParamSpec("P")
@@ -57,16 +56,6 @@ class Option:
     choices: Collection[str] = ()  # the values that it may have, if these are few
     check: Check | None = None
     env: str | None = None  # the environment variable that gives the value where None is given
-
-    def checked(self, name: str, value: object) -> object:
-        """Return the value to use, which may be another than the given one."""
-        if value is None and self.env:
-            value = os.environ.get(self.env) or None
-        if value is None:
-            return None
-        if self.choices and value not in tuple(self.choices):
-            raise unknown_choice(name, str(value), self.choices)
-        return self.check(name, value) if self.check else value
 
 
 def option(default: T, help: str, metavar: str | None = None, **details: Any) -> T:
@@ -106,9 +95,8 @@ def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the 
         sides = map(int, re.split("[x×]", value)) if isinstance(value, str) else value
         height, width = (check_int(name, side, 1, MAX_SIDE) for side in sides)
     except (TypeError, ValueError):
-        raise UsageError(
-            f"`{name}={value}`: expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
-        ) from None
+        expected = f"expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
+        raise UsageError(f"`{name}={value}`: {expected}") from None
     return height, width
 
 
@@ -147,7 +135,7 @@ class RecipeOptions:
     split_seed: int = option(
         0,
         "Which images are taken for validation, and for a test split: 0 to 2**64 - 1.",
-        check=_whole(0, MAX_SEED),
+        check=_whole(0, 2**64 - 1),
     )
     dtype: str = option("float32", "Type of the stored images.", choices=layout.DTYPES)
     compression: str = option(
@@ -219,15 +207,7 @@ class MachineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOptions):
-    """All options of `prepare`, checked.
-
-    Raises
-    ------
-    UsageError
-        For a value that an option cannot have.
-    MissingExtraError
-        When the compression needs a package that is not installed.
-    """
+    """All options of `prepare`, checked: a `UsageError` or `MissingExtraError` refuses a value."""
 
     source: str | os.PathLike[str] | None = option(
         None, "Folder with the raw files; nothing is downloaded.", "DIR"
@@ -236,18 +216,26 @@ class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOption
 
     def __post_init__(self) -> None:
         for name, declared in declared_options(type(self)).items():
-            object.__setattr__(self, name, declared.checked(name, getattr(self, name)))
+            value = getattr(self, name)
+            if value is None and declared.env:
+                value = os.environ.get(declared.env) or None
+            if value is not None:
+                if declared.choices and value not in tuple(declared.choices):
+                    raise unknown_choice(name, str(value), declared.choices)
+                value = declared.check(name, value) if declared.check else value
+            object.__setattr__(self, name, value)
 
 
 PREPARE_OPTIONS = declared_options(PrepareOptions)
 MACHINE_ONLY = frozenset(declared_options(MachineOptions))
 RUNTIME_ONLY = MACHINE_ONLY | declared_options(NetworkOptions).keys()  # change no stored byte
+TYPES = get_type_hints(PrepareOptions)  # by name
 REPAIR_OPTIONS = PREPARE_OPTIONS.keys() - RUNTIME_ONLY - {"force"}  # kept to make an entry again
 
 
 def option_types(name: str) -> list[Any]:  # Any: types, some of them of a typing form
     """Return the types that an option's values may have, but for None."""
-    hint = _type_hints()[name]
+    hint = TYPES[name]
     return [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
 
 
@@ -255,11 +243,6 @@ def json_types(name: str) -> tuple[type, ...]:
     """Return the types that an option's values have in a JSON file."""
     kinds = {JSON_TYPES[get_origin(kind) or kind] for kind in option_types(name)}
     return tuple(one for kind in kinds for one in kind)
-
-
-@cache
-def _type_hints() -> dict[str, Any]:
-    return get_type_hints(PrepareOptions)
 
 
 def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
@@ -285,14 +268,14 @@ def documented(options: type) -> Callable[[T], T]:
 
     It is in the form of numpydoc, for a docstring that is indented by 4 spaces.
     """
-    parts, hints = [], _type_hints()
+    parts = []
     for name, declared in declared_options(options).items():
         if declared.choices:
             kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
         else:
             names = [DOCUMENTED_TYPES[get_origin(kind) or kind] for kind in option_types(name)]
             kind = "path" if "path" in names else " or ".join(names)
-        optional = ", optional" if NoneType in get_args(hints[name]) else ""
+        optional = ", optional" if NoneType in get_args(TYPES[name]) else ""
         help = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
         lines = textwrap.indent(textwrap.fill(help, 92), " " * 8)
         parts.append(f"{name} : {kind}{optional}\n{lines}")

@@ -14,17 +14,8 @@ from pixelprep import sources
 from pixelprep.cache import entries
 from pixelprep.cache.trust import file_stamps
 from pixelprep.dataset.entry import Entry, split_of
+from pixelprep.format import manifest as manifests
 from pixelprep.format import writer
-from pixelprep.format.manifest import (
-    FIRST_BATCH,
-    FileRecord,
-    FirstBatch,
-    Manifest,
-    PixelSums,
-    RawLimits,
-    ScalingRecord,
-    SplitRecord,
-)
 from pixelprep.format.recipe import Recipe, split_files
 from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
 from pixelprep.pipeline.fit import fit, split_validation, sum_up
@@ -56,20 +47,22 @@ def build(
             present = sum(path.stat().st_size for path in (work / staging.FILES).glob("*"))
             fs.require_free_space(cache, _bytes_needed(splits, recipe) - present)
         moments = sum_up(splits, recipe.per, data.moments, context)
-        plan = Manifest(
+        scaling = fit(recipe, splits["train"].images.dtype, moments["train"])
+        plan = manifests.Manifest(
             dataset=source.name,
             key=recipe.key,
             recipe=recipe,
             provenance=source.provenance,
             source=data.record,
-            scaling=ScalingRecord.of(fit(recipe, splits["train"].images.dtype, moments["train"])),
-            statistics=PixelSums(**moments["train"].overall()),
+            scaling=manifests.ScalingRecord.of(scaling),
+            statistics=manifests.PixelSums(**moments["train"].overall()),
             splits={},
         )
         (work / PLAN).write_bytes(canonical.dumps(plan.to_dict()))
         digests = _write_files(work, splits, recipe, context)
+        limits = {name: manifests.RawLimits.of(moments[name]) for name in splits}
         stored = {
-            name: _record(work, name, split, recipe, RawLimits.of(moments[name]), digests)
+            name: _record(work, name, split, recipe, limits[name], digests)
             for name, split in splits.items()
         }
         manifest = replace(plan, splits=stored)
@@ -123,26 +116,28 @@ def _record(
     name: str,
     split: sources.RawSplit,
     recipe: Recipe,
-    raw: RawLimits,
+    raw: manifests.RawLimits,
     digests: Mapping[str, str],
-) -> SplitRecord:
+) -> manifests.SplitRecord:
     """Record one split whose files are written."""
     folder = work / staging.FILES
     rows_of = split_files(name, len(split.labels), recipe.shard_rows)
     stamps = {file: fs.file_stamp(folder / file) for file in rows_of}
-    files = [
-        FileRecord(file, len(rows), stamps[file][1], digests[file])
+    files = tuple(
+        manifests.FileRecord(file, len(rows), stamps[file][1], digests[file])
         for file, rows in rows_of.items()
-    ]
+    )
     stored = split_of(folder, name, tuple(split.images.shape), files, recipe, stamps)
-    return SplitRecord(
+    return manifests.SplitRecord(
         rows=len(stored),
         shape=stored.shape,
         dtype=recipe.dtype,
         bytes=sum(file.bytes for file in files),
         raw=raw,
-        first_batch=FirstBatch.of(stored.read(0, min(FIRST_BATCH, len(stored)))),
-        files=tuple(files),
+        first_batch=manifests.FirstBatch.of(
+            stored.read(0, min(manifests.FIRST_BATCH, len(stored)))
+        ),
+        files=files,
     )
 
 
@@ -175,7 +170,7 @@ class WriteTask:
 
 
 @lru_cache(maxsize=2)
-def _read_plan(path: Path) -> tuple[Manifest, Scaling]:
+def _read_plan(path: Path) -> tuple[manifests.Manifest, Scaling]:
     """Read a plan, once in each process; its path is of one recipe, or of one build alone."""
-    plan = Manifest.from_dict(json.loads(path.read_bytes()))
+    plan = manifests.Manifest.from_dict(json.loads(path.read_bytes()))
     return plan, plan.scaling.scaling(plan.mode, plan.per)

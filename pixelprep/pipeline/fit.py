@@ -34,11 +34,8 @@ def split_validation(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawS
         return {"train": train, "test": test}
     labels = train.labels[:].astype(np.int64)
     taken = permutation.stratified_mask(labels, recipe.val_fraction, recipe.split_seed or 0)
-    return {
-        "train": train.take(np.flatnonzero(~taken)),
-        "val": train.take(np.flatnonzero(taken)),
-        "test": test,
-    }
+    stays, leaves = (train.take(np.flatnonzero(mask)) for mask in (~taken, taken))
+    return {"train": stays, "val": leaves, "test": test}
 
 
 def sum_up(
@@ -53,11 +50,17 @@ def sum_up(
     """
     moments = {}
     for name, split in splits.items():
-        if ("val" in splits and name != "test") or name not in known:
-            moments[name] = _read_moments(name, split.images, scope(name, per), context)
-        else:
+        images = split.images
+        if name in known and ("val" not in splits or name == "test"):
             moments[name] = known[name]
-        limits, images = RawLimits.of(moments[name]), split.images
+        else:
+            ranges = sources.block_ranges(images, FIT_BYTES)
+            pieces = [sources.slice_rows(images, rows) for rows in ranges]
+            shared = scope(name, per)
+            sums = context.pool.map(_piece_moments, ((piece, shared) for piece in pieces))
+            with progress.bar(f"reading {name}", len(images), " images", context.quiet) as bar:
+                moments[name] = pairwise_sum(progress.track(sums, map(len, pieces), bar))
+        limits = RawLimits.of(moments[name])
         shape = f"{len(images):,} × {formatting.format_shape(images.shape[1:])} {images.dtype}"
         shown = (name, shape, limits.minimum, limits.maximum)
         LOG.info("raw %-5s %s, minimum %.6g, maximum %.6g", *shown)
@@ -69,15 +72,6 @@ def fit(recipe: Recipe, dtype: np.dtype[np.generic], train: AnyMoments) -> Scali
     unit = rescale_unit(dtype, recipe.rescale)
     statistics = None if recipe.per == "image" else train.statistics(unit)
     return Scaling(recipe.mode, recipe.per, unit, dtype.name, statistics)
-
-
-def _read_moments(
-    name: str, images: sources.LazyArray, per: str, context: sources.SourceContext
-) -> AnyMoments:
-    pieces = [sources.slice_rows(images, rows) for rows in sources.block_ranges(images, FIT_BYTES)]
-    sums = context.pool.map(_piece_moments, ((piece, per) for piece in pieces))
-    with progress.bar(f"reading {name}", len(images), " images", context.quiet) as bar:
-        return pairwise_sum(progress.track(sums, map(len, pieces), bar))
 
 
 def _piece_moments(task: tuple[sources.LazyArray, str]) -> AnyMoments:

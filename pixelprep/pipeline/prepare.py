@@ -77,10 +77,8 @@ def find_entry(call: PrepareCall) -> Entry:
 
     Raises
     ------
-    EntryError
-        When it is not prepared, or damaged.
-    UsageError
-        When an option is wrong.
+    EntryError, UsageError
+        When it is not prepared, or damaged; when an option is wrong.
     """
     cache, (source, _) = fs.cache_dir(call.cache_dir), _find_source(call)
     with fs.translate_oserror(cache):
@@ -105,13 +103,12 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
     for option, value in options.items():
-        if option in RUNTIME_ONLY or value == recipe.get(option, object()):
-            continue
-        own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
-        raise UsageError(
-            f"{name} is an entry {own}, but {option} {value} was given",
-            f"leave the option out, or name the dataset: {entry.dataset}",
-        )
+        if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
+            own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
+            raise UsageError(
+                f"{name} is an entry {own}, but {option} {value} was given",
+                f"leave the option out, or name the dataset: {entry.dataset}",
+            )
     return entry
 
 
@@ -157,10 +154,8 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
         source = dataset
     if not schema.is_folder_name(source.name):
         most = schema.MAX_NAME_BYTES
-        raise UsageError(
-            f"dataset name '{source.name[:most]}': expected letters, digits, '.', '_' and '-',"
-            f" at most {most} bytes"
-        )
+        expected = f"expected letters, digits, '.', '_' and '-', at most {most} bytes"
+        raise UsageError(f"dataset name '{source.name[:most]}': {expected}")
     if source.name in sources.REGISTRY and not isinstance(source, sources.RegisteredSource):
         raise UsageError(f"dataset name '{source.name}': is that of a known dataset")
     return source, dataset if isinstance(dataset, str) else None
@@ -180,9 +175,7 @@ def _find_or_build(
         raise SourceError(f"{was}: its raw data makes {source.name}/{recipe.folder} now")
 
     def existing(log: Callable[..., object] = LOG.debug) -> Entry | None:
-        if call.force:
-            return None
-        return entries.existing_entry(path, cache, context.quiet, log)
+        return None if call.force else entries.existing_entry(path, cache, context.quiet, log)
 
     staging.collect_garbage(cache)  # puts back what a killed process only meant to replace
     if entry := existing(LOG.warning):

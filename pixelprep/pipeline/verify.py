@@ -106,12 +106,9 @@ def verify(
 
     Raises
     ------
-    UsageError
-        When neither names nor `every` is given, or both.
-    EntryError
-        When there is nothing of a name.
-    CacheError
-        When the cache cannot be read.
+    UsageError, EntryError, CacheError
+        When neither names nor `every` is given, or both; when there is nothing of a name; when
+        the cache cannot be read.
 
     Examples
     --------
@@ -165,9 +162,8 @@ def _check_content(entry: Entry, quiet: bool) -> list[str]:
     what = f"verifying {entry.dataset}/{entry.path.name}"
     with progress.bar(what, entry.rows, " images", quiet) as bar:
         try:
-            return [
-                f"{entry.path}: {problem}" for problem in checks.failed_checks(entry, bar.update)
-            ]
+            failed = checks.failed_checks(entry, bar.update)
+            return [f"{entry.path}: {problem}" for problem in failed]
         except (EntryError, UsageError) as error:  # the latter: values that cannot be scaled
             return [error.message]
 
