@@ -63,11 +63,9 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         # Plain ints, so that the state of a pass is JSON whatever numbers came.
-        plain = {
-            "batch_size": check_int("batch_size", self.batch_size, 1),
-            "seed": check_int("seed", self.seed, 0, MAX_SEED),
-            "epoch": check_int("epoch", self.epoch, 0, MAX_SEED),
-        }
+        plain = {"batch_size": check_int("batch_size", self.batch_size, 1)}
+        for name in ("seed", "epoch"):
+            plain[name] = check_int(name, getattr(self, name), 0, MAX_SEED)
         if len(self.shard) != 2:
             raise UsageError(f"shard {self.shard}: expected (index, count)")
         count = check_int("shard count", self.shard[1], 1)
@@ -145,11 +143,6 @@ class Batches:
         """Return the same of another epoch (and another shard)."""
         config = replace(self.config, epoch=epoch, shard=shard or self.config.shard)
         return Batches(self.files, self.run_rows, self.image_shape, self.dtype, config)
-
-    def blocks(self) -> Iterator[Pair]:
-        """Yield the same rows in the same order, a window at a time."""
-        for images, labels, order in self.windows_from(0):
-            yield images.take(order, axis=0), labels.take(order)
 
     def windows_from(self, first: int) -> Iterator[Window]:
         """Yield the windows from number `first` on; each is valid until the next one comes."""

@@ -8,8 +8,6 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pixelprep.dataset.batches import Batches
 
-MAX_WORKERS = 1024
-
 
 class TorchFeed(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ignore[misc] # untyped
     """Whole batches of (images, labels); each pass over it is the next epoch.
@@ -22,7 +20,7 @@ class TorchFeed(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ig
         self.first = first
         # A worker process starts with a copy of this object in every epoch, so its counter must
         # outlive it: one number a worker, in memory that all processes share.
-        self.passes = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
+        self.passes = torch.zeros(1024, dtype=torch.int64).share_memory_()
 
     def _passed(self, info: Any) -> int:
         """Count the passes that began before this one; the workers of one pass agree on it.

@@ -28,17 +28,6 @@ from pixelprep.errors import UsageError, check_int, unknown_choice
 from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
-DOCUMENTED_TYPES: dict[Any, str] = {  # Any: types, some of them not classes
-    **{kind: kind.__name__ for kind in (bool, int, float, str, Executor)},
-    os.PathLike: "path",
-    tuple: "tuple of int",
-}
-JSON_TYPES: dict[Any, tuple[type, ...]] = {  # likewise
-    **{kind: (kind,) for kind in (int, str)},
-    **dict.fromkeys((bool, float), (int, float)),
-    os.PathLike: (str,),
-    tuple: (list,),
-}
 MAX_SIDE = 1 << 16  # pixels
 
 P = ParamSpec("P")
@@ -241,8 +230,10 @@ def option_types(name: str) -> list[Any]:  # Any: types, some of them of a typin
 
 def json_types(name: str) -> tuple[type, ...]:
     """Return the types that an option's values have in a JSON file."""
-    kinds = {JSON_TYPES[get_origin(kind) or kind] for kind in option_types(name)}
-    return tuple(one for kind in kinds for one in kind)
+    number = (int, float)
+    special = {bool: number, float: number, os.PathLike: (str,), tuple: (list,)}
+    kinds = [get_origin(kind) or kind for kind in option_types(name)]
+    return tuple(dict.fromkeys(one for kind in kinds for one in special.get(kind, (kind,))))
 
 
 def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
@@ -268,12 +259,13 @@ def documented(options: type) -> Callable[[T], T]:
 
     It is in the form of numpydoc, for a docstring that is indented by 4 spaces.
     """
-    parts = []
+    parts, special = [], {os.PathLike: "path", tuple: "tuple of int"}
     for name, declared in declared_options(options).items():
         if declared.choices:
             kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
         else:
-            names = [DOCUMENTED_TYPES[get_origin(kind) or kind] for kind in option_types(name)]
+            kinds = [get_origin(kind) or kind for kind in option_types(name)]
+            names = [special.get(kind, kind.__name__) for kind in kinds]
             kind = "path" if "path" in names else " or ".join(names)
         optional = ", optional" if NoneType in get_args(TYPES[name]) else ""
         help = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")

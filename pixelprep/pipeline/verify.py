@@ -2,11 +2,10 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pixelprep.cache import checks, entries, requests
 from pixelprep.cache.trust import TrustRecord, in_cache
@@ -138,7 +137,13 @@ def _verify(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult:
     if result.ok or not repair or not result.checked:
         return result
     try:
-        request = _request(path, cache)
+        if not in_cache(path, cache):
+            raise EntryError("it is not in the cache", "copy it again from where it came")
+        request = requests.load_request(path, cache)
+        if request is None:
+            request = requests.request_of(manifests.read(path))
+            if request["dataset"] not in REGISTRY:
+                raise EntryError("its source is unknown", "prepare it again")
         LOG.info("%s; making it again", "; ".join(result.problems))
         entry = rebuild(path, cache, request, quiet=quiet)
     except PixelprepError as error:
@@ -166,15 +171,3 @@ def _check_content(entry: Entry, quiet: bool) -> list[str]:
             return [f"{entry.path}: {problem}" for problem in failed]
         except (EntryError, UsageError) as error:  # the latter: values that cannot be scaled
             return [error.message]
-
-
-def _request(path: Path, cache: Path) -> Mapping[str, Any]:
-    """Return the arguments of `prepare` that an entry of the cache came from."""
-    if not in_cache(path, cache):
-        raise EntryError("it is not in the cache", "copy it again from where it came")
-    request = requests.load_request(path, cache)
-    if request is None:
-        request = requests.request_of(manifests.read(path))
-        if request["dataset"] not in REGISTRY:
-            raise EntryError("its source is unknown", "prepare it again")
-    return request
