@@ -76,14 +76,12 @@ def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
 
 
 def print_prepared(entry: "Entry", seconds: float) -> None:
-    """Print an entry, and whether it had to be made."""
     _print_entry(entry)
     done = "was there already" if entry.cached else f"prepared in {seconds:.1f} s"
     say(str(entry.path), f"{size(entry.size)}, {done}")
 
 
 def print_info(entry: "Entry") -> None:
-    """Print an entry, its data and its recipe."""
     _print_entry(entry)
     about = entry.manifest.provenance
     _print_field("data", f"{about.title}; licence {about.licence}")
@@ -127,7 +125,6 @@ def _print_entry(entry: "Entry") -> None:
 
 
 def print_trained(result: "TrainResult") -> None:
-    """Print the result of a training run."""
     from pixelprep.training.run_folder import PAGE
 
     loss = f"loss {_decimal(result.test_loss)} ({result.test_steps} steps)"
@@ -156,7 +153,6 @@ def print_compared(result: "CompareResult") -> None:
 
 
 def print_scores(scores: "EvaluationResult") -> None:
-    """Print how well a model does on a split, and on each of its classes."""
     rows: Rows = [("class", "images", "recall")]
     for one in scores.classes:
         recall = "" if one.recall is None else f"{one.recall:.2%}"
@@ -168,7 +164,6 @@ def print_scores(scores: "EvaluationResult") -> None:
 
 
 def print_predicted(result: "PredictResult") -> None:
-    """Print a line an image, with its likeliest classes."""
     rows = [
         (image.path, *(f"{top.class_name} {top.probability:.1%}" for top in image.top))
         for image in result.images
@@ -181,7 +176,6 @@ def _decimal(number: float | None) -> str:
 
 
 def print_datasets(found: dict[str, Any]) -> None:
-    """Print a table of what is known by name."""
     titles = ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
     rows: Rows = [titles]
     for one in found["datasets"]:
@@ -252,7 +246,6 @@ def size(count: int) -> str:
 
 
 def print_verified(verdict: "VerifyResult") -> None:
-    """Print a line on an entry, and below it what is wrong."""
     state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
     state = f"repaired, {state}" if verdict.repaired else state
     say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")

@@ -21,19 +21,16 @@ class RawView:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C)."""
         return (self.rows, *self.split.shape[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the raw images."""
         return np.dtype(self.scaling.raw_dtype)
 
     def __len__(self) -> int:
         return self.rows
 
     def slice_rows(self, rows: range) -> "RawView":
-        """Return a view of some neighbouring rows."""
         return RawView(self.split, self.scaling, self.first + rows.start, len(rows))
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
@@ -43,7 +40,6 @@ class RawView:
 
 
 def raw_view(split: Split, scaling: Scaling) -> RawView:
-    """Return a view of all raw images of a split."""
     return RawView(split, scaling, 0, len(split))
 
 

@@ -20,7 +20,7 @@ import textwrap
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
-from functools import wraps
+from functools import partial, wraps
 from types import NoneType
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
@@ -57,18 +57,11 @@ def declared_options(cls: type) -> dict[str, Option]:
     return {f.name: f.metadata["option"] for f in fields(cls) if "option" in f.metadata}
 
 
-def _whole(low: int, high: int | None = None) -> Check:
-    return lambda name, value: check_int(name, value, low, high)
-
-
-def _fraction(zero: bool) -> Check:
-    def check(name: str, value: float) -> float:
-        if 0 < value < 1 or (zero and value == 0):
-            return float(value) or 0.0  # -0.0 is spelled differently in JSON
-        least = "0 or more" if zero else "more than 0"
-        raise UsageError(f"`{name}={value}`: expected {least}, below 1")
-
-    return check
+def _fraction(name: str, value: float, zero: bool = False) -> float:
+    if 0 < value < 1 or (zero and value == 0):
+        return float(value) or 0.0  # -0.0 is spelled differently in JSON
+    least = "0 or more" if zero else "more than 0"
+    raise UsageError(f"`{name}={value}`: expected {least}, below 1")
 
 
 def _switch(name: str, value: object) -> bool:
@@ -119,19 +112,22 @@ class RecipeOptions:
         0.0,
         "Share of every class taken from train for validation, before the statistics: 0 <= F < 1.",
         "F",
-        check=_fraction(zero=True),
+        check=partial(_fraction, zero=True),
     )
     split_seed: int = option(
         0,
         "Which images are taken for validation, and for a test split: 0 to 2**64 - 1.",
-        check=_whole(0, 2**64 - 1),
+        check=partial(check_int, low=0, high=2**64 - 1),
     )
     dtype: str = option("float32", "Type of the stored images.", choices=layout.DTYPES)
     compression: str = option(
         "none", "Compression of the stored images.", choices=layout.COMPRESSIONS, check=_compression
     )
     shard_rows: int | None = option(
-        None, "Images a file (default: what fits into 256 MiB).", "N", check=_whole(1)
+        None,
+        "Images a file (default: what fits into 256 MiB).",
+        "N",
+        check=partial(check_int, low=1),
     )
 
 
@@ -162,7 +158,7 @@ class DecodeOptions:
         None,
         "Share of every class that becomes the test split, where there is none: 0 < F < 1.",
         "F",
-        check=_fraction(zero=False),
+        check=_fraction,
     )
     on_error: str | None = option(
         None,

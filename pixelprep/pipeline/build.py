@@ -18,7 +18,7 @@ from pixelprep.format import manifest as manifests
 from pixelprep.format import writer
 from pixelprep.format.recipe import Recipe, split_files
 from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
-from pixelprep.pipeline.fit import fit, split_validation, sum_up
+from pixelprep.pipeline.fit import Splits, fit, split_validation, sum_up
 from pixelprep.pipeline.raw_data import RawData
 from pixelprep.system import canonical, fs, parallel, progress, staging
 
@@ -74,17 +74,14 @@ def build(
     return entries.published_entry(path, cache, manifest, stamps)
 
 
-def _bytes_needed(splits: Mapping[str, sources.RawSplit], recipe: Recipe) -> int:
+def _bytes_needed(splits: Splits, recipe: Recipe) -> int:
     rows = sum(len(split.labels) for split in splits.values())
     image = math.prod(splits["train"].images.shape[1:])
     return rows * (image * np.dtype(recipe.dtype).itemsize + ROW_BYTES)
 
 
 def _write_files(
-    work: Path,
-    splits: Mapping[str, sources.RawSplit],
-    recipe: Recipe,
-    context: sources.SourceContext,
+    work: Path, splits: Splits, recipe: Recipe, context: sources.SourceContext
 ) -> dict[str, str]:
     """Write all files, each brought to the disk while others are written; return their digests."""
     tasks = [

@@ -15,14 +15,13 @@ from pixelprep.system import formatting, progress
 
 LOG = logging.getLogger("pixelprep")
 
+Splits = Mapping[str, sources.RawSplit]  # by name
+
 FIT_BYTES = 64 << 20  # of raw images that one task sums up
 
 
 def scope(split: str, per: str) -> str:
-    """Return which pixels share a statistic of a split: only train is fitted, unless per image.
-
-    Of the others no more than the limits are needed.
-    """
+    """Return which pixels share a statistic: only train is fitted; of others, limits are needed."""
     return per if split == "train" and per != "image" else "dataset"
 
 
@@ -39,10 +38,7 @@ def split_validation(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawS
 
 
 def sum_up(
-    splits: Mapping[str, sources.RawSplit],
-    per: str,
-    known: Mapping[str, AnyMoments],
-    context: sources.SourceContext,
+    splits: Splits, per: str, known: Mapping[str, AnyMoments], context: sources.SourceContext
 ) -> dict[str, AnyMoments]:
     """Return the moments of each split, read unless they are known; show its limits.
 

@@ -61,13 +61,13 @@ def read_again(
     source: sources.Source,
     context: sources.SourceContext,
     options: RecipeOptions,
-    expected: SourceRecord,
+    known: SourceRecord,
 ) -> RawData:
     """Read data that is identified already; raise `SourceError` if it is not what it was."""
     # The lock: downloads that were deleted meanwhile are made again.
     with locks.lock(context.cache, locks.raw_lock_name(source.name)):
         data = read(source, context, options)
-    if data.record != expected:
+    if data.record != known:
         raise SourceError(
             f"{source.name}: the raw data is not what it was when its digest was taken",
             f"delete {context.cache / fs.SOURCES} and run again",
