@@ -364,8 +364,7 @@ def _cache(context: typer.Context) -> None:
 def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """List entries, raw downloads, and what is left over."""
     items = pixelprep.cache.list(cache_dir=cache_dir)
-    folder = str(fs.cache_dir(cache_dir))
-    total = sum(item.bytes for item in items)
+    folder, total = str(fs.cache_dir(cache_dir)), sum(item.bytes for item in items)
     result = {"cache": folder, **output.group_by_kind(items), "bytes": total}
     shown = [item for item in items if item.kind != "metadata"]
     output.show(result, as_json, lambda: output.print_cache(shown))
@@ -534,9 +533,8 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     """Return the same of wrong usage, with the nearest command or option that Click suggests."""
     import difflib
 
-    message, *suggested = re.split(
-        r"\.? (?:Did you mean '|\(Possible options: )", error.format_message()
-    )
+    before_names = r"\.? (?:Did you mean '|\(Possible options: )"
+    message, *suggested = re.split(before_names, error.format_message())
     message = re.sub("Input should be a valid ([a-z]+), unable .*", r"expected a \1", message)
     message = message.replace("a integer", "a whole number").rstrip(".")
     context = getattr(error, "ctx", None)

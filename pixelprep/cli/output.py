@@ -69,9 +69,7 @@ def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
         "hit": entry.cached,
         "seconds": seconds,
         "scaling": {name: scaling[name] for name in ("mean", "std", "scale", "offset")},
-        "splits": {
-            name: {field: split[field] for field in shown} for name, split in splits.items()
-        },
+        "splits": {name: {k: split[k] for k in shown} for name, split in splits.items()},
     }
 
 
@@ -284,8 +282,7 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
             cells = (name, images, size(item.bytes), _ago(item.made), used, " ".join(options))
             rows.append(cells)
     if len(rows) > 1:
-        has_options = any(row[-1] for row in rows[1:])
-        _table(rows if has_options else [row[:-1] for row in rows])
+        _table(rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows])
     notes = sum(item.kind == "metadata" for item in items)
     total = size(sum(item.bytes for item in items))
     say(f"{total}{f', {notes} of them notes and locks that nothing needs' if notes else ''}")
@@ -299,7 +296,6 @@ def _time(seconds: float) -> str:
 def _ago(seconds: float) -> str:
     age = max(0.0, time.time() - seconds)
     for unit, length in AGES:
-        if age >= length:
-            count = int(age // length)
+        if count := int(age // length):
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"

@@ -77,6 +77,7 @@ class BatchConfig:
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
 
+@dataclass(eq=False, repr=False)
 class Batches:
     """One epoch of batches; iterating again gives the same epoch again.
 
@@ -84,25 +85,22 @@ class Batches:
     (batch,). `run_rows` neighbouring rows of a file are read at once.
     """
 
-    def __init__(
-        self,
-        files: Sequence[reader.EntryFile],
-        run_rows: int,
-        image_shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        config: BatchConfig,
-    ) -> None:
-        self.files, self.run_rows, self.config = files, run_rows, config
-        self.image_shape, self.dtype = image_shape, dtype
-        self._file_rows = np.array([file.rows for file in files])
-        self._file_ends = np.cumsum(-(-self._file_rows // run_rows))  # in runs
+    files: Sequence[reader.EntryFile]  # of the split, in order
+    run_rows: int
+    image_shape: tuple[int, ...]  # (H, W, C)
+    dtype: np.dtype[Any]
+    config: BatchConfig
+
+    def __post_init__(self) -> None:
+        self._file_rows = np.array([file.rows for file in self.files])
+        self._file_ends = np.cumsum(-(-self._file_rows // self.run_rows))  # in runs
         # The numbers of all shards' runs, in the order in which the epoch visits them.
-        runs, (index, count) = int(self._file_ends[-1]), config.shard
-        visited = self._permutation(runs, Stream.RUNS) if config.shuffle else np.arange(runs)
+        runs, (index, count) = int(self._file_ends[-1]), self.config.shard
+        visited = self._permutation(runs, Stream.RUNS) if self.config.shuffle else np.arange(runs)
         mine = visited[index::count]
         self.rows = int(self._locate_runs(mine)[2].sum())
         self.windows = -(-len(mine) // WINDOW_RUNS)
-        self._runs = _stratify_runs(mine, self.windows) if config.shuffle else mine
+        self._runs = _stratify_runs(mine, self.windows) if self.config.shuffle else mine
 
     def __len__(self) -> int:
         return self.config.steps(self.rows)
@@ -142,7 +140,7 @@ class Batches:
     def with_epoch(self, epoch: int, shard: tuple[int, int] | None = None) -> "Batches":
         """Return the same of another epoch (and another shard)."""
         config = replace(self.config, epoch=epoch, shard=shard or self.config.shard)
-        return Batches(self.files, self.run_rows, self.image_shape, self.dtype, config)
+        return replace(self, config=config)
 
     def windows_from(self, first: int) -> Iterator[Window]:
         """Yield the windows from number `first` on; each is valid until the next one comes."""

@@ -335,13 +335,11 @@ class Entry:
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The splits by name: train, val where there is one, test."""
-        stored, recipe = self.manifest.splits, self.manifest.recipe
+        recorded, recipe = self.manifest.splits, self.manifest.recipe
+        stored = {name: recorded[name] for name in SPLITS if name in recorded}
         return {
-            name: split_of(
-                self.path, name, stored[name].shape, stored[name].files, recipe, self._stamps
-            )
-            for name in SPLITS
-            if name in stored
+            name: split_of(self.path, name, split.shape, split.files, recipe, self._stamps)
+            for name, split in stored.items()
         }
 
     @property
