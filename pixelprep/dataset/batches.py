@@ -221,36 +221,15 @@ class BatchIterator(Iterator[Pair]):
 
     def __init__(self, batches: Batches, start: int) -> None:
         self._batches, self._done, self._process = batches, start, os.getpid()
-        self._stream = self._rebatch()
+        self._stream = _rebatch(batches, start)
 
     def __next__(self) -> Pair:
         if self._process != os.getpid():  # open files are not carried over a fork
-            self._stream = self._rebatch()
+            self._stream = _rebatch(self._batches, self._done)
             self._process = os.getpid()
         batch = next(self._stream)
         self._done += 1
         return batch
-
-    def _rebatch(self) -> Iterator[Pair]:
-        """Cut the stream of rows into batches, from the first one on that is not delivered."""
-        batches, size = self._batches, self._batches.config.batch_size
-        first_window, start = batches.locate(self._done * size)
-        filled, (images, labels) = 0, batches.allocate(size)
-        for window_images, window_labels, order in batches.windows_from(first_window):
-            while start < len(order):
-                rows = order[start : start + size - filled]
-                start += len(rows)
-                into = slice(filled, filled + len(rows))
-                # Other modes than "clip" copy twice.
-                window_images.take(rows, axis=0, out=images[into], mode="clip")
-                window_labels.take(rows, out=labels[into], mode="clip")
-                filled = into.stop
-                if filled == size:
-                    yield images, labels
-                    filled, (images, labels) = 0, batches.allocate(size)
-            start = 0
-        if filled and not batches.config.drop_last:
-            yield images[:filled], labels[:filled]
 
     def state(self) -> dict[str, Any]:
         """Return what `Batches.resume` needs to continue from here.
@@ -261,3 +240,28 @@ class BatchIterator(Iterator[Pair]):
             JSON values.
         """
         return self._batches.state(self._done)
+
+
+def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
+    """Cut the stream of rows into batches, from number `done` on.
+
+    This knows no iterator that holds it: such a circle would keep the files open.
+    """
+    size = batches.config.batch_size
+    first_window, start = batches.locate(done * size)
+    filled, (images, labels) = 0, batches.allocate(size)
+    for window_images, window_labels, order in batches.windows_from(first_window):
+        while start < len(order):
+            rows = order[start : start + size - filled]
+            start += len(rows)
+            into = slice(filled, filled + len(rows))
+            # Other modes than "clip" copy twice.
+            window_images.take(rows, axis=0, out=images[into], mode="clip")
+            window_labels.take(rows, out=labels[into], mode="clip")
+            filled = into.stop
+            if filled == size:
+                yield images, labels
+                filled, (images, labels) = 0, batches.allocate(size)
+        start = 0
+    if filled and not batches.config.drop_last:
+        yield images[:filled], labels[:filled]
