@@ -70,10 +70,7 @@ RunDir = Annotated[Path, argument("Folder of a finished run.", "RUN")]
 
 
 def with_prepare_options(command: Command, without: Collection[str] = ()) -> Command:
-    """Give a command the options of `prepare` in place of its ``**choices``.
-
-    Those that the command declares itself stay as they are there.
-    """
+    """Give a command the options of `prepare`, but for its own, in place of its ``**choices``."""
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     names = [n for n in PREPARE_OPTIONS if n not in without and n not in signature.parameters]

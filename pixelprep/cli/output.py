@@ -187,11 +187,7 @@ def print_datasets(found: dict[str, Any]) -> None:
 
 
 def _table(rows: Rows) -> None:
-    """Print aligned columns, the first row being their titles.
-
-    Where the terminal is too narrow, lines and columns change places; or each row is on lines of
-    its own.
-    """
+    """Print aligned columns; where these are too wide, transposed, or each row on its own lines."""
     room = _terminal_width()
     for table in (rows, list(zip(*rows, strict=True))):
         if sum(_widths(table)) - GAP <= room:

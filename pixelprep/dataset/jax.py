@@ -11,10 +11,7 @@ from pixelprep.dataset.batches import Batches
 
 
 class JaxFeed:
-    """Batches of (images, labels) on a device; each pass over it is the next epoch.
-
-    Labels are int32: JAX has no int64 unless it is told to.
-    """
+    """Batches of (images, labels: int32) on a device; each pass over it is the next epoch."""
 
     def __init__(
         self, first: Batches, device: jax.Device | jax.sharding.Sharding | None = None

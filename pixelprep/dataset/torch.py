@@ -12,8 +12,7 @@ from pixelprep.dataset.batches import Batches
 class TorchFeed(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ignore[misc] # untyped
     """Whole batches of (images, labels); each pass over it is the next epoch.
 
-    For ``DataLoader(feed, batch_size=None, num_workers=…)``: the workers share an epoch's rows, so
-    that every row comes exactly once; each worker's last batch may be short.
+    A loader's workers share an epoch's rows; each worker's last batch may be short.
     """
 
     def __init__(self, first: Batches) -> None:

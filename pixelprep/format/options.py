@@ -233,10 +233,7 @@ def json_types(name: str) -> tuple[type, ...]:
 
 
 def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
-    """Let a function have a dataclass's fields as its parameters: it is called with an instance.
-
-    Type checkers, `help` and `inspect.signature` see the parameters.
-    """
+    """Let a function have a dataclass's fields as its parameters: it is called with an instance."""
 
     def decorate(function: Callable[[T], R]) -> Callable[P, R]:
         @wraps(function)
@@ -251,10 +248,7 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
 
 
 def documented(options: type) -> Callable[[T], T]:
-    """Replace ``{options}`` in a docstring by the documentation of a class's options.
-
-    It is in the form of numpydoc, for a docstring that is indented by 4 spaces.
-    """
+    """Replace ``{options}`` in a docstring, indented by 4, by the numpydoc of a class's options."""
     parts, special = [], {os.PathLike: "path", tuple: "tuple of int"}
     for name, declared in declared_options(options).items():
         if declared.choices:

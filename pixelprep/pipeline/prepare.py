@@ -141,13 +141,11 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
     """Return the source of a call's dataset; and the dataset as text, unless it is an object."""
     dataset = sources.normalize_dataset(call.dataset)
     if isinstance(dataset, str):
+        copied = ("mirror", "quiet", "split_seed", *sources.DECODE_OPTIONS)
         options = sources.Options(
             source=None if call.source is None else fs.expand_user(call.source),
-            mirror=call.mirror,
             offline=bool(call.offline),
-            quiet=call.quiet,
-            split_seed=call.split_seed,
-            **{name: getattr(call, name) for name in sources.DECODE_OPTIONS},
+            **{name: getattr(call, name) for name in copied},
         )
         source = sources.find_source(dataset, options)
     else:
