@@ -31,66 +31,27 @@ if TYPE_CHECKING:
     from pixelprep.training.predict import EvaluationResult, PredictResult, evaluate, predict
     from pixelprep.training.train import resume, train
 
-__all__ = [
-    "Arrays",
-    "CacheError",
-    "CompareResult",
-    "DownloadError",
-    "Entry",
-    "EntryError",
-    "EvaluationResult",
-    "Export",
-    "MissingExtraError",
-    "NewerFormatError",
-    "PixelprepError",
-    "PredictResult",
-    "Report",
-    "Scaling",
-    "SourceError",
-    "Split",
-    "TrainError",
-    "TrainResult",
-    "UsageError",
-    "VerifyResult",
-    "WorkerError",
-    "cache",
-    "compare",
-    "evaluate",
-    "export",
-    "find_entry",
-    "open",
-    "predict",
-    "prepare",
-    "report",
-    "resume",
-    "train",
-    "verify",
-]
+__all__ = ["Arrays", "CacheError", "CompareResult", "DownloadError", "Entry", "EntryError"]
+__all__ += ["EvaluationResult", "Export", "MissingExtraError", "NewerFormatError"]
+__all__ += ["PixelprepError", "PredictResult", "Report", "Scaling", "SourceError", "Split"]
+__all__ += ["TrainError", "TrainResult", "UsageError", "VerifyResult", "WorkerError", "cache"]
+__all__ += ["compare", "evaluate", "export", "find_entry", "open", "predict", "prepare", "report"]
+__all__ += ["resume", "train", "verify"]
 
 _HOMES = {
-    "Arrays": "sources",
-    "CompareResult": "reports.results",
-    "Entry": "dataset.entry",
-    "EvaluationResult": "training.predict",
-    "Export": "exporters.export",
-    "PredictResult": "training.predict",
-    "Report": "reports.entry_report",
-    "Scaling": "numerics.scaling",
-    "Split": "dataset.entry",
-    "TrainResult": "reports.results",
-    "VerifyResult": "pipeline.verify",
+    "sources": "Arrays",
+    "reports.results": "CompareResult TrainResult",
+    "dataset.entry": "Entry Split",
+    "training.predict": "EvaluationResult PredictResult evaluate predict",
+    "exporters.export": "Export export",
+    "reports.entry_report": "Report report",
+    "numerics.scaling": "Scaling",
+    "pipeline.verify": "VerifyResult verify",
     "cache": "cache",
-    "compare": "training.compare",
-    "evaluate": "training.predict",
-    "export": "exporters.export",
-    "find_entry": "pipeline.prepare",
-    "predict": "training.predict",
-    "prepare": "pipeline.prepare",
-    "report": "reports.entry_report",
-    "resume": "training.train",
-    "train": "training.train",
-    "verify": "pipeline.verify",
-}
+    "training.compare": "compare",
+    "pipeline.prepare": "find_entry prepare",
+    "training.train": "resume train",
+}  # of all names but the errors
 
 
 def __getattr__(name: str) -> Any:
@@ -99,7 +60,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pixelprep' has no attribute '{name}'")
     from importlib import import_module
 
-    home = import_module(f"pixelprep.{_HOMES.get(name, 'errors')}")
+    homes = (home for home, names in _HOMES.items() if name in names.split())
+    home = import_module(f"pixelprep.{next(homes, 'errors')}")
     value = home if name == "cache" else getattr(home, name)
     globals()[name] = value
     return value
@@ -135,10 +97,9 @@ def open(
 
     Raises
     ------
-    EntryError
-        When there is no such entry, or anything in it is missing, damaged or of a newer format.
-    CacheError
-        When the machine does not let the files be read.
+    EntryError, CacheError
+        When there is no such entry, or anything in it is missing, damaged or of a newer format;
+        when the machine does not let the files be read.
 
     Examples
     --------

@@ -332,8 +332,12 @@ def _raw_items(cache: Path) -> Iterator[CacheItem]:
 
 def _leftovers(cache: Path) -> Iterator[CacheItem]:
     raw = (cache / fs.RAW).glob("*")
-    idle = [folder for folder in raw if locks.is_free(cache, locks.raw_lock_name(folder.name))]
-    parts = [part for folder in idle for part in stale_parts(folder)]
+    parts = [
+        part
+        for folder in raw
+        if locks.is_unlocked(locks.lock_path(cache, locks.raw_lock_name(folder.name)))
+        for part in stale_parts(folder)
+    ]
     for path in (*staging.stale_work(cache, unfinished=True), *staging.trash_items(cache), *parts):
         yield _hidden_item("leftover", path, cache)
 
@@ -343,7 +347,7 @@ def _metadata(cache: Path, found: Sequence[CacheItem]) -> Iterator[CacheItem]:
     names = {item.name for item in found}
     sources = {item.entry.source for item in found if item.entry}
     for path in sorted((cache / fs.LOCKS).glob("*.lock")):
-        if locks.is_free(cache, path.stem):
+        if locks.is_unlocked(path):
             yield _hidden_item("metadata", path, cache)
     for folder in (fs.TRUST, fs.ORIGINS):
         for path in sorted((cache / folder).glob("*/*.json")):

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer import Option
 
-from pixelprep._version import __version__
+import pixelprep
 from pixelprep.cli import output
 from pixelprep.cli.options import (
     CacheDir,
@@ -29,33 +30,27 @@ from pixelprep.cli.options import (
     RunDir,
     ValFraction,
     Yes,
+    argument,
     one_of,
+    option,
     with_prepare_options,
 )
 from pixelprep.cli.spelling import as_options
-from pixelprep.errors import (
-    PixelprepError,
-    UsageError,
-    attach_resume_command,
-    resume_command,
-)
+from pixelprep.errors import PixelprepError, UsageError, attach_resume_command, resume_command
 from pixelprep.exporters import format_names
 from pixelprep.numerics.modes import MODES
-from pixelprep.system import formatting
+from pixelprep.system import formatting, fs
 
 if TYPE_CHECKING:
     from pixelprep.cache import CacheItem
     from pixelprep.pipeline.verify import VerifyResult
 
-
 INTERRUPTED = 130
-NAME = "[a-z-]+"  # of a command or an option
-SAME_AGAIN = "run the same command again: what is finished stays"
+SAME_AGAIN = "give the same command again: what is finished stays"
 
 app = typer.Typer(
     name="pixelprep",
     help="Image datasets scaled once, exactly, and reused anywhere.",
-    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -68,13 +63,13 @@ app.add_typer(cache_app, name="cache")
 @app.callback(invoke_without_command=True)
 def _pixelprep(
     context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool, Option("--version", help="Print the version and exit.", is_eager=True)
     ] = False,
 ) -> None:
     if version:
-        typer.echo(f"pixelprep {__version__}")
+        typer.echo(f"pixelprep {pixelprep.__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -83,16 +78,10 @@ def _pixelprep(
 @app.command()
 @with_prepare_options
 def prepare(
-    dataset: Dataset = "mnist",
-    *,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    **choices: Any,
+    dataset: Dataset = "mnist", *, as_json: Json = False, quiet: Quiet = False, **choices: Any
 ) -> None:
     """Scale a dataset and store it as HDF5, once. A second call finds it there."""
     _messages(quiet)
-    import pixelprep
-
     started = time.perf_counter()
     entry = pixelprep.prepare(dataset, quiet=quiet, **choices)
     seconds = time.perf_counter() - started
@@ -105,56 +94,43 @@ def prepare(
 def train(
     context: typer.Context,
     dataset: Annotated[
-        str,
-        typer.Argument(
-            help="A known name, a path to images, or an entry.", metavar="DATASET|ENTRY"
-        ),
+        str, argument("A known name, a path to images, or an entry.", "DATASET|ENTRY")
     ] = "mnist",
     *,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
-    seed: Annotated[
-        int, typer.Option(help="Seed of the weights and of the order of the images.")
-    ] = 0,
+    epochs: Annotated[int, option("Passes over the training images.")] = 5,
+    batch_size: Annotated[int, option("Images a step.")] = 64,
+    seed: Annotated[int, option("Of the weights and the order of the images.")] = 0,
     steps_per_execution: Annotated[
-        int, typer.Option(help="Steps between returns to Python; changes only the speed.")
+        int, option("Steps between returns to Python; changes only the speed.")
     ] = 32,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Function that takes the input shape and the number of classes and returns"
+        option(
+            "Function that is given the input shape and the number of classes and returns"
             " a Keras model (default: the reference CNN); or a finished run, to train further.",
-            metavar="MODULE:FUNCTION|RUN",
+            "MODULE:FUNCTION|RUN",
         ),
     ] = None,
     early_stopping: Annotated[
         int | None,
-        typer.Option(
-            help="Stop when the validation loss has not improved for so many epochs; the best"
+        option(
+            "Stop when the validation loss has not improved for so many epochs; the best"
             " epoch's model is kept (needs --val-fraction).",
-            metavar="N",
+            "N",
         ),
     ] = None,
     tensorboard: Annotated[
-        Path | None,
-        typer.Option(help="Write event files for TensorBoard to DIR/RUN-NAME.", metavar="DIR"),
+        Path | None, option("Write event files for TensorBoard to DIR/RUN-NAME.", "DIR")
     ] = None,
     checkpoint_every: Annotated[
-        int,
-        typer.Option(
-            help="Epochs from one checkpoint to the next; the last always has one.", metavar="N"
-        ),
+        int, option("Epochs from one checkpoint to the next; the last always has one.", "N")
     ] = 1,
     run_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the run (default: a new one below runs/).", metavar="DIR"),
+        Path | None, option("Folder of the run (default: a new one below runs/).", "DIR")
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
-            help="Continue an unfinished run; dataset and options are those of the run.",
-            metavar="RUN",
-        ),
+        option("Go on with an unfinished run, of which dataset and options are known.", "RUN"),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -162,11 +138,14 @@ def train(
 ) -> None:
     """Train a CNN on a dataset, prepared first if needed. Then evaluate it."""
     _messages(quiet)
-    import pixelprep
-
     # Only what was given: an entry and an unfinished run have all else.
-    names = context.params.keys() - {"resume", "as_json"}
-    given = {name: context.params[name] for name in names if _was_given(context, name)}
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name not in ("resume", "as_json")
+        and (origin := context.get_parameter_source(name))
+        and origin.name != "DEFAULT"
+    }
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
             result = pixelprep.resume(resume, **given) if resume else pixelprep.train(**given)
@@ -178,33 +157,27 @@ def train(
 @app.command()
 @partial(with_prepare_options, without=("mode", "force"))
 def compare(
+    context: typer.Context,
     dataset: Dataset = "mnist",
     *,
-    modes: Annotated[
-        str, typer.Option(help="Two or more, with commas between.", metavar="MODE,MODE…")
-    ] = ",".join(MODES),
-    repeats: Annotated[
-        int, typer.Option(help="Runs of each mode; fewer than five tell little.", metavar="N")
-    ] = 3,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 5,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
-    seed: Annotated[
-        int, typer.Option(help="Seed of the first run of each mode; then SEED + 1, …")
-    ] = 0,
+    modes: Annotated[str, option("Two or more, with commas between.", "MODE,MODE…")] = ",".join(
+        MODES
+    ),
+    repeats: Annotated[int, option("Runs of each mode; below five, little is told.", "N")] = 3,
+    epochs: Annotated[int, option("Passes over the training images.")] = 5,
+    batch_size: Annotated[int, option("Images a step.")] = 64,
+    seed: Annotated[int, option("Of the first run of each mode; then SEED + 1, …")] = 0,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Function that returns the model, as for `train` (default: the reference CNN).",
-            metavar="MODULE:FUNCTION",
+        option(
+            "Function that returns the model, as for `train` (default: the reference CNN).",
+            "MODULE:FUNCTION",
         ),
     ] = None,
     val_fraction: ValFraction = 0.1,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of runs and page (default: compare-DATASET); continues its own.",
-            metavar="DIR",
-        ),
+        option("Folder of runs and page (default: compare-DATASET); goes on with its own.", "DIR"),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -212,23 +185,11 @@ def compare(
 ) -> None:
     """Compare scalings, with significance. The CNN is trained on each, with equal seeds."""
     _messages(quiet)
-    import pixelprep
-
+    given = {name: value for name, value in context.params.items() if name != "as_json"}
+    given["modes"] = [mode.strip() for mode in modes.split(",")]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
-            result = pixelprep.compare(
-                dataset,
-                modes=[mode.strip() for mode in modes.split(",")],
-                repeats=repeats,
-                epochs=epochs,
-                batch_size=batch_size,
-                seed=seed,
-                model=model,
-                val_fraction=val_fraction,
-                out=out,
-                quiet=quiet,
-                **choices,
-            )
+            result = pixelprep.compare(**given)
     except KeyboardInterrupt:  # which knows only of a single run
         _fail("interrupted", SAME_AGAIN, INTERRUPTED)
     except Exception as error:
@@ -238,29 +199,20 @@ def compare(
     output.show(result.to_dict(), as_json, lambda: output.print_compared(result))
 
 
-def _was_given(context: typer.Context, name: str) -> bool:
-    """Return whether a parameter was on the command line or in the environment."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
-
-
 @app.command()
 def evaluate(
     run: RunDir,
     entry: Annotated[
-        str | None,
-        typer.Argument(help="An entry (default: the one trained on).", metavar="ENTRY"),
+        str | None, argument("An entry (default: the one trained on).", "ENTRY")
     ] = None,
     split: Annotated[str, one_of("test|val|train", "Of the entry.")] = "test",
-    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 64,
+    batch_size: Annotated[int, option("Images at a time.")] = 64,
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a run's model on an entry. It gets raw pixels, whatever their scaling there."""
     _messages(quiet)
-    import pixelprep
-
     scores = pixelprep.evaluate(
         run, entry, split=split, batch_size=batch_size, cache_dir=cache_dir, quiet=quiet
     )
@@ -270,17 +222,13 @@ def evaluate(
 @app.command()
 def predict(
     run: RunDir,
-    image: Annotated[
-        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE")
-    ],
-    top: Annotated[int, typer.Option(help="Classes to show of each image.", metavar="N")] = 3,
+    image: Annotated[list[Path], argument("Image files, or folders of them.", "IMAGE")],
+    top: Annotated[int, option("Classes told of each image.", "N")] = 3,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Predict the likeliest classes of images with a run's model."""
     _messages(quiet)
-    import pixelprep
-
     result = pixelprep.predict(run, image, top=top, quiet=quiet)
     output.show(result.to_dict(), as_json, lambda: output.print_predicted(result))
 
@@ -290,17 +238,13 @@ def predict(
 def path(
     dataset: Dataset = "mnist",
     *,
-    prepare: Annotated[
-        bool, typer.Option("--prepare", help="Prepare it if it is not yet.")
-    ] = False,
+    prepare: Annotated[bool, Option("--prepare", help="Prepare it if it is not yet.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
     """Print the folder of a prepared entry, for scripts. Exit status 1 if there is none."""
     _messages(quiet)
-    import pixelprep
-
     find_or_prepare = pixelprep.prepare if prepare else pixelprep.find_entry
     entry = find_or_prepare(dataset, quiet=quiet, **choices)
     result = {"path": str(entry.path), "key": entry.key}
@@ -319,14 +263,8 @@ def datasets(as_json: Json = False) -> None:
 
 
 @app.command()
-def info(
-    entry: EntryName,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
-) -> None:
-    """Describe a prepared entry, once its files are checked."""
-    import pixelprep
-
+def info(entry: EntryName, cache_dir: CacheDir = None, as_json: Json = False) -> None:
+    """Tell what is in a prepared entry. Its files are checked on the way."""
     opened = pixelprep.open(entry, cache_dir=cache_dir)
     result = {"path": str(opened.path), **opened.manifest.to_dict()}
     output.show(result, as_json, lambda: output.print_info(opened))
@@ -337,23 +275,20 @@ def report(
     entry: EntryName,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="The file, or a folder for it (default: DATASET-MODE-KEY.html here).",
-            metavar="PATH",
-        ),
+        option("The file, or a folder for it (default: DATASET-MODE-KEY.html here).", "PATH"),
     ] = None,
     format: Annotated[str, one_of("html|json", "A page; its facts.")] = "html",
-    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    open_it: Annotated[bool, Option("--open", help="Show it in the browser.")] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a page on an entry. What its data is and what scaling made of it, in pictures."""
     _messages(quiet)
-    import pixelprep
-
     done = pixelprep.report(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
-    output.show(done.to_dict(), as_json, lambda: output.print_report(done))
+    output.show(
+        done.to_dict(), as_json, lambda: output.say(str(done.path), output.size(done.bytes))
+    )
     if open_it:
         import webbrowser
 
@@ -364,12 +299,11 @@ def report(
 @app.command()
 def verify(
     entry: Annotated[
-        list[str] | None,
-        typer.Argument(help="Folders, keys, DATASET/MODE-KEY, or datasets.", metavar="ENTRY"),
+        list[str] | None, argument("Folders, keys, DATASET/MODE-KEY, or datasets.", "ENTRY")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All entries of the cache.")] = False,
+    every: Annotated[bool, Option("--all", help="All entries of the cache.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Rebuild damaged entries from their raw data.")
+        bool, Option("--repair", help="Make what is broken again, from its raw data.")
     ] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -377,14 +311,13 @@ def verify(
 ) -> None:
     """Re-read whole entries and check digests, format and statistics."""
     _messages(quiet)
-    import pixelprep
+
+    def spelled(result: "VerifyResult") -> "VerifyResult":
+        return replace(result, problems=[as_options(line, app) for line in result.problems])
 
     def print_result(result: "VerifyResult") -> None:
         if not as_json:  # one by one: all may take hours
             output.print_verified(spelled(result))
-
-    def spelled(result: "VerifyResult") -> "VerifyResult":
-        return replace(result, problems=[as_options(line, app) for line in result.problems])
 
     results = pixelprep.verify(
         *(entry or ()),
@@ -396,28 +329,18 @@ def verify(
     )
     listed = {"entries": [spelled(result).to_dict() for result in results]}
     output.show(listed, as_json, lambda: None if results else output.say("no entries"))
-    _fail_if_damaged(results, repair)
-
-
-def _fail_if_damaged(results: "list[VerifyResult]", repair: bool) -> None:
-    """End with an error if an entry is damaged, or could not be checked."""
     damaged = sum(not result.ok and result.checked for result in results)
-    unchecked = sum(not result.checked for result in results)
-    counts = {"damaged": damaged, "not checked": unchecked}
-    parts = [f"{count} {what}" for what, count in counts.items() if count]
-    if parts:
+    counts = {"damaged": damaged, "not checked": sum(not result.checked for result in results)}
+    if parts := [f"{count} {what}" for what, count in counts.items() if count]:
         entries = formatting.pluralize(len(results), "entry", "entries")
         hint = "rebuild those of the cache from their raw data with --repair"
-        hint_needed = damaged and not repair
-        _fail(f"of {entries}, {' and '.join(parts)}", hint if hint_needed else None, 1)
+        _fail(f"of {entries}, {' and '.join(parts)}", None if repair or not damaged else hint, 1)
 
 
 @app.command()
 def export(
     entry: EntryName,
-    directory: Annotated[
-        Path, typer.Argument(help="Folder to write, new or empty.", metavar="DIR")
-    ],
+    directory: Annotated[Path, argument("Folder to be made, new or empty.", "DIR")],
     to: Annotated[str, one_of("|".join(format_names()), "The new format.")],
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -425,10 +348,10 @@ def export(
 ) -> None:
     """Write an entry in another format, and read it back. png has the raw pixels."""
     _messages(quiet)
-    import pixelprep
-
     done = pixelprep.export(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
-    output.show(done.to_dict(), as_json, lambda: output.print_export(done))
+    files = f"{len(done.files):,} files, {output.size(done.bytes)}"
+    made = f"{files}, written and checked in {done.seconds:.1f} s"
+    output.show(done.to_dict(), as_json, lambda: output.say(str(done.path), made))
 
 
 @cache_app.callback(invoke_without_command=True)
@@ -439,13 +362,9 @@ def _cache(context: typer.Context) -> None:
 
 @cache_app.command("list")
 def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
-    """List entries, raw downloads and leftovers."""
-    from pixelprep import cache
-    from pixelprep.system import fs
-
-    items = cache.list(cache_dir=cache_dir)
-    folder = str(fs.cache_dir(cache_dir))
-    total = sum(item.bytes for item in items)
+    """List entries, raw downloads, and what is left over."""
+    items = pixelprep.cache.list(cache_dir=cache_dir)
+    folder, total = str(fs.cache_dir(cache_dir)), sum(item.bytes for item in items)
     result = {"cache": folder, **output.group_by_kind(items), "bytes": total}
     shown = [item for item in items if item.kind != "metadata"]
     output.show(result, as_json, lambda: output.print_cache(shown))
@@ -454,8 +373,6 @@ def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
 @cache_app.command("path")
 def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """Print where the cache folder is."""
-    from pixelprep.system import fs
-
     folder = str(fs.cache_dir(cache_dir))
     output.show({"cache": folder}, as_json, lambda: typer.echo(folder))
 
@@ -464,10 +381,7 @@ def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
 def cache_remove(
     entry: Annotated[
         list[str],
-        typer.Argument(
-            help="Folders, keys, DATASET/MODE-KEY; or a dataset, its downloads too.",
-            metavar="ENTRY",
-        ),
+        argument("Folders, keys, DATASET/MODE-KEY; or a dataset, its downloads too.", "ENTRY"),
     ],
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -476,9 +390,7 @@ def cache_remove(
 ) -> None:
     """Delete entries, or all there is of a dataset."""
     _messages(quiet=False)
-    from pixelprep import cache
-
-    items = cache.remove(*entry, dry_run=True, cache_dir=cache_dir)
+    items = pixelprep.cache.remove(*entry, dry_run=True, cache_dir=cache_dir)
     _remove(items, yes, dry_run, cache_dir, as_json)
 
 
@@ -486,14 +398,10 @@ def cache_remove(
 def cache_prune(
     older_than: Annotated[
         str | None,
-        typer.Option(
-            help="Also entries last used longer ago than this: 12h, 30d, 1y; alone, days.",
-            metavar="AGE",
-        ),
+        option("Also entries last used longer ago than this: 12h, 30d, 1y; alone, days.", "AGE"),
     ] = None,
     keep: Annotated[
-        int | None,
-        typer.Option(help="Never the N entries used last (alone: all but these).", metavar="N"),
+        int | None, option("Never the N entries used last (alone: all but these).", "N")
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -502,9 +410,7 @@ def cache_prune(
 ) -> None:
     """Delete leftovers and, if asked, entries that were not used lately."""
     _messages(quiet=False)
-    from pixelprep import cache
-
-    items = cache.prune(older_than, keep, dry_run=True, cache_dir=cache_dir)
+    items = pixelprep.cache.prune(older_than, keep, dry_run=True, cache_dir=cache_dir)
     _remove(items, yes, dry_run, cache_dir, as_json, unless_used=True)
 
 
@@ -517,8 +423,6 @@ def _remove(
     unless_used: bool = False,
 ) -> None:
     """Show what is to be deleted, ask, and delete it."""
-    from pixelprep import cache
-
     kept = 0
     if not as_json:
         output.print_cache(items)
@@ -527,7 +431,7 @@ def _remove(
             _fail("nothing deleted: --json does not ask", "add --yes, or --dry-run", 1)
         what = f"these {len(items)}" if len(items) > 1 else "it"
         _ask(yes, f"delete {what} for good?")
-        removed = cache.remove(*items, unless_used=unless_used, cache_dir=cache_dir)
+        removed = pixelprep.cache.remove(*items, unless_used=unless_used, cache_dir=cache_dir)
         kept, items = len(items) - len(removed), removed
     total = sum(item.bytes for item in items)
     result = {"dry_run": dry_run, **output.group_by_kind(items), "bytes": total}
@@ -576,7 +480,11 @@ def main() -> NoReturn:
     try:
         _main()
     finally:
-        _discard_unwritten()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:  # discard what cannot be written: Python, on exit, would return 120
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _main() -> NoReturn:
@@ -597,20 +505,11 @@ def _main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _discard_unwritten() -> None:
-    """Discard buffered output that cannot be written: Python, on exit, would turn it into 120."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def _refuse_empty(arguments: list[str]) -> None:
     """Refuse an empty argument, of a variable that is not set: as a path it would be here."""
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        if not argument or re.fullmatch("--[a-z-]+=", argument):
-            name = argument.removesuffix("=") or before
+    for before, given in zip(["", *arguments], arguments, strict=False):
+        if not given or re.fullmatch("--[a-z-]+=", given):
+            name = given.removesuffix("=") or before
             name = name if name.startswith("--") else "an argument"
             _fail(f"{name} is empty", "is a shell variable not set? leave the option out", 2)
 
@@ -634,16 +533,15 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     """Return the same of wrong usage, with the nearest command or option that Click suggests."""
     import difflib
 
-    message, *suggested = re.split(
-        r"\.? (?:Did you mean '|\(Possible options: )", error.format_message()
-    )
+    before_names = r"\.? (?:Did you mean '|\(Possible options: )"
+    message, *suggested = re.split(before_names, error.format_message())
     message = re.sub("Input should be a valid ([a-z]+), unable .*", r"expected a \1", message)
     message = message.replace("a integer", "a whole number").rstrip(".")
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path if context else 'pixelprep'} --help"
     if suggested:
-        wrong, names = re.findall(NAME, message)[-1], re.findall(NAME, suggested[0])
-        hint = f"did you mean '{difflib.get_close_matches(wrong, names, n=1, cutoff=0)[0]}'?"
+        told, names = (re.findall("[a-z-]+", text) for text in (message, suggested[0]))
+        hint = f"did you mean '{difflib.get_close_matches(told[-1], names, n=1, cutoff=0)[0]}'?"
     return message[:1].lower() + message[1:], hint, 2
 
 

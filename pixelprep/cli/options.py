@@ -13,12 +13,19 @@ from pixelprep.format.options import PREPARE_OPTIONS, PrepareOptions, option_typ
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
+def argument(help: str, metavar: str) -> Any:  # Any: what Typer's own functions return
+    return typer.Argument(help=help, metavar=metavar)
+
+
+def option(help: str, metavar: str | None = None) -> Any:
+    return typer.Option(help=help, metavar=metavar)
+
+
 def one_of(values: str, help: str) -> Any:
-    """Return an option with a few values, which a shell completes."""
     return typer.Option(help=help, metavar=values, autocompletion=_completion(values.split("|")))
 
 
-def prepare_option(name: str) -> Any:  # Any: what Typer's own `Option` returns
+def prepare_option(name: str) -> Any:
     """Return the option of `prepare` that is declared by this name."""
     declared = PREPARE_OPTIONS[name]
     flags = [f"--{name.replace('_', '-')}"] if _cli_type(name) is bool else []
@@ -38,7 +45,6 @@ def _cli_type(name: str) -> type:
 
 
 def _completion(values: Collection[str]) -> Callable[[str], list[str]] | None:
-    """Return a function that completes the beginning of one of these values."""
     if not values:
         return None
     return lambda incomplete: [value for value in values if value.startswith(incomplete)]
@@ -50,44 +56,33 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bars, no messages; results only.")]
-
-
 Dataset = Annotated[
-    str,
-    typer.Argument(
-        help="A known name (see `pixelprep datasets`) or a path, ./digits.", metavar="DATASET"
-    ),
+    str, argument("A known name (see `pixelprep datasets`) or a path, ./digits.", "DATASET")
 ]
 EntryName = Annotated[
     str,
-    typer.Argument(
-        help="A folder, a key (or its beginning), DATASET/MODE-KEY, or a dataset with one entry.",
-        metavar="ENTRY",
+    argument(
+        "A folder, a key (or its beginning), DATASET/MODE-KEY, or a dataset with one entry.",
+        "ENTRY",
     ),
 ]
-RunDir = Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")]
+RunDir = Annotated[Path, argument("Folder of a finished run.", "RUN")]
 
 
 def with_prepare_options(command: Command, without: Collection[str] = ()) -> Command:
-    """Give a command the options of `prepare` in place of its ``**choices``.
-
-    Those that the command declares itself stay as they are there.
-    """
+    """Give a command the options of `prepare`, but for its own, in place of its ``**choices``."""
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     names = [n for n in PREPARE_OPTIONS if n not in without and n not in signature.parameters]
-    shared = [_parameter(name) for name in names]
+    shared = []
+    for name in names:
+        default = getattr(PrepareOptions, name)
+        kind = _cli_type(name) if default is not None else _cli_type(name) | None
+        annotation = Annotated[kind, prepare_option(name)]  # type: ignore[valid-type] # made here
+        parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        shared.append(parameter.replace(annotation=annotation))
     first = [one for one in own if one.kind is not one.KEYWORD_ONLY]
     parameters = [*first, *shared, *own[len(first) :]]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ |= {one.name: one.annotation for one in shared}
     return command
-
-
-def _parameter(name: str) -> inspect.Parameter:
-    default = getattr(PrepareOptions, name)
-    kind = _cli_type(name) if default is not None else _cli_type(name) | None
-    annotation = Annotated[kind, prepare_option(name)]  # type: ignore[valid-type] # made here
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )

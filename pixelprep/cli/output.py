@@ -13,24 +13,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.cells import cell_len, set_cell_size
 
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     from pixelprep.cache import CacheItem
     from pixelprep.dataset.entry import Entry
-    from pixelprep.exporters.export import Export
-    from pixelprep.numerics.scaling import Scaling
     from pixelprep.pipeline.verify import VerifyResult
-    from pixelprep.reports.entry_report import Report
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.training.predict import EvaluationResult, PredictResult
 
+Rows = list[tuple[str, ...]]  # of a table, the first being the titles of its columns
 
-SMALL = 1e-9  # what rounding leaves of 0
 GAP = 2  # spaces between columns
-FIELD = 10  # columns of a name before its text
-LATEST = 253402300799.0  # the end of the year 9999, in seconds since 1970
+FIELD = 10  # places of a name before what there is to say
 AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
 
 
@@ -41,7 +38,7 @@ def say(*lines: str, err: bool = False) -> None:
 
 
 def print_error(label: str, text: str) -> None:
-    """Print a line on standard error, its label in colour where the terminal has colours."""
+    """Print a line on standard error, its label in colour on a terminal that has colours."""
     colorful = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     color = "red" if label == "error" else "cyan"
     shown = typer.style(f"{label}:", fg=color, bold=True) if colorful else f"{label}:"
@@ -50,7 +47,7 @@ def print_error(label: str, text: str) -> None:
 
 
 def escape_control(text: str) -> str:
-    """Return the text on one line, with control characters spelled out."""
+    """Return the text on one line, everything but letters, signs and spaces spelled out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -67,30 +64,22 @@ def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
     scaling = entry.manifest.scaling.to_dict()
     splits = {name: entry.manifest.splits[name].to_dict() for name in entry.splits}
     shown = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
-    return {
-        "dataset": entry.dataset,
-        "mode": entry.mode,
-        "per": entry.per,
-        "key": entry.key,
+    return {name: getattr(entry, name) for name in ("dataset", "mode", "per", "key")} | {
         "path": str(entry.path),
         "hit": entry.cached,
         "seconds": seconds,
         "scaling": {name: scaling[name] for name in ("mean", "std", "scale", "offset")},
-        "splits": {
-            name: {field: split[field] for field in shown} for name, split in splits.items()
-        },
+        "splits": {name: {k: split[k] for k in shown} for name, split in splits.items()},
     }
 
 
 def print_prepared(entry: "Entry", seconds: float) -> None:
-    """Print an entry, and whether it had to be made."""
     _print_entry(entry)
     done = "was there already" if entry.cached else f"prepared in {seconds:.1f} s"
     say(str(entry.path), f"{size(entry.size)}, {done}")
 
 
 def print_info(entry: "Entry") -> None:
-    """Print an entry, its data and its recipe."""
     _print_entry(entry)
     about = entry.manifest.provenance
     _print_field("data", f"{about.title}; licence {about.licence}")
@@ -110,9 +99,7 @@ def _print_entry(entry: "Entry") -> None:
     units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
     for name, values in (("mean", scaling.mean), ("std", scaling.std)):
         _print_field(name, f"{formatting.format_numbers(values)}{units}")
-    rows: list[tuple[str, ...]] = [
-        ("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")
-    ]
+    rows: Rows = [("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")]
     for name, split in entry.splits.items():
         record = entry.manifest.splits[name]
         first, raw = record.first_batch, record.raw
@@ -121,34 +108,25 @@ def _print_entry(entry: "Entry") -> None:
         limits = f"{raw.minimum:.6g} to {raw.maximum:.6g}"
         rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
     _table(rows)
+    # What train as a whole is scaled to, which a first batch only comes near.
+    whole = []
+    if scaling.statistics is not None:
+        from pixelprep.numerics.scaling import scaled_statistics
+
+        scaled = scaled_statistics(scaling, scaling.statistics)
+        rounding = 1e-9  # what it leaves of 0
+        whole += ["mean 0"] * bool((abs(scaled.mean) < rounding).all())
+        whole += ["std 1"] * bool((abs(scaled.std - 1) < rounding).all())
     batch = entry.manifest.splits["train"].first_batch.shape[0]
-    whole = _train_statistics(scaling)
-    _print_wrapped(f"(stored: of the first batch of {batch}, read back from the file{whole})")
-
-
-def _train_statistics(scaling: "Scaling") -> str:
-    """Return the statistics of train as a whole, which a first batch only comes near."""
-    from pixelprep.numerics.scaling import scaled_statistics
-
-    if scaling.statistics is None:
-        return ""
-    scaled = scaled_statistics(scaling, scaling.statistics)
-    is_exact = {
-        "mean 0": (abs(scaled.mean) < SMALL).all(),
-        "std 1": (abs(scaled.std - 1) < SMALL).all(),
-    }
-    exact = [text for text, holds in is_exact.items() if holds]
-    return f"; of all of train: {', '.join(exact)}" if exact else ""
+    about = f"; of all of train: {', '.join(whole)}" if whole else ""
+    say(*_wrapped(f"(stored: of the first batch of {batch}, read back from the file{about})"))
 
 
 def print_trained(result: "TrainResult") -> None:
-    """Print the result of a training run."""
     from pixelprep.training.run_folder import PAGE
 
-    say(
-        f"test accuracy {result.test_accuracy:.2%}, loss {_decimal(result.test_loss)}"
-        f" ({result.test_steps} steps)"
-    )
+    loss = f"loss {_decimal(result.test_loss)} ({result.test_steps} steps)"
+    say(f"test accuracy {result.test_accuracy:.2%}, {loss}")
     say(f"{result.seconds_per_epoch:.1f} s an epoch of {result.steps_per_epoch} steps")
     page = result.run / PAGE
     say(str(page if page.exists() else page.parent))
@@ -158,24 +136,22 @@ def print_compared(result: "CompareResult") -> None:
     """Print modes in the order of their rank, what their differences are worth, the verdict."""
     from pixelprep.numerics import significance
 
-    rows: list[tuple[str, ...]] = [("mode", "validation", "test", "an epoch")]
+    rows: Rows = [("mode", "validation", "test", "an epoch")]
     for mode in result.ranked():
         val = significance.format_accuracy(mode.mean, mode.spread)
         test = significance.format_accuracy(mode.test_mean, mode.test_spread)
         rows.append((mode.mode, val, test, f"{mode.seconds_per_epoch:.1f} s"))
     _table(rows)
-    _print_wrapped(
-        "(accuracy after the last epoch, mean ± deviation; validation ranks, test is only shown)"
-    )
+    about = "accuracy after the last epoch, mean ± deviation; validation ranks, test is only shown"
+    say(*_wrapped(f"({about})"))
     for one in result.differences:
-        _print_wrapped(f"{' − '.join(one.pair)}: {significance.format_difference(one)}")
-    _print_wrapped(result.verdict)
+        say(*_wrapped(f"{' − '.join(one.pair)}: {significance.format_difference(one)}"))
+    say(*_wrapped(result.verdict))
     say(str(result.page))
 
 
 def print_scores(scores: "EvaluationResult") -> None:
-    """Print how well a model does on a split, and on each of its classes."""
-    rows: list[tuple[str, ...]] = [("class", "images", "recall")]
+    rows: Rows = [("class", "images", "recall")]
     for one in scores.classes:
         recall = "" if one.recall is None else f"{one.recall:.2%}"
         rows.append((one.class_name, f"{one.images:,}", recall))
@@ -186,12 +162,11 @@ def print_scores(scores: "EvaluationResult") -> None:
 
 
 def print_predicted(result: "PredictResult") -> None:
-    """Print a line an image, with its likeliest classes."""
     rows = [
         (image.path, *(f"{top.class_name} {top.probability:.1%}" for top in image.top))
         for image in result.images
     ]
-    _columns([tuple(map(escape_control, row)) for row in rows])
+    _columns(rows)
 
 
 def _decimal(number: float | None) -> str:
@@ -199,10 +174,8 @@ def _decimal(number: float | None) -> str:
 
 
 def print_datasets(found: dict[str, Any]) -> None:
-    """Print a table of the registered datasets."""
-    rows: list[tuple[str, ...]] = [
-        ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
-    ]
+    titles = ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
+    rows: Rows = [titles]
     for one in found["datasets"]:
         shape = formatting.format_shape(one["shape"])
         download = size(one["download_bytes"]) if one["download_bytes"] else "embedded"
@@ -213,65 +186,51 @@ def print_datasets(found: dict[str, Any]) -> None:
         say(f"{plugin['name']}  from {plugin['from']}")
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print aligned columns, the first row being their titles.
-
-    Where the terminal is too narrow, the table is transposed; or each row is on lines of its own.
-    """
-    width, transposed = _terminal_width(), list(zip(*rows, strict=True))
-    fitting = [table for table in (rows, transposed) if sum(_widths(table)) - GAP <= width]
-    if fitting:
-        _columns(fitting[0])
-        return
+def _table(rows: Rows) -> None:
+    """Print aligned columns; where these are too wide, transposed, or each row on its own lines."""
+    room = _terminal_width()
+    for table in (rows, list(zip(*rows, strict=True))):
+        if sum(_widths(table)) - GAP <= room:
+            _columns(table)
+            return
     titles = [f"  {title}" for title in rows[0][1:]]
     for first, *cells in rows[1:]:
         say(first)
         for title, cell in zip(titles, cells, strict=True):
-            _print_field(title, cell, max(map(_width, titles)) + GAP)
+            _print_field(title, cell, max(map(cell_len, titles)) + GAP)
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = _widths(rows)
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        say("".join(cell + " " * (width - _width(cell)) for cell, width in cells).rstrip())
+def _columns(rows: Rows) -> None:
+    plain = [tuple(map(escape_control, row)) for row in rows]
+    widths = _widths(plain)
+    for row in plain:
+        say("".join(map(set_cell_size, row, widths)).rstrip())
 
 
-def _print_field(name: str, text: str, column: int = FIELD) -> None:
-    """Print a name and a text, which begins at this column and takes as many lines as it needs."""
-    indent = " " * column
+def _widths(rows: Rows) -> list[int]:
+    """Return the places that each column takes, with what separates it from the next."""
+    return [max(map(cell_len, column)) + GAP for column in zip(*rows, strict=True)]
+
+
+def _print_field(name: str, text: str, places: int = FIELD) -> None:
+    """Print a name and, so many places on, what there is to say, in as many lines as it needs."""
+    first, *rest = _wrapped(text, " " * places) or [""]
+    say((name.ljust(places) + first[places:]).rstrip(), *rest)
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
     wrapper = textwrap.TextWrapper(_terminal_width(), indent, indent, break_long_words=False)
     wrapper.break_on_hyphens = False
-    first, *rest = wrapper.wrap(text) or [""]
-    say((name.ljust(column) + first[column:]).rstrip(), *rest)
-
-
-def _print_wrapped(text: str) -> None:
-    """Print a sentence, in as many lines as it needs."""
-    say(*textwrap.wrap(text, _terminal_width(), break_long_words=False, break_on_hyphens=False))
+    return wrapper.wrap(text)
 
 
 def _terminal_width() -> int:
-    """Return the columns of the terminal; a pipe has as many as are needed."""
+    """Return the places of a line: those of the terminal; a pipe has as many as are needed."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
-def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
-    """Return the width of each column, with the gap to the next."""
-    return [max(map(_width, column)) + GAP for column in zip(*rows, strict=True)]
-
-
-def _width(text: str) -> int:
-    """Return how many columns a text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # some letters take two
-
-    return cell_len(text)
-
-
 def size(count: int) -> str:
-    """Return a number of bytes in the unit that makes it short."""
+    """Return bytes in the unit that makes the number short."""
     number = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
@@ -281,7 +240,6 @@ def size(count: int) -> str:
 
 
 def print_verified(verdict: "VerifyResult") -> None:
-    """Print a line on an entry, and below it each problem."""
     state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
     state = f"repaired, {state}" if verdict.repaired else state
     say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")
@@ -289,40 +247,25 @@ def print_verified(verdict: "VerifyResult") -> None:
         say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
 
 
-def print_export(done: "Export") -> None:
-    """Print where an export is, and how large."""
-    count = f"{len(done.files):,} files, {size(done.bytes)}"
-    say(str(done.path), f"{count}, written and checked in {done.seconds:.1f} s")
-
-
-def print_report(done: "Report") -> None:
-    """Print where a report is, and how large."""
-    say(str(done.path), size(done.bytes))
-
-
-def item_json(item: "CacheItem") -> dict[str, Any]:
-    """Return what ``--json`` holds of an item of the cache."""
-    times = {"made": _time(item.made), "used": _time(item.used)}
-    age = {"age_seconds": max(0.0, time.time() - item.used)}
-    about_item = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
-    about = asdict(item.entry) if item.entry else {}
-    if item.problem:
-        about = {"problem": item.problem}
-    return {**about_item, **about, **times, **age}
-
-
 def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]]]:
-    """Return what ``--json`` holds of items of the cache, by kind."""
-    kinds: dict[str, list[dict[str, Any]]] = {"entries": [], "raw": [], "left": [], "notes": []}
+    """Return what ``--json`` holds of things in the cache, in lists of their kinds."""
     names = {"entry": "entries", "raw": "raw", "leftover": "left", "metadata": "notes"}
+    kinds: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
     for item in items:
-        kinds[names[item.kind]].append(item_json(item))
+        values: dict[str, Any] = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
+        if item.problem:
+            values["problem"] = item.problem
+        elif item.entry:
+            values |= asdict(item.entry)
+        values |= {"made": _time(item.made), "used": _time(item.used)}
+        values["age_seconds"] = max(0.0, time.time() - item.used)
+        kinds[names[item.kind]].append(values)
     return kinds
 
 
 def print_cache(items: "Sequence[CacheItem]") -> None:
-    """Print a table of items of the cache."""
-    rows: list[tuple[str, ...]] = [("", "images", "size", "made", "last used", "options")]
+    """Print a table of what is in the cache, or of what is taken out of it."""
+    rows: Rows = [("", "images", "size", "made", "last used", "options")]
     labels = {"raw": "raw downloads of ", "leftover": "left over: "}
     for item in items:
         if item.kind != "metadata":
@@ -330,30 +273,25 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
             used = _ago(item.used) if item.kind == "entry" else ""
             images = "DAMAGED" if item.problem else images
             name = labels.get(item.kind, "") + item.name
-            rows.append((name, images, size(item.bytes), _ago(item.made), used, _unusual(item)))
+            given = item.entry.options if item.entry else {}  # other than the defaults
+            options = formatting.options({k: v for k, v in given.items() if k != "mode"})
+            cells = (name, images, size(item.bytes), _ago(item.made), used, " ".join(options))
+            rows.append(cells)
     if len(rows) > 1:
-        has_options = any(row[-1] for row in rows[1:])
-        _table(rows if has_options else [row[:-1] for row in rows])
+        _table(rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows])
     notes = sum(item.kind == "metadata" for item in items)
     total = size(sum(item.bytes for item in items))
     say(f"{total}{f', {notes} of them notes and locks that nothing needs' if notes else ''}")
 
 
-def _unusual(item: "CacheItem") -> str:
-    """Return the options of an entry that are neither the defaults nor in its name."""
-    asked = item.entry.options if item.entry else {}
-    return " ".join(formatting.options({name: asked[name] for name in asked if name != "mode"}))
-
-
 def _time(seconds: float) -> str:
-    seconds = min(max(seconds, 0.0), LATEST)  # a file may have any
+    seconds = min(max(seconds, 0.0), 253402300799.0)  # up to the year 9999: a file may have any
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _ago(seconds: float) -> str:
     age = max(0.0, time.time() - seconds)
     for unit, length in AGES:
-        if age >= length:
-            count = int(age // length)
+        if count := int(age // length):
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"

@@ -1,10 +1,11 @@
 """Spell the library's arguments as options of the command line."""
 
-import inspect
 import re
 from functools import cache
+from typing import Any
 
 import typer
+from typer.main import get_command
 
 ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
@@ -27,14 +28,7 @@ def as_options(text: str, app: typer.Typer) -> str:
 @cache
 def _options(app: typer.Typer) -> dict[str, str]:
     """Map the parameters of all commands to the options that set them."""
-    groups = [app, *(group.typer_instance for group in app.registered_groups)]
-    callbacks = [c.callback for g in groups if g for c in g.registered_commands if c.callback]
-    found: dict[str, str] = {}
-    for callback in callbacks:
-        for name, parameter in inspect.signature(callback).parameters.items():
-            for declared in getattr(parameter.annotation, "__metadata__", ()):
-                if isinstance(declared, typer.models.OptionInfo):
-                    # In `Annotated`, the first name of an option is where its default would be.
-                    names = [declared.default, f"--{name.replace('_', '-')}"]
-                    found[name] = next(n for n in names if isinstance(n, str))
-    return found
+    group: Any = get_command(app)  # Any: Click's own, which Typer does not always show
+    commands = [*group.commands.values(), *group.commands["cache"].commands.values()]
+    parameters = [one for command in commands for one in command.params]
+    return {one.name: one.opts[0] for one in parameters if one.param_type_name == "option"}

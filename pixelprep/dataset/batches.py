@@ -5,11 +5,9 @@ each part of the split, so that it is a fair sample of all rows also where the s
 rows are mixed and cut into batches (data/FORMAT.md, "A shuffled epoch").
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, TypedDict
@@ -54,10 +52,7 @@ class BatchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class BatchConfig:
-    """What an epoch delivers: a pure function of these values and the files' content.
-
-    ``batch_size`` is at least 1; `BatchOptions` describes the rest.
-    """
+    """What an epoch delivers: a pure function of these values and the files' content."""
 
     batch_size: int
     shuffle: bool = False
@@ -68,11 +63,9 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         # Plain ints, so that the state of a pass is JSON whatever numbers came.
-        plain = {
-            "batch_size": check_int("batch_size", self.batch_size, 1),
-            "seed": check_int("seed", self.seed, 0, MAX_SEED),
-            "epoch": check_int("epoch", self.epoch, 0, MAX_SEED),
-        }
+        plain = {"batch_size": check_int("batch_size", self.batch_size, 1)}
+        for name in ("seed", "epoch"):
+            plain[name] = check_int(name, getattr(self, name), 0, MAX_SEED)
         if len(self.shard) != 2:
             raise UsageError(f"shard {self.shard}: expected (index, count)")
         count = check_int("shard count", self.shard[1], 1)
@@ -81,47 +74,33 @@ class BatchConfig:
             object.__setattr__(self, name, value)
 
     def steps(self, rows: int) -> int:
-        """Return how many batches so many rows make."""
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
 
+@dataclass(eq=False, repr=False)
 class Batches:
     """One epoch of batches; iterating again gives the same epoch again.
 
     Each item is ``(images, labels)``: images of the stored type (batch, H, W, C), labels int64
-    (batch,).
-
-    Parameters
-    ----------
-    files : sequence of EntryFile
-        The split's files, in order.
-    run_rows : int
-        Neighbouring rows of a file that are read at once, at least 1.
-    image_shape : tuple of int
-        (H, W, C).
-    dtype : dtype
-        Of the stored images.
-    config : BatchConfig
-        What the epoch delivers.
+    (batch,). `run_rows` neighbouring rows of a file are read at once.
     """
 
-    def __init__(
-        self,
-        files: Sequence[reader.EntryFile],
-        run_rows: int,
-        image_shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        config: BatchConfig,
-    ) -> None:
-        self.files, self.run_rows, self.config = files, run_rows, config
-        self.image_shape, self.dtype = image_shape, dtype
-        self._file_rows = np.array([file.rows for file in files])
-        self._file_ends = np.cumsum(-(-self._file_rows // run_rows))  # in runs
-        index, count = config.shard
-        mine = self._visited()[index::count]
+    files: Sequence[reader.EntryFile]  # of the split, in order
+    run_rows: int
+    image_shape: tuple[int, ...]  # (H, W, C)
+    dtype: np.dtype[Any]
+    config: BatchConfig
+
+    def __post_init__(self) -> None:
+        self._file_rows = np.array([file.rows for file in self.files])
+        self._file_ends = np.cumsum(-(-self._file_rows // self.run_rows))  # in runs
+        # The numbers of all shards' runs, in the order in which the epoch visits them.
+        runs, (index, count) = int(self._file_ends[-1]), self.config.shard
+        visited = self._permutation(runs, Stream.RUNS) if self.config.shuffle else np.arange(runs)
+        mine = visited[index::count]
         self.rows = int(self._locate_runs(mine)[2].sum())
         self.windows = -(-len(mine) // WINDOW_RUNS)
-        self._runs = _stratify_runs(mine, self.windows) if config.shuffle else mine
+        self._runs = _stratify_runs(mine, self.windows) if self.config.shuffle else mine
 
     def __len__(self) -> int:
         return self.config.steps(self.rows)
@@ -155,41 +134,27 @@ class Batches:
     def state(self, batch: int) -> dict[str, Any]:
         """Return the state of a pass that has delivered `batch` batches."""
         config = {**asdict(self.config), "shard": list(self.config.shard)}
-        return {**config, "data": self._fingerprint, "batch": batch}
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        """Digest that identifies these rows in these files."""
         content = {file.path.name: file.sha256 for file in self.files}
-        return hashlib.sha256(canonical.dumps(content)).hexdigest()[:16]
+        return {**config, "data": canonical.digest(content)[:16], "batch": batch}
 
     def with_epoch(self, epoch: int, shard: tuple[int, int] | None = None) -> "Batches":
         """Return the same of another epoch (and another shard)."""
         config = replace(self.config, epoch=epoch, shard=shard or self.config.shard)
-        return Batches(self.files, self.run_rows, self.image_shape, self.dtype, config)
-
-    def blocks(self) -> Iterator[Pair]:
-        """Yield the same rows in the same order, a window at a time."""
-        for images, labels, order in self.windows_from(0):
-            yield images.take(order, axis=0), labels.take(order)
+        return replace(self, config=config)
 
     def windows_from(self, first: int) -> Iterator[Window]:
         """Yield the windows from number `first` on; each is valid until the next one comes."""
         with reader.open_files() as opened:
-            space = self.allocate(WINDOW_RUNS * self.run_rows)
+            images, labels = self.allocate(WINDOW_RUNS * self.run_rows)
             for number in range(first, self.windows):
-                yield self._window(number, opened, space)
-
-    def _window(self, number: int, opened: reader.HandleCache, space: Pair) -> Window:
-        """Read a window into `space`; return its images, labels, and the order to deliver them."""
-        for file, runs in self._reads(number + 1):
-            opened.prefetch(file, runs)  # on its way from the disk while this one is used
-        (images, labels), first = space, 0
-        for file, runs in self._reads(number):
-            into = slice(first, first + sum(rows for _, rows in runs))
-            opened.read(file, runs, images=images[into], labels=labels[into])
-            first = into.stop
-        return images[:first], labels[:first], self._order(number, first)
+                for file, runs in self._reads(number + 1):
+                    opened.prefetch(file, runs)  # on its way from the disk while this one is used
+                filled = 0
+                for file, runs in self._reads(number):
+                    into = slice(filled, filled + sum(rows for _, rows in runs))
+                    opened.read(file, runs, images=images[into], labels=labels[into])
+                    filled = into.stop
+                yield images[:filled], labels[:filled], self._order(number, filled)
 
     def _reads(self, number: int) -> list[tuple[reader.EntryFile, reader.Runs]]:
         """Return what is read for a window, file by file; nothing after the last one."""
@@ -216,13 +181,6 @@ class Batches:
         rows = min(rows, self.rows)
         return np.empty((rows, *self.image_shape), self.dtype), np.empty(rows, np.int64)
 
-    def _visited(self) -> NDArray[np.int64]:
-        """Return the numbers of all shards' runs, in the order in which the epoch visits them."""
-        runs, config = int(self._file_ends[-1]), self.config
-        if not config.shuffle:
-            return np.arange(runs)
-        return permutation(runs, seed=config.seed, epoch=config.epoch, stream=Stream.RUNS)
-
     def _window_runs(self, number: int) -> NDArray[np.int64]:
         if self.config.shuffle:
             return self._runs[number :: self.windows]
@@ -236,16 +194,15 @@ class Batches:
         return file, start, np.minimum(self.run_rows, self._file_rows[file] - start)
 
     def _order(self, number: int, rows: int) -> NDArray[np.int64]:
-        config, (shard, shards) = self.config, self.config.shard
-        if not config.shuffle:
+        """Return the order in which to deliver the rows of a window."""
+        if not self.config.shuffle:
             return np.arange(rows)
-        return permutation(
-            rows,
-            seed=config.seed,
-            epoch=config.epoch,
-            stream=Stream.ROWS,
-            index=number * shards + shard,  # shards mix their windows independently of each other
-        )
+        shard, shards = self.config.shard  # which mix their windows independently of each other
+        return self._permutation(rows, Stream.ROWS, number * shards + shard)
+
+    def _permutation(self, count: int, stream: Stream, index: int = 0) -> NDArray[np.int64]:
+        seed, epoch = self.config.seed, self.config.epoch
+        return permutation(count, seed=seed, epoch=epoch, stream=stream, index=index)
 
 
 def _stratify_runs(visited: NDArray[np.int64], windows: int) -> NDArray[np.int64]:
@@ -264,18 +221,15 @@ class BatchIterator(Iterator[Pair]):
 
     def __init__(self, batches: Batches, start: int) -> None:
         self._batches, self._done, self._process = batches, start, os.getpid()
-        self._stream = self._rebatch()
+        self._stream = _rebatch(batches, start)
 
     def __next__(self) -> Pair:
         if self._process != os.getpid():  # open files are not carried over a fork
-            self._stream = self._rebatch()
+            self._stream = _rebatch(self._batches, self._done)
             self._process = os.getpid()
         batch = next(self._stream)
         self._done += 1
         return batch
-
-    def _rebatch(self) -> Iterator[Pair]:
-        return _rebatch(self._batches, self._done * self._batches.config.batch_size)
 
     def state(self) -> dict[str, Any]:
         """Return what `Batches.resume` needs to continue from here.
@@ -288,10 +242,13 @@ class BatchIterator(Iterator[Pair]):
         return self._batches.state(self._done)
 
 
-def _rebatch(batches: Batches, row: int) -> Iterator[Pair]:
-    """Cut the stream of rows into batches, from row number `row` of the epoch on."""
+def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
+    """Cut the stream of rows into batches, from number `done` on.
+
+    This knows no iterator that holds it: such a circle would keep the files open.
+    """
     size = batches.config.batch_size
-    first_window, start = batches.locate(row)
+    first_window, start = batches.locate(done * size)
     filled, (images, labels) = 0, batches.allocate(size)
     for window_images, window_labels, order in batches.windows_from(first_window):
         while start < len(order):

@@ -71,12 +71,12 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When there is no such column, or there are no such rows.
-        EntryError
-            When a file is damaged.
+        UsageError, EntryError
+            When there is no such column, or there are no such rows; when a file is damaged.
         """
-        columns = self._columns()
+        number, statistic = np.dtype(np.int64), np.dtype(np.float64)
+        columns = {"images": (self.shape[1:], self.dtype), "labels": ((), number)}
+        columns |= {"mean": ((), statistic), "std": ((), statistic)} if self.per_image else {}
         if name not in columns:
             raise UsageError(f"{self.name} has no '{name}': expected one of {', '.join(columns)}")
         if not 0 <= start <= stop <= len(self):
@@ -91,12 +91,6 @@ class Split:
                     opened.read(file, [(begin, end - begin)], **{name: out[rows]})
                 first += file.rows
         return out
-
-    def _columns(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Return the shape and type of what is stored of each row, by name."""
-        number, statistic = np.dtype(np.int64), np.dtype(np.float64)
-        own = {"mean": ((), statistic), "std": ((), statistic)} if self.per_image else {}
-        return {"images": (self.shape[1:], self.dtype), "labels": ((), number), **own}
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -115,10 +109,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When the scaling is not per image.
-        EntryError
-            When a file is damaged.
+        UsageError, EntryError
+            When the scaling is not per image; when a file is damaged.
         """
         return self.read(0, len(self), "mean")
 
@@ -128,10 +120,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When the scaling is not per image.
-        EntryError
-            When a file is damaged.
+        UsageError, EntryError
+            When the scaling is not per image; when a file is damaged.
         """
         return self.read(0, len(self), "std")
 
@@ -170,10 +160,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When a value is out of its range.
-        EntryError
-            While iterating, when a file is damaged.
+        UsageError, EntryError
+            When a value is out of its range; while iterating, when a file is damaged.
 
         Examples
         --------
@@ -203,10 +191,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When a value is out of its range, or ``shard`` is given.
-        MissingExtraError
-            When TensorFlow is not installed.
+        UsageError, MissingExtraError
+            When a value is out of its range or ``shard`` given; when TensorFlow is not installed.
         """
         with _require("TensorFlow", "train"):
             from pixelprep.dataset.tensorflow import tf_dataset
@@ -236,10 +222,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When a value is out of its range.
-        MissingExtraError
-            When PyTorch is not installed.
+        UsageError, MissingExtraError
+            When a value is out of its range; when PyTorch is not installed.
         """
         with _require("PyTorch", "torch"):
             from pixelprep.dataset.torch import TorchFeed
@@ -271,10 +255,8 @@ class Split:
 
         Raises
         ------
-        UsageError
-            When a value is out of its range.
-        MissingExtraError
-            When JAX is not installed.
+        UsageError, MissingExtraError
+            When a value is out of its range; when JAX is not installed.
         """
         with _require("JAX", "jax"):
             from pixelprep.dataset.jax import JaxFeed
@@ -353,13 +335,11 @@ class Entry:
     @cached_property
     def splits(self) -> dict[str, Split]:
         """The splits by name: train, val where there is one, test."""
-        stored, recipe = self.manifest.splits, self.manifest.recipe
+        recorded, recipe = self.manifest.splits, self.manifest.recipe
+        stored = {name: recorded[name] for name in SPLITS if name in recorded}
         return {
-            name: split_of(
-                self.path, name, stored[name].shape, stored[name].files, recipe, self._stamps
-            )
-            for name in SPLITS
-            if name in stored
+            name: split_of(self.path, name, split.shape, split.files, recipe, self._stamps)
+            for name, split in stored.items()
         }
 
     @property
@@ -387,15 +367,10 @@ def split_of(
     stamps: Mapping[str, tuple[int, ...]],
 ) -> Split:
     """Return the split of these files below `path`, whose stamps are those of `stamps`."""
-    opened = [
+    opened = tuple(
         reader.EntryFile(path / file.name, file.rows, file.sha256, stamps[file.name])
         for file in files
-    ]
-    return Split(
-        name,
-        tuple(shape),
-        np.dtype(recipe.dtype),
-        recipe.per == "image",
-        tuple(opened),
-        layout.run_rows(recipe.chunk_rows, recipe.compression),
     )
+    dtype, per_image = np.dtype(recipe.dtype), recipe.per == "image"
+    run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)
+    return Split(name, tuple(shape), dtype, per_image, opened, run_rows)

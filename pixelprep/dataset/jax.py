@@ -9,14 +9,9 @@ import numpy as np
 
 from pixelprep.dataset.batches import Batches
 
-PREFETCH = 2  # batches on their way to the device before they are requested
-
 
 class JaxFeed:
-    """Batches of (images, labels) on a device; each pass over it is the next epoch.
-
-    Labels are int32: JAX has no int64 unless it is told to.
-    """
+    """Batches of (images, labels: int32) on a device; each pass over it is the next epoch."""
 
     def __init__(
         self, first: Batches, device: jax.Device | jax.sharding.Sharding | None = None
@@ -31,6 +26,6 @@ class JaxFeed:
         queue: deque[tuple[jax.Array, jax.Array]] = deque()
         for images, labels in self.first.with_epoch(next(self.epochs)):
             queue.append(jax.device_put((images, labels.astype(np.int32)), self.device))
-            if len(queue) > PREFETCH:
+            if len(queue) > 2:  # on their way to the device before they are requested
                 yield queue.popleft()
         yield from queue

@@ -12,45 +12,34 @@ from pixelprep.numerics.scaling import Scaling
 
 @dataclass(frozen=True, slots=True)
 class RawView:
-    """The raw images (N, H, W, C) of a split, recovered from stored ones as they are read.
-
-    split : the stored images
-    scaling : what inverts them
-    first, rows : the first row, and how many
-    """
+    """The raw images (N, H, W, C) of a split, recovered from stored ones as they are read."""
 
     split: Split
-    scaling: Scaling
-    first: int
-    rows: int
+    scaling: Scaling  # what inverts them
+    first: int  # row
+    rows: int  # how many
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C)."""
         return (self.rows, *self.split.shape[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the raw images."""
         return np.dtype(self.scaling.raw_dtype)
 
     def __len__(self) -> int:
         return self.rows
 
     def slice_rows(self, rows: range) -> "RawView":
-        """Return a view of some neighbouring rows."""
         return RawView(self.split, self.scaling, self.first + rows.start, len(rows))
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
-        start, stop, _ = rows.indices(len(self))
-        begin, end = self.first + start, self.first + stop
-        return self.scaling.invert(
-            self.split.read(begin, end), *own_statistics(self.split, begin, end)
-        )
+        start, stop = (self.first + row for row in rows.indices(len(self))[:2])
+        own = own_statistics(self.split, start, stop)
+        return self.scaling.invert(self.split.read(start, stop), *own)
 
 
 def raw_view(split: Split, scaling: Scaling) -> RawView:
-    """Return a view of all raw images of a split."""
     return RawView(split, scaling, 0, len(split))
 
 

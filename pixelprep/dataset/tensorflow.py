@@ -8,8 +8,6 @@ import tensorflow as tf
 
 from pixelprep.dataset.batches import Batches, Pair
 
-PREFETCH = 2  # batches that are ready before they are requested
-
 
 def tf_dataset(first: Batches) -> tf.data.Dataset:
     """Return a ``tf.data.Dataset`` of (images, labels); each pass over it is the next epoch.
@@ -20,13 +18,12 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     epochs = itertools.count(first.config.epoch)
 
     def epoch() -> Iterator[Pair]:
-        yield from first.with_epoch(next(epochs)).blocks()
+        for images, labels, order in first.with_epoch(next(epochs)).windows_from(0):
+            yield images.take(order, axis=0), labels.take(order)
 
-    signature = (
-        tf.TensorSpec((None, *first.image_shape), first.dtype),
-        tf.TensorSpec((None,), np.int64),
-    )
+    images = tf.TensorSpec((None, *first.image_shape), first.dtype)
+    signature = (images, tf.TensorSpec((None,), np.int64))
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature)
     data = data.rebatch(first.config.batch_size, drop_remainder=first.config.drop_last)
     # rebatch forgets how many batches there are; Keras would find the end by running into it.
-    return data.apply(tf.data.experimental.assert_cardinality(len(first))).prefetch(PREFETCH)
+    return data.apply(tf.data.experimental.assert_cardinality(len(first))).prefetch(2)

@@ -8,21 +8,18 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pixelprep.dataset.batches import Batches
 
-MAX_WORKERS = 1024
-
 
 class TorchFeed(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ignore[misc] # untyped
     """Whole batches of (images, labels); each pass over it is the next epoch.
 
-    For ``DataLoader(feed, batch_size=None, num_workers=…)``: the workers share an epoch's rows, so
-    that every row comes exactly once; each worker's last batch may be short.
+    A loader's workers share an epoch's rows; each worker's last batch may be short.
     """
 
     def __init__(self, first: Batches) -> None:
         self.first = first
         # A worker process starts with a copy of this object in every epoch, so its counter must
         # outlive it: one number a worker, in memory that all processes share.
-        self.passes = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()
+        self.passes = torch.zeros(1024, dtype=torch.int64).share_memory_()
 
     def _passed(self, info: Any) -> int:
         """Count the passes that began before this one; the workers of one pass agree on it.

@@ -6,7 +6,13 @@ environment variable. `RecipeOptions` are a part of the recipe, and so of the ke
 are for `sources.Options`, and a part of the identity of a user's files. The others change nothing
 that is stored: they, and `force`, are not kept with an entry of the cache for repair.
 
-This module loads no NumPy, for the command line loads it at once.
+- `RecipeOptions`: a part of the recipe, and so of the key;
+- `DecodeOptions`: how a source reads its pixels, for `sources.Options`; a part of the identity of
+  user's files;
+- `NetworkOptions` and `MachineOptions`: of no effect on what is stored.
+
+All but the last two, and `force`, are kept with an entry for repair. The command line loads this
+module at once, so it loads no NumPy.
 """
 
 import inspect
@@ -16,7 +22,7 @@ import textwrap
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
-from functools import cache, wraps
+from functools import partial, wraps
 from types import NoneType
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
@@ -24,18 +30,6 @@ from pixelprep.errors import UsageError, check_int, unknown_choice
 from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
-DOCUMENTED_TYPES: dict[Any, str] = {  # Any: types, some of them not classes
-    **{kind: kind.__name__ for kind in (bool, int, float, str, Executor)},
-    os.PathLike: "path",
-    tuple: "tuple of int",
-}
-JSON_TYPES: dict[Any, tuple[type, ...]] = {  # likewise
-    **{kind: (kind,) for kind in (int, str)},
-    **dict.fromkeys((bool, float), (int, float)),
-    os.PathLike: (str,),
-    tuple: (list,),
-}
-MAX_SEED = 2**64 - 1
 MAX_SIDE = 1 << 16  # pixels
 
 P = ParamSpec("P")
@@ -48,25 +42,16 @@ Check = Callable[[str, Any], object]  # of a name and a value; returns the value
 class Option:
     """What is known of an option beside its name, type and default."""
 
-    help: str  # a sentence for the command line and the docstring
-    choices: Collection[str] = ()  # the values that it may have, if few
-    check: Check | None = None  # returns the value to use, or raises `UsageError`
-    metavar: str | None = None  # the value in help; default: the choices, or the type
-    env: str | None = None  # the variable that gives the value where None is given
-
-    def checked(self, name: str, value: object) -> object:
-        if value is None and self.env:
-            value = os.environ.get(self.env) or None
-        if value is None:
-            return None
-        if self.choices and value not in tuple(self.choices):
-            raise unknown_choice(name, str(value), self.choices)
-        return self.check(name, value) if self.check else value
+    help: str  # a sentence for the command line's help and for the docstring
+    metavar: str | None = None  # stands for the value in that help; default: the choices, the type
+    choices: Collection[str] = ()  # the values that it may have, if these are few
+    check: Check | None = None
+    env: str | None = None  # the environment variable that gives the value where None is given
 
 
-def option(default: T, help: str, **details: Any) -> T:  # Any: as `Option` has them
-    """Declare an option: a field of a dataclass."""
-    return field(default=default, metadata={"option": Option(help, **details)})
+def option(default: T, help: str, metavar: str | None = None, **details: Any) -> T:
+    """Declare an option: a field of a dataclass; `details` are as `Option` has them."""
+    return field(default=default, metadata={"option": Option(help, metavar, **details)})
 
 
 def declared_options(cls: type) -> dict[str, Option]:
@@ -74,18 +59,11 @@ def declared_options(cls: type) -> dict[str, Option]:
     return {f.name: f.metadata["option"] for f in fields(cls) if "option" in f.metadata}
 
 
-def _whole(low: int, high: int | None = None) -> Check:
-    return lambda name, value: check_int(name, value, low, high)
-
-
-def _fraction(zero: bool) -> Check:
-    def check(name: str, value: float) -> float:
-        if 0 < value < 1 or (zero and value == 0):
-            return float(value) or 0.0  # -0.0 is spelled differently in JSON
-        least = "0 or more" if zero else "more than 0"
-        raise UsageError(f"`{name}={value}`: expected {least}, below 1")
-
-    return check
+def _fraction(name: str, value: float, zero: bool = False) -> float:
+    if 0 < value < 1 or (zero and value == 0):
+        return float(value) or 0.0  # -0.0 is spelled differently in JSON
+    least = "0 or more" if zero else "more than 0"
+    raise UsageError(f"`{name}={value}`: expected {least}, below 1")
 
 
 def _switch(name: str, value: object) -> bool:
@@ -101,9 +79,8 @@ def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the 
         sides = map(int, re.split("[x×]", value)) if isinstance(value, str) else value
         height, width = (check_int(name, side, 1, MAX_SIDE) for side in sides)
     except (TypeError, ValueError):
-        raise UsageError(
-            f"`{name}={value}`: expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
-        ) from None
+        expected = f"expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
+        raise UsageError(f"`{name}={value}`: {expected}") from None
     return height, width
 
 
@@ -136,20 +113,23 @@ class RecipeOptions:
     val_fraction: float = option(
         0.0,
         "Share of every class taken from train for validation, before the statistics: 0 <= F < 1.",
-        metavar="F",
-        check=_fraction(zero=True),
+        "F",
+        check=partial(_fraction, zero=True),
     )
     split_seed: int = option(
         0,
         "Which images are taken for validation, and for a test split: 0 to 2**64 - 1.",
-        check=_whole(0, MAX_SEED),
+        check=partial(check_int, low=0, high=2**64 - 1),
     )
     dtype: str = option("float32", "Type of the stored images.", choices=layout.DTYPES)
     compression: str = option(
         "none", "Compression of the stored images.", choices=layout.COMPRESSIONS, check=_compression
     )
     shard_rows: int | None = option(
-        None, "Images a file (default: what fits into 256 MiB).", metavar="N", check=_whole(1)
+        None,
+        "Images a file (default: what fits into 256 MiB).",
+        "N",
+        check=partial(check_int, low=1),
     )
 
 
@@ -157,9 +137,7 @@ class RecipeOptions:
 class NetworkOptions:
     """Options of downloads."""
 
-    mirror: str | None = option(
-        None, "URL that is tried first.", metavar="URL", env="PIXELPREP_MIRROR"
-    )
+    mirror: str | None = option(None, "URL that is tried first.", "URL", env="PIXELPREP_MIRROR")
     offline: bool | None = option(
         None, "Open no connection.", env="PIXELPREP_OFFLINE", check=_switch
     )
@@ -172,7 +150,7 @@ class DecodeOptions:
     size: str | tuple[int, int] | None = option(
         None,
         "Resize the images of a folder to this height and width, by Pillow's bilinear filter.",
-        metavar="HxW",
+        "HxW",
         check=_image_size,
     )
     color: str | None = option(
@@ -181,8 +159,8 @@ class DecodeOptions:
     test_fraction: float | None = option(
         None,
         "Share of every class that becomes the test split, where there is none: 0 < F < 1.",
-        metavar="F",
-        check=_fraction(zero=False),
+        "F",
+        check=_fraction,
     )
     on_error: str | None = option(
         None,
@@ -190,11 +168,9 @@ class DecodeOptions:
         choices=("fail", "skip"),
     )
     images_key: str | None = option(
-        None,
-        "Where an HDF5 file has images; {split} in it stands for train and test.",
-        metavar="KEY",
+        None, "Where an HDF5 file has images; {split} in it stands for train and test.", "KEY"
     )
-    labels_key: str | None = option(None, "Where an HDF5 file has labels.", metavar="KEY")
+    labels_key: str | None = option(None, "Where an HDF5 file has labels.", "KEY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,17 +178,15 @@ class MachineOptions:
     """Options of where and how the work is done."""
 
     workers: int | Executor = option(
-        1,
-        "Processes that share the work (in Python also an executor); changes no byte.",
-        metavar="N",
+        1, "Processes that share the work (in Python also an executor); changes no byte.", "N"
     )
     scheduler: str | None = option(
-        None, "Dask scheduler whose workers share the work.", metavar="tcp://HOST:PORT"
+        None, "Dask scheduler whose workers share the work.", "tcp://HOST:PORT"
     )
     cache_dir: str | os.PathLike[str] | None = option(
         None,
         "Cache folder (default: the system's place for caches).",
-        metavar="DIR",
+        "DIR",
         env="PIXELPREP_CACHE_DIR",
     )
     quiet: bool = option(False, "Draw no progress bars.")
@@ -220,43 +194,48 @@ class MachineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOptions):
-    """All options of `prepare`, checked."""
+    """All options of `prepare`, checked: a `UsageError` or `MissingExtraError` refuses a value."""
 
     source: str | os.PathLike[str] | None = option(
-        None, "Folder with the raw files; nothing is downloaded.", metavar="DIR"
+        None, "Folder with the raw files; nothing is downloaded.", "DIR"
     )
     force: bool = option(False, "Make the entry again if it is there.")
 
     def __post_init__(self) -> None:
         for name, declared in declared_options(type(self)).items():
-            object.__setattr__(self, name, declared.checked(name, getattr(self, name)))
+            value = getattr(self, name)
+            if value is None and declared.env:
+                value = os.environ.get(declared.env) or None
+            if value is not None:
+                if declared.choices and value not in tuple(declared.choices):
+                    raise unknown_choice(name, str(value), declared.choices)
+                value = declared.check(name, value) if declared.check else value
+            object.__setattr__(self, name, value)
 
 
 PREPARE_OPTIONS = declared_options(PrepareOptions)
 MACHINE_ONLY = frozenset(declared_options(MachineOptions))
 RUNTIME_ONLY = MACHINE_ONLY | declared_options(NetworkOptions).keys()  # change no stored byte
+TYPES = get_type_hints(PrepareOptions)  # by name
 REPAIR_OPTIONS = PREPARE_OPTIONS.keys() - RUNTIME_ONLY - {"force"}  # kept to make an entry again
 
 
 def option_types(name: str) -> list[Any]:  # Any: types, some of them of a typing form
     """Return the types that an option's values may have, but for None."""
-    hint = _type_hints()[name]
+    hint = TYPES[name]
     return [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
 
 
 def json_types(name: str) -> tuple[type, ...]:
     """Return the types that an option's values have in a JSON file."""
-    kinds = {JSON_TYPES[get_origin(kind) or kind] for kind in option_types(name)}
-    return tuple(one for kind in kinds for one in kind)
-
-
-@cache
-def _type_hints() -> dict[str, Any]:
-    return get_type_hints(PrepareOptions)
+    number = (int, float)
+    special = {bool: number, float: number, os.PathLike: (str,), tuple: (list,)}
+    kinds = [get_origin(kind) or kind for kind in option_types(name)]
+    return tuple(dict.fromkeys(one for kind in kinds for one in special.get(kind, (kind,))))
 
 
 def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
-    """Let a function take a dataclass's fields, as `help` shows, and get an instance of it."""
+    """Let a function have a dataclass's fields as its parameters: it is called with an instance."""
 
     def decorate(function: Callable[[T], R]) -> Callable[P, R]:
         @wraps(function)
@@ -271,26 +250,23 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
 
 
 def documented(options: type) -> Callable[[T], T]:
-    """Fill ``{options}`` in a docstring, indented by 4, with a class's, as numpydoc has them."""
-    parameters, indent = [], " " * 8
+    """Replace ``{options}`` in a docstring, indented by 4, by the numpydoc of a class's options."""
+    parts, special = [], {os.PathLike: "path", tuple: "tuple of int"}
     for name, declared in declared_options(options).items():
-        text = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
-        lines = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
-        parameters.append(f"{name} : {_kind(name, declared)}\n{lines}")
-    documentation = "\n    ".join(parameters)
+        if declared.choices:
+            kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
+        else:
+            kinds = [get_origin(kind) or kind for kind in option_types(name)]
+            names = [special.get(kind, kind.__name__) for kind in kinds]
+            kind = "path" if "path" in names else " or ".join(names)
+        optional = ", optional" if NoneType in get_args(TYPES[name]) else ""
+        help = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")
+        lines = textwrap.indent(textwrap.fill(help, 92), " " * 8)
+        parts.append(f"{name} : {kind}{optional}\n{lines}")
+    text = "\n    ".join(parts)
 
     def decorate(thing: T) -> T:
-        thing.__doc__ = (thing.__doc__ or "").replace("{options}", documentation)
+        thing.__doc__ = (thing.__doc__ or "").replace("{options}", text)
         return thing
 
     return decorate
-
-
-def _kind(name: str, declared: Option) -> str:
-    """Return an option's type as numpydoc writes it."""
-    if declared.choices:
-        kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
-    else:
-        names = [DOCUMENTED_TYPES[get_origin(kind) or kind] for kind in option_types(name)]
-        kind = "path" if "path" in names else " or ".join(names)
-    return f"{kind}, optional" if NoneType in get_args(_type_hints()[name]) else kind

@@ -15,14 +15,13 @@ from pixelprep.system import formatting, progress
 
 LOG = logging.getLogger("pixelprep")
 
+Splits = Mapping[str, sources.RawSplit]  # by name
+
 FIT_BYTES = 64 << 20  # of raw images that one task sums up
 
 
 def scope(split: str, per: str) -> str:
-    """Return which pixels share a statistic of a split: only train is fitted, unless per image.
-
-    Of the others no more than the limits are needed.
-    """
+    """Return which pixels share a statistic: only train is fitted; of others, limits are needed."""
     return per if split == "train" and per != "image" else "dataset"
 
 
@@ -34,25 +33,28 @@ def split_validation(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawS
         return {"train": train, "test": test}
     labels = train.labels[:].astype(np.int64)
     taken = permutation.stratified_mask(labels, recipe.val_fraction, recipe.split_seed or 0)
-    return {
-        "train": train.take(np.flatnonzero(~taken)),
-        "val": train.take(np.flatnonzero(taken)),
-        "test": test,
-    }
+    stays, leaves = (train.take(np.flatnonzero(mask)) for mask in (~taken, taken))
+    return {"train": stays, "val": leaves, "test": test}
 
 
 def sum_up(
-    splits: Mapping[str, sources.RawSplit],
-    per: str,
-    known: Mapping[str, AnyMoments],
-    context: sources.SourceContext,
+    splits: Splits, per: str, known: Mapping[str, AnyMoments], context: sources.SourceContext
 ) -> dict[str, AnyMoments]:
     """Return the moments of each split, read unless they are `known`; show its limits."""
     moments = dict(known)
     for name, split in splits.items():
+        images = split.images
         if name not in moments:
-            moments[name] = _read_moments(name, split.images, scope(name, per), context)
-        _show(name, split.images, RawLimits.of(moments[name]))
+            ranges = sources.block_ranges(images, FIT_BYTES)
+            pieces = [sources.slice_rows(images, rows) for rows in ranges]
+            shared = scope(name, per)
+            sums = context.pool.map(_piece_moments, ((piece, shared) for piece in pieces))
+            with progress.bar(f"reading {name}", len(images), " images", context.quiet) as bar:
+                moments[name] = pairwise_sum(progress.track(sums, map(len, pieces), bar))
+        limits = RawLimits.of(moments[name])
+        shape = f"{len(images):,} × {formatting.format_shape(images.shape[1:])} {images.dtype}"
+        shown = (name, shape, limits.minimum, limits.maximum)
+        LOG.info("raw %-5s %s, minimum %.6g, maximum %.6g", *shown)
     return moments
 
 
@@ -63,27 +65,6 @@ def fit(recipe: Recipe, dtype: np.dtype[np.generic], train: AnyMoments) -> Scali
     return Scaling(recipe.mode, recipe.per, unit, dtype.name, statistics)
 
 
-def _read_moments(
-    name: str, images: sources.LazyArray, per: str, context: sources.SourceContext
-) -> AnyMoments:
-    pieces = [sources.slice_rows(images, rows) for rows in sources.block_ranges(images, FIT_BYTES)]
-    sums = context.pool.map(_piece_moments, ((piece, per) for piece in pieces))
-    with progress.bar(f"reading {name}", len(images), " images", context.quiet) as bar:
-        return pairwise_sum(progress.track(sums, map(len, pieces), bar))
-
-
 def _piece_moments(task: tuple[sources.LazyArray, str]) -> AnyMoments:
     images, per = task
     return pairwise_sum(moments_of(block, per) for block in sources.iter_blocks(images))
-
-
-def _show(name: str, images: sources.LazyArray, limits: RawLimits) -> None:
-    LOG.info(
-        "raw %-5s %s × %s %s, minimum %.6g, maximum %.6g",
-        name,
-        f"{len(images):,}",
-        formatting.format_shape(images.shape[1:]),
-        images.dtype,
-        limits.minimum,
-        limits.maximum,
-    )

@@ -33,23 +33,6 @@ class PrepareCall(PrepareOptions):
 
     dataset: str | os.PathLike[str] | sources.Source = "mnist"
 
-    @property
-    def source_options(self) -> sources.Options:
-        """Where raw data is and how it is read."""
-        return sources.Options(
-            source=None if self.source is None else fs.expand_user(self.source),
-            mirror=self.mirror,
-            offline=bool(self.offline),
-            quiet=self.quiet,
-            split_seed=self.split_seed,
-            **{name: getattr(self, name) for name in declared_options(DecodeOptions)},
-        )
-
-    def request(self, dataset: str) -> dict[str, object]:
-        """Return the arguments that make the same entry again, by name."""
-        values = {name: getattr(self, name) for name in REPAIR_OPTIONS}
-        return {"dataset": dataset, **{k: v for k, v in values.items() if v is not None}}
-
 
 @takes(PrepareCall)
 def prepare(call: PrepareCall) -> Entry:
@@ -101,10 +84,8 @@ def find_entry(call: PrepareCall) -> Entry:
 
     Raises
     ------
-    EntryError
-        When it is not prepared, or damaged.
-    UsageError
-        When an option is wrong.
+    EntryError, UsageError
+        When it is not prepared, or damaged; when an option is wrong.
     """
     cache, (source, _) = fs.cache_dir(call.cache_dir), _find_source(call)
     with fs.translate_oserror(cache):
@@ -119,19 +100,9 @@ def find_entry(call: PrepareCall) -> Entry:
 
 
 def prepare_or_open(name: str, **options: Any) -> Entry:
-    """Open the entry of this name; or prepare the dataset of this name.
+    """Open the entry of this name; or prepare the dataset of this name, as `prepare` does.
 
-    Parameters
-    ----------
-    name : str
-        An entry's folder, a key, ``DATASET/MODE-KEY``; else a dataset, as for `prepare`.
-    **options
-        As for `prepare`, only those that were given.
-
-    Raises
-    ------
-    UsageError
-        When `name` is an entry and an option differs from the entry's recipe.
+    Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """
     if not entries.is_entry_name(name):
         return prepare(name, **options)
@@ -139,35 +110,22 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
     for option, value in options.items():
-        if option in RUNTIME_ONLY or value == recipe.get(option, object()):
-            continue
-        own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
-        raise UsageError(
-            f"{name} is an entry {own}, but {option} {value} was given",
-            f"leave the option out, or name the dataset: {entry.dataset}",
-        )
+        if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
+            own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
+            raise UsageError(
+                f"{name} is an entry {own}, but {option} {value} was given",
+                f"leave the option out, or name the dataset: {entry.dataset}",
+            )
     return entry
 
 
 def rebuild(path: Path, cache: Path, request: Mapping[str, Any], *, quiet: bool) -> Entry:
     """Make the entry in this folder of the cache anew, from its raw data.
 
-    Parameters
-    ----------
-    path, cache : Path
-        Where it stands, and the cache.
-    request : mapping
-        The arguments of `prepare` that it came from (`cache.requests`).
-    quiet : bool
-        Draw no progress bars.
-
-    Raises
-    ------
-    SourceError
-        When the raw data is no longer there, or no longer what it was.
+    `request` are the arguments of `prepare` that it came from (`cache.requests`). Raises
+    `SourceError` when the raw data is no longer there, or no longer what it was.
     """
-    call = PrepareCall(**request, cache_dir=cache, quiet=quiet, force=True)
-    return _prepare(call, only=path)
+    return _prepare(PrepareCall(**request, cache_dir=cache, quiet=quiet, force=True), only=path)
 
 
 def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
@@ -179,31 +137,33 @@ def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
         entry = _find_or_build(call, source, context, only)
         is_known = entry.cached and requests.has_request(entry.path, context.cache)
         if dataset is not None and not is_known:
-            requests.save_request(entry.path, context.cache, call.request(dataset))
+            # The arguments that make the same entry again.
+            request = {"dataset": dataset} | {name: getattr(call, name) for name in REPAIR_OPTIONS}
+            given = {name: value for name, value in request.items() if value is not None}
+            requests.save_request(entry.path, context.cache, given)
     return entry
 
 
 def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
     """Return the source of a call's dataset; and the dataset as text, unless it is an object."""
     dataset = sources.normalize_dataset(call.dataset)
-    if not isinstance(dataset, str):
-        _check_name(dataset)
-        return dataset, None
-    source = sources.find_source(dataset, call.source_options)
-    _check_name(source)
-    return source, dataset
-
-
-def _check_name(source: sources.Source) -> None:
-    """Refuse a dataset's name that is not a folder's name, or is that of a registered one."""
+    if isinstance(dataset, str):
+        copied = ("mirror", "quiet", "split_seed", *declared_options(DecodeOptions))
+        options = sources.Options(
+            source=None if call.source is None else fs.expand_user(call.source),
+            offline=bool(call.offline),
+            **{name: getattr(call, name) for name in copied},
+        )
+        source = sources.find_source(dataset, options)
+    else:
+        source = dataset
     if not schema.is_folder_name(source.name):
         most = schema.MAX_NAME_BYTES
-        raise UsageError(
-            f"dataset name '{source.name[:most]}': expected letters, digits, '.', '_' and '-',"
-            f" at most {most} bytes"
-        )
+        expected = f"expected letters, digits, '.', '_' and '-', at most {most} bytes"
+        raise UsageError(f"dataset name '{source.name[:most]}': {expected}")
     if source.name in sources.REGISTRY and not isinstance(source, sources.RegisteredSource):
         raise UsageError(f"dataset name '{source.name}': is that of a known dataset")
+    return source, dataset if isinstance(dataset, str) else None
 
 
 def _find_or_build(
@@ -220,9 +180,7 @@ def _find_or_build(
         raise SourceError(f"{was}: its raw data makes {source.name}/{recipe.folder} now")
 
     def existing(log: Callable[..., object] = LOG.debug) -> Entry | None:
-        if call.force:
-            return None
-        return entries.existing_entry(path, cache, context.quiet, log)
+        return None if call.force else entries.existing_entry(path, cache, context.quiet, log)
 
     staging.collect_garbage(cache)  # puts back what a killed process only meant to replace
     if entry := existing(LOG.warning):

@@ -18,16 +18,11 @@ from pixelprep.system import canonical, fs, locks, records
 
 @dataclass(frozen=True, slots=True)
 class RawData:
-    """Raw data that was read.
+    """Raw data that was read, and what identifies it."""
 
-    raw : where the workers can read it
-    record : what identifies it
-    moments : by split, those of its images; none where they were not wanted
-    """
-
-    raw: sources.Raw
+    raw: sources.Raw  # where the workers can read it
     record: SourceRecord
-    moments: Mapping[str, AnyMoments]
+    moments: Mapping[str, AnyMoments]  # by split, of its images; none where they were not wanted
 
 
 def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
@@ -66,19 +61,13 @@ def read_again(
     source: sources.Source,
     context: sources.SourceContext,
     options: RecipeOptions,
-    expected: SourceRecord,
+    known: SourceRecord,
 ) -> RawData:
-    """Read data that is identified already.
-
-    Raises
-    ------
-    SourceError
-        When it is no longer what it was.
-    """
+    """Read data that is identified already; raise `SourceError` if it is not what it was."""
     # The lock: downloads that were deleted meanwhile are made again.
     with locks.lock(context.cache, locks.raw_lock_name(source.name)):
         data = read(source, context, options)
-    if data.record != expected:
+    if data.record != known:
         raise SourceError(
             f"{source.name}: the raw data is not what it was when its digest was taken",
             f"delete {context.cache / fs.SOURCES} and run again",

@@ -2,11 +2,10 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pixelprep.cache import checks, entries, requests
 from pixelprep.cache.trust import TrustRecord, in_cache
@@ -25,9 +24,6 @@ from pixelprep.sources import REGISTRY
 from pixelprep.system import fs, progress
 
 LOG = logging.getLogger("pixelprep")
-
-# No fault of the entry.
-NOT_CHECKED = (CacheError, MissingExtraError, NewerFormatError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +105,9 @@ def verify(
 
     Raises
     ------
-    UsageError
-        When neither names nor `every` is given, or both.
-    EntryError
-        When there is nothing of a name.
-    CacheError
-        When the cache cannot be read.
+    UsageError, EntryError, CacheError
+        When neither names nor `every` is given, or both; when there is nothing of a name; when
+        the cache cannot be read.
 
     Examples
     --------
@@ -144,7 +137,13 @@ def _verify(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult:
     if result.ok or not repair or not result.checked:
         return result
     try:
-        request = _request(path, cache)
+        if not in_cache(path, cache):
+            raise EntryError("it is not in the cache", "copy it again from where it came")
+        request = requests.load_request(path, cache)
+        if request is None:
+            request = requests.request_of(manifests.read(path))
+            if request["dataset"] not in REGISTRY:
+                raise EntryError("its source is unknown", "prepare it again")
         LOG.info("%s; making it again", "; ".join(result.problems))
         entry = rebuild(path, cache, request, quiet=quiet)
     except PixelprepError as error:
@@ -158,7 +157,7 @@ def _check(path: Path, cache: Path, quiet: bool) -> VerifyResult:
         entry, problems = entries.check_entry(path, cache, quiet)
         if entry is not None:
             problems = _check_content(entry, quiet)
-    except NOT_CHECKED as error:
+    except (CacheError, MissingExtraError, NewerFormatError) as error:  # no fault of the entry
         hint = f" ({error.hint})" if error.hint else ""
         return VerifyResult(path, [f"{error.message}{hint}"], checked=False)
     return VerifyResult(path, problems, 0 if entry is None or problems else entry.size)
@@ -168,20 +167,7 @@ def _check_content(entry: Entry, quiet: bool) -> list[str]:
     what = f"verifying {entry.dataset}/{entry.path.name}"
     with progress.bar(what, entry.rows, " images", quiet) as bar:
         try:
-            return [
-                f"{entry.path}: {problem}" for problem in checks.failed_checks(entry, bar.update)
-            ]
+            failed = checks.failed_checks(entry, bar.update)
+            return [f"{entry.path}: {problem}" for problem in failed]
         except (EntryError, UsageError) as error:  # the latter: values that cannot be scaled
             return [error.message]
-
-
-def _request(path: Path, cache: Path) -> Mapping[str, Any]:
-    """Return the arguments of `prepare` that an entry of the cache came from."""
-    if not in_cache(path, cache):
-        raise EntryError("it is not in the cache", "copy it again from where it came")
-    request = requests.load_request(path, cache)
-    if request is None:
-        request = requests.request_of(manifests.read(path))
-        if request["dataset"] not in REGISTRY:
-            raise EntryError("its source is unknown", "prepare it again")
-    return request

@@ -91,11 +91,6 @@ def try_acquire(path: Path) -> Iterator[bool]:
         mine.release()
 
 
-def is_free(cache: Path, name: str) -> bool:
-    """Return whether no process holds the cache's lock of this name."""
-    return is_unlocked(lock_path(cache, name))
-
-
 def is_unlocked(path: Path) -> bool:
     """Return whether no process holds the lock of this file, as far as the file system knows."""
     if not path.exists():

@@ -177,6 +177,7 @@ class Scores:
 
 def score(model: keras.Model, split: Split, batch_size: int) -> Scores:
     """Score a compiled model as ``model.evaluate`` does, to the last bit, and keep predictions."""
+    import keras
     import tensorflow as tf
 
     loss_tracker = model.metrics[0]
@@ -196,5 +197,7 @@ def score(model: keras.Model, split: Split, batch_size: int) -> Scores:
         batches.append((labels.numpy(), probabilities.argmax(axis=1), probabilities.max(axis=1)))
     true, predicted, probability = map(np.concatenate, zip(*batches, strict=True))
     found = model.get_metrics_result()
+    if type(model).test_step is not keras.Model.test_step:  # a model that is evaluated its own way
+        found = model.evaluate(split.to_tf(batch_size), verbose=0, return_dict=True)
     evaluation = Evaluation(true, predicted, model.output_shape[-1])
     return Scores(float(found["loss"]), float(found["accuracy"]), evaluation, probability)

@@ -75,13 +75,14 @@ def test_a_narrow_terminal_turns_the_table() -> None:
     assert each[:2] == ["mnist", "  train       60,000"]
 
 
-def test_wide_letters_are_aligned(tmp_path: Path) -> None:
+def test_wide_letters_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     """Letters that take two places count as two."""
     source = arrays()
     named = pixelprep.Arrays("wide", source.train, source.test, ("一二三", "b", "c", "d"))
     from pixelprep.cli import output
 
-    assert output._width("一二三b") == 7
+    output._columns([("一二三b", "x"), ("cccc", "y")])
+    assert capsys.readouterr().out == "一二三b  x\ncccc     y\n"
     text = run("info", pixelprep.prepare(named).key).stdout
     assert "classes   一二三, b, c, d" in text
 
