@@ -60,7 +60,7 @@ def declared_options(cls: type) -> dict[str, Option]:
 
 
 def _fraction(name: str, value: float, zero: bool = False) -> float:
-    if 0 < value < 1 or (zero and value == 0):
+    if isinstance(value, int | float) and (0 < value < 1 or (zero and value == 0)):
         return float(value) or 0.0  # -0.0 is spelled differently in JSON
     least = "0 or more" if zero else "more than 0"
     raise UsageError(f"`{name}={value}`: expected {least}, below 1")
@@ -240,7 +240,11 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
     def decorate(function: Callable[[T], R]) -> Callable[P, R]:
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            return function(cls(*args, **kwargs))
+            try:
+                given = cls(*args, **kwargs)
+            except TypeError as error:  # an argument that there is not
+                raise TypeError(re.sub(r"\S*__init__", function.__name__, str(error))) from None
+            return function(given)
 
         signature, returned = inspect.signature(cls), inspect.signature(function).return_annotation
         call.__signature__ = signature.replace(return_annotation=returned)  # type: ignore[attr-defined]

@@ -270,8 +270,9 @@ def apply_with_statistics(
 def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:
     """Return shift and divisor (never 0) after ``unit``, in the shape of the statistics."""
     mode = MODES[scaling.mode]
-    if _only_unit(scaling):
-        return np.zeros_like(statistics.mean), np.ones_like(statistics.mean)
+    if MODES[scaling.mode].uses_range and np.dtype(scaling.raw_dtype).kind in "ui":
+        zeros, ones = np.zeros_like(statistics.mean), np.ones_like(statistics.mean)
+        statistics = Statistics(zeros, ones, minimum=zeros, maximum=ones)  # divided by `unit`
     if mode.divisor is None:
         return mode.shift(statistics), np.ones_like(statistics.mean)
     return mode.shift(statistics), _ones_for_zeros(mode.divisor(statistics))
@@ -289,14 +290,9 @@ def per_image_columns(scaling: Scaling, own: Statistics) -> dict[str, Float]:
 
     For normalized floats they hold each image's minimum, and its maximum minus its minimum.
     """
-    if MODES[scaling.mode].uses_range and not _only_unit(scaling):
+    if MODES[scaling.mode].uses_range and np.dtype(scaling.raw_dtype).kind == "f":
         return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
     return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
-
-
-def _only_unit(scaling: Scaling) -> bool:
-    """Return whether dividing by ``unit`` is all that this scaling does."""
-    return MODES[scaling.mode].uses_range and np.dtype(scaling.raw_dtype).kind in "ui"
 
 
 def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str, bool]:

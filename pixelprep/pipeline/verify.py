@@ -117,13 +117,17 @@ def verify(
     [True]
     """
     if bool(names) == every:
-        raise UsageError("verify: expected entries, or `every=True`", "pixelprep verify --all")
+        raise UsageError(
+            "expected names of entries or `every=True`, not both",
+            "`every=True` checks all of the cache",
+        )
     cache, results = fs.cache_dir(cache_dir), []
     with fs.translate_oserror(cache):
         paths = entries.entry_paths(cache) if every else entries.named_paths(names, cache)
-        for path in paths:
+    for path in paths:
+        with fs.translate_oserror(cache):
             results.append(_verify(path, cache, repair, quiet))
-            on_result(results[-1])
+        on_result(results[-1])
     return results
 
 

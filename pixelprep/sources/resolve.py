@@ -47,6 +47,8 @@ def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
     """Spell a path with a slash, which tells it from a name; return anything else as it is."""
     if isinstance(dataset, os.PathLike):
         return os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
+    if not (isinstance(dataset, str) or hasattr(dataset, "load")):
+        raise UsageError(f"`dataset={dataset!r}`: expected a name, a path or a source")
     return dataset
 
 

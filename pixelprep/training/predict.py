@@ -231,7 +231,7 @@ def _evaluate(
 
 def predict(
     run: str | os.PathLike[str],
-    images: Iterable[str | os.PathLike[str]],
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     top: int = 3,
     quiet: bool = False,
@@ -242,7 +242,7 @@ def predict(
     ----------
     run : path
         The run's folder.
-    images : iterable of path
+    images : path or iterable of path
         Files of PNG, JPEG, BMP, TIFF or WebP, or folders, of which all that is in them or deeper
         is taken. Each is resized (Pillow's bilinear filter) and turned grey or RGB, as the images
         were that the model was trained on.
@@ -278,7 +278,8 @@ def predict(
     finished = load_finished(Path(run))
     tf_runtime.require("predict")
     image_file.require("predict")
-    decoder, paths = _decoder(finished), list(_files(images))
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    decoder, paths = _decoder(finished), list(_files(given))
     first = _pixels(paths[:1], decoder)  # a wrong file is reported at once
     LOG.info("images are read as %s", decoder.format)
     tf_runtime.start("predict")

@@ -138,11 +138,11 @@ def test_a_changed_file_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch size 0: expected 1 or more"),
-        ({"batch_size": 1.5}, "batch size 1.5: expected a whole number"),
-        ({"batch_size": 1, "seed": -1}, "seed -1: expected 0 to"),
-        ({"batch_size": 1, "seed": 0.5}, "seed 0.5: expected a whole number"),
-        ({"batch_size": 1, "epoch": 2**64}, "epoch 18446744073709551616: expected 0 to"),
+        ({"batch_size": 0}, "`batch_size=0`: expected 1 or more"),
+        ({"batch_size": 1.5}, "`batch_size=1.5`: expected a whole number"),
+        ({"batch_size": 1, "seed": -1}, "`seed=-1`: expected 0 to"),
+        ({"batch_size": 1, "seed": 0.5}, "`seed=0.5`: expected a whole number"),
+        ({"batch_size": 1, "epoch": 2**64}, "`epoch=18446744073709551616`: expected 0 to"),
         ({"batch_size": 1, "shard": (2, 2)}, "shard"),
         ({"batch_size": 1, "shard": (-1, 2)}, "shard"),
     ],

@@ -552,8 +552,8 @@ def test_names_or_all_but_not_both(entry: Path) -> None:
     """Neither, or both, is wrong usage."""
     for arguments in ([], [str(entry), "--all"]):
         error, hint = failure(run("verify", *arguments), 2)
-        assert error == "verify: expected entries, or --all"
-        assert hint == "pixelprep verify --all"
+        assert error == "expected names of entries or --all, not both"
+        assert hint == "--all checks all of the cache"
     with pytest.raises(UsageError):
         pixelprep.verify()
 

@@ -837,7 +837,7 @@ def is_quiet(text: str) -> bool:
         ("provenance", "citation"),
         ("provenance", "homepage"),
         ("source", "class_names", 0),
-        ("recipe", "more"),
+        ("source", "decode", "more"),
     ],
     ids=lambda place: str(place[1]),
 )

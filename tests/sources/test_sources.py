@@ -757,7 +757,7 @@ def test_values_that_cannot_be_are_refused(
         (["./pets", "--images-key", "x"], 2, "--images-key: does not apply to ./pets"),
         (["./pets", "--test-fraction", "1.5"], 2, "--test-fraction 1.5: expected more than 0"),
         (["./k.npz", "--source", "."], 2, "takes no --source"),
-        (["k.npz"], 2, "unknown `dataset` 'k.npz'"),
+        (["k.npz"], 2, "unknown dataset 'k.npz'"),
         (["./k.nzp"], 1, "./k.nzp: no such file or folder".removeprefix("./")),
         (["./x.npy"], 1, "a file that ends in .npz, .h5, .hdf5"),
     ],

@@ -273,8 +273,6 @@ def test_a_killed_worker_is_replaced(
     wait_for(process, lambda: working(process.pid) and begun(cache, phase))
     worker = working(process.pid)[0]
     os.kill(worker, signal.SIGKILL)
-    if phase == "statistics":
-        assert not list(cache.glob(".tmp/*-standardize-*/plan.json"))  # it was in time
     out, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, "")
     assert bytes_of(pixelprep.open(json.loads(out)["path"])) == right
