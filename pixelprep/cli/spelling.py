@@ -31,5 +31,4 @@ def _options(app: typer.Typer) -> dict[str, str]:
     group: Any = get_command(app)  # Any: Click's own, which Typer does not always show
     commands = [*group.commands.values(), *group.commands["cache"].commands.values()]
     parameters = [one for command in commands for one in command.params]
-    # An argument has no name on the command line but its own: `dataset` becomes dataset.
-    return {one.name: one.opts[0] for one in parameters}
+    return {one.name: one.opts[0] for one in parameters}  # an argument's is its own name

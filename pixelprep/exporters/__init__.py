@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pixelprep.exporters.base import Exporter
 
-SHARED = ("base", "export")  # modules that are no formats
-
 
 def format_names() -> list[str]:
     """Return the names of all formats, sorted."""
     names = (module.name for module in iter_modules(__path__))
-    return sorted(name.replace("_", "-") for name in names if name not in SHARED)
+    return sorted(name.replace("_", "-") for name in names if name not in ("base", "export"))
 
 
 def get_exporter(name: str) -> "Exporter":
     """Return what writes the format of this name, one of `format_names`."""
     module = import_module(f"{__name__}.{name.replace('-', '_')}")
-    found: Exporter = module.EXPORTER
-    return found
+    return module.EXPORTER  # type: ignore[no-any-return] # each has one

@@ -186,10 +186,7 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
 
 
 def _profile_split(
-    entry: Entry,
-    split: Split,
-    extra: "tuple[PairwiseSum, Samples] | None",
-    on_progress: OnProgress,
+    entry: Entry, split: Split, extra: "tuple[PairwiseSum, Samples] | None", on_progress: OnProgress
 ) -> SplitProfile:
     """Profile one split; of train also the moments of each pixel, and samples."""
     record, classes = entry.manifest.splits[split.name], len(entry.class_names)

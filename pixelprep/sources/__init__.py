@@ -12,24 +12,7 @@ from pixelprep.sources.registered import RegisteredSource
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.sources.resolve import find_source, normalize_dataset, plugins
 
-__all__ = [
-    "REGISTRY",
-    "Arrays",
-    "LazyArray",
-    "Options",
-    "Provenance",
-    "Raw",
-    "RawSplit",
-    "RegisteredSource",
-    "Source",
-    "SourceContext",
-    "block_ranges",
-    "find_source",
-    "images_digest",
-    "iter_blocks",
-    "labels_digest",
-    "normalize_dataset",
-    "plugins",
-    "slice_rows",
-    "survey",
-]
+__all__ = ["REGISTRY", "Arrays", "LazyArray", "Options", "Provenance", "Raw", "RawSplit"]
+__all__ += ["RegisteredSource", "Source", "SourceContext", "block_ranges", "find_source"]
+__all__ += ["images_digest", "iter_blocks", "labels_digest", "normalize_dataset", "plugins"]
+__all__ += ["slice_rows", "survey"]

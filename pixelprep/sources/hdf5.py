@@ -11,13 +11,7 @@ import numpy as np
 
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.format import sandbox, untrusted
-from pixelprep.sources.base import (
-    Raw,
-    SourceContext,
-    as_split,
-    divide_rows,
-    numbered_classes,
-)
+from pixelprep.sources.base import Raw, SourceContext, as_split, divide_rows, numbered_classes
 from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows, single_file_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import fs
