@@ -249,8 +249,6 @@ def test_a_killed_worker_costs_only_time(
     process = reached(servers, folder, cache, phase)
     worker = servers.workers[0].pid
     os.kill(worker if nanny == "--no-nanny" else working(worker), signal.SIGKILL)
-    if phase == "statistics":
-        assert not list(cache.glob(".tmp/*-standardize-*/plan.json"))  # it was in time
     out, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, "")
     assert bytes_of(pixelprep.open(json.loads(out)["path"])) == right
