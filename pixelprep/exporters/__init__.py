@@ -1,7 +1,6 @@
-"""Write an entry in another format, and check what was written.
+"""Write an entry in another format, and check what was written: a module a format.
 
-A format is one module here: its name, with ``-`` for ``_``, is the format's, and its `EXPORTER` an
-`Exporter`. Names are known without loading any of them.
+Its name, with ``-`` for ``_``, is the format's, known before it is loaded; it has an `EXPORTER`.
 """
 
 from importlib import import_module
