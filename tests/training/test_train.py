@@ -206,7 +206,7 @@ def test_own_model_is_trained(small: Entry, own: str, tmp_path: Path) -> None:
         ("own_models:narrow", r"expected input .* and output \(4,\)"),
         ("own_models:nothing", "expected a Keras model, got NoneType"),
         ("own_models:missing", "missing"),
-        ("failing:linear", "--model failing:linear: .* has no attribute 'nothing'$"),
+        ("failing:linear", "`model=failing:linear`: .* has no attribute 'nothing'$"),
         ("own_models:linaer", r"did you mean own_models:linear\?"),
         ("own_models.py:linear", r"did you mean own_models:linear\?"),
         ("no_such_module:f", "no_such_module"),
