@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pixelprep.sources import Arrays
 from pixelprep.system import locks, staging
 from tests.helpers.cli import failure, run, start
 from tests.helpers.data import arrays, write_digits
-from tests.helpers.process import Process
+from tests.helpers.process import Process, seen
 
 Columns = dict[str, np.ndarray]  # images and labels of a split, and each image's mean and std
 
@@ -506,10 +507,10 @@ def test_a_place_without_room_is_refused_before_it_is_filled(
 def begun(process: Process, place: Path, size: int) -> Path:
     """Come back when so many bytes are in the private folder; the file or folder that is filled."""
     while process.poll() is None:
-        for top in place.parent.glob(".out.unfinished.*"):
-            files = [path for path in top.rglob("*") if path.is_file()]
-            if sum(path.stat().st_size for path in files) >= size:
-                return top
+        for top in seen(place.parent, ".out.unfinished.*"):
+            with suppress(FileNotFoundError):  # renamed meanwhile
+                if sum(path.stat().st_size for path in seen(top, "**/*") if path.is_file()) >= size:
+                    return top
         time.sleep(0.002)
     raise AssertionError(process.communicate())
 

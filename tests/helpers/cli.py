@@ -13,7 +13,7 @@ from typing import Any
 from typer.main import get_command
 
 from pixelprep.cli.app import app
-from tests.helpers.process import PATIENCE, TENSORFLOW, Forked, Process, fork_server
+from tests.helpers.process import PATIENCE, TENSORFLOW, Forked, Process, fork_server, seen
 
 Done = subprocess.CompletedProcess[str]
 
@@ -98,7 +98,7 @@ def failure(done: Done, status: int = 1) -> tuple[str, str]:
 
 def wait_until_it_writes(process: Process, cache: Path) -> None:
     """Come back when the first file is being written."""
-    while process.poll() is None and not list(cache.glob(".tmp/*/parts/train.h5.*")):
+    while process.poll() is None and not seen(cache, ".tmp/*/parts/train.h5.*"):
         time.sleep(0.001)
 
 

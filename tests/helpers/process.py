@@ -1,5 +1,6 @@
 """Processes that tests start: cold ones, and those forked by a warm process; no wait is endless."""
 
+import glob
 import json
 import os
 import select
@@ -38,6 +39,14 @@ class Process(subprocess.Popen[Any]):
         if error[0] is not None:
             self.kill()
         super().__exit__(*error)  # type: ignore[arg-type] # as Python calls it
+
+
+def seen(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches in a folder that a process is busy in; what vanishes meanwhile is not.
+
+    `Path.glob` raises where a folder is deleted while it looks into it (CPython 3.11).
+    """
+    return [folder / name for name in glob.glob(pattern, root_dir=folder, recursive=True)]  # noqa: PTH207 - see above
 
 
 def execute(command: Sequence[str | Path], **options: Any) -> "subprocess.CompletedProcess[str]":

@@ -12,7 +12,7 @@ import numpy as np
 import pixelprep
 from pixelprep.sources import Arrays
 from tests.helpers import cli
-from tests.helpers.process import Process
+from tests.helpers.process import Process, seen
 
 OPTIONS = ["--shard-rows", "40", "--quiet"]
 
@@ -58,7 +58,7 @@ def working(pid: int) -> list[int]:
 def finished(cache: Path, pattern: str) -> dict[str, int]:
     """Return files of unfinished work that were noted as finished, by name, and their inodes."""
     found = {}
-    for receipt in cache.glob(f".tmp/*/done/{pattern}.json"):
+    for receipt in seen(cache, f".tmp/*/done/{pattern}.json"):
         path = receipt.parents[1] / "files" / receipt.stem
         with suppress(OSError, ValueError):  # it may just be written, or already be published
             json.loads(receipt.read_bytes())
@@ -81,5 +81,5 @@ def begun(cache: Path, phase: str) -> bool:
     shards.
     """
     if phase == "statistics":
-        return bool(list(cache.glob(".tmp/*-standardize-*")))
+        return bool(seen(cache, ".tmp/*-standardize-*"))
     return not PHASES[phase] or bool(finished(cache, PHASES[phase]))
