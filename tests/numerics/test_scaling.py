@@ -1,9 +1,11 @@
 """Statistics are exact, scalings equal float64 NumPy to the last bit, and can be undone."""
 
+import gzip
 import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +43,7 @@ float_images = float_types.flatmap(
     )
 )
 EPS = float(np.finfo(np.float64).eps)
+X = arrays().train[0]
 
 
 def grouped(x: np.ndarray, per: str) -> np.ndarray:
@@ -137,36 +140,12 @@ def test_scaling_can_be_undone(x: np.ndarray, mode: str, per: str, rescale: bool
     assert (back == x).all()
 
 
-def test_one_image_is_scaled_like_many() -> None:
-    """`apply` takes (H, W, C) too."""
-    x = arrays().train[0]
-    for per in PER:
-        fitted = Scaling.fit(x, "standardize", per=per)
-        assert (fitted.apply(x[3]) == fitted.apply(x)[3]).all()
-
-
 def test_unseen_values_are_scaled_too() -> None:
     """A raw value that train did not hold is scaled by the same formula (it may leave 0 to 1)."""
     x = np.full((2, 3, 3, 1), 100, np.uint8)
     fitted = Scaling.fit(x, "standardize")
     assert (fitted.apply(x) == 0).all()  # deviation 0 divides by 1
     assert (fitted.apply(x + 7) == 7).all()
-
-
-def test_other_pixels_than_fitted_are_refused() -> None:
-    """Already scaled or differently typed pixels are not scaled again."""
-    x = arrays().train[0]
-    fitted = Scaling.fit(x, "center")
-    with pytest.raises(pixelprep.UsageError, match="expected uint8"):
-        fitted.apply(x.astype(np.float32))
-
-
-def test_per_image_needs_its_own_statistics_to_invert() -> None:
-    """Without each image's mean and std there is a clear error, not a wrong number."""
-    x = arrays().train[0]
-    fitted = Scaling.fit(x, "standardize", per="image")
-    with pytest.raises(pixelprep.UsageError, match="own mean and std"):
-        fitted.invert(fitted.apply(x))
 
 
 # From the design's table and NumPy's float64 on the official files.
@@ -180,7 +159,10 @@ MNIST = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",
+    ["standardize", *(pytest.param(m, marks=pytest.mark.long) for m in MNIST if m[0] != "s")],
+)
 def test_mnist_comes_out_exactly(mode: str, mnist: Path) -> None:
     """The published figures of MNIST's training pixels, and every stored value, to the last bit."""
     entry = pixelprep.prepare("mnist", mode=mode, source=mnist, offline=True, quiet=True)
@@ -205,32 +187,50 @@ def test_mnist_comes_out_exactly(mode: str, mnist: Path) -> None:
 
 def raw_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Training images and labels, read without pixelprep."""
-    import gzip
-
     with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
         x = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28, 1)
     with gzip.open(folder / "train-labels-idx1-ubyte.gz") as file:
         return x, np.frombuffer(file.read(), np.uint8, offset=8)
 
 
-@pytest.mark.parametrize(
-    ("per", "shape"),
-    [("channel", (2, 6, 5, 4)), ("pixel", (2, 5, 6, 3)), ("channel", (6, 5)), ("image", (3,))],
-)
-def test_images_of_another_shape_are_refused(per: str, shape: tuple[int, ...]) -> None:
-    """Neither `apply` nor `invert` takes images that the statistics do not fit."""
-    fitted = Scaling.fit(arrays().train[0], "standardize", per=per)
-    with pytest.raises(pixelprep.UsageError, match="expected"):
-        fitted.apply(np.zeros(shape, np.uint8))
-    with pytest.raises(pixelprep.UsageError, match="expected"):
-        fitted.invert(np.zeros(shape, np.float32), np.zeros(2), np.ones(2))
+REFUSED: list[tuple[str, Any, str]] = [
+    ("channel", X.astype(np.float32), "expected uint8"),
+    ("channel", X[:2, ..., :1], "expected"),
+    ("pixel", X[:2].transpose(0, 2, 1, 3), "expected"),
+    ("channel", X[0, ..., 0], "expected"),
+    ("image", X[0, 0, 0], "expected"),
+]
 
 
-def test_one_image_is_inverted_like_many() -> None:
-    """`invert` keeps the shape (H, W, C), also per image."""
-    x = arrays().train[0]
+@pytest.mark.parametrize(("per", "wrong", "says"), REFUSED)
+def test_other_pixels_than_fitted_are_refused(per: str, wrong: np.ndarray, says: str) -> None:
+    """Neither `apply` nor `invert` takes images that the statistics do not fit, nor `apply` those
+    that are scaled already.
+    """
+    fitted = Scaling.fit(X, "standardize", per=per)
+    with pytest.raises(UsageError, match=says):
+        fitted.apply(wrong)
+    if wrong.dtype == X.dtype:
+        with pytest.raises(UsageError, match=says):
+            fitted.invert(wrong.astype(np.float32), np.zeros(2), np.ones(2))
+
+
+def test_what_cannot_be_scaled_is_said_so() -> None:
+    """Per image `invert` takes each image's own statistics; NaN is not called too large."""
+    fitted = Scaling.fit(X, "standardize", per="image")
+    with pytest.raises(UsageError, match="own mean and std"):
+        fitted.invert(fitted.apply(X))
+    floats = X.astype(np.float32)
+    with pytest.raises(UsageError, match="non-finite"):
+        Scaling.fit(floats, "center").apply(floats * np.nan)
+
+
+def test_one_image_is_scaled_and_inverted_like_many() -> None:
+    """`apply` and `invert` take (H, W, C) too and keep this shape, also per image."""
+    x = X
     for per in PER:
         fitted = Scaling.fit(x, "standardize", per=per)
+        assert (fitted.apply(x[3]) == fitted.apply(x)[3]).all()
         own = Moments.of(x[3:4], "image").statistics()
         back = fitted.invert(fitted.apply(x[3]), own.mean, own.std)
         assert back.shape == x[3].shape
@@ -286,7 +286,7 @@ def test_statistics_of_floats_are_near_the_truth(x: np.ndarray, per: str) -> Non
     assert (found.maximum.ravel() == groups.max(axis=0)).all()
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6, -1e9])
+@pytest.mark.parametrize("offset", [0.0, 1e6, -1e9])
 @pytest.mark.parametrize("per", ["dataset", "channel", "pixel"])
 @pytest.mark.parametrize("order", ["mixed", "sorted"])
 def test_a_large_offset_costs_floats_nothing(offset: float, per: str, order: str) -> None:
@@ -379,17 +379,3 @@ def test_no_images_are_scaled_to_none(per: str, dtype: str) -> None:
     """An empty batch comes back empty, whatever a statistic is shared over."""
     x = np.arange(24, dtype=dtype).reshape(2, 3, 4, 1)
     assert Scaling.fit(x, "standardize", per=per).apply(x[:0]).shape == (0, 3, 4, 1)
-
-
-def test_statistics_of_grey_are_not_those_of_colour() -> None:
-    """A scaling of one channel takes no images of three."""
-    x = np.zeros((2, 3, 4, 3), np.uint8)
-    with pytest.raises(UsageError, match="as fitted"):
-        Scaling.fit(x[..., :1], "center").apply(x)
-
-
-def test_not_finite_is_said_so() -> None:
-    """NaN is not called too large."""
-    x = np.ones((2, 3, 4, 1), np.float32)
-    with pytest.raises(UsageError, match="non-finite"):
-        Scaling.fit(x, "center").apply(x * np.nan)
