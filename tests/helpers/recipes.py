@@ -70,7 +70,6 @@ def recipes(folder: Path) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         "rescaled": {"rescale": True},
         "validation": {"val_fraction": 0.25, "split_seed": 7},
         "files": {"shard_rows": 7, "per": "image", "val_fraction": 0.2},
-        "workers": {"shard_rows": 9, "workers": 2},
         "gzip": {"compression": "gzip"},
         "lzf": {"compression": "lzf", "dtype": "float16"},
         "lz4": {"compression": "lz4", "shard_rows": 16},

@@ -37,9 +37,9 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def key(recipe: Json) -> str:
-    """Return the twelve digits that name an entry."""
-    return digest(canonical(recipe))[:12]
+def pieces(images: Array, rows: int) -> list[Array]:
+    """Return the images in pieces of so many rows; the last may have fewer."""
+    return [images[start : start + rows] for start in range(0, len(images), rows)]
 
 
 def largest_power(row_bytes: int, most: int) -> int:
@@ -50,18 +50,13 @@ def largest_power(row_bytes: int, most: int) -> int:
     return rows
 
 
-def cut(images: Array, rows: int) -> list[Array]:
-    """Return the images in pieces of so many rows; the last may have fewer."""
-    return [images[start : start + rows] for start in range(0, len(images), rows)]
-
-
 def images_digest(images: Array) -> str:
     """Return the digest of raw pixels or, of more than 64 MiB, of the digests of their pieces."""
     rows = len(images)
     if images.nbytes > DIGEST_BYTES:
         rows = largest_power(images.nbytes // len(images), DIGEST_BYTES)
     found = []
-    for piece in cut(images, rows):
+    for piece in pieces(images, rows):
         one = hashlib.sha256()
         for image in piece:  # one at a time: pixels may be many
             one.update(image.astype(image.dtype.newbyteorder("<")).tobytes())
@@ -96,7 +91,6 @@ class Split:
     labels: Array
     mean: Array | None  # of each image, only where `per` is `image`
     std: Array | None
-    files: list[int]  # the rows of each file
 
 
 @dataclass
@@ -117,8 +111,7 @@ def read_split(folder: Path, manifest: Json, name: str) -> Split:
             found[title] = found.get(title, b"") + piece
     images = np.frombuffer(found["images"], about["dtype"]).reshape(about["shape"])
     mean, std = (np.frombuffer(found[n], "<f8") if n in found else None for n in ("mean", "std"))
-    files = [file["rows"] for file in about["files"]]
-    return Split(images, np.frombuffer(found["labels"], "<i8"), mean, std, files)
+    return Split(images, np.frombuffer(found["labels"], "<i8"), mean, std)
 
 
 def by_h5py(folder: Path, manifest: Json, name: str, file: Json) -> Iterator[tuple[str, bytes]]:
@@ -180,13 +173,6 @@ def layout(shape: tuple[int, ...], itemsize: int) -> tuple[int, int]:
 def file_rows(rows: int, most: int) -> list[int]:
     """Return the rows of each file of a split: each full but the last."""
     return [min(most, rows - start) for start in range(0, rows, most)]
-
-
-def file_names(split: str, files: int) -> list[str]:
-    """Return the names of a split's files."""
-    if files == 1:
-        return [f"{split}.h5"]
-    return [f"{split}-{i:05}-of-{files:05}.h5" for i in range(files)]
 
 
 # Recipes
@@ -330,7 +316,7 @@ def float_statistics(images: Array, per: str) -> Statistics:
     rows = len(images)
     if per != "image":
         rows = largest_power(images.nbytes // len(images), BLOCK_BYTES)
-    found = added([block_part(block, per) for block in cut(images, rows)])
+    found = added([block_part(block, per) for block in pieces(images, rows)])
     flat, form = groups(images.astype("f8"), per)
     std = np.sqrt(found.spread / found.n)
     columns = (found.mean, std, flat.min(axis=1), flat.max(axis=1))
@@ -377,11 +363,6 @@ def raw(stored: Array, unit: int, shift: Array, divisor: Array, dtype: str) -> A
     limits = np.iinfo(dtype)
     values: Array = np.clip(np.rint(x), limits.min, limits.max).astype(dtype)
     return values
-
-
-def affine(unit: int, shift: Array, divisor: Array) -> tuple[Array, Array]:
-    """`scale` and `offset` of the manifest."""
-    return 1.0 / (unit * divisor), -shift / divisor
 
 
 def first_batch(stored: Array) -> Json:
@@ -510,8 +491,7 @@ def scale_split(raw: tuple[Array, Array], found: Statistics, recipe: Json) -> Sp
     floats = not is_integer(images)
     shift, divisor = shift_and_divisor(recipe["mode"], found, floats)
     stored = scaled(images, unit, shift, divisor, recipe["dtype"])
-    files = file_rows(len(images), recipe["shard_rows"] or len(images))
-    split = Split(stored, labels.astype("<i8"), None, None, files)
+    split = Split(stored, labels.astype("<i8"), None, None)
     if recipe["per"] == "image":
         kept = (found.mean, found.std)
         if floats and recipe["mode"] == "normalize":
@@ -540,16 +520,10 @@ def scaling_record(train: Array, recipe: Json) -> Json:
         return record | {name: [] for name in names}
     found = statistics(train, recipe["per"], unit)
     floats = not is_integer(train)
-    scale, offset = affine(unit, *shift_and_divisor(recipe["mode"], found, floats))
-    arrays = (found.mean, found.std, found.minimum, found.maximum, scale, offset)
+    shift, divisor = shift_and_divisor(recipe["mode"], found, floats)
+    affine = (1.0 / (unit * divisor), -shift / divisor)
+    arrays = (found.mean, found.std, found.minimum, found.maximum, *affine)
     return record | {name: array.tolist() for name, array in zip(names, arrays, strict=True)}
-
-
-def sums(train: Array) -> Json:
-    """Return the manifest's `statistics` of integers."""
-    pixels = [int(x) for x in train.ravel()]
-    squares = sum(x * x for x in pixels)
-    return {"count": len(pixels), "sum": sum(pixels), "sum_of_squares": squares}
 
 
 def check_sums(found: Json, train: Array) -> None:
@@ -557,7 +531,9 @@ def check_sums(found: Json, train: Array) -> None:
     need(found.keys() == {"count", "sum", "sum_of_squares"}, "statistics")
     need(found["count"] == train.size, "count")
     if is_integer(train):
-        need(found == sums(train), "statistics")
+        pixels = [int(x) for x in train.ravel()]
+        need(found["sum"] == sum(pixels), "sum")
+        need(found["sum_of_squares"] == sum(x * x for x in pixels), "sum of squares")
         return
     x = train.ravel().astype("f8")
     for name, terms in (("sum", x), ("sum_of_squares", x * x)):
@@ -577,16 +553,12 @@ def check_split(name: str, found: Split, wanted: Split) -> None:
     """Check that a split holds what it must, to the last bit."""
     for column in ("images", "labels", "mean", "std"):
         need(same(getattr(found, column), getattr(wanted, column)), f"{column} of {name}")
-    need(found.files == wanted.files, f"files of {name}")
 
 
 def check_record(record: Json, raw: Array, split: Split, name: str) -> None:
     """Check what the manifest says of a split."""
-    need(record["rows"] == len(raw), f"rows of {name}")
     limits = {"minimum": raw.min().item(), "maximum": raw.max().item()}
     need(record["raw"] == limits, f"raw {name}")
-    names = [file["name"] for file in record["files"]]
-    need(names == file_names(name, len(split.files)), f"file names of {name}")
     figures, wanted = record["first_batch"], first_batch(split.images)
     need(figures.keys() == wanted.keys(), f"first batch of {name}")
     need(figures["shape"] == wanted["shape"], f"first batch of {name}")
@@ -608,8 +580,6 @@ def check_manifest(manifest: Json, source: Source) -> None:
     recipe = manifest["recipe"]
     train = divided(source, recipe)["train"][0]
     need(manifest.keys() == FIELDS, "fields of the manifest")
-    need(manifest["mode"] == recipe["mode"], "mode")
-    need(manifest["per"] == recipe["per"], "per")
     need(manifest["source"] == source.about, "source")
     need(manifest["scaling"] == scaling_record(train, recipe), "scaling")
     check_sums(manifest["statistics"], train)

@@ -106,15 +106,17 @@ def check_split(manifest: Json, name: str) -> None:
     need(split["dtype"] == recipe["dtype"] in ("float16", "float32"), f"{name}: dtype")
     most = 1_048_576 // (prod(image) * struct.calcsize(CODES[split["dtype"]]))
     need(recipe["chunk_rows"] == 1 << max(most, 1).bit_length() - 1, f"{name}: chunk_rows")
-    full = recipe["shard_rows"] or rows
-    starts = range(0, rows, full)
-    need(len(starts) == len(split["files"]), f"{name}: {len(starts)} files expected")
-    counts = [min(full, rows - start) for start in starts]
-    stem = f"{name}-{{:05}}-of-{len(counts):05}.h5" if counts[1:] else f"{name}.h5"
-    expected = [(stem.format(i), count) for i, count in enumerate(counts)]
+    expected = files_of(name, rows, recipe["shard_rows"] or rows)
     found = [(file["name"], file["rows"]) for file in split["files"]]
     need(found == expected, f"{name}: files {found}, expected {expected}")
     need(split["bytes"] == sum(file["bytes"] for file in split["files"]), f"{name}: bytes")
+
+
+def files_of(split: str, rows: int, full: int) -> list[tuple[str, int]]:
+    """Return the names and rows of a split's files, which have so many rows, but for the last."""
+    counts = [min(full, rows - start) for start in range(0, rows, full)]
+    stem = f"{split}-{{:05}}-of-{len(counts):05}.h5" if counts[1:] else f"{split}.h5"
+    return [(stem.format(i), count) for i, count in enumerate(counts)]
 
 
 # HDF5's blocks of metadata, each with its checksum
