@@ -20,8 +20,6 @@ for name in list(os.environ):
     ours = name.startswith("PIXELPREP_") and name != "PIXELPREP_TEST_DATA"
     if ours or name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
         del os.environ[name]
-# Output is buffered, as it is for users: what cannot be written may only be noticed at the end.
-os.environ.pop("PYTHONUNBUFFERED", None)
 
 # Where the tests run in the background, Ctrl-C is ignored; what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -238,20 +238,6 @@ def test_stored_images_are_a_standard_scalers(kind: str, mode: str) -> None:
         assert np.allclose(entry.scaling.invert(stored), back, rtol=1e-6, atol=0.5)
 
 
-def test_normalized_floats_are_a_min_max_scalers() -> None:
-    """MinMaxScaler over pixels as features gives the mode normalize of floats."""
-    preprocessing = pytest.importorskip("sklearn.preprocessing", reason="no scikit-learn")
-    of = source("floats")
-    of.train[0][:, 2, 3] = 9
-    entry = prepared(of, "normalize", "pixel")
-    record = entry.manifest.to_dict()["scaling"]
-    peer = preprocessing.MinMaxScaler().fit(flat(of.train[0]))
-    assert peer.data_min_.tolist() == np.ravel(record["minimum"]).tolist()
-    assert peer.data_max_.tolist() == np.ravel(record["maximum"]).tolist()
-    for raw, stored in splits(of, entry):
-        assert rounded_once(stored, peer.transform(flat(raw)).reshape(raw.shape))
-
-
 def flat(x: Array) -> Array:
     """Return images as rows of float64 features."""
     return x.reshape(len(x), -1).astype(np.float64)

@@ -15,9 +15,24 @@ from pixelprep.numerics.modes import MODES, Mode
 
 MODES["floor"] = Mode("x - minimum", "minimum 0", shift=lambda s: s.minimum)
 
+import json
+import sys
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+
 from pixelprep.cli.app import main
 
-main()
+
+def said(*arguments):
+    sys.argv = ["pixelprep", *arguments]
+    with suppress(SystemExit), redirect_stdout(StringIO()) as out:
+        main()
+    return " ".join(out.getvalue().split())
+
+
+made = json.loads(said("prepare", "sample", "--mode", "floor", "--json"))
+print(json.dumps([made, said("info", made["path"]), said("verify", made["path"]),
+                  said("prepare", "--help"), said("compare", "--help")]))
 """
 OPTION = """
     flavor: str = option(
@@ -50,21 +65,14 @@ def answer(*command: str, folder: Path | None = None) -> str:
     return ran.stdout
 
 
-def with_floor(*arguments: str) -> str:
-    """Run the command line once a mode `floor` was added."""
-    return answer(sys.executable, "-c", MODE, *arguments)
-
-
 def test_a_mode_is_one_entry() -> None:
     """A mode that is added to `MODES` is prepared, described, verified and helped with."""
-    made = json.loads(with_floor("prepare", "sample", "--mode", "floor", "--json"))
+    made, info, verified, shown, compared = json.loads(answer(sys.executable, "-c", MODE))
     assert (made["mode"], made["splits"]["train"]["first_batch"]["min"]) == ("floor", 0.0)
-    assert "sample, floor per channel" in with_floor("info", made["path"])
-    assert "ok" in with_floor("verify", made["path"])
-    shown = " ".join(with_floor("prepare", "--help").split())
+    assert "sample, floor per channel" in info
+    assert "ok" in verified
     assert "normalize|center|standardize|floor" in shown
     assert "floor gives minimum 0" in shown
-    compared = " ".join(with_floor("compare", "--help").split())
     assert "[default: normalize,center,standardize,floor]" in compared
 
 
