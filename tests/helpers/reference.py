@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -26,6 +26,7 @@ MIB = 1 << 20
 DIGEST_BYTES, BLOCK_BYTES = 64 * MIB, 4 * MIB  # of raw pixels
 WORD = (1 << 64) - 1
 WINDOW = 32  # runs
+FILTERS = {"lzf": 32000, "lz4": 32004, "zstd": 32015}  # which the second reader does not read
 MODES = ("normalize", "center", "standardize")
 
 
@@ -83,8 +84,7 @@ def source_digest(splits: dict[str, Json], class_names: list[str], decode: Json)
 # Reading an entry
 
 
-@dataclass
-class Split:
+class Split(NamedTuple):
     """One split, its files joined."""
 
     images: Array
@@ -97,7 +97,6 @@ class Split:
 class Entry:
     """One entry, read whole."""
 
-    path: Path
     manifest: Json
     splits: dict[str, Split]
 
@@ -115,9 +114,14 @@ def read_split(folder: Path, manifest: Json, name: str) -> Split:
 
 
 def by_h5py(folder: Path, manifest: Json, name: str, file: Json) -> Iterator[tuple[str, bytes]]:
-    """Read the columns of one file."""
+    """Read the columns of one file: images through shuffle, the compressor, then the checksum."""
     need(digest((folder / file["name"]).read_bytes()) == file["sha256"], f"digest of {name}")
     with h5py.File(folder / file["name"]) as opened:
+        plist = opened["images"].id.get_create_plist()
+        (_, (number, _, options, _), _) = filters = [plist.get_filter(i) for i in range(3)]
+        compressor = FILTERS[manifest["recipe"]["compression"]]
+        need([one for one, *_ in filters] == [2, compressor, 3], f"filters of {name}")
+        need(number != FILTERS["zstd"] or options[0] == 3, f"level of {name}")
         for title, dataset in opened.items():
             yield title, dataset[()].tobytes()
 
@@ -126,7 +130,7 @@ def read_entry(folder: Path) -> Entry:
     """Read a whole entry."""
     manifest = read_manifest(folder)
     splits = {name: read_split(folder, manifest, name) for name in manifest["splits"]}
-    return Entry(folder, manifest, splits)
+    return Entry(manifest, splits)
 
 
 def check_attribute(thing: Any, name: str) -> None:
@@ -491,13 +495,12 @@ def scale_split(raw: tuple[Array, Array], found: Statistics, recipe: Json) -> Sp
     floats = not is_integer(images)
     shift, divisor = shift_and_divisor(recipe["mode"], found, floats)
     stored = scaled(images, unit, shift, divisor, recipe["dtype"])
-    split = Split(stored, labels.astype("<i8"), None, None)
-    if recipe["per"] == "image":
-        kept = (found.mean, found.std)
-        if floats and recipe["mode"] == "normalize":
-            kept = ranges(found)
-        split.mean, split.std = kept[0].ravel(), kept[1].ravel()
-    return split
+    if recipe["per"] != "image":
+        return Split(stored, labels.astype("<i8"), None, None)
+    kept = (found.mean, found.std)
+    if floats and recipe["mode"] == "normalize":
+        kept = ranges(found)
+    return Split(stored, labels.astype("<i8"), kept[0].ravel(), kept[1].ravel())
 
 
 def stored_splits(source: Source, recipe: Json) -> dict[str, Split]:
@@ -551,8 +554,8 @@ def same(found: Array | None, wanted: Array | None) -> bool:
 
 def check_split(name: str, found: Split, wanted: Split) -> None:
     """Check that a split holds what it must, to the last bit."""
-    for column in ("images", "labels", "mean", "std"):
-        need(same(getattr(found, column), getattr(wanted, column)), f"{column} of {name}")
+    for column, a, b in zip(Split._fields, found, wanted, strict=True):
+        need(same(a, b), f"{column} of {name}")
 
 
 def check_record(record: Json, raw: Array, split: Split, name: str) -> None:
