@@ -66,17 +66,25 @@ def test_resumed_batches_are_those_that_would_have_come(entry: Entry, data: st.D
 
 
 def test_resuming_something_else_is_refused(entry: Entry) -> None:
-    """A state of another seed, size or split is not taken."""
-    state = iter(entry.train.batches(8, shuffle=True, seed=1)).state()
+    """A state of another seed, size, split or layout of the same rows, which is another order, is
+    not taken; nor one of no batch that there is.
+    """
+    one, again = (pixelprep.prepare(arrays(100, 20), shard_rows=rows).train for rows in (30, 20))
+    batches = one.batches(8, shuffle=True, seed=1)
+    state = iter(batches).state()
     for other in (
-        entry.train.batches(8, shuffle=True, seed=2),
-        entry.train.batches(9, shuffle=True, seed=1),
+        one.batches(8, shuffle=True, seed=2),
+        one.batches(9, shuffle=True, seed=1),
         entry.test.batches(8, shuffle=True, seed=1),
+        again.batches(8, shuffle=True, seed=1),
     ):
         with pytest.raises(pixelprep.UsageError, match="cannot resume"):
             other.resume(state)
+    for batch in (-1, 14, 10**6, None):
+        with pytest.raises(pixelprep.UsageError, match="batch"):
+            batches.resume({**state, "batch": batch})
     with pytest.raises(pixelprep.UsageError, match="cannot resume"):
-        entry.train.batches(8, shuffle=True, seed=1).resume({})
+        batches.resume({})
 
 
 def test_batches_belong_to_who_took_them(entry: Entry) -> None:
@@ -149,18 +157,6 @@ def test_no_descriptor_stays_open(entry: Entry) -> None:
     for _ in entry.train.batches(64, shuffle=True):
         break
     assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208 - a count
-
-
-def test_a_state_of_other_files_is_refused() -> None:
-    """Another layout of the same rows is another order: its state is not taken."""
-    one = pixelprep.prepare(arrays(100, 20), shard_rows=30).train
-    other = pixelprep.prepare(arrays(100, 20), shard_rows=20).train
-    state = iter(one.batches(8, shuffle=True)).state()
-    with pytest.raises(pixelprep.UsageError, match="cannot resume"):
-        other.batches(8, shuffle=True).resume(state)
-    for batch in (-1, 14, 10**6, None):
-        with pytest.raises(pixelprep.UsageError, match="batch"):
-            one.batches(8, shuffle=True).resume({**state, "batch": batch})
 
 
 def test_a_pass_goes_on_after_a_fork() -> None:

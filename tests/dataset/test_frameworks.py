@@ -11,6 +11,7 @@ from pixelprep.dataset.entry import Entry
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
 from tests.helpers.process import execute
+from tests.helpers.reference import same
 
 ROWS = 500
 
@@ -31,31 +32,19 @@ def rows(feed: object) -> list[bytes]:
 
 
 @pytest.mark.long
-def test_jax_passes_are_the_epochs(entry: Entry) -> None:
-    """Each pass over `to_jax` is the next epoch of `batches`, as arrays on the device."""
-    jax = pytest.importorskip("jax", reason="the extra `jax` is not installed")
-    feed = entry.train.to_jax(64, shuffle=True, seed=3)
-    assert len(feed) == len(list(feed)) == 8
-    for epoch in (1, 2):
+@pytest.mark.parametrize(("name", "labelled"), [("jax", "int32"), ("torch", "int64")])
+def test_passes_are_the_epochs(entry: Entry, name: str, labelled: str) -> None:
+    """Each pass over `to_jax`, and `to_torch` without workers, is the next epoch of `batches`."""
+    framework = pytest.importorskip(name, reason=f"the extra `{name}` is not installed")
+    kind = framework.Tensor if name == "torch" else framework.Array
+    feed = getattr(entry.train, f"to_{name}")(64, shuffle=True, seed=3)
+    for epoch in (0, 1, 2):
         expected = entry.train.batches(64, shuffle=True, seed=3, epoch=epoch)
         for (images, labels), (x, y) in zip(feed, expected, strict=True):
-            assert isinstance(images, jax.Array)
-            assert (images.dtype.name, labels.dtype.name) == ("float32", "int32")
-            assert (np.asarray(images) == x).all()
+            assert isinstance(images, kind)
+            assert np.asarray(labels).dtype == labelled
+            assert same(np.asarray(images), x)
             assert (np.asarray(labels) == y).all()
-
-
-@pytest.mark.long
-def test_torch_passes_are_the_epochs(entry: Entry) -> None:
-    """Without workers each pass over `to_torch` is the next epoch of `batches`."""
-    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
-    feed = entry.train.to_torch(64, shuffle=True, seed=3)
-    for epoch in (0, 1):
-        expected = entry.train.batches(64, shuffle=True, seed=3, epoch=epoch)
-        for (images, labels), (x, y) in zip(feed, expected, strict=True):
-            assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
-            assert (images.numpy() == x).all()
-            assert (labels.numpy() == y).all()
 
 
 WORKERS = """

@@ -347,14 +347,6 @@ def test_a_misspelt_format_is_understood(digits: str, wrong: str, meant: str) ->
     assert not Path("out").exists()
 
 
-def test_an_entry_that_is_not_there_is_named(digits: str) -> None:
-    """Exit status 1, with how entries are named; no folder is made."""
-    error, hint = failure(run("export", "0123abcd", "out", "--to", "npz"))
-    assert error.startswith("0123abcd: no entry of this name")
-    assert "DATASET/MODE-KEY" in hint
-    assert not Path("out").exists()
-
-
 def test_a_damaged_entry_is_not_exported(tmp_path: Path) -> None:
     """A row that is no longer what was stored is found; neither a folder nor anything is left."""
     entry = prepared(val_fraction=0.0)
@@ -366,27 +358,14 @@ def test_a_damaged_entry_is_not_exported(tmp_path: Path) -> None:
         assert nothing_but(tmp_path, "cache")
 
 
-def is_a_file(place: Path) -> None:
-    place.write_text("mine")
-
-
-def is_a_full_folder(place: Path) -> None:
-    place.mkdir()
-    (place / "mine").touch()
-
-
-def is_a_link_to_one(place: Path) -> None:
-    is_a_full_folder(place.with_name("elsewhere"))
-    place.symlink_to("elsewhere")
-
-
-@pytest.mark.parametrize("put", [is_a_file, is_a_full_folder, is_a_link_to_one])
-def test_what_is_there_is_never_replaced(
-    digits: str, tmp_path: Path, put: Callable[[Path], None]
-) -> None:
-    """A DIR that is a file or holds anything is refused and stays as it is."""
-    entry, place = pixelprep.prepare(digits, quiet=True), tmp_path / "out"
-    put(place)
+@pytest.mark.parametrize("name", ["file", "folder", "link"])
+def test_what_is_there_is_never_replaced(digits: str, tmp_path: Path, name: str) -> None:
+    """A DIR that is a file, or holds anything, or a link to one, is refused and stays as it is."""
+    entry, place = pixelprep.prepare(digits, quiet=True), tmp_path / name
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").touch()
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("folder")
     before = sorted(tmp_path.rglob("[!.]*"))
     error, hint = failure(run("export", entry.key, str(place), "--to", "npz"), 2)
     assert error.endswith("exists already: expected a new or empty folder")

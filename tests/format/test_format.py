@@ -62,12 +62,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def entries(cache: Path) -> list[str]:
-    """Return the entries in a cache, as DATASET/MODE-KEY."""
-    found = cache.glob("[!.]*/*")
-    return sorted(f"{path.parent.name}/{path.name}" for path in found)
-
-
 # The committed entries
 
 
@@ -413,7 +407,7 @@ def test_what_changes_no_byte_makes_no_other_entry(cache: Path, base: Json, opti
     first, second = make(arrays(), **base), make(arrays(), **options)
     assert second.cached
     assert first.path == second.path
-    assert len(entries(cache)) == 1
+    assert len(list(cache.glob("[!.]*/*"))) == 1
 
 
 # Raw files and hits
@@ -451,7 +445,7 @@ def test_path_and_time_of_raw_files_do_not_count(tmp_path: Path, cache: Path) ->
         again = prepare(f"{place}/", quiet=True)
         assert again.cached
         assert again.path == first.path
-    assert entries(cache) == [f"mine/{first.path.name}"]
+    assert list(cache.glob("[!.]*/*")) == [first.path]
     assert first.key == make(gray()).key
 
 

@@ -126,13 +126,6 @@ def by_h5py(folder: Path, manifest: Json, name: str, file: Json) -> Iterator[tup
             yield title, dataset[()].tobytes()
 
 
-def read_entry(folder: Path) -> Entry:
-    """Read a whole entry."""
-    manifest = read_manifest(folder)
-    splits = {name: read_split(folder, manifest, name) for name in manifest["splits"]}
-    return Entry(manifest, splits)
-
-
 def check_attribute(thing: Any, name: str) -> None:
     """Check that an attribute is a little-endian number or a string of fixed length."""
     kind = h5py.h5a.open(thing.id, name.encode()).get_type()
@@ -351,14 +344,6 @@ def shift_and_divisor(mode: str, found: Statistics, floats: bool) -> tuple[Array
     return shift, np.where(divisor == 0, 1.0, divisor)
 
 
-def scaled(images: Array, unit: int, shift: Array, divisor: Array, dtype: str) -> Array:
-    """Return the stored values of raw images."""
-    x = images.astype("f8")
-    x = x / unit if unit != 1 else x
-    y: Array = ((x - shift) / divisor).astype(dtype)
-    return y
-
-
 def raw(stored: Array, unit: int, shift: Array, divisor: Array, dtype: str) -> Array:
     """Return the raw images of stored values."""
     x = (stored.astype("f8") * divisor + shift) * unit
@@ -494,7 +479,8 @@ def scale_split(raw: tuple[Array, Array], found: Statistics, recipe: Json) -> Sp
     unit = unit_of(images.dtype, recipe["rescale"])
     floats = not is_integer(images)
     shift, divisor = shift_and_divisor(recipe["mode"], found, floats)
-    stored = scaled(images, unit, shift, divisor, recipe["dtype"])
+    x = images.astype("f8") / unit
+    stored = ((x - shift) / divisor).astype(recipe["dtype"])
     if recipe["per"] != "image":
         return Split(stored, labels.astype("<i8"), None, None)
     kept = (found.mean, found.std)
@@ -590,8 +576,11 @@ def check_manifest(manifest: Json, source: Source) -> None:
 
 def check_entry(folder: Path, source: Source) -> Entry:
     """Check all that the format says of an entry made of this raw data; return the entry."""
-    entry = read_entry(folder)
-    manifest, recipe = entry.manifest, entry.manifest["recipe"]
+    manifest = read_manifest(folder)
+    recipe = manifest["recipe"]
+    entry = Entry(
+        manifest, {name: read_split(folder, manifest, name) for name in manifest["splits"]}
+    )
     need(folder.name == f"{recipe['mode']}-{manifest['key']}", "name of the folder")
     listed = [file["name"] for split in manifest["splits"].values() for file in split["files"]]
     present = sorted(path.name for path in folder.iterdir())

@@ -233,15 +233,6 @@ def test_a_shuffled_epoch_mixes_the_whole_split() -> None:
     assert 0.03 < np.sqrt(((shares - 0.1) ** 2).mean()) < 0.045
 
 
-def test_an_epoch_can_be_gone_through_again() -> None:
-    """Iterating twice, or two at a time, gives the same batches."""
-    with numbered(50, 20) as split:
-        batches = split.batches(8, shuffle=True, seed=9)
-        for (one, first), (other, second) in zip(batches, batches, strict=True):
-            assert reference.same(one, other)
-            assert reference.same(first, second)
-
-
 def test_more_files_than_are_held_open() -> None:
     """A split of more files than are open at once still gives every row, shuffled or not."""
     rows = MAX_OPEN_FILES + 5

@@ -148,20 +148,9 @@ def test_unseen_values_are_scaled_too() -> None:
     assert (fitted.apply(x + 7) == 7).all()
 
 
-# From the design's table and NumPy's float64 on the official files.
-MNIST = {
-    "normalize": (0.0, 1.0),
-    "center": (np.float32(0 - 33.318421449829934), np.float32(255 - 33.318421449829934)),
-    "standardize": (
-        np.float32((0 - 33.318421449829934) / 78.56748998339799),
-        np.float32((255 - 33.318421449829934) / 78.56748998339799),
-    ),
-}
-
-
 @pytest.mark.parametrize(
     "mode",
-    ["standardize", *(pytest.param(m, marks=pytest.mark.long) for m in MNIST if m[0] != "s")],
+    ["standardize", *(pytest.param(m, marks=pytest.mark.long) for m in ("normalize", "center"))],
 )
 def test_mnist_comes_out_exactly(mode: str, mnist: Path) -> None:
     """The published figures of MNIST's training pixels, and every stored value, to the last bit."""
@@ -176,9 +165,6 @@ def test_mnist_comes_out_exactly(mode: str, mnist: Path) -> None:
     if mode != "normalize":
         assert entry.scaling.mean.tolist() == [33.318421449829934]
         assert entry.scaling.std.tolist() == [78.56748998339799]
-    first = entry.manifest.to_dict()["splits"]["train"]["first_batch"]
-    assert (first["min"], first["max"]) == MNIST[mode]
-    assert (first["shape"], entry.train.shape) == ([64, 28, 28, 1], (60_000, 28, 28, 1))
     x, y = raw_mnist(mnist)
     stored, labels = entry.train.to_numpy()
     assert stored.tobytes() == by_numpy(x, mode, "dataset", False).tobytes()

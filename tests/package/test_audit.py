@@ -43,15 +43,11 @@ def test_a_vulnerability_fails_the_audit() -> None:
 
 @pytest.mark.parametrize("name", ["PYSEC-1", "CVE-1"])
 def test_an_exception_lets_it_pass(name: str) -> None:
-    """Under any of its names."""
+    """Under any of its names; after half a year somebody looks at it again."""
     assert audit["verdict"]([GOOD, BAD], [allowed(name)], TODAY)[0] == 0
-
-
-def test_an_exception_does_not_hold_for_ever() -> None:
-    """After half a year somebody looks at it again."""
-    status, lines = audit["verdict"]([BAD], [allowed("PYSEC-1", date(2026, 1, 1))], TODAY)
+    status, lines = audit["verdict"]([BAD], [allowed(name, date(2026, 1, 1))], TODAY)
     assert status == 1
-    assert lines[0].startswith("PYSEC-1 was last reviewed on 2026-01-01")
+    assert lines[0].startswith(f"{name} was last reviewed on 2026-01-01")
 
 
 def test_every_exception_has_a_reason_and_a_date() -> None:

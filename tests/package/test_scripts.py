@@ -54,16 +54,7 @@ def test_the_benchmark_compares_in_turns(tmp_path: Path) -> None:
     for split in ("train", "t10k"):
         for kind in ("images-idx3", "labels-idx1"):
             (tmp_path / f"{split}-{kind}-ubyte.gz").touch()  # this row does not read them
-    options = [
-        "--source",
-        str(tmp_path),
-        "--only",
-        "help",
-        "--rounds",
-        "2",
-        "--work",
-        str(tmp_path),
-    ]
+    options = f"--source {tmp_path} --only help --rounds 2 --work {tmp_path}".split()
     shown = script("-m", "benchmarks", *options, "--json", str(tmp_path / "all.json"))
     assert "| help | pixelprep --help |" in shown
     [line] = json.loads((tmp_path / "all.json").read_text())["lines"]
