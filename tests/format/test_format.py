@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import sys
@@ -22,7 +23,7 @@ from pixelprep import Arrays, prepare
 from pixelprep.format.options import RecipeOptions
 from pixelprep.format.recipe import Recipe, split_files
 from pixelprep.format.source_record import SourceRecord, SourceSplit
-from pixelprep.sources import Provenance, SourceContext, survey
+from pixelprep.sources import SourceContext, survey
 from pixelprep.system.parallel import WorkerPool
 from tests.helpers import recipes, reference
 from tests.helpers.data import arrays, idx
@@ -64,35 +65,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 # The committed entries
 
-
-def formula(start: int, stop: int) -> Array:
-    """Return the pixels that scripts/make_format_example.py promises."""
-    i, h, w, c = np.ogrid[start:stop, :4, :5, :2]
-    images: Array = ((7 * i + 31 * h + 17 * w + 101 * c) % 256).astype(np.uint8)
-    images[np.arange(start, stop) == 3] = 200
-    return images
-
-
-def example() -> Source:
-    """Return the raw data of both committed entries."""
-    train, test = (formula(0, 20), np.arange(20) % 3), (formula(20, 26), np.arange(20, 26) % 3)
-    return Source(train, test, ["one", "zwei", "três"])
-
-
-def remade(folder: Path) -> Path:
-    """Return the entry of the same recipe and data, made anew."""
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    options = {name: manifest["recipe"][name] for name in DEFAULTS}
-    options["split_seed"] = options["split_seed"] or 0
-    raw, about = example(), Provenance(**manifest["provenance"])
-    source = Arrays("example", raw.train, raw.test, tuple(raw.class_names), about)
-    return make(source, **options).path
+EXAMPLE: Arrays = runpy.run_path(str(ROOT / "scripts" / "make_format_example.py"))["example"]()
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
 def test_a_reader_of_the_page_alone_understands_the_committed_entries(folder: Path) -> None:
     """Every value, digest, name and HDF5 property follows from the formula and the page."""
-    reference.check_entry(folder, example())
+    reference.check_entry(folder, raw_of(EXAMPLE))
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
@@ -101,10 +80,14 @@ def test_a_committed_recipe_made_again_gives_the_committed_bytes(folder: Path) -
 
     Only where images are compressed may a file differ, by its compressor's version.
     """
-    new = remade(folder)
+    recipe = json.loads((folder / "manifest.json").read_bytes())["recipe"]
+    options = {name: recipe[name] for name in DEFAULTS} | {"split_seed": recipe["split_seed"] or 0}
+    new = make(EXAMPLE, **options).path
     assert new.name == folder.name
     if contents(new) != contents(folder):
-        assert reference.check_entry(new, example()).manifest["recipe"]["compression"] != "none"
+        assert (
+            reference.check_entry(new, raw_of(EXAMPLE)).manifest["recipe"]["compression"] != "none"
+        )
 
 
 # Any recipe
@@ -561,7 +544,7 @@ def test_a_copy_opens_from_any_folder(
     monkeypatch.chdir(moved)
     opened = pixelprep.open(".")
     monkeypatch.chdir("/")
-    expected = reference.stored_splits(example(), opened.manifest.to_dict()["recipe"])
+    expected = reference.stored_splits(raw_of(EXAMPLE), opened.manifest.to_dict()["recipe"])
     for name, split in opened.splits.items():
         assert reference.same(split.to_numpy()[0], expected[name].images)
 

@@ -1,6 +1,5 @@
-"""The scripts beside the package: their imports, and that they run."""
+"""The scripts beside the package run."""
 
-import ast
 import json
 import os
 import subprocess
@@ -21,32 +20,6 @@ def script(*arguments: str) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def imports(folder: Path) -> dict[str, set[str]]:
-    """Return the modules of a folder, and which of them each imports, inside functions too."""
-    paths = {
-        ".".join(p.relative_to(SCRIPTS).with_suffix("").parts): p for p in folder.rglob("*.py")
-    }
-    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
-    found: dict[str, set[str]] = {}
-    for name, path in paths.items():
-        named: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        found[name] = named & paths.keys() - {name}  # a package may name its modules
-    return found
-
-
-@pytest.mark.parametrize("folder", ["benchmarks", "fuzzing"])
-def test_scripts_import_in_no_circle(folder: str) -> None:
-    """No module of the scripts reaches itself by imports."""
-    left = imports(SCRIPTS / folder)
-    assert len(left) > 5
-    while free := {name for name, others in left.items() if not others & left.keys()}:
-        left = {name: others for name, others in left.items() if name not in free}
-    assert left == {}, "import each other in a circle"
 
 
 def test_the_benchmark_compares_in_turns(tmp_path: Path) -> None:
