@@ -254,7 +254,7 @@ def test_what_png_cannot_hold_is_refused(
     tmp_path: Path, dtype: str, channels: int, options: dict[str, Any], message: str, way_out: str
 ) -> None:
     """Pixels that no PNG file gives back exactly are refused, with what to do; nothing is left."""
-    source = Arrays("odd", *(pair(rows, dtype, channels) for rows in (40, 15)))
+    source = Arrays("odd", pair(40, dtype, channels), pair(15, dtype, channels))
     with pytest.raises(pixelprep.UsageError, match=message) as caught:
         pixelprep.export(prepared(source, **options), tmp_path / "out", "png")
     assert way_out in (caught.value.hint or "")

@@ -128,10 +128,7 @@ WRONG: dict[str, list[Callable[[], Any]]] = {
         lambda: pixelprep.export("nowhere", "there", "npz"),
         lambda: pixelprep.export("nowhere", "there", "zip"),
     ],
-    "find_entry": [
-        lambda: pixelprep.find_entry("sample"),
-        lambda: pixelprep.find_entry("sample", per="row"),
-    ],
+    "find_entry": [lambda: pixelprep.find_entry("sample")],
     "train": [
         lambda: pixelprep.train("sample", epochs=0),
         lambda: pixelprep.train("sample", run_dir=Path(__file__)),
@@ -303,7 +300,7 @@ def test_types_reach_who_uses_them(alone: Path, tmp_path: Path) -> None:
     home = bare_home(tmp_path / "home")
     strict = ["--strict", "--config-file=", f"--python-executable={alone}"]
     strict.append(f"--cache-dir={ROOT / '.mypy_cache' / 'consumer'}")  # stays: most is NumPy's
-    command = [sys.executable, "-m", "mypy", *strict, program, wrong]
+    command = [sys.executable, "-m", "mypy", *strict, str(program), str(wrong)]
     error, summary = execute(command, cwd=tmp_path, env=home).stdout.splitlines()
     assert error.startswith("wrong.py:3: error: Incompatible types in assignment")
     assert summary == "Found 1 error in 1 file (checked 2 source files)"
