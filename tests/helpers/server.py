@@ -19,48 +19,20 @@ BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Twist:
-    """What is wrong with one answer; as it stands, nothing.
+    """What is wrong with one answer; as it stands, nothing."""
 
-    Parameters
-    ----------
-    status : int, optional
-        Answered in place of the file, with a short text.
-    location : str, optional
-        Where a redirect leads to.
-    headers : mapping
-        Put in place of the right headers of the same names, or added to them.
-    content : bytes, optional
-        Served in place of the file's bytes.
-    wrong_byte : int, optional
-        Offset in the file of a byte that is another one.
-    ignore_range : bool
-        Every request is answered with 200 and the whole file.
-    cut : int, optional
-        The body ends after so many bytes, and its length is declared to be just that.
-    drop : int, optional
-        The connection is closed after so many bytes of the body.
-    stall : int, optional
-        After so many bytes of the body no more is sent, and the connection stays open.
-    hang_up : bool
-        The connection is closed with no answer at all.
-    endless : bool
-        The body has no declared length and goes on for ever.
-    undeclared : bool
-        The body has no declared length; it ends when the connection does.
-    """
-
-    status: int | None = None
-    location: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
-    wrong_byte: int | None = None
-    ignore_range: bool = False
-    cut: int | None = None
-    drop: int | None = None
-    stall: int | None = None
-    hang_up: bool = False
-    endless: bool = False
-    undeclared: bool = False
+    status: int | None = None  # answered in place of the file, with a short text
+    location: str | None = None  # where a redirect leads to
+    headers: Mapping[str, str] = field(default_factory=dict)  # added, or put in place of the right
+    content: bytes | None = None  # served in place of the file's bytes
+    wrong_byte: int | None = None  # offset in the file of a byte that is another one
+    ignore_range: bool = False  # every request is answered with 200 and the whole file
+    cut: int | None = None  # the body ends after so many bytes, which is said to be its length
+    drop: int | None = None  # the connection is closed after so many bytes of the body
+    stall: int | None = None  # after so many no more is sent, and the connection stays open
+    hang_up: bool = False  # the connection is closed with no answer at all
+    endless: bool = False  # the body has no declared length and goes on for ever
+    undeclared: bool = False  # the body has no declared length; it ends with the connection
 
 
 FINE = Twist()

@@ -29,7 +29,6 @@ from pixelprep.sources.file_types import FILE_TYPES
 from pixelprep.sources.npz import NpzFile
 from tests.helpers.cli import failure, run
 from tests.helpers.data import flipped, idx, write_digits
-from tests.helpers.packages import install_into
 from tests.helpers.raw_files import (
     CIFAR_FOLDER,
     CIFAR_IMAGES,
@@ -590,31 +589,24 @@ POINTS = {  # what is wrong with each, and what the error says
     "fails-early": ("fails_early:stripes", "fails_early:stripes"),
     "a-known-name": ("stripes:known", "is that of a known dataset"),
 }
-PROJECT = f"""
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-[project]
-name = "stripes-for-pixelprep"
-version = "1"
-[project.entry-points."pixelprep.sources"]
-stripes = "stripes:stripes"
-mnist = "stripes:stripes"
-{"".join(f'{name} = "{value}"{chr(10)}' for name, (value, _) in POINTS.items())}
-[tool.hatch.build.targets.wheel]
-only-include = ["stripes.py", "not_python.py", "fails_early.py"]
-"""
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in which a package with datasets is installed, as pip does it."""
-    project, target = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("installed")
-    (project / "pyproject.toml").write_text(PROJECT)
-    (project / "stripes.py").write_text(PLUGIN)
-    (project / "not_python.py").write_text("def stripes(:\n")
-    (project / "fails_early.py").write_text("raise RuntimeError('not\\ntoday')\n")
-    install_into(target, project)
+    """Return a folder in which a package with datasets is installed, as it is by pip."""
+    target = tmp_path_factory.mktemp("installed")
+    points = {"stripes": "stripes:stripes", "mnist": "stripes:stripes"}
+    points |= {name: value for name, (value, _) in POINTS.items()}
+    about = target / "stripes_for_pixelprep-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: stripes-for-pixelprep\nVersion: 1\n"
+    )
+    lines = ["[pixelprep.sources]", *(f"{name} = {value}" for name, value in points.items())]
+    (about / "entry_points.txt").write_text("\n".join(lines))
+    (target / "stripes.py").write_text(PLUGIN)
+    (target / "not_python.py").write_text("def stripes(:\n")
+    (target / "fails_early.py").write_text("raise RuntimeError('not\\ntoday')\n")
     return target
 
 
