@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -340,7 +341,7 @@ def test_no_command_shows_help() -> None:
     """`pixelprep` alone is `pixelprep --help`, as is -h, and lists the commands with a text each,
     none of which is cut short.
     """
-    wide = {"env": os.environ | {"COLUMNS": "80"}}
+    wide: dict[str, Any] = {"env": os.environ | {"COLUMNS": "80"}}
     alone = run(**wide)
     assert alone.returncode == 0
     assert alone.stdout == helped() == run("-h", **wide).stdout

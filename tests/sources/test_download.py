@@ -260,10 +260,15 @@ def test_what_lasts_is_a_clear_error(
     assert len(case.asked) <= ATTEMPTS or "wrong byte" in fault
 
 
-def test_a_start_that_cannot_be_continued_does_not_stay_for_ever(case: Case) -> None:
-    """What an earlier run left never keeps a mirror that can send the whole from doing so."""
-    case.leave(case.archive[:5_000])
-    case.twist(then=Twist(headers=ELSEWHERE))
+@pytest.mark.parametrize("answer", [Twist(ignore_range=True), Twist(headers=ELSEWHERE)])
+@pytest.mark.parametrize("left", [True, False])
+def test_what_cannot_be_continued_is_sent_whole(case: Case, answer: Twist, left: bool) -> None:
+    """A server that ignores ranges, or sends another than was asked for, can still serve the file,
+    whether an earlier run began it or this one.
+    """
+    if left:
+        case.leave(case.archive[:5_000])
+    case.twist(*([] if left else [Twist(drop=10_000)]), then=answer)
     case.fetch()
     assert case.is_right()
 

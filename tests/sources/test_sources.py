@@ -612,7 +612,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_another_package_brings_a_dataset(installed: Path) -> None:
     """Once a package with an entry point is installed, its dataset is known by its name."""
-    with_it = {"code": f"import sys; sys.path.append({str(installed)!r})"}
+    with_it: dict[str, Any] = {"code": f"import sys; sys.path.append({str(installed)!r})"}
     done = run("prepare", "stripes", "--mode", "normalize", "--json", **with_it)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
