@@ -20,23 +20,15 @@ import pixelprep
 from pixelprep import Arrays, EntryError, PixelprepError, SourceError, UsageError
 from pixelprep.sources.registered import embedded
 from tests.helpers.cli import failure, prepared, run, start, wait_until_it_writes
-from tests.helpers.damage import (
-    flip_a_byte,
-)
+from tests.helpers.damage import flip_a_byte
 from tests.helpers.data import bytes_of, flipped, idx, write_digits
 from tests.helpers.disks import mounted, protected
 from tests.helpers.process import execute
+from tests.helpers.sources import nothing_is_left
 
 GIB = 1 << 30
 TRAIN, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 IMAGES = np.arange(40 * 6 * 6, dtype=np.uint8).reshape(40, 6, 6)
-
-
-def nothing_is_left(cache: Path) -> bool:
-    """Return whether the cache has no entry, whole or half, and no work in progress."""
-    entries = list(cache.glob("[!.]*"))
-    private = [*cache.glob(".tmp/*"), *cache.glob(".trash/*")]
-    return entries == private == []
 
 
 # Files of the user's own
@@ -115,16 +107,7 @@ def test_a_bad_file_is_refused(digits: str, cache: Path, bad: str) -> None:
     assert nothing_is_left(cache)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "a huge header",
-        "small gzip, huge header",
-        "gzip of 5 MB, header of 4 GiB",
-        "gzip bomb",
-        "gzip cut off",
-    ],
-)
+@pytest.mark.parametrize("bad", ["a huge header", "gzip of 5 MB, header of 4 GiB", "gzip bomb"])
 def test_no_memory_is_taken_for_promises(digits: str, cache: Path, bad: str) -> None:
     """What a file promises but does not hold takes no memory: the error is the same with 2 GiB."""
     reason = put(digits, bad)
@@ -274,20 +257,10 @@ def test_a_value_out_of_range_is_wrong_usage(
 @pytest.mark.parametrize(
     "choice",
     [
-        {"mode": "Standardize"},
-        {"per": "row"},
-        {"dtype": "float64"},
-        {"compression": "zip"},
-        {"val_fraction": 1},
-        {"val_fraction": -0.1},
-        {"val_fraction": float("nan")},
-        {"val_fraction": float("inf")},
-        {"val_fraction": 0.0001},
-        {"val_fraction": 0.999},  # leaves no image
-        {"shard_rows": 0},
-        {"shard_rows": -5},
-        {"split_seed": -1},
-        {"split_seed": 2**64},
+        *({name: "zip"} for name in ("mode", "per", "dtype", "compression")),
+        *({"val_fraction": part} for part in (1, -0.1, float("nan"), float("inf"), 0.0001, 0.999)),
+        *({"shard_rows": rows} for rows in (0, -5)),
+        *({"split_seed": seed} for seed in (-1, 2**64)),
     ],
     ids=str,
 )
@@ -466,7 +439,13 @@ def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "recipe",
-    [[], ["--per", "image"], ["--per", "pixel"], ["--compression", "gzip"], ["--shard-rows", "64"]],
+    [
+        ["--compression", "gzip"],
+        ["--shard-rows", "64"],
+        ["--per", "image"],
+        pytest.param([], marks=pytest.mark.long),
+        pytest.param(["--per", "pixel"], marks=pytest.mark.long),
+    ],
     ids=" ".join,
 )
 def test_no_space_is_an_error_wherever_it_strikes(
@@ -559,7 +538,7 @@ def test_interrupting_leaves_nothing(
     """Ctrl-C while writing exits 130 with one line; nothing is published or left in `.tmp`."""
     moments = random.Random(13)
     stopped = 0
-    for _ in range(5):
+    for _ in range(3):
         process = start("prepare", str(many), "--quiet", "--force")
         wait_until_it_writes(process, cache)
         time.sleep(moments.uniform(0, 0.1) * right[1])

@@ -2,11 +2,14 @@
 
 import json
 import os
+import pty
 import resource
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ def start(
     code: str = "",
     limits: Mapping[int, int] | None = None,
     cold: bool = False,
+    bare: bool = False,
     **options: Any,
 ) -> Process:
     """Start the command.
@@ -51,12 +55,15 @@ def start(
     cold : bool
         Start Python for it, as for what it depends on while it starts and imports. By default a
         process that has all imported forks it.
+    bare : bool
+        Have it forked by one without TensorFlow and the like, as for what is refused at once.
     **options
         As `subprocess.Popen` has them; by default standard error is text in a pipe.
     """
     settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True} | options
     if not cold and hasattr(os, "pidfd_open"):
-        modules: tuple[str, ...] = next((IMPORTS[one] for one in arguments if one in IMPORTS), ())
+        wanted = (IMPORTS[one] for one in arguments if one in IMPORTS and not bare)
+        modules: tuple[str, ...] = next(wanted, ())
         return Forked(fork_server(*modules), arguments, code=code, limits=limits, **settings)
 
     def limit() -> None:
@@ -72,6 +79,22 @@ def run(*arguments: str, timeout: float = PATIENCE, **options: Any) -> Done:
     with start(*arguments, **{"stdout": subprocess.PIPE, **options}) as process:
         out, err = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def on_terminal(*arguments: str, **options: Any) -> tuple[str, str]:
+    """Return standard output, and standard error as a terminal gets it."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 100))
+    with start(*arguments, **options, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # how Linux says that the other side is closed
+            while piece := os.read(ours, 1 << 16):
+                seen += piece
+        os.close(ours)
+        shown, _ = process.communicate()
+    assert process.returncode == 0, seen
+    return shown, seen.decode()
 
 
 def prepared(*arguments: str) -> dict[str, Any]:

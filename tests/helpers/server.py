@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 BLOCK = 1 << 16
@@ -20,48 +19,20 @@ BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Twist:
-    """What is wrong with one answer; as it stands, nothing.
+    """What is wrong with one answer; as it stands, nothing."""
 
-    Parameters
-    ----------
-    status : int, optional
-        Answered in place of the file, with a short text.
-    location : str, optional
-        Where a redirect leads to.
-    headers : mapping
-        Put in place of the right headers of the same names, or added to them.
-    content : bytes, optional
-        Served in place of the file's bytes.
-    wrong_byte : int, optional
-        Offset in the file of a byte that is another one.
-    ignore_range : bool
-        Every request is answered with 200 and the whole file.
-    cut : int, optional
-        The body ends after so many bytes, and its length is declared to be just that.
-    drop : int, optional
-        The connection is closed after so many bytes of the body.
-    stall : int, optional
-        After so many bytes of the body no more is sent, and the connection stays open.
-    hang_up : bool
-        The connection is closed with no answer at all.
-    endless : bool
-        The body has no declared length and goes on for ever.
-    undeclared : bool
-        The body has no declared length; it ends when the connection does.
-    """
-
-    status: int | None = None
-    location: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
-    wrong_byte: int | None = None
-    ignore_range: bool = False
-    cut: int | None = None
-    drop: int | None = None
-    stall: int | None = None
-    hang_up: bool = False
-    endless: bool = False
-    undeclared: bool = False
+    status: int | None = None  # answered in place of the file, with a short text
+    location: str | None = None  # where a redirect leads to
+    headers: Mapping[str, str] = field(default_factory=dict)  # added, or put in place of the right
+    content: bytes | None = None  # served in place of the file's bytes
+    wrong_byte: int | None = None  # offset in the file of a byte that is another one
+    ignore_range: bool = False  # every request is answered with 200 and the whole file
+    cut: int | None = None  # the body ends after so many bytes, which is said to be its length
+    drop: int | None = None  # the connection is closed after so many bytes of the body
+    stall: int | None = None  # after so many no more is sent, and the connection stays open
+    hang_up: bool = False  # the connection is closed with no answer at all
+    endless: bool = False  # the body has no declared length and goes on for ever
+    undeclared: bool = False  # the body has no declared length; it ends with the connection
 
 
 FINE = Twist()
@@ -77,26 +48,22 @@ class Request:
     length: int  # bytes of the body that were to be sent, before any drop
 
 
-class Server:
+class Server(ThreadingHTTPServer):
     """Serves the files of a folder until it is stopped; also a context manager."""
 
+    daemon_threads = True
+
     def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
+        self.url = f"http://127.0.0.1:{self.server_port}/"
         self.requests: list[Request] = []
+        self.stopping = threading.Event()
         self._next: dict[str, list[Twist]] = {}
         self._always: dict[str, Twist] = {}
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._connections: set[socket.socket] = set()
-        self._http = _Http(("127.0.0.1", 0), _Handler)
-        self._http.owner = self
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """Where the files are."""
-        return f"http://127.0.0.1:{self._http.server_port}/"
 
     def twist(self, name: str, *twists: Twist, then: Twist = FINE) -> None:
         """Answer the next requests for a file with `twists`, one each, all later ones with `then`.
@@ -107,33 +74,6 @@ class Server:
             self._next[name] = list(twists)
             self._always[name] = then
 
-    def asked(self, name: str) -> list[str | None]:
-        """Return the Range header of each request for a file, or None, in order."""
-        return [request.range for request in self.requests if request.name == name]
-
-    def stop(self) -> None:
-        """Close the port and every connection."""
-        self._stopping.set()
-        self._http.shutdown()
-        self._http.server_close()
-        with self._lock:
-            for connection in self._connections:
-                hang_up(connection)
-        self._thread.join()
-
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    # What the handlers call, each from its own thread.
-
     def twist_for(self, name: str) -> Twist:
         """Return how the request that has just come for this file is answered."""
         with self._lock:
@@ -141,24 +81,22 @@ class Server:
             waiting = self._next.get(key)
             return waiting.pop(0) if waiting else self._always.get(key, FINE)
 
-    def record(self, request: Request) -> None:
-        """Remember a request."""
-        with self._lock:
-            self.requests.append(request)
+    def asked(self, name: str) -> list[str | None]:
+        """Return the Range header of each request for a file, or None, in order."""
+        return [request.range for request in self.requests if request.name == name]
 
-    def opened(self, connection: socket.socket) -> None:
-        """Remember a connection, to close it at the end."""
-        with self._lock:
-            self._connections.add(connection)
+    def stop(self) -> None:
+        """Close the port and every connection."""
+        self.stopping.set()
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
 
-    def closed(self, connection: socket.socket) -> None:
-        """Forget a connection."""
-        with self._lock:
-            self._connections.discard(connection)
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
-    def wait(self) -> None:
-        """Do nothing until the server is stopped."""
-        self._stopping.wait()
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: clients go away in the middle of things, that is what is tested."""
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -167,34 +105,18 @@ def hang_up(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    owner: Server
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: clients go away in the middle of things, that is what is tested."""
-
-
 class _Handler(BaseHTTPRequestHandler):
-    server: _Http
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.owner.opened(self.connection)
-
-    def finish(self) -> None:
-        self.server.owner.closed(self.connection)
-        super().finish()
+    server: Server
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
 
     def do_GET(self) -> None:
         name = self.path.removeprefix("/")
-        twist = self.server.owner.twist_for(name)
+        twist = self.server.twist_for(name)
         status, headers, body = self._answer(name, twist)
         length = -1 if twist.endless else len(body)
-        self.server.owner.record(Request(name, self.headers.get("Range"), status, length))
+        self.server.requests.append(Request(name, self.headers.get("Range"), status, length))
         if twist.hang_up:
             hang_up(self.connection)
             return
@@ -210,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         if twist.status is not None:
             where = {"Location": twist.location} if twist.location else {}
             return twist.status, where, b"not what you asked for\n"
-        path = self.server.owner.folder / name
+        path = self.server.folder / name
         if twist.content is None and not path.is_file():
             return 404, {}, b"no such file\n"
         whole = path.read_bytes() if twist.content is None else twist.content
@@ -238,5 +160,5 @@ class _Handler(BaseHTTPRequestHandler):
         while twist.endless:
             self.wfile.write(b"more" * 4096)
         if twist.stall is not None:
-            self.server.owner.wait()
+            self.server.stopping.wait()
         hang_up(self.connection)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from pixelprep.sources import Arrays
 from tests.helpers import cli
 from tests.helpers.process import Process, seen
 
-OPTIONS = ["--shard-rows", "40", "--quiet"]
+OPTIONS = ["--shard-rows", "40"]
 
 
 def bytes_of(entry: pixelprep.Entry) -> dict[str, bytes]:
@@ -28,11 +29,10 @@ def floats(source: Arrays) -> Arrays:
     return Arrays(source.name, train, test)
 
 
-def start(folder: Path, *options: str) -> Process:
+def start(folder: Path, *options: str, **settings: Any) -> Process:
     """Start a `prepare` in a process group of its own."""
-    out = subprocess.PIPE
-    command = ("prepare", str(folder), *OPTIONS, *options)
-    return cli.start(*command, stdout=out, start_new_session=True)
+    settings = {"stdout": subprocess.PIPE, "start_new_session": True, **settings}
+    return cli.start("prepare", str(folder), *OPTIONS, *options, **settings)
 
 
 def children(pid: int) -> list[int]:
@@ -55,6 +55,16 @@ def working(pid: int) -> list[int]:
     return found
 
 
+def ended(pids: list[int]) -> bool:
+    """Return whether none of these processes is alive a little later."""
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def finished(cache: Path, pattern: str) -> dict[str, int]:
     """Return files of unfinished work that were noted as finished, by name, and their inodes."""
     found = {}
@@ -72,14 +82,10 @@ def wait_for(process: Process, ready: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
-# In which phase, and which files are finished by then. Decoded parts have no suffix.
-PHASES = {"starting": "", "decoding": "train.[0-9]", "statistics": "", "writing": "train-*.h5"}
+# By phase: which files are finished in it. Decoded parts have no suffix.
+PHASES = {"decoding": "train.[0-9]", "writing": "train-*.h5"}
 
 
-def begun(cache: Path, phase: str) -> bool:
-    """Return whether a `prepare` has come to a phase; that of the statistics has a folder for
-    shards.
-    """
-    if phase == "statistics":
-        return bool(seen(cache, ".tmp/*-standardize-*"))
-    return not PHASES[phase] or bool(finished(cache, PHASES[phase]))
+def reached(process: Process, cache: Path, phase: str, count: int = 1) -> None:
+    """Come back when a `prepare` has finished so many files of a phase, or has ended."""
+    wait_for(process, lambda: len(finished(cache, PHASES[phase])) >= count)

@@ -1,20 +1,18 @@
 """Downloads from a real web server that misbehaves: the right bytes or a clear error, no less.
 
 First with small files of random bytes and with the embedded dataset's own files, which runs
-anywhere; then with the real MNIST files.
+anywhere; then with what the real MNIST files hold.
 """
 
 import gzip
 import json
 import os
-import pty
 import random
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,12 +33,10 @@ from pixelprep.sources.registered import RegisteredSource, embedded
 from tests.helpers import cli
 from tests.helpers.cli import failure
 from tests.helpers.downloads import ONLY_HERE, pinned
-from tests.helpers.process import Process
-from tests.helpers.server import FINE, Request, Server, Twist
+from tests.helpers.server import FINE, Server, Twist
 
 GZIPPED = {"Content-Encoding": "gzip"}
 ELSEWHERE = {"Content-Range": "bytes 0-10/11"}
-MIB = 1 << 20
 
 
 # Small files, and no machine but this one.
@@ -155,17 +151,11 @@ def start(asked: str | None) -> int:
 
 
 def test_a_good_mirror_is_asked_once(case: Case) -> None:
-    """A file that comes through at once is asked for once, all of it, and is all that is left; a
-    mirror's URL may end in a slash or not.
+    """A file that comes through at once is asked for once, all of it, and is all that is left; it
+    costs no more requests, whether online or not. A mirror's URL may end in a slash or not.
     """
     case.fetch(case.server.url.rstrip("/"))
     assert case.is_right()
-    assert case.asked == [None]
-
-
-def test_a_file_that_is_there_is_not_asked_for(case: Case) -> None:
-    """The right file under its final name costs no request, whether online or not."""
-    case.fetch()
     case.fetch()
     case.fetch(offline=True)
     assert case.asked == [None]
@@ -238,26 +228,8 @@ def test_a_busy_server_does_not_cost_the_start(case: Case) -> None:
     assert start(case.asked[-1]) == start(case.asked[1]) > 0
 
 
-DROP = Twist(drop=10_000)
-PASSING: dict[str, tuple[Twist, ...]] = {  # answers, the last of which is also all later ones
-    "no answer": (Twist(hang_up=True), FINE),
-    "ranges ignored": (DROP, Twist(ignore_range=True)),
-    "another range once": (DROP, Twist(headers=ELSEWHERE), FINE),
-    "another range": (DROP, Twist(headers=ELSEWHERE)),
-}
-
-
-@pytest.mark.parametrize("fault", PASSING)
-def test_what_passes_does_no_harm(case: Case, fault: str) -> None:
-    """A server that says nothing, or sends another part than asked, can still serve the file."""
-    *first, then = PASSING[fault]
-    case.twist(*first, then=then)
-    case.fetch()
-    assert case.is_right()
-
-
 def other_archive(case: Case) -> bytes:
-    """Compress its content anew."""
+    """Return its content compressed anew."""
     return gzip.compress(gzip.decompress(case.archive), 1, mtime=1)
 
 
@@ -288,50 +260,44 @@ def test_what_lasts_is_a_clear_error(
     assert len(case.asked) <= ATTEMPTS or "wrong byte" in fault
 
 
-def test_a_start_that_cannot_be_continued_does_not_stay_for_ever(case: Case) -> None:
-    """What an earlier run left never keeps a mirror that can send the whole from doing so."""
-    case.leave(case.archive[:5_000])
-    case.twist(then=Twist(headers=ELSEWHERE))
+@pytest.mark.parametrize("answer", [Twist(ignore_range=True), Twist(headers=ELSEWHERE)])
+@pytest.mark.parametrize("left", [True, False])
+def test_what_cannot_be_continued_is_sent_whole(case: Case, answer: Twist, left: bool) -> None:
+    """A server that ignores ranges, or sends another than was asked for, can still serve the file,
+    whether an earlier run began it or this one.
+    """
+    if left:
+        case.leave(case.archive[:5_000])
+    case.twist(*([] if left else [Twist(drop=10_000)]), then=answer)
     case.fetch()
     assert case.is_right()
 
 
-LEFT: dict[str, Callable[[bytes], bytes]] = {
-    "its start": lambda archive: archive[:7_000],
-    "another start": lambda archive: zipped(7_000, seed=1),
-    "all of it": lambda archive: archive,
-    "as long, but wrong": lambda archive: bytes(len(archive)),
-    "more than it": lambda archive: archive + b"more",
-    "much more": lambda archive: archive * 5,
-    "nothing": lambda archive: b"",
+LEFT: dict[str, tuple[Callable[[bytes], bytes], int]] = {  # and how many requests it costs
+    "its start": (lambda archive: archive[:7_000], 1),
+    "another start": (lambda archive: zipped(7_000, seed=1), 2),
+    "all of it": (lambda archive: archive, 1),
+    "as long, but wrong": (lambda archive: bytes(len(archive)), 2),
+    "more than it": (lambda archive: archive + b"more", 0),
+    "much more": (lambda archive: archive * 5, 0),
+    "nothing": (lambda archive: b"", 1),
 }
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("left", LEFT)
 def test_whatever_was_left_the_result_is_right(case: Case, left: str, ranges: bool) -> None:
-    """A ``.part`` of any content ends as the right file, whether the server knows ranges or not."""
-    case.leave(LEFT[left](case.archive))
+    """A ``.part`` of any content ends as the right file, whether the server knows ranges or not; a
+    whole one costs not a byte, a wrong start one more request, for all of the file.
+    """
+    leave, cost = LEFT[left]
+    case.leave(leave(case.archive))
     case.twist(then=FINE if ranges else Twist(ignore_range=True))
     case.fetch()
     assert case.is_right()
-
-
-def test_a_complete_leftover_is_not_sent_again(case: Case) -> None:
-    """A ``.part`` that is whole costs one question and not a byte."""
-    case.leave(case.archive)
-    case.fetch()
-    assert case.is_right()
-    assert [request.length for request in case.server.requests] == [0]
-
-
-def test_a_leftover_of_another_file_costs_one_more_request(case: Case) -> None:
-    """A wrong start is found out by the digest, thrown away, and the whole asked for."""
-    case.leave(zipped(7_000, seed=1))
-    size = case.part.stat().st_size
-    case.fetch()
-    assert case.is_right()
-    assert case.asked == [f"bytes={size}-", None]
+    if ranges and cost:
+        assert case.asked[1:] == [None] * (cost - 1)
+        assert left != "all of it" or case.server.requests[0].length == 0
 
 
 @pytest.mark.parametrize("undeclared", [False, True])
@@ -366,41 +332,19 @@ def test_no_encryption_is_another_failure_than_no_connection(case: Case) -> None
     assert "no connection" not in case.refusal(case.server.url.replace("http:", "https:"))
 
 
-@pytest.mark.parametrize(
-    "empty",
-    [
-        pytest.param(Twist(content=b""), id="200"),
-        pytest.param(Twist(status=204), id="204"),
-        pytest.param(Twist(status=304), id="304"),
-        pytest.param(Twist(status=416), id="416"),
-    ],
-)
-def test_an_empty_answer_is_no_file(case: Case, good: Server, empty: Twist) -> None:
-    """A mirror that answers with nothing is passed over; alone, it is a clear error."""
-    case.twist(then=empty)
-    case.refusal()
-    case.fetch(case.server.url, good.url)
-    assert case.is_right()
-
-
 # The same content in other bytes.
 
 
-def test_compressed_anew_is_accepted_by_content(case: Case) -> None:
-    """An archive with another compression level is kept as it came: its content is the pinned."""
-    other = gzip.compress(gzip.decompress(case.archive), 1, mtime=1)
+@pytest.mark.parametrize("form", [other_archive, lambda case: gzip.decompress(case.archive)])
+def test_other_bytes_are_accepted_by_content(case: Case, form: Callable[[Case], bytes]) -> None:
+    """An archive with another compression level, or the bare content under the archive's name, is
+    kept as it came: its content is the pinned.
+    """
+    other = form(case)
     assert other != case.archive
     case.twist(then=Twist(content=other, drop=9_000))
     case.fetch()
     assert case.path.read_bytes() == other
-
-
-def test_unpacked_is_accepted_by_content(case: Case) -> None:
-    """The bare content under the archive's name is kept as it came."""
-    content = gzip.decompress(case.archive)
-    case.twist(then=Twist(content=content))
-    case.fetch()
-    assert case.path.read_bytes() == content
 
 
 @pytest.mark.parametrize("by_content", [True, False])
@@ -428,12 +372,26 @@ def test_a_redirect_is_followed(case: Case, good: Server) -> None:
     assert start(good.asked(case.pin.name)[1]) > 0
 
 
-@pytest.mark.parametrize(
-    "location", [None, "numbers.gz", "file:///etc/hostname", "http://[/", "http://a..b/"]
-)
-def test_a_redirect_to_nowhere(case: Case, good: Server, location: str | None) -> None:
-    """A redirect to itself or to what is no place for a file: the next mirror is asked."""
-    case.twist(then=Twist(status=302, location=location))
+NOWHERE = (None, "numbers.gz", "file:///etc/hostname", "http://[/", "http://a..b/")
+FAULTY = {
+    "a wrong byte": Twist(wrong_byte=99),
+    "cut": Twist(cut=500),
+    "500": Twist(status=500),
+    "endless": Twist(endless=True),
+    "a page": Twist(content=b"<html>please log in</html>"),
+    "no answer": Twist(hang_up=True),
+    "nothing": Twist(content=b""),
+    **{f"{status} and nothing": Twist(status=status) for status in (204, 304, 416)},
+    **{f"sent on to {place}": Twist(status=302, location=place) for place in NOWHERE},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_the_next_mirror_makes_good(case: Case, good: Server, fault: str) -> None:
+    """A mirror that fails, answers with nothing, or redirects to itself or to what is no place for
+    a file, is an error if it is alone; a second one gives the right file.
+    """
+    case.twist(then=FAULTY[fault])
     case.refusal()
     case.fetch(case.server.url, good.url)
     assert case.is_right()
@@ -447,21 +405,11 @@ def test_an_odd_length_does_no_harm(case: Case, good: Server, length: str) -> No
     assert case.is_right()
 
 
-@pytest.mark.parametrize(
-    "mirror",
-    [
-        "numbers",
-        " ",
-        "http://",
-        "http://[::1",
-        "http://127.0.0.1:x/",
-        "ftp://127.0.0.1/",
-        "file:///etc/",
-        "http://a..b/",
-        f"http://{'a' * 70}.org/",
-        "https://example.org/",
-    ],
-)
+NO_MIRRORS = """numbers http:// http://[::1 http://127.0.0.1:x/ ftp://127.0.0.1/ file:///etc/
+http://a..b/ https://example.org/"""
+
+
+@pytest.mark.parametrize("mirror", [" ", f"http://{'a' * 70}.org/", *NO_MIRRORS.split()])
 def test_a_mirror_that_is_no_mirror(case: Case, mirror: str) -> None:
     """A URL that leads nowhere is named in the error, and the next mirror is asked."""
     assert mirror.strip().rstrip("/") in case.refusal(mirror)
@@ -480,24 +428,6 @@ def test_mirrors_are_asked_in_order(case: Case, good: Server) -> None:
     assert good.asked(case.pin.name) == [None]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(Twist(wrong_byte=99), id="wrong byte"),
-        pytest.param(Twist(cut=500), id="cut"),
-        pytest.param(Twist(status=500), id="500"),
-        pytest.param(Twist(endless=True), id="endless"),
-        pytest.param(Twist(content=b"<html>please log in</html>"), id="a page"),
-        pytest.param(Twist(hang_up=True), id="hang up"),
-    ],
-)
-def test_the_next_mirror_makes_good(case: Case, good: Server, fault: Twist) -> None:
-    """Whatever the first mirror did, the second gives the right file."""
-    case.twist(then=fault)
-    case.fetch(case.server.url, good.url)
-    assert case.is_right()
-
-
 def test_another_mirror_continues(case: Case, good: Server) -> None:
     """What one mirror began, the next one ends: it is asked for the rest only."""
     case.twist(Twist(drop=10_000), then=Twist(status=404))
@@ -509,8 +439,7 @@ def test_another_mirror_continues(case: Case, good: Server) -> None:
 
 def test_halves_of_two_archives_are_not_one(case: Case, good: Server) -> None:
     """A start from a mirror with another archive is not kept before the rest of this one."""
-    other = gzip.compress(gzip.decompress(case.archive), 1, mtime=1)
-    case.twist(Twist(content=other, drop=10_000), then=Twist(status=404))
+    case.twist(Twist(content=other_archive(case), drop=10_000), then=Twist(status=404))
     case.fetch(case.server.url, good.url)
     assert case.is_right()
     assert good.asked(case.pin.name)[-1] is None
@@ -671,13 +600,21 @@ def test_raw_files_are_downloaded_once(shop: Server) -> None:
 
 
 @pytest.mark.usefixtures("little_mnist")
-def test_a_download_is_what_the_files_at_hand_are(shop: Server) -> None:
-    """Downloaded in pieces or given with `source`, the data is the same: the same entry."""
+def test_a_download_is_what_the_files_at_hand_are(shop: Server, tmp_path: Path) -> None:
+    """Downloaded in pieces or given with `source`, as archives or unpacked, the data is the same:
+    the same entry.
+    """
     shop.twist("*", Twist(drop=3_000), Twist(status=503), Twist(drop=300_000))
     made = pixelprep.prepare("mnist", mirror=shop.url, quiet=True)
-    again = pixelprep.prepare("mnist", source=shop.folder, quiet=True)
-    assert again.cached
-    assert again.key == made.key
+    for pin in REGISTRY["sample"].files:
+        archive = (shop.folder / pin.name).read_bytes()
+        given = tmp_path / pin.name
+        if pin.name.startswith("t10k"):
+            given.with_suffix("").write_bytes(gzip.decompress(archive))
+        else:
+            given.write_bytes(archive)
+    again = pixelprep.prepare("mnist", source=tmp_path, quiet=True)
+    assert (again.cached, again.key) == (True, made.key)
 
 
 @pytest.mark.usefixtures("little_mnist")
@@ -769,49 +706,37 @@ def test_the_watch_for_sockets_is_awake(nowhere: str) -> None:
     assert "a socket was opened" in done.stderr
 
 
-@pytest.mark.parametrize("said", [["--offline"], []], ids=["option", "environment"])
-def test_offline_opens_no_socket(said: list[str], nowhere: str) -> None:
-    """Offline, all that needs no download works and all else is an error; no socket is opened."""
-    environment = {"PIXELPREP_MIRROR": nowhere} | ({} if said else {"PIXELPREP_OFFLINE": "1"})
+def test_offline_opens_no_socket(nowhere: str) -> None:
+    """Offline, all that needs no download works and all else is an error; no socket is opened. What
+    `--source` proved to be the official data is known by its name afterwards.
+    """
 
     def quietly(*arguments: str) -> cli.Done:
-        return run(NO_SOCKETS + LITTLE_MNIST, "prepare", *arguments, *said, **environment)
+        code = NO_SOCKETS + LITTLE_MNIST
+        return run(code, "prepare", *arguments, "--offline", PIXELPREP_MIRROR=nowhere)
 
     error, hint = failure(quietly("mnist"))
     assert "--offline" in error
     assert "--source" in hint
     assert "sample" in hint
-    for arguments in (["sample"], ["mnist", "--source", str(embedded("sample"))]):
+    found = []
+    for arguments in (["sample"], ["mnist", "--source", str(embedded("sample"))], ["mnist"]):
         done = quietly(*arguments, "--json")
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["splits"]["test"]["rows"] == 1_000
-
-
-def drawn(*arguments: str) -> bytes:
-    """Return what a command draws on a terminal."""
-    terminal, end = pty.openpty()
-    termios.tcsetwinsize(end, (24, 100))
-    process = cli.start(*arguments, code=ONLY_HERE + LITTLE_MNIST, stderr=end)
-    os.close(end)
-    shown = b""
-    try:
-        while piece := os.read(terminal, 4096):
-            shown += piece
-    except OSError:  # how a terminal ends on Linux
-        pass
-    finally:
-        os.close(terminal)
-    assert process.wait() == 0
-    return shown
+        found.append(json.loads(done.stdout))
+        assert found[-1]["splits"]["test"]["rows"] == 1_000
+    assert [answer["hit"] for answer in found] == [False, False, True]
+    assert found[1]["path"] == found[2]["path"]
 
 
 def test_a_bar_is_drawn_on_a_terminal(shop: Server, tmp_path: Path) -> None:
     """A download shows its progress on a terminal, unless it is to be quiet."""
     command = ("prepare", "mnist", "--mirror", shop.url, "--cache-dir")
-    shown = drawn(*command, str(tmp_path / "loud"))
+    code = ONLY_HERE + LITTLE_MNIST
+    _, shown = cli.on_terminal(*command, str(tmp_path / "loud"), code=code)
     for pin in REGISTRY["sample"].files:
-        assert pin.name.encode() in shown
-    assert drawn(*command, str(tmp_path / "quiet"), "--quiet") == b""
+        assert pin.name in shown
+    assert cli.on_terminal(*command, str(tmp_path / "quiet"), "--quiet", code=code)[1] == ""
 
 
 KILLED = """
@@ -833,7 +758,7 @@ def test_a_killed_download_is_continued(case: Case) -> None:
     case.twist(Twist(stall=150_000))
     pin = {name: getattr(case.pin, name) for name in RegistryFile.__slots__}
     arguments = json.dumps([pin, str(case.folder), case.server.url])
-    process = Process([sys.executable, "-c", KILLED, arguments])
+    process = cli.start(arguments, code=KILLED)
 
     def brought() -> int:
         return sum(part.stat().st_size for part in case.folder.glob("*.part"))
@@ -865,109 +790,22 @@ def test_an_interrupted_download(shop: Server, cache: Path) -> None:
     assert list(cache.rglob("*.gz")) == []
 
 
-# The real MNIST files.
-
-IMAGES, TEST_IMAGES = "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"
+# What the real MNIST files hold.
 
 
-@pytest.fixture
-def mnist_server(mnist: Path) -> Iterator[Server]:
-    """Provide a server with the real files."""
+@pytest.mark.long
+def test_mnist_compressed_anew_or_unpacked(mnist: Path, tmp_path: Path) -> None:
+    """Other archives of MNIST's files, or the files unpacked, are MNIST, over a line that drops
+    every megabyte.
+    """
     with Server(mnist) as server:
-        yield server
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A finished command, what it printed and what it asked."""
-
-    result: dict[str, Any]
-    cache: Path
-    asked: list[Request]
-
-
-@pytest.fixture(scope="module")
-def prepared(mnist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
-    """MNIST, prepared by the real command line while the connection dropped once."""
-    cache = tmp_path_factory.mktemp("mnist")
-    with Server(mnist) as server:
-        server.twist(IMAGES, Twist(drop=4 * MIB + 12_345))
-        place = ["--mirror", server.url, "--cache-dir", str(cache)]
-        done = run(
-            "", "prepare", "mnist", "--json", *place, https_proxy=server.url
-        )  # no other machine, come what may
-        assert done.returncode == 0, done.stderr
-        yield Prepared(json.loads(done.stdout), cache, server.requests)
-    shutil.rmtree(cache)
-
-
-@pytest.mark.long
-def test_mnist_dropped_midway(prepared: Prepared) -> None:
-    """The command line continues a dropped download of MNIST: it asks for the rest alone."""
-    images = [request for request in prepared.asked if request.name == IMAGES]
-    assert [request.status for request in images] == [200, 206]
-    assert 4 * MIB - MIB // 2 < start(images[1].range) <= 4 * MIB + 12_345
-    assert images[0].length == images[1].length + start(images[1].range)
-    assert len(prepared.asked) == 5
-
-
-@pytest.mark.long
-def test_mnist_is_mnist(prepared: Prepared) -> None:
-    """What was prepared is MNIST: 60,000 and 10,000 images, and the mean that everyone knows."""
-    splits = prepared.result["splits"]
-    assert [splits[name]["rows"] for name in ("train", "test")] == [60_000, 10_000]
-    assert prepared.result["scaling"]["mean"][0] == pytest.approx(33.318421, abs=1e-6)
-
-
-@pytest.mark.long
-def test_mnist_again(prepared: Prepared, mnist_server: Server) -> None:
-    """A second `prepare` finds the entry and asks the server nothing."""
-    entry = pixelprep.prepare("mnist", mirror=mnist_server.url, cache_dir=prepared.cache)
-    assert entry.cached
-    assert entry.key == prepared.result["key"]
-    assert mnist_server.requests == []
-
-
-@pytest.mark.long
-def test_mnist_offline(prepared: Prepared, mnist: Path) -> None:
-    """Offline, MNIST is read from the cache or from `--source`, and no socket is opened."""
-    for source in ([], ["--source", str(mnist)]):
-        arguments = ["mnist", "--offline", "--json", "--cache-dir", str(prepared.cache), *source]
-        done = run(NO_SOCKETS, "prepare", *arguments)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["key"] == prepared.result["key"]
-
-
-@pytest.mark.long
-def test_mnist_over_a_line_that_drops_every_megabyte(mnist_server: Server) -> None:
-    """MNIST comes through, over more drops than twice the tries in vain that are allowed."""
-    mnist_server.twist("*", then=Twist(drop=MIB))
-    entry = pixelprep.prepare(
-        "mnist", mode="normalize", dtype="float16", mirror=mnist_server.url, quiet=True
-    )
-    assert not entry.cached
-    starts = [start(asked) for asked in mnist_server.asked(IMAGES)]
-    assert len(starts) > 2 * ATTEMPTS
-    assert starts == sorted(set(starts))
-    assert len(mnist_server.asked(TEST_IMAGES)) == 2
-    shutil.rmtree(entry.path)
-
-
-@pytest.mark.long
-def test_mnist_compressed_anew_or_unpacked(
-    mnist: Path, mnist_server: Server, tmp_path: Path
-) -> None:
-    """Other archives of MNIST's four files, or the files unpacked, are MNIST."""
-    for pin in REGISTRY["mnist"].files:
-        content = gzip.decompress((mnist / pin.name).read_bytes())
-        packed = pin.name.startswith("t10k")
-        mnist_server.twist(
-            pin.name, then=Twist(content=gzip.compress(content, 1) if packed else content)
-        )
-    source = RegisteredSource(REGISTRY["mnist"], Options(mirror=mnist_server.url, quiet=True))
-    with SourceContext(tmp_path) as place:
-        raw = source.load(place)
-    assert {name: len(split.labels) for name, split in raw.splits.items()} == {
-        "train": 60_000,
-        "test": 10_000,
-    }
+        for pin in REGISTRY["mnist"].files:
+            content = gzip.decompress((mnist / pin.name).read_bytes())
+            if pin.name.startswith("t10k"):
+                content = gzip.compress(content, 1)
+            server.twist(pin.name, then=Twist(content=content, drop=1 << 20))
+        source = RegisteredSource(REGISTRY["mnist"], Options(mirror=server.url, quiet=True))
+        with SourceContext(tmp_path) as place:
+            raw = source.load(place)
+    rows = {name: len(split.labels) for name, split in raw.splits.items()}
+    assert rows == {"train": 60_000, "test": 10_000}

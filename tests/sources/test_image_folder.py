@@ -6,6 +6,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_a_folder_comes_in_the_order_of_the_page(tmp_path: Path) -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from(CLASSES), st.integers(1, 9), min_size=2),
+    st.dictionaries(st.sampled_from(CLASSES), st.integers(1, 5), min_size=2),
     st.sampled_from([0.1, 0.2, 1 / 3, 0.5, 0.9]),
     st.sampled_from([0, 1, 2**64 - 1]),
     st.sampled_from(["", "train"]),
@@ -118,7 +119,7 @@ def test_a_test_split_is_taken_of_every_class(
 
 
 def test_the_seed_says_which_images_are_tested(tmp_path: Path) -> None:
-    """Equal seeds take equal images, also by two processes; another seed takes others."""
+    """Equal seeds take equal images, also by two threads; another seed takes others."""
     write(tmp_path, numbered({"a": 12, "b": 8}))
     made = [
         prepared(tmp_path, test_fraction=0.25, split_seed=seed, cache_dir=tmp_path / ".c" / name)
@@ -127,10 +128,9 @@ def test_the_seed_says_which_images_are_tested(tmp_path: Path) -> None:
     assert made[0].manifest == made[1].manifest
     assert made[0].manifest.to_dict()["splits"] != made[2].manifest.to_dict()["splits"]
     assert [np.bincount(entry.test.labels).tolist() for entry in made] == [[3, 2]] * 3
-    workers = prepared(
-        tmp_path, test_fraction=0.25, split_seed=3, workers=2, cache_dir=tmp_path / ".c" / "w"
-    )
-    assert workers.manifest == made[0].manifest
+    options = {"test_fraction": 0.25, "split_seed": 3, "cache_dir": tmp_path / ".c" / "w"}
+    with ThreadPoolExecutor(2) as threads:
+        assert prepared(tmp_path, **options, workers=threads).manifest == made[0].manifest
 
 
 def test_what_is_no_image_is_left_out(pets: tuple[Path, Rows, Rows]) -> None:
@@ -237,7 +237,7 @@ def test_every_format_is_read_exactly(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-@pytest.mark.parametrize("suffix", ["jpg", "JPEG", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
 def test_lossy_images_are_what_pillow_makes_of_them(tmp_path: Path, suffix: str, mode: str) -> None:
     """JPEG and WebP images come out as Pillow decodes them, grey or RGB."""
     if (suffix, mode) == ("webp", "CMYK"):
@@ -249,8 +249,10 @@ def test_lossy_images_are_what_pillow_makes_of_them(tmp_path: Path, suffix: str,
         is_everywhere(np.asarray(opened.convert("L" if grey else "RGB")), prepared(tmp_path))
 
 
-@pytest.mark.parametrize("color", [None, "grey", "rgb"])
-@pytest.mark.parametrize("size", [None, (5, 6), (20, 3)])
+@pytest.mark.parametrize(
+    ("size", "color"),
+    [(None, "grey"), (None, "rgb"), ((5, 6), None), ((5, 6), "rgb"), ((20, 3), "grey")],
+)
 @pytest.mark.parametrize("kind", ["RGB PNG", "grey TIFF", "16-bit PNG", "16-bit TIFF, big-endian"])
 def test_size_and_color_are_pillows(
     tmp_path: Path, kind: str, size: tuple[int, int] | None, color: str | None
@@ -444,7 +446,7 @@ def test_a_share_of_a_folder_with_a_test_split_is_refused(
 # Leaving out what is damaged
 
 
-@pytest.mark.parametrize("places", [[0], [3], [13], [0, 1, 2], [5, 9]])
+@pytest.mark.parametrize("places", [[0], [13], [5, 9]])
 def test_damaged_images_can_be_left_out(
     pets: tuple[Path, Rows, Rows], cache: Path, places: list[int]
 ) -> None:
@@ -583,17 +585,10 @@ def test_options_are_remembered_apart(pets: tuple[Path, Rows, Rows], cache: Path
         prepared(top)
 
 
-@pytest.mark.parametrize("bad", ["noise", "another size"])
-def test_a_worker_refuses_as_one_process_does(
-    pets: tuple[Path, Rows, Rows], cache: Path, bad: str
-) -> None:
-    """An image that another process finds wrong ends in the same one error."""
-    path = pets[0] / "train" / "cat" / "004.png"
-    if bad == "noise":
-        path.write_bytes(b"no picture")
-    else:
-        save(path, picture(0, (3, 3, 3)))
-    refused(cache, pets[0], path, "not an image" if bad == "noise" else "is 3×3×3", workers=2)
+def test_a_worker_refuses_as_one_process_does(pets: tuple[Path, Rows, Rows], cache: Path) -> None:
+    """An image that another process finds unlike the others ends in the same one error."""
+    path = save(pets[0] / "train" / "cat" / "004.png", picture(0, (3, 3, 3)))
+    refused(cache, pets[0], path, "is 3×3×3", workers=2)
 
 
 def test_without_pillow_the_extra_is_named(pets: tuple[Path, Rows, Rows]) -> None:
