@@ -18,16 +18,9 @@ from pixelprep.system import formatting
 from tests.helpers.cli import run
 
 FINISHED = [
-    "entry",
-    "history.csv",
-    "metrics.json",
-    "model.keras",
-    "run.html",
-    "serving.keras",
+    *("entry", "history.csv", "metrics.json", "model.keras", "run.html", "serving.keras"),
     "training.png",
 ]
-
-
 RANDOM = "tests.helpers.models:random"
 TINY = "tests.helpers.models:tiny"
 

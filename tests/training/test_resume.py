@@ -5,11 +5,9 @@ its event files show each epoch once.
 import io
 import logging
 import math
-import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,16 +102,6 @@ def test_killed_at_the_worst_moments(entry: Entry, whole: Path) -> None:
         resume(Path("run.unfinished"))
     shutil.rmtree("run.unfinished")
     check_same(Path("run"), whole, tensorboard=str(Path("logs").absolute()))
-
-
-@pytest.mark.long
-def test_killed_while_it_is_published(entry: Entry, whole: Path) -> None:
-    """SIGKILL just before the finished run takes its name: it is published by going on."""
-    said = killed_at("os.rename", "run", 1, "train", str(entry.path), *FIRST)
-    assert "epoch 3/3" in said
-    assert not Path("run").exists()
-    resume(Path("run.unfinished"))
-    check_same(Path("run"), whole)
 
 
 def test_interrupted_says_how_to_go_on(entry: Entry) -> None:
@@ -373,26 +361,3 @@ def test_events_of_another_run_are_left_alone(entry: Entry) -> None:
     assert error.startswith(f"error: {Path('file/run').absolute()}: cannot write for TensorBoard")
     assert hint.startswith("hint: choose another folder with --tensorboard")
     assert list(Path().glob("run*")) == []
-
-
-@pytest.mark.long
-def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """However often a run is killed, at whatever moment, it ends as one that was not."""
-    entry = pixelprep.prepare("sample", quiet=True)
-    train(entry, **settings("whole", epochs=6, seed=4, batch_size=64, model=None))
-    moments, tries = random.Random(5), 0
-    while not Path("run").exists():
-        again = Path("run.unfinished", "checkpoint.npz").exists()
-        if not again:
-            shutil.rmtree("run.unfinished", ignore_errors=True)
-        first = (entry.key, "--epochs", "6", "--seed", "4", "--run-dir", "run")
-        asked = ("--resume", "run") if again else first
-        process = start("train", *asked, stdout=subprocess.PIPE)
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=moments.uniform(3, 9) + tries)
-        process.kill()
-        process.communicate()
-        tries += 1
-    shutil.rmtree("run.unfinished", ignore_errors=True)
-    assert tries > 1
-    check_same(Path("run"), Path("whole"))
