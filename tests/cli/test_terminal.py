@@ -8,7 +8,6 @@ import shutil
 import signal
 import struct
 import termios
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,30 +16,23 @@ import pixelprep
 from tests.helpers.cli import run, start
 from tests.helpers.data import arrays, write_digits
 
-WIDTHS = (60, 80, 120)
 
-
-def shown(columns: int, *arguments: str, **environment: str) -> str:
-    """Return what a command shows on a terminal of so many columns, on both of its outputs."""
-    return shown_until(None, columns, arguments, **environment)
-
-
-def shown_until(
-    mark: str | None, columns: int, arguments: Sequence[str], **environment: str
-) -> str:
-    """Return the same; once it shows this mark, it is interrupted."""
+def shown(columns: int, *arguments: str, interrupted_at: str = "", **environment: str) -> str:
+    """Return what a command shows on a terminal of so many columns, on both of its outputs; once
+    it shows the mark, it is interrupted.
+    """
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    env = kept | environment
+    env, mark = kept | environment, interrupted_at.encode()
     with start(*arguments, env=env, stdin=its, stdout=its, stderr=its) as process:
         os.close(its)
         seen = b""
         while chunk := read(ours):
             seen += chunk
-            if mark and mark.encode() in seen:
+            if mark and mark in seen:
                 process.send_signal(signal.SIGINT)
-                mark = None
+                mark = b""
         process.wait(60)
     os.close(ours)
     return seen.decode().replace("\r\n", "\n")
@@ -54,25 +46,21 @@ def read(terminal: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("columns", WIDTHS)
-def test_tables_fit(columns: int) -> None:
-    """No line is longer than the terminal, but for paths and digests; nothing is left out."""
-    entry = pixelprep.prepare("sample", quiet=True)
-    for arguments in (["info", entry.key], ["datasets"], ["cache", "list"]):
-        text = shown(columns, *arguments)
-        for line in text.splitlines():
-            assert len(line) <= columns or max(map(len, line.split())) > columns - 12, line
-        assert set(run(*arguments).stdout.split()) - {"name"} <= set(text.split())
-
-
-def test_a_narrow_terminal_turns_the_table() -> None:
-    """Splits become columns where their figures do not fit side by side."""
-    key = pixelprep.prepare("sample", quiet=True).key
-    wide, narrow = shown(120, "info", key), shown(60, "info", key)
-    assert "train  6,000   28×28×1  float32" in wide
-    assert "images      6,000       1,000" in narrow
-    each = shown(50, "datasets").splitlines()
-    assert each[:2] == ["mnist", "  train       60,000"]
+def test_tables_fit() -> None:
+    """No line is longer than the terminal, but for paths and digests; nothing is left out. Splits
+    become columns where their figures do not fit side by side.
+    """
+    key, texts = pixelprep.prepare("sample", quiet=True).key, {}
+    for arguments in (["info", key], ["datasets"], ["cache", "list"]):
+        words = set(run(*arguments).stdout.split()) - {"name"}
+        for columns in (60, 80, 120):
+            text = texts[arguments[0], columns] = shown(columns, *arguments)
+            for line in text.splitlines():
+                assert len(line) <= columns or max(map(len, line.split())) > columns - 12, line
+            assert words <= set(text.split())
+    assert "train  6,000   28×28×1  float32" in texts["info", 120]
+    assert "images      6,000       1,000" in texts["info", 60]
+    assert shown(50, "datasets").splitlines()[:2] == ["mnist", "  train       60,000"]
 
 
 def test_wide_letters_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,31 +92,23 @@ def test_bars_settle_cleanly(columns: int, tmp_path: Path) -> None:
     assert not [line for line in screen if "%|" in line]
     longest = max(len(part) for part in text.replace("\n", "\r").split("\r") if "%|" in part)
     assert longest <= columns
-    quiet = shown(columns, "prepare", "sample", "--cache-dir", str(tmp_path / "two"), "--quiet")
-    assert "%" not in quiet
 
 
-@pytest.mark.parametrize("columns", [60, 80])
-def test_the_bar_of_training_is_whole(columns: int, tmp_path: Path) -> None:
-    """It fits, no figure is cut, and Ctrl-C takes it away before the error is said."""
+@pytest.mark.parametrize(("columns", "mark"), [(60, ""), (80, "loss ")])
+def test_the_bar_of_training_is_whole(columns: int, mark: str, tmp_path: Path) -> None:
+    """It fits, no figure is cut, and Ctrl-C takes it away: the error stands alone on its line."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-    digits = write_digits(tmp_path / "digits", 1300, 100, 12)
-    command = ("train", str(digits), "--epochs", "1", "--run-dir", str(tmp_path / "run"))
-    text = shown(columns, *command)
+    digits = write_digits(tmp_path / "digits", 9000, 100)
+    command = ("train", str(digits), "--epochs", "1", "--model", "tests.helpers.models:tiny")
+    text = shown(columns, *command, "--run-dir", str(tmp_path / "run"), interrupted_at=mark)
     bars = [part for part in text.replace("\n", "\r").split("\r") if "epoch 1/1: " in part]
     assert len(bars) > 1
     assert all(len(part) <= columns and part.rstrip().endswith("]") for part in bars), bars
     assert any("loss" in part for part in bars) == (columns == 80)
-    assert not [line for line in text.split("\n") if "%|" in line.split("\r")[-1]]
-
-
-def test_ctrl_c_takes_the_bar_of_training_away(tmp_path: Path) -> None:
-    """On the screen the error stands alone on its line."""
-    pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-    command = ["train", "sample", "--run-dir", str(tmp_path / "run")]
-    text = shown_until(" 32/94 ", 100, command)
-    last = [line.split("\r")[-1] for line in text.split("\n") if "interrupted" in line]
-    assert [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in last] == ["error: interrupted"]
+    screen = [line.split("\r")[-1] for line in text.split("\n")]
+    assert not [line for line in screen if "%|" in line]
+    errors = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in screen if "interrupted" in line]
+    assert [line.strip() for line in errors] == (["error: interrupted"] if mark else [])
 
 
 def test_hashing_has_a_bar(tmp_path: Path) -> None:
@@ -141,7 +121,8 @@ def test_hashing_has_a_bar(tmp_path: Path) -> None:
     for command in (["info"], ["verify"], ["report", "--format", "json", "--out", str(tmp_path)]):
         text = shown(100, command[0], str(tmp_path / "copy"), *command[1:])
         assert re.search(r"hashing: .*B/s", text), command
-    assert "hashing:" not in shown(100, "verify", str(tmp_path / "copy"), "--quiet")
+    quiet = shown(100, "prepare", "sample", "--cache-dir", str(tmp_path / "two"), "--quiet")
+    assert "%" not in quiet + shown(100, "verify", str(tmp_path / "copy"), "--quiet")
     assert "hashing:" not in shown(100, "info", str(entry), "--cache-dir", str(cache))
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,92 +14,67 @@ from typing import Any
 import h5py
 import pytest
 
-from pixelprep.dataset.entry import Entry
-from pixelprep.training.train import train
+from pixelprep.system import formatting
 from tests.helpers.cli import run
 
 FINISHED = [
-    "entry",
-    "history.csv",
-    "metrics.json",
-    "model.keras",
-    "run.html",
-    "serving.keras",
+    *("entry", "history.csv", "metrics.json", "model.keras", "run.html", "serving.keras"),
     "training.png",
 ]
+RANDOM = "tests.helpers.models:random"
+TINY = "tests.helpers.models:tiny"
 
 
-MODELS = """
-import keras
+class Ear(logging.Handler):
+    """Keeps messages, and does something at each."""
 
-class Noise(keras.layers.Layer):
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.seeds = keras.random.SeedGenerator(7)
-
-    def call(self, x, training=False):
-        return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds) if training else x
-
-class Secretive(keras.layers.Layer):
-    def call(self, x):
-        return x
-
-    def get_config(self):
-        raise NotImplementedError("Secretive has no config")
-
-def random(input_shape, classes, *more):
-    return keras.Sequential([
-        keras.Input(input_shape), Noise(), *more, keras.layers.Conv2D(4, 3),
-        keras.layers.BatchNormalization(), keras.layers.Flatten(), keras.layers.Dropout(0.4),
-        keras.layers.Dense(classes, activation="softmax"),
-    ])
-
-def secretive(input_shape, classes):
-    return random(input_shape, classes, Secretive())
-
-def larger(input_shape, classes):
-    return random(input_shape, classes, keras.layers.Conv2D(4, 3))
-"""
-
-
-class Press(logging.Handler):
-    """Ctrl-C when a message that begins so is given out."""
-
-    def __init__(self, message: str) -> None:
+    def __init__(self, react: Callable[[str], object]) -> None:
         super().__init__()
-        self.message = message
+        self.react = react
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Interrupt, as Python does on SIGINT."""
-        if record.getMessage().startswith(self.message):
-            raise KeyboardInterrupt
+        """Keep it, and react."""
+        self.messages.append(record.getMessage())
+        self.react(record.getMessage())
+
+
+@contextmanager
+def listening(
+    react: Callable[[str], object] = str, logger: str = "pixelprep"
+) -> Iterator[list[str]]:
+    """Provide the messages that are given out meanwhile."""
+    log, ear = logging.getLogger(logger), Ear(react)
+    level = log.level
+    log.addHandler(ear)
+    log.setLevel(logging.INFO)
+    try:
+        yield ear.messages
+    finally:
+        log.removeHandler(ear)
+        log.setLevel(level)
 
 
 @contextmanager
 def interrupted_at(message: str) -> Iterator[None]:
-    """Interrupt what is done here when it says this."""
-    log, press = logging.getLogger("pixelprep"), Press(message)
-    level = log.level
-    log.addHandler(press)
-    log.setLevel(logging.INFO)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            yield
-    finally:
-        log.removeHandler(press)
-        log.setLevel(level)
+    """Press Ctrl-C when what is done here says something that begins so."""
+
+    def press(said: str) -> None:
+        if said.startswith(message):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), listening(press):
+        yield
+
+
+# What can be said of a run on the command line too.
+ASKED: dict[str, Any] = {"epochs": 3, "seed": 7, "batch_size": 32, "model": RANDOM}
+FIRST = (*formatting.options(ASKED), "--run-dir", "run")
 
 
 def settings(run_dir: str, **options: Any) -> dict[str, Any]:
-    """Return three quiet epochs into this folder, unless told otherwise."""
-    return {"epochs": 3, "seed": 4, "run_dir": Path(run_dir), "quiet": True, **options}
-
-
-def stopped(entry: Entry, run: str, **options: Any) -> Path:
-    """Return the folder of a run that was interrupted after its first epoch."""
-    with interrupted_at("epoch 1/"):
-        train(entry, **settings(run, **options))
-    return Path(f"{run}.unfinished")
+    """Return three quiet epochs of a random model into this folder, unless told otherwise."""
+    return {**ASKED, "run_dir": Path(run_dir), "quiet": True, **options}
 
 
 def variables(run: Path) -> dict[str, tuple[str, bytes]]:
@@ -126,14 +101,15 @@ def results(run: Path) -> tuple[dict[str, Any], list[list[str]]]:
         return metrics, [row[:-1] for row in csv.reader(file)]
 
 
-def check_same(run: Path, other: Path) -> None:
-    """Both runs are finished, and equal bit for bit."""
+def check_same(run: Path, other: Path, **settings: Any) -> None:
+    """Both runs are finished, and equal bit for bit but for these settings."""
     assert sorted(p.name for p in run.iterdir()) == FINISHED
     assert not Path(f"{run}.unfinished").exists()
     found = variables(run)
     assert any("optimizer" in name for name in found)
     assert found == variables(other)
-    assert results(run) == results(other)
+    metrics, history = results(other)
+    assert results(run) == (metrics | settings, history)
 
 
 KILLED = """
@@ -156,9 +132,6 @@ def killed_at(event: str, name: str, count: int, *arguments: str) -> str:
     ended = run(*arguments, code=KILLED.format(event=event, name=name, count=count))
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     return ended.stderr
-
-
-FIRST = ("--epochs", "3", "--seed", "4", "--run-dir", "run")
 
 
 TINY_MODELS = """

@@ -6,9 +6,6 @@ import re
 import shutil
 import signal
 import statistics
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,50 +18,35 @@ from pixelprep.numerics import significance
 from pixelprep.numerics.significance import difference, t_quantile
 from pixelprep.reports import comparison_report
 from pixelprep.reports.results import CompareResult, History, ModeDifference, ModeResult
+from pixelprep.sources import Arrays
 from pixelprep.system import tf_runtime
 from pixelprep.training.compare import RUNS, compare, rank, verdict
 from pixelprep.training.train import train
 from tests.helpers.cli import failure, run, start
 from tests.helpers.data import arrays
-from tests.helpers.training import check_same, interrupted_at
+from tests.helpers.training import TINY, check_same, interrupted_at, listening
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
 
-@pytest.fixture(autouse=True)
-def folder(here: Path) -> Path:
-    """Return the current folder, with a small model of the user's own."""
-    (here / "linear_model.py").write_text(LINEAR)
-    return here
+def write_images(folder: Path) -> None:
+    """Write random images that are large enough for the CNN to a file, ``digits.npz``."""
+    (x, y), (xx, yy) = images().train, images().test
+    np.savez(folder / "digits.npz", x_train=x, y_train=y, x_test=xx, y_test=yy)
 
 
-def images(name: str = "little") -> Any:
-    """Return random images that are large enough for the CNN."""
+def images(name: str = "digits") -> Arrays:
+    """Return the same in memory."""
     return arrays(200, 60, (12, 12, 1), name=name)
 
 
-def save_images() -> None:
-    """Write the same to a file, for the command line."""
-    raw = images()
-    (x, y), (xx, yy) = raw.train, raw.test
-    np.savez("digits.npz", x_train=x, y_train=y, x_test=xx, y_test=yy)
-
-
-LINEAR = """
-import keras
-
-def linear(input_shape, classes):
-    layers = [keras.layers.Flatten(), keras.layers.Dense(classes, activation="softmax")]
-    return keras.Sequential([keras.Input(input_shape), *layers])
-"""
-
-TINY: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     **{"modes": ("center", "normalize"), "repeats": 2, "epochs": 1, "val_fraction": 0.25},
-    **{"model": "linear_model:linear", "quiet": True},
+    **{"model": TINY, "quiet": True},
 }
 COMMAND = [
     *("compare", "./digits.npz", "--modes", "center,normalize", "--epochs", "1"),
-    *("--val-fraction", "0.25", "--model", "linear_model:linear"),
+    *("--val-fraction", "0.25", "--model", TINY),
 ]
 
 
@@ -80,56 +62,28 @@ class Compared(NamedTuple):
         """Return the same in a copy of its folder, ``copy``, unless something else is asked for."""
         if not Path("copy").exists():
             shutil.copytree(self.folder, "copy")
-        return compare(images(), **TINY | {"out": "copy", "cache_dir": self.cache} | changes)
-
-
-class Kept(logging.Handler):
-    """Messages, as they come."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
-        self.messages.append(record.getMessage())
-
-
-@contextmanager
-def listening() -> Iterator[list[str]]:
-    """Provide the messages that are given out meanwhile."""
-    log, kept = logging.getLogger("pixelprep"), Kept()
-    level = log.level
-    log.addHandler(kept)
-    log.setLevel(logging.INFO)
-    try:
-        yield kept.messages
-    finally:
-        log.removeHandler(kept)
-        log.setLevel(level)
+        return compare(images(), **SETTINGS | {"out": "copy", "cache_dir": self.cache} | changes)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """Return a finished comparison of two modes and two seeds."""
     top = tmp_path_factory.mktemp("done")
-    with pytest.MonkeyPatch.context() as patch:
+    write_images(top)
+    with pytest.MonkeyPatch.context() as patch, listening() as messages:
         patch.chdir(top)
-        patch.setattr(sys, "path", [str(top), *sys.path])
-        (top / "linear_model.py").write_text(LINEAR)
-        with listening() as messages:
-            found = compare(images(), **TINY, cache_dir=top / "cache")
-    return Compared(found, top / "compare-little", top / "cache", messages)
+        found = compare("./digits.npz", **SETTINGS, cache_dir=top / "cache")
+    return Compared(found, top / "compare-digits", top / "cache", messages)
 
 
 # What the figures tell
 
 
-@pytest.mark.parametrize("df", [*range(1, 41), 99, 1000])
-def test_quantiles_are_students(df: int) -> None:
+def test_quantiles_are_students() -> None:
     """The quantile is SciPy's, for few and for many degrees of freedom."""
-    stats = pytest.importorskip("scipy.stats")
-    assert t_quantile(df) == pytest.approx(stats.t.ppf(0.975, df), rel=1e-9)
+    stats, freedom = pytest.importorskip("scipy.stats"), [*range(1, 41), 99, 1000]
+    expected = stats.t.ppf(0.975, freedom)
+    assert list(map(t_quantile, freedom)) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("pairs", [2, 3, 10])
@@ -241,7 +195,7 @@ def test_modes_take_turns_and_share_everything_else(done: Compared) -> None:
     ]
     assert rows[0] == rows[1]
     assert len({tuple(entry.splits["val"].to_numpy()[1]) for entry in entries}) == 1
-    train(entries[0], epochs=1, seed=1, model=TINY["model"], run_dir="alone", quiet=True)
+    train(entries[0], epochs=1, seed=1, model=TINY, run_dir="alone", quiet=True)
     check_same(done.folder / RUNS / "center-channel-seed1", Path("alone"))
     written = json.loads((done.folder / "compare.json").read_text())
     assert written == done.found.to_dict()
@@ -266,41 +220,33 @@ def test_the_result_is_what_the_runs_say(done: Compared) -> None:
     assert only.pair == done.found.ranking
     assert only.within_noise in (True, False)
     assert done.found.images == {"train": 150, "val": 50, "test": 60}
-    assert done.found.command is None
 
 
-def test_finished_runs_are_taken_as_they_are(done: Compared) -> None:
-    """With more repeats, what is finished is not trained again, nor is it changed."""
-    shutil.copytree(done.folder, "copy")
-    before = {p: p.stat().st_mtime_ns for p in Path("copy", RUNS).rglob("*.*")}
-    with listening() as messages:
-        wider = done.again(modes=("normalize", "center"), repeats=3)
-    assert sum(one.startswith("epoch 1/1") for one in messages) == 2
-    assert sum(one.startswith("finished before") for one in messages) == 4
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    again = {one.mode: one.val_accuracy[:2] for one in wider.modes}
-    assert again == {one.mode: one.val_accuracy for one in done.found.modes}
-
-
-def test_an_unfinished_run_is_gone_on_with(done: Compared) -> None:
-    """Interrupted after an epoch, a run goes on and comes out as if it had not been; what a
-    killed process left of a run without an epoch is no hindrance.
+def test_more_repeats_go_on_with_what_is_there(done: Compared) -> None:
+    """Runs that are finished are not trained again, nor changed; interrupted after an epoch, a run
+    goes on and comes out as if it had not been; what a killed process left of a run without an
+    epoch is no hindrance. Data that only Python has gives the same, and has no command.
     """
     shutil.copytree(done.folder, "copy")
-    for name in ("center-channel-seed0", "normalize-dataset-seed1"):
-        shutil.rmtree(Path("copy", RUNS, name))
+    for path in Path("copy", RUNS).glob("*-seed1"):
+        shutil.rmtree(path)
+    before = {p: p.stat().st_mtime_ns for p in Path("copy", RUNS).rglob("*.*")}
     with interrupted_at("epoch 1/"):
         done.again()
-    assert Path("copy", RUNS, "center-channel-seed0.unfinished", "checkpoint.npz").exists()
+    assert Path("copy", RUNS, "center-channel-seed1.unfinished", "checkpoint.npz").exists()
     Path("copy", RUNS, "normalize-dataset-seed1.unfinished").mkdir()
     with listening() as messages:
-        found = done.again()
-    assert any(one.startswith("going on after epoch 1") for one in messages)
-    assert [one.val_accuracy for one in found.modes] == [
-        one.val_accuracy for one in done.found.modes
+        found = done.again(modes=("normalize", "center"))
+    said = [one.split(",")[0] for one in messages if re.match("going|epoch|finished", one)]
+    assert [one[:15] for one in said] == [
+        *("finished before", "finished before", "epoch 1/1  loss", "going on after "),
     ]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    again = {one.mode: one.val_accuracy for one in found.modes}
+    assert again == {one.mode: one.val_accuracy for one in done.found.modes}
     for path in (done.folder / RUNS).iterdir():
         check_same(Path("copy", RUNS, path.name), path)
+    assert (found.command, done.found.command is None) == (None, False)
 
 
 @pytest.mark.long
@@ -309,7 +255,7 @@ def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> No
     same command then takes what is finished, and is as good as one that was left alone. What a
     process left that was killed as it claimed the folder is no hindrance either.
     """
-    save_images()
+    write_images(Path())
     Path("compare-digits").mkdir()
     Path("compare-digits", "settings.json.0123456789ab").touch()
     for sign, line in ((signal.SIGINT, "run 2 of 4"), (signal.SIGKILL, "run 3 of 4")):
@@ -338,17 +284,14 @@ def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> No
 
 def test_only_the_advice_on_many_models_is_kept_back() -> None:
     """TensorFlow's other warnings come through, and all of them afterwards."""
-    log, kept = logging.getLogger("tensorflow"), Kept()
     advice = "5 out of the last 11 calls to f triggered tf.function retracing. Tracing is …"
-    log.addHandler(kept)
-    try:
+    with listening(logger="tensorflow") as messages:
+        log = logging.getLogger("tensorflow")
         with tf_runtime.silence_retracing():
             log.warning(advice)
             log.warning("something else")
         log.warning(advice)
-    finally:
-        log.removeHandler(kept)
-    assert kept.messages == ["something else", advice]
+    assert messages == ["something else", advice]
 
 
 # What is refused
@@ -357,25 +300,31 @@ def test_only_the_advice_on_many_models_is_kept_back() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--modes", "center,standardise"), "unknown --modes 'standardise'"),
-        (("--modes", "center, normalize, center"), "center is given twice"),
-        (("--modes", "center"), "expected two or more"),
-        (("--repeats", "0"), "--repeats 0: expected 1 or more"),
-        (("--val-fraction", "0"), "--val-fraction 0.0: modes are ranked on a validation split"),
-        (("--seed", "4294967295"), "--seed 4294967297: expected 0 to"),
-        (("--epochs", "0"), "--epochs 0"),
-        (("--model", "."), "got the folder of a run"),
+        ({"modes": ["center", "normalize", "center"]}, "center is given twice"),
+        ({"modes": ["center"]}, "expected two or more"),
+        ({"repeats": 0}, "`repeats=0`: expected 1 or more"),
+        ({"val_fraction": 0}, "`val_fraction=0`: modes are ranked on a validation split"),
+        ({"seed": 2**32 - 1}, "`seed=4294967297`: expected 0 to"),
+        ({"epochs": 0}, "`epochs=0`"),
+        ({"model": "."}, "got the folder of a run"),
     ],
 )
 def test_wrong_options_are_refused_before_any_work(
-    options: tuple[str, ...], message: str, cache: Path
+    options: dict[str, Any], message: str, cache: Path
 ) -> None:
-    """One line, exit status 2, nothing made."""
-    error, hint = failure(run("compare", "sample", *options), 2)
-    assert message in error
-    assert hint == "did you mean 'standardize'?" or "standardise" not in message
-    assert [path.name for path in Path().iterdir()] == ["linear_model.py"]
+    """Nothing is made."""
+    with pytest.raises(pixelprep.UsageError) as refused:
+        compare("sample", **options)
+    assert message in refused.value.message
+    assert list(Path().iterdir()) == []
     assert not cache.exists()
+
+
+def test_wrong_modes_are_refused_on_the_command_line() -> None:
+    """One line, exit status 2, and a hint."""
+    error, hint = failure(run("compare", "sample", "--modes", "center, standardise"), 2)
+    assert error.startswith("unknown --modes 'standardise'")
+    assert hint == "did you mean 'standardize'?"
 
 
 def test_other_settings_are_not_mixed(done: Compared) -> None:
@@ -385,12 +334,12 @@ def test_other_settings_are_not_mixed(done: Compared) -> None:
         ({"epochs": 2}, "epochs 1, but 2"),
         ({"val_fraction": 0.5}, "val_fraction 0.25, but 0.5"),
         ({"per": "pixel"}, "per channel, but pixel"),
-        ({"model": None}, "model linear_model:linear, but None"),
+        ({"model": None}, f"model {TINY}, but None"),
     ):
         with pytest.raises(pixelprep.UsageError, match=f"is a comparison with {has} was asked"):
             done.again(out=done.folder, **change)
-    with pytest.raises(pixelprep.UsageError, match="is a comparison with dataset little"):
-        compare(images("others"), **TINY, out=done.folder)
+    with pytest.raises(pixelprep.UsageError, match="is a comparison with dataset digits"):
+        compare(images("others"), **SETTINGS, out=done.folder)
     assert {p: p.stat().st_mtime_ns for p in done.folder.rglob("*")} == before
 
 
@@ -418,10 +367,12 @@ def test_a_run_of_other_settings_is_refused(done: Compared) -> None:
 # What is shown
 
 
-def test_the_table_is_in_order_of_rank(cache: Path) -> None:
+def test_the_table_is_in_order_of_rank(done: Compared) -> None:
     """The terminal has a line a mode, the best first, the verdict and the page's path."""
-    save_images()
-    ended = run(*COMMAND, "--repeats", "1", "--quiet", "--out", "out")
+    write_images(Path())
+    shutil.copytree(done.folder, "out")
+    options = ("--repeats", "1", "--quiet", "--out", "out", "--cache-dir", str(done.cache))
+    ended = run(*COMMAND, *options)
     assert (ended.returncode, ended.stderr) == (0, "")
     found = json.loads(Path("out/compare.json").read_text())
     head, *lines = ended.stdout.splitlines()
@@ -431,7 +382,7 @@ def test_the_table_is_in_order_of_rank(cache: Path) -> None:
     assert lines[-2:] == [found["verdict"], str(Path("out/compare.html").absolute())]
     assert found["command"] == (
         "pixelprep compare ./digits.npz --modes center,normalize --repeats 1 --seed 0 --epochs 1"
-        " --batch-size 64 --model linear_model:linear --val-fraction 0.25"
+        f" --batch-size 64 --model {TINY} --val-fraction 0.25"
     )
 
 
@@ -486,26 +437,22 @@ def test_the_page_says_what_it_rests_on() -> None:
 
 
 def test_the_page_escapes_what_others_named() -> None:
-    """Names and paths in settings and command are text, whatever is in them."""
-    bad = "<script>alert('x')</script>&"
-    page = comparison_report.render(
-        result(command=bad, dataset=bad, settings={**result().settings, "model": bad, bad: bad})
+    """Names and paths in settings and command are text, whatever is in them. Losses that are no
+    number leave gaps; one seed and one epoch are dots.
+    """
+    bad, like = "<script>alert('x')</script>&", result()
+    diverged: History = dict.fromkeys(comparison_report.CURVES, (None,))
+    few: dict[str, Any] = {"each": (0.1,), "low": None, "high": None, "within_noise": None}
+    found = result(
+        **{"command": bad, "dataset": bad, "settings": {**like.settings, "model": bad, bad: bad}},
+        modes=tuple(replace(one, history=(diverged,)) for one in like.modes),
+        differences=tuple(replace(one, **few) for one in like.differences),
+        seeds=(0,),
     )
+    page = comparison_report.render(found)
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;") >= 5
-
-
-def test_a_diverged_loss_and_one_epoch_are_drawn() -> None:
-    """Losses that are no number leave gaps; one seed and one epoch are dots."""
-    found = result()
-    diverged: History = dict.fromkeys(comparison_report.CURVES, (None,))
-    modes = tuple(replace(one, history=(diverged,)) for one in found.modes)
-    pairs = tuple(
-        replace(one, each=(0.1,), low=None, high=None, within_noise=None)
-        for one in found.differences
-    )
-    found = replace(found, modes=modes, differences=pairs, seeds=(0,))
-    assert "no confidence interval" in comparison_report.render(found)
+    assert "no confidence interval" in page
     assert comparison_report.picture(found).startswith(b"\x89PNG")
 
 
@@ -514,12 +461,10 @@ def test_the_picture_is_small() -> None:
     assert len(comparison_report.picture(result())) < 60_000
 
 
-def test_missing_extras_are_said_before_any_work(
-    monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
+def test_missing_extras_are_said_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a package is missing nothing is prepared or trained; the extra is named."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(pixelprep.MissingExtraError, match="compare needs TensorFlow") as missing:
         compare(images())
     assert missing.value.hint == 'pip install "pixelprep[train]"'
-    assert [path.name for path in Path().iterdir()] == ["linear_model.py"]
+    assert list(Path().iterdir()) == []

@@ -1,6 +1,5 @@
 """Stopping early, and checkpoints now and then: what is published does not depend on a kill."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,47 +13,47 @@ from pixelprep.training.run_folder import RunFolder, TrainState
 from pixelprep.training.train import resume, train
 from tests.helpers.cli import run
 from tests.helpers.data import arrays
-from tests.helpers.training import check_same, interrupted_at, killed_at, results, variables
+from tests.helpers.training import (
+    interrupted_at,
+    listening,
+    results,
+    settings,
+    variables,
+)
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-pytestmark = pytest.mark.usefixtures("folder")
 
 
-def settings(run: str, **options: Any) -> dict[str, Any]:
-    """Up to thirty quiet epochs of which two may be worse than the best.
+def stopping(run_dir: str, **options: Any) -> dict[str, Any]:
+    """Return the settings of up to thirty epochs of which two may be worse than the best.
 
     Random images are learnt by heart: the validation loss rises after some epochs.
     """
-    stops = {"epochs": 30, "seed": 4, "early_stopping": 2, "quiet": True}
-    return {**stops, "run_dir": Path(run), **options}
+    return settings(run_dir, **{"epochs": 30, "early_stopping": 2, **options})
 
 
-def test_it_stops_when_the_loss_no_longer_improves(small: Entry) -> None:
+def test_it_stops_when_the_loss_no_longer_improves(entry: Entry, whole: Path) -> None:
     """After so many epochs without a lower validation loss, and not before; what is published is,
-    bit for bit, the model of a run that had ended with the best epoch.
+    bit for bit, the model of a run that had ended with the best epoch. Patience and the best
+    variables survive an interruption after the best epoch, and one after the last.
     """
-    metrics = train(small, **settings("run", model="models:random"))
+    with interrupted_at("epoch 4/30"):
+        train(entry, **stopping("run"))
+    with interrupted_at("epoch 5/30"):
+        resume("run")
+    saved = RunFolder(Path("run").absolute()).load()
+    assert (saved.state.epochs, len(saved.best)) == (5, len(saved.variables))
+    with listening() as messages:
+        metrics = resume("run")
+    assert not any(one.startswith("epoch") and "loss" in one for one in messages)
+    assert "epoch 3 of 5 was the best" in messages
     losses = [loss for loss in metrics.history["val_loss"] if loss is not None]
-    best, stopped = metrics.best_epoch, metrics.stopped_epoch
-    assert best is not None
-    assert losses[best - 1] == min(losses)
-    assert stopped == len(losses) == best + 2 < 30
-    for epoch in range(3, stopped):
-        assert min(losses[epoch - 2 : epoch]) < min(losses[: epoch - 2])
-    train(small, **settings("short", epochs=best, early_stopping=None, model="models:random"))
-    assert variables(Path("run")) == variables(Path("short"))
-    short = results(Path("short"))[0]
-    assert (metrics.test_loss, short["best_epoch"]) == (short["test_loss"], None)
-    page = Path("run", "run.html").read_text()
-    assert page.count(">best, kept</text>") == 2
-
-
-def test_the_last_epoch_may_be_the_best(small: Entry) -> None:
-    """A run that comes to its last epoch has not stopped early, and keeps its best epoch."""
-    metrics = train(small, **settings("run", epochs=2, early_stopping=5))
-    losses = [loss for loss in metrics.history["val_loss"] if loss is not None]
-    assert (metrics.stopped_epoch, len(losses)) == (None, 2)
-    assert metrics.best_epoch == 1 + losses.index(min(losses))
+    assert (metrics.best_epoch, metrics.stopped_epoch, len(losses)) == (3, 5, 5)
+    assert losses[2] == min(losses)
+    short = results(whole)[0]
+    assert (short["epochs"], short["best_epoch"]) == (3, None)
+    assert variables(Path("run")) == variables(whole)
+    assert metrics.test_loss == short["test_loss"]
 
 
 @pytest.mark.parametrize(
@@ -78,33 +77,10 @@ def test_what_counts_as_better(losses: tuple[float, ...], best: int, over: bool)
     assert (patient.best_epoch, patient.stops_early, endless.stops_early) == (best, over, False)
 
 
-@pytest.mark.long
-def test_interrupted_after_every_epoch_is_the_same(small: Entry) -> None:
-    """Patience and the best variables survive: interrupted after each epoch, and killed when it
-    has stopped, a run comes out bit for bit as one that never was.
-    """
-    whole = train(small, **settings("whole", model="models:random"))
-    stopped = whole.stopped_epoch
-    assert stopped is not None
-    with interrupted_at("epoch 1/"):
-        train(small, **settings("run", model="models:random"))
-    for epoch in range(2, stopped + 1):
-        with interrupted_at(f"epoch {epoch}/"):
-            resume(Path("run"))
-    saved = RunFolder(Path("run").absolute()).load()
-    assert (saved.state.epochs, len(saved.best)) == (stopped, len(saved.variables))
-    killed_at("os.rename", "run", 1, "train", "--resume", "run")
-    said = run("train", "--resume", "run")
-    assert said.returncode == 0, said.stderr
-    assert not any(line.startswith("epoch") and "loss" in line for line in said.stderr.splitlines())
-    assert f"epoch {whole.best_epoch} of {stopped} was the best" in said.stderr
-    check_same(Path("run"), Path("whole"))
-
-
-def test_stopping_early_needs_a_validation_split(small: Entry) -> None:
+def test_stopping_early_needs_a_validation_split(entry: Entry) -> None:
     """Without one, a single line says which option makes it, and nothing is left."""
-    entry = pixelprep.prepare(arrays(60, 20, (12, 12, 1)))
-    said = run("train", entry.key, "--early-stopping", "2", "--run-dir", "run")
+    plain = pixelprep.prepare(arrays(60, 20, (12, 12, 1)))
+    said = run("train", plain.key, "--early-stopping", "2", "--run-dir", "run")
     assert said.returncode == 2
     error, hint = said.stderr.splitlines()
     assert error.startswith("error: --early-stopping 2: expected a validation split")
@@ -112,41 +88,20 @@ def test_stopping_early_needs_a_validation_split(small: Entry) -> None:
     assert list(Path().glob("run*")) == []
     for wrong in ({"early_stopping": 0}, {"checkpoint_every": 0}):
         with pytest.raises(pixelprep.UsageError, match="expected 1 or more"):
-            train(small, **settings("run", **wrong))
-    with interrupted_at("epoch 1/"):
-        train(small, **settings("run"))
-    with pytest.raises(pixelprep.UsageError, match="is a run with early_stopping 2, but 3"):
-        resume(Path("run"), early_stopping=3)
+            train(entry, **stopping("run", **wrong))
 
 
-EVERY = ("--epochs", "5", "--seed", "4", "--checkpoint-every", "2", "--run-dir", "run")
-
-
-@pytest.mark.long
-def test_checkpoints_now_and_then(small: Entry) -> None:
-    """With `--checkpoint-every 2` of five epochs the second, fourth and last are kept; killed
-    before the second of these, the run goes on after epoch 2 and comes out the same.
+def test_the_last_epoch_may_be_the_best(entry: Entry, whole: Path) -> None:
+    """A run that comes to its last epoch has not stopped early, and keeps its best epoch. With
+    `--checkpoint-every 2` it goes on after the second epoch and comes out the same; it may then
+    have another number of epochs between checkpoints.
     """
-    said = killed_at("os.rename", "checkpoint.npz", 2, "train", small.key, *EVERY)
-    assert "epoch 3/5" in said
-    assert RunFolder(Path("run").absolute()).load().state.epochs == 2
-    said = killed_at("os.rename", "run", 1, "train", "--resume", "run")
-    assert "going on after epoch 2 of 5" in said
-    assert RunFolder(Path("run").absolute()).load().state.epochs == 5
-    resume(Path("run"))
-    train(small, **settings("whole", epochs=5, early_stopping=None, checkpoint_every=2))
-    check_same(Path("run"), Path("whole"))
-    metrics = json.loads(Path("run", "metrics.json").read_text())
-    assert metrics["checkpoint_every"] == 2
-
-
-def test_before_the_first_checkpoint_nothing_is_left(small: Entry) -> None:
-    """Interrupted before there is a checkpoint, a run leaves nothing; `--resume` may choose
-    another number of epochs between checkpoints.
-    """
-    with interrupted_at("epoch 2/"):
-        train(small, **settings("run", epochs=4, checkpoint_every=3))
-    assert list(Path().glob("run*")) == []
     with interrupted_at("epoch 3/"):
-        train(small, **settings("run", epochs=4, checkpoint_every=3))
-    assert resume(Path("run"), checkpoint_every=1).settings.checkpoint_every == 1
+        train(entry, **stopping("run", epochs=5, checkpoint_every=2))
+    assert RunFolder(Path("run").absolute()).load().state.epochs == 2
+    metrics = resume(Path("run"), epochs=3, checkpoint_every=1)
+    assert metrics.settings.checkpoint_every == 1
+    losses = [loss for loss in metrics.history["val_loss"] if loss is not None]
+    assert (metrics.stopped_epoch, len(losses)) == (None, 3)
+    assert metrics.best_epoch == 1 + losses.index(min(losses)) == 3
+    assert variables(Path("run")) == variables(whole)

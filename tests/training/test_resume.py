@@ -1,17 +1,20 @@
-"""Going on with an unfinished run: the result is that of a run which was never interrupted."""
+"""Going on with an unfinished run: the result is that of a run which was never interrupted, and
+its event files show each epoch once.
+"""
 
 import io
 import logging
 import math
-import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,60 +26,90 @@ from pixelprep.errors import resume_command
 from pixelprep.reports.results import TrainSettings
 from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, load_finished
 from pixelprep.training.train import resume, train
+from tests.helpers import models
 from tests.helpers.cli import run, start
 from tests.helpers.data import arrays
 from tests.helpers.training import (
     FINISHED,
     FIRST,
+    TINY,
     check_same,
     interrupted_at,
     killed_at,
     settings,
-    stopped,
 )
 
-pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-pytestmark = pytest.mark.usefixtures("folder")
+tf = pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
 
-def test_killed_at_the_worst_moments(small: Entry) -> None:
+def shown(run: str) -> dict[str, list[tuple[int, float]]]:
+    """Return steps and values by folder and tag, in the order in which TensorBoard reads them."""
+    found = defaultdict(list)
+    for file in sorted(Path("logs", run).rglob("events.out.tfevents.*")):
+        for event in events(file):
+            for value in event.summary.value:
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                number = float(tf.make_ndarray(value.tensor))
+                found[f"{file.parent.name}/{value.tag}"].append((event.step, number))
+    return dict(found)
+
+
+def events(file: Path) -> Iterator[Any]:
+    """Yield what a file holds, up to where it is cut short."""
+    with suppress(tf.errors.DataLossError):
+        for record in tf.data.TFRecordDataset(str(file)):
+            yield tf.compat.v1.Event.FromString(record.numpy())
+
+
+def expected(history: Mapping[str, Sequence[float | None]]) -> dict[str, list[tuple[int, float]]]:
+    """Return what is to be shown of a history: its values in float32, counted from 1."""
+    tags = {
+        "loss": "train/epoch_loss",
+        "accuracy": "train/epoch_accuracy",
+        "seconds": "train/epoch_seconds",
+        "val_loss": "validation/epoch_loss",
+        "val_accuracy": "validation/epoch_accuracy",
+    }
+    return {
+        tag: [(epoch, float(np.float32(value))) for epoch, value in enumerate(history[name], 1)]
+        for name, tag in tags.items()
+    }
+
+
+def test_killed_at_the_worst_moments(entry: Entry, whole: Path) -> None:
     """SIGKILL just before a checkpoint takes its name, and after the run has taken its own but
-    before the checkpoint is removed: the run comes out as if nothing had happened.
+    before the checkpoint is removed: the run comes out as if nothing had happened. What a kill
+    kept from TensorBoard, or cut short, is written by going on.
     """
-    said = killed_at("os.rename", "checkpoint.npz", 2, "train", small.key, *FIRST)
+    asked = ("train", str(entry.path), *FIRST, "--tensorboard", "logs")
+    said = killed_at("os.rename", "checkpoint.npz", 2, *asked)
     assert "epoch 1/3" in said
     assert "epoch 2/3" not in said
     left = sorted(p.name for p in Path("run.unfinished").iterdir())
     assert left == ["checkpoint.npz", "lock", "new.npz"]
+    (validation,) = Path("logs/run/validation").iterdir()
+    validation.unlink()
+    (cut,) = Path("logs/run/train").iterdir()
+    cut.write_bytes(cut.read_bytes()[:-5])
+    assert "train/epoch_seconds" not in shown("run")
     said = killed_at("os.remove", "checkpoint.npz", 1, "train", "--resume", "run")
     assert [line[:9] for line in said.splitlines() if line.startswith("epoch")] == [
         "epoch 2/3",
         "epoch 3/3",
     ]
+    assert shown("run") == expected(load_finished(Path("run")).result.history)
     with pytest.raises(pixelprep.TrainError, match=r"run: this run is finished \(delete .*or move"):
         resume(Path("run.unfinished"))
     shutil.rmtree("run.unfinished")
-    train(small, **settings("whole"))
-    check_same(Path("run"), Path("whole"))
+    check_same(Path("run"), whole, tensorboard=str(Path("logs").absolute()))
 
 
-@pytest.mark.long
-def test_killed_while_it_is_published(small: Entry) -> None:
-    """SIGKILL just before the finished run takes its name: it is published by going on."""
-    said = killed_at("os.rename", "run", 1, "train", small.key, *FIRST)
-    assert "epoch 3/3" in said
-    assert not Path("run").exists()
-    resume(Path("run.unfinished"))
-    train(small, **settings("whole"))
-    check_same(Path("run"), Path("whole"))
-
-
-def test_interrupted_says_how_to_go_on(small: Entry) -> None:
+def test_interrupted_says_how_to_go_on(entry: Entry) -> None:
     """Ctrl-C after an epoch exits 130 with the command that goes on; before, nobody else could."""
-    asked = ("train", small.key, "--epochs", "300", "--run-dir", "run")
+    asked = ("train", str(entry.path), "--epochs", "3000", "--model", TINY, "--run-dir", "run")
     process = start(*asked)
     assert process.stderr
-    while not process.stderr.readline().startswith("epoch 2/300"):
+    while not process.stderr.readline().startswith("epoch 2/3000"):
         assert process.poll() is None
     process.send_signal(signal.SIGSTOP)
     refused = run("train", "--resume", "run")
@@ -91,7 +124,7 @@ def test_interrupted_says_how_to_go_on(small: Entry) -> None:
     assert refused.returncode == 1
     assert "another process is training this run" in refused.stderr
     state = RunFolder(Path("run").absolute()).load().state
-    assert 2 <= state.epochs == len(state.history["seconds"]) < 300
+    assert 2 <= state.epochs == len(state.history["seconds"]) < 3000
 
 
 class Terminal(io.StringIO):
@@ -105,14 +138,14 @@ class Terminal(io.StringIO):
 
 
 def test_interrupted_before_the_first_epoch_ends(
-    small: Entry, monkeypatch: pytest.MonkeyPatch
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then nothing is left behind, and nothing is said of going on."""
     log = logging.getLogger("pixelprep")
     monkeypatch.setattr(log, "handlers", log.handlers)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(sys, "argv", ["pixelprep", "train", small.key, "--run-dir", "run"])
+    monkeypatch.setattr(sys, "argv", ["pixelprep", "train", str(entry.path), "--run-dir", "run"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130
@@ -120,36 +153,31 @@ def test_interrupted_before_the_first_epoch_ends(
     assert list(Path().glob("run*")) == []
 
 
-def test_interrupted_twice_is_the_same(small: Entry) -> None:
-    """A run that is interrupted after the first and the second epoch equals one that was not,
-    also with noise, dropout and batch normalization in a model of the user's own.
+def test_interrupted_twice_is_the_same(entry: Entry, unfinished: Path, whole: Path) -> None:
+    """Interrupted after the first epoch and after the third, which was not to be the last, a run
+    equals one of three epochs, also with noise, dropout and batch normalization. Options that it
+    has anyway may be given; event files may come later; a finished epoch cannot be taken back.
     """
-    train(small, **settings("whole", model="models:random"))
-    folder = stopped(small, "run", model="models:random")
-    with interrupted_at("epoch 2/3"):
-        resume(folder)
-    assert resume(folder, quiet=True).run == Path("run").absolute()
-    check_same(Path("run"), Path("whole"))
+    with interrupted_at("epoch 3/5"):
+        resume(unfinished, epochs=5, tensorboard="logs")
+    with pytest.raises(pixelprep.UsageError, match=r"`epochs=2`: .*run.unfinished has finished 3"):
+        resume(Path("run"), epochs=2)
+    same = {"dataset": "little", "mode": "standardize", "val_fraction": 0.2, "seed": 7}
+    free = {"quiet": True, "offline": True, "cache_dir": entry.path.parent.parent}
+    metrics = resume(unfinished, epochs=3, run_dir=Path("run"), **same, **free)
+    assert metrics.run == Path("run").absolute()
+    check_same(Path("run"), whole, tensorboard=str(Path("logs").absolute()))
+    assert shown("run") == expected(metrics.history)
 
 
-def test_epochs_say_only_where_to_stop(small: Entry) -> None:
-    """More epochs, or no more than are finished, give what a run of so many epochs gives."""
-    stopped(small, "run")
-    shutil.copytree("run.unfinished", "short.unfinished")
-    for name, epochs in (("run", 5), ("short", 1)):
-        resume(Path(name), epochs=epochs)
-        train(small, **settings(f"whole {name}", epochs=epochs))
-        check_same(Path(name), Path(f"whole {name}"))
-
-
-def test_what_contradicts_the_run_is_refused(small: Entry) -> None:
-    """Options that ask for another run are refused, exit 2; those that the run has are fine."""
-    stopped(small, "run", epochs=1)
+def test_what_contradicts_the_run_is_refused(unfinished: Path) -> None:
+    """Options that ask for another run are refused, exit 2."""
     for option, value, has in (
-        ("seed", 5, 4),
-        ("batch_size", 32, 64),
-        ("model", "models:random", None),
+        ("seed", 5, 7),
+        ("batch_size", 64, 32),
+        ("model", TINY, models.__name__ + ":random"),
         ("steps_per_execution", 1, 32),
+        ("early_stopping", 3, None),
         ("mode", "center", "standardize"),
         ("run_dir", Path("other"), Path("run").absolute()),
         ("dataset", "mnist", "little"),
@@ -161,40 +189,26 @@ def test_what_contradicts_the_run_is_refused(small: Entry) -> None:
     said = run("train", "--resume", "run", "--per", "pixel", "--json", "--quiet")
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr.splitlines() == [
-        f"error: {Path('run.unfinished').absolute()} is a run with per channel,"
-        " but pixel was asked for",
+        f"error: {unfinished.absolute()} is a run with per channel, but pixel was asked for",
         "hint: leave it out, then pixelprep train --resume run.unfinished",
     ]
     for epochs in (0, -1):
         with pytest.raises(pixelprep.UsageError, match="`epochs"):
             resume(Path("run"), epochs=epochs)
-    same = {"dataset": "little", "mode": "standardize", "val_fraction": 0.2, "seed": 4}
-    free = {"quiet": True, "offline": True, "cache_dir": small.path.parent.parent}
-    metrics = resume(Path("run"), **same, **free, run_dir=Path("run"))
-    assert len(metrics.history["loss"]) == 1
 
 
-def test_fewer_epochs_than_finished_are_refused(small: Entry) -> None:
-    """An epoch that is finished cannot be taken back."""
-    with interrupted_at("epoch 2/3"):
-        train(small, **settings("run"))
-    with pytest.raises(pixelprep.UsageError, match=r"`epochs=1`: .*run.unfinished has finished 2"):
-        resume(Path("run"), epochs=1)
-
-
-def test_a_finished_run_is_finished(small: Entry) -> None:
+def test_a_finished_run_is_finished(whole: Path) -> None:
     """It is not trained again, nor is its name given to another; a name of no run says so."""
-    train(small, **settings("run", epochs=1))
-    for name in ("run", "run.unfinished"):
+    for name in (whole, f"{whole}.unfinished"):
         with pytest.raises(pixelprep.TrainError, match="this run is finished"):
-            resume(Path(name), epochs=9)
-    for name in ("nothing", "nothing.unfinished", "models.py", "/"):
+            resume(name, epochs=9)
+    Path("file").touch()
+    for name in ("nothing", "nothing.unfinished", "file", "/"):
         with pytest.raises(pixelprep.TrainError):
-            resume(Path(name))
-    assert list(Path().glob("*.unfinished")) == []
+            resume(name)
 
 
-def test_what_is_no_run_says_so(small: Entry) -> None:
+def test_what_is_no_run_says_so() -> None:
     """A folder of something else is not finished; runs that are near are named."""
     Path("photos").mkdir()
     (Path("runs") / "first.unfinished").mkdir(parents=True)
@@ -212,42 +226,44 @@ def test_what_is_no_run_says_so(small: Entry) -> None:
         assert caught.value.hint == "pixelprep train --resume runs/first.unfinished"
 
 
-def test_an_unfinished_run_is_never_overwritten(small: Entry) -> None:
+def test_an_unfinished_run_is_never_overwritten(entry: Entry, unfinished: Path) -> None:
     """A new run does not take the name of an unfinished one; the error says how to go on."""
-    folder = stopped(small, "run", epochs=1)
-    before = (folder / "checkpoint.npz").read_bytes()
+    before = (unfinished / "checkpoint.npz").read_bytes()
     with pytest.raises(pixelprep.TrainError, match=r"train --resume run\.unfinished"):
-        train(small, **settings("run"))
+        train(entry, **settings("run"))
     Path("run").mkdir()  # what is made there meanwhile stays
     with pytest.raises(pixelprep.TrainError, match=r"run: this run is finished .*move .* away"):
-        resume(folder)
-    assert (folder / "checkpoint.npz").read_bytes() == before
+        resume(unfinished)
+    assert (unfinished / "checkpoint.npz").read_bytes() == before
     assert list(Path("run").iterdir()) == []
 
 
-def test_without_its_entry_a_run_waits(small: Entry) -> None:
+def test_without_its_entry_a_run_waits(small: Entry, unfinished: Path) -> None:
     """A missing, damaged or other entry is one clear error; put back, the run goes on."""
-    folder = stopped(small, "run", epochs=1)
+    folder = RunFolder(Path("run").absolute())
+    saved = folder.load()
+    folder.save(replace(saved, state=replace(saved.state, entry=str(small.path))))
     moved = small.path.rename("moved")
     with pytest.raises(pixelprep.EntryError, match="put it back, or prepare it again"):
-        resume(folder)
+        resume(unfinished)
     other = pixelprep.prepare(arrays(300, 70, (12, 12, 1)), mode="center")
     shutil.copytree(other.path, small.path)
     with pytest.raises(pixelprep.EntryError, match="does not match its manifest"):
-        resume(folder)
+        resume(unfinished)
     refused = run("train", "--resume", "run")
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[1].endswith(", then pixelprep train --resume run.unfinished")
     shutil.rmtree(small.path)
     moved.rename(small.path)
-    resume(folder)
+    with interrupted_at("going on after epoch 1 of 3"):
+        resume(unfinished)
 
 
-def test_a_damaged_checkpoint_is_refused(small: Entry) -> None:
+def test_a_damaged_checkpoint_is_refused(unfinished: Path) -> None:
     """A checkpoint that is cut short, has a flipped bit or is no checkpoint is one clear error;
     it stays as it is.
     """
-    checkpoint = stopped(small, "run") / "checkpoint.npz"
+    checkpoint = unfinished / "checkpoint.npz"
     right = checkpoint.read_bytes()
     flipped = bytearray(right)
     flipped[len(right) // 2] ^= 1
@@ -262,28 +278,25 @@ def test_a_damaged_checkpoint_is_refused(small: Entry) -> None:
         assert checkpoint.read_bytes() == wrong
 
 
-def test_another_model_is_refused(small: Entry) -> None:
+def test_another_model_is_refused(unfinished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the function returns another model than before, its variables are not forced on it."""
-    stopped(small, "run", model="models:random")
-    code = Path("models.py").read_text()
-    Path("models.py").write_text(code.replace("Conv2D(4, 3)", "Conv2D(5, 3)"))
-    del sys.modules["models"]
+    build = models.random
+    monkeypatch.setattr(models, "random", lambda *asked: build(*asked, models.Noise()))
     with pytest.raises(pixelprep.TrainError, match="variables are not those of the model"):
-        resume(Path("run"))
+        resume(unfinished)
 
 
-def test_a_failure_at_the_end_loses_no_epoch(small: Entry) -> None:
+def test_a_failure_at_the_end_loses_no_epoch(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A model that cannot be saved fails after its epochs; repaired, they are not trained again."""
-    with pytest.raises(NotImplementedError, match="Secretive has no config") as failed:
-        train(small, **settings("run", model="models:secretive"))
+    build, ended = models.random, RunFolder(Path("run").absolute()).load().state.history
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "random", lambda *asked: build(*asked, models.Secretive()))
+        with pytest.raises(NotImplementedError, match="Secretive has no config") as failed:
+            resume(unfinished, epochs=1)
     assert resume_command(failed.value) == "pixelprep train --resume run.unfinished"
-    code = Path("models.py").read_text()
-    Path("models.py").write_text(code.replace("raise NotImplementedError", "return dict() #"))
-    del sys.modules["models"]
-    with interrupted_at("going on after epoch 3 of 3"):
-        resume(Path("run"))
-    metrics = resume(Path("run"))
-    assert len(metrics.history["loss"]) == 3
+    assert resume(unfinished, epochs=1).history == ended
     assert sorted(p.name for p in Path("run").iterdir()) == FINISHED
 
 
@@ -298,18 +311,17 @@ def small_disk(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_loses_no_epoch(small: Entry) -> None:
+def test_a_full_disk_loses_no_epoch(entry: Entry, unfinished: Path) -> None:
     """Where a checkpoint cannot be written, the one before stays; without one, nothing does."""
-    with small_disk(50_000), pytest.raises(pixelprep.TrainError, match="cannot write the run"):
-        train(small, **settings("run"))
-    assert list(Path().glob("run*")) == []
-    folder = stopped(small, "run")
-    before = (folder / "checkpoint.npz").read_bytes()
-    with small_disk(50_000), pytest.raises(pixelprep.TrainError, match="cannot write") as failed:
-        resume(folder)
+    with small_disk(20_000), pytest.raises(pixelprep.TrainError, match="cannot write the run"):
+        train(entry, **settings("new"))
+    assert list(Path().glob("new*")) == []
+    before = (unfinished / "checkpoint.npz").read_bytes()
+    with small_disk(20_000), pytest.raises(pixelprep.TrainError, match="cannot write") as failed:
+        resume(unfinished, cache_dir=entry.path.parent.parent)
     assert resume_command(failed.value) == "pixelprep train --resume run.unfinished"
-    assert (folder / "checkpoint.npz").read_bytes() == before
-    assert sorted(p.name for p in folder.iterdir()) == ["checkpoint.npz", "lock"]
+    assert (unfinished / "checkpoint.npz").read_bytes() == before
+    assert sorted(p.name for p in unfinished.iterdir()) == ["checkpoint.npz", "lock"]
 
 
 def test_a_checkpoint_holds_any_number_exactly(tmp_path: Path) -> None:
@@ -334,24 +346,18 @@ def test_a_checkpoint_holds_any_number_exactly(tmp_path: Path) -> None:
         assert one.view(value.dtype).tobytes() == value.tobytes()
 
 
-@pytest.mark.long
-def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """However often a run is killed, at whatever moment, it ends as one that was not."""
-    entry = pixelprep.prepare("sample", quiet=True)
-    train(entry, **settings("whole", epochs=6))
-    moments, tries = random.Random(5), 0
-    while not Path("run").exists():
-        again = Path("run.unfinished", "checkpoint.npz").exists()
-        if not again:
-            shutil.rmtree("run.unfinished", ignore_errors=True)
-        first = (entry.key, "--epochs", "6", "--seed", "4", "--run-dir", "run")
-        asked = ("--resume", "run") if again else first
-        process = start("train", *asked, stdout=subprocess.PIPE)
-        with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=moments.uniform(3, 9) + tries)
-        process.kill()
-        process.communicate()
-        tries += 1
-    shutil.rmtree("run.unfinished", ignore_errors=True)
-    assert tries > 1
-    check_same(Path("run"), Path("whole"))
+def test_events_of_another_run_are_left_alone(entry: Entry) -> None:
+    """A new run does not mix its events with what is there; a folder that cannot be made says so,
+    and nothing is left of the run.
+    """
+    Path("logs/run").mkdir(parents=True)
+    with pytest.raises(pixelprep.TrainError, match=r"logs/run: exists already \(name another"):
+        train(entry, **settings("run", tensorboard="logs"))
+    Path("file").touch()
+    asked = ("train", str(entry.path), "--run-dir", "run", "--tensorboard", "file")
+    said = run(*asked)
+    assert said.returncode == 1
+    error, hint = [line for line in said.stderr.splitlines() if line.startswith(("error", "hint"))]
+    assert error.startswith(f"error: {Path('file/run').absolute()}: cannot write for TensorBoard")
+    assert hint.startswith("hint: choose another folder with --tensorboard")
+    assert list(Path().glob("run*")) == []

@@ -1,0 +1,64 @@
+"""Models of a user's own, for ``--model tests.helpers.models:NAME``."""
+
+from typing import Any
+
+import keras
+
+Shape = tuple[int, int, int]
+
+
+class Noise(keras.layers.Layer):  # type: ignore[misc] # Keras is not typed
+    """Adds noise while it is trained."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seeds = keras.random.SeedGenerator(7)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Return the sum."""
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.seeds) if training else x
+
+
+class Secretive(keras.layers.Layer):  # type: ignore[misc] # Keras is not typed
+    """Cannot be saved."""
+
+    def call(self, x: Any) -> Any:
+        """Return the same."""
+        return x
+
+    def get_config(self) -> dict[str, Any]:
+        """Fail."""
+        raise NotImplementedError("Secretive has no config")
+
+
+def random(shape: Shape, classes: int, *more: Any) -> Any:
+    """Return a model of all that is hard to go on with; it soon learns images by heart."""
+    layers = [Noise(), *more, keras.layers.Conv2D(4, 3)]
+    layers += [keras.layers.BatchNormalization(momentum=0.5), keras.layers.Flatten()]
+    layers += [keras.layers.Dense(64), keras.layers.Dropout(0.4)]
+    last = keras.layers.Dense(classes, activation="softmax")
+    return keras.Sequential([keras.Input(shape), *layers, last])
+
+
+def tiny(shape: Shape, classes: int) -> Any:
+    """Return what is soon trained."""
+    last = keras.layers.Dense(classes, activation="softmax")
+    return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), last])
+
+
+def narrow(shape: Shape, classes: int) -> Any:
+    """Return a model of too few classes."""
+    return tiny(shape, classes - 1)
+
+
+def nothing(shape: Shape, classes: int) -> None:
+    """Return no model."""
+
+
+def chatty(shape: Shape, classes: int) -> Any:
+    """Say something, and return a model without an input whose loss is no number."""
+    print("hello")
+    start = keras.initializers.Constant(float("nan"))
+    return keras.Sequential(
+        [keras.layers.Flatten(), keras.layers.Dense(classes, kernel_initializer=start)]
+    )
