@@ -1,6 +1,6 @@
 """Processes that start together: `concurrency.py COUNT LOCKS DATASET OPTIONS CODE`.
 
-All imports are done and CODE is run before. Each prepares the dataset, OPTIONS being JSON; what each
+All is imported and CODE is run before. Each prepares the dataset, OPTIONS being JSON; what each
 came to is printed as JSON, a line a process. LOCKS is `locks`, `none`: they do nothing, or the name
 of the error that they give.
 """

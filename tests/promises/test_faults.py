@@ -38,8 +38,8 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 Record = Callable[[str, object], None]
 
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
-KILLS, FAULTS = 6, 5  # how many of each case are tried by default
-MOMENTS = {False: 30, True: 300}  # random ones, over all cases: by default, and where every is
+KILLS, FAULTS = 3, 3  # how many of each case are tried by default
+MOMENTS = {False: 12, True: 300}  # random ones, over all cases: by default, and where every is
 AMOUNTS = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"]
 )
@@ -196,11 +196,10 @@ class Bench:
             os.truncate(damaged, damaged.stat().st_size - 1)
         shutil.copytree(self.cache, self.kept)
         self.before = state(self.kept)
-        self.fresh()
-        made = self.run(fault=[])
-        assert made.status == 0, made.err
-        self.fresh()
-        made = self.run(fault=[])  # once more: by now all is imported that will be
+        for _ in range(2):  # in the end all is imported that will be
+            self.fresh()
+            made = self.run(fault=[])
+            assert made.status == 0, made.err
         self.right, self.calls = state(self.cache), made.calls
         # What is made; all other entries stay as they were.
         self.made = str(Path(json.loads(made.out)["path"]).relative_to(self.cache))
@@ -327,10 +326,11 @@ class Exporting:
         made = self._run("prepare", "./digits", "--json")
         assert made.status == 0, made.err
         self.entry = json.loads(made.out)["path"]
-        self.fresh()
-        assert self.run(fault=[]).status == 0
-        self.fresh()
-        self.calls = self.run(fault=[]).calls  # once more: by now all is imported that will be
+        for _ in range(2):  # in the end all is imported that will be
+            self.fresh()
+            made = self.run(fault=[])
+            assert made.status == 0, made.err
+        self.calls = made.calls
         self.right = self.found()
 
     def _run(self, *arguments: str, **options: Any) -> Ended:
@@ -470,14 +470,14 @@ def bench(folder: Path, name: str) -> Bench:
     return Bench(folder, CASES[name])
 
 
-@pytest.fixture(scope="module", params=CASES)
-def prepare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Return each case of `prepare` in turn."""
-    return bench(tmp_path_factory.mktemp("prepare"), request.param)
+LONG = pytest.mark.long
+SUBJECTS = [*CASES, *map("export-{}".format, EXPORTS), "download", "training"]
+RARE = ("noted", "sharded", "export-npz", "export-hdf5-single")  # none of these by default
 
 
 @pytest.fixture(
-    scope="module", params=[*CASES, *map("export-{}".format, EXPORTS), "download", "training"]
+    scope="module",
+    params=[pytest.param(name, marks=LONG) if name in RARE else name for name in SUBJECTS],
 )
 def subject(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -533,21 +533,22 @@ def test_any_call_fails(
 
 
 @AMOUNTS
+@pytest.mark.parametrize("subject", CASES, indirect=True)
 def test_killed_at_any_moment(
-    prepare: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
+    subject: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
 ) -> None:
     """The same at random moments, also over what others left that were killed, and with threads."""
     tally, moments = Tally(request.node.name), random.Random(17)
-    prepare.fresh()
-    longest, number = prepare.run(inline=False).seconds, -1
+    subject.fresh()
+    longest, number = subject.run(inline=False).seconds, -1
     while tally.kills < MOMENTS[every] // len(CASES) and number < MOMENTS[every]:
         number += 1
         if number % 10 == 0:
-            prepare.fresh()
-        elif "--force" not in prepare.case.arguments:
-            shutil.rmtree(prepare.cache / prepare.made, ignore_errors=True)
+            subject.fresh()
+        elif "--force" not in subject.case.arguments:
+            shutil.rmtree(subject.cache / subject.made, ignore_errors=True)
         moment = moments.uniform(0, longest)
-        ended = prepare.run(killed_after=moment, inline=False)
-        after = prepare.again() if number % 10 == 9 else []
-        tally.note(f"{moment:.4f} s", ended, [*prepare.harm(), *after])
+        ended = subject.run(killed_after=moment, inline=False)
+        after = subject.again() if number % 10 == 9 else []
+        tally.note(f"{moment:.4f} s", ended, [*subject.harm(), *after])
     tally.close(record_property)
