@@ -11,8 +11,10 @@ import pytest
 
 import pixelprep
 from pixelprep.format import manifest
+from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.system import canonical
 from tests.helpers.data import arrays
+from tests.helpers.sampling import some
 
 DATA = Path(__file__).parents[2] / "data"
 SCHEMA = json.loads((DATA / "manifest.schema.json").read_bytes())
@@ -65,12 +67,11 @@ def test_committed_manifests_fit_the_schema(path: Path) -> None:
     VALIDATOR.validate(json.loads(path.read_bytes()))
 
 
-@pytest.mark.parametrize("mode", ["normalize", "center", "standardize"])
-@pytest.mark.parametrize("per", ["dataset", "channel", "pixel", "image"])
+@pytest.mark.parametrize(("mode", "per"), some(MODES, PER, every=5))
 def test_fresh_manifests_fit_the_schema(mode: str, per: str) -> None:
     """Whatever the mode, the statistics, the splits and the files, the manifest fits."""
     VALIDATOR.validate(manifest_of(mode=mode, per=per))
-    VALIDATOR.validate(manifest_of(mode=mode, per=per, val_fraction=0.2, shard_rows=7))
+    VALIDATOR.validate(manifest_of(mode=mode, per=per, val_fraction=0.2, shard_rows=16))
 
 
 def test_the_schema_is_a_schema() -> None:

@@ -295,6 +295,18 @@ def forge(entry: Path, change: Callable[[Json], Any] = lambda _: None) -> None:
     sign(entry, settle(manifest))
 
 
+def at(*names: str | int) -> Callable[[Json, Any], None]:
+    """Put a value under these names of a manifest."""
+
+    def put(manifest: Json, value: Any) -> None:
+        inner: Any = manifest
+        for name in names[:-1]:
+            inner = inner[name]
+        inner[names[-1]] = value
+
+    return put
+
+
 def with_rows(rows: int) -> Callable[[Json], None]:
     """Return a change that has all of a manifest agree on another number of training rows."""
 

@@ -7,9 +7,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tests.helpers.disks import protected
 from tests.helpers.downloads import tiny_mnist
 from tests.helpers.packages import ROOT
 from tests.helpers.process import Process, execute
+from tests.helpers.sampling import some
 from tests.helpers.server import Server
 
 CROWD = ROOT / "tests" / "helpers" / "concurrency.py"
@@ -69,15 +69,6 @@ def pictures(tmp_path: Path) -> str:
 
 FORCED: dict[str, Any] = {"force": True}
 RECIPES = [{}, {"shard_rows": 8}, {"compression": "gzip", "per": "image"}, FORCED]
-
-
-def some(*values: Sequence[Any], every: int) -> list[Any]:
-    """Return all their combinations, of which only some are tried by default."""
-    rare = pytest.mark.long
-    return [
-        pytest.param(*case, marks=[] if number % every == 1 else rare)
-        for number, case in enumerate(product(*values))
-    ]
 
 
 @pytest.mark.parametrize("recipe", some(RECIPES[:-1], every=3), ids=str)

@@ -50,6 +50,7 @@ from tests.helpers.malicious import (
     Json,
     Opener,
     Watch,
+    at,
     at_most,
     deflate_bomb,
     forge,
@@ -449,18 +450,6 @@ def test_a_file_of_terabytes_is_refused_by_its_size(
 
 
 # Manifests
-
-
-def at(*names: str | int) -> Callable[[Json, Any], None]:
-    """Put a value under these names of a manifest."""
-
-    def put(manifest: Json, value: Any) -> None:
-        inner: Any = manifest
-        for name in names[:-1]:
-            inner = inner[name]
-        inner[names[-1]] = value
-
-    return put
 
 
 FILE = ("splits", "train", "files", 0)
