@@ -400,14 +400,3 @@ def test_nothing_that_was_begun_meanwhile_is_deleted(digits: str, cache: Path) -
     pixelprep.cache.remove(*listed)
     assert len([*cache.glob(".trust/*/*"), *cache.glob(".origins/*/*")]) == 2
     assert pixelprep.prepare(digits).cached
-
-
-def test_a_cache_that_cannot_be_written_says_so(digits: str, cache: Path) -> None:
-    """Deleting from it is one line and exit status 1."""
-    entry = pixelprep.prepare(digits)
-    (cache / ".trash").rmdir()
-    (cache / ".trash").write_text("in the way")
-    done = run("cache", "remove", entry.key, "--yes", "--json")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: cannot use {cache}")
-    assert entry.path.exists()

@@ -24,14 +24,7 @@ from pixelprep import Arrays, EntryError, UsageError, VerifyResult
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.system import fs
 from tests.helpers.cli import failure, run
-from tests.helpers.damage import (
-    DAMAGES,
-    flip,
-    lose_everything,
-    lose_the_manifest,
-    put_a_file,
-    put_a_link,
-)
+from tests.helpers.damage import DAMAGES, LOSSES, flip, lose_everything
 from tests.helpers.data import arrays, bytes_of
 from tests.helpers.malicious import Json, at, forge, manifest_of
 from tests.helpers.packages import ROOT
@@ -158,48 +151,45 @@ def test_flipped_bits_are_found(
     assert problems(entry) == ""
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_damage_is_found_and_repaired(
-    digits: str, cache: Path, damage: Callable[[Path], str]
-) -> None:
+@pytest.mark.parametrize("damaged", DAMAGES)
+def test_damage_is_found_and_repaired(digits: str, cache: Path, damaged: str) -> None:
     """A damaged, missing or swapped file is named and not opened; repaired by `verify`, and made
     again by `prepare`, all bytes are as they were.
     """
     path = pixelprep.prepare(digits).path
     before = bytes_of(path)
-    name = damage(path)
-    assert name in problems(path)
+    name, damage = DAMAGES[damaged]
+    damage(path / name)
     with pytest.raises(EntryError, match=re.escape(name)):
         pixelprep.open(path, cache_dir=cache)
-    (verdict,) = pixelprep.verify(path, repair=True, quiet=True)
-    assert (verdict.ok, verdict.repaired) == (True, True)
-    assert name in verdict.problems[0]
-    assert bytes_of(path) == before
-    (cache.parent / "test.h5").unlink(missing_ok=True)  # what a link led to
-    damage(path)
+    is_restored(path, name, before)
+    (cache.parent / name).unlink(missing_ok=True)  # what a link led to
+    damage(path / name)
     assert pixelprep.prepare(digits).cached is False
     assert bytes_of(path) == before
     assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lose_the_manifest, lose_everything, put_a_file, put_a_link],
-    ids=lambda damage: damage.__name__,
-)
+def is_restored(path: Path, problem: str, before: dict[str, str]) -> None:
+    """Check that `verify --repair` names a problem and restores all bytes."""
+    (verdict,) = pixelprep.verify(every=True, repair=True, quiet=True)
+    assert (verdict.path, verdict.ok, verdict.repaired) == (path, True, True), verdict.problems
+    assert problem in verdict.problems[0]
+    assert bytes_of(path) == before
+
+
+@pytest.mark.parametrize("lost", LOSSES)
 def test_what_is_no_entry_any_more_is_repaired(
-    digits: str, cache: Path, entry: Path, damage: Callable[[Path], None]
+    digits: str, cache: Path, entry: Path, lost: str
 ) -> None:
     """Where nothing tells the recipe any more, it is known from when the entry was asked for."""
     before = bytes_of(entry)
-    damage(entry)
+    LOSSES[lost](entry)
     with pytest.raises(EntryError, match="no entry"):
         pixelprep.open(entry)
-    (verdict,) = pixelprep.verify(every=True, repair=True, quiet=True)
-    assert (verdict.path, verdict.ok, verdict.repaired) == (entry, True, True)
-    assert bytes_of(entry) == before
+    is_restored(entry, "", before)
     shutil.rmtree(entry.with_name("elsewhere"), ignore_errors=True)
-    damage(entry)
+    LOSSES[lost](entry)
     assert pixelprep.prepare(digits, val_fraction=0.25, shard_rows=16).cached is False
     assert bytes_of(entry) == before
     assert list(cache.glob(".tmp/*")) == list(cache.glob(".trash/*")) == []
@@ -490,9 +480,7 @@ def test_a_known_dataset_is_repaired_from_its_manifest(cache: Path) -> None:
     for note in (None, {"dataset": 5}, {"dataset": "sample", "val_fraction": "x"}, {"mode": ["x"]}):
         path.unlink() if note is None else path.write_text(json.dumps(note))
         (entry.path / "val.h5").unlink()
-        (verdict,) = pixelprep.verify(entry.path, repair=True, quiet=True)
-        assert verdict.repaired, verdict.problems
-        assert bytes_of(entry.path) == before
+        is_restored(entry.path, "val.h5", before)
 
 
 def test_verifying_nothing_is_right(cache: Path) -> None:
@@ -552,9 +540,7 @@ def test_options_of_the_decoding_are_remembered_for_repair(tmp_path: Path, cache
     entry = pixelprep.prepare(folder / "mine.h5", split_seed=3, quiet=True, **keys)
     before = bytes_of(entry.path)
     lose_everything(entry.path)
-    (verdict,) = pixelprep.verify(entry.path, repair=True, quiet=True)
-    assert verdict.repaired, verdict.problems
-    assert bytes_of(entry.path) == before
+    is_restored(entry.path, "", before)
 
 
 def test_what_cannot_be_repaired_is_left_and_said(digits: str, tmp_path: Path) -> None:

@@ -51,7 +51,6 @@ from tests.helpers.malicious import (
     Opener,
     Watch,
     at,
-    at_most,
     deflate_bomb,
     forge,
     manifest_of,
@@ -496,13 +495,10 @@ def test_what_is_no_count_or_number_is_refused(
 # By what is wrong: a change of a good manifest, after which everything is signed.
 BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
     "two-means-of-one-channel": lambda m: at("scaling", "mean")(m, [1.0, 2.0]),
-    "no-mean": lambda m: at("scaling", "mean")(m, []),
     "means-in-a-list": lambda m: at("scaling", "mean")(m, [[1.0]]),
-    "means-of-every-pixel": lambda m: at("scaling", "mean")(m, np.zeros(SHAPE).tolist()),
     "no-such-per": lambda m: [at("per")(m, "row"), at("recipe", "per")(m, "row")],
     "per-image": lambda m: [at("per")(m, "image"), at("recipe", "per")(m, "image")],
     "no-such-mode": lambda m: [at("mode")(m, "../.."), at("recipe", "mode")(m, "../..")],
-    "mode-that-is-a-list": lambda m: [at("mode")(m, []), at("recipe", "mode")(m, [])],
     "mode-not-of-the-recipe": lambda m: at("mode")(m, "standardize"),
     "unit-of-another-type": lambda m: at("scaling", "raw_dtype")(m, "uint16"),
     "type-of-objects": lambda m: [
@@ -510,16 +506,9 @@ BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
         at("source", "splits", "train", "dtype")(m, "O"),
         at("source", "splits", "test", "dtype")(m, "O"),
     ],
-    "stored-type-of-objects": lambda m: [
-        at("splits", "train", "dtype")(m, "O"),
-        at("recipe", "dtype")(m, "O"),
-    ],
-    "compression-that-is-none": lambda m: at("recipe", "compression")(m, "zip"),
     "compression-of-another-kind": lambda m: at("recipe", "compression")(m, "gzip"),
     "a-dataset-above": lambda m: at("dataset")(m, "../../escaped"),
-    "an-absolute-dataset": lambda m: at("dataset")(m, "/tmp/escaped"),
     "a-dataset-that-is-hidden": lambda m: at("dataset")(m, ".trash"),
-    "a-dataset-with-nul": lambda m: at("dataset")(m, "a\0b"),
     "a-dataset-that-speaks": lambda m: at("dataset")(m, "\x1b]0;owned\a"),
     "a-long-dataset": lambda m: at("dataset")(m, "x" * 5000),
     "names-that-are-no-text": lambda m: at("source", "class_names")(m, [1, 2, 3, 4]),
@@ -528,14 +517,6 @@ BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
     "a-split-too-many": lambda m: at("splits", "../x")(m, m["splits"]["train"]),
     "a-val-that-is-train": lambda m: at("splits", "val")(m, m["splits"]["train"]),
     "a-val-of-its-own": lambda m: at("splits", "val")(m, m["splits"]["test"]),
-    "one-file-twice": lambda m: [
-        m["splits"]["train"]["files"].append(m["splits"]["train"]["files"][0]),
-        with_rows(2 * ROWS)(m),
-        at(*FILE, "rows")(m, ROWS),
-    ],
-    "one-file-twice-in-two-splits": lambda m: at("splits", "train", "files")(
-        m, m["splits"]["test"]["files"]
-    ),
     "rows-that-do-not-add-up": lambda m: at(*FILE, "rows")(m, ROWS - 1),
     "bytes-that-do-not-add-up": lambda m: at("splits", "train", "bytes")(m, 1),
     "fewer-rows-than-the-file": with_rows(ROWS - 1),
@@ -547,8 +528,6 @@ BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
     "sides-of-terabytes": lambda m: at("splits", "train", "shape")(m, [ROWS, 2**31, 2**31, 1]),
     "chunks-of-7": lambda m: at("recipe", "chunk_rows")(m, 7),
     "shards-of-1": lambda m: at("recipe", "shard_rows")(m, 1),
-    "another-format": lambda m: at("format")(m, "zip"),
-    "a-digest-that-is-none": lambda m: at(*FILE, "sha256")(m, "0" * 63),
     "half-a-character": lambda m: at("provenance", "title")(m, "\ud800"),
 }
 
@@ -649,13 +628,16 @@ def make_socket(path: Path) -> None:
         made.bind(os.path.relpath(path))
 
 
+def pipe_at(path: Path) -> Path:
+    """Return a pipe."""
+    os.mkfifo(path)
+    return path
+
+
 NO_FILES: dict[str, Callable[[Path, Canary], object]] = {
     "zero": lambda path, _: path.symlink_to("/dev/zero"),
-    "pipe": lambda path, _: os.mkfifo(path),
-    "link-to-a-pipe": lambda path, _: [
-        os.mkfifo(path.parent / "pipe"),
-        path.symlink_to("pipe"),
-    ],
+    "pipe": lambda path, _: pipe_at(path),
+    "link-to-a-pipe": lambda path, _: path.symlink_to(pipe_at(path.with_name("pipe"))),
     "folder": lambda path, _: path.mkdir(),
     "device": lambda path, _: make_device(path),
     "socket": lambda path, _: make_socket(path),
@@ -739,55 +721,33 @@ def test_errors_give_no_orders_to_the_terminal(tmp_path: Path, command: str) -> 
 # The user's own cache
 
 
-def damaged(path: Path) -> None:
-    """Another pixel, the size and time as they were."""
-    train = path / "train.h5"
-    before = train.stat()
-    content = bytearray(train.read_bytes())
-    content[len(content) // 2] ^= 1
-    train.write_bytes(bytes(content))
-    os.utime(train, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def test_trust_does_not_come_with_a_copied_cache(tmp_path: Path, cache: Path) -> None:
-    """A cache folder of somebody else's, with notes that all is right: every file is hashed."""
-    pixelprep.prepare(write_digits(tmp_path / "digits"), quiet=True)
-    damaged(next(cache.glob("digits/*")))
-    theirs = tmp_path / "theirs"
-    shutil.copytree(cache, theirs)
-    assert list(theirs.glob(".trust/*/*.json"))
-    with pytest.raises(EntryError, match="differs from its SHA-256"):
-        pixelprep.open(next(theirs.glob("digits/*")), cache_dir=theirs)
-
-
-@pytest.mark.parametrize("lie", ["inode", "time", "size", "digest", "types", "deep", "another"])
-def test_a_forged_note_is_not_believed(tmp_path: Path, cache: Path, lie: str) -> None:
-    """A note of trust that differs in anything from what is there is as good as none."""
+def test_a_forged_note_is_not_believed(tmp_path: Path, cache: Path) -> None:
+    """A note of trust that differs in anything from what is there is as good as none; so notes do
+    not come with a copied cache.
+    """
     entry = pixelprep.prepare(write_digits(tmp_path / "digits"), quiet=True)
     (note,) = cache.glob(".trust/*/*")
     known = json.loads(note.read_text())
-    damaged(entry.path)
-    os.utime(entry.path / "train.h5", ns=(1, 1))
-    state = list(pixelprep_state(entry.path / "train.h5"))
+    train = entry.path / "train.h5"
+    content = bytearray(train.read_bytes())
+    content[len(content) // 2] ^= 1
+    train.write_bytes(content)
+    os.utime(train, ns=(1, 1))
+    is_now = train.stat()
+    state = [is_now.st_ino, is_now.st_size, is_now.st_mtime_ns]
     digest = known["train.h5"][-1]
-    forged: dict[str, Any] = {
-        "inode": [state[0] + 1, *state[1:], digest],
-        "time": [*state[:2], state[2] + 1, digest],
-        "size": [state[0], state[1] + 1, state[2], digest],
-        "digest": [*state, "0" * 64],
-        "types": [*map(str, state), digest],
-        "deep": [[[*state, digest]]],
-        "another": known["test.h5"],
-    }
-    note.write_text(json.dumps(known | {"train.h5": forged[lie]}))
-    with pytest.raises(EntryError, match="differs from its SHA-256"):
-        pixelprep.open(entry.path, cache_dir=cache)
-
-
-def pixelprep_state(path: Path) -> tuple[int, int, int]:
-    """Return what is noted of a file."""
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    for lie in (
+        [state[0] + 1, *state[1:], digest],
+        [*state[:2], state[2] + 1, digest],
+        [state[0], state[1] + 1, state[2], digest],
+        [*state, "0" * 64],
+        [*map(str, state), digest],
+        [[[*state, digest]]],
+        known["test.h5"],
+    ):
+        note.write_text(json.dumps(known | {"train.h5": lie}))
+        with pytest.raises(EntryError, match="differs from its SHA-256"):
+            pixelprep.open(entry.path, cache_dir=cache)
 
 
 @pytest.mark.parametrize("folder", [".trust", ".sources"])
@@ -1182,7 +1142,7 @@ def test_a_malicious_member_of_cifar10_is_refused(
     little = replace(known, archive=pin, batch_rows=3)
     monkeypatch.setattr(sys.modules["pixelprep.sources.resolve"], "REGISTRY", {"cifar10": little})
     before = set(tmp_path.rglob("*"))
-    with at_most(5), pytest.raises(SourceError) as caught:
+    with pytest.raises(SourceError) as caught:
         pixelprep.prepare("cifar10", source=folder, quiet=True)
     assert caught.value.message.isprintable()
     assert all(found.is_relative_to(cache) for found in set(tmp_path.rglob("*")) - before)
@@ -1205,13 +1165,6 @@ def sized(kind: str, form: str, size: tuple[Any, ...], other: tuple[Any, ...]) -
     return content.replace(told, struct.pack(form, *other))
 
 
-def webp(width: int, height: int) -> bytes:
-    """Return a WebP file whose canvas has this size, and nothing on it."""
-    canvas = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
-    chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas
-    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
-
-
 def text_bomb() -> bytes:
     """Return a PNG with 256 MiB of text beside its pixels."""
     held = png(7, 9, 8, 2, bytes(9 * 22))
@@ -1221,17 +1174,12 @@ def text_bomb() -> bytes:
     return held[:33] + chunk + held[33:]
 
 
-HEIGHT = struct.pack("<HHI", 257, 4, 1)  # what is between the sides in a TIFF file
 PICTURES: dict[str, Callable[[], bytes]] = {
     "bmp-bomb": lambda: sized("BMP", "<ii", (7, 9), (60_000, 60_000)),
     "bmp-below-0": lambda: sized("BMP", "<ii", (7, 9), (-60_000, -60_000)),
-    "tiff-bomb": lambda: sized("TIFF", "<I8sI", (7, HEIGHT, 9), (60_000, HEIGHT, 60_000)),
-    "webp-bomb": lambda: webp(16_383, 16_383),
     "jpeg-bomb": lambda: sized("JPEG", ">HH", (9, 7), (65_500, 65_500)),
     "png-of-text": text_bomb,
     "gif": lambda: picture_of("GIF"),
-    "jpeg-2000": lambda: picture_of("JPEG2000"),
-    "tga": lambda: picture_of("TGA"),
     "pdf": lambda: picture_of("PDF"),
     "ppm": lambda: b"P6\n7 9\n255\n" + bytes(189),
     "eps": lambda: picture_of("EPS"),
