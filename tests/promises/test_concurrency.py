@@ -12,9 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import pixelprep
 from pixelprep.system import locks, staging
@@ -25,6 +23,7 @@ from tests.helpers.disks import protected
 from tests.helpers.downloads import tiny_mnist
 from tests.helpers.packages import ROOT
 from tests.helpers.process import Process, execute
+from tests.helpers.recipes import write_folder
 from tests.helpers.sampling import some
 from tests.helpers.server import Server
 
@@ -54,19 +53,6 @@ def settled(cache: Path, answers: list[Any]) -> Path:
     return verdict.path
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> str:
-    """Return a folder of 60 images, whose decoding can be gone on with by another process."""
-    numbers = np.random.default_rng(0)
-    for i in range(60):
-        path = (
-            tmp_path / "pictures" / ("test" if i % 5 == 0 else "train") / f"c{i % 3}" / f"{i}.png"
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(numbers.integers(0, 256, (8, 7, 3), np.uint8)).save(path)
-    return str(tmp_path / "pictures")
-
-
 FORCED: dict[str, Any] = {"force": True}
 RECIPES = [{}, {"shard_rows": 8}, {"compression": "gzip", "per": "image"}, FORCED]
 
@@ -94,9 +80,10 @@ def test_without_locks_all_get_the_entry_too(
 
 
 @pytest.mark.parametrize("locks", ["locks", "none"])
-def test_images_are_decoded_by_everyone_at_once(pictures: str, cache: Path, locks: str) -> None:
+def test_images_are_decoded_by_everyone_at_once(tmp_path: Path, cache: Path, locks: str) -> None:
     """Work that is gone on with is shared with nobody who is still at it."""
-    settled(cache, crowd(pictures, locks, count=6, shard_rows=8))
+    write_folder(tmp_path / "pictures")
+    settled(cache, crowd(str(tmp_path / "pictures"), locks, count=6, shard_rows=8))
 
 
 def test_different_recipes_at_once_without_locks(digits: str, cache: Path) -> None:
