@@ -1,7 +1,7 @@
 """Killed anywhere, and whatever system call fails: nothing half-done is seen, nothing is lost.
 
 Every system call that changes the cache or a run's folder is the last one of its process in turn,
-or fails with each of four errors. By default some are, evenly spread; with ``-m long`` all are.
+or fails with each of four errors. By default a few of different kinds are; with ``-m long`` all.
 """
 
 import json
@@ -82,20 +82,27 @@ def failed(ended: Ended) -> list[Call]:
     return [call for call in ended.calls if call.injected]
 
 
-def some(found: Sequence[Spot], count: int, every: bool) -> Sequence[Spot]:
-    """Return all of them, or so many that are evenly spread."""
-    if every or len(found) <= count:
+def some(found: Sequence[Spot], count: int, every: bool, case: str) -> Sequence[Spot]:
+    """Return all of them, or so many of different kinds, always the same of a case."""
+    if every:
         return found
-    return [found[i * len(found) // count] for i in range(count)]
+    numbers, kinds = random.Random(case), sorted({spot.call.name for spot in found})
+    numbers.shuffle(kinds)
+    return [
+        numbers.choice([spot for spot in found if spot.call.name == kind]) for kind in kinds[:count]
+    ]
 
 
-def with_errors(found: Sequence[Spot], count: int, every: bool) -> list[tuple[Spot, str]]:
+def with_errors(
+    found: Sequence[Spot], count: int, every: bool, case: str
+) -> list[tuple[Spot, str]]:
     """Return each of them with each error, or so many of them, each with another error than the
     last.
     """
     if every:
         return [(spot, error) for spot in found for error in ERRORS]
-    return [(s, ERRORS[i % len(ERRORS)]) for i, s in enumerate(some(found, count, every))]
+    chosen = some(found, count, every, case)
+    return [(spot, ERRORS[i % len(ERRORS)]) for i, spot in enumerate(chosen)]
 
 
 # What is disturbed
@@ -471,7 +478,7 @@ def test_killed_at_any_call(
     """
     tally = Tally(request.node.name)
     found = spots(subject.calls, changing(subject.place), by_path=subject.by_path)
-    for spot in some(found, KILLS // subject.cost, every):
+    for spot in some(found, KILLS // subject.cost, every, tally.case):
         subject.fresh()
         ended = subject.run(fault=spot.fault("signal=KILL"))
         wrong = [] if ended.status == -9 else ["it was not killed"]
@@ -491,7 +498,7 @@ def test_any_call_fails(
     """
     tally = Tally(request.node.name)
     found = spots(subject.calls, failing(subject.place), by_path=subject.by_path)
-    for spot, error in with_errors(found, FAULTS // subject.cost, every):
+    for spot, error in with_errors(found, FAULTS // subject.cost, every, tally.case):
         subject.fresh()
         ended = subject.run(fault=spot.fault(f"error={error}"), hurried=False)
         tally.note(f"{error} at {spot}", ended, [*subject.unkept(ended), *subject.again()])
