@@ -1,7 +1,8 @@
-"""Processes that start together, all imports done: `concurrency.py COUNT LOCKS DATASET OPTIONS`.
+"""Processes that start together: `concurrency.py COUNT LOCKS DATASET OPTIONS CODE`.
 
-Each prepares the dataset, OPTIONS being JSON; what each came to is printed as JSON, a line a
-process. LOCKS is `locks`, `none`: they do nothing, or the name of the error that they give.
+All is imported and CODE is run before. Each prepares the dataset, OPTIONS being JSON; what each
+came to is printed as JSON, a line a process. LOCKS is `locks`, `none`: they do nothing, or the name
+of the error that they give.
 """
 
 import errno
@@ -57,5 +58,6 @@ def main(count: int, locks: str, dataset: str, options: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    COUNT, LOCKS, DATASET, OPTIONS = sys.argv[1:5]
+    COUNT, LOCKS, DATASET, OPTIONS, CODE = sys.argv[1:6]
+    exec(CODE)
     main(int(COUNT), LOCKS, DATASET, json.loads(OPTIONS))

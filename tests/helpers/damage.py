@@ -1,75 +1,50 @@
 """Ways to damage an entry."""
 
-import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.helpers.data import flipped
 
-
-def edit_manifest(entry: Path) -> str:
-    path = entry / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["splits"]["train"]["rows"] = 41
-    path.write_text(json.dumps(manifest))
-    return "manifest.json"
-
-
-def edit_digest(entry: Path) -> str:
-    path = entry / "manifest.sha256"
-    path.write_text(path.read_text().upper())
-    return "manifest.sha256"
-
-
-def cut_off(entry: Path) -> str:
-    os.truncate(entry / "train.h5", (entry / "train.h5").stat().st_size - 1)
-    return "train.h5"
+def flip(path: Path, place: int, bit: int) -> None:
+    """Change one bit of a file."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1 << bit]))
 
 
 def flip_a_byte(entry: Path) -> str:
-    path = entry / "train.h5"
-    path.write_bytes(flipped(path.read_bytes(), path.stat().st_size // 2))
+    """Change a byte of an entry's file; return its name."""
+    flip(entry / "train.h5", (entry / "train.h5").stat().st_size // 2, 3)
     return "train.h5"
 
 
-def lose_a_file(entry: Path) -> str:
-    (entry / "test.h5").unlink()
-    return "test.h5"
+def link(path: Path) -> None:
+    """Put a link to a file in its place."""
+    elsewhere = path.parents[3] / path.name
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
 
 
-def link_a_file(entry: Path) -> str:
-    path = entry / "test.h5"
-    path.rename(entry.parents[2] / "test.h5")
-    path.symlink_to(entry.parents[2] / "test.h5")
-    return "test.h5"
+def put_a_folder(path: Path) -> None:
+    """Put a folder in the place of a file."""
+    path.unlink()
+    path.mkdir()
 
 
-def put_a_folder(entry: Path) -> str:
-    (entry / "test.h5").unlink()
-    (entry / "test.h5").mkdir()
-    return "test.h5"
-
-
-def swap_files(entry: Path) -> str:
-    shutil.copyfile(entry / "test.h5", entry / "train.h5")
-    return "train.h5"
-
-
-DAMAGES = (
-    edit_manifest,
-    edit_digest,
-    cut_off,
-    flip_a_byte,
-    lose_a_file,
-    link_a_file,
-    put_a_folder,
-    swap_files,
-)
-
-
-def lose_the_manifest(entry: Path) -> None:
-    (entry / "manifest.json").unlink()
+# Of one of an entry's files: its name, and what is done to it.
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "edited": ("manifest.json", lambda path: path.write_text(path.read_text().replace("40", "41"))),
+    "in capitals": ("manifest.sha256", lambda path: path.write_text(path.read_text().upper())),
+    "cut off": ("train.h5", lambda path: os.truncate(path, path.stat().st_size - 1)),
+    "a byte flipped": ("train.h5", lambda path: flip_a_byte(path.parent)),
+    "lost": ("test.h5", lambda path: path.unlink()),
+    "a link": ("test.h5", link),
+    "a folder": ("test.h5", put_a_folder),
+    "another": ("train.h5", lambda path: shutil.copyfile(path.with_name("test.h5"), path)),
+}
 
 
 def lose_everything(entry: Path) -> None:
@@ -87,10 +62,10 @@ def put_a_link(entry: Path) -> None:
     entry.symlink_to("nowhere")
 
 
-def flip(path: Path, place: int, bit: int) -> None:
-    """Change one bit of a file."""
-    with path.open("r+b") as file:
-        file.seek(place)
-        byte = file.read(1)[0]
-        file.seek(place)
-        file.write(bytes([byte ^ 1 << bit]))
+# After which it is none any more.
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "no manifest": lambda entry: (entry / "manifest.json").unlink(),
+    "nothing": lose_everything,
+    "a file": put_a_file,
+    "a link": put_a_link,
+}

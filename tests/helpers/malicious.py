@@ -4,13 +4,12 @@ import ctypes
 import json
 import os
 import select
-import signal
 import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +19,7 @@ import h5py
 import numpy as np
 
 from tests.helpers.process import Process
+from tests.helpers.second_reader import fletcher32
 
 Json = dict[str, Any]
 
@@ -100,22 +100,6 @@ class Canary:
 
     def _state(self) -> dict[str, str]:
         return {path.name: sha256(path.read_bytes()).hexdigest() for path in self.folder.iterdir()}
-
-
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Provide what takes longer in this thread ends in a TimeoutError."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError(f"takes more than {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 # A child that opens what it is told to
@@ -254,7 +238,7 @@ class Opener:
 
 
 def canonical(value: object) -> bytes:
-    """Return the one spelling of a JSON value that digests are taken over."""
+    """Return the one spelling of a JSON value that digests are taken over, also of no numbers."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode()
 
@@ -295,6 +279,18 @@ def forge(entry: Path, change: Callable[[Json], Any] = lambda _: None) -> None:
     sign(entry, settle(manifest))
 
 
+def at(*names: str | int) -> Callable[[Json, Any], None]:
+    """Put a value under these names of a manifest."""
+
+    def put(manifest: Json, value: Any) -> None:
+        inner: Any = manifest
+        for name in names[:-1]:
+            inner = inner[name]
+        inner[names[-1]] = value
+
+    return put
+
+
 def with_rows(rows: int) -> Callable[[Json], None]:
     """Return a change that has all of a manifest agree on another number of training rows."""
 
@@ -318,17 +314,8 @@ def store(file: Any, name: str, data: Any, dtype: str = "<f4", **storage: Any) -
 
 def put_chunk(dataset: Any, content: bytes, start: tuple[int, ...] | None = None) -> None:
     """Store one chunk's bytes as they are, past all filters; its checksum is right."""
-    whole = content + fletcher32(content)
+    whole = content + struct.pack("<I", fletcher32(content))
     dataset.id.write_direct_chunk(start or (0,) * dataset.ndim, whole)
-
-
-def fletcher32(data: bytes) -> bytes:
-    """HDF5's checksum of a chunk, as it is stored (data/FORMAT.md, section 2)."""
-    words = np.frombuffer(data + bytes(len(data) % 2), ">u2").astype(np.int64)
-    first = int(words.sum())
-    second = int((words * (np.arange(len(words), 0, -1) % 65535)).sum())
-    folded = [(total % 65535) or (65535 if first else 0) for total in (second, first)]
-    return struct.pack("<I", folded[0] << 16 | folded[1])
 
 
 def deflate_bomb(size: int) -> bytes:

@@ -1,7 +1,7 @@
 """Killed anywhere, and whatever system call fails: nothing half-done is seen, nothing is lost.
 
 Every system call that changes the cache or a run's folder is the last one of its process in turn,
-or fails with each of four errors. By default some are, evenly spread; with ``-m long`` all are.
+or fails with each of four errors. By default a few of different kinds are; with ``-m long`` all.
 """
 
 import json
@@ -38,8 +38,8 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 Record = Callable[[str, object], None]
 
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
-KILLS, FAULTS = 6, 5  # how many of each case are tried by default
-MOMENTS = {False: 30, True: 300}  # random ones, over all cases: by default, and where every is
+KILLS, FAULTS = 3, 3  # how many of each case are tried by default
+MOMENTS = {False: 12, True: 300}  # random ones, over all cases: by default, and where every is
 AMOUNTS = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"]
 )
@@ -82,20 +82,27 @@ def failed(ended: Ended) -> list[Call]:
     return [call for call in ended.calls if call.injected]
 
 
-def some(found: Sequence[Spot], count: int, every: bool) -> Sequence[Spot]:
-    """Return all of them, or so many that are evenly spread."""
-    if every or len(found) <= count:
+def some(found: Sequence[Spot], count: int, every: bool, case: str) -> Sequence[Spot]:
+    """Return all of them, or so many of different kinds, always the same of a case."""
+    if every:
         return found
-    return [found[i * len(found) // count] for i in range(count)]
+    numbers, kinds = random.Random(case), sorted({spot.call.name for spot in found})
+    numbers.shuffle(kinds)
+    return [
+        numbers.choice([spot for spot in found if spot.call.name == kind]) for kind in kinds[:count]
+    ]
 
 
-def with_errors(found: Sequence[Spot], count: int, every: bool) -> list[tuple[Spot, str]]:
+def with_errors(
+    found: Sequence[Spot], count: int, every: bool, case: str
+) -> list[tuple[Spot, str]]:
     """Return each of them with each error, or so many of them, each with another error than the
     last.
     """
     if every:
         return [(spot, error) for spot in found for error in ERRORS]
-    return [(s, ERRORS[i % len(ERRORS)]) for i, s in enumerate(some(found, count, every))]
+    chosen = some(found, count, every, case)
+    return [(spot, ERRORS[i % len(ERRORS)]) for i, spot in enumerate(chosen)]
 
 
 # What is disturbed
@@ -167,64 +174,65 @@ def whole(name: str, found: State, *expected: State) -> bool:
     return folders[0] in folders[1:]
 
 
-class Bench:
-    """A case of `prepare`, with all that is needed to run it again and again.
-
-    Parameters
-    ----------
-    folder : Path
-        An empty one, with the data in it.
-    case : Case
-        What is run.
-    before : str
-        Python code that every command runs first.
-    watched : str
-        What is disturbed in the cache; by default all of it.
-    """
+class Subject:
+    """A command that is run again and again in a folder, with a cache."""
 
     by_path, cost = False, 1  # as `spots` has it; how many times fewer spots are tried
+    code = ""  # Python code that every command runs first
 
-    def __init__(self, folder: Path, case: Case, before: str = "", watched: str = "") -> None:
-        self.folder, self.case, self.code = folder, case, before
-        self.cache, self.kept = folder / "cache", folder / "kept"
-        self.place = self.cache / watched
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder, self.cache = folder, cache
+
+    def command(self, *arguments: str, **options: Any) -> Ended:
+        """Run any command, with options of `disturbed`."""
+        environment = {"PIXELPREP_CACHE_DIR": str(self.cache), "no_proxy": "127.0.0.1"}
+        own: dict[str, Any] = {"folder": self.folder, "environment": environment}
+        return disturbed(*arguments, "--quiet", **own, code=self.code, **options)
+
+    def learn(self) -> Ended:
+        """Return how the command ends undisturbed; the second time all is imported that will be."""
+        for _ in range(2):
+            self.fresh()
+            ended = self.run(fault=[])
+            assert ended.status == 0, ended.err
+        self.calls = ended.calls
+        return ended
+
+    def run(self, **options: Any) -> Ended:
+        """Run the command, with options of `disturbed`."""
+        raise NotImplementedError
+
+    def fresh(self) -> None:
+        """Have everything as it is before the command."""
+        raise NotImplementedError
+
+
+class Bench(Subject):
+    """A case of `prepare`; the folder has the data. What is `watched` of the cache is disturbed."""
+
+    def __init__(self, folder: Path, case: Case, code: str = "", watched: str = "") -> None:
+        super().__init__(folder, folder / "cache")
+        self.case, self.code = case, code
+        self.kept, self.place = folder / "kept", self.cache / watched
         self.cache.mkdir()
         for arguments in case.before:
-            assert self._prepare(*arguments).status == 0
+            assert self.command("prepare", *arguments).status == 0
         if case.damaged:
             (damaged,) = self.cache.glob("digits/*/train.h5")
             os.truncate(damaged, damaged.stat().st_size - 1)
         shutil.copytree(self.cache, self.kept)
         self.before = state(self.kept)
-        self.fresh()
-        made = self.run(fault=[])
-        assert made.status == 0, made.err
-        self.fresh()
-        made = self.run(fault=[])  # once more: by now all is imported that will be
-        self.right, self.calls = state(self.cache), made.calls
+        made = json.loads(self.learn().out)["path"]
+        self.right = state(self.cache)
         # What is made; all other entries stay as they were.
-        self.made = str(Path(json.loads(made.out)["path"]).relative_to(self.cache))
+        self.made = str(Path(made).relative_to(self.cache))
 
     def fresh(self) -> None:
-        """Have the cache as it is before the command."""
         shutil.rmtree(self.cache)
         shutil.copytree(self.kept, self.cache)
 
-    def _prepare(self, *arguments: str, **options: Any) -> Ended:
-        return disturbed(
-            "prepare",
-            *arguments,
-            "--quiet",
-            "--json",
-            folder=self.folder,
-            environment={"PIXELPREP_CACHE_DIR": str(self.cache), "no_proxy": "127.0.0.1"},
-            code=self.code,
-            **options,
-        )
-
     def run(self, **options: Any) -> Ended:
-        """Run the command of the case, with options of `disturbed`."""
-        return self._prepare(*self.case.arguments, **options)
+        return self.command("prepare", *self.case.arguments, "--json", **options)
 
     def harm(self) -> list[str]:
         """Return what is wrong with the entries of the cache now."""
@@ -259,10 +267,8 @@ class Bench:
         wrong += [f"{name}: left over" for name in found if name.startswith((".tmp/", ".trash/"))]
         if ended.status == 0:
             wrong += [] if saves_time(failed(ended)[0], self.cache) else ["the error was ignored"]
-            wrong += [
-                f"{name}: not made" for name in self.made if not whole(name, found, self.right)
-            ]
-            return wrong
+            made = whole(self.made, found, self.right)
+            return wrong if made else [*wrong, f"{self.made}: not made"]
         had = {entry(name) for name in self.before} - {""}
         wrong += [f"{name}: lost" for name in had if whole(name, found, {})]
         return wrong + unsaid(ended)
@@ -307,43 +313,21 @@ def failing(cache: Path) -> Callable[[Call], bool]:
 # Exports
 
 
-class Exporting:
-    """An entry that is exported again and again to one place.
-
-    Parameters
-    ----------
-    folder : Path
-        An empty one.
-    to : str
-        The format.
-    """
-
-    by_path, cost = False, 1
+class Exporting(Subject):
+    """An entry that is exported to one place, in one format."""
 
     def __init__(self, folder: Path, to: str) -> None:
-        self.folder, self.to = folder, to
-        self.cache, self.place = folder / "cache", folder / "place"
+        super().__init__(folder, folder / "cache")
+        self.to, self.place = to, folder / "place"
         write_digits(folder / "digits", 8, 4)
-        made = self._run("prepare", "./digits", "--json")
-        assert made.status == 0, made.err
-        self.entry = json.loads(made.out)["path"]
-        self.fresh()
-        assert self.run(fault=[]).status == 0
-        self.fresh()
-        self.calls = self.run(fault=[]).calls  # once more: by now all is imported that will be
+        self.entry = json.loads(self.command("prepare", "./digits", "--json").out)["path"]
+        self.learn()
         self.right = self.found()
 
-    def _run(self, *arguments: str, **options: Any) -> Ended:
-        environment = {"PIXELPREP_CACHE_DIR": str(self.cache)}
-        folder = self.folder
-        return disturbed(*arguments, "--quiet", folder=folder, environment=environment, **options)
-
     def run(self, **options: Any) -> Ended:
-        """Run the command, with options of `disturbed`."""
-        return self._run("export", self.entry, "place/out", "--to", self.to, **options)
+        return self.command("export", self.entry, "place/out", "--to", self.to, **options)
 
     def fresh(self) -> None:
-        """Have nothing at the place."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir()
 
@@ -373,28 +357,18 @@ class Exporting:
         return [*(f"{name}: left over" for name in self.found()), *unsaid(ended)]
 
 
-class Training:
-    """A short run of a tiny model, and how it ends undisturbed.
-
-    Parameters
-    ----------
-    folder : Path
-        An empty one.
-    """
+class Training(Subject):
+    """A short run of a tiny model."""
 
     by_path, cost = True, 3
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.whole = folder, folder / "whole"
-        self.place = folder / "place"
+        self.place, self.whole = folder / "place", folder / "whole"
+        super().__init__(self.place, folder / "cache")
         self.place.mkdir()
         (self.place / "models.py").write_text(TINY_MODELS)
-        write_digits(folder / "digits", 40, 20)
-        assert self.run().status == 0  # has the entry made, too
-        self.fresh()
-        ended = self.run(fault=[])
-        assert ended.status == 0, ended.err
-        self.calls = ended.calls
+        self.data = str(write_digits(folder / "digits", 40, 20))
+        self.learn()  # has the entry made, too
         self.finished.rename(self.whole)
 
     @property
@@ -408,26 +382,19 @@ class Training:
         return self.place / "run.unfinished"
 
     def fresh(self) -> None:
-        """Have no run."""
         for folder in (self.finished, self.unfinished):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _run(self, *arguments: str, **options: Any) -> Ended:
-        environment = {"PIXELPREP_CACHE_DIR": str(self.folder / "cache")}
-        asked = ("train", *arguments, "--quiet", "--json")
-        return disturbed(*asked, folder=self.place, environment=environment, **options)
-
     def run(self, **options: Any) -> Ended:
-        """Train from the start, with options of `disturbed`."""
         settings = ("--epochs", "2", "--seed", "4", "--model", "models:tiny", "--run-dir", "run")
-        return self._run(str(self.folder / "digits"), *settings, **options)
+        return self.command("train", self.data, *settings, **options)
 
     def harm(self) -> list[str]:
         """Return what is wrong with the run, or with what comes of it when it is gone on with."""
         if self.finished.exists():
             return self.other()
         if (self.unfinished / "checkpoint.npz").exists():
-            return self._ended("--resume", self._run("--resume", "run"))
+            return self._ended("--resume", self.command("train", "--resume", "run"))
         if self.unfinished.exists():
             ended = self.run()
             wrong = unsaid(ended)
@@ -459,7 +426,7 @@ class Training:
         return [*wrong, *([] if failed(ended) else ["the call was not reached"]), *self.harm()]
 
 
-Subject = Bench | Exporting | Training
+Disturbed = Bench | Exporting | Training
 EXPORTS = ("npz", "hdf5-single", "png")  # TensorFlow writes TFRecord with threads of its own
 
 
@@ -470,18 +437,18 @@ def bench(folder: Path, name: str) -> Bench:
     return Bench(folder, CASES[name])
 
 
-@pytest.fixture(scope="module", params=CASES)
-def prepare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Return each case of `prepare` in turn."""
-    return bench(tmp_path_factory.mktemp("prepare"), request.param)
+LONG = pytest.mark.long
+SUBJECTS = [*CASES, *map("export-{}".format, EXPORTS), "download", "training"]
+RARE = ("noted", "sharded", "export-npz", "export-hdf5-single")  # none of these by default
 
 
 @pytest.fixture(
-    scope="module", params=[*CASES, *map("export-{}".format, EXPORTS), "download", "training"]
+    scope="module",
+    params=[pytest.param(name, marks=LONG) if name in RARE else name for name in SUBJECTS],
 )
 def subject(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Subject]:
+) -> Iterator[Disturbed]:
     """Provide each command in turn."""
     name, folder = request.param, tmp_path_factory.mktemp("subject")
     if name == "training":
@@ -501,14 +468,17 @@ def subject(
 
 @AMOUNTS
 def test_killed_at_any_call(
-    subject: Subject, every: bool, request: pytest.FixtureRequest, record_property: Record
+    subject: Bench | Exporting | Training,
+    every: bool,
+    request: pytest.FixtureRequest,
+    record_property: Record,
 ) -> None:
     """Killed just before any change, a command leaves entries, exports, raw files and runs whole or
     not at all; the next one succeeds, to the same result, and leaves nothing over.
     """
     tally = Tally(request.node.name)
     found = spots(subject.calls, changing(subject.place), by_path=subject.by_path)
-    for spot in some(found, KILLS // subject.cost, every):
+    for spot in some(found, KILLS // subject.cost, every, tally.case):
         subject.fresh()
         ended = subject.run(fault=spot.fault("signal=KILL"))
         wrong = [] if ended.status == -9 else ["it was not killed"]
@@ -518,14 +488,17 @@ def test_killed_at_any_call(
 
 @AMOUNTS
 def test_any_call_fails(
-    subject: Subject, every: bool, request: pytest.FixtureRequest, record_property: Record
+    subject: Bench | Exporting | Training,
+    every: bool,
+    request: pytest.FixtureRequest,
+    record_property: Record,
 ) -> None:
     """Whatever call fails, the command says so in one line or does well without it; what was there
     stays as it was, nothing is left over, and the next one succeeds.
     """
     tally = Tally(request.node.name)
     found = spots(subject.calls, failing(subject.place), by_path=subject.by_path)
-    for spot, error in with_errors(found, FAULTS // subject.cost, every):
+    for spot, error in with_errors(found, FAULTS // subject.cost, every, tally.case):
         subject.fresh()
         ended = subject.run(fault=spot.fault(f"error={error}"), hurried=False)
         tally.note(f"{error} at {spot}", ended, [*subject.unkept(ended), *subject.again()])
@@ -533,21 +506,22 @@ def test_any_call_fails(
 
 
 @AMOUNTS
+@pytest.mark.parametrize("subject", CASES, indirect=True)
 def test_killed_at_any_moment(
-    prepare: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
+    subject: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
 ) -> None:
     """The same at random moments, also over what others left that were killed, and with threads."""
     tally, moments = Tally(request.node.name), random.Random(17)
-    prepare.fresh()
-    longest, number = prepare.run(inline=False).seconds, -1
+    subject.fresh()
+    longest, number = subject.run(inline=False).seconds, -1
     while tally.kills < MOMENTS[every] // len(CASES) and number < MOMENTS[every]:
         number += 1
         if number % 10 == 0:
-            prepare.fresh()
-        elif "--force" not in prepare.case.arguments:
-            shutil.rmtree(prepare.cache / prepare.made, ignore_errors=True)
+            subject.fresh()
+        elif "--force" not in subject.case.arguments:
+            shutil.rmtree(subject.cache / subject.made, ignore_errors=True)
         moment = moments.uniform(0, longest)
-        ended = prepare.run(killed_after=moment, inline=False)
-        after = prepare.again() if number % 10 == 9 else []
-        tally.note(f"{moment:.4f} s", ended, [*prepare.harm(), *after])
+        ended = subject.run(killed_after=moment, inline=False)
+        after = subject.again() if number % 10 == 9 else []
+        tally.note(f"{moment:.4f} s", ended, [*subject.harm(), *after])
     tally.close(record_property)

@@ -4,11 +4,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import pytest
 
+import pixelprep
 from tests.helpers.cli import COMMAND
 from tests.helpers.data import write_digits
 from tests.helpers.downloads import tiny_mnist
@@ -105,9 +105,6 @@ def synced_after(calls: Sequence[Call], moment: int) -> list[Path]:
     ]
 
 
-COUNT = count()
-
-
 def trace(folder: Path, *arguments: str, command: Sequence[str] = COMMAND) -> list[Call]:
     """Return the calls of a command in this folder, as users run it, once it is sure to have
     succeeded.
@@ -115,8 +112,7 @@ def trace(folder: Path, *arguments: str, command: Sequence[str] = COMMAND) -> li
     The cache is the folder's own.
     """
     environment = os.environ | {"PIXELPREP_CACHE_DIR": str(folder / "cache")}
-    file = folder / f"trace{next(COUNT)}"
-    status, calls = traced([*command, *arguments], file, cwd=folder, env=environment)
+    status, calls = traced([*command, *arguments], folder / "trace", cwd=folder, env=environment)
     assert status == 0
     return calls
 
@@ -151,33 +147,31 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     cache = folder / "cache"
     write_digits(folder / "digits", 8, 4)
     if "--force" in options:
-        trace(folder, "prepare", "./digits", "--quiet")
+        pixelprep.prepare(folder / "digits", cache_dir=cache, quiet=True)
     before = frozenset(path for path in cache.rglob("*") if path.is_dir())
     return Made(cache, before, trace(folder, "prepare", "./digits", "--quiet", *options))
 
 
-def published(made: Made) -> tuple[Call, list[Path]]:
-    """Return the rename that names the entry, and what of it was not on the disk then."""
-    (found,) = [
-        (call, unsafe)
-        for call, unsafe in landings(made.calls, made.cache)
-        if not call.paths[1].relative_to(made.cache).parts[0].startswith(".")
-    ]
+def published(made: Made) -> Call:
+    """Return the rename that names the entry."""
+    names = [call for call, _ in landings(made.calls, made.cache)]
+    (found,) = [c for c in names if c.paths[1].relative_to(made.cache).parts[0][0] != "."]
     return found
 
 
 def test_an_entry_gets_its_name_when_it_is_on_the_disk(made: Made) -> None:
     """One rename from `.tmp` gives an entry its name: every file was fsynced after it was last
-    written, and so was the folder; after it the folders above are fsynced.
+    written, and so was the folder; after it the folders above are fsynced. Whatever else in the
+    cache gets its name by a rename was fsynced before, too.
     """
-    landing, unsafe = published(made)
+    landing = published(made)
     source, entry = landing.paths
     assert source.is_relative_to(made.cache / ".tmp")
     assert entry.parent.parent == made.cache
-    assert unsafe == []
     synced = synced_after(made.calls, landing.end)
     assert entry.parent in synced
     assert made.cache in synced[synced.index(entry.parent) :]
+    assert [str(call) for call, unsafe in landings(made.calls, made.cache) if unsafe] == []
 
 
 def test_nothing_is_written_under_a_final_name(made: Made) -> None:
@@ -191,12 +185,6 @@ def test_nothing_is_written_under_a_final_name(made: Made) -> None:
         first, *below = last.relative_to(made.cache).parts
         if not first.startswith("."):
             assert not below or (call.name in RENAMES and len(below) == 1), str(call)
-
-
-def test_whatever_gets_a_name_is_on_the_disk(made: Made) -> None:
-    """What else in the cache gets its name by a rename was fsynced before, too."""
-    for landing, unsafe in landings(made.calls, made.cache):
-        assert unsafe == [], str(landing)
 
 
 def test_nothing_lands_on_what_is_there(made: Made) -> None:
@@ -216,20 +204,18 @@ def test_nothing_lands_on_what_is_there(made: Made) -> None:
             there = (there - moved) | {new / path.relative_to(old) for path in moved}
 
 
-def test_what_is_replaced_goes_out_of_sight_first(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize("made", ["forced"], indirect=True)
+def test_what_is_replaced_goes_out_of_sight_first(made: Made) -> None:
     """With `--force` the old entry is renamed into `.trash`, the new one takes its name, and only
     then is the old one deleted.
     """
-    write_digits(tmp_path / "digits", 8, 4)
-    trace(tmp_path, "prepare", "./digits", "--quiet")
-    made = Made(cache, frozenset(), trace(tmp_path, "prepare", "./digits", "--quiet", "--force"))
-    landing, _ = published(made)
+    landing = published(made)
     entry = landing.paths[1]
     (leaving,) = [call for call in made.calls if call.name in RENAMES and call.paths[0] == entry]
     old = leaving.paths[1]
     assert leaving.ok
     assert leaving.end < landing.begin
-    assert old.parent == cache / ".trash"
+    assert old.parent == made.cache / ".trash"
     removals = [call for call in made.calls if call.name in REMOVALS and call.below(old)]
     assert {call.paths[-1] for call in removals} >= {old / "train.h5", old / "manifest.json", old}
     assert min(call.begin for call in removals) > landing.end
@@ -267,14 +253,14 @@ def test_a_run_gets_its_name_when_it_is_on_the_disk(tmp_path: Path) -> None:
     assert tmp_path / "runs" in synced_after(calls, found[-1][0].end)
 
 
-@pytest.mark.parametrize("to", ["npz", "hdf5-single", "png"])
+@pytest.mark.parametrize(
+    "to", ["png", *(pytest.param(to, marks=pytest.mark.long) for to in ("npz", "hdf5-single"))]
+)
 def test_an_export_gets_its_name_when_it_is_on_the_disk(tmp_path: Path, to: str) -> None:
     """One rename gives an export its name: every file and folder in it was fsynced after it was
     last written, and the folder above is afterwards.
     """
-    write_digits(tmp_path / "digits", 8, 4)
-    trace(tmp_path, "prepare", "./digits", "--quiet")
-    (entry,) = (tmp_path / "cache" / "digits").iterdir()
+    entry = pixelprep.prepare(write_digits(tmp_path / "digits", 8, 4), quiet=True).path
     place = tmp_path / "place"
     place.mkdir()
     calls = trace(tmp_path, "export", str(entry), "place/out", "--to", to, "--quiet")

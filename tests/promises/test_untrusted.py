@@ -50,7 +50,7 @@ from tests.helpers.malicious import (
     Json,
     Opener,
     Watch,
-    at_most,
+    at,
     deflate_bomb,
     forge,
     manifest_of,
@@ -63,7 +63,9 @@ from tests.helpers.malicious import (
 from tests.helpers.process import execute
 from tests.helpers.raw_files import PAIRS, cifar_members, npy, npz, npz_with, png, write_hdf5
 from tests.helpers.raw_files import Canary as PickleCanary
+from tests.helpers.recipes import write_folder
 
+Sent = Callable[[str], Path]  # copies an entry of a kind
 KINDS: dict[str, Json] = {
     "plain": {},
     "gzip": {"compression": "gzip"},
@@ -103,7 +105,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def sent(good: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+def sent(good: dict[str, Path], tmp_path: Path) -> Sent:
     """Make a copy of a good entry of this kind, in the sender's hands."""
 
     def copied(kind: str = "plain") -> Path:
@@ -124,17 +126,15 @@ def is_refused(answer: Answer, where: Path, error: str = "EntryError") -> str:
 
 
 def test_a_good_entry_is_opened(
-    opener: Opener, good: dict[str, Path], sent: Callable[[str], Path], canary: Canary
+    opener: Opener, good: dict[str, Path], sent: Sent, canary: Canary
 ) -> None:
-    """The opener reads good entries of every kind, as they are and signed anew, in its memory."""
+    """The opener reads good entries of every kind, signed anew, in its memory."""
     canary.watched()
     for kind in good:
-        path = sent(kind)
-        for _ in range(2):
-            answer = opener("open", path)
-            assert answer.read is not None, answer
-            assert len(answer.read["splits"]["train"][0]) == ROWS
-            forge(path)
+        forge(path := sent(kind))
+        answer = opener("open", path)
+        assert answer.read is not None, answer
+        assert len(answer.read["splits"]["train"][0]) == ROWS
     assert canary.untouched()
 
 
@@ -153,10 +153,8 @@ def test_the_canary_is_awake(canary: Canary) -> None:
 # HDF5 files of an entry, the whole folder in the attacker's hands
 
 
-def linked(file: Any, to: Any, name: str = "images", away: str = "") -> None:
-    """Give a name to a link, or to whatever h5py can give one; what had it is away, or gone."""
-    if away:
-        file.move(name, away)
+def linked(file: Any, to: Any, name: str = "images") -> None:
+    """Give a name to a link, or to whatever h5py can give one; what had it is gone."""
     file.pop(name, None)
     file[name] = to
 
@@ -204,11 +202,9 @@ def virtual(shape: tuple[int, ...], canary: Canary) -> Any:
 ORDERS = "\x1b]0;owned\a\x1b[2J\n\u202e"  # to a terminal
 UNKNOWN = (40_000, h5py.h5z.FLAG_OPTIONAL, (1, 2, 3))  # a filter that nobody has
 SHARED_TYPE = np.dtype(("<f4", SHAPE))
-ENUM = h5py.enum_dtype({"zero": 0, "one": 1}, basetype="<i8")
 
 BAD_H5: dict[str, Callable[[Any, Canary], Any]] = {
-    "soft-link": lambda f, _: linked(f, h5py.SoftLink("/own/images"), away="own/images"),
-    "soft-link-alone": lambda f, _: linked(f, h5py.SoftLink("/labels2"), away="labels2"),
+    "soft-link": lambda f, _: linked(f, h5py.SoftLink("/labels")),
     "link-to-itself": lambda f, _: linked(f, h5py.SoftLink("/images")),
     "external-link": lambda f, c: linked(f, h5py.ExternalLink(c.h5, "images")),
     "external-link-for-labels": lambda f, c: linked(f, h5py.ExternalLink(c.h5, "labels"), "labels"),
@@ -220,25 +216,18 @@ BAD_H5: dict[str, Callable[[Any, Canary], Any]] = {
         f.create_virtual_dataset("images", virtual(WHOLE, c)),
     ],
     "group-that-is-the-root": lambda f, _: linked(f, f["/"], "loop"),
-    "images-that-are-the-root": lambda f, _: linked(f, f["/"]),
     "groups-in-each-other": lambda f, _: linked(f, f.create_group("a/b").parent, "a/b/c"),
-    "images-that-are-labels": lambda f, _: linked(f, f["labels"]),
-    "images-that-are-a-type": lambda f, _: linked(f, np.dtype("<f4")),
     "unknown-filter": lambda f, _: low_level(
         f, chunk=(WHOLE,), filter=UNKNOWN, fletcher32=()
     ).write_direct_chunk((0, 0, 0, 0), bytes(5760 + 4)),
     "no-checksum": lambda f, _: stored(f, "images", fletcher32=False),
-    "labels-without-checksum": lambda f, _: stored(f, "labels", fletcher32=False),
     "checksum-skipped": lambda f, _: stored(f, "images").id.write_direct_chunk(
         (0, 0, 0, 0), bytes(5760), 1
     ),
-    "gzip-unasked": lambda f, _: stored(f, "images", compression="gzip", shuffle=True),
     "gzip-of-labels": lambda f, _: stored(f, "labels", compression="gzip"),
     "scale-offset": lambda f, _: stored(f, "images", scaleoffset=1, fletcher32=False),
     "contiguous": lambda f, _: made(f, "images", data=f["images"][()]),
-    "compact": lambda f, _: low_level(f, layout=(h5py.h5d.COMPACT,)),
     "chunks-of-7-rows": lambda f, _: stored(f, "images", chunks=(7, *SHAPE)),
-    "chunks-of-half-images": lambda f, _: stored(f, "images", chunks=(ROWS, 3, 6, 1)),
     "chunk-of-3-gb": lambda f, _: made(
         f,
         "images",
@@ -248,48 +237,27 @@ BAD_H5: dict[str, Callable[[Any, Canary], Any]] = {
         maxshape=(None, *SHAPE),
         fletcher32=True,
     ),
-    "chunk-of-16-mb-labels": lambda f, _: stored(f, "labels", chunks=(2 * MIB,), maxshape=(None,)),
     "can-grow": lambda f, _: stored(f, "images", maxshape=(None, *SHAPE)),
     "no-chunk": lambda f, _: made(f, "images", WHOLE, "<f4", chunks=WHOLE, fletcher32=True),
-    "no-chunk-but-a-fill-value": lambda f, _: made(
-        f, "images", WHOLE, "<f4", chunks=WHOLE, fletcher32=True, fillvalue=7
-    ),
     "big-endian": lambda f, _: stored(f, "images", ">f4"),
-    "big-endian-labels": lambda f, _: stored(f, "labels", ">i8"),
     "other-floats": other_floats,
-    "enumerated-labels": lambda f, _: made(
-        f, "labels", data=f["labels"][()], dtype=ENUM, chunks=(ROWS,), fletcher32=True
-    ),
     "text-for-images": lambda f, _: made(f, "images", WHOLE, h5py.string_dtype()),
-    "rows-of-any-length": lambda f, _: made(
-        f, "images", WHOLE, h5py.vlen_dtype(np.dtype("<f4")), chunks=WHOLE
-    ),
     "references": lambda f, _: made(f, "labels", (ROWS,), h5py.ref_dtype),
-    "records": lambda f, _: made(f, "images", WHOLE, [("a", "<f4"), ("b", "<f4")], chunks=WHOLE),
     "arrays-for-pixels": lambda f, _: made(f, "images", (ROWS,), SHARED_TYPE, chunks=(ROWS,)),
     "null-for-images": lambda f, _: linked(f, h5py.Empty("<f4")),
     "times-for-images": lambda f, _: low_level(f, h5py.h5t.UNIX_D32LE),
-    "another-dataset": lambda f, _: store(f, "more", [1.0]),
-    "own-statistics-unasked": lambda f, _: [
-        store(f, name, np.zeros(ROWS), "<f8") for name in ("mean", "std")
-    ],
     "a-group": lambda f, _: store(f, "deep/" * 200 + "more", [1.0]),
     "many-groups": lambda f, _: [f.create_group(f"number-{i:05}") for i in range(5000)],
     "names-that-speak": lambda f, _: linked(f, h5py.SoftLink("/images"), ORDERS),
-    "names-of-groups-that-speak": lambda f, _: f.create_group(ORDERS),
     "names-of-odd-bytes": lambda f, _: f.id.links.create_soft(b"\xff\xfe", b"/images"),
     "no-labels": lambda f, _: f.pop("labels"),
     "a-label-too-few": lambda f, _: stored(f, "labels", change=lambda y: y[:-1]),
-    "images-of-another-shape": lambda f, _: stored(
-        f, "images", change=lambda x: x.reshape(ROWS, 9, 4, 1)
-    ),
-    "half-as-many-bits": lambda f, _: stored(f, "images", "<f2"),
 }
 
 
 @pytest.mark.parametrize("bad", BAD_H5)
 def test_a_malicious_hdf5_file_is_refused(
-    opener: Opener, sent: Callable[[str], Path], canary: Canary, bad: str
+    opener: Opener, sent: Sent, canary: Canary, bad: str
 ) -> None:
     """What version 1 does not allow in a file is refused at opening, though all digests be right;
     nothing outside is touched, and no memory taken.
@@ -318,10 +286,10 @@ def promised(path: Path, rows: int, **storage: Any) -> None:
     forge(path, with_rows(rows))
 
 
-@pytest.mark.parametrize("rows", [10**6, 10**9, 10**12, 2**62])
+@pytest.mark.parametrize("rows", [10**6, 2**62])
 @pytest.mark.parametrize("kind", ["plain", "gzip"])
 def test_rows_that_are_not_there_take_no_memory(
-    opener: Opener, sent: Callable[[str], Path], kind: str, rows: int
+    opener: Opener, sent: Sent, kind: str, rows: int
 ) -> None:
     """Some kB that claim terabytes, manifest and shape agreeing, are refused at opening."""
     path = sent(kind)
@@ -391,9 +359,7 @@ BAD_CHUNKS: dict[str, tuple[str, Callable[[], bytes]]] = {
 
 
 @pytest.mark.parametrize("bad", BAD_CHUNKS)
-def test_a_chunk_that_does_not_unpack_is_refused(
-    opener: Opener, sent: Callable[[str], Path], bad: str
-) -> None:
+def test_a_chunk_that_does_not_unpack_is_refused(opener: Opener, sent: Sent, bad: str) -> None:
     """A chunk that unpacks to nothing, to less or to more than its rows is refused when it is read,
     at the latest, and one that unpacks to GiB at opening; its checksum is right, and the process
     lives on.
@@ -412,7 +378,7 @@ def test_a_chunk_that_does_not_unpack_is_refused(
     assert not (answer.opened and bad.endswith("bomb"))
 
 
-def test_a_filters_own_numbers_take_no_memory(opener: Opener, sent: Callable[[str], Path]) -> None:
+def test_a_filters_own_numbers_take_no_memory(opener: Opener, sent: Sent) -> None:
     """LZF told by the file to unpack a chunk into 4 GB is refused."""
     path = sent("lzf")
     train = path / "train.h5"
@@ -450,9 +416,7 @@ ODDITIES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("odd", ODDITIES)
-def test_what_else_is_in_a_file_changes_no_row(
-    opener: Opener, sent: Callable[[str], Path], odd: str
-) -> None:
+def test_what_else_is_in_a_file_changes_no_row(opener: Opener, sent: Sent, odd: str) -> None:
     """A user block, junk behind the end, huge attributes: refused, or read to the last bit."""
     path = sent("plain")
     right = opener("open", path).read
@@ -465,21 +429,15 @@ def test_what_else_is_in_a_file_changes_no_row(
         assert answer.read["splits"] == right["splits"]
 
 
-def test_a_file_of_terabytes_is_refused_by_its_size(
-    opener: Opener, sent: Callable[[str], Path]
-) -> None:
+def test_a_file_of_terabytes_is_refused_by_its_size(opener: Opener, sent: Sent) -> None:
     """A sparse file far larger than its rows can be is not even hashed, though its size be that
     of the manifest.
     """
     path = sent("plain")
     size = 4 << 40
-
-    def change(manifest: Json) -> None:
-        split = manifest["splits"]["train"]
-        split["bytes"] = split["files"][0]["bytes"] = size
-
     manifest = manifest_of(path)
-    change(manifest)
+    split = manifest["splits"]["train"]
+    split["bytes"] = split["files"][0]["bytes"] = size
     sign(path, manifest)
     os.truncate(path / "train.h5", size)
     answer = opener("open", path, patience=10)
@@ -489,93 +447,43 @@ def test_a_file_of_terabytes_is_refused_by_its_size(
 # Manifests
 
 
-def at(*names: str | int) -> Callable[[Json, Any], None]:
-    """Put a value under these names of a manifest."""
-
-    def put(manifest: Json, value: Any) -> None:
-        inner: Any = manifest
-        for name in names[:-1]:
-            inner = inner[name]
-        inner[names[-1]] = value
-
-    return put
-
-
 FILE = ("splits", "train", "files", 0)
-# What is no count of anything, by name; each is put in the place of every count.
-NO_COUNTS: dict[str, Any] = {
-    "negative": -1,
-    "zero": 0,
-    "true": True,
-    "float": 40.0,
-    "text": "40",
-    "null": None,
-    "list": [40],
-    "object": {},
-    "huge": 10**30,
-    "infinite": float("inf"),
-    "nan": float("nan"),
-}
-COUNTS: dict[str, tuple[str | int, ...]] = {
-    "rows": ("splits", "train", "rows"),
-    "bytes": ("splits", "train", "bytes"),
-    "side": ("splits", "train", "shape", 1),
-    "rows-of-file": (*FILE, "rows"),
-    "bytes-of-file": (*FILE, "bytes"),
-    "chunk": ("recipe", "chunk_rows"),
-    "unit": ("scaling", "unit"),
-    "version": ("format_version",),
-    "rows-of-source": ("source", "splits", "train", "shape", 0),
+ENDLESS = (float("inf"), float("nan"))
+# What is no count and no number, beside what `test_manifest_schema` puts in every field.
+NO_COUNTS: tuple[Any, ...] = (0, 40.0, [40], 10**30, *ENDLESS)
+NO_NUMBERS: tuple[Any, ...] = (10**400, 10**4000, *ENDLESS)
+FIELDS: dict[tuple[str | int, ...], tuple[Any, ...]] = {
+    ("splits", "train", "rows"): NO_COUNTS,
+    ("splits", "train", "bytes"): NO_COUNTS,
+    ("splits", "train", "shape", 1): NO_COUNTS,
+    (*FILE, "rows"): NO_COUNTS,
+    (*FILE, "bytes"): NO_COUNTS,
+    ("recipe", "chunk_rows"): NO_COUNTS,
+    ("scaling", "unit"): NO_COUNTS,
+    ("format_version",): NO_COUNTS,
+    ("source", "splits", "train", "shape", 0): NO_COUNTS,
+    ("scaling", "mean", 0): NO_NUMBERS,
+    ("scaling", "std", 0): NO_NUMBERS,
+    ("scaling", "minimum", 0): NO_NUMBERS,
+    ("scaling", "scale", 0): NO_NUMBERS,
+    ("scaling", "offset", 0): NO_NUMBERS,
+    ("splits", "train", "first_batch", "min"): NO_NUMBERS,
+    ("splits", "train", "first_batch", "std"): NO_NUMBERS,
+    ("splits", "train", "raw", "minimum"): NO_NUMBERS,
+    ("recipe", "val_fraction"): NO_NUMBERS,
 }
 
 
-@pytest.mark.parametrize("count", COUNTS)
-def test_what_is_no_count_is_refused(
-    opener: Opener, sent: Callable[[str], Path], count: str
+@pytest.mark.parametrize("field", FIELDS, ids=str)
+def test_what_is_no_count_or_number_is_refused(
+    opener: Opener, sent: Sent, field: tuple[str | int, ...]
 ) -> None:
-    """Rows, bytes, sides and versions are positive whole numbers; true, 40.0 and "40" are none."""
+    """Rows, bytes, sides and versions are positive whole numbers, figures are finite ones."""
     path = sent("plain")
     right = manifest_of(path)
-    for value in NO_COUNTS.values():
+    for value in FIELDS[field]:
         manifest = deepcopy(right)
-        at(*COUNTS[count])(manifest, value)
-        sign(path, settle(manifest))
-        is_refused(opener("open", path), path)
-
-
-NUMBERS: dict[str, tuple[str | int, ...]] = {
-    "mean": ("scaling", "mean", 0),
-    "std": ("scaling", "std", 0),
-    "minimum": ("scaling", "minimum", 0),
-    "scale": ("scaling", "scale", 0),
-    "offset": ("scaling", "offset", 0),
-    "batch-min": ("splits", "train", "first_batch", "min"),
-    "batch-std": ("splits", "train", "first_batch", "std"),
-    "raw-minimum": ("splits", "train", "raw", "minimum"),
-    "fraction": ("recipe", "val_fraction"),
-}
-NO_NUMBERS: dict[str, Any] = {
-    "true": True,
-    "text": "1.0",
-    "null": None,
-    "list": [1.0],
-    "infinite": float("inf"),
-    "nan": float("nan"),
-    "more-than-a-float": 10**400,
-    "more-than-a-line": 10**4000,
-}
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_what_is_no_number_is_refused(
-    opener: Opener, sent: Callable[[str], Path], number: str
-) -> None:
-    """Statistics and figures are finite numbers."""
-    path = sent("plain")
-    right = manifest_of(path)
-    for value in NO_NUMBERS.values():
-        manifest = deepcopy(right)
-        at(*NUMBERS[number])(manifest, value)
+        at(*field)(manifest, value)
         sign(path, settle(manifest))
         is_refused(opener("open", path), path)
 
@@ -583,15 +491,10 @@ def test_what_is_no_number_is_refused(
 # By what is wrong: a change of a good manifest, after which everything is signed.
 BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
     "two-means-of-one-channel": lambda m: at("scaling", "mean")(m, [1.0, 2.0]),
-    "no-mean": lambda m: at("scaling", "mean")(m, []),
     "means-in-a-list": lambda m: at("scaling", "mean")(m, [[1.0]]),
-    "two-deviations": lambda m: at("scaling", "std")(m, [1.0, 2.0]),
-    "means-of-every-pixel": lambda m: at("scaling", "mean")(m, np.zeros(SHAPE).tolist()),
     "no-such-per": lambda m: [at("per")(m, "row"), at("recipe", "per")(m, "row")],
-    "another-per": lambda m: [at("per")(m, "pixel"), at("recipe", "per")(m, "pixel")],
     "per-image": lambda m: [at("per")(m, "image"), at("recipe", "per")(m, "image")],
     "no-such-mode": lambda m: [at("mode")(m, "../.."), at("recipe", "mode")(m, "../..")],
-    "mode-that-is-a-list": lambda m: [at("mode")(m, []), at("recipe", "mode")(m, [])],
     "mode-not-of-the-recipe": lambda m: at("mode")(m, "standardize"),
     "unit-of-another-type": lambda m: at("scaling", "raw_dtype")(m, "uint16"),
     "type-of-objects": lambda m: [
@@ -599,35 +502,17 @@ BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
         at("source", "splits", "train", "dtype")(m, "O"),
         at("source", "splits", "test", "dtype")(m, "O"),
     ],
-    "stored-type-of-objects": lambda m: [
-        at("splits", "train", "dtype")(m, "O"),
-        at("recipe", "dtype")(m, "O"),
-    ],
-    "compression-that-is-none": lambda m: at("recipe", "compression")(m, "zip"),
     "compression-of-another-kind": lambda m: at("recipe", "compression")(m, "gzip"),
     "a-dataset-above": lambda m: at("dataset")(m, "../../escaped"),
-    "an-absolute-dataset": lambda m: at("dataset")(m, "/tmp/escaped"),
     "a-dataset-that-is-hidden": lambda m: at("dataset")(m, ".trash"),
-    "a-dataset-with-nul": lambda m: at("dataset")(m, "a\0b"),
     "a-dataset-that-speaks": lambda m: at("dataset")(m, "\x1b]0;owned\a"),
     "a-long-dataset": lambda m: at("dataset")(m, "x" * 5000),
-    "names-that-are-no-list": lambda m: at("source", "class_names")(m, "abcd"),
     "names-that-are-no-text": lambda m: at("source", "class_names")(m, [1, 2, 3, 4]),
     "no-names": lambda m: at("source", "class_names")(m, []),
     "no-splits": lambda m: at("splits")(m, {}),
     "a-split-too-many": lambda m: at("splits", "../x")(m, m["splits"]["train"]),
     "a-val-that-is-train": lambda m: at("splits", "val")(m, m["splits"]["train"]),
     "a-val-of-its-own": lambda m: at("splits", "val")(m, m["splits"]["test"]),
-    "no-files": lambda m: at("splits", "train", "files")(m, []),
-    "files-that-are-an-object": lambda m: at("splits", "train", "files")(m, {}),
-    "one-file-twice": lambda m: [
-        m["splits"]["train"]["files"].append(m["splits"]["train"]["files"][0]),
-        with_rows(2 * ROWS)(m),
-        at(*FILE, "rows")(m, ROWS),
-    ],
-    "one-file-twice-in-two-splits": lambda m: at("splits", "train", "files")(
-        m, m["splits"]["test"]["files"]
-    ),
     "rows-that-do-not-add-up": lambda m: at(*FILE, "rows")(m, ROWS - 1),
     "bytes-that-do-not-add-up": lambda m: at("splits", "train", "bytes")(m, 1),
     "fewer-rows-than-the-file": with_rows(ROWS - 1),
@@ -639,89 +524,53 @@ BAD_MANIFESTS: dict[str, Callable[[Json], Any]] = {
     "sides-of-terabytes": lambda m: at("splits", "train", "shape")(m, [ROWS, 2**31, 2**31, 1]),
     "chunks-of-7": lambda m: at("recipe", "chunk_rows")(m, 7),
     "shards-of-1": lambda m: at("recipe", "shard_rows")(m, 1),
-    "another-format": lambda m: at("format")(m, "zip"),
-    "a-newer-version": lambda m: at("format_version")(m, 2),
-    "a-digest-that-is-none": lambda m: at(*FILE, "sha256")(m, "0" * 63),
-    "no-mode": lambda m: m.pop("mode"),
-    "no-means": lambda m: m["scaling"].pop("mean"),
-    "no-test-split": lambda m: m["splits"].pop("test"),
-    "no-list-of-files": lambda m: m["splits"]["train"].pop("files"),
-    "no-first-batch": lambda m: m["splits"]["train"].pop("first_batch"),
     "half-a-character": lambda m: at("provenance", "title")(m, "\ud800"),
 }
-DIGESTED = ("a-digest-that-is-none", "bytes-that-do-not-add-up")  # signing would mend these
 
 
 @pytest.mark.parametrize("bad", BAD_MANIFESTS)
-def test_a_malicious_manifest_is_refused(
-    opener: Opener, sent: Callable[[str], Path], bad: str
-) -> None:
+def test_a_malicious_manifest_is_refused(opener: Opener, sent: Sent, bad: str) -> None:
     """A manifest that lies, or is of other types, is refused before libhdf5 sees a file, though
     everything in it be signed.
     """
     path = sent("plain")
     manifest = manifest_of(path)
     BAD_MANIFESTS[bad](manifest)
-    (path / "manifest.json").write_text(json.dumps(manifest))
     content = json.dumps(settle(manifest))
     sign(path, content.encode("utf-8", "surrogatepass"))
     is_refused(opener("open", path), path)
 
 
-NAMES = {
-    "above": "../train.h5",
-    "absolute": "/etc/passwd",
-    "itself": ".",
-    "nothing": "",
-    "with-nul": "train.h5\0",
-    "with-a-line-break": "train.h5\n",
-    "of-another-split": "test.h5",
-    "of-another-place": "train-00001-of-00002.h5",
-    "with-other-digits": "train-0000\u0660-of-0000\u0661.h5",
-    "that-speaks": "\x1b]0;owned\a.h5",
-    "manifest": "manifest.json",
-    "number": 7,
-    "list": ["train.h5"],
-}
+NAMES: tuple[Any, ...] = (
+    *("../train.h5", "/etc/passwd", ".", "", "train.h5\0", "train.h5\n", "manifest.json", 7),
+    "test.h5",  # of another split
+    "train-00001-of-00002.h5",  # of another place
+    "train-0000\u0660-of-0000\u0661.h5",  # with other digits
+    "\x1b]0;owned\a.h5",
+    ["train.h5"],
+)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_file_has_the_name_of_its_place(
-    opener: Opener, sent: Callable[[str], Path], canary: Canary, name: str
-) -> None:
-    """A file's name is that of its split and number: nothing else is opened, wherever it lies."""
+def test_a_file_has_the_name_of_its_place(opener: Opener, sent: Sent, canary: Canary) -> None:
+    """A file's name is that of its split and number: nothing else is opened, wherever it lies,
+    though it is a real file with its real digest.
+    """
     path = sent("plain")
     shutil.copyfile(path / "train.h5", path.parent / "train.h5")
-    manifest = manifest_of(path)
-    at(*FILE, "name")(manifest, NAMES[name])
-    sign(path, settle(manifest))
-    answer = opener("open", path)
-    is_refused(answer, path)
-    assert answer.parsed == ()
-
-
-def test_a_link_in_a_name_is_not_followed(
-    opener: Opener, sent: Callable[[str], Path], canary: Canary
-) -> None:
-    """Names that lead out of the folder to a real file with its real digest are refused."""
-    path = sent("plain")
-    for name in (os.path.relpath(canary.h5, path), str(canary.h5)):
-        manifest = manifest_of(path)
-        content = canary.h5.read_bytes()
-        at(*FILE)(
-            manifest,
-            {
-                "name": name,
-                "rows": ROWS,
-                "bytes": len(content),
-                "sha256": sha256(content).hexdigest(),
-            },
-        )
-        at("splits", "train", "bytes")(manifest, len(content))
+    right = manifest_of(path)
+    content = canary.h5.read_bytes()
+    facts = {"rows": ROWS, "bytes": len(content), "sha256": sha256(content).hexdigest()}
+    leading = [{"name": os.path.relpath(canary.h5, path)}, {"name": str(canary.h5)}]
+    for fields in [*({"name": name} for name in NAMES), *(facts | name for name in leading)]:
+        manifest = deepcopy(right)
+        manifest["splits"]["train"]["files"][0].update(fields)
+        at("splits", "train", "bytes")(manifest, manifest["splits"]["train"]["files"][0]["bytes"])
         sign(path, settle(manifest))
         canary.watched()
-        is_refused(opener("open", path), path)
+        answer = opener("open", path)
         assert canary.untouched()
+        is_refused(answer, path)
+        assert answer.parsed == ()
 
 
 def inserted(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -738,8 +587,8 @@ BAD_JSON: dict[str, Callable[[bytes], bytes]] = {
     "nested-objects": inserted(
         b"{", b'{"more":' + b'{"a":' * 200_000 + b"1" + b"}" * 200_000 + b","
     ),
-    "huge-lists": lambda text: b'{"more":[' + b"[]," * (30 * MIB) + b"0]," + text[1:],
-    "huge-text": lambda text: b'{"more":"' + b"x" * (200 * MIB) + b'",' + text[1:],
+    "huge-lists": lambda text: b'{"more":[' + b"[]," * (24 * MIB) + b"0]," + text[1:],
+    "huge-text": lambda text: b'{"more":"' + b"x" * (70 * MIB) + b'",' + text[1:],
     "not-text": inserted(b'"title":"', b'"title":"\xff\xfe'),
     "of-16-bits": lambda text: text.decode().encode("utf-16"),
     **{f"only {text!r}": lambda _, text=text: text for text in (b"", b"{}", b"[]", b"null")},  # type: ignore[misc]
@@ -747,7 +596,7 @@ BAD_JSON: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("bad", BAD_JSON)
-def test_malicious_json_is_refused(opener: Opener, sent: Callable[[str], Path], bad: str) -> None:
+def test_malicious_json_is_refused(opener: Opener, sent: Sent, bad: str) -> None:
     """A signed manifest that is not the JSON of the format, or large beyond reason, is refused."""
     path = sent("plain")
     sign(path, BAD_JSON[bad]((path / "manifest.json").read_bytes()))
@@ -771,16 +620,16 @@ def make_socket(path: Path) -> None:
         made.bind(os.path.relpath(path))
 
 
-def link_to_a_pipe(path: Path) -> None:
-    """Make a pipe, and a link to it."""
-    os.mkfifo(path.parent / "pipe")
-    path.symlink_to("pipe")
+def pipe_at(path: Path) -> Path:
+    """Return a pipe."""
+    os.mkfifo(path)
+    return path
 
 
 NO_FILES: dict[str, Callable[[Path, Canary], object]] = {
     "zero": lambda path, _: path.symlink_to("/dev/zero"),
-    "pipe": lambda path, _: os.mkfifo(path),
-    "link-to-a-pipe": lambda path, _: link_to_a_pipe(path),
+    "pipe": lambda path, _: pipe_at(path),
+    "link-to-a-pipe": lambda path, _: path.symlink_to(pipe_at(path.with_name("pipe"))),
     "folder": lambda path, _: path.mkdir(),
     "device": lambda path, _: make_device(path),
     "socket": lambda path, _: make_socket(path),
@@ -792,15 +641,14 @@ NO_FILES: dict[str, Callable[[Path, Canary], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256", "train.h5", "test.h5"])
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256", "train.h5"])
 @pytest.mark.parametrize("bad", NO_FILES)
 def test_what_is_no_plain_file_is_refused(
     opener: Opener,
-    sent: Callable[[str], Path],
+    sent: Sent,
     canary: Canary,
     name: str,
     bad: str,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A link, a pipe, a device, a folder or a file without end in the place of one of an entry's
@@ -813,10 +661,7 @@ def test_what_is_no_plain_file_is_refused(
     canary.watched()
     answer = opener("open", path, patience=5)
     assert canary.untouched()
-    assert answer.error == "EntryError", answer
-    assert str(path) in answer.message
-    assert answer.message.isprintable()
-    assert len(answer.message) < 1000
+    is_refused(answer, path)
 
 
 # What is printed
@@ -829,135 +674,71 @@ def is_quiet(text: str) -> bool:
     return all(line.isprintable() for line in text.replace("\n", " ").split(" "))
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        ("provenance", "title"),
-        ("provenance", "licence"),
-        ("provenance", "citation"),
-        ("provenance", "homepage"),
-        ("source", "class_names", 0),
-        ("source", "decode", "more"),
-    ],
-    ids=lambda place: str(place[1]),
-)
-def test_info_prints_no_orders_to_the_terminal(
-    sent: Callable[[str], Path], place: tuple[str, str | int]
-) -> None:
+TEXTS = ("title", "licence", "citation", "homepage")
+
+
+def test_info_prints_no_orders_to_the_terminal(sent: Sent) -> None:
     """Escape sequences, control characters and marks that turn text around are not printed."""
     path = sent("plain")
-    forge(path, lambda manifest: at(*place)(manifest, "harmless"))
+
+    def say(text: str) -> None:
+        forge(path, lambda manifest: manifest["provenance"].update(dict.fromkeys(TEXTS, text)))
+
+    say("harmless")
     lines = run("info", str(path)).stdout.count("\n")
-    forge(path, lambda manifest: at(*place)(manifest, SPEAKS))
+    say(SPEAKS)
     for options in ([], ["--json"]):
         done = run("info", str(path), *options)
+        assert done.returncode == 0
         assert is_quiet(done.stdout), ascii(done.stdout)
         assert is_quiet(done.stderr), ascii(done.stderr)
-        if done.returncode == 0 and not options:
-            assert done.stdout.count("\n") == lines
-        if done.returncode == 0 and options:
-            found: Any = json.loads(done.stdout)
-            for name in place:
-                found = found[name]
-            assert found == SPEAKS
+        assert options or done.stdout.count("\n") == lines
+    assert json.loads(done.stdout)["provenance"] == dict.fromkeys(TEXTS, SPEAKS)
 
 
-@pytest.mark.parametrize("command", ["info", "train", "prepare"])
+@pytest.mark.parametrize(
+    "command", ["info", "prepare", pytest.param("train", marks=pytest.mark.long)]
+)
 def test_errors_give_no_orders_to_the_terminal(tmp_path: Path, command: str) -> None:
     """The name of a folder that is no good may hold anything; what is said of it is one line."""
-    for name in ("\x1b]0;owned\a", "\x9b2J", "a\nb", "\u202etxt"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "manifest.json").write_text("{}")
-        done = run(command, str(folder / "x.npz" if command == "prepare" else folder))
-        assert done.returncode == 1
-        assert is_quiet(done.stderr), ascii(done.stderr)
-        assert len(done.stderr.splitlines()) <= 2
+    folder = tmp_path / "\x1b]0;owned\a\x9b2Ja\nb\u202etxt"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    done = run(command, str(folder / "x.npz" if command == "prepare" else folder))
+    assert done.returncode == 1
+    assert is_quiet(done.stderr), ascii(done.stderr)
+    assert len(done.stderr.splitlines()) <= 2
 
 
 # The user's own cache
 
 
-def test_an_entry_under_anothers_name_is_not_taken(
-    opener: Opener, tmp_path: Path, cache: Path
-) -> None:
-    """Folders of two entries that were swapped, or of another dataset: `prepare` returns what was
-    asked for, and mends the cache.
+def test_a_forged_note_is_not_believed(tmp_path: Path, cache: Path) -> None:
+    """A note of trust that differs in anything from what is there is as good as none; so notes do
+    not come with a copied cache.
     """
-    digits = write_digits(tmp_path / "digits")
-    entries = {m: pixelprep.prepare(digits, mode=m, quiet=True) for m in ("center", "normalize")}
-    right = {mode: entry.train.to_numpy()[0] for mode, entry in entries.items()}
-    one, other = (entry.path for entry in entries.values())
-    one.rename(one.with_name("x"))
-    other.rename(one)
-    one.with_name("x").rename(other)
-    for mode, entry in entries.items():
-        again = pixelprep.prepare(digits, mode=mode, quiet=True)
-        assert (again.mode, again.key, again.path) == (mode, entry.key, entry.path)
-        assert (again.train.to_numpy()[0] == right[mode]).all()
-        assert pixelprep.prepare(digits, mode=mode, quiet=True).cached
-
-
-def test_an_entry_of_other_data_is_not_taken(tmp_path: Path, cache: Path) -> None:
-    """A forged entry, consistent in itself, under the name of an honest one is not returned."""
-    digits, others = write_digits(tmp_path / "digits"), write_digits(tmp_path / "others", 44)
-    honest = pixelprep.prepare(digits, quiet=True)
-    forged = pixelprep.prepare(others, quiet=True)
-    shutil.rmtree(honest.path)
-    shutil.copytree(forged.path, honest.path)
-    again = pixelprep.prepare(digits, quiet=True)
-    assert (again.key, len(again.train)) == (honest.key, ROWS)
-
-
-def damaged(path: Path) -> None:
-    """Another pixel, the size and time as they were."""
-    train = path / "train.h5"
-    before = train.stat()
-    content = bytearray(train.read_bytes())
-    content[len(content) // 2] ^= 1
-    train.write_bytes(bytes(content))
-    os.utime(train, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def test_trust_does_not_come_with_a_copied_cache(tmp_path: Path, cache: Path) -> None:
-    """A cache folder of somebody else's, with notes that all is right: every file is hashed."""
-    pixelprep.prepare(write_digits(tmp_path / "digits"), quiet=True)
-    damaged(next(cache.glob("digits/*")))
-    theirs = tmp_path / "theirs"
-    shutil.copytree(cache, theirs)
-    assert list(theirs.glob(".trust/*/*.json"))
-    with pytest.raises(EntryError, match="differs from its SHA-256"):
-        pixelprep.open(next(theirs.glob("digits/*")), cache_dir=theirs)
-
-
-@pytest.mark.parametrize("lie", ["inode", "time", "size", "digest", "types", "deep", "another"])
-def test_a_forged_note_is_not_believed(tmp_path: Path, cache: Path, lie: str) -> None:
-    """A note of trust that differs in anything from what is there is as good as none."""
     entry = pixelprep.prepare(write_digits(tmp_path / "digits"), quiet=True)
     (note,) = cache.glob(".trust/*/*")
     known = json.loads(note.read_text())
-    damaged(entry.path)
-    os.utime(entry.path / "train.h5", ns=(1, 1))
-    state = list(pixelprep_state(entry.path / "train.h5"))
+    train = entry.path / "train.h5"
+    content = bytearray(train.read_bytes())
+    content[len(content) // 2] ^= 1
+    train.write_bytes(content)
+    is_now = train.stat()
+    state = [is_now.st_ino, is_now.st_size, is_now.st_mtime_ns, is_now.st_ctime_ns]
     digest = known["train.h5"][-1]
-    forged: dict[str, Any] = {
-        "inode": [state[0] + 1, *state[1:], digest],
-        "time": [*state[:2], state[2] + 1, digest],
-        "size": [state[0], state[1] + 1, state[2], digest],
-        "digest": [*state, "0" * 64],
-        "types": [*map(str, state), digest],
-        "deep": [[[*state, digest]]],
-        "another": known["test.h5"],
-    }
-    note.write_text(json.dumps(known | {"train.h5": forged[lie]}))
-    with pytest.raises(EntryError, match="differs from its SHA-256"):
-        pixelprep.open(entry.path, cache_dir=cache)
-
-
-def pixelprep_state(path: Path) -> tuple[int, int, int]:
-    """Return what is noted of a file."""
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    for lie in (
+        *([number + (i == k) for i, number in enumerate(state)] + [digest] for k in range(4)),
+        [*state, "0" * 64],
+        [*map(str, state), digest],
+        [[[*state, digest]]],
+        known["test.h5"],
+    ):
+        note.write_text(json.dumps(known | {"train.h5": lie}))
+        with pytest.raises(EntryError, match="differs from its SHA-256"):
+            pixelprep.open(entry.path, cache_dir=cache)
+    note.write_text(json.dumps(known | {"train.h5": [*state, digest]}))
+    pixelprep.open(entry.path, cache_dir=cache)  # these are the facts that are compared
 
 
 @pytest.mark.parametrize("folder", [".trust", ".sources"])
@@ -986,56 +767,38 @@ def test_a_note_that_is_no_file_costs_only_time(
 
 
 @pytest.mark.parametrize("folder", [".trust", ".sources"])
-@pytest.mark.parametrize(
-    "content",
-    [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"{" * 9],
-    ids=["lists", "objects", "number", "cut"],
-)
-def test_a_note_of_any_content_costs_only_time(
-    tmp_path: Path, cache: Path, folder: str, content: bytes
-) -> None:
-    """Nested or endless JSON in a note is as good as none."""
+def test_a_note_of_any_content_costs_only_time(tmp_path: Path, cache: Path, folder: str) -> None:
+    """Nested or endless JSON in a note, and facts on a source that are none, are as good as no
+    note.
+    """
     digits = write_digits(tmp_path / "digits")
     key = pixelprep.prepare(digits, quiet=True).key
     (note,) = [path for path in (cache / folder).rglob("*") if path.is_file()]
-    note.write_bytes(content)
-    assert pixelprep.prepare(digits, quiet=True).key == key
-
-
-@pytest.mark.parametrize(
-    "about", [{}, {"splits": {}}, {"splits": []}, {"splits": {"train": 1}}], ids=ascii
-)
-def test_a_note_that_lacks_its_facts_costs_only_time(
-    tmp_path: Path, cache: Path, about: Json
-) -> None:
-    """Facts on a source that are none are as good as none."""
-    digits = write_digits(tmp_path / "digits")
-    key = pixelprep.prepare(digits, quiet=True).key
-    (note,) = cache.glob(".sources/*")
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"about": about}))
-    assert pixelprep.prepare(digits, quiet=True).key == key
+    held = json.loads(note.read_text())
+    no_facts: list[Json] = [{}, {"splits": {}}, {"splits": []}, {"splits": {"train": 1}}]
+    for content in (
+        *("[" * 100_000, '{"a":' * 100_000, "9" * 5000, "{" * 9),
+        *(json.dumps(held | {"about": about}) for about in no_facts),
+    ):
+        note.write_text(content)
+        assert pixelprep.prepare(digits, quiet=True).key == key
 
 
 # Digests come first
 
 
-@pytest.mark.parametrize("name", ["train.h5", "test.h5"])
-def test_libhdf5_never_sees_what_has_another_digest(
-    opener: Opener, sent: Callable[[str], Path], name: str
-) -> None:
+def test_libhdf5_never_sees_what_has_another_digest(opener: Opener, sent: Sent) -> None:
     """A file that was edited, its digest not, is refused before libhdf5 opens it."""
     path = sent("plain")
-    with h5py.File(path / name, "r+") as file:
+    with h5py.File(path / "train.h5", "r+") as file:
         file["images"][0, 0, 0, 0] = SECRET
-    os.truncate(path / name, manifest_of(path)["splits"][name[:-3]]["bytes"])
+    os.truncate(path / "train.h5", manifest_of(path)["splits"]["train"]["bytes"])
     answer = opener("open", path)
-    assert "differs from its SHA-256" in is_refused(answer, path / name)
-    assert not [one for one in answer.parsed if name in one]
+    assert "differs from its SHA-256" in is_refused(answer, path / "train.h5")
+    assert not [one for one in answer.parsed if "train.h5" in one]
 
 
-def test_libhdf5_never_sees_a_file_of_an_edited_manifest(
-    opener: Opener, sent: Callable[[str], Path]
-) -> None:
+def test_libhdf5_never_sees_a_file_of_an_edited_manifest(opener: Opener, sent: Sent) -> None:
     """A manifest that was edited, its digest not, is refused before any file is opened."""
     path = sent("plain")
     text = (path / "manifest.json").read_text()
@@ -1047,9 +810,7 @@ def test_libhdf5_never_sees_a_file_of_an_edited_manifest(
             assert answer.parsed == ()
 
 
-def test_what_is_changed_after_it_was_checked_is_not_parsed(
-    sent: Callable[[str], Path], canary: Canary
-) -> None:
+def test_what_is_changed_after_it_was_checked_is_not_parsed(sent: Sent, canary: Canary) -> None:
     """A file that is swapped for the canary, or for a link to it, after opening is not read."""
     path = sent("plain")
     entry = pixelprep.open(path)
@@ -1104,89 +865,92 @@ def header(text: str) -> bytes:
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text) + 1) + text.encode() + b"\n"
 
 
-EXPRESSIONS = (
-    "{{'descr': '|u1', 'fortran_order': False, 'shape': (open({!r}, 'w'),)}}",
-    "{{'descr': __import__('os').open({!r}, 65), 'fortran_order': False, 'shape': (40,)}}",
-    "[open({!r}, 'w') for _ in range(1)]",
-)
-
-
-@pytest.mark.parametrize("expression", EXPRESSIONS, ids=["shape", "type", "whole"])
-def test_a_header_is_never_run(
-    opener: Opener, tmp_path: Path, cache: Path, canary: Canary, expression: str
-) -> None:
-    """Python in the place of a .npy file's header is refused, and does nothing."""
-    path = tmp_path / "evil.npz"
-    text = expression.format(os.fspath(canary.folder / "made"))
-    path.write_bytes(npz_with(x_train=header(text)))
-    canary.watched()
-    is_refused(opener("prepare", path, cache_dir=str(cache)), path, "SourceError")
-    assert canary.untouched()
+def shaped(shape: object, kind: str = "'|u1'", start: str = "") -> str:
+    """Return a header that says so."""
+    return f"{{{start}'descr': {kind}, 'fortran_order': False, 'shape': {shape}}}"
 
 
 def gigabytes_of_header() -> bytes:
-    """Return a header of 1 GiB, as version 2 can have it, packed into 1 MB."""
+    """Return an archive with a header of 1 GiB, as version 2 can have it, packed into 1 MB."""
     start = b"\x93NUMPY\2\0" + struct.pack("<I", 1 << 30) + b"{"
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     packed = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
     spaces = packer.compress(b" " * MIB) + packer.flush(zlib.Z_FULL_FLUSH)
     packed += spaces * 1024 + packer.flush()
-    return raw_member(packed, len(start) + 1024 * MIB, zipfile.ZIP_DEFLATED)
-
-
-def raw_member(packed: bytes, size: int, how: int, flags: int = 0, extra: bytes = b"") -> bytes:
-    """Return a good archive but for x_train.npy: these packed bytes, said to be so many."""
     file = io.BytesIO(npz(x_train=None))
     with zipfile.ZipFile(file, "a") as archive:
         info = zipfile.ZipInfo("x_train.npy")
-        info.compress_type, info.flag_bits, info.extra = how, flags, extra
-        info.header_offset = archive.fp.tell()  # type: ignore[union-attr] # it is open
-        info.compress_size, info.file_size, info.CRC = len(packed), size, 0
-        archive.fp.write(info.FileHeader() + packed)  # type: ignore[union-attr]
-        archive.start_dir = archive.fp.tell()  # type: ignore[union-attr]
+        info.compress_type, info.compress_size = zipfile.ZIP_DEFLATED, len(packed)
+        info.file_size, info.header_offset = len(start) + 1024 * MIB, archive.start_dir
+        info.CRC = 0
+        assert archive.fp is not None
+        archive.fp.seek(archive.start_dir)
+        archive.fp.write(info.FileHeader() + packed)
+        archive.start_dir = archive.fp.tell()
         archive.filelist.append(info)
-        archive.NameToInfo[info.filename] = info
         archive._didModify = True  # type: ignore[attr-defined] # the directory is written anew
     return file.getvalue()
 
 
-def a_link_member() -> bytes:
-    file = io.BytesIO(npz(x_train=None))
-    with zipfile.ZipFile(file, "a") as archive:
-        info = zipfile.ZipInfo("x_train.npy")
-        info.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive.writestr(info, "/etc/passwd")
-    return file.getvalue()
+def encrypted() -> bytes:
+    """Return an archive whose first member is said to be encrypted."""
+    content = bytearray(npz())
+    content[6] |= 1
+    content[content.index(b"PK\1\2") + 8] |= 1
+    return bytes(content)
 
 
-X_NPY = npy("(40, 6, 5, 3)", 3600)
+NO_HEADER = "x_train: not a readable .npz file"
+OBJECTS = "holds pickled Python objects"
+BAD_HEADERS = {  # and what is said of them; MADE is a file of the canary's that may not be made
+    "(" * 5000: NO_HEADER,
+    shaped("(" * 250): NO_HEADER,
+    "-" * 9000 + "1": NO_HEADER,
+    "{" + " " * 60_000 + "}": "its header is longer than",
+    shaped((40,), "'|O'"): OBJECTS,
+    shaped((40,), "[('a', '|O')]"): OBJECTS,
+    shaped((10**10, 6, 6), "'|V0'"): "differ in image shape or type",
+    shaped(f"({'1,' * 1000})"): "the header promises 1 bytes",
+    shaped((40, True, None, 3)): NO_HEADER,
+    shaped((40, 2**32, 2**32, 3)): "the header promises 2,213,609,288,845,146,193,920 bytes",
+    shaped((4, 3, 2), start="1: 2, "): NO_HEADER,  # keys that have no order
+    shaped((4, 3, 2), "()"): NO_HEADER,  # a type of nothing
+    shaped((4, 3, 2), start="[]: 1, "): NO_HEADER,  # a name of no hash
+    shaped("(open('MADE', 'w'),)"): NO_HEADER,
+    shaped((40,), "__import__('os').open('MADE', 65)"): NO_HEADER,
+    "[open('MADE', 'w') for _ in range(1)]": NO_HEADER,
+}
+
+
+@pytest.mark.parametrize("text", BAD_HEADERS, ids=range(len(BAD_HEADERS)))
+def test_a_malicious_npy_header_is_refused(
+    opener: Opener, tmp_path: Path, cache: Path, canary: Canary, text: str
+) -> None:
+    """A header that NumPy's parser fails at, that promises too much or that is Python to run is
+    refused in one line, and does nothing.
+    """
+    path = tmp_path / "evil.npz"
+    told = text.replace("MADE", os.fspath(canary.folder / "made"))
+    path.write_bytes(npz_with(x_train=header(told)))
+    canary.watched()
+    answer = opener("prepare", path, cache_dir=str(cache))
+    assert BAD_HEADERS[text] in is_refused(answer, path, "SourceError")
+    assert canary.untouched()
+
+
+def directory_that_lies() -> bytes:
+    """Return an archive whose members begin before the file does."""
+    content = bytearray(npz())
+    place = content.rindex(b"PK\5\6") + 16  # of the directory's own place
+    further = int.from_bytes(content[place : place + 4], "little") + 900
+    content[place : place + 4] = further.to_bytes(4, "little")
+    return bytes(content)
+
+
 BAD_ARCHIVES: dict[str, Callable[[], bytes]] = {
     "gigabytes-of-header": gigabytes_of_header,
-    "encrypted": lambda: raw_member(bytes(12) + X_NPY, len(X_NPY), zipfile.ZIP_STORED, flags=1),
-    "terabytes-by-zip64": lambda: raw_member(X_NPY, 1 << 40, zipfile.ZIP_STORED),
-    "a-link": a_link_member,
-    "an-archive-in-it": lambda: npz_with(x_train=npz()),
-    "deep-header": lambda: npz_with(x_train=header("(" * 5000)),
-    "minus-header": lambda: npz_with(x_train=header("-" * 9000 + "1")),
-    "long-header": lambda: npz_with(x_train=header("{" + " " * 60_000 + "}")),
-    "objects": lambda: npz_with(x_train=npy("(40,)", 320).replace(b"'|u1'", b"'|O' ")),
-    "objects-in-records": lambda: npz_with(
-        x_train=header("{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (40,)}")
-    ),
-    "nothing-a-row": lambda: npz_with(
-        x_train=header("{'descr': '|V0', 'fortran_order': False, 'shape': (10000000000, 6, 6)}")
-    ),
-    "a-thousand-sides": lambda: npz_with(
-        x_train=header(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({'1,' * 1000})}}")
-    ),
-    "sides-of-true": lambda: npz_with(
-        x_train=header("{'descr': '|u1', 'fortran_order': False, 'shape': (40, True, None, 3)}")
-    ),
-    "a-shape-that-overflows": lambda: npz_with(
-        x_train=header(
-            f"{{'descr': '|u1', 'fortran_order': False, 'shape': (40, {2**32}, {2**32}, 3)}}"
-        )
-    ),
+    "encrypted": encrypted,
+    "a-directory-that-lies": directory_that_lies,
 }
 
 
@@ -1203,85 +967,77 @@ def test_a_malicious_npz_file_is_refused(
 # HDF5 files of others
 
 
-def h5_source(path: Path, put: Callable[[Any, Canary], Any], canary: Canary) -> Path:
-    """Return a dataset in an HDF5 file, of which train/images is as `put` makes it."""
-    write_hdf5(path, PAIRS)
-    with h5py.File(path, "r+") as file:
-        del file["train/images"]
-        put(file, canary)
-    return path
-
-
-def packed(chunk: bytes, **packing: Any) -> Callable[[Any, Canary], None]:
+def packed(chunk: bytes, dtype: str = "u1", **packing: Any) -> Callable[[Any], None]:
     """Store images whose one chunk is these bytes."""
 
-    def put(file: Any, canary: Canary) -> None:
+    def put(group: Any) -> None:
         shape = (ROWS, 6, 5, 3)
-        filters = FILTERS[packing["by"]]() if "by" in packing else packing
-        made = file.create_dataset("train/images", shape, "u1", chunks=shape, **filters)
-        made.id.write_direct_chunk((0, 0, 0, 0), chunk)
+        images = group.create_dataset("images", shape, dtype, chunks=shape, **packing)
+        images.id.write_direct_chunk((0, 0, 0, 0), chunk)
 
     return put
 
 
-def chunk_of_gigabytes(file: Any, canary: Canary) -> None:
+def chunk_of_gigabytes(group: Any) -> None:
     """40 rows in a chunk for 8 million, packed into 1 MB."""
     side: Json = {"chunks": (8 * MIB, 16, 16, 1), "maxshape": (None, 16, 16, 1), "compression": 4}
-    made = file.create_dataset("train/images", (ROWS, 16, 16, 1), "u1", **side)
-    made.id.write_direct_chunk((0, 0, 0, 0), deflate_bomb(2048 * MIB))
+    images = group.create_dataset("images", (ROWS, 16, 16, 1), "u1", **side)
+    images.id.write_direct_chunk((0, 0, 0, 0), deflate_bomb(2048 * MIB))
 
 
-def unknown_filter(file: Any, canary: Canary) -> None:
+def unknown_filter(group: Any) -> None:
     """Store a chunk by a filter that nobody has."""
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((ROWS, 6, 5, 3))
     plist.set_filter(*UNKNOWN)
     space = h5py.h5s.create_simple((ROWS, 6, 5, 3))
-    made = h5py.h5d.create(file["train"].id, b"images", h5py.h5t.STD_U8LE, space, plist)
-    made.write_direct_chunk((0, 0, 0, 0), bytes(3600))
+    images = h5py.h5d.create(group.id, b"images", h5py.h5t.STD_U8LE, space, plist)
+    images.write_direct_chunk((0, 0, 0, 0), bytes(3600))
 
 
-BAD_SOURCES: dict[str, Callable[[Any, Canary], Any]] = {
-    "an-external-link": lambda f, c: linked(f, h5py.ExternalLink(c.h5, "images"), "train/images"),
-    "a-group-that-is-an-external-link": lambda f, c: linked(
-        f, h5py.ExternalLink(c.h5, "/"), "train", "own"
+def of_plugin(name: str, content: bytes, **options: Any) -> Callable[[Any], None]:
+    """Store a chunk for a filter of hdf5plugin's."""
+    return lambda group: packed(
+        content, "f4", **getattr(pytest.importorskip("hdf5plugin"), name)(**options)
+    )(group)
+
+
+ANOTHER_SIZE = "unpacks to another size"
+NO_SUM = "a chunk is shorter than its checksum"  # at which libhdf5 crashes
+# What train/images is, and what is said of it: nowhere that libhdf5 has begun to unpack it.
+BAD_SOURCES: dict[str, tuple[Callable[[Any], None], str]] = {
+    "an-unknown-filter": (unknown_filter, "the filter 40000 is not supported"),
+    "a-filter-that-crashes": (
+        of_plugin("SZ", b"x" * 100, absolute=0.1),
+        "the filter 32017 is not supported",
     ),
-    "external-storage": lambda f, c: f.create_dataset(
-        "train/images", WHOLE[:3], "<f4", external=[(c.raw, 0, c.raw.stat().st_size)]
-    ),
-    "a-virtual-dataset": lambda f, c: f.create_virtual_dataset("train/images", virtual(WHOLE, c)),
-    "an-unknown-filter": unknown_filter,
-    "a-chunk-of-gigabytes": chunk_of_gigabytes,
-    "a-bomb-in-a-chunk": packed(deflate_bomb(1024 * MIB), compression=4),
-    "less-than-a-chunk": packed(zlib.compress(bytes(100)), compression=4),
-    "more-than-a-chunk": packed(zlib.compress(random.Random(1).randbytes(3601)), compression=4),
-    "noise-for-gzip": packed(bytes(range(256)) * 9, compression=4),
-    "less-than-a-chunk-of-lzf": packed(b"\x1f" + bytes(32), compression="lzf"),
-    "noise-for-lzf": packed(b"\xff" * 3000, compression="lzf"),
-    "less-than-a-chunk-shuffled": packed(bytes(100), shuffle=True),
-    "less-than-a-chunk-checked": packed(bytes(104), fletcher32=True),
-    "less-than-a-chunk-of-zstd": packed(zstd_frame(100), by="zstd"),
-    "a-lie-of-zstd": packed(zstd_frame(3 << 30), by="zstd"),
-    "less-than-a-chunk-of-lz4": packed(lz4(bytes(100), 100), by="lz4"),
-    "a-lie-of-lz4": packed(struct.pack(">QII", 3 << 30, 1 << 30, 100) + bytes(100), by="lz4"),
+    "another-plugin": (of_plugin("Blosc", b"x" * 100), "the filter 32001 is not supported"),
+    "a-chunk-of-gigabytes": (chunk_of_gigabytes, "has chunks of 2,147,483,648 bytes"),
+    "a-bomb-in-a-chunk": (packed(deflate_bomb(1024 * MIB), compression=4), ANOTHER_SIZE),
+    "less-than-a-chunk": (packed(zlib.compress(bytes(100)), compression=4), ANOTHER_SIZE),
+    "less-than-a-chunk-shuffled": (packed(bytes(100), shuffle=True), ANOTHER_SIZE),
+    "less-than-a-chunk-checked": (packed(bytes(104), fletcher32=True), ANOTHER_SIZE),
+    "no-room-for-a-checksum": (packed(b"x", fletcher32=True), NO_SUM),
+    "a-checksum-cut-off": (packed(b"xxx", fletcher32=True, compression=4), NO_SUM),
+    "a-checksum-of-nothing": (packed(b"xxxx", fletcher32=True, compression="lzf"), NO_SUM),
+    "a-lie-of-zstd": (of_plugin("Zstd", zstd_frame(3 << 30)), ANOTHER_SIZE),
 }
-
-
-BOMBS = ("a-chunk-of-gigabytes", "a-bomb-in-a-chunk", "a-lie-of-zstd", "a-lie-of-lz4")
 
 
 @pytest.mark.parametrize("bad", BAD_SOURCES)
 def test_a_malicious_hdf5_source_is_refused(
-    opener: Opener, tmp_path: Path, cache: Path, canary: Canary, bad: str
+    opener: Opener, tmp_path: Path, cache: Path, bad: str
 ) -> None:
-    """A user's HDF5 file leads nowhere else, and unpacks to no more and no less than its rows."""
-    path = h5_source(tmp_path / "evil.h5", BAD_SOURCES[bad], canary)
-    canary.watched()
+    """A user's HDF5 file unpacks to no more and no less than its rows, by filters that are known;
+    that it leads nowhere else is in `test_sources`.
+    """
+    put, reason = BAD_SOURCES[bad]
+    path = write_hdf5(tmp_path / "evil.h5", PAIRS)
+    with h5py.File(path, "r+") as file:
+        del file["train/images"]
+        put(file["train"])
     answer = opener("prepare", path, cache_dir=str(cache))
-    assert canary.untouched()
-    message = is_refused(answer, path, "SourceError")
-    # A bomb that libhdf5 began to unpack failed here only for want of memory.
-    assert "filter returned failure" not in message or bad not in BOMBS
+    assert reason in is_refused(answer, path, "SourceError")
 
 
 # Archives and IDX files of known datasets
@@ -1290,18 +1046,12 @@ def test_a_malicious_hdf5_source_is_refused(
 def test_a_bomb_in_the_place_of_a_known_file_stops_at_its_size(tmp_path: Path, cache: Path) -> None:
     """`--source` with a bomb under an official name: no more is unpacked than that file holds."""
     folder = Path(shutil.copytree(embedded("sample"), tmp_path / "given"))
-    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip_bomb_of(4096))
+    bomb = b"\x1f\x8b\x08" + bytes(7) + deflate_bomb(4096 * MIB)[2:]  # gzipped
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(bomb)
     limit = 16 * MIB  # the four files hold 5.5 MB
     little = {resource.RLIMIT_FSIZE: limit}
     error, _ = failure(run("prepare", "sample", "--source", str(folder), limits=little))
     assert "not the official train-images-idx3-ubyte.gz" in error
-
-
-def gzip_bomb_of(mib: int) -> bytes:
-    """So many MiB of zeros, gzipped."""
-    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    block = packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return b"\x1f\x8b\x08" + bytes(7) + block * mib
 
 
 def test_terabytes_of_nothing_are_refused_before_they_are_copied(
@@ -1336,9 +1086,6 @@ def tar(path: Path, members: list[Member]) -> None:
 
 
 BAD_MEMBERS: dict[str, Member] = {
-    "a-device": ("data_batch_1.bin", b"", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 5}),
-    "a-link": ("data_batch_1.bin", b"", {"type": tarfile.SYMTYPE, "linkname": "/dev/zero"}),
-    "a-hard-link": ("data_batch_1.bin", b"", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}),
     "terabytes": ("data_batch_1.bin", bytes(512), {"size": 1 << 42}),
     "more-than-told": ("data_batch_1.bin", b"\7" * 12_000, {"size": 3 * 3073}),
     "a-name-above": ("../data_batch_1.bin", bytes(3 * 3073), {}),
@@ -1348,13 +1095,9 @@ BAD_MEMBERS: dict[str, Member] = {
 
 @pytest.mark.parametrize("bad", BAD_MEMBERS)
 def test_a_malicious_member_of_cifar10_is_refused(
-    opener: Opener,
-    tmp_path: Path,
-    cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    bad: str,
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
-    """Were the official archive such a one: links, devices and lies about sizes make no entry."""
+    """Were the official archive such a one: lies about sizes and names make no entry."""
     name, content, told = BAD_MEMBERS[bad]
     members: list[Member] = [(key, held, {}) for key, held in cifar_members().items()]
     gone = "data_batch_2" if bad == "twice" else "data_batch_1"
@@ -1369,7 +1112,7 @@ def test_a_malicious_member_of_cifar10_is_refused(
     little = replace(known, archive=pin, batch_rows=3)
     monkeypatch.setattr(sys.modules["pixelprep.sources.resolve"], "REGISTRY", {"cifar10": little})
     before = set(tmp_path.rglob("*"))
-    with at_most(5), pytest.raises(SourceError) as caught:
+    with pytest.raises(SourceError) as caught:
         pixelprep.prepare("cifar10", source=folder, quiet=True)
     assert caught.value.message.isprintable()
     assert all(found.is_relative_to(cache) for found in set(tmp_path.rglob("*")) - before)
@@ -1378,41 +1121,18 @@ def test_a_malicious_member_of_cifar10_is_refused(
 # Image files
 
 
-def bmp(width: int, height: int) -> bytes:
-    """Return a BMP file of this size, and no pixels."""
-    return (
-        b"BM"
-        + struct.pack("<IHHI", 1000, 0, 0, 54)
-        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
-    )
-
-
-def tiff(width: int, height: int) -> bytes:
-    """Return a TIFF file of this size in one strip, and no pixels."""
-    fields = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
-    fields[279] = min(width * height, 2**32 - 1)
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields.items())
-    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(fields)) + entries + bytes(4)
-
-
-def webp(width: int, height: int) -> bytes:
-    """Return a WebP file whose canvas has this size, and nothing on it."""
-    canvas = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
-    chunk = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas
-    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
-
-
-def jpeg(width: int, height: int) -> bytes:
-    """Return a JPEG file of this size, and no pixels."""
-    frame = struct.pack(">HBHHB", 11, 8, height, width, 1) + b"\1\x11\0"
-    return b"\xff\xd8\xff\xc0" + frame + b"\xff\xd9"
-
-
 def picture_of(kind: str) -> bytes:
-    """Return a little picture of a format that is not one of ours."""
+    """Return a little picture of a format."""
     file = io.BytesIO()
     Image.new("RGB", (7, 9)).save(file, kind)
     return file.getvalue()
+
+
+def sized(kind: str, form: str, size: tuple[Any, ...], other: tuple[Any, ...]) -> bytes:
+    """Return a little picture whose header has another size."""
+    content, told = picture_of(kind), struct.pack(form, *size)
+    assert content.count(told) == 1
+    return content.replace(told, struct.pack(form, *other))
 
 
 def text_bomb() -> bytes:
@@ -1425,16 +1145,11 @@ def text_bomb() -> bytes:
 
 
 PICTURES: dict[str, Callable[[], bytes]] = {
-    "bmp-bomb": lambda: bmp(60_000, 60_000),
-    "bmp-below-0": lambda: bmp(-60_000, -60_000),
-    "tiff-bomb": lambda: tiff(60_000, 60_000),
-    "tiff-of-4-billion": lambda: tiff(2**32 - 1, 2**32 - 1),
-    "webp-bomb": lambda: webp(16_383, 16_383),
-    "jpeg-bomb": lambda: jpeg(65_500, 65_500),
+    "bmp-bomb": lambda: sized("BMP", "<ii", (7, 9), (60_000, 60_000)),
+    "bmp-below-0": lambda: sized("BMP", "<ii", (7, 9), (-60_000, -60_000)),
+    "jpeg-bomb": lambda: sized("JPEG", ">HH", (9, 7), (65_500, 65_500)),
     "png-of-text": text_bomb,
     "gif": lambda: picture_of("GIF"),
-    "jpeg-2000": lambda: picture_of("JPEG2000"),
-    "tga": lambda: picture_of("TGA"),
     "pdf": lambda: picture_of("PDF"),
     "ppm": lambda: b"P6\n7 9\n255\n" + bytes(189),
     "eps": lambda: picture_of("EPS"),
@@ -1444,88 +1159,77 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 }
 
 
-def write_pets(folder: Path) -> Path:
-    """Return a folder with pictures of cats and dogs."""
-    for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            (folder / split / name).mkdir(parents=True)
-            for i in range(3):
-                Image.new("RGB", (7, 9), (i, i, i)).save(folder / split / name / f"{i}.png")
-    return folder
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Return a folder with pictures of four classes."""
+    write_folder(tmp_path / "pets")
+    return tmp_path / "pets"
+
+
+PET = "train/class1/01.png"
 
 
 @pytest.mark.parametrize("bad", PICTURES)
-def test_a_malicious_picture_is_refused(
-    tmp_path: Path, opener: Opener, cache: Path, monkeypatch: pytest.MonkeyPatch, bad: str
-) -> None:
+def test_a_malicious_picture_is_refused(pets: Path, opener: Opener, cache: Path, bad: str) -> None:
     """A picture of huge size or of another format, under whatever name, is not decoded: no memory
     is taken, and no other program started.
     """
-    pets = write_pets(tmp_path / "pets")
-    path = pets / "train" / "cat" / "1.png"
+    path = pets / PET
     path.write_bytes(PICTURES[bad]())
     answer = opener("prepare", pets, cache_dir=str(cache))
     is_refused(answer, path, answer.error)
     assert answer.error in ("SourceError", "ImageDecodeError")
 
 
-@pytest.mark.parametrize("name", ["gs", "gswin64c", "djpeg", "convert"])
-def test_no_other_program_is_started(tmp_path: Path, cache: Path, name: str) -> None:
+def test_no_other_program_is_started(pets: Path, tmp_path: Path) -> None:
     """PostScript under the name of a picture does not start the program that would draw it."""
-    pets, programs = write_pets(tmp_path / "pets"), tmp_path / "bin"
+    programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
-    (programs / name).chmod(0o755)
-    (pets / "train" / "cat" / "1.png").write_bytes(picture_of("EPS"))
+    for name in ("gs", "gswin64c", "djpeg", "convert"):
+        (programs / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+        (programs / name).chmod(0o755)
+    (pets / PET).write_bytes(picture_of("EPS"))
     environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
-    execute([name], env=environment, check=True)
+    execute(["gs"], env=environment, check=True)
     (tmp_path / "started").unlink()
     error, _ = failure(run("prepare", str(pets), env=environment))
     assert "not an image" in error
     assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.parametrize(
-    "behind", [b"junk" * 999, npz(), b"%PDF-1.4\n"], ids=["junk", "zip", "pdf"]
-)
-def test_what_is_behind_a_picture_changes_no_pixel(tmp_path: Path, behind: bytes) -> None:
+def test_what_is_behind_a_picture_changes_no_pixel(pets: Path) -> None:
     """A file that is a picture and something else too is the picture."""
-    pets = write_pets(tmp_path / "pets")
     right = pixelprep.prepare(pets, quiet=True).key
-    path = pets / "train" / "cat" / "1.png"
-    path.write_bytes(path.read_bytes() + behind)
-    assert pixelprep.prepare(pets, quiet=True).key == right
+    path = pets / PET
+    held = path.read_bytes()
+    for behind in (b"junk" * 999, npz(), b"%PDF-1.4\n"):
+        path.write_bytes(held + behind)
+        assert pixelprep.prepare(pets, quiet=True).key == right
 
 
-@pytest.mark.parametrize("what", ["1.png", "dog", "train"])
+@pytest.mark.parametrize("what", [PET, "train/class1", "train"])
 def test_a_link_out_of_a_folder_is_not_followed(
-    tmp_path: Path, opener: Opener, cache: Path, canary: Canary, what: str
+    pets: Path, opener: Opener, cache: Path, canary: Canary, what: str
 ) -> None:
     """Links to a picture, a class or a split outside are refused before they are followed."""
-    pets = write_pets(tmp_path / "pets")
-    place = {"1.png": pets / "train/cat/1.png", "dog": pets / "train/dog", "train": pets / "train"}
-    outside = canary.folder / what
-    shutil.move(place[what], outside)
-    place[what].symlink_to(outside)
+    place = pets / what
+    outside = canary.folder / place.name
+    shutil.move(place, outside)
+    place.symlink_to(outside)
     watch = Watch(outside if outside.is_dir() else canary.folder)
     answer = opener("prepare", pets, cache_dir=str(cache))
     assert watch.noticed() == b""
     watch.close()
-    assert "a link that leaves" in is_refused(answer, place[what], "SourceError")
+    assert "a link that leaves" in is_refused(answer, place, "SourceError")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["\x1b]0;owned\a.png", "\x9b2J.png", "\u202egnp.png", "a\rb.png"],
-    ids=["title", "clear", "bidi", "return"],
-)
-def test_names_of_pictures_give_no_orders_to_the_terminal(tmp_path: Path, name: str) -> None:
+def test_names_of_pictures_give_no_orders_to_the_terminal(pets: Path) -> None:
     """Names of damaged, skipped or other files, and of classes, are printed harmlessly."""
-    pets = write_pets(tmp_path / "pets")
-    (pets / "train" / "cat" / name).write_bytes(b"no picture")
-    (pets / "train" / "cat" / f"{name}.txt").write_bytes(b"no picture")
+    name = "\x1b]0;owned\a\x9b2J\u202ea\rb.png"
+    (pets / PET).with_name(name).write_bytes(b"no picture")
+    (pets / PET).with_name(f"{name}.txt").write_bytes(b"no picture")
     for split in ("train", "test"):
-        shutil.copytree(pets / split / "dog", pets / split / name)
+        shutil.copytree(pets / split / "class1", pets / split / name)
     for options in ([], ["--on-error", "skip"]):
         done = run("prepare", str(pets), *options)
         assert done.returncode == (0 if options else 1)
@@ -1555,7 +1259,7 @@ def test_a_dataset_that_is_no_file_is_refused(
 
 @pytest.mark.parametrize("member", ["progress", "arr_0"])
 def test_a_checkpoint_is_never_unpickled(tmp_path: Path, member: str) -> None:
-    """Python objects in a run's checkpoint do nothing, in the library as on the command line."""
+    """Python objects in a run's checkpoint do nothing."""
     made, folder = tmp_path / "made", tmp_path / "run.unfinished"
     folder.mkdir()
     state = {"entry": "x", "key": "y", "settings": {}, "history": {"loss": [1.0]}}
@@ -1564,8 +1268,6 @@ def test_a_checkpoint_is_never_unpickled(tmp_path: Path, member: str) -> None:
     np.savez(folder / "checkpoint.npz", **held | {member: evil})
     with pytest.raises(TrainError, match="not a checkpoint, or a damaged one"):
         unfinished(tmp_path / "run").load()
-    error, _ = failure(run("train", "--resume", str(folder)))
-    assert "not a checkpoint" in error
     assert not made.exists()
     with np.load(folder / "checkpoint.npz", allow_pickle=True) as saved:
         saved[member]
@@ -1580,16 +1282,15 @@ NEVER = {
 OF_MODULES = {"pickle", "marshal", "shelve", "yaml", "joblib", "torch", "dill"}
 
 
-def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the calls in a module, as they are written: ``np.load``."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
+def dangerous(code: str) -> list[str]:
+    """Return the calls in a module that may run what is in a file, as they are written."""
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    return [ast.unparse(node) for node in nodes if is_dangerous(node)]
 
 
-def is_dangerous(name: str, call: ast.Call) -> bool:
-    """Return whether a call may run what is in a file."""
+def is_dangerous(call: ast.Call) -> bool:
     said = {word.arg: ast.unparse(word.value) for word in call.keywords}
+    name = ast.unparse(call.func)
     module, _, function = name.rpartition(".")
     if said.get("allow_pickle") not in (None, "False") or said.get("shell") not in (None, "False"):
         return True
@@ -1603,15 +1304,8 @@ def is_dangerous(name: str, call: ast.Call) -> bool:
 
 def test_nothing_in_the_package_runs_what_is_in_a_file() -> None:
     """No call of the package unpickles, evaluates or extracts; models are loaded in safe mode."""
-    package = Path(pixelprep.__file__).parent
-    found = [
-        f"{path.relative_to(package)}: {name}"
-        for path in sorted(package.rglob("*.py"))
-        for name, call in calls(path)
-        if is_dangerous(name, call)
-    ]
-    assert found == []
+    for path in Path(pixelprep.__file__).parent.rglob("*.py"):
+        assert dangerous(path.read_text()) == [], path
     evil = "np.load(f, allow_pickle=True)\npickle.load(f)\neval('1')\nkeras.models.load_model(f)\n"
-    evil += "keras.saving.load_model(f, safe_mode=False)\ntar.extractall()\nyaml.load(f)\n"
-    bad = [node for node in ast.walk(ast.parse(evil)) if isinstance(node, ast.Call)]
-    assert all(is_dangerous(ast.unparse(call.func), call) for call in bad)  # the test is awake
+    evil += "keras.saving.load_model(f, safe_mode=False)\ntar.extractall()\nyaml.load(f)"
+    assert len(dangerous(evil)) == len(evil.splitlines())  # the test is awake
