@@ -313,7 +313,7 @@ def verify(
     _messages(quiet)
 
     def spelled(result: "VerifyResult") -> "VerifyResult":
-        return replace(result, problems=[as_options(line, app) for line in result.problems])
+        return replace(result, problems=tuple(as_options(line, app) for line in result.problems))
 
     def print_result(result: "VerifyResult") -> None:
         if not as_json:  # one by one: all may take hours

@@ -1,5 +1,6 @@
 """A published cache entry and its splits, as users hold them."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -291,6 +292,10 @@ class Entry:
     # By file name, the `fs.file_stamp` it had when it was checked: once it changes, it is not read.
     _stamps: dict[str, tuple[int, ...]] = field(repr=False, compare=False)
     cached: bool = field(default=True, compare=False)
+
+    def __fspath__(self) -> str:
+        """Return the entry's folder, so that an entry will do where a path is asked for."""
+        return os.fspath(self.path)
 
     @property
     def dataset(self) -> str:

@@ -2,9 +2,7 @@
 
 A field of one of these classes is an option: from it follow the parameter of `pixelprep.prepare`
 and its documentation, the option of the command line with its help and completion, and its
-environment variable. `RecipeOptions` are a part of the recipe, and so of the key; `DecodeOptions`
-are for `sources.Options`, and a part of the identity of a user's files. The others change nothing
-that is stored: they, and `force`, are not kept with an entry of the cache for repair.
+environment variable.
 
 - `RecipeOptions`: a part of the recipe, and so of the key;
 - `DecodeOptions`: how a source reads its pixels, for `sources.Options`; a part of the identity of
@@ -206,6 +204,8 @@ class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOption
             value = getattr(self, name)
             if value is None and declared.env:
                 value = os.environ.get(declared.env) or None
+            if value is None:
+                value = getattr(type(self), name)  # the default
             if value is not None:
                 if declared.choices and value not in tuple(declared.choices):
                     raise unknown_choice(name, str(value), declared.choices)

@@ -22,7 +22,7 @@ class Evaluation:
         return np.bincount(self.labels, minlength=self.classes)
 
     @property
-    def hits(self) -> NDArray[np.int64]:
+    def correct(self) -> NDArray[np.int64]:
         """The number of correctly predicted images of each class, shape (classes,)."""
         return np.bincount(self.labels[~self.wrong], minlength=self.classes)
 
@@ -34,7 +34,7 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         """The share of correctly predicted images, 0 to 1."""
-        return int(self.hits.sum()) / len(self.labels)
+        return int(self.correct.sum()) / len(self.labels)
 
     @property
     def confusion(self) -> NDArray[np.int64]:

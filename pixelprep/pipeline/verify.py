@@ -34,7 +34,7 @@ class VerifyResult:
     ----------
     path : Path
         The entry's folder.
-    problems : list of str
+    problems : tuple of str
         One line each; of a repaired entry, those that it had.
     bytes : int
         Of all its files, if these are whole.
@@ -46,7 +46,7 @@ class VerifyResult:
     """
 
     path: Path
-    problems: list[str]
+    problems: tuple[str, ...]
     bytes: int = 0
     repaired: bool = False
     checked: bool = True
@@ -64,7 +64,7 @@ class VerifyResult:
         dict
             What ``verify --json`` prints of an entry.
         """
-        return {"path": str(self.path), "ok": self.ok, "problems": self.problems} | {
+        return {"path": str(self.path), "ok": self.ok, "problems": list(self.problems)} | {
             name: getattr(self, name) for name in ("repaired", "checked", "bytes")
         }
 
@@ -151,7 +151,7 @@ def _verify(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult:
         LOG.info("%s; making it again", "; ".join(result.problems))
         entry = rebuild(path, cache, request, quiet=quiet)
     except PixelprepError as error:
-        return VerifyResult(path, [*result.problems, f"cannot be repaired: {error}"])
+        return VerifyResult(path, (*result.problems, f"cannot be repaired: {error}"))
     again = _check(entry.path, cache, quiet)
     return VerifyResult(path, result.problems + again.problems, again.bytes, again.ok)
 
@@ -163,8 +163,8 @@ def _check(path: Path, cache: Path, quiet: bool) -> VerifyResult:
             problems = _check_content(entry, quiet)
     except (CacheError, MissingExtraError, NewerFormatError) as error:  # no fault of the entry
         hint = f" ({error.hint})" if error.hint else ""
-        return VerifyResult(path, [f"{error.message}{hint}"], checked=False)
-    return VerifyResult(path, problems, 0 if entry is None or problems else entry.size)
+        return VerifyResult(path, (f"{error.message}{hint}",), checked=False)
+    return VerifyResult(path, tuple(problems), 0 if entry is None or problems else entry.size)
 
 
 def _check_content(entry: Entry, quiet: bool) -> list[str]:

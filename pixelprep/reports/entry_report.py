@@ -71,8 +71,8 @@ def report(
     entry : Entry, str or path
         An entry, or what `open` takes.
     out : path, optional
-        A file, which is replaced, or a folder that exists. Default: the current folder, where
-        the file is ``DATASET-MODE-KEY.html``.
+        A file, which is replaced; or a folder, which exists or is written with a ``/`` at its
+        end, for a file ``DATASET-MODE-KEY.html``. Default: the current folder.
     format : {"html", "json"}
         A page; or all of its facts as JSON, with every digit.
     cache_dir : path, optional
@@ -131,7 +131,7 @@ def _destination(
     given = os.fspath(out) if out is not None else "."
     try:
         path = fs.expand_user(given).resolve()
-        if path.is_dir():
+        if path.is_dir() or given.endswith("/"):
             path = (path / f"{entry.dataset}-{entry.mode}-{entry.key}.{format}").resolve()
         is_ours = any(path.is_relative_to(folder.resolve()) for folder in (entry.path, cache))
         is_free = path.is_file() or not os.path.lexists(path)

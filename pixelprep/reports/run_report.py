@@ -147,11 +147,11 @@ def _rgb(color: str) -> list[int]:
 
 def _recalls(evaluation: Evaluation, names: Sequence[str]) -> list[tuple[str, str, str, str]]:
     """Return class, images, correct ones, recall; the lowest recall first where there are many."""
-    counts, hits = evaluation.counts, evaluation.hits
-    recall = np.divide(hits, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    counts, correct = evaluation.counts, evaluation.correct
+    recall = np.divide(correct, counts, out=np.full(len(counts), np.nan), where=counts > 0)
     order = np.argsort(recall, kind="stable") if len(names) > FEW else np.arange(len(names))
     return [
-        (names[i], f"{counts[i]:,}", f"{hits[i]:,}", f"{recall[i]:.2%}" if counts[i] else "–")
+        (names[i], f"{counts[i]:,}", f"{correct[i]:,}", f"{recall[i]:.2%}" if counts[i] else "–")
         for i in order
     ]
 

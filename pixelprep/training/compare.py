@@ -125,7 +125,8 @@ def compare(
 
 
 def _check(modes: Sequence[str], model: str | None, val_fraction: float) -> None:
-
+    if isinstance(modes, str):
+        raise UsageError(f"`modes={modes}`: expected a list of names, got a string")
     for mode in modes:
         if mode not in MODES:
             raise unknown_choice("modes", mode, MODES)

@@ -176,10 +176,10 @@ def evaluate(
     labels = entry.splits[split].labels
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
         evaluation, loss = _evaluate(model, raw, labels, batch_size, bar.update)
-    counts, hits = evaluation.counts.tolist(), evaluation.hits.tolist()
+    counts, correct = evaluation.counts.tolist(), evaluation.correct.tolist()
     classes = tuple(
-        ClassRecall(name, count, hit / count if count else None)
-        for name, count, hit in zip(entry.class_names, counts, hits, strict=True)
+        ClassRecall(name, count, right / count if count else None)
+        for name, count, right in zip(entry.class_names, counts, correct, strict=True)
     )
     return EvaluationResult(
         run=finished.folder,

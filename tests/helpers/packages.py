@@ -34,11 +34,6 @@ def wheel_of(project: Path, out: Path) -> Path:
     return wheel
 
 
-def install_into(target: Path, project: Path) -> None:
-    """Install a project or a wheel into a folder, which need not be that of an environment."""
-    done([*PIP, "install", "--no-build-isolation", *OFFLINE, "--target", target, project])
-
-
 def needed_by(requirements: list[str]) -> dict[str, Distribution]:
     """Return what is installed here of these requirements and all that they require, by name."""
     found: dict[str, Distribution] = {}

@@ -79,6 +79,15 @@ def in_memory() -> dict[str, tuple[str, Json]]:
     }
 
 
+def write_folder(path: Path) -> None:
+    """Write PNG images of four classes."""
+    for name, rows in {"train": 24, "test": 8}.items():
+        for number, (image, label) in enumerate(zip(*pair(rows, "uint8"), strict=True)):
+            file = path / name / f"class{label}" / f"{number:02d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(file)
+
+
 def in_files(folder: Path) -> dict[str, tuple[Path | str, Json]]:
     """Name recipes of files, which are made in this folder: the dataset, and options."""
     (x, y), (x_test, y_test) = pair(40, "uint8"), pair(15, "uint8")
@@ -86,11 +95,7 @@ def in_files(folder: Path) -> dict[str, tuple[Path | str, Json]]:
     with h5py.File(folder / "file.h5", "w") as file:
         for name, rows in {"train": 40, "test": 15}.items():
             file[f"{name}/images"], file[f"{name}/labels"] = pair(rows, "uint16")
-    for name, rows in {"train": 24, "test": 8}.items():
-        for number, (image, label) in enumerate(zip(*pair(rows, "uint8"), strict=True)):
-            path = folder / "pictures" / name / f"class{label}" / f"{number:02d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path)
+    write_folder(folder / "pictures")
     keys = {"images_key": "train/images", "labels_key": "train/labels"}
     return {
         "npz": (folder / "archive.npz", {}),

@@ -156,7 +156,7 @@ def main() -> None:
     [verdict] = pixelprep.verify(entry.path, repair=False, quiet=True)
     assert_type(verdict, pixelprep.VerifyResult)
     assert_type((verdict.ok, verdict.repaired, verdict.checked), tuple[bool, bool, bool])
-    assert_type(verdict.problems, list[str])
+    assert_type(verdict.problems, tuple[str, ...])
     assert_type((verdict.path, verdict.bytes), tuple[Path, int])
     assert_type(verdict.to_dict(), dict[str, object])
     exported = pixelprep.export(entry, "stripes-npz", "npz", quiet=True)

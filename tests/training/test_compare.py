@@ -302,6 +302,7 @@ def test_only_the_advice_on_many_models_is_kept_back() -> None:
     [
         ({"modes": ["center", "normalize", "center"]}, "center is given twice"),
         ({"modes": ["center"]}, "expected two or more"),
+        ({"modes": "center,normalize"}, "expected a list of names, got a string"),
         ({"repeats": 0}, "`repeats=0`: expected 1 or more"),
         ({"val_fraction": 0}, "`val_fraction=0`: modes are ranked on a validation split"),
         ({"seed": 2**32 - 1}, "`seed=4294967297`: expected 0 to"),
