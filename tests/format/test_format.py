@@ -373,6 +373,7 @@ def test_other_data_makes_another_entry() -> None:
         ({}, {"shard_rows": 40}),
         ({}, {"shard_rows": 10**9}),
         ({}, {"val_fraction": 0}),
+        ({}, {"val_fraction": None, "mode": None}),
         ({}, {"offline": True}),
         ({}, {"mirror": "http://127.0.0.1:9/"}),
         ({"mode": "normalize"}, {"mode": "normalize", "per": "pixel"}),

@@ -160,7 +160,8 @@ def test_help_is_whole(cache: Path, name: str, columns: int) -> None:
     no folder is made.
     """
     command = TREE[name]
-    ran = run(*name.split(), "--help", env=os.environ | {"COLUMNS": str(columns)})
+    environment = os.environ | {"COLUMNS": str(columns)}
+    ran = run(*name.split(), "--help", env=environment, bare=True)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert max(map(len, ran.stdout.splitlines())) <= columns
     printed = "".join(ran.stdout.split())  # wherever lines are broken

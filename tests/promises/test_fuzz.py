@@ -15,7 +15,7 @@ from tests.helpers.packages import ROOT
 from tests.helpers.process import execute
 
 SCRIPTS = ROOT / "scripts"
-INPUTS = {"idx": 100, "npz": 100, "manifest": 80, "entry": 20, "hdf5": 25}
+INPUTS = {"idx": 100, "npz": 100, "manifest": 80, "entry": 10, "hdf5": 15}
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 

@@ -304,10 +304,12 @@ def test_the_command_says_where_and_how_much(form: str, digits: str, cache: Path
 
 
 def test_a_folder_is_filled_and_a_file_replaced(tmp_path: Path) -> None:
-    """`out` may be a folder that is there, or a file, which is replaced whole."""
+    """`out` may be a folder, there or with a slash, or a file, which is replaced whole."""
     entry = entry_of(arrays())
     name = f"little-standardize-{entry.key}.json"
     assert report(entry, tmp_path, format="json", quiet=True).path == tmp_path / name
+    new = tmp_path / "new"
+    assert report(entry, f"{new}/", format="json", quiet=True).path == new / name
     place = tmp_path / "some" / "facts"
     for _ in range(2):
         assert report(entry, place, format="json", quiet=True).path == place

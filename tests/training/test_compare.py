@@ -323,7 +323,7 @@ def test_wrong_options_are_refused_before_any_work(
 
 def test_wrong_modes_are_refused_on_the_command_line() -> None:
     """One line, exit status 2, and a hint."""
-    error, hint = failure(run("compare", "sample", "--modes", "center, standardise"), 2)
+    error, hint = failure(run("compare", "sample", "--modes", "center, standardise", bare=True), 2)
     assert error.startswith("unknown --modes 'standardise'")
     assert hint == "did you mean 'standardize'?"
 
