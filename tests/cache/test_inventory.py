@@ -2,10 +2,8 @@
 
 import json
 import os
-import pty
 import re
 import shutil
-import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -20,7 +18,7 @@ import pixelprep
 from pixelprep import EntryError, UsageError
 from pixelprep.sources import Raw, SourceContext
 from pixelprep.system import locks, staging
-from tests.helpers.cli import failure, run, start, wait_until_it_writes
+from tests.helpers.cli import failure, on_terminal, run, start, wait_until_it_writes
 from tests.helpers.data import arrays
 
 DAY = 86400
@@ -179,13 +177,6 @@ def test_looking_makes_nothing(cache: Path) -> None:
     assert not cache.exists()
 
 
-def test_the_bare_command_helps() -> None:
-    """`pixelprep cache` shows its commands."""
-    done = run("cache")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert all(name in done.stdout for name in ("list", "path", "remove", "prune"))
-
-
 # remove
 
 
@@ -245,33 +236,20 @@ def test_it_asks_before_it_deletes(three: list[pixelprep.Entry]) -> None:
 def test_only_a_yes_deletes(three: list[pixelprep.Entry]) -> None:
     """On a terminal it shows what is to go and waits for an answer; no answer is a no."""
     for typed, status in (("n\n", 1), ("\n", 1), ("y\n", 0)):
-        ours, its = pty.openpty()
-        process = start("cache", "remove", three[0].key, stdin=its, stdout=subprocess.PIPE)
-        os.write(ours, typed.encode())
-        out, err = process.communicate(timeout=60)
-        os.close(ours)
-        os.close(its)
+        command = ("cache", "remove", three[0].key)
+        out, err = on_terminal(*command, typed=typed, status=status)
         assert f"digits/{three[0].path.name}" in out
         assert "delete it for good?" in err
         assert "error" not in err
-        assert process.returncode == status
         assert [entry.path.exists() for entry in three] == [status == 1, True, True]
 
 
 def test_ctrl_c_at_the_question_deletes_nothing(three: list[pixelprep.Entry]) -> None:
     """It says so in one line; exit status 130."""
-    ours, its = pty.openpty()
-    process = start("cache", "remove", three[0].key, stdin=its, text=False, bufsize=0)
-    assert process.stderr is not None
-    asked = b""
-    while b"?" not in asked:
-        asked += process.stderr.read(1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    os.close(ours)
-    os.close(its)
-    assert err.decode().splitlines()[-1] == "error: interrupted; nothing deleted"
-    assert process.returncode == 130
+    command = ("cache", "remove", three[0].key)
+    _, err = on_terminal(*command, interrupted_at="?", status=130)
+    last = re.sub(r"\x1b\[[0-9;]*m", "", err.splitlines()[-1])
+    assert last.endswith("error: interrupted; nothing deleted")
     assert three[0].path.exists()
 
 

@@ -18,7 +18,7 @@ import pixelprep
 from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.sources import REGISTRY
-from tests.helpers.cli import failure, on_terminal, prepared, run
+from tests.helpers.cli import failure, prepared, run
 from tests.helpers.data import bytes_of
 from tests.helpers.process import execute
 
@@ -143,6 +143,8 @@ def test_a_dataset_with_one_entry_names_it(digits: str) -> None:
     error, hint = failure(run("info", one.dataset))
     assert error.startswith(f"{one.dataset}: is ambiguous: 2 entries in ")
     assert all(f"{entry.dataset}/{entry.path.name}" in hint for entry in (one, two))
+    shutil.copytree(one.path, one.path.parents[1] / "other" / one.path.name)
+    assert "2 entries" in failure(run("info", one.key))[0]
 
 
 def test_a_folder_of_a_known_name_is_not_meant(tmp_path: Path) -> None:
@@ -159,14 +161,6 @@ def test_a_folder_of_a_known_name_is_not_meant(tmp_path: Path) -> None:
 def test_the_table_tells_of_the_whole_split(digits: str, mode: str, told: str) -> None:
     """Only what all of train has is told of it, where that is known."""
     assert told in run("prepare", digits, "--mode", mode).stdout
-
-
-def test_bars_are_drawn_on_a_terminal_only(digits: str) -> None:
-    """Where standard error is a terminal, there are bars on it; standard output has none."""
-    shown, seen = on_terminal("prepare", digits, "--json")
-    assert "reading train: " in seen
-    assert "writing: " in seen
-    assert json.loads(shown)["hit"] is False
 
 
 def test_a_terminal_without_unicode_is_no_error(digits: str) -> None:
@@ -323,28 +317,27 @@ def test_help_documents_every_option(command: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
 def test_help_lists_exactly_the_choices(command: str) -> None:
-    """The values that help shows are those that the library takes, all of them."""
+    """The values that help shows are those that the library takes, all of them; each variable that
+    the command reads stands beside its option.
+    """
     found = documented(command)
+    for name in ("PIXELPREP_CACHE_DIR", "PIXELPREP_MIRROR", "PIXELPREP_OFFLINE"):
+        assert name in helped(command)
     choices = {"--mode": MODES, "--per": PER, "--dtype": DTYPES, "--compression": COMPRESSIONS}
     assert {name: found[name][0] for name in choices} == {
         name: "|".join(values) for name, values in choices.items()
     }
 
 
-def test_help_names_the_environment_variables() -> None:
-    """Each variable that the command reads stands beside its option."""
-    for name in ("PIXELPREP_CACHE_DIR", "PIXELPREP_MIRROR", "PIXELPREP_OFFLINE"):
-        assert name in helped("prepare")
-
-
 def test_no_command_shows_help() -> None:
     """`pixelprep` alone is `pixelprep --help`, as is -h, and lists the commands with a text each,
-    none of which is cut short.
+    none of which is cut short; so it is with `pixelprep cache`.
     """
     wide: dict[str, Any] = {"env": os.environ | {"COLUMNS": "80"}}
-    alone = run(**wide)
-    assert alone.returncode == 0
+    alone, cache = run(**wide), run("cache", **wide)
+    assert (alone.returncode, cache.returncode, alone.stderr + cache.stderr) == (0, 0, "")
     assert alone.stdout == helped() == run("-h", **wide).stdout
+    assert cache.stdout == helped("cache")
     for text in (alone.stdout, helped("cache")):
         assert "..." not in text.split("Commands:")[1]
     commands = alone.stdout.split("Commands:")[1]
@@ -383,8 +376,10 @@ def test_datasets_lists_all_known_names() -> None:
     assert [one["name"] for one in listed if one["download_bytes"] == 0] == ["sample"]
 
 
-def test_info_takes_a_path_a_key_or_a_name(digits: str, cache: Path) -> None:
-    """Folder, relative folder, key, start of a key and DATASET/MODE-KEY mean the same entry."""
+def test_info_takes_a_path_a_key_or_a_name(digits: str, tmp_path: Path) -> None:
+    """Folder, relative folder, key, start of a key and DATASET/MODE-KEY mean the same entry; a copy
+    of the folder can be looked at anywhere.
+    """
     made = pixelprep.prepare(digits)
     path, key = made.path, made.key
     names = [str(path), f"./{path.relative_to(Path.cwd())}", key, key[:6], f"digits/{path.name}"]
@@ -393,6 +388,8 @@ def test_info_takes_a_path_a_key_or_a_name(digits: str, cache: Path) -> None:
     text = shown.pop()
     for part in (str(path), key, "digits, standardize per channel", "classes   0, 1, 2, 3"):
         assert part in text
+    copy = shutil.copytree(path, tmp_path / "some" / "where")
+    assert run("info", str(copy)).stdout == text.replace(str(path), str(copy))
 
 
 def test_info_json_is_the_manifest_and_the_path(digits: str) -> None:
@@ -404,27 +401,12 @@ def test_info_json_is_the_manifest_and_the_path(digits: str) -> None:
     assert done.stderr == ""
 
 
-def test_info_works_on_a_copy_anywhere(digits: str, tmp_path: Path) -> None:
-    """An entry's folder can be copied out of the cache and looked at there."""
-    path = str(pixelprep.prepare(digits).path)
-    copy = tmp_path / "some" / "where"
-    shutil.copytree(path, copy)
-    assert run("info", str(copy)).stdout == run("info", path).stdout.replace(path, str(copy))
-
-
 @pytest.mark.parametrize("name", ["0123456789ab", "sample/center-0123", "./digits"])
 def test_info_of_what_is_no_entry_fails(digits: str, name: str) -> None:
     """A name that means no entry exits 1 and says what names may be given."""
     error, hint = failure(run("info", name))
     assert "no entry" in error
     assert hint == "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry"
-
-
-def test_info_refuses_a_key_that_means_several(digits: str) -> None:
-    """The start of a key that two entries share is an error, not a guess."""
-    path = pixelprep.prepare(digits).path
-    shutil.copytree(path, path.parents[1] / "other" / path.name)
-    assert "2 entries" in failure(run("info", path.name.split("-")[1]))[0]
 
 
 # A reader that goes away
@@ -443,17 +425,13 @@ def test_a_closed_pipe_is_no_traceback(digits: str, arguments: list[str]) -> Non
     assert done.returncode == 1
 
 
-def test_a_closed_standard_error_is_no_error(digits: str) -> None:
-    """Where there is no standard error at all (a service), the command works without bars."""
-    done = run("prepare", digits, "--json", preexec_fn=lambda: os.close(2), cold=True)
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["hit"] is False
-
-
-def test_a_closed_standard_output_is_no_error(digits: str) -> None:
-    """Where there is no standard output at all (a service), the command works without a word."""
-    done = run("prepare", digits, "--quiet", preexec_fn=lambda: os.close(1), cold=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_output_is_no_error(digits: str, closed: int) -> None:
+    """Where there is no standard output or error at all (a service), the command works."""
+    done = run("prepare", digits, "--json", preexec_fn=lambda: os.close(closed), cold=True)
+    assert done.returncode == 0, done.stderr
+    assert ("raw train" if closed == 1 else '"hit": false') in done.stderr + done.stdout
+    assert "" in (done.stdout, done.stderr)
 
 
 needs_full_disk = pytest.mark.skipif(
@@ -519,15 +497,10 @@ def test_wrong_values_of_train_stop_it_before_any_work(
     assert not cache.exists()
 
 
-WITHOUT_TENSORFLOW = """
-import sys
-sys.modules["tensorflow"] = None  # what `import tensorflow` then raises is ImportError
-"""
-
-
 def test_train_without_tensorflow_says_what_to_install(digits: str, cache: Path) -> None:
     """Where TensorFlow is missing, `train` says so before it prepares anything."""
-    error, hint = failure(run("train", digits, code=WITHOUT_TENSORFLOW, bare=True))
+    without = "import sys; sys.modules['tensorflow'] = None"  # importing it is an ImportError
+    error, hint = failure(run("train", digits, code=without, bare=True))
     assert "TensorFlow, which is not installed" in error
     assert hint == 'pip install "pixelprep[train]"'
     assert not cache.exists()

@@ -1,49 +1,22 @@
 """The terminal: tables at any width, colours where they are wanted, and nothing else in a pipe."""
 
-import fcntl
+import json
 import os
-import pty
 import re
 import shutil
-import signal
-import struct
-import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pixelprep
-from tests.helpers.cli import run, start
+from tests.helpers.cli import on_terminal, run
 from tests.helpers.data import arrays, write_digits
 
 
-def shown(columns: int, *arguments: str, interrupted_at: str = "", **environment: str) -> str:
-    """Return what a command shows on a terminal of so many columns, on both of its outputs; once
-    it shows the mark, it is interrupted.
-    """
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    env, mark = kept | environment, interrupted_at.encode()
-    with start(*arguments, env=env, stdin=its, stdout=its, stderr=its) as process:
-        os.close(its)
-        seen = b""
-        while chunk := read(ours):
-            seen += chunk
-            if mark and mark in seen:
-                process.send_signal(signal.SIGINT)
-                mark = b""
-        process.wait(60)
-    os.close(ours)
-    return seen.decode().replace("\r\n", "\n")
-
-
-def read(terminal: int) -> bytes:
-    """Return what comes next; nothing once the other side is closed."""
-    try:
-        return os.read(terminal, 1 << 16)
-    except OSError:
-        return b""
+def shown(columns: int, *arguments: str, **options: Any) -> str:
+    """Return what a command shows on a terminal of so many columns, on both of its outputs."""
+    return on_terminal(*arguments, columns=columns, both=True, **options)[1]
 
 
 def test_tables_fit() -> None:
@@ -78,8 +51,9 @@ def test_wide_letters_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 def test_colours_only_where_they_are_wanted() -> None:
     """Errors are in colour on a terminal, not with NO_COLOR, and not in a pipe."""
     red = "\x1b[31m"
-    assert red in shown(80, "info", "nothing")
-    assert "\x1b" not in shown(80, "info", "nothing", NO_COLOR="1")
+    assert red in shown(80, "info", "nothing", status=1)
+    plain = os.environ | {"NO_COLOR": "1"}
+    assert "\x1b" not in shown(80, "info", "nothing", status=1, env=plain)
     assert "\x1b" not in run("info", "nothing").stderr
 
 
@@ -94,13 +68,14 @@ def test_bars_settle_cleanly(columns: int, tmp_path: Path) -> None:
     assert longest <= columns
 
 
-@pytest.mark.parametrize(("columns", "mark"), [(60, ""), (80, "loss ")])
-def test_the_bar_of_training_is_whole(columns: int, mark: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("columns", "mark", "status"), [(60, "", 0), (80, "loss ", 130)])
+def test_the_bar_of_training_is_whole(columns: int, mark: str, status: int, tmp_path: Path) -> None:
     """It fits, no figure is cut, and Ctrl-C takes it away: the error stands alone on its line."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
     digits = write_digits(tmp_path / "digits", 9000, 100)
-    command = ("train", str(digits), "--epochs", "1", "--model", "tests.helpers.models:tiny")
-    text = shown(columns, *command, "--run-dir", str(tmp_path / "run"), interrupted_at=mark)
+    command = ["train", str(digits), "--epochs", "1", "--model", "tests.helpers.models:tiny"]
+    command += ["--run-dir", str(tmp_path / "run")]
+    text = shown(columns, *command, interrupted_at=mark, status=status)
     bars = [part for part in text.replace("\n", "\r").split("\r") if "epoch 1/1: " in part]
     assert len(bars) > 1
     assert all(len(part) <= columns and part.rstrip().endswith("]") for part in bars), bars
@@ -112,10 +87,14 @@ def test_the_bar_of_training_is_whole(columns: int, mark: str, tmp_path: Path) -
 
 
 def test_hashing_has_a_bar(tmp_path: Path) -> None:
-    """Raw data is read, and an entry from elsewhere is hashed, behind a bar with a rate."""
+    """Raw data is read, and an entry from elsewhere is hashed, behind a bar with a rate; none is on
+    standard output.
+    """
     cache = tmp_path / "one"
-    text = shown(100, "prepare", "sample", "--cache-dir", str(cache))
+    printed, text = on_terminal("prepare", "sample", "--json", "--cache-dir", str(cache))
+    assert json.loads(printed)["hit"] is False
     assert re.search(r"reading train: .*images/s", text)
+    assert "writing: " in text
     [entry] = cache.glob("sample/*")
     shutil.copytree(entry, tmp_path / "copy")
     for command in (["info"], ["verify"], ["report", "--format", "json", "--out", str(tmp_path)]):

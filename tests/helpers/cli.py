@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import resource
+import signal
 import subprocess
 import sys
 import termios
@@ -81,20 +82,38 @@ def run(*arguments: str, timeout: float = PATIENCE, **options: Any) -> Done:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def on_terminal(*arguments: str, **options: Any) -> tuple[str, str]:
-    """Return standard output, and standard error as a terminal gets it."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(ours, (24, 100))
-    with start(*arguments, **options, stdout=subprocess.PIPE, stderr=theirs) as process:
-        os.close(theirs)
-        seen = b""
+def on_terminal(
+    *arguments: str,
+    columns: int = 100,
+    typed: str = "",
+    interrupted_at: str = "",
+    status: int = 0,
+    both: bool = False,
+    **options: Any,
+) -> tuple[str, str]:
+    """Return standard output, and what a terminal shows of standard error, or of `both`.
+
+    What is `typed` waits there to be read; once the mark is shown, the command is interrupted.
+    """
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(ours, (40, columns))
+    os.write(ours, typed.encode())
+    env = {**options.pop("env", os.environ)}
+    env.pop("COLUMNS", None)
+    files = {"stdin": its, "stdout": its if both else subprocess.PIPE, "stderr": its}
+    with start(*arguments, env=env, **files, **options) as process:
+        os.close(its)
+        seen, mark = b"", interrupted_at.encode()
         with suppress(OSError):  # how Linux says that the other side is closed
             while piece := os.read(ours, 1 << 16):
                 seen += piece
+                if mark and mark in seen:
+                    process.send_signal(signal.SIGINT)
+                    mark = b""
         os.close(ours)
-        shown, _ = process.communicate()
-    assert process.returncode == 0, seen
-    return shown, seen.decode()
+        printed, _ = process.communicate()
+    assert process.returncode == status, seen
+    return printed, seen.decode().replace("\r\n", "\n")
 
 
 def prepared(*arguments: str) -> dict[str, Any]:
