@@ -8,8 +8,6 @@ import resource
 import shutil
 import signal
 import time
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,8 @@ from pixelprep.sources.registered import embedded
 from tests.helpers.cli import failure, prepared, run, start, wait_until_it_writes
 from tests.helpers.damage import flip_a_byte
 from tests.helpers.data import bytes_of, flipped, idx, write_digits
-from tests.helpers.disks import mounted, protected
+from tests.helpers.disks import mounted
+from tests.helpers.malicious import deflate_bomb
 from tests.helpers.process import execute
 from tests.helpers.sources import nothing_is_left
 
@@ -34,14 +33,6 @@ IMAGES = np.arange(40 * 6 * 6, dtype=np.uint8).reshape(40, 6, 6)
 # Files of the user's own
 
 
-def bomb() -> bytes:
-    """8 MB of gzip that unpack to the file that the header promises, and 8 GiB more."""
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    start = packer.compress(idx(IMAGES)) + packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return b"\x1f\x8b\x08" + bytes(7) + start + block * (8 * 1024)
-
-
 def packed(content: bytes) -> bytes:
     """Gzipped, as fast as can be."""
     return gzip.compress(content, compresslevel=1, mtime=0)
@@ -49,27 +40,20 @@ def packed(content: bytes) -> bytes:
 
 NOISE = random.Random(3).randbytes(5 << 20)
 ZIPPED = packed(idx(IMAGES))
+BOMB = b"\x1f\x8b\x08" + bytes(7) + deflate_bomb(8 * GIB)[2:]  # 8 MB of gzip
 
 BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "gzip cut off": (f"{TRAIN}.gz", ZIPPED[: len(ZIPPED) // 2], "ends too early"),
     "gzip with a wrong checksum": (f"{TRAIN}.gz", flipped(ZIPPED, -6), "incorrect data check"),
-    "gzip with a wrong length": (f"{TRAIN}.gz", flipped(ZIPPED, -1), "length"),
-    "gzip with a damaged middle": (f"{TRAIN}.gz", flipped(ZIPPED, len(ZIPPED) // 2), ""),
     "gzip with something behind it": (f"{TRAIN}.gz", ZIPPED + b"more", "cannot read"),
     "gzip of nothing": (f"{TRAIN}.gz", packed(b""), "not an IDX file: it begins with nothing"),
-    "gzip bomb": (f"{TRAIN}.gz", bomb(), "promises 1,440 bytes, the file holds more"),
-    "small gzip, huge header": (
-        f"{TRAIN}.gz",
-        packed(idx(IMAGES, (1 << 20, 64, 64))),
-        "promises 4,294,967,296 bytes",
-    ),
+    "gzip bomb": (f"{TRAIN}.gz", ZIPPED + BOMB, "promises 1,440 bytes, the file holds more"),
     "gzip of 5 MB, header of 4 GiB": (
         f"{TRAIN}.gz",
         packed(idx(np.frombuffer(NOISE, np.uint8), (1 << 20, 64, 64))),
         "promises 4,294,967,296 bytes, the file holds 5,242,880",
     ),
     "text": (TRAIN, b"not an image at all\n", "not an IDX file: it begins with 6e 6f 74 20"),
-    "nothing": (TRAIN, b"", "not an IDX file: it begins with nothing"),
     "a header cut off": (TRAIN, idx(IMAGES)[:9], "ends in its header"),
     "a file cut off": (TRAIN, idx(IMAGES)[:-1], "promises 1,440 bytes"),
     "a huge header": (TRAIN, idx(IMAGES, (2**32 - 1,) * 3), "more than the file can hold"),
@@ -80,7 +64,6 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "labels for images": (TRAIN, idx(IMAGES[:, 0, 0]), "says uint8 in 1 dimensions"),
     "images for labels": (LABELS, idx(IMAGES), "expected uint8 in 1 dimensions"),
     "no images": (TRAIN, idx(IMAGES[:0]), "0 images but 40 labels"),
-    "no height": (TRAIN, idx(IMAGES[:, :0]), ""),
     "images of another size": (TRAIN, idx(IMAGES[:, :5]), "differ in image shape"),
     "an image too few": (TRAIN, idx(IMAGES[:39]), "39 images but 40 labels"),
     "a label too few": (LABELS, idx(IMAGES[:39, 0, 0]), "40 images but 39 labels"),
@@ -114,18 +97,6 @@ def test_no_memory_is_taken_for_promises(digits: str, cache: Path, bad: str) -> 
     error, _ = failure(run("prepare", digits, limits={resource.RLIMIT_AS: 2 * GIB}))
     assert error.startswith("digits/")
     assert reason in error
-    assert nothing_is_left(cache)
-
-
-def test_no_images_at_all_are_refused(digits: str, cache: Path) -> None:
-    """Files that agree on having no images, or images of no height, are refused too."""
-    for rows, height in ((0, 6), (40, 0)):
-        Path(digits, TRAIN).write_bytes(idx(np.zeros((rows, height, 6), np.uint8)))
-        Path(digits, LABELS).write_bytes(idx(np.zeros(rows, np.uint8)))
-        test = np.zeros((20, height, 6), np.uint8)
-        Path(digits, "t10k-images-idx3-ubyte").write_bytes(idx(test))
-        with pytest.raises(SourceError, match="none 0, got"):
-            pixelprep.prepare(digits)
     assert nothing_is_left(cache)
 
 
@@ -237,24 +208,6 @@ def test_a_path_object_is_a_path(digits: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("--val-fraction", "nan"),
-        ("--val-fraction", "0.0001"),  # takes no image
-        ("--shard-rows", "0"),
-    ],
-)
-def test_a_value_out_of_range_is_wrong_usage(
-    digits: str, cache: Path, option: str, value: str
-) -> None:
-    """A value that no recipe can have exits 2 and is repeated with what was expected."""
-    error, _ = failure(run("prepare", digits, option, value), 2)
-    assert error.startswith(f"{option} {value}")
-    assert "expected" in error
-    assert nothing_is_left(cache)
-
-
-@pytest.mark.parametrize(
     "choice",
     [
         *({name: "zip"} for name in ("mode", "per", "dtype", "compression")),
@@ -264,14 +217,21 @@ def test_a_value_out_of_range_is_wrong_usage(
     ],
     ids=str,
 )
-def test_python_refuses_what_the_command_refuses(
+def test_a_value_that_cannot_be_is_wrong_usage(
     digits: str, cache: Path, choice: dict[str, Any]
 ) -> None:
-    """The same wrong choice in Python is a UsageError, which is a ValueError."""
+    """A value that no recipe can have is a UsageError, which is a ValueError; the command exits 2.
+    It is repeated with what was expected.
+    """
     with pytest.raises(UsageError) as caught:
         pixelprep.prepare(digits, **choice)
     assert isinstance(caught.value, ValueError)
-    assert "expected" in caught.value.message
+    ((name, value),) = choice.items()
+    option = f"--{name.replace('_', '-')}"
+    error, _ = failure(run("prepare", digits, f"{option}={value}", bare=True), 2)
+    assert error.startswith((f"{option} {value}", f"unknown {option} '{value}'"))
+    for said in (error, caught.value.message):
+        assert "expected" in said
     assert nothing_is_left(cache)
 
 
@@ -309,17 +269,13 @@ BAD_ARRAYS: dict[str, tuple[np.ndarray, np.ndarray, str]] = {
     "images with NaN": (broken_images(np.nan), labels(20), "train: image 3 (counted from 0)"),
     "images with infinity": (broken_images(np.inf), labels(20), "holds inf"),
     "images that overflow": (broken_images(1e300), labels(20), "too large"),
-    "images too near to each other": (
-        np.eye(20).reshape(20, 5, 4, 1) * 5e-310,
-        labels(20),
-        "too close",
-    ),
+    "images too near": (np.eye(20).reshape(20, 5, 4, 1) * 5e-310, labels(20), "too close"),
     "bool images": (images(20, "bool"), labels(20), "bool"),
     "complex images": (images(20, "complex64"), labels(20), "complex64"),
     "flat images": (images(20, shape=(90,)), labels(20), "(N, H, W, C)"),
     "images of five dimensions": (images(20, shape=(2, 6, 5, 3)), labels(20), "(N, H, W, C)"),
-    "images of no height": (images(20, shape=(0, 5, 3)), labels(20), ""),
-    "no images": (images(0), labels(0), ""),
+    "images of no height": (images(20, shape=(0, 5, 3)), labels(20), "none 0, got"),
+    "no images": (images(0), labels(0), "none 0, got"),
     "another shape than test's": (images(20, shape=(5, 5, 3)), labels(20), "differ"),
     "another type than test's": (images(20, "uint16"), labels(20), "differ"),
     "a label too few": (images(20), labels(19), "20 images but 19 labels"),
@@ -408,26 +364,6 @@ def test_a_cache_that_is_a_file_is_refused(digits: str, tmp_path: Path, place: s
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.fixture
-def read_only(tmp_path: Path, digits: str) -> Iterator[Path]:
-    """Provide a cache with one entry that cannot be written."""
-    cache = tmp_path / "disk"
-    with protected(cache) as protect:
-        pixelprep.prepare(digits, cache_dir=cache)
-        protect()
-        yield cache
-
-
-def test_a_read_only_cache_serves_hits(digits: str, read_only: Path) -> None:
-    """What is there can be used from a cache that cannot be written; the rest is an error."""
-    place = ["--cache-dir", str(read_only)]
-    assert prepared(digits, *place)["hit"] is True
-    assert run("info", prepared(digits, *place)["path"], *place).returncode == 0
-    error, hint = failure(run("prepare", digits, "--mode", "center", *place))
-    assert error.startswith(f"cannot use {read_only}")
-    assert "--cache-dir" in hint
-
-
 # A full disk
 
 
@@ -461,46 +397,30 @@ def test_no_space_is_an_error_wherever_it_strikes(
     assert prepared(str(middling), *recipe)["hit"] is False
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Provide a file system of one MiB."""
-    with mounted(tmp_path / "disk", "size=1m") as folder:
-        yield folder
-
-
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_a_full_disk_leaves_the_cache_as_it_was(
-    digits: str, middling: Path, small_disk: Path, compression: str
+    digits: str, middling: Path, tmp_path: Path, compression: str
 ) -> None:
     """On a full disk the entries stay, the error says what is missing, and space cures it."""
-    place = ["--cache-dir", str(small_disk / "cache")]
-    entry = pixelprep.prepare(digits, cache_dir=place[1]).path
-    before = bytes_of(entry)
-    recipe = [str(middling), "--compression", compression, *place]
-    error, hint = failure(run("prepare", *recipe))
-    if compression == "none":  # known in advance
-        assert "bytes are needed, " in error
-    else:
-        assert "No space left on device" in error
-    assert "free some space" in hint
-    assert bytes_of(entry) == before
-    assert [path.name for path in (small_disk / "cache").glob("[!.]*")] == ["digits"]
-    assert list((small_disk / "cache" / ".tmp").iterdir()) == []
-    execute(["mount", "-o", "remount,size=16m", small_disk], check=True)
-    assert prepared(*recipe)["hit"] is False
+    cache = tmp_path / "disk" / "cache"
+    with mounted(cache.parent, "size=1m"):
+        entry = pixelprep.prepare(digits, cache_dir=cache).path
+        before = bytes_of(entry)
+        recipe = [str(middling), "--compression", compression, "--cache-dir", str(cache)]
+        error, hint = failure(run("prepare", *recipe))
+        known = "bytes are needed, " if compression == "none" else "No space left on device"
+        assert known in error
+        assert "free some space" in hint
+        assert bytes_of(entry) == before
+        assert [path.name for path in cache.glob("[!.]*")] == ["digits"]
+        assert list((cache / ".tmp").iterdir()) == []
+        execute(["mount", "-o", "remount,size=16m", cache.parent], check=True)
+        assert prepared(*recipe)["hit"] is False
 
 
-# Damaged entries
-
-
-@pytest.fixture
-def entry(digits: str) -> Path:
-    """Return the folder of an entry in the cache."""
-    return pixelprep.prepare(digits).path
-
-
-def test_the_command_names_damage_and_repairs_it(digits: str, entry: Path) -> None:
+def test_the_command_names_damage_and_repairs_it(digits: str) -> None:
     """`info` exits 1 and names the damaged file; `prepare` says that it makes the entry again."""
+    entry = pixelprep.prepare(digits).path
     before = bytes_of(entry)
     name = flip_a_byte(entry)
     error, hint = failure(run("info", str(entry)))

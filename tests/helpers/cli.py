@@ -100,7 +100,11 @@ def on_terminal(
     os.write(ours, typed.encode())
     env = {**options.pop("env", os.environ)}
     env.pop("COLUMNS", None)
-    files = {"stdin": its, "stdout": its if both else subprocess.PIPE, "stderr": its}
+    files: dict[str, Any] = {
+        "stdin": its,
+        "stdout": its if both else subprocess.PIPE,
+        "stderr": its,
+    }
     with start(*arguments, env=env, **files, **options) as process:
         os.close(its)
         seen, mark = b"", interrupted_at.encode()

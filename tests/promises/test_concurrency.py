@@ -16,7 +16,7 @@ import pytest
 
 import pixelprep
 from pixelprep.system import locks, staging
-from tests.helpers.cli import run
+from tests.helpers.cli import failure, run
 from tests.helpers.damage import flip
 from tests.helpers.data import bytes_of, write_digits
 from tests.helpers.disks import protected
@@ -205,7 +205,7 @@ def test_a_long_name_fits(cache: Path) -> None:
 
 def test_a_read_only_cache_serves_readers(digits: str, tmp_path: Path) -> None:
     """Opening, reading, verifying, listing, and a hit: nothing of it needs to write. Every entry
-    has its verdict, though nothing can be noted.
+    has its verdict, though nothing can be noted; what needs to write is an error.
     """
     cache = tmp_path / "disk"
     with protected(cache) as protect:
@@ -229,6 +229,9 @@ def test_a_read_only_cache_serves_readers(digits: str, tmp_path: Path) -> None:
         done = run("cache", "remove", entry.key, "--yes", "--cache-dir", str(cache))
         assert done.returncode == 1
         assert "cannot use" in done.stderr
+        error, hint = failure(run("prepare", digits, "--per=pixel", "--cache-dir", str(cache)))
+        assert error.startswith(f"cannot use {cache}")
+        assert "--cache-dir" in hint
 
 
 # Two users
