@@ -66,8 +66,9 @@ def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
         for ended in running.keys() & set(ready):
             child, report = running.pop(ended)
             os.close(ended)
-            with report, suppress(BrokenPipeError):  # nobody waits for it any more
+            with report, suppress(BrokenPipeError, BlockingIOError):  # nobody waits for it any more
                 report.send(os.waitpid(child, 0)[1].to_bytes(4, "little"))
+                report.recv(1, socket.MSG_DONTWAIT)  # unread, a release would undo what was sent
         if control.fileno() not in ready:
             continue
         request, files, _, _ = socket.recv_fds(control, 1 << 20, 4)
