@@ -43,23 +43,12 @@ def start(
     bare: bool = False,
     **options: Any,
 ) -> Process:
-    """Start the command.
+    """Start the command, after Python `code`, within `limits` as `resource.setrlimit` has them.
 
-    Parameters
-    ----------
-    *arguments : str
-        Of the command line.
-    code : str
-        Python code that is run first.
-    limits : mapping of int to int
-        What it may use, as `resource.setrlimit` has it.
-    cold : bool
-        Start Python for it, as for what it depends on while it starts and imports. By default a
-        process that has all imported forks it.
-    bare : bool
-        Have it forked by one without TensorFlow and the like, as for what is refused at once.
-    **options
-        As `subprocess.Popen` has them; by default standard error is text in a pipe.
+    A process that has all imported forks it; a `bare` one without TensorFlow and the like, as for
+    what is refused at once. Only where it is `cold`, as for what happens while it starts and
+    imports, Python is started for it. Options are those of `subprocess.Popen`; by default standard
+    error is text in a pipe.
     """
     settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True} | options
     if not cold and hasattr(os, "pidfd_open"):

@@ -35,16 +35,9 @@ def until(ready: Callable[[], object]) -> None:
 
 
 class Servers:
-    """A scheduler and its workers.
+    """A scheduler and its workers, with options of both, and the scheduler's environment.
 
-    Parameters
-    ----------
-    top : Path
-        An empty folder for what they say and keep.
-    *options : str
-        Of both.
-    **environment : str
-        Of the scheduler.
+    The folder, empty at first, is for what they say and keep.
     """
 
     def __init__(self, top: Path, *options: str, **environment: str) -> None:

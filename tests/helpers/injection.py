@@ -48,18 +48,12 @@ PATH = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One system call.
-
-    thread : ID of the thread
-    name : of the call
-    arguments, result : as strace shows them; the result is empty where there was none
-    begin, end : numbers that order the beginnings and the ends of all calls
-    """
+    """One system call; `begin` and `end` order the beginnings and the ends of all calls."""
 
     thread: int
     name: str
-    arguments: str
-    result: str
+    arguments: str  # as strace shows them
+    result: str  # likewise; empty where there was none
     begin: int
     end: int
 
@@ -130,16 +124,11 @@ def calls(trace: str) -> list[Call]:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where a run is disturbed: at this call of its main thread.
+    """Where a run is disturbed: at this call of its main thread."""
 
-    call : as it was in an undisturbed run
-    count : the how manyth of its name it is, from 1
-    only : the file or folder whose calls alone are counted; None: all are
-    """
-
-    call: Call
-    count: int
-    only: Path | None = None
+    call: Call  # as it was in an undisturbed run
+    count: int  # the how manyth of its name it is, from 1
+    only: Path | None = None  # the file or folder whose calls alone are counted; None: all are
 
     def fault(self, what: str) -> list[str]:
         """Arguments of strace: ``error=…`` or ``signal=…`` here, once."""
@@ -153,17 +142,10 @@ class Spot:
 def spots(
     made: Sequence[Call], wanted: Callable[[Call], bool], *, by_path: bool = False
 ) -> list[Spot]:
-    """Return the calls of the main thread that a run may be disturbed at.
+    """Return the calls of the main thread, of all that an undisturbed run made, that are wanted.
 
-    Parameters
-    ----------
-    made : sequence of Call
-        Of an undisturbed run.
-    wanted : callable
-        Which of them.
-    by_path : bool
-        Count the calls on one path alone. Its name must be the same in every run; how many calls
-        there are on others need not be.
+    With `by_path` the calls on one path alone are counted. Its name must be the same in every run;
+    how many calls there are on others need not be.
     """
     seen: Counter[tuple[str, Path | None]] = Counter()
     found = []
@@ -179,18 +161,12 @@ def spots(
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A command that came to its end.
+    """A command that came to its end."""
 
-    status : exit status, or minus the signal that ended it
-    out, err : what it printed
-    calls : its system calls, where it was traced
-    seconds : from its start to its end
-    """
-
-    status: int
+    status: int  # exit status, or minus the signal that ended it
     out: str
     err: str
-    calls: list[Call]
+    calls: list[Call]  # where it was traced
     seconds: float
 
     @property
@@ -209,26 +185,10 @@ def disturbed(
     hurried: bool = True,
     killed_after: float = LONGEST,
 ) -> Ended:
-    """Run ``pixelprep ARGUMENTS`` in a process of its own, forked by a warm one.
+    """Run ``pixelprep ARGUMENTS`` in this folder, in a process of its own, forked by a warm one.
 
-    Parameters
-    ----------
-    *arguments : str
-        Of the command line.
-    folder : Path
-        The current folder.
-    environment : mapping
-        Set in addition.
-    code : str
-        Python code that is run first.
-    fault : sequence of str, optional
-        Arguments of strace (`Spot.fault`), or none to trace only. By default there is no strace.
-    inline : bool
-        Do in the main thread what is given to threads.
-    hurried : bool
-        Leave out the interpreter's own end, which takes its time.
-    killed_after : float
-        Seconds after which it is killed if it is not at its end.
+    The `environment` is set in addition. `fault` is arguments of strace (`Spot.fault`), an empty
+    list to trace only, or None: there is no strace. The rest is as `Forked` has it.
     """
     trace = folder / "trace"
     process = start(

@@ -56,13 +56,7 @@ def execute(command: Sequence[str | Path], **options: Any) -> "subprocess.Comple
 
 
 class ForkServer:
-    """A process that has modules imported and forks commands.
-
-    Parameters
-    ----------
-    *modules : str
-        What is imported beside the package.
-    """
+    """A process that has modules imported, beside the package, and forks commands."""
 
     def __init__(self, *modules: str) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -104,24 +98,9 @@ def fork_server(*modules: str) -> ForkServer:
 class Forked(Process):
     """A command that is forked by a warm process, with files, folder and environment of its own.
 
-    Parameters
-    ----------
-    server : ForkServer
-        Which process forks it.
-    arguments : sequence of str
-        Those of ``pixelprep``.
-    code : str
-        Python code that is run first.
-    limits : mapping of int to int
-        What it may use, as `resource.setrlimit` has it.
-    held : bool
-        Have it wait for `release` before it begins.
-    inline : bool
-        Do in the main thread what is given to threads.
-    hurried : bool
-        Leave out the interpreter's own end, which takes its time.
-    **options
-        As `subprocess.Popen` has them.
+    Python `code` is run first, within `limits` as `resource.setrlimit` has them. A command that is
+    `held` waits for `release` before it begins; `inline`, its main thread does what is given to
+    threads; `hurried`, the interpreter's own end, which takes its time, is left out.
     """
 
     def __init__(
@@ -137,14 +116,8 @@ class Forked(Process):
         **options: Any,
     ) -> None:
         self._server = server
-        self._request = {
-            "arguments": arguments,
-            "code": code,
-            "limits": list((limits or {}).items()),
-            "held": held,
-            "inline": inline,
-            "hurried": hurried,
-        }
+        self._request = {"arguments": arguments, "code": code, "held": held, "inline": inline}
+        self._request |= {"limits": list((limits or {}).items()), "hurried": hurried}
         super().__init__(arguments, **options)
 
     def release(self) -> None:

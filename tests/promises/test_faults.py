@@ -35,8 +35,6 @@ from tests.helpers.training import FINISHED, TINY_MODELS, results, variables
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
-Record = Callable[[str, object], None]
-
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
 KILLS, FAULTS = 3, 3  # how many of each case are tried by default
 MOMENTS = {False: 12, True: 300}  # random ones, over all cases: by default, and where every is
@@ -67,10 +65,8 @@ class Tally:
             where = f"{spot}" + "".join(f" (hit {call})" for call in failed(ended))
             self.lost.append(f"{where}: status {ended.status} {ended.err!r}: {'; '.join(shown)}")
 
-    def close(self, record: Record) -> None:
-        """Have the figures shown, with ``-s`` or in a report, and fail if anything went wrong."""
-        for name in ("kills", "faults"):
-            record(name, getattr(self, name))
+    def close(self) -> None:
+        """Have the figures shown with ``-s``, and fail if anything went wrong."""
         print(f"\n{self.case}: {self.kills} kills, {self.faults} faults, {len(self.lost)} lost")
         assert self.kills + self.faults > 0
         if self.lost:
@@ -110,16 +106,11 @@ def with_errors(
 
 @dataclass(frozen=True)
 class Case:
-    """A command, and how the cache is before it.
-
-    arguments : of ``prepare``
-    before : those of commands that were run before
-    damaged : whether a file of what they made was cut short then
-    """
+    """A `prepare`, and how the cache is before it."""
 
     arguments: tuple[str, ...]
-    before: tuple[tuple[str, ...], ...] = ()
-    damaged: bool = False
+    before: tuple[tuple[str, ...], ...] = ()  # arguments of those that were run before
+    damaged: bool = False  # whether a file of what they made was cut short then
 
 
 DIGITS, OTHERS = ("./digits",), ("./others",)
@@ -364,22 +355,13 @@ class Training(Subject):
 
     def __init__(self, folder: Path) -> None:
         self.place, self.whole = folder / "place", folder / "whole"
+        self.finished, self.unfinished = self.place / "run", self.place / "run.unfinished"
         super().__init__(self.place, folder / "cache")
         self.place.mkdir()
         (self.place / "models.py").write_text(TINY_MODELS)
         self.data = str(write_digits(folder / "digits", 40, 20))
         self.learn()  # has the entry made, too
         self.finished.rename(self.whole)
-
-    @property
-    def finished(self) -> Path:
-        """Where the finished run is."""
-        return self.place / "run"
-
-    @property
-    def unfinished(self) -> Path:
-        """Where it is until then."""
-        return self.place / "run.unfinished"
 
     def fresh(self) -> None:
         for folder in (self.finished, self.unfinished):
@@ -430,13 +412,6 @@ Disturbed = Bench | Exporting | Training
 EXPORTS = ("npz", "hdf5-single", "png")  # TensorFlow writes TFRecord with threads of its own
 
 
-def bench(folder: Path, name: str) -> Bench:
-    """Return a case of `prepare`, with its data."""
-    write_digits(folder / "digits", 8, 4)
-    write_digits(folder / "others", 4, 4)
-    return Bench(folder, CASES[name])
-
-
 LONG = pytest.mark.long
 SUBJECTS = [*CASES, *map("export-{}".format, EXPORTS), "download", "training"]
 RARE = ("noted", "sharded", "export-npz", "export-hdf5-single")  # none of these by default
@@ -463,15 +438,14 @@ def subject(
     elif name.startswith("export-"):
         yield Exporting(folder, name.removeprefix("export-"))
     else:
-        yield bench(folder, name)
+        write_digits(folder / "digits", 8, 4)
+        write_digits(folder / "others", 4, 4)
+        yield Bench(folder, CASES[name])
 
 
 @AMOUNTS
 def test_killed_at_any_call(
-    subject: Bench | Exporting | Training,
-    every: bool,
-    request: pytest.FixtureRequest,
-    record_property: Record,
+    subject: Disturbed, every: bool, request: pytest.FixtureRequest
 ) -> None:
     """Killed just before any change, a command leaves entries, exports, raw files and runs whole or
     not at all; the next one succeeds, to the same result, and leaves nothing over.
@@ -483,16 +457,11 @@ def test_killed_at_any_call(
         ended = subject.run(fault=spot.fault("signal=KILL"))
         wrong = [] if ended.status == -9 else ["it was not killed"]
         tally.note(spot, ended, [*wrong, *subject.harm(), *subject.again()])
-    tally.close(record_property)
+    tally.close()
 
 
 @AMOUNTS
-def test_any_call_fails(
-    subject: Bench | Exporting | Training,
-    every: bool,
-    request: pytest.FixtureRequest,
-    record_property: Record,
-) -> None:
+def test_any_call_fails(subject: Disturbed, every: bool, request: pytest.FixtureRequest) -> None:
     """Whatever call fails, the command says so in one line or does well without it; what was there
     stays as it was, nothing is left over, and the next one succeeds.
     """
@@ -502,14 +471,12 @@ def test_any_call_fails(
         subject.fresh()
         ended = subject.run(fault=spot.fault(f"error={error}"), hurried=False)
         tally.note(f"{error} at {spot}", ended, [*subject.unkept(ended), *subject.again()])
-    tally.close(record_property)
+    tally.close()
 
 
 @AMOUNTS
 @pytest.mark.parametrize("subject", CASES, indirect=True)
-def test_killed_at_any_moment(
-    subject: Bench, every: bool, request: pytest.FixtureRequest, record_property: Record
-) -> None:
+def test_killed_at_any_moment(subject: Bench, every: bool, request: pytest.FixtureRequest) -> None:
     """The same at random moments, also over what others left that were killed, and with threads."""
     tally, moments = Tally(request.node.name), random.Random(17)
     subject.fresh()
@@ -524,4 +491,4 @@ def test_killed_at_any_moment(
         ended = subject.run(killed_after=moment, inline=False)
         after = subject.again() if number % 10 == 9 else []
         tally.note(f"{moment:.4f} s", ended, [*subject.harm(), *after])
-    tally.close(record_property)
+    tally.close()

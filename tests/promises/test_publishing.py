@@ -23,14 +23,10 @@ NEVER = -1  # before all calls
 
 @dataclass
 class Known:
-    """What is known of one file or folder, whatever it is called.
+    """What is known of one file or folder, whatever it is called."""
 
-    changed : when it was last written or a name in it changed
-    synced : when it was last brought to the disk since
-    """
-
-    changed: int = NEVER
-    synced: int = NEVER
+    changed: int = NEVER  # when it was last written or a name in it changed
+    synced: int = NEVER  # when it was last brought to the disk since
 
 
 @dataclass
@@ -90,12 +86,9 @@ def landings(calls: Sequence[Call], top: Path) -> Iterator[tuple[Call, list[Path
         disk.follow(call)
 
 
-PRIVATE = (".tmp", ".trash", ".locks")
-
-
 def is_final(path: Path, cache: Path) -> bool:
     """Return whether this is a name that others may rely on."""
-    return path.relative_to(cache).parts[0] not in PRIVATE
+    return path.relative_to(cache).parts[0] not in (".tmp", ".trash", ".locks")
 
 
 def synced_after(calls: Sequence[Call], moment: int) -> list[Path]:
@@ -106,11 +99,7 @@ def synced_after(calls: Sequence[Call], moment: int) -> list[Path]:
 
 
 def trace(folder: Path, *arguments: str, command: Sequence[str] = COMMAND) -> list[Call]:
-    """Return the calls of a command in this folder, as users run it, once it is sure to have
-    succeeded.
-
-    The cache is the folder's own.
-    """
+    """Return the calls of a command that succeeds in this folder, with a cache of its own."""
     environment = os.environ | {"PIXELPREP_CACHE_DIR": str(folder / "cache")}
     status, calls = traced([*command, *arguments], folder / "trace", cwd=folder, env=environment)
     assert status == 0
@@ -128,16 +117,11 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Made:
-    """How an entry was made.
-
-    cache : the cache's folder
-    before : the folders that were in it before
-    calls : of the command
-    """
+    """How an entry was made."""
 
     cache: Path
-    before: frozenset[Path]
-    calls: list[Call]
+    before: frozenset[Path]  # the folders that were in it before
+    calls: list[Call]  # of the command
 
 
 @pytest.fixture(scope="module", params=OPTIONS)
