@@ -10,17 +10,11 @@ from typing import Any
 
 import numpy as np
 
-import pixelprep
 from pixelprep.sources import Arrays
 from tests.helpers import cli
 from tests.helpers.process import Process, seen
 
 OPTIONS = ["--shard-rows", "40"]
-
-
-def bytes_of(entry: pixelprep.Entry) -> dict[str, bytes]:
-    """Return everything in an entry's folder."""
-    return {path.name: path.read_bytes() for path in entry.path.iterdir()}
 
 
 def floats(source: Arrays) -> Arrays:

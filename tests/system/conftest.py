@@ -13,8 +13,9 @@ from PIL import Image
 
 import pixelprep
 from tests.helpers.cluster import Servers, serving
+from tests.helpers.data import bytes_of
 from tests.helpers.process import Process
-from tests.helpers.workers import bytes_of, wait_for, working
+from tests.helpers.workers import wait_for, working
 
 
 @pytest.fixture(scope="session")
@@ -29,19 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def right(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def right(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return what one process makes of the folder."""
     cache = tmp_path_factory.mktemp("right")
-    return bytes_of(pixelprep.prepare(folder, shard_rows=40, cache_dir=cache, quiet=True))
-
-
-@pytest.fixture
-def damaged(folder: Path) -> Iterator[Path]:
-    """Provide the folder with an image more, which is none."""
-    path = folder / "train" / "c1" / "zzz.png"
-    path.write_bytes(b"no picture")
-    yield path
-    path.unlink()
+    return bytes_of(pixelprep.prepare(folder, shard_rows=40, cache_dir=cache, quiet=True).path)
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,10 @@ from pixelprep.system import dask
 from pixelprep.system.parallel import WorkerPool
 from tests.helpers.cli import Done, failure, run
 from tests.helpers.cluster import Servers, end, serving
+from tests.helpers.data import bytes_of
 from tests.helpers.process import execute
 from tests.helpers.sources import nothing_is_left
-from tests.helpers.workers import OPTIONS, bytes_of, children, reached, start
+from tests.helpers.workers import OPTIONS, children, reached, start
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 if not Path("/proc/self/task").exists():
@@ -68,7 +69,7 @@ def test_tasks_under_way_leave_nothing(servers: Servers, cache: Path, tmp_path: 
 
 
 def test_a_nanny_starts_its_worker_anew(
-    servers: Servers, folder: Path, cache: Path, right: dict[str, bytes]
+    servers: Servers, folder: Path, cache: Path, right: dict[str, str]
 ) -> None:
     """SIGKILL of the only worker costs only time, where it has a nanny."""
     servers.have(0)
@@ -83,7 +84,7 @@ def test_a_nanny_starts_its_worker_anew(
     out, said = process.communicate(timeout=60)
     servers.have(0)
     assert (process.returncode, said) == (0, "")
-    assert bytes_of(pixelprep.open(json.loads(out)["path"])) == right
+    assert bytes_of(json.loads(out)["path"]) == right
 
 
 @pytest.mark.parametrize("phase", [pytest.param("decoding", marks=LONG), "writing"])
@@ -208,7 +209,7 @@ REFRESHED = "from dask import config; config.refresh()"
 
 
 def test_an_encrypted_cluster(
-    tmp_path: Path, folder: Path, cache: Path, right: dict[str, bytes]
+    tmp_path: Path, folder: Path, cache: Path, right: dict[str, str]
 ) -> None:
     """With the certificates in Dask's own settings, ``tls://`` works as ``tcp://`` does; without
     them, or without encryption, it is one clear error.
@@ -233,4 +234,4 @@ def test_an_encrypted_cluster(
         settings = {"env": os.environ | tls, "code": REFRESHED}
         done = prepared(folder, "--scheduler", address, **settings)
     assert (done.returncode, done.stderr) == (0, "")
-    assert bytes_of(pixelprep.open(json.loads(done.stdout)["path"])) == right
+    assert bytes_of(json.loads(done.stdout)["path"]) == right
