@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pixelprep.sources import Raw, SourceContext
 from pixelprep.system import locks, staging
 from tests.helpers.cli import failure, on_terminal, run, start, wait_until_it_writes
 from tests.helpers.data import arrays
+from tests.helpers.workers import leave_unfinished
 
 DAY = 86400
 
@@ -346,12 +346,7 @@ def test_prune_leaves_what_was_used_since(three: list[pixelprep.Entry], cache: P
 
 def test_an_unfinished_run_of_prepare_is_shown_and_pruned(cache: Path) -> None:
     """What could be gone on with is kept by `prepare` for a week, but not by `prune`."""
-    cache.mkdir()
-    with suppress(KeyboardInterrupt), staging.workspace(cache, "work", resumable=True) as work:
-        (work / staging.FILES).mkdir()
-        (work / staging.RECEIPTS).mkdir()
-        (work / staging.RECEIPTS / "train.json").write_text("{}")
-        raise KeyboardInterrupt
+    leave_unfinished(cache)
     staging.collect_garbage(cache)
     (left,) = names("leftover")
     assert re.fullmatch(r"\.tmp/work\.free-[0-9a-f]{8}\.resumable", left)

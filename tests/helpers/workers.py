@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pixelprep.sources import Arrays
+from pixelprep.system import staging
 from tests.helpers import cli
 from tests.helpers.process import Process, seen
 
@@ -21,6 +22,13 @@ def floats(source: Arrays) -> Arrays:
     """Return the same images, each by a factor that makes sums inexact."""
     train, test = ((x * np.float32(0.1), y) for x, y in (source.train, source.test))
     return Arrays(source.name, train, test)
+
+
+def leave_unfinished(cache: Path, name: str = "work") -> None:
+    """Do a step of work that could be gone on with, and be interrupted."""
+    with suppress(KeyboardInterrupt), staging.workspace(cache, name, resumable=True) as work:
+        staging.run_step(work, "one", lambda path: {"sha256": "", "n": path.write_bytes(b"")})
+        raise KeyboardInterrupt
 
 
 def start(folder: Path, *options: str, **settings: Any) -> Process:

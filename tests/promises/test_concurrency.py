@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tests.helpers.process import Process, execute
 from tests.helpers.recipes import write_folder
 from tests.helpers.sampling import some
 from tests.helpers.server import Server
+from tests.helpers.workers import leave_unfinished
 
 CROWD = ROOT / "tests" / "helpers" / "concurrency.py"
 EVERYONE = 16
@@ -152,12 +153,19 @@ def test_leftovers_are_told_from_work_without_locks(cache: Path) -> None:
 def test_an_entry_that_was_only_to_be_replaced_comes_back(
     digits: str, cache: Path, there: bool
 ) -> None:
-    """Killed after it put the old entry away, `--force` has lost nothing: the next run finds it."""
+    """Killed after it put the old entry away, `--force` has lost nothing: the next run finds it.
+    While the one who did so lives, it is not taken for rubbish.
+    """
     entry = pixelprep.prepare(digits)
-    _, born, own, machine = locks.owner_tag().split("-")
-    maker = "-".join([str(2**22 + 1), born, own, machine])
-    away = cache / ".trash" / f"digits~{entry.path.name}.{maker}"
+    number, *rest = locks.owner_tag().split("-")
+    alive, away = (
+        cache / ".trash" / f"digits~{entry.path.name}.{'-'.join([maker, *rest])}"
+        for maker in (number, str(2**22 + 1))
+    )
     before = bytes_of(entry.path)
+    entry.path.rename(alive)
+    staging.collect_garbage(cache)
+    alive.rename(entry.path)
     if there:  # somebody made it anew meanwhile
         shutil.copytree(entry.path, away)
     else:
@@ -167,22 +175,9 @@ def test_an_entry_that_was_only_to_be_replaced_comes_back(
     assert list((cache / ".trash").iterdir()) == []
 
 
-def test_what_is_being_replaced_is_left_alone(digits: str, cache: Path) -> None:
-    """While the one who put an entry away lives, it is not taken for rubbish."""
-    entry = pixelprep.prepare(digits)
-    away = cache / ".trash" / f"digits~{entry.path.name}.{locks.owner_tag()}"
-    entry.path.rename(away)
-    staging.collect_garbage(cache)
-    assert away.exists()
-
-
 def test_a_work_folder_is_taken_over_by_one_alone(cache: Path) -> None:
     """What a killed process left to be gone on with goes to one of those who come for it."""
-    with suppress(KeyboardInterrupt), staging.workspace(cache, "work", resumable=True) as work:
-        (work / staging.FILES).mkdir()
-        (work / staging.RECEIPTS).mkdir()
-        (work / staging.RECEIPTS / "one.json").write_text("{}")
-        raise KeyboardInterrupt
+    leave_unfinished(cache)
     with ExitStack() as all_of_them:
         mine = [
             all_of_them.enter_context(staging.workspace(cache, "work", resumable=True))
