@@ -621,12 +621,7 @@ NO_FILES: dict[str, Callable[[Path, Canary], object]] = {
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256", "train.h5"])
 @pytest.mark.parametrize("bad", NO_FILES)
 def test_what_is_no_plain_file_is_refused(
-    opener: Opener,
-    sent: Sent,
-    canary: Canary,
-    name: str,
-    bad: str,
-    monkeypatch: pytest.MonkeyPatch,
+    opener: Opener, sent: Sent, canary: Canary, name: str, bad: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link, a pipe, a device, a folder or a file without end in the place of one of an entry's
     files is refused: nothing waits, and nothing is read.
@@ -721,11 +716,7 @@ def test_a_forged_note_is_not_believed(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize("folder", [".trust", ".sources"])
 @pytest.mark.parametrize("bad", ["zero", "pipe", "folder", "canary", "terabytes"])
 def test_a_note_that_is_no_file_costs_only_time(
-    opener: Opener,
-    tmp_path: Path,
-    canary: Canary,
-    folder: str,
-    bad: str,
+    opener: Opener, tmp_path: Path, canary: Canary, folder: str, bad: str
 ) -> None:
     """A pipe, a device or a link in the place of what the cache notes for itself is not followed,
     and the answer stays the same.
@@ -1218,12 +1209,7 @@ def test_names_of_pictures_give_no_orders_to_the_terminal(pets: Path) -> None:
 @pytest.mark.parametrize("name", ["x.npz", "x.h5", "folder"])
 @pytest.mark.parametrize("bad", ["zero", "pipe", "terabytes"])
 def test_a_dataset_that_is_no_file_is_refused(
-    tmp_path: Path,
-    opener: Opener,
-    cache: Path,
-    canary: Canary,
-    name: str,
-    bad: str,
+    tmp_path: Path, opener: Opener, cache: Path, canary: Canary, name: str, bad: str
 ) -> None:
     """A pipe, a device or a file without end in the place of a dataset is refused at once."""
     NO_FILES[bad](tmp_path / name, canary)
