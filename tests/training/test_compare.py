@@ -269,7 +269,7 @@ def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> No
             assert process.returncode == 130
             assert rest.splitlines()[-2:] == [
                 "error: interrupted",
-                "hint: run the same command again: what is finished stays",
+                "hint: give the same command again: what is finished stays",
             ]
     ended = run(*COMMAND, "--repeats", "2", "--json")
     assert ended.returncode == 0, ended.stderr
