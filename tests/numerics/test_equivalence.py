@@ -14,12 +14,7 @@ from pixelprep import Arrays
 from pixelprep.numerics.scaling import Scaling
 
 Array = np.ndarray[Any, Any]
-KINDS = {
-    "grey": ("uint8", 1),
-    "rgb": ("uint8", 3),
-    "deep": ("uint16", 1),
-    "floats": ("float32", 3),
-}
+KINDS = {"grey": ("uint8", 1), "rgb": ("uint8", 3), "deep": ("uint16", 1), "floats": ("float32", 3)}
 # Floats are not divided by a type's maximum.
 RESCALED = [("rgb", False), ("rgb", True), ("deep", True), ("floats", False)]
 HALF = 2.0**-24  # by which float32 rounds, of the number

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -529,7 +529,8 @@ sys.addaudithook(watch)
 LITTLE_MNIST = """
 import dataclasses, sys
 from pixelprep.sources import REGISTRY
-little = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False)
+mirrors = REGISTRY["mnist"].mirrors
+little = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False, mirrors=mirrors)
 sys.modules["pixelprep.sources.resolve"].REGISTRY = {**REGISTRY, "mnist": little}
 """
 
@@ -551,12 +552,8 @@ def shop() -> Iterator[Server]:
 @pytest.fixture
 def little_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within this process, ``mnist`` is the embedded dataset, from mirrors that no test asks."""
-    little = replace(
-        REGISTRY["sample"], name="mnist", embedded=False, mirrors=REGISTRY["mnist"].mirrors
-    )
-    monkeypatch.setattr(
-        sys.modules["pixelprep.sources.resolve"], "REGISTRY", {**REGISTRY, "mnist": little}
-    )
+    monkeypatch.setattr(sys.modules["pixelprep.sources.resolve"], "REGISTRY", REGISTRY)
+    exec(LITTLE_MNIST)
 
 
 @pytest.mark.usefixtures("little_mnist")
