@@ -4,8 +4,8 @@ import os
 import sys
 import sysconfig
 import venv
-from collections.abc import Iterator, Sequence
-from importlib.metadata import Distribution, PackagePath, distribution
+from collections.abc import Sequence
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,6 @@ def needed_by(requirements: list[str]) -> dict[str, Distribution]:
     return found
 
 
-def _tops(package: Distribution) -> Iterator[PackagePath]:
-    """Return what a package has put side by side into site-packages."""
-    tops = {file.parts[0]: file for file in package.files or ()}
-    return (PackagePath(top) for top in tops if top not in ("..", "__pycache__"))
-
-
 def environment_with(wheel: Path, folder: Path) -> Path:
     """Return the Python of a new environment with this wheel and what it declares, and nothing
     else.
@@ -67,7 +61,7 @@ def environment_with(wheel: Path, folder: Path) -> Path:
     [installed] = Distribution.discover(name="pixelprep", path=[str(site)])
     bare = [text for text in installed.requires or () if "extra ==" not in text]
     for package in needed_by(bare).values():
-        for top in _tops(package):
+        for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
             (site / top).symlink_to(str(package.locate_file(top)))
     return python
 

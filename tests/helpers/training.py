@@ -23,48 +23,42 @@ FINISHED = [
 ]
 RANDOM = "tests.helpers.models:random"
 TINY = "tests.helpers.models:tiny"
-
-
-class Ear(logging.Handler):
-    """Keeps messages, and does something at each."""
-
-    def __init__(self, react: Callable[[str], object]) -> None:
-        super().__init__()
-        self.react = react
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep it, and react."""
-        self.messages.append(record.getMessage())
-        self.react(record.getMessage())
+MODELS = Path(__file__).with_name("models.py")  # to be copied to where a command has no `tests`
 
 
 @contextmanager
 def listening(
     react: Callable[[str], object] = str, logger: str = "pixelprep"
 ) -> Iterator[list[str]]:
-    """Provide the messages that are given out meanwhile."""
-    log, ear = logging.getLogger(logger), Ear(react)
+    """Provide the messages that are given out meanwhile, and do something at each."""
+    log, ear, messages = logging.getLogger(logger), logging.StreamHandler(io.StringIO()), []
+
+    def hear(record: logging.LogRecord) -> bool:
+        messages.append(record.getMessage())
+        react(messages[-1])
+        return True
+
+    ear.addFilter(hear)
     level = log.level
     log.addHandler(ear)
     log.setLevel(logging.INFO)
     try:
-        yield ear.messages
+        yield messages
     finally:
         log.removeHandler(ear)
         log.setLevel(level)
 
 
 @contextmanager
-def interrupted_at(message: str) -> Iterator[None]:
+def interrupted_at(message: str) -> Iterator[pytest.ExceptionInfo[KeyboardInterrupt]]:
     """Press Ctrl-C when what is done here says something that begins so."""
 
     def press(said: str) -> None:
         if said.startswith(message):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), listening(press):
-        yield
+    with pytest.raises(KeyboardInterrupt) as stopped, listening(press):
+        yield stopped
 
 
 # What can be said of a run on the command line too.
@@ -132,14 +126,3 @@ def killed_at(event: str, name: str, count: int, *arguments: str) -> str:
     ended = run(*arguments, code=KILLED.format(event=event, name=name, count=count))
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     return ended.stderr
-
-
-TINY_MODELS = """
-import keras
-
-def tiny(input_shape, classes):
-    return keras.Sequential([
-        keras.Input(input_shape), keras.layers.Flatten(),
-        keras.layers.Dense(classes, activation="softmax"),
-    ])
-"""

@@ -54,15 +54,17 @@ def grouped(x: np.ndarray, per: str) -> np.ndarray:
 
 def by_numpy(x: np.ndarray, mode: str, per: str, rescale: bool) -> np.ndarray:
     """Return the formula written down in NumPy's float64, rounded once to float32."""
-    exact = x.astype(np.float64)
-    if rescale or mode == "normalize":
-        exact = exact / np.iinfo(x.dtype).max
-    if mode != "normalize":
-        fitted = Moments.of(x, per).statistics(np.iinfo(x.dtype).max if rescale else 1)
-        exact = exact - fitted.mean
-        if mode == "standardize":
-            exact = exact / np.where(fitted.std == 0, 1, fitted.std)
-    return exact.astype(np.float32)
+    exact, whole = x.astype(np.float64), x.dtype.kind == "u"
+    if whole and mode == "normalize":
+        return (exact / np.iinfo(x.dtype).max).astype(np.float32)
+    unit = np.iinfo(x.dtype).max if whole and rescale else 1
+    found = Moments.of(x, per).statistics(unit) if whole else FloatMoments.of(x, per).statistics()
+    shift, divisor = found.mean, np.ones_like(found.mean)
+    if mode == "normalize":
+        shift, divisor = found.minimum, found.maximum - found.minimum
+    elif mode == "standardize":
+        divisor = found.std
+    return ((exact / unit - shift) / np.where(divisor == 0, 1, divisor)).astype(np.float32)
 
 
 @given(images, st.sampled_from(PER))
@@ -226,18 +228,6 @@ def test_one_image_is_scaled_and_inverted_like_many() -> None:
 # Floats
 
 
-def float_formula(x: np.ndarray, mode: str, per: str) -> np.ndarray:
-    """Return the formula for floats in float64, rounded once to float32."""
-    found = FloatMoments.of(x, per).statistics()
-    shift, divisor = found.mean, np.ones_like(found.mean)
-    if mode == "normalize":
-        shift, divisor = found.minimum, found.maximum - found.minimum
-    elif mode == "standardize":
-        divisor = found.std
-    exact = (x.astype(np.float64) - shift) / np.where(divisor == 0, 1, divisor)
-    return exact.astype(np.float32)
-
-
 def misses(found: FloatMoments, groups: np.ndarray) -> Iterator[tuple[float, float, float]]:
     """Yield how far mean and variance of each column are from the truth, in ulps of what may be
     lost.
@@ -333,7 +323,7 @@ def test_floats_are_scaled_by_the_formula_and_back(
     """`apply` is the formula bit for bit, whatever `rescale`; `invert` is as near as float32."""
     fitted = Scaling.fit(x, mode, per=per, rescale=rescale)
     scaled = fitted.apply(x)
-    assert scaled.tobytes() == float_formula(x, mode, per).tobytes()
+    assert scaled.tobytes() == by_numpy(x, mode, per, rescale).tobytes()
     own = FloatMoments.of(x, "image").statistics()
     kept = per_image_columns(fitted, own) if per == "image" else {}
     back = fitted.invert(scaled, **kept)

@@ -5,7 +5,7 @@
 
 import ast
 import inspect
-from collections.abc import Iterator
+import re
 from importlib import import_module
 from pathlib import Path
 from textwrap import dedent, indent
@@ -25,7 +25,6 @@ REACHED = [
     "sources.Provenance",
     "sources.Source",
 ]
-LINE = 100  # longer declarations have a parameter a line
 
 
 def named(name: str) -> Any:
@@ -66,13 +65,9 @@ def interface() -> str:
 def declared(name: str) -> str:
     """Return how a name is declared: in its source, or as a function that says so itself."""
     found = named(name)
-    if "__signature__" not in getattr(found, "__dict__", {}):
-        return declaration(tree(name))
-    made = inspect.signature(found)
-    kinds = [one.kind for one in made.parameters.values()]
-    given = [f"    {one},\n" for one in made.parameters.values()]
-    given.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "    *,\n")
-    return f"def {name}(\n{''.join(given)}) -> {inspect.formatannotation(made.return_annotation)}"
+    if "__signature__" in getattr(found, "__dict__", {}):
+        return broken(f"def {name}{inspect.signature(found)}")
+    return declaration(tree(name))
 
 
 def tree(name: str) -> ast.stmt:
@@ -82,52 +77,31 @@ def tree(name: str) -> ast.stmt:
 
 def declaration(node: ast.stmt) -> str:
     """Return a class with its members, a function or a field; empty for what is private."""
-    above = "".join(f"@{ast.unparse(d)}\n" for d in getattr(node, "decorator_list", ()))
     match node:
         case ast.ClassDef():
-            bases = ", ".join(map(ast.unparse, node.bases))
-            body = "\n".join(filter(None, map(declaration, node.body)))
-            return f"{above}class {node.name}({bases})\n{indent(body, '    ')}".rstrip()
+            members = "\n".join(filter(None, map(declaration, node.body)))
+            return f"{head(node)}\n{indent(members, '    ')}".rstrip()
         case ast.FunctionDef() if is_public(node.name):
-            return above + signature(node)
+            return head(node)
         case ast.AnnAssign(target=ast.Name(name)) if is_public(name):
             return ast.unparse(node)
     return ""
 
 
+def head(node: ast.ClassDef | ast.FunctionDef) -> str:
+    """Return a declaration without what is in it."""
+    node.body = []
+    return "\n".join(broken(line.removesuffix(":")) for line in ast.unparse(node).splitlines())
+
+
+def broken(line: str) -> str:
+    """Return a declaration with a parameter a line where it is long."""
+    return re.sub(r"(\(|,) ?(?=[*/]|\w+:)", r"\1\n    ", line) if len(line) > 100 else line
+
+
 def is_public(name: str) -> bool:
     """Return whether a member is for callers: no underscore, or one of Python's own protocols."""
     return not name.startswith("_") or name.endswith("__")
-
-
-def signature(node: ast.FunctionDef) -> str:
-    """Return a function's name, parameters and what it returns."""
-    returned = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    given = list(parameters(node.args))
-    line = f"def {node.name}({', '.join(given)}){returned}"
-    if len(line) <= LINE:
-        return line
-    return f"def {node.name}(\n{''.join(f'    {one},{chr(10)}' for one in given)}){returned}"
-
-
-def parameters(of: ast.arguments) -> Iterator[str]:
-    """Yield each parameter as it is written, with ``/`` and ``*`` telling the kinds."""
-    plain = [*of.posonlyargs, *of.args]
-    values = [None] * (len(plain) - len(of.defaults)) + of.defaults
-    for number, (argument, value) in enumerate(zip(plain, values, strict=True), 1):
-        yield parameter(argument, value)
-        if number == len(of.posonlyargs):
-            yield "/"
-    if of.vararg or of.kwonlyargs:
-        yield "*" + (ast.unparse(of.vararg) if of.vararg else "")
-    yield from map(parameter, of.kwonlyargs, of.kw_defaults)
-    if of.kwarg:
-        yield f"**{ast.unparse(of.kwarg)}"
-
-
-def parameter(argument: ast.arg, value: ast.expr | None) -> str:
-    """Name, annotation and default."""
-    return ast.unparse(argument) + (f" = {ast.unparse(value)}" if value else "")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.packages import ROOT
+from tests.helpers.cli import failure
+from tests.helpers.packages import ROOT, done
+from tests.helpers.process import execute
 
 MODE = """
 from pixelprep.numerics.modes import MODES, Mode
@@ -58,16 +59,9 @@ assert result.repaired and pixelprep.open(sweet.path).manifest.recipe.flavor == 
 """
 
 
-def answer(*command: str, folder: Path | None = None) -> str:
-    """Run a command, with the package of a folder if one is given; return what it prints."""
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
 def test_a_mode_is_one_entry() -> None:
     """A mode that is added to `MODES` is prepared, described, verified and helped with."""
-    made, info, verified, shown, compared = json.loads(answer(sys.executable, "-c", MODE))
+    made, info, verified, shown, compared = json.loads(done([sys.executable, "-c", MODE]))
     assert (made["mode"], made["splits"]["train"]["first_batch"]["min"]) == ("floor", 0.0)
     assert "sample, floor per channel" in info
     assert "ok" in verified
@@ -93,12 +87,11 @@ def test_an_option_is_one_declaration(scratch: Path, cache: Path) -> None:
     its environment variable and its choices are checked.
     """
     python = [sys.executable, "-m", "pixelprep"]
-    shown = " ".join(answer(*python, "prepare", "--help", folder=scratch).split())
+    shown = " ".join(done([*python, "prepare", "--help"], cwd=scratch).split())
     assert "--flavor plain|sweet Taste of the images. [env var: PIXELPREP_FLAVOR;" in shown
-    answer(sys.executable, "-c", SEEN, folder=scratch)
+    done([sys.executable, "-c", SEEN], cwd=scratch)
     kept = [json.loads(path.read_text()) for path in (cache / ".origins").rglob("*.json")]
     assert sorted(record["flavor"] for record in kept) == ["plain", "sweet"]
     wrong = [*python, "prepare", "sample", "--flavor", "sour"]
-    ran = subprocess.run(wrong, capture_output=True, text=True, cwd=scratch, timeout=120)
-    assert ran.returncode == 2
-    assert "unknown --flavor 'sour': expected one of plain, sweet" in ran.stderr
+    error, _ = failure(execute(wrong, cwd=scratch), 2)
+    assert error == "unknown --flavor 'sour': expected one of plain, sweet"

@@ -2,12 +2,9 @@
 
 import json
 import os
-import pty
-import select
 import shutil
 import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.numerics.scaling import MODES, PER
 from tests.helpers.cli import Done, failure, run
 from tests.helpers.packages import PIP, ROOT, bare_home, done, wheel_of
-from tests.helpers.process import Process, execute
+from tests.helpers.process import execute
 
 # Wheel and sdist
 
@@ -168,15 +165,10 @@ def test_help_is_whole(cache: Path, name: str, columns: int) -> None:
     for about in (command, *command.params):
         assert len(about.help) > 8
         assert "".join(about.help.split()) in printed
-    words = {word for parameter in command.params for word in options(parameter)}
-    assert words <= set(ran.stdout.replace(",", " ").split())
+    words = {word for one in command.params for word in (*one.opts, *one.secondary_opts)}
+    assert {word for word in words if word[0] == "-"} <= set(ran.stdout.replace(",", " ").split())
     assert getattr(command, "commands", {}).keys() <= set(ran.stdout.split())
     assert not cache.exists()
-
-
-def options(parameter: Any) -> list[str]:
-    """Return how a parameter is written on the command line; an argument has no such word."""
-    return [*parameter.opts, *parameter.secondary_opts] if parameter.opts[0][0] == "-" else []
 
 
 # Completion
@@ -211,43 +203,24 @@ def test_completion_is_installed(shell: str, tmp_path: Path) -> None:
     assert f"complete_{shell}" in script.read_text()
 
 
-def typed(home: Path, line: str, *wanted: str) -> str:
-    """Return what an interactive bash shows of this, until all that is wanted is there."""
-    command = home / "bin" / "pixelprep"
-    command.parent.mkdir(exist_ok=True)
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pixelprep "$@"\n')
-    command.chmod(0o755)
-    path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
-    env = os.environ | {"HOME": str(home), "PATH": path, "TERM": "dumb"}
-    shell = [str(BASH), "--noprofile", "--rcfile", str(home / ".bashrc"), "-i"]
-    ours, theirs = pty.openpty()
-    with Process(shell, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as process:
-        os.close(theirs)
-        os.write(ours, line.encode())
-        try:
-            return shown(ours, *wanted)
-        finally:
-            process.kill()
-            os.close(ours)
-
-
-def shown(terminal: int, *wanted: str) -> str:
-    """Return what a terminal shows, until all that is wanted is there or a minute is over."""
-    seen, end = "", time.monotonic() + 60
-    while not all(word in seen for word in wanted) and time.monotonic() < end:
-        if select.select([terminal], [], [], 1)[0]:
-            seen += os.read(terminal, 1 << 16).decode()
-    return seen
-
-
 @needs_bash
 def test_bash_completes(tmp_path: Path) -> None:
-    """With the completion installed, a tab ends a word, and two list the values of an option."""
+    """With the completion installed, bash ends a word, and offers the values of an option."""
     assert install_completion("bash", tmp_path).returncode == 0
-    whole = "pixelprep prepare --mode center "
-    assert whole in typed(tmp_path, "pixelprep prep\t--mode cen\t", whole)
-    values = typed(tmp_path, "pixelprep prepare --mode \t\t", *MODES)
-    assert {*MODES} <= set(values.split())
+    command = tmp_path / "bin" / "pixelprep"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pixelprep "$@"\n')
+    command.chmod(0o755)
+    env = os.environ | {"HOME": str(tmp_path), "PATH": f"{command.parent}:{os.environ['PATH']}"}
+
+    def offered(*words: str) -> list[str]:
+        line = """. ~/.bashrc; COMP_WORDS=("$0" "$@"); COMP_CWORD=$#; told=($(complete -p "$0"))
+        "${told[-2]}" "$0"; echo ${COMPREPLY[@]}"""
+        return done([str(BASH), "-c", line, "pixelprep", *words], env=env).split()
+
+    assert offered("prep") == ["prepare"]
+    assert offered("prepare", "--mode", "cen") == ["center"]
+    assert offered("prepare", "--mode", "") == list(MODES)
 
 
 CHOICES = {"--mode": MODES, "--per": PER, "--dtype": DTYPES, "--compression": COMPRESSIONS}

@@ -2,24 +2,19 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.packages import ROOT
+from tests.helpers.packages import ROOT, done
 
 SCRIPTS = ROOT / "scripts"
 
 
 def script(*arguments: str) -> str:
     """Return what a script or module printed, once it is sure to have worked."""
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done([sys.executable, *arguments], env={**os.environ, "PYTHONPATH": str(SCRIPTS)})
 
 
 def test_the_benchmark_compares_in_turns(tmp_path: Path) -> None:

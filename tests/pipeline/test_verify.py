@@ -29,7 +29,7 @@ from tests.helpers.data import arrays, bytes_of
 from tests.helpers.malicious import Json, at, forge, manifest_of
 from tests.helpers.packages import ROOT
 from tests.helpers.sampling import some
-from tests.helpers.training import TINY_MODELS
+from tests.helpers.training import MODELS
 
 
 def verified(path: Path | str | pixelprep.Entry) -> VerifyResult:
@@ -605,7 +605,7 @@ def test_a_rotten_label_is_never_delivered(digits: str, cache: Path) -> None:
 
 def test_training_stops_at_a_rotten_row(digits: str, cache: Path) -> None:
     """`train` says which file is damaged, exit status 1, and leaves no run."""
-    Path("models.py").write_text(TINY_MODELS)
+    shutil.copy(MODELS, "models.py")
     path = pixelprep.prepare(digits, quiet=True).path / "train.h5"
     rot(path, cache, in_images(path, 20))
     settings = ("--epochs", "1", "--model", "models:tiny", "--run-dir", "run", "--quiet")

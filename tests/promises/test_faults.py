@@ -31,7 +31,7 @@ from tests.helpers.injection import (
     why_not,
 )
 from tests.helpers.server import Server
-from tests.helpers.training import FINISHED, TINY_MODELS, results, variables
+from tests.helpers.training import FINISHED, MODELS, results, variables
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
@@ -358,7 +358,7 @@ class Training(Subject):
         self.finished, self.unfinished = self.place / "run", self.place / "run.unfinished"
         super().__init__(self.place, folder / "cache")
         self.place.mkdir()
-        (self.place / "models.py").write_text(TINY_MODELS)
+        shutil.copy(MODELS, self.place)
         self.data = str(write_digits(folder / "digits", 40, 20))
         self.learn()  # has the entry made, too
         self.finished.rename(self.whole)

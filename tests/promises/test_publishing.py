@@ -1,6 +1,7 @@
 """What gets a name is on the disk before: the order of the system calls, as strace sees them."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from tests.helpers.data import write_digits
 from tests.helpers.downloads import tiny_mnist
 from tests.helpers.injection import FOLDERS, REMOVALS, RENAMES, SYNCS, WRITES, Call, traced, why_not
 from tests.helpers.server import Server
-from tests.helpers.training import TINY_MODELS
+from tests.helpers.training import MODELS
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
@@ -226,7 +227,7 @@ def test_a_download_gets_its_name_when_it_is_on_the_disk(tmp_path: Path, cache: 
 def test_a_run_gets_its_name_when_it_is_on_the_disk(tmp_path: Path) -> None:
     """Checkpoints and the finished run are fsynced before they get their names."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-    (tmp_path / "models.py").write_text(TINY_MODELS)
+    shutil.copy(MODELS, tmp_path)
     write_digits(tmp_path / "digits", 8, 4)
     settings = ("--epochs", "2", "--model", "models:tiny", "--run-dir", "runs/run", "--quiet")
     calls = trace(tmp_path, "train", "./digits", *settings)

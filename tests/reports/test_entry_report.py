@@ -1,10 +1,8 @@
 """A report's facts are those that NumPy finds in memory; its page is whole, and harms nothing."""
 
 import dataclasses
-import html
 import json
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from pixelprep.reports import profile as facts_of
 from pixelprep.reports.entry_report import FORMATS, commands, report
 from pixelprep.reports.profile import EntryProfile, PixelStats
 from pixelprep.sources import Arrays
-from tests.helpers.browser import CHROMIUM, chromium
+from tests.helpers.browser import CHROMIUM, chromium, seen
 from tests.helpers.cli import failure, parse, prepared, run
 from tests.helpers.data import arrays
 
@@ -414,34 +412,6 @@ def test_a_missing_package_is_named(
 browsed = pytest.mark.skipif(not (DRAWN and CHROMIUM), reason="Chromium is not installed")
 
 EVIL = ("<script>alert(1)</script>", "a$b$c_{\\x", "\u540d\u524d \n\u202e&amp;", "x" * 300)
-
-# What is asked of a page that is shown in a frame; its own policy lets it run nothing.
-FRAME = """<!doctype html><meta name="color-scheme" content="light dark">
-<body><iframe id="frame" width="{width}" height="900" srcdoc="{page}"></iframe>
-<script>window.onload = () => {{
-  const inside = document.getElementById("frame").contentDocument, all = [];
-  const images = [...inside.images], drawings = [...inside.querySelectorAll("svg")];
-  document.body.textContent = "FOUND" + JSON.stringify({{
-    images: images.map(one => one.naturalWidth),
-    drawings: drawings.map(one => one.getBBox().width * one.querySelectorAll("path").length),
-    scripts: inside.scripts.length,
-    wide: inside.documentElement.scrollWidth,
-    ink: inside.defaultView.getComputedStyle(inside.body).color,
-    headings: [...inside.querySelectorAll("h3")].map(one => one.textContent),
-    text: inside.body.innerText,
-  }}) + "END";
-}}</script>"""
-
-
-def seen(page: Path, width: int, dark: bool) -> dict[str, Any]:
-    """Return what a browser sees of a page so many pixels wide."""
-    frame = page.with_name("frame.html")
-    frame.write_text(FRAME.format(width=width, page=html.escape(page.read_text())))
-    dom, _ = chromium(frame, f"--blink-settings=preferredColorScheme={int(not dark)}")
-    found = re.search("FOUND(.*)END", dom, re.DOTALL)
-    assert found, dom
-    answer: dict[str, Any] = json.loads(html.unescape(found[1]))
-    return answer
 
 
 @pytest.fixture(scope="module")

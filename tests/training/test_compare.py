@@ -269,7 +269,7 @@ def test_ctrl_c_and_kill_lose_no_finished_run(cache: Path, done: Compared) -> No
             assert process.returncode == 130
             assert rest.splitlines()[-2:] == [
                 "error: interrupted",
-                "hint: run the same command again: what is finished stays",
+                "hint: give the same command again: what is finished stays",
             ]
     ended = run(*COMMAND, "--repeats", "2", "--json")
     assert ended.returncode == 0, ended.stderr
@@ -341,11 +341,6 @@ def test_other_settings_are_not_mixed(done: Compared) -> None:
             done.again(out=done.folder, **change)
     with pytest.raises(pixelprep.UsageError, match="is a comparison with dataset digits"):
         compare(images("others"), **SETTINGS, out=done.folder)
-    assert {p: p.stat().st_mtime_ns for p in done.folder.rglob("*")} == before
-
-
-def test_a_folder_of_something_else_is_left_alone(done: Compared) -> None:
-    """What is no comparison's folder is refused as it is."""
     Path("mine").mkdir()
     Path("mine", "letter.txt").write_text("dear")
     for wrong in ("mine", "mine/letter.txt"):
@@ -353,6 +348,7 @@ def test_a_folder_of_something_else_is_left_alone(done: Compared) -> None:
             done.again(out=wrong)
         assert refused.value.hint == "name another folder with `out`"
     assert [p.name for p in Path("mine").iterdir()] == ["letter.txt"]
+    assert {p: p.stat().st_mtime_ns for p in done.folder.rglob("*")} == before
 
 
 def test_a_run_of_other_settings_is_refused(done: Compared) -> None:
@@ -420,7 +416,9 @@ def result(**changes: Any) -> CompareResult:
 
 
 def test_the_page_says_what_it_rests_on() -> None:
-    """Verdict, ranking, validation beside test, intervals, settings, machine and command."""
+    """Verdict, ranking, validation beside test, intervals, settings, machine and command. The PNG
+    for a README is below 60 kB.
+    """
     page = " ".join(comparison_report.render(result()).split())
     for text in (
         "standardize is better",
@@ -435,6 +433,7 @@ def test_the_page_says_what_it_rests_on() -> None:
     assert page.index(">standardize</td>") < page.index(">center</td>")
     assert page.count("<svg ") == 6
     assert page.index('class="verdict"') < page.index("<table>")
+    assert len(comparison_report.picture(result())) < 60_000
 
 
 def test_the_page_escapes_what_others_named() -> None:
@@ -455,11 +454,6 @@ def test_the_page_escapes_what_others_named() -> None:
     assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;") >= 5
     assert "no confidence interval" in page
     assert comparison_report.picture(found).startswith(b"\x89PNG")
-
-
-def test_the_picture_is_small() -> None:
-    """The PNG for a README is below 60 kB."""
-    assert len(comparison_report.picture(result())) < 60_000
 
 
 def test_missing_extras_are_said_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:

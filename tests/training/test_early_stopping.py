@@ -13,13 +13,7 @@ from pixelprep.training.run_folder import RunFolder, TrainState
 from pixelprep.training.train import resume, train
 from tests.helpers.cli import run
 from tests.helpers.data import arrays
-from tests.helpers.training import (
-    interrupted_at,
-    listening,
-    results,
-    settings,
-    variables,
-)
+from tests.helpers.training import interrupted_at, listening, results, settings, variables
 
 pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 

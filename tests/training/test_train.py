@@ -87,7 +87,9 @@ def test_saved_model_is_the_trained_one(entry: Entry, trained: TrainResult) -> N
 
 
 def test_each_epoch_has_its_own_order(entry: Entry) -> None:
-    """Each pass over `to_tf` is the next epoch of `batches`, row by row."""
+    """Each pass over `to_tf` is the next epoch of `batches`, row by row. Shapes and types are
+    declared; `drop_last` leaves a short batch out.
+    """
     feed = entry.train.to_tf(64, shuffle=True, seed=3)
     assert int(feed.cardinality()) == len(entry.train.batches(64)) == 4
     for epoch in range(3):
@@ -95,10 +97,6 @@ def test_each_epoch_has_its_own_order(entry: Entry) -> None:
         for (images, labels), (x, y) in zip(feed, expected, strict=True):
             assert (images.numpy() == x).all()
             assert (labels.numpy() == y).all()
-
-
-def test_to_tf_keeps_types_and_drops_the_last_on_demand(entry: Entry) -> None:
-    """Shapes and types are declared; `drop_last` leaves a short batch out."""
     feed = entry.train.to_tf(100, drop_last=True)
     images, labels = feed.element_spec
     assert images.shape.as_list() == [100, 12, 12, 1]
