@@ -18,8 +18,7 @@ from pixelprep import sources
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import own_statistics, raw_view
 from pixelprep.format.manifest import FIRST_BATCH, FirstBatch, PixelSums, RawLimits, ScalingRecord
-from pixelprep.format.recipe import NUMERICS_VERSION
-from pixelprep.numerics import permutation
+from pixelprep.format.recipe import NUMERICS_VERSION, class_counts, taken_rows
 from pixelprep.numerics import scaling as scalings
 from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor, statistics_per_image
 from pixelprep.numerics.statistics import AnyMoments, Statistics, moments_of, pairwise_sum
@@ -48,30 +47,42 @@ def failed_checks(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
         if entry.manifest.splits[name].first_batch != first_batch:
             yield f"{name}: the first batch has other figures than the manifest says"
     yield from _check_labels(entry)
-    is_exact = entry.scaling.is_exact(entry.train.dtype)
+    is_exact = entry.is_exact
     yield from (_check_exact if is_exact else _check_statistics)(entry, on_progress)
 
 
 def _check_labels(entry: Entry) -> Iterator[str]:
+    """Check labels and names, their digests, and how many images of each class there are."""
     labels = {name: split.labels for name, split in entry.splits.items()}
+    classes, source = len(entry.class_names), entry.manifest.source
+    low = min(int(split_labels.min()) for split_labels in labels.values())
     for name, split_labels in labels.items():
-        low, high = int(split_labels.min()), int(split_labels.max())
-        if low < 0 or high >= len(entry.class_names):
-            yield f"{name}: labels {low} to {high}, but {len(entry.class_names)} classes"
-        digest = sources.labels_digest(split_labels)
-        if is_stored_whole(entry, name) and digest != entry.manifest.source.splits[name].labels:
-            yield f"{name}: its labels are not those of the source's digest"
-    if "val" in labels and labels["train"].min() >= 0 and labels["val"].min() >= 0:
-        recipe, every = entry.manifest.recipe, np.concatenate([labels["train"], labels["val"]])
+        highest = int(split_labels.max())
+        if split_labels.min() < 0 or highest >= (2 if split_labels.ndim > 1 else classes):
+            yield f"{name}: labels {split_labels.min()} to {highest}, but {classes} classes"
+        elif class_counts(split_labels, classes) != entry.manifest.splits[name].class_counts:
+            yield f"{name}: other numbers of images of each class than the manifest says"
+        names = entry.splits[name].read_names()
+        if is_stored_whole(entry, name):
+            if sources.labels_digest(split_labels) != source.splits[name].labels:
+                yield f"{name}: its labels are not those of the source's digest"
+            if names is not None and sources.names_digest(names) != source.splits[name].names:
+                yield f"{name}: its names are not those of the source's digest"
+    recipe = entry.manifest.recipe
+    taken = [name for name in labels if "train" in (name, recipe.splits[name])]
+    if low >= 0:
         # Which rows were taken depends on an order that is lost; how many of a class does not.
-        taken = permutation.stratified_mask(every, recipe.val_fraction, recipe.split_seed or 0)
-        if not np.array_equal(np.bincount(every[taken]), np.bincount(labels["val"])):
-            yield "val: has another share of a class than its recipe takes"
+        every = np.concatenate([labels[name] for name in taken])
+        for name, rows in taken_rows(every, recipe).items():
+            single = every.ndim == 1
+            if single and not np.array_equal(np.bincount(every[rows]), np.bincount(labels[name])):
+                yield f"{name}: has another share of a class than its recipe takes"
 
 
 def is_stored_whole(entry: Entry, name: str) -> bool:
-    """Tell whether a split is stored as in the source: train is not, if val was taken from it."""
-    return name == "test" or entry.val is None
+    """Tell whether a split is stored as in the source, no rows being taken from it or to it."""
+    origins = entry.manifest.recipe.splits
+    return origins[name] == "source" and (name != "train" or "train" not in origins.values())
 
 
 def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
@@ -79,7 +90,9 @@ def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
     for name in entry.splits:
         moments, digest, wrong_row = _check_pixels(entry, name, on_progress)
         if wrong_row is not None:
-            yield f"{name}: the stored values from row {wrong_row} on are not those of the scaling"
+            file = entry.splits[name].name_of(wrong_row)
+            where = f"row {wrong_row} ({file})" if file else f"row {wrong_row}"
+            yield f"{name}: the stored values from {where} on are not those of the scaling"
         if manifest.splits[name].raw != RawLimits.of(moments):
             yield f"{name}: raw minimum or maximum is another than the manifest says"
         if name == "train":
@@ -121,7 +134,8 @@ def _check_piece(task: tuple[Split, Scaling, str, range]) -> tuple[AnyMoments, b
     for block in sources.block_ranges(raw_view(split, scaling).slice_rows(piece), BLOCK_BYTES):
         start, stop = piece.start + block.start, piece.start + block.stop
         stored, own = split.read(start, stop), own_statistics(split, start, stop)
-        raw = scaling.invert(stored, *own)
+        raw = split.read_raw(start, stop)
+        raw = scaling.invert(stored, *own) if raw is None else raw
         again, fitted = scalings.apply_with_statistics(scaling, raw, split.dtype)
         own_again = scalings.per_image_columns(scaling, fitted).values() if fitted else ()
         columns = [again, *own_again]

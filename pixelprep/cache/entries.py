@@ -20,7 +20,7 @@ from pixelprep.system import fs, locks
 LOG = logging.getLogger("pixelprep")
 
 MAX_LISTED = 4  # entries in a hint
-FOLDER_NAME = re.compile("[a-z][a-z0-9_]*-[0-9a-f]{12}")  # the name of an entry's folder
+FOLDER_NAME = re.compile("[a-z][a-z0-9_-]*-[0-9a-f]{12}")  # the name of an entry's folder
 
 
 def open_entry(path: Path, cache: Path | None = None, quiet: bool = True) -> Entry:

@@ -231,7 +231,7 @@ def _unused(items: Sequence[CacheItem], since: float | None, keep: int) -> Itera
 
 def parse_age(age: str) -> float:
     """Return the seconds of an age such as ``30d``; a number alone means days."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhdwy]?)", age.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([mhdwy]?)", str(age).strip().lower())
     if match is None:
         raise UsageError(f"`older_than={age}`: expected a number and m, h, d, w or y, such as 30d")
     return float(match[1]) * UNITS[match[2] or "d"]

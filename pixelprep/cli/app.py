@@ -205,7 +205,9 @@ def evaluate(
     entry: Annotated[
         str | None, argument("An entry (default: the one trained on).", "ENTRY")
     ] = None,
-    split: Annotated[str, one_of("test|val|train", "Of the entry.")] = "test",
+    split: Annotated[
+        str | None, one_of("test|val|train", "Of the entry (default: test, else val).")
+    ] = None,
     batch_size: Annotated[int, option("Images at a time.")] = 64,
     cache_dir: CacheDir = None,
     as_json: Json = False,

@@ -86,9 +86,14 @@ def print_info(entry: "Entry") -> None:
     for text in filter(None, (about.citation, about.homepage)):
         _print_field("", text)
     _print_field("classes", ", ".join(entry.class_names))
-    recipe = sorted(entry.manifest.recipe.to_dict().items())
-    _print_field("recipe", ", ".join(f"{k} {v}" for k, v in recipe if v is not None))
-    exact = entry.scaling.is_exact(entry.train.dtype)
+    recipe = entry.manifest.recipe.to_dict()
+    origins = recipe.pop("splits")
+    taken = [f"{name} taken from train" for name in entry.splits if origins[name] == "train"]
+    own = [name for name in entry.splits if origins[name] == "source"]
+    _print_field("splits", ", ".join([f"{' and '.join(own)} as the data has", *taken]))
+    shown = ", ".join(f"{k} {v}" for k, v in sorted(recipe.items()) if v is not None)
+    _print_field("recipe", shown)
+    exact = entry.is_exact
     _print_field("raw", f"pixels are {'exactly' if exact else 'approximately'} recoverable")
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
 
@@ -125,8 +130,12 @@ def _print_entry(entry: "Entry") -> None:
 def print_trained(result: "TrainResult") -> None:
     from pixelprep.training.run_folder import PAGE
 
-    loss = f"loss {_decimal(result.test_loss)} ({result.test_steps} steps)"
-    say(f"test accuracy {result.test_accuracy:.2%}, {loss}")
+    if result.score is None:
+        say("not scored: there is neither a test nor a validation split")
+    else:
+        name, accuracy, loss = result.score
+        steps = f" ({result.test_steps} steps)" if result.test_steps else ""
+        say(f"{name} accuracy {accuracy:.2%}, loss {_decimal(loss)}{steps}")
     say(f"{result.seconds_per_epoch:.1f} s an epoch of {result.steps_per_epoch} steps")
     page = result.run / PAGE
     say(str(page if page.exists() else page.parent))

@@ -10,20 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import UsageError, check_int
+from pixelprep.dataset.columns import Column, Columns
+from pixelprep.errors import UsageError, check_int, unknown_choice
 from pixelprep.format import reader
 from pixelprep.numerics.permutation import MAX_SEED, Stream, permutation
 from pixelprep.system import canonical
 
-Pair = tuple[NDArray[Any], NDArray[np.int64]]
-Window = tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]  # and the rows' order
+Pair = tuple[Column, Column]  # images and labels
+Window = tuple[dict[str, Column], NDArray[np.int64]]  # stored columns, and the rows' order
 
 WINDOW_RUNS = 32  # runs that are mixed with each other
+EVEN = ("drop", "pad")
 
 
 class BatchOptions(TypedDict, total=False):
@@ -41,6 +43,10 @@ class BatchOptions(TypedDict, total=False):
     shard : tuple of int
         (index, count): this of so many disjoint parts, which together are every row once; default:
         (0, 1), all of them.
+    even : {"drop", "pad"}, optional
+        Give every shard the same number of rows, and so of batches, as distributed training needs:
+        leave out what is too much for some, or repeat what is too little. Default: the numbers of
+        rows differ by one where they must.
     """
 
     shuffle: bool
@@ -48,6 +54,7 @@ class BatchOptions(TypedDict, total=False):
     epoch: int
     drop_last: bool
     shard: tuple[int, int]
+    even: Literal["drop", "pad"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +67,19 @@ class BatchConfig:
     epoch: int = 0
     drop_last: bool = False
     shard: tuple[int, int] = (0, 1)
+    even: str | None = None
 
     def __post_init__(self) -> None:
         # Plain ints, so that the state of a pass is JSON whatever numbers came.
         plain = {"batch_size": check_int("batch_size", self.batch_size, 1)}
         for name in ("seed", "epoch"):
             plain[name] = check_int(name, getattr(self, name), 0, MAX_SEED)
-        if len(self.shard) != 2:
-            raise UsageError(f"shard {self.shard}: expected (index, count)")
+        if not isinstance(self.shard, tuple | list) or len(self.shard) != 2:
+            raise UsageError(f"`shard={self.shard}`: expected (index, count)")
         count = check_int("shard count", self.shard[1], 1)
         plain["shard"] = (check_int("shard index", self.shard[0], 0, count - 1), count)  # type: ignore[assignment]
+        if self.even is not None and self.even not in EVEN:
+            raise unknown_choice("even", str(self.even), EVEN)
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
@@ -77,30 +87,54 @@ class BatchConfig:
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
 
+def shard_rows(rows: int, shard: tuple[int, int], even: str | None) -> list[range]:
+    """Return which of all rows, in the order of an epoch, a shard has (data/FORMAT.md, section 5).
+
+    Two ranges where a shard that is padded goes on from the first row.
+    """
+    index, count = shard
+    if even is None:
+        return [range(rows * index // count, rows * (index + 1) // count)]
+    size = rows // count if even == "drop" else -(-rows // count)
+    start = index * size % max(1, rows)
+    stop = start + size
+    return [range(start, stop)] if stop <= rows else [range(start, rows), range(stop - rows)]
+
+
 @dataclass(eq=False, repr=False)
 class Batches:
     """One epoch of batches; iterating again gives the same epoch again.
 
-    Each item is ``(images, labels)``: images of the stored type (batch, H, W, C), labels int64
-    (batch,). `run_rows` neighbouring rows of a file are read at once.
+    Each item is ``(images, labels)``: images (batch, H, W, C), labels int64 (batch,) or, of several
+    a row, uint8 (batch, K). `run_rows` neighbouring rows of a file are read at once.
     """
 
     files: Sequence[reader.EntryFile]  # of the split, in order
     run_rows: int
-    image_shape: tuple[int, ...]  # (H, W, C)
-    dtype: np.dtype[Any]
+    columns: Columns
     config: BatchConfig
 
     def __post_init__(self) -> None:
-        self._file_rows = np.array([file.rows for file in self.files])
-        self._file_ends = np.cumsum(-(-self._file_rows // self.run_rows))  # in runs
-        # The numbers of all shards' runs, in the order in which the epoch visits them.
-        runs, (index, count) = int(self._file_ends[-1]), self.config.shard
-        visited = self._permutation(runs, Stream.RUNS) if self.config.shuffle else np.arange(runs)
-        mine = visited[index::count]
-        self.rows = int(self._locate_runs(mine)[2].sum())
-        self.windows = -(-len(mine) // WINDOW_RUNS)
-        self._runs = _stratify_runs(mine, self.windows) if self.config.shuffle else mine
+        file_rows = np.array([file.rows for file in self.files])
+        file_ends = np.cumsum(-(-file_rows // self.run_rows))  # in runs
+        # The runs in the order in which the epoch visits them: file, first row, number of rows.
+        count, shuffle = int(file_ends[-1]), self.config.shuffle
+        visited = self._permutation(count, Stream.RUNS) if shuffle else np.arange(count)
+        file = np.searchsorted(file_ends, visited, side="right")
+        first = (visited - np.append(0, file_ends)[file]) * self.run_rows
+        rows = np.minimum(self.run_rows, file_rows[file] - first)
+        mine = shard_rows(int(rows.sum()), self.config.shard, self.config.even)
+        runs = np.stack([file, first, rows], axis=1)
+        self._runs = np.concatenate([_select_rows(runs, part) for part in mine])
+        self.rows = sum(map(len, mine))
+        self.windows = -(-len(self._runs) // WINDOW_RUNS)
+        if shuffle:
+            self._runs = _stratify_runs(self._runs, self.windows)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return (*self.columns.of_images, "labels")
 
     def __len__(self) -> int:
         return self.config.steps(self.rows)
@@ -145,53 +179,48 @@ class Batches:
     def windows_from(self, first: int) -> Iterator[Window]:
         """Yield the windows from number `first` on; each is valid until the next one comes."""
         with reader.open_files() as opened:
-            images, labels = self.allocate(WINDOW_RUNS * self.run_rows)
+            columns = self.allocate(WINDOW_RUNS * self.run_rows)
             for number in range(first, self.windows):
                 for file, runs in self._reads(number + 1):
                     opened.prefetch(file, runs)  # on its way from the disk while this one is used
                 filled = 0
                 for file, runs in self._reads(number):
                     into = slice(filled, filled + sum(rows for _, rows in runs))
-                    opened.read(file, runs, images=images[into], labels=labels[into])
+                    opened.read(file, runs, **{name: c[into] for name, c in columns.items()})
                     filled = into.stop
-                yield images[:filled], labels[:filled], self._order(number, filled)
+                window = {name: column[:filled] for name, column in columns.items()}
+                yield window, self._order(number, filled)
 
     def _reads(self, number: int) -> list[tuple[reader.EntryFile, reader.Runs]]:
         """Return what is read for a window, file by file; nothing after the last one."""
         if number >= self.windows:
             return []
-        located = self._locate_runs(self._window_runs(number))
-        runs = zip(*(values.tolist() for values in located), strict=True)
         return [
-            (self.files[file], [(start, rows) for _, start, rows in group])
-            for file, group in groupby(runs, key=itemgetter(0))
+            (self.files[file], [(first, rows) for _, first, rows in group])
+            for file, group in groupby(self._window_runs(number).tolist(), key=itemgetter(0))
         ]
 
     def locate(self, row: int) -> tuple[int, int]:
         """Return the window that holds this row of the epoch, and the row's number in it."""
         for number in range(self.windows):
-            rows = int(self._locate_runs(self._window_runs(number))[2].sum())
+            rows = int(self._window_runs(number)[:, 2].sum())
             if row < rows:
                 return number, row
             row -= rows
         return self.windows, 0
 
-    def allocate(self, rows: int) -> Pair:
-        """Allocate arrays for so many images and labels, at most for those of the epoch."""
-        rows = min(rows, self.rows)
-        return np.empty((rows, *self.image_shape), self.dtype), np.empty(rows, np.int64)
+    def allocate(self, rows: int) -> dict[str, Column]:
+        """Allocate the columns of so many rows, at most of those of the epoch."""
+        return self.columns.allocate(self.names, min(rows, self.rows))
+
+    def deliver(self, stored: dict[str, Column]) -> Pair:
+        """Return images and labels of stored rows."""
+        return self.columns.images(stored), stored["labels"]
 
     def _window_runs(self, number: int) -> NDArray[np.int64]:
         if self.config.shuffle:
             return self._runs[number :: self.windows]
         return self._runs[number * WINDOW_RUNS : (number + 1) * WINDOW_RUNS]
-
-    def _locate_runs(self, runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-        """Return each run's file (its number), first row in the file, and number of rows."""
-        file = np.searchsorted(self._file_ends, runs, side="right")
-        before = np.append(0, self._file_ends)[file]
-        start = (runs - before) * self.run_rows
-        return file, start, np.minimum(self.run_rows, self._file_rows[file] - start)
 
     def _order(self, number: int, rows: int) -> NDArray[np.int64]:
         """Return the order in which to deliver the rows of a window."""
@@ -205,14 +234,24 @@ class Batches:
         return permutation(count, seed=seed, epoch=epoch, stream=stream, index=index)
 
 
+def _select_rows(runs: NDArray[np.int64], selected: range) -> NDArray[np.int64]:
+    """Return the runs that have these rows, counted from run to run; cut the first and the last."""
+    ends = np.cumsum(runs[:, 2])
+    starts = ends - runs[:, 2]
+    cut = np.maximum(selected.start - starts, 0)
+    rows = np.minimum(ends, selected.stop) - starts - cut
+    cuts = np.stack([np.zeros_like(cut), cut, rows - runs[:, 2]], axis=1)
+    return np.asarray((runs + cuts)[rows > 0])
+
+
 def _stratify_runs(visited: NDArray[np.int64], windows: int) -> NDArray[np.int64]:
     """Order runs such that every `windows`-th of them, from number w on, belongs to window w.
 
     In file order the runs are cut into parts of `windows` runs; window w takes from each part the
     run that is visited as number w of that part. So it samples the whole split evenly.
     """
-    in_file = np.empty_like(visited)
-    in_file[np.argsort(visited)] = np.arange(len(visited))
+    in_file = np.empty(len(visited), np.int64)
+    in_file[np.lexsort((visited[:, 1], visited[:, 0]))] = np.arange(len(visited))
     return visited[np.argsort(in_file // max(1, windows), kind="stable")]
 
 
@@ -249,19 +288,19 @@ def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
     """
     size = batches.config.batch_size
     first_window, start = batches.locate(done * size)
-    filled, (images, labels) = 0, batches.allocate(size)
-    for window_images, window_labels, order in batches.windows_from(first_window):
+    filled, batch = 0, batches.allocate(size)
+    for window, order in batches.windows_from(first_window):
         while start < len(order):
             rows = order[start : start + size - filled]
             start += len(rows)
             into = slice(filled, filled + len(rows))
-            # Other modes than "clip" copy twice.
-            window_images.take(rows, axis=0, out=images[into], mode="clip")
-            window_labels.take(rows, out=labels[into], mode="clip")
+            for name, column in window.items():
+                # Other modes than "clip" copy twice.
+                column.take(rows, axis=0, out=batch[name][into], mode="clip")
             filled = into.stop
             if filled == size:
-                yield images, labels
-                filled, (images, labels) = 0, batches.allocate(size)
+                yield batches.deliver(batch)
+                filled, batch = 0, batches.allocate(size)
         start = 0
     if filled and not batches.config.drop_last:
-        yield images[:filled], labels[:filled]
+        yield batches.deliver({name: column[:filled] for name, column in batch.items()})

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.dataset.batches import BatchConfig, Batches, BatchOptions
+from pixelprep.dataset.columns import Columns
 from pixelprep.errors import UsageError, missing_extra
 from pixelprep.format import layout, reader
 from pixelprep.format.manifest import FileRecord, Manifest
-from pixelprep.format.recipe import Recipe
-from pixelprep.format.schema import SPLITS
+from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics.scaling import Scaling
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class Split:
     name : str
         train, val or test.
     shape : tuple of int
-        (N, H, W, C) of the stored images.
+        (N, H, W, C) of the images.
     dtype : dtype
-        Of the stored images: float32 or float16.
+        Of the images: float32 or float16.
     per_image : bool
         Whether each image's own mean and standard deviation are stored.
     """
@@ -48,11 +48,17 @@ class Split:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     per_image: bool
+    _columns: Columns = field(repr=False)
     _files: tuple[reader.EntryFile, ...] = field(repr=False)  # in order
     _run_rows: int = field(repr=False)  # neighbouring rows that a pass reads at once
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """What `read` can read of each row."""
+        return tuple(self._columns.stored)
 
     def read(self, start: int, stop: int, name: str = "images") -> NDArray[Any]:
         """Read rows `start` to `stop` of one column, across the files.
@@ -62,8 +68,9 @@ class Split:
         start, stop : int
             0 ≤ start ≤ stop ≤ N.
         name : str
-            ``images`` (stored type, (n, H, W, C)), ``labels`` (int64, (n,)) or, per image,
-            ``mean`` or ``std`` (float64, (n,)).
+            ``images`` (float, (n, H, W, C)), ``labels`` (int64, (n,); of several a row uint8,
+            (n, K)); per image, ``mean`` or ``std`` (float64, (n,)); where images come from files,
+            ``names`` (bytes, (n,)).
 
         Returns
         -------
@@ -75,27 +82,50 @@ class Split:
         UsageError, EntryError
             When there is no such column, or there are no such rows; when a file is damaged.
         """
-        number, statistic = np.dtype(np.int64), np.dtype(np.float64)
-        columns = {"images": (self.shape[1:], self.dtype), "labels": ((), number)}
-        columns |= {"mean": ((), statistic), "std": ((), statistic)} if self.per_image else {}
-        if name not in columns:
-            raise UsageError(f"{self.name} has no '{name}': expected one of {', '.join(columns)}")
+        if name not in self._columns.stored:
+            known = ", ".join(self._columns.stored)
+            raise UsageError(f"{self.name} has no '{name}': expected one of {known}")
         if not 0 <= start <= stop <= len(self):
             raise UsageError(f"rows {start} to {stop}: expected 0 to {len(self)}, in this order")
-        shape, dtype = columns[name]
-        out, first = np.empty((stop - start, *shape), dtype), 0
+        if name != "images":
+            return self._read_stored(start, stop, (name,))[name]
+        return self._columns.images(self._read_stored(start, stop, self._columns.of_images))
+
+    def read_raw(self, start: int, stop: int) -> NDArray[Any] | None:
+        """Read images as they are stored, where that is raw.
+
+        Parameters
+        ----------
+        start, stop : int
+            0 ≤ start ≤ stop ≤ N.
+
+        Returns
+        -------
+        ndarray, shape (n, H, W, C), or None
+            Integers of 8 or 16 bits; None where scaled images are stored.
+        """
+        if self._columns.scaling is None:
+            return None
+        return self._read_stored(start, stop, ("images",))["images"]
+
+    def _read_stored(
+        self, start: int, stop: int, names: tuple[str, ...]
+    ) -> dict[str, NDArray[Any]]:
+        """Read columns as they are stored, across the files."""
+        out, first = self._columns.allocate(names, stop - start), 0
         with reader.open_files() as opened:
             for file in self._files:
                 begin, end = max(start - first, 0), min(stop - first, file.rows)
                 if begin < end:
                     rows = slice(begin + first - start, end + first - start)
-                    opened.read(file, [(begin, end - begin)], **{name: out[rows]})
+                    columns = {name: column[rows] for name, column in out.items()}
+                    opened.read(file, [(begin, end - begin)], **columns)
                 first += file.rows
         return out
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """All labels, int64 (N,): indices into `Entry.class_names`.
+    def labels(self) -> NDArray[Any]:
+        """All labels, int64 (N,): indices into `Entry.class_names`; of several a row uint8 (N, K).
 
         Raises
         ------
@@ -103,6 +133,41 @@ class Split:
             When a file is damaged.
         """
         return self.read(0, len(self), "labels")
+
+    @property
+    def names(self) -> NDArray[np.str_] | None:
+        """The path of each image's file below the dataset's folder, (N,); None without files."""
+        names = self.read_names()
+        return None if names is None else np.char.decode(names, "utf-8")
+
+    def name_of(self, row: int) -> str | None:
+        """Return the name of one row.
+
+        Parameters
+        ----------
+        row : int
+            0 ≤ row < N.
+
+        Returns
+        -------
+        str or None
+            The path of its file below the dataset's folder; None where rows have no names.
+        """
+        if "names" not in self._columns.stored:
+            return None
+        return bytes(self.read(row, row + 1, "names")[0]).decode()
+
+    def read_names(self) -> NDArray[np.bytes_] | None:
+        """Read `names` as they are stored.
+
+        Returns
+        -------
+        ndarray of bytes, shape (N,), or None
+            In UTF-8.
+        """
+        if "names" not in self._columns.stored:
+            return None
+        return self.read(0, len(self), "names")
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -126,15 +191,15 @@ class Split:
         """
         return self.read(0, len(self), "std")
 
-    def to_numpy(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def to_numpy(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Read all images and labels into memory, in file order.
 
         Returns
         -------
         images : ndarray of float32 or float16, shape (N, H, W, C)
-            As they are stored.
-        labels : ndarray of int64, shape (N,)
-            Indices into `Entry.class_names`.
+            The scaled pixels.
+        labels : ndarray of int64, shape (N,); of several a row uint8, (N, K)
+            Indices into `Entry.class_names`; or 1 where a row has the class.
 
         Raises
         ------
@@ -151,12 +216,13 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, as of `BatchOptions`.
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, as of
+            `BatchOptions`.
 
         Returns
         -------
         Batches
-            With a length; images of the stored type (n, H, W, C), labels int64 (n,). Its
+            With a length; images (n, H, W, C) of `dtype`, labels int64 (n,) or uint8 (n, K). Its
             iterator has ``state()``, from which `Batches.resume` continues.
 
         Raises
@@ -172,7 +238,7 @@ class Split:
         ...     assert images.shape[1:] == (28, 28, 1) and len(images) == len(labels)
         """
         config = BatchConfig(batch_size, **options)
-        return Batches(self._files, self._run_rows, self.shape[1:], self.dtype, config)
+        return Batches(self._files, self._run_rows, self._columns, config)
 
     def to_tf(self, batch_size: int, **options: Unpack[BatchOptions]) -> "tf.data.Dataset":
         """Return a ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
@@ -182,8 +248,8 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, as of `BatchOptions`; TensorFlow
-            needs equally many batches in every epoch, which shards have not.
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, as of
+            `BatchOptions`.
 
         Returns
         -------
@@ -193,12 +259,10 @@ class Split:
         Raises
         ------
         UsageError, MissingExtraError
-            When a value is out of its range or ``shard`` given; when TensorFlow is not installed.
+            When a value is out of its range; when TensorFlow is not installed.
         """
         with _require("TensorFlow", "train"):
             from pixelprep.dataset.tensorflow import tf_dataset
-        if "shard" in options:
-            raise UsageError("`to_tf` takes no `shard`: epochs of a shard differ in length")
         return tf_dataset(self.batches(batch_size, **options))
 
     def to_torch(
@@ -339,11 +403,11 @@ class Entry:
 
     @cached_property
     def splits(self) -> dict[str, Split]:
-        """The splits by name: train, val where there is one, test."""
-        recorded, recipe = self.manifest.splits, self.manifest.recipe
-        stored = {name: recorded[name] for name in SPLITS if name in recorded}
+        """The splits by name: train, and val and test where there are such."""
+        manifest, stamps = self.manifest, self._stamps
+        stored = {name: manifest.splits[name] for name in SPLITS if name in manifest.splits}
         return {
-            name: split_of(self.path, name, split.shape, split.files, recipe, self._stamps)
+            name: split_of(self.path, name, split.rows, split.files, manifest, stamps)
             for name, split in stored.items()
         }
 
@@ -354,21 +418,41 @@ class Entry:
 
     @property
     def val(self) -> Split | None:
-        """The validation split; None where the recipe has none."""
+        """The validation split; None where there is none."""
         return self.splits.get("val")
 
     @property
     def test(self) -> Split:
-        """The test split."""
+        """The test split; `splits` has those that there are.
+
+        Raises
+        ------
+        UsageError
+            When there is none.
+        """
+        if "test" not in self.splits:
+            message = f"{self.path}: has no test split"
+            raise UsageError(message, "take one from train when preparing: `test_fraction=0.2`")
         return self.splits["test"]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every raw pixel is stored, or recovered exactly from what is stored."""
+        is_raw = self.manifest.recipe.storage == "raw"
+        return is_raw or self.scaling.is_exact(self.train.dtype)
+
+    @property
+    def held_out(self) -> Split | None:
+        """The split that models are scored on: test, else validation; None without either."""
+        return self.splits.get("test") or self.val
 
 
 def split_of(
     path: Path,
     name: str,
-    shape: Sequence[int],
+    rows: int,
     files: Sequence[FileRecord],
-    recipe: Recipe,
+    manifest: Manifest,
     stamps: Mapping[str, tuple[int, ...]],
 ) -> Split:
     """Return the split of these files below `path`, whose stamps are those of `stamps`."""
@@ -376,6 +460,11 @@ def split_of(
         reader.EntryFile(path / file.name, file.rows, file.sha256, stamps[file.name])
         for file in files
     )
-    dtype, per_image = np.dtype(recipe.dtype), recipe.per == "image"
+    recipe, stored = manifest.recipe, manifest.file_layout(name, rows).columns
+    scaling = manifest.scaling.scaling(manifest.mode, manifest.per)
+    dtype, is_raw = np.dtype(recipe.dtype), recipe.storage == "raw"
+    kinds = {n: (one.shape[1:], np.dtype(one.dtype).newbyteorder("=")) for n, one in stored.items()}
+    columns = Columns(kinds, dtype, scaling if is_raw else None)
     run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)
-    return Split(name, tuple(shape), dtype, per_image, opened, run_rows)
+    shape, per_image = stored["images"].shape, recipe.per == "image"
+    return Split(name, shape, dtype, per_image, columns, opened, run_rows)

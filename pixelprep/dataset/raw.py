@@ -12,7 +12,7 @@ from pixelprep.numerics.scaling import Scaling
 
 @dataclass(frozen=True, slots=True)
 class RawView:
-    """The raw images (N, H, W, C) of a split, recovered from stored ones as they are read."""
+    """The raw images (N, H, W, C) of a split, recovered from scaled ones where these are stored."""
 
     split: Split
     scaling: Scaling  # what inverts them
@@ -35,6 +35,9 @@ class RawView:
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         start, stop = (self.first + row for row in rows.indices(len(self))[:2])
+        raw = self.split.read_raw(start, stop)
+        if raw is not None:
+            return raw
         own = own_statistics(self.split, start, stop)
         return self.scaling.invert(self.split.read(start, stop), *own)
 

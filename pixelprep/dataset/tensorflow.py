@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from pixelprep.dataset.batches import Batches, Pair
@@ -18,11 +17,13 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     epochs = itertools.count(first.config.epoch)
 
     def epoch() -> Iterator[Pair]:
-        for images, labels, order in first.with_epoch(next(epochs)).windows_from(0):
-            yield images.take(order, axis=0), labels.take(order)
+        for window, order in first.with_epoch(next(epochs)).windows_from(0):
+            yield first.deliver({n: column.take(order, axis=0) for n, column in window.items()})
 
-    images = tf.TensorSpec((None, *first.image_shape), first.dtype)
-    signature = (images, tf.TensorSpec((None,), np.int64))
+    columns = first.columns
+    images = tf.TensorSpec((None, *columns.image_shape), columns.dtype)
+    shape, dtype = columns.stored["labels"]
+    signature = (images, tf.TensorSpec((None, *shape), dtype))
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature)
     data = data.rebatch(first.config.batch_size, drop_remainder=first.config.drop_last)
     # rebatch forgets how many batches there are; Keras would find the end by running into it.

@@ -41,13 +41,13 @@ class Exporter(Protocol):
 
 
 def read_columns(split: Split, rows: range) -> dict[str, NDArray[Any]]:
-    """Read all that is stored of these rows, by name."""
+    """Read all that an entry has of these rows, by name."""
     return {name: split.read(rows.start, rows.stop, name) for name in columns_of(split)}
 
 
 def columns_of(split: Split) -> tuple[str, ...]:
-    """Return the names of what is stored of each row."""
-    return ("images", "labels", *(("mean", "std") if split.per_image else ()))
+    """Return the names of what is exported of each row: all columns, images as scaled."""
+    return split.column_names
 
 
 def row_blocks(entry: Entry, rows: range) -> Iterator[range]:

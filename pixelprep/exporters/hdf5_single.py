@@ -1,5 +1,6 @@
 """Export to one HDF5 file with a group a split."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pixelprep.dataset.entry import Entry
@@ -41,6 +42,6 @@ EXPORTER = Hdf5Exporter()
 
 
 def _layouts(entry: Entry) -> dict[str, layout.FileLayout]:
-    """Lay out each group as the one file of a split is."""
-    lay_out = entry.manifest.file_layout
-    return {name: lay_out(name, len(split)) for name, split in entry.splits.items()}
+    """Lay out each group as the one file of a split is that stores its images scaled."""
+    scaled = replace(entry.manifest, recipe=replace(entry.manifest.recipe, storage="scaled"))
+    return {name: scaled.file_layout(name, len(split)) for name, split in entry.splits.items()}

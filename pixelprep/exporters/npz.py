@@ -12,7 +12,7 @@ from pixelprep.dataset.entry import Entry, Split
 from pixelprep.exporters.base import Exporter, OnProgress, columns_of, compare, row_blocks
 from pixelprep.system import fs
 
-NAMES = {"images": "x", "labels": "y", "mean": "mean", "std": "std"}
+NAMES = {"images": "x", "labels": "y", "mean": "mean", "std": "std", "names": "names"}
 
 
 class NpzExporter(Exporter):

@@ -35,11 +35,13 @@ class PngExporter(Exporter):
             expected = "expected uint8 of 1 or 3 channels, or uint16 of 1"
             message = f"`to=png`: images of {channels} channels of {raw}: {expected}"
             raise UsageError(message, ELSEWHERE)
-        if not entry.scaling.is_exact(entry.train.dtype):
+        if not entry.is_exact:
             message = f"{raw} pixels cannot be recovered exactly from {entry.train.dtype}"
             raise UsageError(
                 f"`to=png`: {message}", "prepare the dataset with `dtype=float32` first"
             )
+        if entry.manifest.source.task != "classification":
+            raise UsageError("`to=png`: a picture lies in one folder, of one class", ELSEWHERE)
         _folders(entry)
         image_file.require("`to=png`")
 

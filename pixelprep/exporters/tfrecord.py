@@ -11,7 +11,8 @@ from pixelprep.exporters import base
 from pixelprep.exporters.base import OnProgress, columns_of, read_columns, row_blocks
 from pixelprep.system import fs, tf_runtime
 
-NAMES = {"images": "image", "labels": "label", "mean": "mean", "std": "std"}
+NAMES = {"images": "image", "labels": "label", "mean": "mean", "std": "std", "names": "name"}
+AS_VALUES = ("labels", "names")  # columns that TensorFlow has a type for; others are bytes
 
 
 class TfRecordExporter(base.Exporter):
@@ -48,6 +49,8 @@ class TfRecordExporter(base.Exporter):
             for rows, block in zip(row_blocks(entry, every), blocks, strict=True):
                 for column, expected in read_columns(split, rows).items():
                     found = block[NAMES[column]]
+                    if column in AS_VALUES:  # all integers are of 64 bits, and texts of any length
+                        found = found.astype(expected.dtype)
                     base.compare(f"{name}: {NAMES[column]}", rows, found, expected)
                 on_progress(len(rows))
 
@@ -71,11 +74,12 @@ def _examples(split: Split, rows: range) -> Iterator[bytes]:
     block = read_columns(split, rows)
     labels = block.pop("labels")
     for i in range(len(rows)):
-        label = tf.train.Int64List(value=[int(labels[i])])
+        label = tf.train.Int64List(value=np.atleast_1d(labels[i]).tolist())
         features = {"label": tf.train.Feature(int64_list=label)}
         # Lists of floats are of 32 bits there, too few for mean and std: these are bytes as well.
         for name, values in block.items():
             raw = np.asarray(values[i], values.dtype.newbyteorder("<")).tobytes()
+            raw = bytes(values[i]) if name == "names" else raw
             content = tf.train.BytesList(value=[raw])
             features[NAMES[name]] = tf.train.Feature(bytes_list=content)
         example = tf.train.Example(features=tf.train.Features(feature=features))
@@ -87,13 +91,13 @@ def _parser(split: Split) -> Any:
 
     names = [NAMES[name] for name in columns_of(split)]
     features = {name: tf.io.FixedLenFeature((), tf.string) for name in names}
-    features["label"] = tf.io.FixedLenFeature((), tf.int64)
+    features["label"] = tf.io.FixedLenFeature(split.read(0, 1, "labels").shape[1:], tf.int64)
 
     def parsed(example: "tf.Tensor") -> "dict[str, tf.Tensor]":
         found = dict(tf.io.parse_single_example(example, features))
         image = tf.io.decode_raw(found["image"], tf.as_dtype(split.dtype))
         found["image"] = tf.reshape(image, split.shape[1:])
-        for name in names[2:]:
+        for name in {"mean", "std"} & found.keys():
             found[name] = tf.reshape(tf.io.decode_raw(found[name], tf.float64), ())
         return found
 

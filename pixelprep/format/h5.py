@@ -8,6 +8,14 @@ from typing import Any  # Any: h5py has no types
 ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError)
 
 
+def type_of(dtype: str) -> Any:
+    """Return the NumPy type that h5py stores as this type of a layout: text is UTF-8."""
+    import h5py
+    import numpy as np
+
+    return h5py.string_dtype("utf-8", int(dtype[2:])) if dtype[1] == "S" else np.dtype(dtype)
+
+
 def open_read(path: str | os.PathLike[str]) -> Any:
     """Open a file for reading, for a ``with`` statement."""
     import h5py

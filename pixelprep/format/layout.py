@@ -10,6 +10,7 @@ from pixelprep.errors import missing_extra, unknown_choice
 
 FORMAT, FORMAT_VERSION = "pixelprep", 1
 CHUNK_BYTES = 1 << 20  # the largest chunk that fits into HDF5's default chunk cache (1 MiB)
+COLUMN_CHUNK_BYTES = 512 << 10  # of what is not images: few requests where a file is far away
 FILE_BYTES = 256 << 20  # images per file, before compression
 SHUFFLE, FLETCHER32 = 2, 3  # HDF5's filter numbers
 COMPRESSIONS: Mapping[str, tuple[int, ...]] = {  # the filters of each, by number
@@ -19,8 +20,25 @@ COMPRESSIONS: Mapping[str, tuple[int, ...]] = {  # the filters of each, by numbe
     "lz4": (SHUFFLE, 32004),
     "zstd": (SHUFFLE, 32015),
 }
-DTYPES: Mapping[str, int] = {"float32": 4, "float16": 2}  # of stored images, and their bytes
-MAX_ATTRIBUTE_VALUES = 4096  # statistics with more values are only in the manifest
+DTYPES = ("float32", "float16")  # of scaled images
+STORED: Mapping[str, str] = {  # the types that images may be stored in
+    "float32": "<f4",
+    "float16": "<f2",
+    "uint8": "|u1",
+    "int8": "|i1",
+    "uint16": "<u2",
+    "int16": "<i2",
+}
+STORAGES = ("scaled", "raw")
+MAX_ATTRIBUTE_BYTES = 32 << 10  # what is longer is only in the manifest
+
+
+def is_stored(attribute: Any) -> bool:
+    """Return whether an attribute is small enough for a file: str, int, or array of float64."""
+    size = (
+        len(attribute.encode()) if isinstance(attribute, str) else getattr(attribute, "nbytes", 8)
+    )
+    return bool(size <= MAX_ATTRIBUTE_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +65,45 @@ class FileLayout:
     """The layout of a file of one split."""
 
     shape: tuple[int, ...]  # (N, H, W, C), of its images
-    dtype: str  # of its images: float32 or float16
+    dtype: str  # of its images: one of `STORED`
     rows: int  # per chunk
     compression: str = "none"  # one of `COMPRESSIONS`
-    # Of the root: str, int, list of str, or array of float64 (left out if large).
+    # Of the root: str, int, or array of float64; left out if large.
     attributes: Mapping[str, Any] = field(default_factory=dict)
     per_image: bool = False  # whether each image's own mean and std are stored too
+    labels: int = 0  # classes that a row has or has not; 0: a row has one, stored by its number
+    name_bytes: int = 0  # of the longest name of a row; 0: rows have no names
 
     @property
     def columns(self) -> dict[str, DatasetLayout]:
         """The datasets by name, in the order of their creation."""
-        images = f"<f{DTYPES[self.dtype]}"
-        compressed = COMPRESSIONS[self.compression]
-        statistics = ("mean", "std") if self.per_image else ()
-        return {
-            "images": self._dataset(self.shape, images, compressed),
-            "labels": self._dataset(self.shape[:1], "<i8"),
-            **{name: self._dataset(self.shape[:1], "<f8") for name in statistics},
-        }
+        chunks = (min(self.rows, self.shape[0]), *self.shape[1:])
+        filters = (*COMPRESSIONS[self.compression], FLETCHER32)
+        columns = {"images": DatasetLayout(self.shape, STORED[self.dtype], chunks, filters)}
+        columns["labels"] = self._column("|u1", self.labels) if self.labels else self._column("<i8")
+        if self.per_image:
+            columns |= {name: self._column("<f8") for name in ("mean", "std")}
+        if self.name_bytes:
+            columns["names"] = self._column(f"|S{self.name_bytes}")
+        return columns
 
-    def _dataset(
-        self, shape: tuple[int, ...], dtype: str, compressed: tuple[int, ...] = ()
-    ) -> DatasetLayout:
-        chunks = (min(self.rows, shape[0]), *shape[1:])
-        return DatasetLayout(shape, dtype, chunks, (*compressed, FLETCHER32))
+    def _column(self, dtype: str, *row_shape: int) -> DatasetLayout:
+        most = COLUMN_CHUNK_BYTES // (math.prod(row_shape) * int(dtype[2:]))
+        rows = max(1, min(self.shape[0], most))
+        shape, chunks = (self.shape[0], *row_shape), (rows, *row_shape)
+        return DatasetLayout(shape, dtype, chunks, (FLETCHER32,))
+
+
+def stored_dtype(storage: str, dtype: str, raw_dtype: str) -> str:
+    """Return the type that images are stored in."""
+    return raw_dtype if storage == "raw" else dtype
 
 
 def chunk_rows(image_shape: Sequence[int], dtype: str) -> int:
-    """Return the rows per chunk: the largest power of two that fits into 1 MiB, at least 1."""
+    """Return the rows per chunk: the largest power of two that fits into 1 MiB, at least 1.
+
+    It goes by the type of scaled images, so that raw ones are read in the same order.
+    """
     return 1 << max(0, (CHUNK_BYTES // _row_bytes(image_shape, dtype)).bit_length() - 1)
 
 
@@ -90,7 +119,7 @@ def run_rows(chunk: int, compression: str) -> int:
 
 
 def _row_bytes(image_shape: Sequence[int], dtype: str) -> int:
-    return math.prod(image_shape) * DTYPES[dtype]
+    return math.prod(image_shape) * int(STORED[dtype][2:])
 
 
 def check_compression(name: str) -> None:

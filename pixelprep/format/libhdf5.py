@@ -15,7 +15,8 @@ from typing import Any  # Any: h5py has no types
 import h5py
 import numpy as np
 
-from pixelprep.format.layout import MAX_ATTRIBUTE_VALUES, FileLayout
+from pixelprep.format import h5
+from pixelprep.format.layout import FileLayout, is_stored
 
 
 def _filter_options(name: str) -> dict[str, Any]:
@@ -117,9 +118,9 @@ def _create(disk: FailSafeFile) -> h5py.File:
     # A function of its own, so that the property list that holds the Python file dies here, not
     # when libhdf5 is torn down after the interpreter.
     creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
-    creation.set_obj_track_times(False)  # else the root group's time stamp changes the digest
+    _prepare_group(creation)
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V18)
     access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
     return h5py.File(h5py.h5f.create(b"pixelprep", h5py.h5f.ACC_EXCL, creation, access))
 
@@ -179,10 +180,14 @@ def open_empty(fd: int) -> Iterator[tuple[h5py.File, FailSafeFile, Callable[[], 
         check()
 
 
+def _prepare_group(creation: Any) -> None:
+    creation.set_obj_track_times(False)  # else a time stamp changes the file's digest
+
+
 def new_group(file: h5py.File, name: str) -> h5py.Group:
     """Create a group without object times."""
     creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
-    creation.set_obj_track_times(False)
+    _prepare_group(creation)
     return h5py.Group(h5py.h5g.create(file.id, name.encode(), gcpl=creation))
 
 
@@ -193,27 +198,25 @@ def create_datasets(group: h5py.Group, layout: FileLayout) -> None:
         options = {"chunks": column.chunks, "fletcher32": True, "fill_time": "ifset"}
         if name == "images":
             options |= _filter_options(layout.compression)
-        group.create_dataset(name, column.shape, column.dtype, **options)
+        group.create_dataset(name, column.shape, h5.type_of(column.dtype), **options)
     for name, value in layout.attributes.items():
         set_attribute(group, name, value)
 
 
+def write_rows(dataset: h5py.Dataset, row: int, values: np.ndarray[Any, Any]) -> None:
+    """Write neighbouring rows, from this one on."""
+    if values.dtype.kind == "S":  # libhdf5 does not take ASCII for the UTF-8 that it may be
+        values = values.view(dataset.dtype)
+    dataset[row : row + len(values)] = values
+
+
 def set_attribute(file: h5py.Group, name: str, value: Any) -> None:
-    """Create one attribute of a layout, unless it is a large array."""
+    """Create one attribute of a layout, unless it is too large to be stored."""
+    if not is_stored(value):
+        return
     if isinstance(value, str):
-        _set_strings(file, name, [value], scalar=True)
-    elif isinstance(value, int):
-        file.attrs.create(name, value, dtype="<i8")
-    elif isinstance(value, np.ndarray):
-        if value.size <= MAX_ATTRIBUTE_VALUES:
-            file.attrs.create(name, value, dtype="<f8")
+        # Of fixed length: variable-length strings are outside every checksum of HDF5.
+        kind = h5py.string_dtype("utf-8", max(1, len(value.encode())))
+        file.attrs.create(name, np.array(value.encode(), kind), dtype=kind)
     else:
-        _set_strings(file, name, value)
-
-
-def _set_strings(file: h5py.Group, name: str, values: list[str], *, scalar: bool = False) -> None:
-    # Of fixed length: variable-length strings are outside every checksum of HDF5.
-    encoded = [value.encode() for value in values]
-    kind = h5py.string_dtype("utf-8", max(1, *map(len, encoded)))
-    data = np.array(encoded, dtype=kind)
-    file.attrs.create(name, data[0] if scalar else data, dtype=kind)
+        file.attrs.create(name, value, dtype="<i8" if isinstance(value, int) else "<f8")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
 from pixelprep.format import layout, schema
-from pixelprep.format.recipe import Recipe
+from pixelprep.format.recipe import SPLITS, Recipe
 from pixelprep.format.source_record import Provenance, SourceRecord
-from pixelprep.numerics.scaling import Scaling
+from pixelprep.numerics.scaling import Scaling, shift_and_divisor
 from pixelprep.numerics.statistics import AnyMoments, Statistics
 from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import LenientRecord
@@ -74,11 +74,12 @@ class SplitRecord(LenientRecord):
     """One stored split."""
 
     rows: int  # the number of its images
-    shape: tuple[int, ...]  # (N, H, W, C), of the stored images
-    dtype: str  # of the stored images: float32 or float16
+    shape: tuple[int, ...]  # (N, H, W, C), of the images
+    dtype: str  # of the scaled images: float32 or float16
     bytes: int  # of all its files
+    class_counts: tuple[int, ...]  # the number of images that have each class
     raw: RawLimits
-    first_batch: FirstBatch  # of its stored images
+    first_batch: FirstBatch  # of its scaled images
     files: tuple[FileRecord, ...]  # in the order of the rows
 
 
@@ -130,7 +131,7 @@ class Manifest(LenientRecord):
     source: SourceRecord  # the raw data
     scaling: ScalingRecord
     statistics: PixelSums  # of the training split's raw pixels
-    splits: dict[str, SplitRecord]  # train, val if there is one, test
+    splits: dict[str, SplitRecord]  # train, and val and test where there are such
 
     @property
     def mode(self) -> str:
@@ -154,7 +155,7 @@ class Manifest(LenientRecord):
 
     def files(self) -> list[tuple[str, FileRecord]]:
         """Return all files in order, each after its split's name."""
-        present = [name for name in schema.SPLITS if name in self.splits]
+        present = [name for name in SPLITS if name in self.splits]
         return [(name, file) for name in present for file in self.splits[name].files]
 
     def file_layout(self, split: str, rows: int) -> layout.FileLayout:
@@ -162,21 +163,25 @@ class Manifest(LenientRecord):
         attributes: dict[str, Any] = {
             "format": layout.FORMAT,
             "format_version": layout.FORMAT_VERSION,
-            "dataset": self.dataset,
             "split": split,
+            "class_names": canonical.dumps(list(self.source.class_names)).decode(),
             "mode": self.mode,
-            "per": self.per,
-            "class_names": list(self.source.class_names),
-            "source_digest": self.recipe.source,
             "unit": scaling.unit,
-        }
+        }  # with the next two as many as an object header takes
         if scaling.statistics is not None:
-            names = ("mean", "std", "scale", "offset")
-            attributes |= {name: getattr(scaling, name) for name in names}
-        recipe, image_shape = self.recipe, self.source.splits["train"].shape[1:]
-        shape, per_image = (rows, *image_shape), self.per == "image"
+            shift, divisor = shift_and_divisor(scaling, scaling.statistics)
+            attributes |= {"shift": shift, "divisor": divisor}
+        recipe, source = self.recipe, self.source
+        origin = source.splits[split if recipe.splits[split] == "source" else "train"]
         return layout.FileLayout(
-            shape, recipe.dtype, recipe.chunk_rows, recipe.compression, attributes, per_image
+            shape=(rows, *origin.shape[1:]),
+            dtype=layout.stored_dtype(recipe.storage, recipe.dtype, origin.dtype),
+            rows=recipe.chunk_rows,
+            compression=recipe.compression,
+            attributes=attributes,
+            per_image=self.per == "image",
+            labels=len(source.class_names) if source.task == "multilabel" else 0,
+            name_bytes=origin.name_bytes or 0,
         )
 
 

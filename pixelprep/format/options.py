@@ -29,6 +29,8 @@ from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
 MAX_SIDE = 1 << 16  # pixels
+SWITCHES = dict.fromkeys(("0", "false", "f", "no", "n", "off"), False)
+SWITCHES |= dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +51,8 @@ class Option:
 
 def option(default: T, help: str, metavar: str | None = None, **details: Any) -> T:
     """Declare an option: a field of a dataclass; `details` are as `Option` has them."""
+    if details.get("env") and default is not None:
+        raise TypeError("an environment variable stands for None, which must be the default")
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
 
 
@@ -57,19 +61,17 @@ def declared_options(cls: type) -> dict[str, Option]:
     return {f.name: f.metadata["option"] for f in fields(cls) if "option" in f.metadata}
 
 
-def _fraction(name: str, value: float, zero: bool = False) -> float:
-    if isinstance(value, int | float) and (0 < value < 1 or (zero and value == 0)):
+def _fraction(name: str, value: float) -> float:
+    if isinstance(value, int | float) and 0 <= value < 1:
         return float(value) or 0.0  # -0.0 is spelled differently in JSON
-    least = "0 or more" if zero else "more than 0"
-    raise UsageError(f"`{name}={value}`: expected {least}, below 1")
+    raise UsageError(f"`{name}={value}`: expected 0 or more, below 1")
 
 
 def _switch(name: str, value: object) -> bool:
-    if isinstance(value, str):  # of the environment
-        return value.lower() not in ("0", "false", "f", "no", "n", "off")
-    if value not in (False, True):
-        raise UsageError(f"`{name}={value!r}`: expected true or false")
-    return bool(value)
+    word = str(value).lower()  # also of the environment
+    if word not in SWITCHES:
+        raise UsageError(f"`{name}={value}`: expected true or false")
+    return SWITCHES[word]
 
 
 def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the user wrote
@@ -112,14 +114,26 @@ class RecipeOptions:
         0.0,
         "Share of every class taken from train for validation, before the statistics: 0 <= F < 1.",
         "F",
-        check=partial(_fraction, zero=True),
+        check=_fraction,
+    )
+    test_fraction: float = option(
+        0.0,
+        "Share of every class taken from train for a test split, before all else: 0 <= F < 1.",
+        "F",
+        check=_fraction,
     )
     split_seed: int = option(
         0,
-        "Which images are taken for validation, and for a test split: 0 to 2**64 - 1.",
+        "Which images are taken for validation and for a test split: 0 to 2**64 - 1.",
         check=partial(check_int, low=0, high=2**64 - 1),
     )
-    dtype: str = option("float32", "Type of the stored images.", choices=layout.DTYPES)
+    dtype: str = option("float32", "Type of the scaled images.", choices=layout.DTYPES)
+    storage: str = option(
+        "scaled",
+        "What is stored: scaled pixels; or raw integers, which are scaled to the same values when"
+        " they are read, and take a quarter of the room.",
+        choices=layout.STORAGES,
+    )
     compression: str = option(
         "none", "Compression of the stored images.", choices=layout.COMPRESSIONS, check=_compression
     )
@@ -153,12 +167,6 @@ class DecodeOptions:
     )
     color: str | None = option(
         None, "Convert the images of a folder to these.", choices=("grey", "rgb")
-    )
-    test_fraction: float | None = option(
-        None,
-        "Share of every class that becomes the test split, where there is none: 0 < F < 1.",
-        "F",
-        check=_fraction,
     )
     on_error: str | None = option(
         None,

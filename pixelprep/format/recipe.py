@@ -4,16 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self  # Any: JSON values
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pixelprep.errors import UsageError
 from pixelprep.format import layout
 from pixelprep.format.options import RecipeOptions, declared_options
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics import permutation
+from pixelprep.numerics.permutation import Stream
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import canonical
 from pixelprep.system.json_record import LenientRecord
 
 NUMERICS_VERSION = 1  # raised when a recipe would give other numbers
+SPLITS = ("train", "val", "test")
+TAKEN = {"test": Stream.TEST, "val": Stream.VAL}  # from train where the source has none; in order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,23 +27,39 @@ class Recipe(RecipeOptions, LenientRecord):
     """Options applied to raw data; those without an effect on the bytes have one fixed value."""
 
     source: str
-    split_seed: int | None = None  # type: ignore[assignment] # without a validation split
+    splits: dict[str, str]  # by name what a split is taken from: "source", or "train"
+    split_seed: int | None = None  # type: ignore[assignment] # where none is taken from train
     chunk_rows: int
+    # What modes to come are told: none of those that there are takes them.
+    constants: None = None
+    target_range: None = None
+    quantiles: None = None
+    clip: None = None
     format_version: int = layout.FORMAT_VERSION
     numerics_version: int = NUMERICS_VERSION
 
     @classmethod
     def of(cls, options: RecipeOptions, source: SourceRecord) -> Self:
-        train, test = source.splits["train"], source.splits["test"]
+        train = source.splits["train"]
         per, rescale = normalize_options(options.mode, options.per, options.rescale, train.dtype)
         image = train.shape[1:]
-        rows = split_rows({"train": train.shape[0], "test": test.shape[0]}, options.val_fraction)
+        own = {name: split.shape[0] for name, split in source.splits.items()}
+        fractions = {
+            name: 0.0 if name in own else getattr(options, f"{name}_fraction") for name in TAKEN
+        }
+        rows = split_rows(own, fractions)
+        if options.storage == "raw" and np.dtype(train.dtype).kind == "f":
+            raise UsageError(
+                f"`storage=raw`: expected integers, got {train.dtype}", "leave it out: store scaled"
+            )
         shard_rows = options.shard_rows or layout.file_rows(image, options.dtype)
         values = {name: getattr(options, name) for name in declared_options(RecipeOptions)}
         values |= {
             "per": per,
             "rescale": rescale,
-            "split_seed": options.split_seed if "val" in rows else None,
+            "splits": {name: "source" if name in own else "train" for name in rows},
+            **{f"{name}_fraction": fraction for name, fraction in fractions.items()},
+            "split_seed": None if rows.keys() == own.keys() else options.split_seed,
             "shard_rows": shard_rows if shard_rows < max(rows.values()) else None,
         }
         return cls(
@@ -59,17 +81,44 @@ def recipe_key(recipe: Mapping[str, Any]) -> str:
     return canonical.digest(recipe)[:12]
 
 
-def split_rows(rows: Mapping[str, int], val_fraction: float) -> dict[str, int]:
-    """Return the rows of each stored split; refuse a fraction that leaves val or train empty."""
-    if not val_fraction:
-        return dict(rows)
-    taken = permutation.rounded_share(rows["train"], val_fraction)
-    if not 0 < taken < rows["train"]:
-        raise UsageError(
-            f"`val_fraction={val_fraction}`: takes {taken} of {rows['train']} training images,"
-            " expected at least 1 to be taken and 1 to stay"
-        )
-    return {"train": rows["train"] - taken, "val": taken, "test": rows["test"]}
+def split_rows(rows: Mapping[str, int], fractions: Mapping[str, float]) -> dict[str, int]:
+    """Return the rows of each stored split, given those of the source's and what train gives away.
+
+    Refuse a fraction that leaves one of the two empty.
+    """
+    stored = dict(rows)
+    for name in TAKEN:
+        if fraction := fractions[name]:
+            taken = permutation.rounded_share(stored["train"], fraction)
+            if not 0 < taken < stored["train"]:
+                raise UsageError(
+                    f"`{name}_fraction={fraction}`: takes {taken} of {stored['train']} training"
+                    " images, expected at least 1 to be taken and 1 to stay"
+                )
+            stored |= {name: taken, "train": stored["train"] - taken}
+    return {name: stored[name] for name in SPLITS if name in stored}
+
+
+def taken_rows(labels: NDArray[np.int64], recipe: Recipe) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of the source's train that go to each split which is taken from it.
+
+    Test is taken first, then validation of what is left; what is left then is train. Without either
+    there is nothing to return.
+    """
+    if labels.ndim > 1:  # of rows with several classes, a share of all is taken
+        labels = np.zeros(len(labels), np.int64)
+    left, rows, seed = np.arange(len(labels)), {}, recipe.split_seed or 0
+    for name, stream in TAKEN.items():
+        if fraction := getattr(recipe, f"{name}_fraction"):
+            taken = permutation.stratified_mask(labels[left], fraction, seed, stream)
+            rows[name], left = left[taken], left[~taken]
+    return rows | {"train": left} if rows else {}
+
+
+def class_counts(labels: NDArray[np.integer[Any]], classes: int) -> tuple[int, ...]:
+    """Return how many rows have each class, of labels (N,), or (N, classes) of 0 and 1."""
+    counts = labels.sum(axis=0) if labels.ndim > 1 else np.bincount(labels, minlength=classes)
+    return tuple(counts.tolist())
 
 
 def split_files(name: str, rows: int, shard_rows: int | None) -> dict[str, range]:

@@ -11,17 +11,19 @@ from typing import Any, NoReturn  # Any: JSON values of a file that anybody may 
 import numpy as np
 
 from pixelprep.format import layout
-from pixelprep.format.recipe import recipe_key, split_files, split_rows
+from pixelprep.format.recipe import SPLITS, TAKEN, recipe_key, split_files, split_rows
+from pixelprep.format.source_record import TASKS
 from pixelprep.numerics import permutation
 from pixelprep.numerics.scaling import MODES, PER, normalize_options, rescale_unit
 from pixelprep.numerics.statistics import statistics_shape
 from pixelprep.system import canonical
 
-SPLITS = ("train", "val", "test")
 RAW_DTYPES = ("uint8", "int8", "uint16", "int16", "float16", "float32", "float64")
 STATISTICS = ("mean", "std", "minimum", "maximum")
 MAX_NAME_BYTES = 180  # of a dataset's name; with mode and key it must still be a file's name
 ROW_BYTES = 64  # of a row beside its pixels: label, statistics, its share of an index
+MAX_NAME = 4096  # bytes of a row's name
+SOURCE_FIELDS = ("splits", "task", "class_names", "decode")  # under the source digest
 MAX_BYTES = 64 << 20  # of a manifest
 
 # What values of unexpected types can raise.
@@ -100,12 +102,17 @@ _PARTS: dict[str, dict[str, Check]] = {
         "mode": _one_of(*MODES),
         "per": _one_of(*PER),
         "rescale": _one_of(False, True),
-        "val_fraction": lambda value: _is_number(value) and 0 <= value < 1,
+        "splits": _is_dict,
+        **dict.fromkeys(
+            ("val_fraction", "test_fraction"), lambda value: _is_number(value) and 0 <= value < 1
+        ),
         "split_seed": lambda value: value is None or _int(0, permutation.MAX_SEED)(value),
         "dtype": _one_of(*layout.DTYPES),
+        "storage": _one_of(*layout.STORAGES),
         "compression": _one_of(*layout.COMPRESSIONS),
         "chunk_rows": _int(1),
         "shard_rows": lambda value: value is None or _int(1)(value),
+        **dict.fromkeys(("constants", "target_range", "quantiles", "clip"), _one_of(None)),
         "format_version": _one_of(layout.FORMAT_VERSION),
         "numerics_version": _int(1),
     },
@@ -113,6 +120,7 @@ _PARTS: dict[str, dict[str, Check]] = {
     "source": {
         "digest": _SHA256,
         "class_names": _list_of(_is_text),
+        "task": _one_of(*TASKS),
         "splits": _is_dict,
         "decode": _is_dict,
     },
@@ -128,12 +136,15 @@ _SOURCE_SPLIT: dict[str, Check] = {
     "shape": _is_shape,
     "images": _SHA256,
     "labels": _SHA256,
+    "names": lambda value: value is None or _SHA256(value),
+    "name_bytes": lambda value: value is None or _int(1, MAX_NAME)(value),
 }
 _SPLIT: dict[str, Check] = {
     "rows": _int(1),
     "shape": _is_shape,
     "dtype": _one_of(*layout.DTYPES),
     "bytes": _int(1),
+    "class_counts": _list_of(_int(0)),
     "raw": _is_dict,
     "first_batch": _is_dict,
     "files": _list_of(_is_dict),
@@ -145,7 +156,7 @@ _FIRST_BATCH = {"shape": _is_shape, **dict.fromkeys(("min", "max", "mean", "std"
 def is_source(about: Any) -> bool:
     """Return whether these are the values of a `SourceRecord`."""
     try:
-        for name in ("train", "test"):
+        for name in {"train", *about["splits"]}:
             _check_fields(name, about["splits"][name], _SOURCE_SPLIT)
         _check_fields("", {"digest": "0" * 64, **about}, _PARTS["source"])
     except BAD_JSON:
@@ -161,7 +172,7 @@ def check(manifest: dict[str, Any]) -> None:
     _require(key == recipe_key(recipe), f"the key {key} is not its recipe's")
     for name in ("mode", "per"):
         _require(manifest.get(name) == recipe[name], f"the {name} is not its recipe's")
-    digest = canonical.digest({name: source[name] for name in ("splits", "class_names", "decode")})
+    digest = canonical.digest({name: source[name] for name in SOURCE_FIELDS})
     equal = digest == source["digest"] == recipe["source"]
     _require(equal, "the source's digest is not that of its splits, class names and decoding")
     _check_splits(manifest)
@@ -183,8 +194,14 @@ def _require(condition: bool, problem: str) -> None:
 def _check_splits(manifest: Mapping[str, Any]) -> None:
     recipe, splits = manifest["recipe"], manifest["splits"]
     raw = manifest["source"]["splits"]
-    _require({"train", "test"} <= set(splits) <= set(SPLITS), f"the splits are {sorted(splits)}")
-    _require(set(raw) == {"train", "test"}, f"the source's splits are {sorted(raw)}")
+    _require({"train"} <= set(splits) <= set(SPLITS), f"the splits are {sorted(splits)}")
+    _require({"train"} <= set(raw) <= set(splits), f"the source's splits are {sorted(raw)}")
+    origins = {name: "source" if name in raw else "train" for name in splits}
+    _require(recipe["splits"] == origins, f"the recipe's splits are not {origins}")
+    stored = layout.stored_dtype(recipe["storage"], recipe["dtype"], raw["train"]["dtype"])
+    _require(stored in layout.STORED, f"images of {stored} are not stored")
+    named = {(split["names"] is None) == (split["name_bytes"] is None) for split in raw.values()}
+    _require(named == {True}, "names and name_bytes do not fit each other")
     for name in raw:
         _check_fields(f"source.splits.{name}", raw[name], _SOURCE_SPLIT)
     for name, split in splits.items():
@@ -193,23 +210,35 @@ def _check_splits(manifest: Mapping[str, Any]) -> None:
         limits = dict.fromkeys(("minimum", "maximum"), _is_number)
         _check_fields(f"splits.{name}.raw", split["raw"], limits)
         _require(split["dtype"] == recipe["dtype"], f"splits.{name}.dtype is not its recipe's")
-        _check_files(name, split, recipe["shard_rows"])
+        is_counted = len(split["class_counts"]) == len(manifest["source"]["class_names"])
+        _require(is_counted, f"splits.{name}.class_counts does not count each class")
+        origin = raw.get(name, raw["train"])
+        other = origin["name_bytes"] or 0, len(split["class_counts"])
+        row_bytes = math.prod(split["shape"][1:]) * np.dtype(stored).itemsize + sum(other)
+        _check_files(name, split, recipe, row_bytes)
     kinds = {(*raw[name]["shape"][1:], raw[name]["dtype"]) for name in raw}
     kinds |= {(*split["shape"][1:], raw["train"]["dtype"]) for split in splits.values()}
     _require(len(kinds) == 1, "images differ in shape or type from split to split")
     chunk_rows = layout.chunk_rows(splits["train"]["shape"][1:], recipe["dtype"])
     _require(recipe["chunk_rows"] == chunk_rows, f"chunk_rows is not {chunk_rows}")
     raw_rows = {name: split["shape"][0] for name, split in raw.items()}
-    expected = split_rows(raw_rows, recipe["val_fraction"])
+    fractions = {name: recipe[f"{name}_fraction"] for name in TAKEN}
+    _require(
+        not any(fractions[name] for name in raw_rows if name in TAKEN), "a split is taken twice"
+    )
+    expected = split_rows(raw_rows, fractions)
     rows = {name: split["rows"] for name, split in splits.items()}
     wrong_rows = f"{rows} rows: its recipe takes {expected} from the source's {raw_rows}"
     _require(rows == expected, wrong_rows)
-    _require((recipe["split_seed"] is None) == ("val" not in splits), "split_seed has no meaning")
+    _require((recipe["split_seed"] is None) == (rows == raw_rows), "split_seed has no meaning")
     shard_rows = recipe["shard_rows"]
     _require(shard_rows is None or shard_rows < max(rows.values()), "shard_rows divides no split")
 
 
-def _check_files(split_name: str, split: Mapping[str, Any], shard_rows: int | None) -> None:
+def _check_files(
+    split_name: str, split: Mapping[str, Any], recipe: Mapping[str, Any], row_bytes: int
+) -> None:
+    shard_rows, chunk = recipe["shard_rows"], recipe["chunk_rows"]
     where, rows, files = f"splits.{split_name}", split["rows"], split["files"]
     for file in files:
         _check_fields(f"{where}.files", file, _FILE)
@@ -217,14 +246,12 @@ def _check_files(split_name: str, split: Mapping[str, Any], shard_rows: int | No
     # Before their names are made, of which a forged manifest may need too many.
     _require(len(files) == -(-rows // (shard_rows or rows)), f"{where}: {len(files)} files")
     expected = split_files(split_name, rows, shard_rows)
-    row = math.prod(split["shape"][1:]) * np.dtype(split["dtype"]).itemsize
-    chunk = layout.chunk_rows(split["shape"][1:], split["dtype"])
     for file, (name, file_rows) in zip(files, expected.items(), strict=True):
         wrong_name = f"{where}: {ascii(file['name'])[:60]} is not a file's name: {name}"
         _require(file["name"] == name, wrong_name)
         _require(file["rows"] == len(file_rows), f"{where}: the files' rows do not add up")
         # No file can have more, however badly its rows compress.
-        max_bytes = int((len(file_rows) + chunk) * (row + ROW_BYTES) * 1.1) + MAX_BYTES
+        max_bytes = int((len(file_rows) + chunk) * (row_bytes + ROW_BYTES) * 1.1) + MAX_BYTES
         _require(file["bytes"] <= max_bytes, f"{where}: {name} is too large")
     _require(sum(file["bytes"] for file in files) == split["bytes"], f"{where}: bytes")
 

@@ -23,7 +23,7 @@ def create(path: Path, layouts: Mapping[str, FileLayout]) -> Iterator[Callable[.
 
         def put(split: str, row: int, **columns: NDArray[Any]) -> None:
             for name, values in columns.items():
-                file[split][name][row : row + len(values)] = values
+                libhdf5.write_rows(file[split][name], row, values)
             check()
 
         yield put

@@ -7,6 +7,8 @@ from pixelprep.errors import SourceError
 from pixelprep.system import canonical
 from pixelprep.system.json_record import LenientRecord, Record
 
+TASKS = ("classification", "multilabel")  # a row has one class, or has each or has it not
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance(Record):
@@ -45,13 +47,16 @@ class SourceSplit(LenientRecord):
     shape: tuple[int, ...]  # (N, H, W, C), of the raw images
     images: str  # the digest (data/FORMAT.md, section 4)
     labels: str  # likewise
+    names: str | None = None  # likewise, of the rows' names; None where they have none
+    name_bytes: int | None = None  # of the longest of them
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord(LenientRecord):
     """The raw data of an entry, as far as its bytes depend on it."""
 
-    splits: dict[str, SourceSplit]  # train and test
+    splits: dict[str, SourceSplit]  # train, and val and test where the source has them
+    task: str  # one of `TASKS`
     class_names: tuple[str, ...]  # of the labels 0, 1, …
     decode: dict[str, object]  # the options it was read with, and what was skipped
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from pixelprep.errors import SourceError
 from pixelprep.format import chunks, h5
-from pixelprep.format.layout import MAX_ATTRIBUTE_VALUES, DatasetLayout, FileLayout
+from pixelprep.format.layout import DatasetLayout, FileLayout, is_stored
 from pixelprep.system import fs
 
 MAX_CHUNK_BYTES = 64 << 20  # a larger chunk may be no larger than its dataset
@@ -157,7 +157,7 @@ def stored_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in attributes.items()
-        if not isinstance(value, np.ndarray) or value.size <= MAX_ATTRIBUTE_VALUES
+        if is_stored(value)
     }
 
 
@@ -186,17 +186,10 @@ def differing_attributes(group: Any, expected: Mapping[str, Any]) -> Iterator[st
 
 
 def _is_attribute(stored: Any, expected: Any) -> bool:
-    """Return whether an attribute is this text or number, or this list of them."""
-    if isinstance(expected, list):
-        return bool(_decode(np.asarray(stored).tolist()) == expected)
-    return bool(_decode(stored.item() if isinstance(stored, np.generic) else stored) == expected)
-
-
-def _decode(value: Any) -> Any:
-    """Decode strings of fixed length, which h5py reads as bytes."""
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    return value.decode() if isinstance(value, bytes) else value
+    """Return whether an attribute is this text or number, or this list of numbers."""
+    value = np.asarray(stored).tolist()
+    # Strings of fixed length are bytes for h5py.
+    return bool((value.decode() if isinstance(value, bytes) else value) == expected)
 
 
 def _dataset_mismatch(
@@ -225,7 +218,7 @@ def _layout_difference(dataset: Any, layout: DatasetLayout) -> str | None:
 
     properties = dataset.id.get_create_plist()
     filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
-    dtype = h5py.h5t.py_create(np.dtype(layout.dtype))
+    dtype = h5py.h5t.py_create(h5.type_of(layout.dtype))
     pairs = {
         "shape": (dataset.shape, layout.shape),
         "largest shape": (dataset.maxshape, layout.shape),

@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pixelprep.format.checksum import fletcher32
 from pixelprep.format.layout import FileLayout
-from pixelprep.format.libhdf5 import new_file, open_with_layout, write_at
+from pixelprep.format.libhdf5 import new_file, open_with_layout, write_at, write_rows
 from pixelprep.system import fs
 
 CHUNK_BUFFERS = 3  # per column: one is filled while others are hashed
@@ -36,11 +36,31 @@ class Writer:
 
     sha256: str
 
-    def append(self, **columns: NDArray[Any]) -> None:
-        """Write the next chunk: of each column the rows of a chunk or, at the end, the rest.
+    def __init__(self, layout: FileLayout) -> None:
+        self._layout, self._row = layout, 0
+        self._others: dict[str, list[NDArray[Any]]] = {name: [] for name in layout.columns}
+        del self._others["images"]
 
-        They are ``images``, ``labels`` and, per image, ``mean`` and ``std``, of the stored types.
+    def append(self, images: NDArray[Any], **others: NDArray[Any]) -> None:
+        """Write the next rows: those of a chunk of images or, at the end, the rest.
+
+        Of the other columns of the layout the same rows, of the stored types.
         """
+        self._write("images", self._row, images)
+        self._row += len(images)
+        for name, values in others.items():
+            self._others[name].append(values)
+
+    def finish(self) -> None:
+        """Write the other columns, which lie behind the images."""
+        for name, blocks in self._others.items():
+            values = np.concatenate(blocks)
+            step = self._layout.columns[name].chunks[0]
+            for row in range(0, len(values), step):
+                self._write(name, row, values[row : row + step])
+
+    def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
+        """Write a chunk of a column, or at the end what is left of one."""
         raise NotImplementedError
 
 
@@ -49,8 +69,9 @@ def create(path: Path, layout: FileLayout) -> Iterator[Writer]:
     """Create a file to write to; it is complete, but not fsynced, when the block is left."""
     if layout.compression != "none":
         with open_with_layout(new_file(path), layout) as (file, _, check):
-            h5_writer = _H5Writer(file, check)
+            h5_writer = _H5Writer(file, layout, check)
             yield h5_writer
+            h5_writer.finish()
         h5_writer.sha256 = fs.sha256(path)
         return
     offsets = _reserve_chunks(new_file(path), layout)
@@ -67,15 +88,14 @@ def create(path: Path, layout: FileLayout) -> Iterator[Writer]:
 class _H5Writer(Writer):
     """A writer of compressed chunks, by libhdf5."""
 
-    def __init__(self, file: h5py.File, check: Any) -> None:
-        self._file, self._check, self._row = file, check, 0
+    def __init__(self, file: h5py.File, layout: FileLayout, check: Callable[[], None]) -> None:
+        super().__init__(layout)
+        self._file, self._check = file, check
 
-    def append(self, **columns: NDArray[Any]) -> None:
-        rows = slice(self._row, self._row + len(columns["labels"]))
-        for name, values in columns.items():
-            self._file[name][rows] = values
+    def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
+        write_rows(self._file[name], row, values)
+        self._file[name].flush()  # libhdf5 would keep it for a while, and so change the order
         self._check()
-        self._row = rows.stop
 
 
 def _chunk_sizes(layout: FileLayout) -> dict[str, int]:
@@ -87,17 +107,14 @@ def _reserve_chunks(fd: int, layout: FileLayout) -> list[ChunkOffset]:
     """Make a file with room for all chunks; return their offsets in the order of writing."""
     with open_with_layout(fd, layout) as (file, disk, check):
         names = []
-        chunks = {
-            name: (file[name].id, (0,) * (file[name].ndim - 1), np.zeros(size, np.uint8))
-            for name, size in _chunk_sizes(layout).items()
-        }
-        for row in range(0, len(file["labels"]), file["labels"].chunks[0]):
-            for name, (dataset, corner, blank) in chunks.items():
-                disk.placeholder = len(blank)
+        for name, column in layout.columns.items():
+            dataset, blank = file[name].id, np.zeros(column.chunk_bytes, np.uint8)
+            disk.placeholder = len(blank)
+            for row in range(0, column.shape[0], column.chunks[0]):
                 with phil:  # h5py's lock, which this call of h5py does not take
-                    dataset.write_direct_chunk((row, *corner), blank)
-                disk.placeholder = 0
+                    dataset.write_direct_chunk((row, *(0,) * (len(column.shape) - 1)), blank)
                 names.append(name)
+            disk.placeholder = 0
         check()
         offsets = disk.placeholders
     return list(zip(names, offsets, strict=True))
@@ -135,6 +152,7 @@ class _DirectWriter(Writer):
         layout: FileLayout,
         hasher: ThreadPoolExecutor,
     ) -> None:
+        super().__init__(layout)
         self._fd, self._offsets, self._hasher = fd, deque(offsets), hasher
         self._digest, self._position = hashlib.sha256(), 0  # position: hashed up to here
         self._buffers: dict[str, deque[tuple[NDArray[np.uint8], Future[None] | None]]] = {
@@ -142,23 +160,23 @@ class _DirectWriter(Writer):
             for name, size in _chunk_sizes(layout).items()
         }
 
-    def append(self, **columns: NDArray[Any]) -> None:
-        for _ in columns:
-            name, offset = self._offsets.popleft()
-            chunk, hashing = self._buffers[name].popleft()
-            if hashing is not None:
-                hashing.result()  # the buffer may not change before
-            values = columns[name]
-            little = values.dtype.newbyteorder("<")
-            chunk[: values.nbytes].view(little).reshape(values.shape)[...] = values
-            chunk[values.nbytes : -4] = 0  # missing rows
-            chunk[-4:] = np.frombuffer(fletcher32(chunk[:-4]).to_bytes(4, "little"), np.uint8)
-            write_at(self._fd, chunk.data, offset)
-            metadata = self._read_until(offset)
-            self._position += len(chunk)
-            self._buffers[name].append((chunk, self._hasher.submit(self._hash, metadata, chunk)))
+    def _write(self, name: str, row: int, values: NDArray[Any]) -> None:
+        expected, offset = self._offsets.popleft()
+        assert name == expected  # chunks are stored in the order of writing
+        chunk, hashing = self._buffers[name].popleft()
+        if hashing is not None:
+            hashing.result()  # the buffer may not change before
+        little = values.dtype.newbyteorder("<")
+        chunk[: values.nbytes].view(little).reshape(values.shape)[...] = values
+        chunk[values.nbytes : -4] = 0  # missing rows
+        chunk[-4:] = np.frombuffer(fletcher32(chunk[:-4]).to_bytes(4, "little"), np.uint8)
+        write_at(self._fd, chunk.data, offset)
+        metadata = self._read_until(offset)
+        self._position += len(chunk)
+        self._buffers[name].append((chunk, self._hasher.submit(self._hash, metadata, chunk)))
 
     def finish(self) -> None:
+        super().finish()
         metadata = self._read_until(os.fstat(self._fd).st_size)
         self._hasher.submit(self._hash, metadata).result()
         self.sha256 = self._digest.hexdigest()
@@ -171,7 +189,7 @@ class _DirectWriter(Writer):
             if not data:
                 raise OSError(errno.EIO, "the file ends too early")
             content, self._position = content + data, self._position + len(data)
-        assert self._position == offset  # chunks are stored in the order of writing
+        assert self._position == offset
         return content
 
     def _hash(self, *contents: Any) -> None:

@@ -19,7 +19,7 @@ class Stream(IntEnum):
 
     RUNS = 1  # the order in which a shuffled epoch visits runs of neighbouring rows
     ROWS = 2  # the order of the rows within one window of runs
-    SPLIT = 3  # which rows of a class go to the validation split
+    VAL = 3  # which rows of a class go to the validation split
     SOURCE = 4  # the stored order of a source that comes sorted by class
     TEST = 5  # which rows of a class go to a test split that a source does not have
 
@@ -63,7 +63,7 @@ def largest_remainder(counts: Sequence[int], fraction: float) -> list[int]:
 
 
 def stratified_mask(
-    labels: NDArray[np.int64], fraction: float, seed: int, stream: Stream = Stream.SPLIT
+    labels: NDArray[np.int64], fraction: float, seed: int, stream: Stream
 ) -> NDArray[np.bool_]:
     """Select the same share of every class at random: a mask (N,) from labels (N,), 0 or more."""
     selected = np.zeros(len(labels), dtype=bool)

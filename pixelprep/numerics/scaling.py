@@ -267,6 +267,19 @@ def apply_with_statistics(
     return scaled, None
 
 
+def scale_stored(
+    scaling: Scaling,
+    raw: NDArray[Any],
+    dtype: DTypeLike,
+    mean: Float | None = None,
+    std: Float | None = None,
+) -> NDArray[Any]:
+    """Scale integers (N, H, W, C) that were stored raw; per image with the columns beside them."""
+    if scaling.per != "image":
+        return apply_with_statistics(scaling, raw, dtype)[0]
+    return _rounded(scaling._exact(raw, statistics_per_image(mean, std)), dtype)
+
+
 def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:
     """Return shift and divisor (never 0) after ``unit``, in the shape of the statistics."""
     mode = MODES[scaling.mode]

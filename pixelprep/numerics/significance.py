@@ -54,8 +54,10 @@ def _probability(angle: float, df: int) -> float:
     return 2 / math.pi * (angle + total) if odd else total
 
 
-def format_accuracy(mean: float, spread: float | None) -> str:
-    """Write a mean accuracy, with its standard deviation if there is one."""
+def format_accuracy(mean: float | None, spread: float | None) -> str:
+    """Write a mean accuracy, with its standard deviation if there is one; a dash for none."""
+    if mean is None:
+        return "–"
     return f"{mean:.2%}" + ("" if spread is None else f" ± {100 * spread:.2f}")
 
 

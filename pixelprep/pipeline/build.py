@@ -14,11 +14,11 @@ from pixelprep import sources
 from pixelprep.cache import entries
 from pixelprep.cache.trust import file_stamps
 from pixelprep.dataset.entry import Entry, split_of
+from pixelprep.format import layout, writer
 from pixelprep.format import manifest as manifests
-from pixelprep.format import writer
-from pixelprep.format.recipe import Recipe, split_files
+from pixelprep.format.recipe import Recipe, class_counts, split_files
 from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
-from pixelprep.pipeline.fit import Splits, fit, split_validation, sum_up
+from pixelprep.pipeline.fit import Splits, divide, fit, sum_up
 from pixelprep.pipeline.raw_data import RawData
 from pixelprep.system import canonical, fs, parallel, progress, staging
 
@@ -38,7 +38,7 @@ def build(
     `keep_existing` is called before an entry of the same name is replaced: is that one to stay?
     """
     cache = context.cache
-    splits = split_validation(data.raw, recipe)
+    splits = divide(data.raw, recipe)
     cache.mkdir(parents=True, exist_ok=True)
     # An interrupted build of several files a split continues; of one there is nothing to keep.
     resumable = recipe.shard_rows is not None
@@ -62,7 +62,7 @@ def build(
         digests = _write_files(work, splits, recipe, context)
         limits = {name: manifests.RawLimits.of(moments[name]) for name in splits}
         stored = {
-            name: _record(work, name, split, recipe, limits[name], digests)
+            name: _record(work, name, split, plan, limits[name], digests)
             for name, split in splits.items()
         }
         manifest = replace(plan, splits=stored)
@@ -77,7 +77,9 @@ def build(
 def _bytes_needed(splits: Splits, recipe: Recipe) -> int:
     rows = sum(len(split.labels) for split in splits.values())
     image = math.prod(splits["train"].images.shape[1:])
-    return rows * (image * np.dtype(recipe.dtype).itemsize + ROW_BYTES)
+    raw_dtype = splits["train"].images.dtype.name
+    stored = layout.stored_dtype(recipe.storage, recipe.dtype, raw_dtype)
+    return rows * (image * np.dtype(stored).itemsize + ROW_BYTES)
 
 
 def _write_files(
@@ -112,24 +114,25 @@ def _record(
     work: Path,
     name: str,
     split: sources.RawSplit,
-    recipe: Recipe,
+    plan: manifests.Manifest,
     raw: manifests.RawLimits,
     digests: Mapping[str, str],
 ) -> manifests.SplitRecord:
     """Record one split whose files are written."""
-    folder = work / staging.FILES
-    rows_of = split_files(name, len(split.labels), recipe.shard_rows)
+    folder, recipe, rows = work / staging.FILES, plan.recipe, len(split.labels)
+    rows_of = split_files(name, rows, recipe.shard_rows)
     stamps = {file: fs.file_stamp(folder / file) for file in rows_of}
     files = tuple(
         manifests.FileRecord(file, len(rows), stamps[file][1], digests[file])
         for file, rows in rows_of.items()
     )
-    stored = split_of(folder, name, tuple(split.images.shape), files, recipe, stamps)
+    stored = split_of(folder, name, rows, files, plan, stamps)
     return manifests.SplitRecord(
         rows=len(stored),
         shape=stored.shape,
         dtype=recipe.dtype,
         bytes=sum(file.bytes for file in files),
+        class_counts=class_counts(stored.labels, len(plan.source.class_names)),
         raw=raw,
         first_batch=manifests.FirstBatch.of(
             stored.read(0, min(manifests.FIRST_BATCH, len(stored)))
@@ -159,7 +162,11 @@ class WriteTask:
                     images, labels = self.rows.images[rows], self.rows.labels[rows]
                     scaled, own = apply_with_statistics(scaling, images, recipe.dtype)
                     columns = {} if own is None else per_image_columns(scaling, own)
-                    out.append(images=scaled, labels=labels.astype(np.int64), **columns)
+                    if self.rows.names is not None:
+                        columns["names"] = self.rows.names[rows]
+                    stored = images if recipe.storage == "raw" else scaled
+                    dtype = np.uint8 if labels.ndim > 1 else np.int64
+                    out.append(images=stored, labels=labels.astype(dtype), **columns)
                     on_progress(len(labels))
             return {"rows": count, "sha256": out.sha256}
 

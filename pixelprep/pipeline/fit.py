@@ -7,8 +7,7 @@ import numpy as np
 
 from pixelprep import sources
 from pixelprep.format.manifest import RawLimits
-from pixelprep.format.recipe import Recipe, split_rows
-from pixelprep.numerics import permutation
+from pixelprep.format.recipe import SPLITS, Recipe, taken_rows
 from pixelprep.numerics.scaling import Scaling, rescale_unit
 from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
 from pixelprep.system import formatting, progress
@@ -25,16 +24,13 @@ def scope(split: str, per: str) -> str:
     return per if split == "train" and per != "image" else "dataset"
 
 
-def split_validation(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
-    """Return the splits to store: validation, if any, is taken from train, class by class."""
-    train, test = raw.splits["train"], raw.splits["test"]
-    counts = {"train": len(train.labels), "test": len(test.labels)}
-    if "val" not in split_rows(counts, recipe.val_fraction):
-        return {"train": train, "test": test}
-    labels = train.labels[:].astype(np.int64)
-    taken = permutation.stratified_mask(labels, recipe.val_fraction, recipe.split_seed or 0)
-    stays, leaves = (train.take(np.flatnonzero(mask)) for mask in (~taken, taken))
-    return {"train": stays, "val": leaves, "test": test}
+def divide(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
+    """Return the splits to store: those that the source lacks are taken from train."""
+    splits = dict(raw.splits)
+    train = splits["train"]
+    for name, rows in taken_rows(train.labels[:], recipe).items():
+        splits[name] = train.take(rows)
+    return {name: splits[name] for name in SPLITS if name in splits}
 
 
 def sum_up(

@@ -20,7 +20,7 @@ from pixelprep.format.options import (
     declared_options,
     takes,
 )
-from pixelprep.format.recipe import Recipe
+from pixelprep.format.recipe import TAKEN, Recipe
 from pixelprep.pipeline import raw_data
 from pixelprep.system import fs, locks, parallel, staging
 
@@ -148,7 +148,7 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
     """Return the source of a call's dataset; and the dataset as text, unless it is an object."""
     dataset = sources.normalize_dataset(call.dataset)
     if isinstance(dataset, str):
-        copied = ("mirror", "quiet", "split_seed", *declared_options(DecodeOptions))
+        copied = ("mirror", "quiet", *declared_options(DecodeOptions))
         options = sources.Options(
             source=None if call.source is None else fs.expand_user(call.source),
             offline=bool(call.offline),
@@ -174,6 +174,10 @@ def _find_or_build(
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
     record, data = raw_data.identify(source, context, call if is_new else None)
     recipe = Recipe.of(call, record)
+    for name in TAKEN:
+        if getattr(call, f"{name}_fraction") and recipe.splits.get(name) == "source":
+            not_used = "%s: `%s_fraction` is not used: the data has a %s split of its own"
+            LOG.warning(not_used, source.name, name, name)
     path = cache / source.name / recipe.folder
     if only not in (None, path):
         was = f"{only.parent.name}/{only.name}"

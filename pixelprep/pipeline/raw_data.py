@@ -80,14 +80,14 @@ def read(
 ) -> RawData:
     """Load the data and take its digests; also its moments, so that it need not be read again.
 
-    Not without `options`, nor if they take a validation split: that would change the moments.
+    Not without `options`, nor if they take a split from train: that would change the moments.
     """
     context.pool.start()  # workers need a while to start, as listing and unpacking do
     raw = source.load(context)
     if not context.pool.inline:
         raw = raw.materialize(context)
     scopes = {}
-    if options and not options.val_fraction:
+    if options and not (options.val_fraction or options.test_fraction):
         dtype = raw.splits["train"].images.dtype
         per, _ = normalize_options(options.mode, options.per, options.rescale, dtype)
         scopes = {name: scope(name, per) for name in raw.splits}

@@ -87,7 +87,7 @@ def _dots(axes: Axes, result: CompareResult) -> None:
     for row, one in enumerate(rows):
         color = colors[one.mode]
         val, test = (one.val_accuracy, row + 0.14, color), (one.test_accuracy, row - 0.14, "none")
-        for values, y, face in (val, test):
+        for values, y, face in (val, test) if one.test_accuracy else (val,):
             heights = [y] * len(values)
             axes.scatter(values, heights, s=44, facecolors=face, edgecolors=color, zorder=2)
             mean = math.fsum(values) / len(values)

@@ -13,7 +13,7 @@ from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import REPAIR_HINT, EntryError
 from pixelprep.format.manifest import RawLimits, ScalingRecord
-from pixelprep.format.recipe import Recipe
+from pixelprep.format.recipe import Recipe, class_counts
 from pixelprep.format.source_record import Provenance
 from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
 from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, pairwise_sum
@@ -174,7 +174,7 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
         shape=entry.train.shape[1:],
         raw_dtype=scaling.raw_dtype,
         dtype=str(entry.train.dtype),
-        exact=scaling.is_exact(entry.train.dtype),
+        exact=entry.is_exact,
         decode=manifest.source.decode,
         prepare=("prepare", dataset, *options),
         is_named=is_named,
@@ -201,10 +201,10 @@ def _profile_split(
     counts = np.zeros(classes, np.int64)
     for rows in blocks:
         labels = split.read(rows.start, rows.stop, "labels")
-        if not 0 <= labels.min() <= labels.max() < classes:
+        if not 0 <= labels.min() <= labels.max() < (classes if labels.ndim == 1 else 2):
             what = f"{split.name}: labels {labels.min()} to {labels.max()}, but {classes} classes"
             raise EntryError(f"{entry.path}: {what}", REPAIR_HINT)
-        counts += np.bincount(labels, minlength=classes)
+        counts += class_counts(labels, classes)
         before = images[rows.start : rows.stop]
         after = split.read(rows.start, rows.stop).astype(np.float64)
         raw.add(before)
@@ -265,10 +265,13 @@ class Samples:
     def add(self, start: int, labels: NDArray[np.int64], raw: NDArray[Any], stored: Float) -> None:
         """Take samples of the rows from `start` on."""
         # A class that comes late may be among the first; one that was pushed out never is again.
-        shown = sorted({*self.by_label, *np.unique(labels).tolist()})[:SAMPLE_CLASSES]
+        several = labels.ndim > 1
+        present = np.flatnonzero(labels.any(axis=0)) if several else np.unique(labels)
+        shown = sorted({*self.by_label, *present.tolist()})[:SAMPLE_CLASSES]
         self.by_label = {label: self.by_label.get(label, []) for label in shown}
         for label, samples in self.by_label.items():
-            for row in np.flatnonzero(labels == label)[: SAMPLE_ROWS - len(samples)].tolist():
+            has_class = labels[:, label] == 1 if several else labels == label
+            for row in np.flatnonzero(has_class)[: SAMPLE_ROWS - len(samples)].tolist():
                 images = downsample(raw[row], SAMPLE_SIDE), downsample(stored[row], SAMPLE_SIDE)
                 samples.append(Sample(start + row, label, *images))
 

@@ -56,13 +56,15 @@ class TrainResult(Record):
         What that entry is.
     settings : TrainSettings
         How it was trained; `to_dict` has these beside the rest.
-    steps_per_epoch, test_steps : int
-        Batches of the training and of the test split.
+    steps_per_epoch : int
+        Batches of the training split.
+    test_steps : int, optional
+        Batches of the test split; None where the entry has none, as of the next two.
     history : mapping
         By name (``loss``, ``accuracy``, ``val_loss``, …, ``seconds``), one value an epoch.
     test_loss : float, optional
         Categorical cross-entropy; None where it is not finite.
-    test_accuracy : float
+    test_accuracy : float, optional
         0 to 1.
     seconds_per_epoch : float
         The median.
@@ -79,13 +81,24 @@ class TrainResult(Record):
     key: str
     settings: TrainSettings
     steps_per_epoch: int
-    test_steps: int
+    test_steps: int | None
     history: History
     test_loss: float | None
-    test_accuracy: float
+    test_accuracy: float | None
     seconds_per_epoch: float
     best_epoch: int | None
     stopped_epoch: int | None
+
+    @property
+    def score(self) -> tuple[str, float, float | None] | None:
+        """What the model is judged by: "test" or "validation", accuracy, loss; None of neither."""
+        if self.test_accuracy is not None:
+            return "test", self.test_accuracy, self.test_loss
+        if "val_accuracy" not in self.history:
+            return None
+        kept = (self.best_epoch or 0) - 1  # else the last
+        accuracy, loss = (self.history[name][kept] for name in ("val_accuracy", "val_loss"))
+        return "validation", accuracy or 0.0, loss
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``metrics.json`` holds.
@@ -131,7 +144,8 @@ class TrainResult(Record):
 class ModeResult(Record):
     """The runs of one mode: accuracies after the last epoch (0 to 1) and histories, one a seed.
 
-    Beside them are the means over the seeds and, of more than one, standard deviations.
+    Beside them are the means over the seeds and, of more than one, standard deviations; without a
+    test split, nothing of it.
     """
 
     mode: str
@@ -141,7 +155,7 @@ class ModeResult(Record):
     test_accuracy: tuple[float, ...]
     mean: float
     spread: float | None
-    test_mean: float
+    test_mean: float | None
     test_spread: float | None
     seconds_per_epoch: float
     history: tuple[History, ...]

@@ -39,7 +39,8 @@ def picture(result: TrainResult) -> bytes:
     for axes, name in zip(drawn.subplots(1, 2), CURVES, strict=True):
         _draw_curve(axes, name, result)
     title = f"{result.dataset}, {result.mode} per {result.per}, seed {result.settings.seed}"
-    drawn.suptitle(f"{title}: test accuracy {result.test_accuracy:.2%}")
+    score = "{}: {} accuracy {:.2%}".format(title, *result.score[:2]) if result.score else title
+    drawn.suptitle(score)
     return html.png(drawn, 120)
 
 
@@ -67,37 +68,19 @@ def _values(result: TrainResult, name: str) -> NDArray[np.float64]:
 def build(
     result: TrainResult,
     entry: Entry,
-    evaluation: Evaluation,
-    probability: NDArray[np.float32],
+    predictions: tuple[Evaluation, NDArray[np.float32]] | None,
     parameters: int,
     machine: Mapping[str, object],
 ) -> bytes:
     """Make the page of a run that is about to be published: one HTML file.
 
-    `probability` says how sure the model is of each prediction, (N,), 0 to 1.
+    `predictions` are those of `Entry.held_out`, and how sure the model is of each, (N,), 0 to 1.
     """
-    names, classes, counts = entry.class_names, evaluation.classes, evaluation.counts
-    worst = evaluation.worst(probability, 12).tolist()
-    confusions = [
-        (names[true], names[predicted], f"{rows:,}", f"{rows / counts[true]:.2%}")
-        for true, predicted, rows in evaluation.top_confusions
-    ]
     text = html.render(
         "run.html",
         result=result,
         curves=[_curve(name, result) for name in CURVES],
-        matrix=_matrix(evaluation) if classes <= FEW else None,
-        heat=_heat(evaluation) if FEW < classes <= MANY else None,
-        sideways=max(map(len, names)) > 3,
-        correct=_rgb(html.COLORS[0]),
-        other=_rgb(html.COLORS[1]),
-        names=names,
-        confusions=confusions,
-        recalls=_recalls(evaluation, names),
-        few=FEW,
-        worst=[_image(entry, evaluation, row, float(probability[row])) for row in worst],
-        wrong=int(evaluation.wrong.sum()),
-        images=len(evaluation.labels),
+        errors=_errors(entry, *predictions) if predictions else None,
         data=_about(entry),
         training=_training(result, parameters),
         machine=machine,
@@ -105,6 +88,32 @@ def build(
         sample=f'np.zeros({(1, *entry.train.shape[1:])}, "{entry.scaling.raw_dtype}")',
     )
     return text.encode()
+
+
+def _errors(
+    entry: Entry, evaluation: Evaluation, probability: NDArray[np.float32]
+) -> dict[str, object]:
+    """Return what the page says of wrong predictions."""
+    names, classes, counts = entry.class_names, evaluation.classes, evaluation.counts
+    worst = evaluation.worst(probability, 12).tolist()
+    confusions = [
+        (names[true], names[predicted], f"{rows:,}", f"{rows / counts[true]:.2%}")
+        for true, predicted, rows in evaluation.top_confusions
+    ]
+    return {
+        "matrix": _matrix(evaluation) if classes <= FEW else None,
+        "heat": _heat(evaluation) if FEW < classes <= MANY else None,
+        "sideways": max(map(len, names)) > 3,
+        "correct": _rgb(html.COLORS[0]),
+        "other": _rgb(html.COLORS[1]),
+        "names": names,
+        "confusions": confusions,
+        "recalls": _recalls(evaluation, names),
+        "few": FEW,
+        "worst": [_image(entry, evaluation, row, float(probability[row])) for row in worst],
+        "wrong": int(evaluation.wrong.sum()),
+        "images": len(evaluation.labels),
+    }
 
 
 def _curve(name: str, result: TrainResult) -> Markup:
@@ -158,15 +167,17 @@ def _recalls(evaluation: Evaluation, names: Sequence[str]) -> list[tuple[str, st
 
 def _image(entry: Entry, evaluation: Evaluation, row: int, probability: float) -> dict[str, object]:
     """Draw a wrong image as it was before it was scaled, with what was predicted of it."""
-    names, split = entry.class_names, entry.test
+    names, split = entry.class_names, entry.held_out
+    assert split is not None  # its predictions were made
     (raw,) = raw_view(split, entry.scaling)[row : row + 1]
     true, predicted = names[evaluation.labels[row]], names[evaluation.predicted[row]]
     label = f"row {row}: {true}, taken for {predicted}"
-    limits = entry.manifest.splits["test"].raw
+    limits = entry.manifest.splits[split.name].raw
     scale = colormap.raw_scale(entry.scaling.raw_dtype, limits.minimum, limits.maximum)
     return {
         "image": html.pixels(raw, scale, label, 96),
         "row": row,
+        "name": split.name_of(row),
         "true": true,
         "predicted": predicted,
         "probability": f"{probability:.2%}",

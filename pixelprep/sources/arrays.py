@@ -1,12 +1,23 @@
 """Use arrays in memory as a source."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.sources.base import Provenance, Raw, SourceContext, as_split, numbered_classes
+from pixelprep.errors import unknown_choice
+from pixelprep.format.source_record import TASKS
+from pixelprep.sources.base import (
+    Provenance,
+    Raw,
+    SourceContext,
+    as_split,
+    numbered_classes,
+    numbered_columns,
+    with_names,
+)
 
 IN_MEMORY = Provenance("arrays in memory", "not stated")
 
@@ -19,13 +30,21 @@ class Arrays:
     ----------
     name : str
         The name of the dataset's folder in the cache.
-    train, test : tuple of ndarray
+    train : tuple of ndarray
         Images, integers of 8 or 16 bits or floats, (N, H, W) or (N, H, W, C), and labels, integers
-        (N,).
+        (N,); of several classes a row: 0 and 1, (N, K).
+    test : tuple of ndarray, optional
+        Likewise, of a test split.
     class_names : tuple of str, optional
         Default: the labels themselves, as text.
     provenance : Provenance, optional
         The origin of the images, and the terms of their use.
+    val : tuple of ndarray, optional
+        Likewise, of a validation split.
+    task : {"classification", "multilabel"}
+        Whether a row has one class, or has each class or has it not.
+    names : mapping, optional
+        By split the name of each row, such as its file's path.
 
     Examples
     --------
@@ -40,9 +59,18 @@ class Arrays:
     name: str
     # Several dtypes are accepted.
     train: tuple[NDArray[Any], NDArray[Any]]
-    test: tuple[NDArray[Any], NDArray[Any]]
+    test: tuple[NDArray[Any], NDArray[Any]] | None = None
     class_names: tuple[str, ...] = ()
     provenance: Provenance = IN_MEMORY
+    val: tuple[NDArray[Any], NDArray[Any]] | None = None
+    task: str = "classification"
+    names: Mapping[str, Sequence[str]] | None = None
+
+    @property
+    def splits(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+        """Images and labels of the splits that there are, by name."""
+        every = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: pair for name, pair in every.items() if pair is not None}
 
     def fingerprints(self) -> list[dict[str, object]]:
         """Return none, since arrays can change without a trace.
@@ -73,9 +101,14 @@ class Arrays:
             When images and labels do not fit each other, the splits differ, or a dtype is not
             supported.
         """
-        splits = {
-            name: as_split(f"{self.name}: {name}", np.asarray(images), np.asarray(labels))
-            for name, (images, labels) in (("train", self.train), ("test", self.test))
-        }
-        class_names = self.class_names or numbered_classes(self.name, splits)
-        return Raw(splits, class_names).checked(self.name)
+        if self.task not in TASKS:
+            raise unknown_choice("task", self.task, TASKS)
+        splits = {}
+        for name, (images, labels) in self.splits.items():
+            where = f"{self.name}: {name}"
+            split = as_split(where, np.asarray(images), np.asarray(labels), self.task)
+            names = (self.names or {}).get(name)
+            splits[name] = split if names is None else with_names(where, split, names)
+        numbered = numbered_classes if self.task == "classification" else numbered_columns
+        class_names = self.class_names or numbered(self.name, splits)
+        return Raw(splits, tuple(class_names), task=self.task).checked(self.name)

@@ -2,23 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import SourceError, UsageError
+from pixelprep.errors import SourceError
 from pixelprep.format.options import DecodeOptions, declared_options, documented
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
-from pixelprep.numerics import permutation
 from pixelprep.numerics.statistics import check_images
 from pixelprep.sources import lazy_arrays
 from pixelprep.sources.lazy_arrays import FileArray, LazyArray, TakeView
 from pixelprep.system import fs, parallel, staging
 
 File = TypeVar("File")
+
+MAX_NAME_BYTES = 4096  # of a row's name: the length of the longest path
 
 DECODE_OPTIONS = tuple(declared_options(DecodeOptions))  # only some sources support them
 
@@ -88,8 +89,6 @@ class Options(DecodeOptions):
         Open no connection.
     quiet : bool
         Draw no progress bars.
-    split_seed : int
-        0 to 2**64 − 1: which rows become the test split.
     """
 
     size: tuple[int, int] | None = None  # (H, W), whichever way it was given
@@ -97,7 +96,6 @@ class Options(DecodeOptions):
     mirror: str | None = None
     offline: bool = False
     quiet: bool = False
-    split_seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +103,21 @@ class RawSplit:
     """Unscaled images and their labels, read block by block: either may be larger than memory."""
 
     images: LazyArray  # integers of 8 or 16 bits or floats, (N, H, W, C)
-    labels: LazyArray  # integers (N,), each the index of a class name
+    # Integers (N,), each the index of a class name; or (N, K), 1 where a row has the class, else 0.
+    labels: LazyArray
+    names: LazyArray | None = None  # UTF-8 (N,), where each row comes from a file
+
+    def _map(self, select: Callable[[LazyArray], LazyArray]) -> "RawSplit":
+        names = None if self.names is None else select(self.names)
+        return RawSplit(select(self.images), select(self.labels), names)
 
     def slice_rows(self, rows: range) -> "RawSplit":
-        """Select neighbouring rows of both."""
-        select = lazy_arrays.slice_rows
-        return RawSplit(select(self.images, rows), select(self.labels, rows))
+        """Select neighbouring rows of all."""
+        return self._map(lambda column: lazy_arrays.slice_rows(column, rows))
 
     def take(self, rows: NDArray[np.int64]) -> "RawSplit":
         """Select the rows with these indices, in this order."""
-        return RawSplit(TakeView(self.images, rows), TakeView(self.labels, rows))
+        return self._map(lambda column: TakeView(column, rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,10 @@ class Raw:
     digest.
     """
 
-    splits: Mapping[str, RawSplit]  # train and test
+    splits: Mapping[str, RawSplit]  # train, and val and test where the data has such
     class_names: tuple[str, ...]
     decode: Mapping[str, object] = field(default_factory=dict)
+    task: str = "classification"  # or "multilabel": rows have several classes or none
 
     def checked(self, where: str) -> "Raw":
         """Return the dataset itself; raise `SourceError` if its splits do not fit each other."""
@@ -140,7 +144,7 @@ class Raw:
         if len(kinds) != 1:
             raise SourceError(f"{where}: the splits differ in image shape or type: {sorted(kinds)}")
         for name, split in self.splits.items():
-            _check_split(f"{where}: {name}", split, len(self.class_names))
+            _check_split(f"{where}: {name}", split, len(self.class_names), self.task)
         return self
 
     def materialize(self, context: SourceContext) -> "Raw":
@@ -148,8 +152,12 @@ class Raw:
         splits = {}
         for name, split in self.splits.items():
             images = _in_file(split.images, context.file(f"{name}-images"))
-            splits[name] = RawSplit(images, _in_file(split.labels, context.file(f"{name}-labels")))
-        return Raw(splits, self.class_names, self.decode)
+            labels = _in_file(split.labels, context.file(f"{name}-labels"))
+            names = split.names
+            if names is not None:
+                names = _in_file(names, context.file(f"{name}-names"))
+            splits[name] = RawSplit(images, labels, names)
+        return replace(self, splits=splits)
 
 
 def _in_file(array: LazyArray, path: Path) -> LazyArray:
@@ -160,14 +168,18 @@ def _in_file(array: LazyArray, path: Path) -> LazyArray:
     return lazy_arrays.write_array(path, array.shape, lazy_arrays.iter_blocks(array))
 
 
-def _check_split(where: str, split: RawSplit, classes: int) -> None:
+def _check_split(where: str, split: RawSplit, classes: int, task: str) -> None:
     images, labels = split.images, split.labels
     if len(images) != len(labels):
         differ = f"{where}: {len(images)} images but {len(labels)} labels"
         raise SourceError(differ, "the two must belong together")
     check_images(where, images.shape, images.dtype)
     low, high = label_range(split)
-    if low < 0 or high >= classes:
+    if task == "multilabel":
+        if labels.shape[1:] != (classes,) or low < 0 or high > 1:
+            expected = f"expected 0 and 1, (N, {classes}), of {classes} classes"
+            raise SourceError(f"{where}: labels {labels.shape} are {low} to {high}: {expected}")
+    elif low < 0 or high >= classes:
         raise SourceError(f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}")
 
 
@@ -211,11 +223,20 @@ class Source(Protocol):
         """
 
 
-def as_split(where: str, images: LazyArray, labels: LazyArray) -> RawSplit:
-    """Make a split of images (N, H, W) or (N, H, W, C) and integer labels (N,) or (N, 1)."""
-    if labels.shape[1:] == (1,):
+def as_split(
+    where: str, images: LazyArray, labels: LazyArray, task: str = "classification"
+) -> RawSplit:
+    """Make a split of images (N, H, W) or (N, H, W, C) and integer labels (N,) or (N, 1).
+
+    Labels of several classes a row are (N, K), of 0 and 1, integers or booleans.
+    """
+    if task == "multilabel":
+        if labels.dtype.kind not in "uib" or len(labels.shape) != 2:
+            wrong = f"{where}: labels are {labels.dtype} {labels.shape}: expected 0 and 1, (N, K)"
+            raise SourceError(wrong, "give each row a 0 or 1 for every class")
+    elif labels.shape[1:] == (1,):
         labels = lazy_arrays.reshape_rows(labels, ())  # the shape that Keras stores
-    if labels.dtype.kind not in "ui" or len(labels.shape) != 1:
+    if task == "classification" and (labels.dtype.kind not in "ui" or len(labels.shape) != 1):
         wrong = f"{where}: labels are {labels.dtype} {labels.shape}: expected integers (N,)"
         raise SourceError(wrong, "number the classes 0, 1, 2, …")
     if len(images.shape) == 3:
@@ -233,6 +254,26 @@ def numbered_classes(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, .
     return tuple(str(label) for label in range(highest + 1))
 
 
+def numbered_columns(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
+    """Name classes by their columns in labels of several a row."""
+    return tuple(map(str, range(splits["train"].labels.shape[1])))
+
+
+def with_names(where: str, split: RawSplit, names: Sequence[str]) -> RawSplit:
+    """Name each row of a split; refuse names that are no text, or not one a row."""
+    if len(names) != len(split.labels):
+        raise SourceError(f"{where}: {len(names)} names but {len(split.labels)} labels")
+    try:
+        encoded = [name.encode() for name in names]
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise SourceError(f"{where}: a name is not valid text: {error}") from None
+    if not all(encoded) or any(name.endswith(b"\0") for name in encoded):
+        raise SourceError(f"{where}: a name is empty, or ends in a zero byte")
+    if max(map(len, encoded)) > MAX_NAME_BYTES:
+        raise SourceError(f"{where}: a name is longer than {MAX_NAME_BYTES:,} bytes")
+    return replace(split, names=np.array(encoded))
+
+
 def read_pairs(
     pairs: Mapping[str, tuple[File, File]], read: Callable[[File, int], FileArray]
 ) -> dict[str, RawSplit]:
@@ -246,19 +287,3 @@ def read_pairs(
             for name, (images, labels) in pairs.items()
         }
         return {name: RawSplit(i.result(), j.result()) for name, (i, j) in pending.items()}
-
-
-def divide_rows(
-    where: str, labels: NDArray[np.int64], options: Options
-) -> dict[str, NDArray[np.int64]]:
-    """Return the rows of train and test: the same share of every class (data/FORMAT.md, 5)."""
-    if options.test_fraction is None:
-        missing = f"{where}: has no test split of its own"
-        raise UsageError(missing, "take one from it: `test_fraction=0.2`")
-    rows = permutation.rounded_share(len(labels), options.test_fraction)
-    if not 0 < rows < len(labels):
-        taken = f"`test_fraction={options.test_fraction}`: takes {rows} of {len(labels)} images"
-        raise UsageError(f"{taken}, expected at least 1 to be taken and 1 to stay")
-    share, seed, stream = options.test_fraction, options.split_seed, permutation.Stream.TEST
-    test = permutation.stratified_mask(labels, share, seed, stream)
-    return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}

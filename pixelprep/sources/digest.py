@@ -33,18 +33,32 @@ def survey(
         title = f"{'reading' if per else 'hashing'} {name}"
         with progress.bar(title, len(images), " images", quiet) as bar:
             pieces = list(_read_pieces(images, pool, f"{where}: {name}", per, bar.update))
-        digest, labels = join_digests([piece for piece, _ in pieces]), labels_digest(split.labels)
-        splits[name] = SourceSplit(images.dtype.name, tuple(images.shape), digest, labels)
+        splits[name] = SourceSplit(
+            dtype=images.dtype.name,
+            shape=tuple(images.shape),
+            images=join_digests([piece for piece, _ in pieces]),
+            labels=labels_digest(split.labels),
+            names=None if split.names is None else names_digest(split.names),
+            name_bytes=None if split.names is None else split.names.dtype.itemsize,
+        )
         if per:
             moments[name] = pairwise_sum(sums for _, sums in pieces if sums is not None)
-    return SourceRecord(splits, tuple(raw.class_names), dict(raw.decode)), moments
+    return SourceRecord(splits, raw.task, tuple(raw.class_names), dict(raw.decode)), moments
 
 
 def labels_digest(labels: LazyArray) -> str:
-    """Return the digest of labels as int64."""
-    digest = hashlib.sha256()
+    """Return the digest of labels as int64 or, of several a row, as uint8."""
+    digest, dtype = hashlib.sha256(), "<i8" if len(labels.shape) == 1 else "u1"
     for block in iter_blocks(labels, HASH_BYTES):
-        digest.update(block.astype("<i8").data)
+        digest.update(np.ascontiguousarray(block, dtype).data)
+    return digest.hexdigest()
+
+
+def names_digest(names: LazyArray) -> str:
+    """Return the digest of names, each with a zero byte behind it."""
+    digest = hashlib.sha256()
+    for block in iter_blocks(names, HASH_BYTES):
+        digest.update(b"".join(name + b"\0" for name in block.tolist()))
     return digest.hexdigest()
 
 

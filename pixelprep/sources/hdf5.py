@@ -11,18 +11,18 @@ import numpy as np
 
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.format import sandbox, untrusted
-from pixelprep.sources.base import Raw, SourceContext, as_split, divide_rows, numbered_classes
+from pixelprep.format.recipe import SPLITS
+from pixelprep.sources.base import Raw, SourceContext, as_split, numbered_classes
 from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows, single_file_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import fs
 
-SPLIT = "{split}"  # in a key: stands for train and test
+SPLIT = "{split}"  # in a key: stands for train, val and test
 DEFAULT_KEYS = (  # tried in this order if none were given
     ("{split}/images", "{split}/labels"),
     ("x_{split}", "y_{split}"),
     ("images", "labels"),
 )
-WHOLE = "all"  # images that no key divides into train and test
 
 Copied = tuple[str, list[int], str]  # a file, and shape and dtype of the array in it
 
@@ -30,33 +30,26 @@ Copied = tuple[str, list[int], str]  # a file, and shape and dtype of the array 
 class Hdf5File(LocalSource):
     """One HDF5 file, whose arrays are copied in a sandbox."""
 
-    supported_options = frozenset({"images_key", "labels_key", "test_fraction"})
+    supported_options = frozenset({"images_key", "labels_key"})
 
     def load(self, context: SourceContext) -> Raw:
-        """Read train and test, or all images, and take the test split from them."""
+        """Read train and what other splits there are; without splits, all images as train."""
         where = os.fspath(self.path)
         copied = {}
         for name, pair in self._copied(context).items():
-            arrays = [single_file_array(Path(p), tuple(s), np.dtype(dtype)) for p, s, dtype in pair]
-            copied[name] = as_split(f"{where}: {name}", *arrays)
-        names = numbered_classes(where, copied)
-        raw = Raw(copied, names).checked(where)
-        if WHOLE not in copied:
-            return raw
-        whole = copied[WHOLE]
-        rows = divide_rows(where, np.asarray(whole.labels[:], np.int64), self.options)
-        splits = {name: whole.take(selected) for name, selected in rows.items()}
-        fraction, seed = self.options.test_fraction, self.options.split_seed
-        return Raw(splits, names, {"test_fraction": fraction, "split_seed": seed})
+            images, labels = (
+                single_file_array(Path(p), tuple(s), np.dtype(dtype)) for p, s, dtype in pair
+            )
+            copied[name] = as_split(f"{where}: {name}", images, labels)
+        return Raw(copied, numbered_classes(where, copied)).checked(where)
 
     def _copied(self, context: SourceContext) -> dict[str, tuple[Copied, Copied]]:
         """Copy images and labels to files; return them by split."""
         options = self.options
         keys = {"images_key": options.images_key, "labels_key": options.labels_key}
-        arguments = {"fraction": options.test_fraction, "folder": os.fspath(context.folder())}
-        task = f"{__name__}:copy_arrays"
+        places = {"path": os.fspath(self.path), "folder": os.fspath(context.folder())}
         try:
-            steps = sandbox.run_in_sandbox(task, path=os.fspath(self.path), **keys, **arguments)
+            steps = sandbox.run_in_sandbox(f"{__name__}:copy_arrays", **places, **keys)
             return dict(deque(steps, maxlen=1)[0])
         except sandbox.SandboxError as error:
             raise SourceError(f"{self.path}: not a readable HDF5 file: {error}") from error
@@ -90,19 +83,18 @@ class _Selection:
     path: str
     images_key: str | None
     labels_key: str | None
-    fraction: float | None
     folder: str
 
     def splits(self) -> dict[str, tuple[str, str]]:
         """Return the keys of images and labels by split."""
         images, labels = self._keys()
-        keys = {n: (images.replace(SPLIT, n), labels.replace(SPLIT, n)) for n in ("train", "test")}
-        find, is_divided = untrusted.find_dataset, self.fraction is not None
-        if SPLIT not in images or (is_divided and find(self.file, keys["test"][0]) is None):
-            return {WHOLE: keys["train"]}
-        if is_divided:
-            raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
-        return keys
+        if SPLIT not in images:
+            return {"train": (images, labels)}
+        keys = {n: (images.replace(SPLIT, n), labels.replace(SPLIT, n)) for n in SPLITS}
+        present = {name for name, pair in keys.items() if any(self._has(key) for key in pair)} | {
+            "train"
+        }
+        return {name: pair for name, pair in keys.items() if name in present}
 
     def _keys(self) -> tuple[str, str]:
         """Return the keys of images and labels: those given, or the first default ones present."""
@@ -114,11 +106,16 @@ class _Selection:
         if images or labels:
             raise UsageError("`images_key` and `labels_key`: expected both or none")
         for keys in DEFAULT_KEYS:
-            if all(untrusted.find_dataset(self.file, key.replace(SPLIT, "train")) for key in keys):
+            if all(self._has(key.replace(SPLIT, "train")) for key in keys):
                 return keys
         none = f"{self.path}: no images and labels under the usual keys; it holds {self._root()}"
-        hint = f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train and test"
+        hint = (
+            f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train, val and test"
+        )
         raise SourceError(none, hint)
+
+    def _has(self, key: str) -> bool:
+        return untrusted.find_dataset(self.file, key) is not None
 
     def array(self, key: str) -> Any:  # h5py has no types
         array = untrusted.find_dataset(self.file, key)

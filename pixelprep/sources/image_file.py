@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 COLORS = {"grey": 1, "rgb": 3}
-RESAMPLING = "bilinear"
+FACTS = {"orientation": "ignored", "alpha": "dropped", "class_order": "code points"}
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
 RAW_16 = re.compile(r";16[BLN]")  # in Pillow's names of the raw modes in a file

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import SourceError, UsageError
+from pixelprep.errors import SourceError
+from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
 from pixelprep.sources import image_file
-from pixelprep.sources.base import Raw, RawSplit, SourceContext, divide_rows
+from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
 from pixelprep.sources.image_file import ImageDecoder
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
@@ -23,7 +24,7 @@ from pixelprep.system import formatting, fs, progress, staging
 
 LOG = logging.getLogger("pixelprep")
 
-VALIDATION = ("val", "valid", "validation", "dev")  # folders that users may expect to be read
+FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -44,9 +45,9 @@ class _ImageList:
 
 
 class ImageFolder(LocalSource):
-    """``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``; all of one size."""
+    """``train/CLASS/*.png``, likewise ``val`` and ``test``; or ``CLASS/*.png``; all of one size."""
 
-    supported_options = frozenset({"size", "color", "test_fraction", "on_error"})
+    supported_options = frozenset({"size", "color", "on_error"})
 
     def load(self, context: SourceContext) -> Raw:
         """Decode every image, the workers sharing the work."""
@@ -66,13 +67,11 @@ class ImageFolder(LocalSource):
 
     def _decode_record(self, skipped: list[str]) -> dict[str, object]:
         """Return what the source digest covers beside the pixels."""
-        options, record = self.options, dict[str, object]()
+        options, record = self.options, dict[str, object](image_file.FACTS)
         if options.size:
-            record |= {"size": list(options.size), "resampling": image_file.RESAMPLING}
+            record |= {"size": list(options.size), "fit": "stretch", "filter": "bilinear"}
         if options.color:
             record["color"] = options.color
-        if options.test_fraction is not None:
-            record |= {"test_fraction": options.test_fraction, "split_seed": options.split_seed}
         if skipped:
             record["skipped"] = sorted(skipped)
         return record
@@ -100,10 +99,12 @@ class ImageFolder(LocalSource):
                 bar.update(min(rows, total - i * rows))
         stem = os.fspath(work / staging.FILES / f"{split}.")
         shape, dtype = (total, *decoder.format.shape), np.dtype(decoder.format.dtype)
+        paths = [printable(os.path.relpath(path, self.path)) for path in listed.paths]
         decoded = RawSplit(FileArray(stem, rows, shape, dtype), listed.labels)
+        decoded = with_names(f"{self.path}: {split}", decoded, paths)
         if not skipped:
             return decoded, []
-        names = [printable(os.path.relpath(listed.paths[row], self.path)) for row in skipped]
+        names = [paths[row] for row in skipped]
         left_out = (self.name, split, len(names), total, names[0])
         LOG.warning("%s: left out of %s: %d of %d images, such as %s", *left_out)
         return decoded.take(np.setdiff1d(np.arange(total), skipped)), names
@@ -134,38 +135,28 @@ class ImageFolder(LocalSource):
         if unused:
             what = formatting.pluralize(len(unused), "file or folder", "files or folders")
             LOG.info("not used: %s, such as %s", what, printable(unused[0]))
-        if every := splits.get("all"):
-            divided = divide_rows(os.fspath(self.path), every.labels, self.options)
-            splits = {name: every.take(rows) for name, rows in divided.items()}
         source = permutation.Stream.SOURCE  # images sorted by class get the format's seeded order
-        for i, name in enumerate(("train", "test")):
-            count = len(splits[name].paths)
-            order = permutation.permutation(count, seed=0, stream=source, index=i)
-            splits[name] = splits[name].take(order)
+        for name, split in splits.items():
+            index = SPLITS.index(name)
+            order = permutation.permutation(len(split.paths), seed=0, stream=source, index=index)
+            splits[name] = split.take(order)
         return class_names, splits
 
     def _tops(self) -> dict[str, Path]:
-        """Return the folders that hold the class folders by split; ``all`` if there is one."""
-        tops = {name: self.path / name for name in ("train", "test")}
-        for top in tops.values():
-            self._check_link(top)
-        if not tops["train"].is_dir():
-            return {"all": self.path}
-        if not tops["test"].is_dir():
-            return {"all": tops["train"]}
-        if self.options.test_fraction is not None:
-            raise UsageError(f"`test_fraction`: {self.path} has a test split of its own")
-        return tops
+        """Return the folders that hold the class folders by split; the whole is train, if one."""
+        tops = dict[str, Path]()
+        for split, names in FOLDERS.items():
+            for top in (self.path / name for name in names):
+                self._check_link(top)
+                if split not in tops and top.is_dir():
+                    tops[split] = top
+        return tops if "train" in tops else {"train": self.path}
 
     def _add_unused_folders(self, tops: Mapping[str, Path], unused: list[str]) -> None:
-        """Count folders beside train and test; warn of a validation split."""
-        if self.path in tops.values():
-            return
-        for name in set(self._classes(self.path)) - {top.name for top in tops.values()}:
-            unused.append(os.fspath(self.path / name))
-            if name in VALIDATION:
-                hint = "a validation split is taken from train, by `val_fraction`"
-                LOG.warning("%s is not read: %s", self.path / name, hint)
+        """Count folders beside those of the splits."""
+        if self.path not in tops.values():
+            others = set(self._classes(self.path)) - {top.name for top in tops.values()}
+            unused += [os.fspath(self.path / name) for name in sorted(others)]
 
     def _list_split(self, top: Path, class_names: tuple[str, ...], unused: list[str]) -> _ImageList:
         if differing := set(self._classes(top)) ^ set(class_names):

@@ -42,8 +42,7 @@ class LocalSource:
         digest = hashlib.sha256()
         for name, stamp in self._stamps():
             digest.update(ascii((name, *stamp)).encode())
-        names = (*base.DECODE_OPTIONS, "split_seed")
-        options = {name: asdict(self.options)[name] for name in names}
+        options = {name: asdict(self.options)[name] for name in base.DECODE_OPTIONS}
         where = ascii(os.fspath(self.path.resolve()))
         return [{"path": where, "files": digest.hexdigest(), "options": options}]
 

@@ -1,4 +1,4 @@
-"""Read NumPy archives with the keys that Keras uses: x_train, y_train, x_test, y_test."""
+"""Read NumPy archives with the keys that Keras uses: x_train, y_train, and x_val or x_test."""
 
 import io
 import math
@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 
 from pixelprep.errors import SourceError
+from pixelprep.format.recipe import SPLITS
 from pixelprep.sources import gzip_file
 from pixelprep.sources.base import Raw, SourceContext, as_split, numbered_classes
 from pixelprep.sources.lazy_arrays import AnyDType, FileArray, single_file_array, write_array
@@ -32,10 +33,12 @@ class NpzFile(LocalSource):
         splits, where = {}, os.fspath(self.path)
         try:
             with zipfile.ZipFile(self.path) as archive:
-                for split in ("train", "test"):
+                members = {info.filename.removesuffix(".npy") for info in archive.infolist()}
+                for split in SPLITS:
                     keys = f"x_{split}", f"y_{split}"
-                    images, labels = (self._array(archive, key, context) for key in keys)
-                    splits[split] = as_split(f"{where}: {split}", images, labels)
+                    if split == "train" or not members.isdisjoint(keys):
+                        images, labels = (self._array(archive, key, context) for key in keys)
+                        splits[split] = as_split(f"{where}: {split}", images, labels)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
             damaged = f"{where}: not a readable .npz file: {error}"
             raise SourceError(damaged, "get a new copy of it") from error
@@ -46,8 +49,8 @@ class NpzFile(LocalSource):
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if key not in members:
             found = ", ".join(sorted(members)) or "nothing"
-            expected = "x_train, y_train, x_test, y_test"
-            raise SourceError(f"{self.path}: expected {expected}; got {found}")
+            expected = f"expected x_train and y_train, likewise x_test or x_val; {key} is missing"
+            raise SourceError(f"{self.path}: {expected}; it holds {found}")
         info = members[key]
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise SourceError(f"{where}: compressed in a way that NumPy does not use")

@@ -84,5 +84,5 @@ def _plugin_source(dataset: str, options: Options) -> Source:
 def _refuse_unsupported(dataset: str, options: Options, supported: frozenset[str]) -> None:
     """Refuse options that do not apply to this source, rather than ignoring them."""
     for name in DECODE_OPTIONS:
-        if name not in supported and getattr(options, name) is not None:
+        if name not in supported and getattr(options, name) != getattr(Options, name, None):
             raise UsageError(f"`{name}`: does not apply to {dataset}", "leave the option out")

@@ -226,7 +226,7 @@ def _train_one(run: RunFolder, entry: Entry, settings: TrainSettings, quiet: boo
     if run.final.exists():
         result = load_finished(run.final).result
         _check_same(run.final, result.settings, result.key, entry, settings)
-        LOG.info("finished before, test accuracy %.2f%%", 100 * result.test_accuracy)
+        LOG.info("finished before")
         return result
     if run.checkpoint.exists():
         state = run.load().state
@@ -282,7 +282,7 @@ def _mode_result(entry: Entry, runs: Sequence[TrainResult]) -> results.ModeResul
 
     last = [run.history["val_accuracy"][-1] for run in runs]
     val = [accuracy for accuracy in last if accuracy is not None]  # which none is: they are finite
-    test = [run.test_accuracy for run in runs]
+    test = [run.test_accuracy for run in runs if run.test_accuracy is not None]
     return results.ModeResult(
         mode=entry.mode,
         per=entry.per,
@@ -291,7 +291,7 @@ def _mode_result(entry: Entry, runs: Sequence[TrainResult]) -> results.ModeResul
         test_accuracy=tuple(test),
         mean=statistics.fmean(val),
         spread=_spread(val),
-        test_mean=statistics.fmean(test),
+        test_mean=statistics.fmean(test) if test else None,
         test_spread=_spread(test),
         seconds_per_epoch=statistics.median(run.seconds_per_epoch for run in runs),
         history=tuple(run.history for run in runs),

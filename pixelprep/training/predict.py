@@ -115,7 +115,7 @@ def evaluate(
     run: str | os.PathLike[str],
     entry: Entry | str | os.PathLike[str] | None = None,
     *,
-    split: str = "test",
+    split: str | None = None,
     batch_size: int = 64,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
@@ -129,8 +129,8 @@ def evaluate(
     entry : Entry, str or path, optional
         An entry, or what `open` takes; default: the entry that the run was trained on. Its scaling
         may be another: the raw pixels are recovered first (`Scaling.is_exact`).
-    split : {"test", "val", "train"}
-        Of the entry.
+    split : {"test", "val", "train"}, optional
+        Of the entry; default: test or, where there is none, val.
     batch_size : int
         Images at a time, at least 1. In equal batches each image comes out alike, to the last bit.
     cache_dir : path, optional
@@ -169,6 +169,10 @@ def evaluate(
             entry = os.fspath(path) if path.exists() else finished.result.key
         entry = open_named(entry, fs.cache_dir(cache_dir), quiet)
     _check_same_data(finished, entry)
+    if split is None and entry.held_out is None:
+        message = f"{entry.path}: has neither a test nor a validation split"
+        raise UsageError(message, "evaluate it on `split=train`")
+    split = split or (entry.held_out.name if entry.held_out else "test")
     if split not in entry.splits:
         raise unknown_choice("split", split, entry.splits)
     tf_runtime.start("evaluate")
@@ -186,7 +190,7 @@ def evaluate(
         entry=entry.path,
         key=entry.key,
         split=split,
-        exact=entry.scaling.is_exact(entry.train.dtype),
+        exact=entry.is_exact,
         images=len(labels),
         loss=loss,
         accuracy=evaluation.accuracy,

@@ -202,7 +202,10 @@ def _entry(
 
 
 def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
-    """Refuse what cannot stop early, and event files where some are already."""
+    """Refuse rows of several classes, what cannot stop early, and event files that are there."""
+    if entry.manifest.source.task != "classification":
+        message = f"{entry.path}: its rows have several classes, `train` needs one"
+        raise TrainError(message, "stream it into a model of your own by `entry.train.to_tf`")
     if settings.early_stopping and entry.val is None:
         given = f"`early_stopping={settings.early_stopping}`"
         message = f"{given}: expected a validation split, which {entry.path} has not"
@@ -272,8 +275,9 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     _fit(model, entry, checkpointer, quiet)
     checkpointer.restore_best()
     state = checkpointer.state
-    scores = models.score(model, entry.test, settings.batch_size)
-    result = _result(run, entry, state, scores)
+    held_out = entry.held_out
+    scores = models.score(model, held_out, settings.batch_size) if held_out else None
+    result = _result(run, entry, state, scores if "test" in entry.splits else None)
     picture = {run_folder.PICTURE: run_report.picture(result)}
     files = {run_folder.MODEL: model, run_folder.SERVING: serving}
     pages = picture | _page(model, entry, result, scores)
@@ -281,7 +285,9 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     return result
 
 
-def _result(run: RunFolder, entry: Entry, state: TrainState, scores: models.Scores) -> TrainResult:
+def _result(
+    run: RunFolder, entry: Entry, state: TrainState, test: models.Scores | None
+) -> TrainResult:
     may_stop = state.settings.early_stopping is not None
     return TrainResult(
         run=run.final,
@@ -292,10 +298,10 @@ def _result(run: RunFolder, entry: Entry, state: TrainState, scores: models.Scor
         key=entry.key,
         settings=state.settings,
         steps_per_epoch=_steps(entry.train, state.settings),
-        test_steps=_steps(entry.test, state.settings),
+        test_steps=_steps(entry.test, state.settings) if test else None,
         history={name: tuple(map(finite, values)) for name, values in state.history.items()},
-        test_loss=finite(scores.loss),
-        test_accuracy=scores.accuracy,
+        test_loss=finite(test.loss) if test else None,
+        test_accuracy=test.accuracy if test else None,
         seconds_per_epoch=statistics.median(state.history["seconds"]),
         best_epoch=state.best_epoch if may_stop else None,
         stopped_epoch=state.epochs if state.stops_early else None,
@@ -303,14 +309,13 @@ def _result(run: RunFolder, entry: Entry, state: TrainState, scores: models.Scor
 
 
 def _page(
-    model: keras.Model, entry: Entry, result: TrainResult, scores: models.Scores
+    model: keras.Model, entry: Entry, result: TrainResult, scores: models.Scores | None
 ) -> dict[str, bytes]:
     """Draw the run's page; one that cannot be made is no reason to lose a trained model."""
     machine = tf_runtime.environment_info()
     try:
-        page = run_report.build(
-            result, entry, scores.evaluation, scores.probability, model.count_params(), machine
-        )
+        predictions = (scores.evaluation, scores.probability) if scores else None
+        page = run_report.build(result, entry, predictions, model.count_params(), machine)
     except Exception as error:  # of whatever library draws it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         LOG.warning("the run's page cannot be made, all else is there: %s", reason)

@@ -341,13 +341,12 @@ def make_hdf5(random: Random) -> Files:
 
 
 def use_hdf5(folder: Path, whole: bool) -> None:
-    """Prepare it, or as much of it as reads the file; without a test split where it has none."""
+    """Prepare it, or as much of it as reads the file."""
     for path in folder.iterdir():
-        fraction = None if b"test" in path.read_bytes() else 0.5
         if whole:
-            prepared(path, test_fraction=fraction)
+            prepared(path)
         else:
-            looked_at(Hdf5File(path, Options(test_fraction=fraction)))
+            looked_at(Hdf5File(path, Options()))
 
 
 ENTRIES: dict[str, Files] = {}

@@ -124,7 +124,7 @@ def test_what_a_plugin_says_of_its_images_may_be_anything(cache: Path) -> None:
 def test_float_entries_of_each_statistic_are_told_apart() -> None:
     """Of floats, `per` means something to normalize, too; of integers it does not."""
     little = arrays()
-    train, test = ((x.astype(np.float32), labels) for x, labels in (little.train, little.test))
+    train, test = ((x.astype(np.float32), labels) for x, labels in little.splits.values())
     for per in ("pixel", "dataset"):
         pixelprep.prepare(pixelprep.Arrays("floats", train, test), mode="normalize", per=per)
         pixelprep.prepare(little, mode="normalize", per=per)

@@ -198,9 +198,9 @@ def test_png_files_hold_the_raw_pixels(
     found = decoded(path)
     assert set(found) == {"train", "val", "test"}
     pixels, classes = found["test"]
-    assert pixels.dtype == source.test[0].dtype
-    assert np.array_equal(pixels, source.test[0])
-    assert classes == [str(label) for label in source.test[1]]
+    assert pixels.dtype == source.splits["test"][0].dtype
+    assert np.array_equal(pixels, source.splits["test"][0])
+    assert classes == [str(label) for label in source.splits["test"][1]]
     assert rows_of([found["train"], found["val"]]) == rows_of([source.train])
 
 
@@ -211,7 +211,7 @@ def test_a_folder_of_png_files_is_prepared_again(tmp_path: Path) -> None:
         prepared(source, val_fraction=0.0), tmp_path / "out", "png", quiet=True
     ).path
     again = pixelprep.prepare(path, mode="center", quiet=True)
-    for name, wanted in (("train", source.train), ("test", source.test)):
+    for name, wanted in (("train", source.train), ("test", source.splits["test"])):
         images, labels = again.splits[name].to_numpy()
         classes = [again.class_names[label] for label in labels]
         assert rows_of([(again.scaling.invert(images), classes)]) == rows_of([wanted])

@@ -39,8 +39,10 @@ DEFAULTS: Json = {
     "per": "channel",
     "rescale": False,
     "val_fraction": 0.0,
+    "test_fraction": 0.0,
     "split_seed": 0,
     "dtype": "float32",
+    "storage": "scaled",
     "compression": "none",
     "shard_rows": None,
 }
@@ -53,9 +55,18 @@ def make(source: Arrays, **options: Any) -> pixelprep.Entry:
 
 def raw_of(source: Arrays) -> Source:
     """Return the same raw data for the reference."""
-    highest = max(int(source.train[1].max()), int(source.test[1].max()))
-    names = list(source.class_names) or [str(label) for label in range(highest + 1)]
-    return Source(source.train, source.test, names)
+    highest = max(int(labels.max()) for _, labels in source.splits.values())
+    classes = list(source.class_names) or [str(label) for label in range(highest + 1)]
+    names = {name: list(rows) for name, rows in (source.names or {}).items()}
+    splits = source.splits
+    return Source(
+        train=source.train,
+        test=splits.get("test"),
+        class_names=classes,
+        val=splits.get("val"),
+        task=source.task,
+        names=names,
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -65,29 +76,26 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 # The committed entries
 
-EXAMPLE: Arrays = runpy.run_path(str(ROOT / "scripts" / "make_format_example.py"))["example"]()
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "make_format_example.py"))
 
 
-@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
-def test_a_reader_of_the_page_alone_understands_the_committed_entries(folder: Path) -> None:
-    """Every value, digest, name and HDF5 property follows from the formula and the page."""
-    reference.check_entry(folder, raw_of(EXAMPLE))
-
-
-@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
-def test_a_committed_recipe_made_again_gives_the_committed_bytes(folder: Path) -> None:
-    """Every file is the committed one to the last byte.
+def test_a_committed_recipe_made_again_gives_the_committed_bytes() -> None:
+    """Every file is the committed one to the last byte, and every value, digest, name and HDF5
+    property follows from the formula and the page.
 
     Only where images are compressed may a file differ, by its compressor's version.
     """
-    recipe = json.loads((folder / "manifest.json").read_bytes())["recipe"]
-    options = {name: recipe[name] for name in DEFAULTS} | {"split_seed": recipe["split_seed"] or 0}
-    new = make(EXAMPLE, **options).path
-    assert new.name == folder.name
-    if contents(new) != contents(folder):
-        assert (
-            reference.check_entry(new, raw_of(EXAMPLE)).manifest["recipe"]["compression"] != "none"
-        )
+    made = []
+    for source, options in SCRIPT["examples"]():
+        new = make(source, **options).path
+        (folder,) = [path for path in COMMITTED if path.name == new.name]
+        made.append(folder)
+        found = reference.check_entry(folder, raw_of(source))
+        if found.manifest["recipe"]["compression"] == "none":
+            assert contents(new) == contents(folder)
+        else:
+            reference.check_entry(new, raw_of(source))
+    assert sorted(made) == COMMITTED
 
 
 # Any recipe
@@ -118,7 +126,9 @@ def test_an_entry_is_what_the_page_says(name: str) -> None:
     for split, wanted in reference.check_entry(entry.path, raw).splits.items():
         ours = entry.splits[split]
         own = (ours.mean, ours.std) if entry.per == "image" else (None, None)
-        for found, right in zip((*ours.to_numpy(), *own), wanted, strict=True):
+        stored = ours.read_raw(0, len(ours))
+        images = ours.to_numpy()[0] if stored is None else stored
+        for found, right in zip((images, ours.labels, *own), wanted[:4], strict=True):
             assert reference.same(found, right)
     held(entry, name)
 
@@ -207,7 +217,7 @@ def test_the_layout_follows_from_the_size_of_an_image(
     """Rows of a chunk and a file, and the files' names, are those of the page, at any size."""
     dtype = data.draw(st.sampled_from(["float32", "float16"]))
     split = SourceSplit("uint8", (rows, *shape), "0", "0")
-    source = SourceRecord({"train": split, "test": split}, ("one",), {})
+    source = SourceRecord({"train": split, "test": split}, "classification", ("one",), {})
     recipe = Recipe.of(RecipeOptions(dtype=dtype), source)
     chunk_rows, most = reference.layout(shape, np.dtype(dtype).itemsize)
     assert recipe.chunk_rows == chunk_rows
@@ -338,8 +348,8 @@ def test_many_pixels_have_a_digest_of_digests(
     source = Arrays("many", (images, labels), (images[:1], labels[:1]))
     record, _ = survey(source.load(SourceContext(tmp_path)), WorkerPool(), "", True, {})
     found = record.to_dict()["splits"]
-    assert found["train"] == reference.split_source(images, labels)
-    assert found["test"] == reference.split_source(images[:1], labels[:1])
+    assert found["train"] == reference.split_source(images, labels, None)
+    assert found["test"] == reference.split_source(images[:1], labels[:1], None)
 
 
 def changed(images: Array, labels: Array) -> list[tuple[Array, Array]]:
@@ -360,8 +370,10 @@ def test_other_data_makes_another_entry() -> None:
     source = arrays()
     sources = [source, Arrays("little", source.train, source.test, ("a", "b", "c", "d"))]
     sources += [Arrays("little", other, source.test) for other in changed(*source.train)[:3]]
-    sources += [Arrays("little", source.train, other) for other in changed(*source.test)[:3]]
-    train, test = changed(*source.train)[3], changed(*source.test)[3]
+    sources += [
+        Arrays("little", source.train, other) for other in changed(*source.splits["test"])[:3]
+    ]
+    train, test = changed(*source.train)[3], changed(*source.splits["test"])[3]
     keys = {make(one).key for one in [*sources, Arrays("little", train, test)]}
     assert len(keys) == 9
 
@@ -400,7 +412,7 @@ def test_what_changes_no_byte_makes_no_other_entry(cache: Path, base: Json, opti
 def write_idx(folder: Path, source: Arrays, zipped: bool = True) -> Path:
     """Write a source as four IDX files."""
     folder.mkdir(parents=True)
-    for name, (images, labels) in (("train", source.train), ("t10k", source.test)):
+    for name, (images, labels) in (("train", source.train), ("t10k", source.splits["test"])):
         for what, array in (("images-idx3", images[..., 0]), ("labels-idx1", labels)):
             data = idx(array.astype("uint8"))
             path = folder / f"{name}-{what}-ubyte{'.gz' if zipped else ''}"
@@ -474,7 +486,7 @@ def test_a_change_whose_times_were_put_back_is_seen() -> None:
 
 
 def test_a_folder_is_stored_in_the_order_of_the_page(tmp_path: Path) -> None:
-    """Taken for test by purpose 5, ordered by purpose 4, then rid of what was skipped."""
+    """Ordered by purpose 4 and rid of what was skipped; then test and validation are taken."""
     picture = pytest.importorskip("PIL.Image")
     counts = {"10": 11, "9": 7, "B": 12, "b": 9, "à": 10}  # sorted by code points
     labels = np.repeat(np.arange(5), list(counts.values()))
@@ -493,14 +505,14 @@ def test_a_folder_is_stored_in_the_order_of_the_page(tmp_path: Path) -> None:
     options: Json = {"val_fraction": 0.2, "split_seed": 77, "test_fraction": 0.3}
     entry = prepare(tmp_path / "mine", quiet=True, on_error="skip", **options)
 
-    taken = enumerate(reference.with_test(labels, 5, 0.3, 77))
-    stored = [reference.mixed(rows, index) for index, rows in taken]
-    train, test = (
-        (images[rows], labels[rows]) for rows in (s[~np.isin(s, damaged)] for s in stored)
-    )
+    rows = reference.mixed(np.arange(len(labels)), 0)
+    rows = rows[~np.isin(rows, damaged)]
+    names = ["/".join(path.parts[-2:]) for path in paths]
     decode = entry.manifest.to_dict()["source"]["decode"]
-    assert decode["skipped"] == sorted("/".join(paths[row].parts[-2:]) for row in damaged)
-    reference.check_entry(entry.path, Source(train, test, list(counts), decode))
+    assert decode["skipped"] == sorted(names[row] for row in damaged)
+    source = Source((images[rows], labels[rows]), None, list(counts), decode)
+    source.names["train"] = [names[row] for row in rows]
+    reference.check_entry(entry.path, source)
 
 
 def test_a_test_split_is_taken_before_the_validation_split(tmp_path: Path) -> None:
@@ -512,11 +524,7 @@ def test_a_test_split_is_taken_before_the_validation_split(tmp_path: Path) -> No
     keys: Json = {"images_key": "x", "labels_key": "y", "test_fraction": fraction}
     options: Json = {"split_seed": seed, "val_fraction": 0.3, "quiet": True}
     entry = prepare(tmp_path / "mine.h5", **keys, **options)
-    train, test = (
-        (images[rows], labels[rows]) for rows in reference.with_test(labels, 4, fraction, seed)
-    )
-    decode = entry.manifest.to_dict()["source"]["decode"]
-    reference.check_entry(entry.path, Source(train, test, list("0123"), decode))
+    reference.check_entry(entry.path, Source((images, labels), None, list("0123")))
 
 
 # Reading safely
@@ -525,7 +533,8 @@ def test_a_test_split_is_taken_before_the_validation_split(tmp_path: Path) -> No
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """Return a copy of a committed entry, outside the cache."""
-    folder = next(path for path in COMMITTED if path.name.startswith("standardize"))
+    wanted = {"storage": "scaled", "mode": "standardize"}.items()
+    folder = next(path for path in COMMITTED if wanted <= manifest_of(path)["recipe"].items())
     return shutil.copytree(folder, tmp_path / "copies" / folder.name)
 
 
@@ -545,7 +554,9 @@ def test_a_copy_opens_from_any_folder(
     monkeypatch.chdir(moved)
     opened = pixelprep.open(".")
     monkeypatch.chdir("/")
-    expected = reference.stored_splits(raw_of(EXAMPLE), opened.manifest.to_dict()["recipe"])
+    expected = reference.stored_splits(
+        raw_of(SCRIPT["examples"]()[0][0]), opened.manifest.to_dict()["recipe"]
+    )
     for name, split in opened.splits.items():
         assert reference.same(split.to_numpy()[0], expected[name].images)
 

@@ -260,7 +260,7 @@ def sign(entry: Path, manifest: Mapping[str, Any] | bytes) -> None:
 def settle(manifest: Json) -> Json:
     """Return the manifest with every digest and sum in it as its other fields have it."""
     source, recipe = manifest["source"], manifest["recipe"]
-    about = {name: source[name] for name in ("splits", "class_names", "decode")}
+    about = {name: source[name] for name in ("splits", "task", "class_names", "decode")}
     source["digest"] = recipe["source"] = sha256(canonical(about)).hexdigest()
     manifest["key"] = sha256(canonical(recipe)).hexdigest()[:12]
     return manifest

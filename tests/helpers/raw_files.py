@@ -19,7 +19,7 @@ def random_pairs(dtype: str = "uint8", shape: tuple[int, ...] = (6, 5, 3)) -> tu
     """Return random images of a type and byte order, all four classes in both splits."""
     native = np.dtype(dtype).newbyteorder("=")
     source = arrays(shape=shape, dtype=native.name if native.kind != "f" else "int8")
-    return tuple((x.astype(dtype), y) for x, y in (source.train, source.test))  # type: ignore[return-value]
+    return tuple((x.astype(dtype), y) for x, y in source.splits.values())  # type: ignore[return-value]
 
 
 def write_npz(

@@ -18,7 +18,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.helpers.second_reader import Json, canonical, columns, need, read_manifest
+from tests.helpers.second_reader import (
+    Json,
+    canonical,
+    columns,
+    need,
+    read_manifest,
+    source_of,
+)
 
 Array = NDArray[Any]
 
@@ -65,20 +72,22 @@ def images_digest(images: Array) -> str:
     return found[0].hex() if len(found) == 1 else digest(b"".join(found))
 
 
-def split_source(images: Array, labels: Array) -> Json:
+def label_bytes(labels: Array) -> bytes:
+    """Return labels as they are stored: one a row in int64, several in uint8."""
+    return labels.astype("<i8" if labels.ndim == 1 else "u1").tobytes()
+
+
+def split_source(images: Array, labels: Array, names: list[str] | None) -> Json:
     """Return what the source digest covers of one split; the images are (N, H, W, C)."""
+    encoded = None if names is None else [name.encode() for name in names]
     return {
         "dtype": images.dtype.name,
         "shape": list(images.shape),
         "images": images_digest(images),
-        "labels": digest(labels.astype("<i8").tobytes()),
+        "labels": digest(label_bytes(labels)),
+        "names": encoded and digest(b"".join(name + b"\0" for name in encoded)),
+        "name_bytes": encoded and max(map(len, encoded)),
     }
-
-
-def source_digest(splits: dict[str, Json], class_names: list[str], decode: Json) -> str:
-    """Return the digest of all the data that a recipe starts from."""
-    names = list(class_names)
-    return digest(canonical({"splits": splits, "class_names": names, "decode": decode}))
 
 
 # Reading an entry
@@ -91,6 +100,7 @@ class Split(NamedTuple):
     labels: Array
     mean: Array | None  # of each image, only where `per` is `image`
     std: Array | None
+    names: list[bytes] | None = None
 
 
 @dataclass
@@ -108,9 +118,17 @@ def read_split(folder: Path, manifest: Json, name: str) -> Split:
         read = columns if manifest["recipe"]["compression"] in ("none", "gzip") else by_h5py
         for title, piece in read(folder, manifest, name, file):
             found[title] = found.get(title, b"") + piece
-    images = np.frombuffer(found["images"], about["dtype"]).reshape(about["shape"])
+    source = source_of(manifest, name)
+    dtype = source["dtype"] if manifest["recipe"]["storage"] == "raw" else about["dtype"]
+    images = np.frombuffer(found["images"], dtype).reshape(about["shape"])
+    several = manifest["source"]["task"] == "multilabel"
+    labels = np.frombuffer(found["labels"], "u1" if several else "<i8")
     mean, std = (np.frombuffer(found[n], "<f8") if n in found else None for n in ("mean", "std"))
-    return Split(images, np.frombuffer(found["labels"], "<i8"), mean, std)
+    names = None
+    if size := source["name_bytes"]:
+        cut = [found["names"][at : at + size] for at in range(0, size * len(images), size)]
+        names = [name.rstrip(b"\0") for name in cut]
+    return Split(images, labels.reshape(len(images), -1) if several else labels, mean, std, names)
 
 
 def by_h5py(folder: Path, manifest: Json, name: str, file: Json) -> Iterator[tuple[str, bytes]]:
@@ -145,16 +163,21 @@ def plain(value: Any) -> Any:
 def check_attributes(file: Any, manifest: Json, split: str) -> None:
     """Exactly the root attributes of the format, with the manifest's values."""
     scaling = manifest["scaling"]
-    wanted = {name: manifest[name] for name in ("format", "format_version", "dataset", "mode")}
-    wanted |= {"split": split, "per": manifest["per"], "unit": scaling["unit"]}
-    wanted["source_digest"] = manifest["source"]["digest"]
-    wanted["class_names"] = manifest["source"]["class_names"]
+    wanted = {name: manifest[name] for name in ("format", "format_version", "mode")}
+    wanted |= {"split": split, "unit": scaling["unit"]}
+    class_names = canonical(manifest["source"]["class_names"])
+    if len(class_names) <= 32_768:
+        wanted["class_names"] = class_names.decode()
     if manifest["per"] != "image" and np.size(scaling["mean"]) <= 4096:
-        wanted |= {name: scaling[name] for name in ("mean", "std", "scale", "offset")}
+        names = ("mean", "std", "minimum", "maximum")
+        fitted = Statistics(*(np.array(scaling[name]) for name in names))
+        floats = np.dtype(scaling["raw_dtype"]).kind == "f"
+        shift, divisor = shift_and_divisor(manifest["mode"], fitted, floats)
+        wanted |= {"shift": shift.tolist(), "divisor": divisor.tolist()}
     for name in file.attrs:
         check_attribute(file, name)
     found = {name: plain(value) for name, value in file.attrs.items()}
-    need(found == wanted, f"attributes {found}, not {wanted}")
+    need(found == wanted and len(found) <= 8, f"attributes {found}, not {wanted}")
 
 
 # Layout
@@ -177,28 +200,43 @@ def file_rows(rows: int, most: int) -> list[int]:
 
 @dataclass
 class Source:
-    """Raw data: images (N, H, W, C) and labels of each split."""
+    """Raw data: images (N, H, W, C) and labels of each split, and maybe names of its rows."""
 
     train: tuple[Array, Array]
-    test: tuple[Array, Array]
+    test: tuple[Array, Array] | None
     class_names: list[str]
     decode: Json = field(default_factory=dict)
+    val: tuple[Array, Array] | None = None
+    task: str = "classification"
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def splits(self) -> dict[str, tuple[Array, Array]]:
+        """Those that there are."""
+        every = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: split for name, split in every.items() if split is not None}
 
     @property
     def about(self) -> Json:
         """The manifest's `source`."""
-        splits = {"train": split_source(*self.train), "test": split_source(*self.test)}
-        made = source_digest(splits, self.class_names, self.decode)
-        about = {"splits": splits, "class_names": self.class_names, "decode": self.decode}
-        return {"digest": made, **about}
+        splits = {
+            name: split_source(*split, self.names.get(name)) for name, split in self.splits.items()
+        }
+        about = {"splits": splits, "task": self.task, "class_names": list(self.class_names)}
+        about["decode"] = self.decode
+        return {"digest": digest(canonical(about)), **about}
 
 
 def recipe_of(source: Source, options: Json) -> Json:
     """Return the recipe that options mean, what has no effect being fixed."""
     images = source.train[0]
     rows, most = layout(images.shape[1:], np.dtype(options["dtype"]).itemsize)
-    taken = len(validation_rows(source, options["val_fraction"], options["split_seed"]))
-    largest = max(len(images) - taken, taken, len(source.test[0]))
+    fractions = {
+        f"{n}_fraction": 0.0 if n in source.splits else options.get(f"{n}_fraction", 0.0)
+        for n in ("val", "test")
+    }
+    rows_of = rows_of_splits(source, fractions, options["split_seed"])
+    largest = max(map(len, rows_of.values()))
     shard_rows = options["shard_rows"] or most
     integers = is_integer(images)
     normalize = integers and options["mode"] == "normalize"
@@ -209,9 +247,12 @@ def recipe_of(source: Source, options: Json) -> Json:
         "mode": options["mode"],
         "per": "dataset" if normalize else options["per"],
         "rescale": normalize or (integers and options["rescale"]),
-        "val_fraction": options["val_fraction"],
-        "split_seed": options["split_seed"] if taken else None,
+        "splits": {n: "source" if n in source.splits else "train" for n in rows_of},
+        **fractions,
+        "split_seed": options["split_seed"] if any(fractions.values()) else None,
         "dtype": options["dtype"],
+        "storage": options.get("storage", "scaled"),
+        **dict.fromkeys(("constants", "target_range", "quantiles", "clip")),
         "compression": options["compression"],
         "chunk_rows": rows,
         "shard_rows": shard_rows if shard_rows < largest else None,
@@ -285,7 +326,22 @@ def block_sums(table: Array, per: str) -> Array:
         for column in table.T[1:]:
             total = total + column
         return total
-    return np.array([np.sum(np.ascontiguousarray(group)) for group in table])
+    return np.array([page_sum(group.tolist()) for group in table])
+
+
+def page_sum(x: list[float]) -> float:
+    """Return the sum that the page calls P."""
+    n = len(x)
+    if n > 128:
+        m = n // 2 - n // 2 % 8
+        return page_sum(x[:m]) + page_sum(x[m:])
+    whole, total = n - n % 8 if n >= 8 else 0, 0.0
+    if whole:
+        r = [sum(x[j + 8 : whole : 8], x[j]) for j in range(8)]
+        total = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]))
+    for number in x[whole:]:
+        total += number
+    return total
 
 
 def block_part(images: Array, per: str) -> Part:
@@ -308,12 +364,17 @@ def added(parts: list[Part]) -> Part:
     return added(parts[:p]) + added(parts[p:])
 
 
-def float_statistics(images: Array, per: str) -> Statistics:
-    """Return the statistics of raw floats."""
+def float_parts(images: Array, per: str) -> Part:
+    """Return what is known of all floats."""
     rows = len(images)
     if per != "image":
         rows = largest_power(images.nbytes // len(images), BLOCK_BYTES)
-    found = added([block_part(block, per) for block in pieces(images, rows)])
+    return added([block_part(block, per) for block in pieces(images, rows)])
+
+
+def float_statistics(images: Array, per: str) -> Statistics:
+    """Return the statistics of raw floats."""
+    found = float_parts(images, per)
     flat, form = groups(images.astype("f8"), per)
     std = np.sqrt(found.spread / found.n)
     columns = (found.mean, std, flat.min(axis=1), flat.max(axis=1))
@@ -417,15 +478,18 @@ def taken_rows(labels: Array, classes: int, fraction: float, seed: int, purpose:
     return sorted(taken)
 
 
-def validation_rows(source: Source, fraction: float, seed: int) -> list[int]:
-    """Return the rows taken for the validation split, in the order they had."""
-    return taken_rows(source.train[1], len(source.class_names), fraction, seed, 3)
-
-
-def with_test(labels: Array, classes: int, fraction: float, seed: int) -> tuple[Array, Array]:
-    """Return the rows that stay in train, and those taken for a test split, each in their order."""
-    taken = taken_rows(labels, classes, fraction, seed, 5)
-    return np.setdiff1d(np.arange(len(labels)), taken), np.array(taken)
+def rows_of_splits(source: Source, fractions: Json, seed: int) -> dict[str, list[int]]:
+    """Return the rows of each stored split: of the source's, or of its train if it was taken."""
+    rows = {name: list(range(len(split[0]))) for name, split in source.splits.items()}
+    labels = source.train[1]
+    labels = labels if labels.ndim == 1 else np.zeros(len(labels), int)
+    for name, purpose in (("test", 5), ("val", 3)):
+        if fraction := fractions[f"{name}_fraction"]:
+            left = rows["train"]
+            taken = taken_rows(labels[left], len(source.class_names), fraction, seed, purpose)
+            rows[name] = [left[i] for i in taken]
+            rows["train"] = [row for row in left if row not in set(rows[name])]
+    return {name: rows[name] for name in ("train", "val", "test") if name in rows}
 
 
 def mixed(rows: Array, index: int) -> Array:
@@ -442,62 +506,85 @@ def runs(files: list[int], run_rows: int) -> list[range]:
     return found
 
 
+def shard_of(rows: int, shard: tuple[int, int], even: str | None) -> list[int]:
+    """Return the numbers of a shard's rows in the order of an epoch."""
+    index, count = shard
+    if even is None:
+        return list(range(rows * index // count, rows * (index + 1) // count))
+    q = rows // count if even == "drop" else math.ceil(Fraction(rows, count))
+    return [(index * q + i) % rows for i in range(q)]
+
+
 def epoch_order(
-    files: list[int], run_rows: int, seed: int, epoch: int, shard: tuple[int, int] = (0, 1)
+    files: list[int],
+    run_rows: int,
+    seed: int,
+    epoch: int,
+    shard: tuple[int, int] = (0, 1),
+    even: str | None = None,
 ) -> list[int]:
     """Return the rows of a shuffled epoch, or of a shard of it."""
     index, count = shard
     every = runs(files, run_rows)
-    visits = permutation(len(every), seed, epoch, 1, 0)[index::count]
+    order = permutation(len(every), seed, epoch, 1, 0)
+    numbered = [(run, row) for run in order for row in every[run]]
+    mine = [numbered[i] for i in shard_of(len(numbered), shard, even)]
+    visits: list[list[int]] = []  # the rows of each run that the shard has something of
+    for i, (run, row) in enumerate(mine):
+        if not i or run != mine[i - 1][0] or row != mine[i - 1][1] + 1:
+            visits.append([])
+        visits[-1].append(row)
     windows = -(-len(visits) // WINDOW)
     in_file = sorted(visits)
     parts = [in_file[at : at + windows] for at in range(0, len(visits), windows or 1)]
-    order: list[int] = []
+    found: list[int] = []
     for window in range(windows):
         chosen = [[run for run in visits if run in part][window : window + 1] for part in parts]
-        rows = [row for one in chosen for run in one for row in every[run]]
+        rows = [row for one in chosen for run in one for row in run]
         mixed = permutation(len(rows), seed, epoch, 2, window * count + index)
-        order += [rows[i] for i in mixed]
-    return order
+        found += [rows[i] for i in mixed]
+    return found
 
 
 # A whole entry from its raw data
 
 
-def divided(source: Source, recipe: Json) -> dict[str, tuple[Array, Array]]:
-    """Return the raw images and labels of each stored split."""
-    images, labels = source.train
-    taken = validation_rows(source, recipe["val_fraction"], recipe["split_seed"] or 0)
-    stay = [row for row in range(len(images)) if row not in set(taken)]
-    splits = {"train": (images[stay], labels[stay]), "test": source.test}
-    return splits | ({"val": (images[taken], labels[taken])} if taken else {})
+def divided(source: Source, recipe: Json) -> dict[str, Split]:
+    """Return the raw images, labels and names of each stored split."""
+    found = {}
+    for name, rows in rows_of_splits(source, recipe, recipe["split_seed"] or 0).items():
+        origin = name if name in source.splits else "train"
+        images, labels = source.splits[origin]
+        names = source.names.get(origin)
+        kept = None if names is None else [names[row].encode() for row in rows]
+        labels = labels.astype("<i8" if labels.ndim == 1 else "u1")
+        found[name] = Split(images[rows], labels[rows], None, None, kept)
+    return found
 
 
-def scale_split(raw: tuple[Array, Array], found: Statistics, recipe: Json) -> Split:
-    """Return what is stored of one split."""
-    images, labels = raw
+def scale_split(raw: Split, found: Statistics, recipe: Json) -> Split:
+    """Return one split, its images as they are delivered."""
+    images = raw.images
     unit = unit_of(images.dtype, recipe["rescale"])
     floats = not is_integer(images)
     shift, divisor = shift_and_divisor(recipe["mode"], found, floats)
     x = images.astype("f8") / unit
-    stored = ((x - shift) / divisor).astype(recipe["dtype"])
+    scaled = raw._replace(images=((x - shift) / divisor).astype(recipe["dtype"]))
     if recipe["per"] != "image":
-        return Split(stored, labels.astype("<i8"), None, None)
+        return scaled
     kept = (found.mean, found.std)
     if floats and recipe["mode"] == "normalize":
         kept = ranges(found)
-    return Split(stored, labels.astype("<i8"), kept[0].ravel(), kept[1].ravel())
+    return scaled._replace(mean=kept[0].ravel(), std=kept[1].ravel())
 
 
 def stored_splits(source: Source, recipe: Json) -> dict[str, Split]:
-    """Return what an entry of this recipe must hold."""
+    """Return what an entry of this recipe must deliver."""
     raws = divided(source, recipe)
     per, unit = recipe["per"], unit_of(source.train[0].dtype, recipe["rescale"])
-    shared = statistics(raws["train"][0], per, unit)
-    return {
-        name: scale_split(raw, statistics(raw[0], per, unit) if per == "image" else shared, recipe)
-        for name, raw in raws.items()
-    }
+    shared = statistics(raws["train"].images, per, unit)
+    own = {name: statistics(raw.images, per, unit) for name, raw in raws.items() if per == "image"}
+    return {name: scale_split(raw, own.get(name, shared), recipe) for name, raw in raws.items()}
 
 
 def scaling_record(train: Array, recipe: Json) -> Json:
@@ -515,8 +602,8 @@ def scaling_record(train: Array, recipe: Json) -> Json:
     return record | {name: array.tolist() for name, array in zip(names, arrays, strict=True)}
 
 
-def check_sums(found: Json, train: Array) -> None:
-    """Check that the manifest's `statistics` are exact for integers, near for floats."""
+def check_sums(found: Json, train: Array, per: str) -> None:
+    """Check the manifest's `statistics`."""
     need(found.keys() == {"count", "sum", "sum_of_squares"}, "statistics")
     need(found["count"] == train.size, "count")
     if is_integer(train):
@@ -524,10 +611,10 @@ def check_sums(found: Json, train: Array) -> None:
         need(found["sum"] == sum(pixels), "sum")
         need(found["sum_of_squares"] == sum(x * x for x in pixels), "sum of squares")
         return
-    x = train.ravel().astype("f8")
-    for name, terms in (("sum", x), ("sum_of_squares", x * x)):
-        lost = abs(found[name] - math.fsum(terms))
-        need(lost <= 1e-13 * math.fsum(abs(terms)), f"{name}: {lost}")
+    part = float_parts(train, per)
+    terms = part.n * part.mean, part.spread + part.n * part.mean * part.mean
+    for name, values in zip(("sum", "sum_of_squares"), terms, strict=True):
+        need(found[name] == math.fsum(values.ravel()), f"{name}: {found[name]}")
 
 
 def same(found: Array | None, wanted: Array | None) -> bool:
@@ -540,12 +627,18 @@ def same(found: Array | None, wanted: Array | None) -> bool:
 
 def check_split(name: str, found: Split, wanted: Split) -> None:
     """Check that a split holds what it must, to the last bit."""
-    for column, a, b in zip(Split._fields, found, wanted, strict=True):
+    for column, a, b in zip(Split._fields[:4], found[:4], wanted[:4], strict=True):
         need(same(a, b), f"{column} of {name}")
+    need(found.names == wanted.names, f"names of {name}")
 
 
-def check_record(record: Json, raw: Array, split: Split, name: str) -> None:
+def check_record(record: Json, raw: Array, split: Split, name: str, classes: int) -> None:
     """Check what the manifest says of a split."""
+    several = split.labels.ndim > 1
+    counts = [
+        int((split.labels[:, c] if several else split.labels == c).sum()) for c in range(classes)
+    ]
+    need(record["class_counts"] == counts, f"class counts of {name}")
     limits = {"minimum": raw.min().item(), "maximum": raw.max().item()}
     need(record["raw"] == limits, f"raw {name}")
     figures, wanted = record["first_batch"], first_batch(split.images)
@@ -567,11 +660,12 @@ FIELDS = {
 def check_manifest(manifest: Json, source: Source) -> None:
     """Check that all but the splits in the manifest follows from raw data and recipe."""
     recipe = manifest["recipe"]
-    train = divided(source, recipe)["train"][0]
+    train = divided(source, recipe)["train"].images
     need(manifest.keys() == FIELDS, "fields of the manifest")
     need(manifest["source"] == source.about, "source")
     need(manifest["scaling"] == scaling_record(train, recipe), "scaling")
-    check_sums(manifest["statistics"], train)
+    # With statistics of each image, the sums are those of all pixels.
+    check_sums(manifest["statistics"], train, recipe["per"].replace("image", "dataset"))
 
 
 def check_entry(folder: Path, source: Source) -> Entry:
@@ -589,9 +683,11 @@ def check_entry(folder: Path, source: Source) -> Entry:
     raws, wanted = divided(source, recipe), stored_splits(source, recipe)
     need(entry.splits.keys() == wanted.keys(), "splits")
     for name, split in wanted.items():
-        check_split(name, entry.splits[name], split)
+        is_raw = recipe["storage"] == "raw"
+        stored = split._replace(images=raws[name].images) if is_raw else split
+        check_split(name, entry.splits[name], stored)
         record = manifest["splits"][name]
-        check_record(record, raws[name][0], split, name)
+        check_record(record, raws[name].images, split, name, len(source.class_names))
         for file in record["files"]:
             with h5py.File(folder / file["name"], "r") as opened:
                 check_attributes(opened, manifest, name)

@@ -24,9 +24,10 @@ Place = tuple[int, int, int]  # of a chunk: where it is, its bytes, which filter
 
 VERSION = 1
 CODES = {"float16": "e", "float32": "f", "float64": "d", "int64": "q"}
+CODES |= {"uint8": "B", "int8": "b", "uint16": "H", "int16": "h"}
 UNREAD = {32000: "LZF", 32004: "LZ4", 32015: "Zstandard"}
 SPACE, LINK_INFO, TYPE, FILL, LINK, LAYOUT, PIPELINE, CONTINUATION = 1, 2, 3, 5, 6, 8, 11, 16
-SINGLE, FIXED_ARRAY = 1, 3  # kinds of chunk index
+UNKNOWN = b"\xff" * 8  # an address that there is not
 WORD = 0xFFFFFFFF
 
 
@@ -87,13 +88,18 @@ def check_recipe(manifest: Json) -> None:
     recipe, source = manifest["recipe"], manifest["source"]
     key = sha256(canonical(recipe)).hexdigest()[:12]
     need(manifest["key"] == key, f"key {manifest['key']}, but its recipe has {key}")
-    parts = {name: source[name] for name in ("splits", "class_names", "decode")}
+    parts = {name: source[name] for name in ("splits", "task", "class_names", "decode")}
     digest = sha256(canonical(parts)).hexdigest()
     need(source["digest"] == recipe["source"] == digest, "wrong source digest")
     for name in ("format_version", "mode", "per"):
         need(manifest[name] == recipe[name], f"{name} is not the recipe's")
-    names = {"train", "test"} | ({"val"} if recipe["val_fraction"] else set())
-    need(manifest["splits"].keys() == names, f"splits {', '.join(manifest['splits'])}")
+    own, taken = source["splits"].keys(), {n for n in ("val", "test") if recipe[f"{n}_fraction"]}
+    origins = dict.fromkeys(own, "source") | dict.fromkeys(taken, "train")
+    need("train" in own <= {"train", "val", "test"} and not own & taken, "splits of the source")
+    need(manifest["splits"].keys() == recipe["splits"].keys(), "splits are not the recipe's")
+    need(recipe["splits"] == origins, f"splits {recipe['splits']}, expected {origins}")
+    for name in ("constants", "target_range", "quantiles", "clip"):
+        need(recipe[name] is None, f"{name}, which no mode of this version has")
 
 
 def check_split(manifest: Json, name: str) -> None:
@@ -101,7 +107,7 @@ def check_split(manifest: Json, name: str) -> None:
     split, recipe = manifest["splits"][name], manifest["recipe"]
     rows, *image = split["shape"]
     need(len(image) == 3 and min(rows, *image) > 0, f"{name}: shape {split['shape']}")
-    source = manifest["source"]["splits"]["test" if name == "test" else "train"]
+    source = source_of(manifest, name)
     need(rows == split["rows"] and image == source["shape"][1:], f"{name}: shape, rows or source")
     need(split["dtype"] == recipe["dtype"] in ("float16", "float32"), f"{name}: dtype")
     most = 1_048_576 // (prod(image) * struct.calcsize(CODES[split["dtype"]]))
@@ -110,6 +116,13 @@ def check_split(manifest: Json, name: str) -> None:
     found = [(file["name"], file["rows"]) for file in split["files"]]
     need(found == expected, f"{name}: files {found}, expected {expected}")
     need(split["bytes"] == sum(file["bytes"] for file in split["files"]), f"{name}: bytes")
+
+
+def source_of(manifest: Json, name: str) -> Json:
+    """Return the source's split that a split comes from."""
+    own: Json = manifest["source"]["splits"]
+    split: Json = own[name if name in own else "train"]
+    return split
 
 
 def files_of(split: str, rows: int, full: int) -> list[tuple[str, int]]:
@@ -172,8 +185,8 @@ def block(data: bytes, at: int, size: int, signature: bytes) -> Fields:
 
 
 def root_header(data: bytes) -> int:
-    """Return where the root group's header is, from a superblock of version 3."""
-    fields = block(data, 0, 48, b"\x89HDF\r\n\x1a\n\3")
+    """Return where the root group's header is, from a superblock of version 2."""
+    fields = block(data, 0, 48, b"\x89HDF\r\n\x1a\n\2")
     need(fields.bytes(3) == b"\x08\x08\0", "superblock: sizes of fields, or flags")
     base, extension, end, root = (fields.number() for _ in range(4))
     need((base, extension, end) == (0, 2**64 - 1, len(data)), "superblock: base, extension or end")
@@ -203,7 +216,7 @@ def links(data: bytes) -> dict[str, int]:
     found: dict[str, int] = {}
     for kind, body in messages(data, root_header(data)):
         if kind == LINK_INFO:
-            need(body[2:10] == b"\xff" * 8, "links in a heap of their own")
+            need(body[2:10] == UNKNOWN, "links in a heap of their own")
         if kind == LINK:
             need(body[:2] == b"\1\0" and len(body) == body[2] + 11, "a link that is not hard")
             need(body[3:-8].decode() not in found, "two links of one name")
@@ -211,22 +224,21 @@ def links(data: bytes) -> dict[str, int]:
     return found
 
 
-def fixed_array(data: bytes, at: int, count: int) -> Iterator[Place]:
-    """Yield where the chunks are that a fixed array lists; a long one is cut into pages."""
-    head = block(data, at, 28, b"FAHD\0\1")
-    size, bits, total, start = head.number(1), head.number(1), head.number(), head.number()
-    need(total == count and size > 12, f"an array of {total} chunks, expected {count}")
-    page, prefix = 1 << bits, b"FADB\0\1" + at.to_bytes(8, "little")
-    parts = [(start, 18 + count * size, prefix)]
-    if count > page:
-        pages = -(-count // page)
-        ahead = 18 + (pages + 7) // 8  # with a bit for each page
-        block(data, start, ahead, prefix)
-        sizes = [min(page, count - i * page) * size + 4 for i in range(pages)]
-        parts = [(start + ahead + i * sizes[0], n, b"") for i, n in enumerate(sizes)]
-    for part in (block(data, *place) for place in parts):
-        while part.left:
-            yield part.number(), part.number(size - 12), part.number(4)
+def leaves(data: bytes, at: int, rank: int, levels: int) -> Iterator[tuple[list[int], Place]]:
+    """Yield the first numbers and the places of the chunks below a node of a version-1 B-tree."""
+    fields = Fields(data[at:])
+    need(fields.bytes(5) == b"TREE\1", f"no B-tree of chunks at byte {at}")
+    level, count = fields.number(1), fields.number(2)
+    need(level < levels, "a B-tree that does not get lower")
+    fields.bytes(16)  # the neighbours
+    for _ in range(count):
+        size, left_out = fields.number(4), fields.number(4)
+        first = [fields.number() for _ in range(rank)]
+        child = fields.number()
+        if level:
+            yield from leaves(data, child, rank, level)
+        else:
+            yield first, (child, size, left_out)
 
 
 def places(data: bytes, layout: bytes, chunk: list[int], count: int) -> Iterator[Place]:
@@ -234,30 +246,42 @@ def places(data: bytes, layout: bytes, chunk: list[int], count: int) -> Iterator
     number.
     """
     fields = Fields(layout)
-    need(fields.bytes(2) == b"\4\2", "layout: not chunked, or not of version 4")
-    flags, rank, width = (fields.number(1) for _ in range(3))
-    found = [fields.number(width) for _ in range(rank)]
+    need(fields.bytes(2) == b"\3\2", "layout: not chunked, or not of version 3")
+    rank = fields.number(1)
+    root = fields.number()
+    found = [fields.number(4) for _ in range(rank)]
     need(found == chunk, f"chunks {found}, expected {chunk}")
-    kind = fields.number(1)
-    need(kind == (SINGLE if count == 1 else FIXED_ARRAY), f"index {kind} of {count} chunks")
-    need(flags == (2 if kind == SINGLE else 0), f"layout: flags {flags}")
-    if kind == SINGLE:
-        size, left_out, at = fields.number(), fields.number(4), fields.number()
-        yield at, size, left_out
-    else:
-        fields.bytes(1)  # how many elements a page has, which the array says too
-        yield from fixed_array(data, fields.number(), count)
+    listed = list(leaves(data, root, rank, 9))
+    firsts = [[i * chunk[0], *(rank - 1) * [0]] for i in range(count)]
+    need([first for first, _ in listed] == firsts, "chunks are missing, or not in their order")
+    yield from (place for _, place in listed)
 
 
 # The values of a file (section 2)
 
 
 DATATYPES = {  # class and bits, size, offset, precision, exponent, mantissa, bias
+    **{
+        name: bytes([0x10, 8 * signed, 0, 0, size, 0, 0, 0, 0, 0, 8 * size, 0])
+        for name, signed, size in (
+            ("uint8", 0, 1),
+            ("int8", 1, 1),
+            ("uint16", 0, 2),
+            ("int16", 1, 2),
+            ("int64", 1, 8),
+        )
+    },
     "float16": bytes.fromhex("11200f00 02000000 0000 1000 0a05 000a 0f000000"),
     "float32": bytes.fromhex("11201f00 04000000 0000 2000 1708 0017 7f000000"),
     "float64": bytes.fromhex("11203f00 08000000 0000 4000 340b 0034 ff030000"),
-    "int64": bytes.fromhex("10080000 08000000 0000 4000"),
 }
+
+
+def datatype(dtype: str) -> bytes:
+    """Return HDF5's description of a type; of text: UTF-8, padded with zeros."""
+    if dtype.startswith("text"):
+        return b"\x13\x11\0\0" + int(dtype[4:]).to_bytes(4, "little")
+    return DATATYPES[dtype]
 
 
 def filters(pipeline: bytes) -> Iterator[tuple[int, ...]]:
@@ -300,7 +324,7 @@ def column(
     need([kind for kind, _ in found] == [SPACE, TYPE, FILL, LAYOUT, PIPELINE], "messages")
     sizes = struct.pack(f"<{len(shape)}Q", *shape)
     need(header[SPACE] == bytes([2, len(shape), 1, 1]) + sizes + sizes, f"shape: not {shape}")
-    need(header[TYPE] == DATATYPES[dtype], f"type: not {dtype}")
+    need(header[TYPE] == datatype(dtype), f"type: not {dtype}")
     need(header[FILL] == b"\3\x0b", "fill value, or times of allocation and fill")
     left, row, item = shape[0], prod(chunk[1:]), chunk[-1]
     expected = [*([(2, item), (1, 4)] if packed else []), (3,)]
@@ -321,16 +345,28 @@ def columns(folder: Path, manifest: Json, name: str, file: Json) -> Iterator[tup
     data = contents(folder / file["name"])
     need(len(data) == file["bytes"], f"{len(data)} bytes, expected {file['bytes']}")
     need(sha256(data).hexdigest() == file["sha256"], "its digest is not the manifest's")
-    dtypes = {"images": manifest["splits"][name]["dtype"], "labels": "int64"}
-    dtypes |= {"mean": "float64", "std": "float64"} if manifest["per"] == "image" else {}
+    split, recipe = manifest["splits"][name], manifest["recipe"]
+    source, classes = source_of(manifest, name), len(manifest["source"]["class_names"])
+    image, rows = split["shape"][1:], file["rows"]
+    stored = source["dtype"] if recipe["storage"] == "raw" else split["dtype"]
+    several = manifest["source"]["task"] == "multilabel"
+    kinds: dict[str, tuple[str, list[int], int]] = {  # type, shape of a row, bytes of a number
+        "images": (stored, image, struct.calcsize(CODES[stored])),
+        "labels": ("uint8", [classes], 1) if several else ("int64", [], 8),
+    }
+    if manifest["per"] == "image":
+        kinds |= {title: ("float64", [], 8) for title in ("mean", "std")}
+    if length := source["name_bytes"]:
+        kinds["names"] = (f"text{length}", [], length)
     found = links(data)
-    need(found.keys() == dtypes.keys(), f"datasets {', '.join(found)}")
-    for title, dtype in dtypes.items():
-        image = manifest["splits"][name]["shape"][1:] if title == "images" else []
-        rows = min(manifest["recipe"]["chunk_rows"], file["rows"])
-        chunk = [rows, *image, struct.calcsize(CODES[dtype])]
-        packed = title == "images" and manifest["recipe"]["compression"] != "none"
-        for piece in column(data, found[title], dtype, [file["rows"], *image], chunk, packed):
+    need(found.keys() == kinds.keys(), f"datasets {', '.join(found)}")
+    for title, (dtype, shape, item) in kinds.items():
+        most = (
+            recipe["chunk_rows"] if title == "images" else max(1, 524_288 // prod([item, *shape]))
+        )
+        chunk = [min(most, rows), *shape, item]
+        packed = title == "images" and recipe["compression"] != "none"
+        for piece in column(data, found[title], dtype, [rows, *shape], chunk, packed):
             yield title, piece
 
 

@@ -10,7 +10,7 @@ import pytest
 import pixelprep
 from pixelprep import SourceError, UsageError
 from pixelprep.sources import Arrays
-from tests.helpers.reference import class_shares, permutation, source_digest, split_source
+from tests.helpers.reference import Source, divided, rows_of_splits
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -18,6 +18,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 SPLITS = ("train", "test")
 
 
+IMAGE_FACTS = {"orientation": "ignored", "alpha": "dropped", "class_order": "code points"}
 NUMBERS = ("0", "1", "2", "3")  # the class names of what has none
 
 
@@ -34,28 +35,44 @@ def channels(images: np.ndarray) -> np.ndarray:
 def check(
     entry: pixelprep.Entry,
     train: Pair,
-    test: Pair,
+    test: Pair | None,
     class_names: tuple[str, ...] = NUMBERS,
     decode: Mapping[str, Any] | None = None,
 ) -> None:
-    """Check that an entry is made of exactly these rows: by its digest, and by what it stores."""
-    pairs = dict(zip(SPLITS, (train, test), strict=True))
-    splits = {
-        name: split_source(channels(images), labels) for name, (images, labels) in pairs.items()
-    }
-    digest = source_digest(splits, list(class_names), dict(decode or {}))
-    for name, (images, labels) in pairs.items():
-        stored, stored_labels = entry.splits[name].to_numpy()
+    """Check that an entry is made of exactly these rows: by its digest, and by what it stores.
+
+    Splits that are not given are taken from train. The names of rows are the entry's own.
+    """
+    found = {name: split.names for name, split in entry.splits.items()}
+    names = {name: rows.tolist() for name, rows in found.items() if rows is not None}
+    if names and test is None:  # put back in the order before rows were taken
+        places = Source(train, None, list(class_names))
+        recipe = entry.manifest.recipe.to_dict()
+        rows = rows_of_splits(places, recipe, recipe["split_seed"] or 0)
+        pairs_of = [pair for name, at in rows.items() for pair in zip(at, names[name], strict=True)]
+        names = {"train": [name for _, name in sorted(pairs_of)]}
+    facts = IMAGE_FACTS if names else {}
+    pairs = {"train": train} | ({} if test is None else {"test": test})
+    raw_pairs = {n: (channels(images), labels.reshape(-1)) for n, (images, labels) in pairs.items()}
+    source = Source(
+        raw_pairs["train"],
+        raw_pairs.get("test"),
+        list(class_names),
+        facts | dict(decode or {}),
+        names=names,
+    )
+    for name, expected in divided(source, entry.manifest.recipe.to_dict()).items():
+        images, (stored, labels) = expected.images, entry.splits[name].to_numpy()
         raw = entry.scaling.invert(stored)
-        assert raw.shape == channels(images).shape
-        assert stored_labels.tolist() == labels.reshape(-1).tolist()
+        assert raw.shape == images.shape
+        assert labels.tolist() == expected.labels.tolist()
         if images.dtype.kind in "ui":
             assert raw.dtype == images.dtype.newbyteorder("=")
-            assert (raw == channels(images)).all()
+            assert (raw == images).all()
         else:
-            assert np.allclose(raw, channels(images), rtol=1e-3, atol=1e-3)
+            assert np.allclose(raw, images, rtol=1e-3, atol=1e-3)
     assert entry.class_names == class_names
-    assert entry.manifest.to_dict()["source"]["digest"] == digest
+    assert entry.manifest.to_dict()["source"]["digest"] == source.about["digest"]
 
 
 def nothing_is_left(cache: Path) -> bool:
@@ -77,13 +94,3 @@ def refused(
     assert "\n" not in str(caught.value)
     assert nothing_is_left(cache)
     return caught.value
-
-
-def taken(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Return which rows the format gives to a test split that is taken from all, bool (N,)."""
-    mask = np.zeros(len(labels), bool)
-    rows = [np.flatnonzero(labels == number) for number in range(labels.max() + 1)]
-    shares = class_shares([len(of_class) for of_class in rows], fraction)
-    for number, (of_class, share) in enumerate(zip(rows, shares, strict=True)):
-        mask[of_class[permutation(len(of_class), seed, 0, 5, number)[:share]]] = True
-    return mask

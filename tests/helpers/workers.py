@@ -20,7 +20,7 @@ OPTIONS = ["--shard-rows", "40"]
 
 def floats(source: Arrays) -> Arrays:
     """Return the same images, each by a factor that makes sums inexact."""
-    train, test = ((x * np.float32(0.1), y) for x, y in (source.train, source.test))
+    train, test = ((x * np.float32(0.1), y) for x, y in source.splits.values())
     return Arrays(source.name, train, test)
 
 

@@ -46,8 +46,7 @@ def prepared(of: Arrays, mode: str, per: str, rescale: bool = False) -> pixelpre
 
 def splits(of: Arrays, entry: pixelprep.Entry) -> list[tuple[Array, Array]]:
     """Return raw and stored images of train and of test."""
-    pairs = ((of.train[0], entry.train), (of.test[0], entry.test))
-    return [(raw, stored.to_numpy()[0]) for raw, stored in pairs]
+    return [(raw, entry.splits[name].to_numpy()[0]) for name, (raw, _) in of.splits.items()]
 
 
 def unit(x: Array, rescale: bool) -> int:

@@ -69,7 +69,7 @@ def test_a_permutation_is_a_stable_sort_of_philox(
 def test_purposes_are_the_numbers_of_the_page() -> None:
     """1 runs, 2 rows of a window, 3 validation, 4 a sorted source, 5 a test split."""
     numbers = {purpose.name: purpose.value for purpose in Stream}
-    assert numbers == {"RUNS": 1, "ROWS": 2, "SPLIT": 3, "SOURCE": 4, "TEST": 5}
+    assert numbers == {"RUNS": 1, "ROWS": 2, "VAL": 3, "SOURCE": 4, "TEST": 5}
 
 
 # The validation split
@@ -94,23 +94,16 @@ def test_shares_add_up_and_are_fair(counts: list[int], fraction: float) -> None:
     assert found == reference.class_shares(counts, fraction)
 
 
-def labelled(labels: list[int]) -> reference.Source:
-    """Return a source of these training labels, its images left empty."""
-    array = np.array(labels, np.int64)
-    split = (np.zeros((len(labels), 1, 1, 1), np.uint8), array)
-    return reference.Source(split, split, [str(c) for c in range(max(labels) + 1)])
-
-
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=300), fractions, words)
 def test_stratified_takes_the_rows_of_the_page(
     labels: list[int], fraction: float, seed: int
 ) -> None:
     """The rows are those of the reference; every class gives its share."""
     array = np.array(labels, np.int64)
-    taken = stratified_mask(array, fraction, seed)
-    source = labelled(labels)
+    taken = stratified_mask(array, fraction, seed, Stream.VAL)
     assert taken.dtype == np.bool_
-    assert np.flatnonzero(taken).tolist() == reference.validation_rows(source, fraction, seed)
+    expected = reference.taken_rows(array, max(labels) + 1, fraction, seed, 3)
+    assert np.flatnonzero(taken).tolist() == expected
     counts = np.bincount(array)
     of_each = np.bincount(array[taken], minlength=len(counts))
     assert of_each.tolist() == largest_remainder(counts.tolist(), fraction)

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 def stripes(options: Options) -> Source:
     """Return what an entry point in `pixelprep.sources` names."""
     images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
-    labels = np.array([options.split_seed, 1])
+    labels = np.array([int(options.offline), 1])
     terms = Provenance("stripes", "CC0 1.0", homepage="", citation="")
     pair = images, labels
     return pixelprep.Arrays("stripes", pair, pair, class_names=("a", "b"), provenance=terms)
@@ -33,6 +33,7 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     assert_type(entry.scaling, pixelprep.Scaling)
     assert_type(entry.splits, dict[str, pixelprep.Split])
     assert_type((entry.train, entry.test), tuple[pixelprep.Split, pixelprep.Split])
+    assert_type((entry.held_out, entry.is_exact), tuple[pixelprep.Split | None, bool])
     assert_type(entry.val, pixelprep.Split | None)
 
 
@@ -41,14 +42,20 @@ def look_at_split(split: pixelprep.Split) -> None:
     assert_type((split.name, split.per_image, len(split)), tuple[str, bool, int])
     assert_type((split.shape, split.dtype), tuple[tuple[int, ...], np.dtype[Any]])
     assert_type(split.read(0, 1), NDArray[Any])
-    assert_type(split.labels, NDArray[np.int64])
+    assert_type(split.labels, NDArray[Any])
     if split.per_image:
         assert_type((split.mean, split.std), tuple[Floats, Floats])
-    assert_type(split.to_numpy(), tuple[NDArray[Any], NDArray[np.int64]])
-    shard = split.batches(1, shuffle=True, seed=1, epoch=2, drop_last=True, shard=(0, 1))
+    assert_type(split.to_numpy(), tuple[NDArray[Any], NDArray[Any]])
+    assert_type(split.names, NDArray[np.str_] | None)
+    assert_type(split.read_names(), NDArray[np.bytes_] | None)
+    assert_type((split.name_of(0), split.column_names), tuple[str | None, tuple[str, ...]])
+    assert_type(split.read_raw(0, 1), NDArray[Any] | None)
+    shard = split.batches(
+        1, shuffle=True, seed=1, epoch=2, drop_last=True, shard=(0, 1), even="pad"
+    )
     assert_type(shard, Batches)
     for images, labels in shard:
-        assert_type((images, labels), tuple[NDArray[Any], NDArray[np.int64]])
+        assert_type((images, labels), tuple[NDArray[Any], NDArray[Any]])
     passing = iter(shard)
     next(passing)
     assert_type(shard.resume(passing.state()), BatchIterator)
@@ -86,9 +93,10 @@ def train(entry: pixelprep.Entry) -> None:
     assert_type(pixelprep.resume(trained.run, epochs=2), pixelprep.TrainResult)
     assert_type((trained.entry, trained.dataset, trained.mode), tuple[Path, str, str])
     assert_type((trained.per, trained.key, trained.settings.epochs), tuple[str, str, int])
-    assert_type((trained.steps_per_epoch, trained.test_steps), tuple[int, int])
+    assert_type((trained.steps_per_epoch, trained.test_steps), tuple[int, int | None])
     assert_type(trained.history["loss"][0], float | None)
-    assert_type((trained.test_loss, trained.test_accuracy), tuple[float | None, float])
+    assert_type((trained.test_loss, trained.test_accuracy), tuple[float | None, float | None])
+    assert_type(trained.score, tuple[str, float, float | None] | None)
     assert_type((trained.seconds_per_epoch, trained.best_epoch), tuple[float, int | None])
     assert_type(trained.stopped_epoch, int | None)
     assert_type(pixelprep.TrainResult.from_dict(trained.to_dict()), pixelprep.TrainResult)
@@ -134,7 +142,9 @@ def main() -> None:
     source = stripes(Options())
     assert isinstance(source, pixelprep.Arrays)
     assert_type(source.train, tuple[NDArray[Any], NDArray[Any]])
-    assert_type(source.test, tuple[NDArray[Any], NDArray[Any]])
+    assert_type(source.test, tuple[NDArray[Any], NDArray[Any]] | None)
+    assert_type(source.splits, dict[str, tuple[NDArray[Any], NDArray[Any]]])
+    assert_type((source.task, source.names is None), tuple[str, bool])
     assert_type((source.name, source.class_names), tuple[str, tuple[str, ...]])
     assert_type(source.provenance, Provenance)
     assert_type(source.fingerprints(), list[dict[str, object]])

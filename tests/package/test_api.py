@@ -107,6 +107,8 @@ def scope(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     public = {name: getattr(pixelprep, name) for name in pixelprep.__all__}
     made = {"Arrays": pixelprep.Arrays("mislabelled", pair, pair), "Split": split}
     made |= {"Scaling": pixelprep.Scaling.fit(two, "standardize"), "Batches": split.batches(1)}
+    alone = pixelprep.Arrays("alone", arrays().train)
+    made["Entry"] = pixelprep.prepare(alone, cache_dir=tmp_path_factory.mktemp("cache"), quiet=True)
     return public | made | {"np": np, "FILE": Path(__file__)}
 
 
@@ -140,6 +142,7 @@ cache.prune("soon")
 cache.prune(cache_dir=FILE)
 cache.remove("nothing")
 cache.remove("nothing", cache_dir=FILE)
+Entry.test
 Split.read(0, 1, "names")
 Split.read(0, 1 << 40)
 Split.mean

@@ -36,12 +36,13 @@ print(json.dumps([made, said("info", made["path"]), said("verify", made["path"])
                   said("prepare", "--help"), said("compare", "--help")]))
 """
 OPTION = """
+    tint: str | None = option(None, "Colour of the images.", env="PIXELPREP_TINT")
     flavor: str = option(
-        "plain", "Taste of the images.", choices=("plain", "sweet"), env="PIXELPREP_FLAVOR"
+        "plain", "Taste of the images.", choices=("plain", "sweet")
     )
 """
 SEEN = """
-import inspect
+import inspect, os
 import pixelprep
 
 parameter = inspect.signature(pixelprep.prepare).parameters["flavor"]
@@ -56,6 +57,8 @@ assert plain.key != sweet.key
 sweet.path.joinpath("train.h5").unlink()
 [result] = pixelprep.verify(sweet.path, repair=True, quiet=True)
 assert result.repaired and pixelprep.open(sweet.path).manifest.recipe.flavor == "sweet"
+os.environ["PIXELPREP_TINT"] = "red"
+assert pixelprep.prepare("sample", mode="center", quiet=True).manifest.recipe.tint == "red"
 """
 
 
@@ -88,10 +91,11 @@ def test_an_option_is_one_declaration(scratch: Path, cache: Path) -> None:
     """
     python = [sys.executable, "-m", "pixelprep"]
     shown = " ".join(done([*python, "prepare", "--help"], cwd=scratch).split())
-    assert "--flavor plain|sweet Taste of the images. [env var: PIXELPREP_FLAVOR;" in shown
+    assert "Colour of the images. [env var: PIXELPREP_TINT]" in shown
+    assert "--flavor plain|sweet Taste of the images." in shown
     done([sys.executable, "-c", SEEN], cwd=scratch)
     kept = [json.loads(path.read_text()) for path in (cache / ".origins").rglob("*.json")]
-    assert sorted(record["flavor"] for record in kept) == ["plain", "sweet"]
+    assert sorted(record["flavor"] for record in kept) == ["plain", "plain", "sweet"]
     wrong = [*python, "prepare", "sample", "--flavor", "sour"]
     error, _ = failure(execute(wrong, cwd=scratch), 2)
     assert error == "unknown --flavor 'sour': expected one of plain, sweet"

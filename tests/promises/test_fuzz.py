@@ -93,15 +93,15 @@ def test_an_entry_whose_chunks_have_no_sides() -> None:
     In a process of its own here too, so that a crash is only that one's.
     """
     program = """
-import tempfile
+import struct, tempfile
 from pathlib import Path
 import pixelprep
 from fuzzing import seals, seeds, targets
 
 entry = seeds.entries()["plain"]
 written = entry["train.h5"]
-sides = written.index(bytes([5, 1, 8, 3, 2, 1, 4]))  # number, bytes of each, (8, 3, 2, 1) floats
-for place in range(3):
+sides = written.index(struct.pack("<5I", 8, 3, 2, 1, 4))  # (8, 3, 2, 1) floats
+for place in (-9, 0, 4):  # their number, which is before the tree's place, and two of them
     damaged = bytearray(written)
     damaged[sides + place] = 0
     entry["train.h5"] = seals.sealed(bytes(damaged), seals.seals(written))

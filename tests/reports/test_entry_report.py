@@ -34,7 +34,7 @@ def source(shape: tuple[int, ...], dtype: str, **options: Any) -> Arrays:
     if np.dtype(dtype).kind in "ui":
         return arrays(shape=shape, dtype=dtype, **options)
     like = arrays(shape=shape, dtype="uint16", **options)
-    train, test = ((pair[0].astype(dtype) / 7 - 900, pair[1]) for pair in (like.train, like.test))
+    train, test = ((pair[0].astype(dtype) / 7 - 900, pair[1]) for pair in like.splits.values())
     return Arrays(like.name, train, test)
 
 

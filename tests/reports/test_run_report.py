@@ -45,7 +45,8 @@ class Run(NamedTuple):
     def page(self) -> str:
         """The page of the run."""
         found = Evaluation(self.labels, self.predicted, len(self.entry.class_names))
-        page = run_report.build(self.result, self.entry, found, self.probability, 1234, {"cpus": 2})
+        predictions = found, self.probability
+        page = run_report.build(self.result, self.entry, predictions, 1234, {"cpus": 2})
         return page.decode()
 
     @property
@@ -160,7 +161,7 @@ def test_the_worst_images_are_the_raw_ones(options: dict[str, Any]) -> None:
     expected = [f"row {i}: {run.labels[i]}, taken for {run.predicted[i]}" for i in rows]
     assert list(shown) == expected
     for row, label in zip(rows, expected, strict=True):
-        np.testing.assert_array_equal(shown[label][..., :3], source.test[0][row])
+        np.testing.assert_array_equal(shown[label][..., :3], source.splits["test"][0][row])
         assert f"<br>{run.probability[row]:.2%}<" in page
 
 
@@ -172,10 +173,10 @@ def test_images_of_any_kind_are_shown(dtype: str, shape: tuple[int, int, int]) -
     """16 bits, signs and odd channels become grey; of large images, means of few pixels."""
     source = arrays(20, 12, shape, dtype)
     for label, pixels in pictures(run_of(pixelprep.prepare(source)).page).items():
-        raw = source.test[0][int(label.split()[1].rstrip(":"))].astype(float)
+        raw = source.splits["test"][0][int(label.split()[1].rstrip(":"))].astype(float)
         side = 2 if shape[0] == 300 else 1
         mean = raw[..., 0].reshape(shape[0] // side, side, shape[1] // side, side).mean((1, 3))
-        test = source.test[0]
+        test = source.splits["test"][0]
         low, high = (0, 255) if dtype == "uint8" else (int(test.min()), int(test.max()))
         grey = 255 * (mean - low) / (high - low)
         np.testing.assert_allclose(pixels[..., 0], grey, rtol=0, atol=0.5 + 1e-9)

@@ -21,7 +21,7 @@ from tests.helpers.cli import failure, run
 from tests.helpers.process import execute
 from tests.helpers.raw_files import png
 from tests.helpers.reference import permutation
-from tests.helpers.sources import Pair, check, prepared, refused, taken
+from tests.helpers.sources import IMAGE_FACTS, Pair, check, prepared, refused
 
 Rows = list[tuple[np.ndarray, int]]  # of one split: images and labels
 
@@ -85,8 +85,8 @@ def test_a_folder_comes_in_the_order_of_the_page(tmp_path: Path) -> None:
     train = write(tmp_path / "f" / "train", dict.fromkeys(CLASSES, odd))
     test = write(tmp_path / "f" / "test", dict.fromkeys(CLASSES, names[:3]), seed=500)
     entry = prepared(tmp_path / "f")
-    check(entry, in_order(train, 0), in_order(test, 1), CLASSES)
-    assert entry.manifest.source.decode == {}
+    check(entry, in_order(train, 0), in_order(test, 2), CLASSES)
+    assert entry.manifest.source.decode == IMAGE_FACTS
 
 
 @given(
@@ -106,16 +106,11 @@ def test_a_test_split_is_taken_of_every_class(
     top = tmp_path_factory.mktemp("folder")
     rows = write(top / "f" / below, numbered(counts))
     cache = {"cache_dir": top / "cache", "test_fraction": fraction, "split_seed": seed}
-    chosen = taken(np.array([label for _, label in rows]), fraction, seed)
     if not 0 < int(len(rows) * fraction + 0.5) < len(rows):
         with pytest.raises(UsageError, match="expected at least 1 to be taken and 1 to stay"):
             prepared(top / "f", **cache)
         return
-    train = [row for row, is_test in zip(rows, chosen, strict=True) if not is_test]
-    test = [row for row, is_test in zip(rows, chosen, strict=True) if is_test]
-    decode = {"test_fraction": fraction, "split_seed": seed}
-    names = tuple(sorted(counts))
-    check(prepared(top / "f", **cache), in_order(train, 0), in_order(test, 1), names, decode)
+    check(prepared(top / "f", **cache), in_order(rows, 0), None, tuple(sorted(counts)))
 
 
 def test_the_seed_says_which_images_are_tested(tmp_path: Path) -> None:
@@ -140,22 +135,31 @@ def test_what_is_no_image_is_left_out(pets: tuple[Path, Rows, Rows]) -> None:
         (top / "train" / "cat" / name).write_bytes(b"no picture")
     write(top / "train" / ".git", {"objects": ["a.png"]})
     write(top / "train" / "dog", {"more": ["a.png"], "dir.png": ["a.png"]})
-    write(top / "valid", {"cat": ["a.png"]})
+    write(top / "more", {"cat": ["a.png"]})
     os.mkfifo(top / "train" / "cat" / "pipe.png")
     (top / "train" / "readme.png").write_bytes(b"no picture")
-    check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog"))
+    check(prepared(top), in_order(train, 0), in_order(test, 2), ("cat", "dog"))
 
 
-def test_a_folder_of_validation_images_is_not_left_out_silently(
-    pets: tuple[Path, Rows, Rows],
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+def test_a_folder_of_validation_images_is_the_validation_split(
+    pets: tuple[Path, Rows, Rows], name: str
 ) -> None:
-    """It is not read, and that is said, also with --quiet."""
-    top, _, _ = pets
-    write(top / "val", {"cat": ["a.png"]})
-    done = run("prepare", str(top), "--quiet")
-    assert done.returncode == 0
-    told = "is not read: a validation split is taken from train, by --val-fraction"
-    assert done.stderr.splitlines() == [f"{top / 'val'} {told}"]
+    """It is read under any usual name, in the order of purpose 4; the names of rows are paths."""
+    top, train, test = pets
+    val = write(top / name, numbered({"cat": 3, "dog": 2}), seed=200)
+    entry = prepared(top, val_fraction=0.5)  # which the data needs not
+    assert entry.manifest.recipe.splits == dict.fromkeys(("train", "val", "test"), "source")
+    for split, rows, index in (("train", train, 0), ("val", val, 1), ("test", test, 2)):
+        images, labels = in_order(rows, index)
+        stored, found = entry.splits[split].to_numpy()
+        assert (entry.scaling.invert(stored) == images).all()
+        assert found.tolist() == labels.tolist()
+    assert entry.val is not None
+    assert sorted(entry.val.names.tolist()) == [  # type: ignore[union-attr] # it has
+        *(f"{name}/cat/{i:03}.png" for i in range(3)),
+        *(f"{name}/dog/{i:03}.png" for i in range(2)),
+    ]
 
 
 def test_links_within_the_folder_are_followed(pets: tuple[Path, Rows, Rows]) -> None:
@@ -166,11 +170,11 @@ def test_links_within_the_folder_are_followed(pets: tuple[Path, Rows, Rows]) -> 
     cats, dogs = train[:8], train[8:]
     images = [image for image, _ in [*cats, dogs[3], cats[0]]]
     train = [(image, 0) for image in images] + dogs
-    check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog"))
+    check(prepared(top), in_order(train, 0), in_order(test, 2), ("cat", "dog"))
     for split, rows in (("train", train), ("test", test)):
         (top / split / "wolf").symlink_to("dog")
         rows += [(image, 2) for image, label in rows if label == 1]
-    check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog", "wolf"))
+    check(prepared(top), in_order(train, 0), in_order(test, 2), ("cat", "dog", "wolf"))
 
 
 # Formats
@@ -188,7 +192,7 @@ def is_everywhere(image: np.ndarray, entry: Any, **decode: Any) -> None:
     """Check that the entry of a folder of `both` holds this image, four times."""
     images = image if image.ndim == 3 else image[..., None]
     pair = np.stack([images] * 2)
-    order = [np.array(permutation(2, 0, 0, 4, index)) for index in (0, 1)]
+    order = [np.array(permutation(2, 0, 0, 4, index)) for index in (0, 2)]
     check(entry, (pair, order[0]), (pair, order[1]), ("a", "b"), decode)
 
 
@@ -270,7 +274,7 @@ def test_size_and_color_are_pillows(
         array = np.stack([array] * 3, axis=-1)
     decode: dict[str, Any] = {"color": color} if color else {}
     if size:
-        decode |= {"size": list(size), "resampling": "bilinear"}
+        decode |= {"size": list(size), "fit": "stretch", "filter": "bilinear"}
     entry = prepared(tmp_path, mode="center", size=size, color=color)
     is_everywhere(array, entry, **decode)
     if size:
@@ -298,8 +302,8 @@ def test_size_and_color_make_mixed_images_equal(tmp_path: Path) -> None:
         rows.append(np.asarray(grey)[..., None])
     listed = [(image, label) for label in (0, 1) for image in rows]
     entry = prepared(tmp_path, size="6x5", color="grey")
-    decode = {"size": [6, 5], "resampling": "bilinear", "color": "grey"}
-    check(entry, in_order(listed, 0), in_order(listed, 1), ("a", "b"), decode)
+    decode = {"size": [6, 5], "fit": "stretch", "filter": "bilinear", "color": "grey"}
+    check(entry, in_order(listed, 0), in_order(listed, 2), ("a", "b"), decode)
 
 
 # Bad folders
@@ -387,9 +391,6 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
         case "a class missing in train":
             write(top / "test", {"emu": ["0.png"]})
             return top / "test", "these differ: emu"
-        case "no test":
-            shutil.rmtree(top / "test")
-            return top, "has no test split of its own"
         case "a link that goes out and in":
             image.unlink()
             image.symlink_to(top.parent / ".." / top.parent.name / "outside.png")
@@ -421,7 +422,6 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
         "no class",
         "a class missing in test",
         "a class missing in train",
-        "no test",
         "a link that goes out and in",
         "a link to nowhere",
         "a link to itself",
@@ -435,12 +435,14 @@ def test_a_bad_folder_is_refused(pets: tuple[Path, Rows, Rows], cache: Path, bad
     refused(cache, pets[0], path, reason)
 
 
-def test_a_share_of_a_folder_with_a_test_split_is_refused(
-    pets: tuple[Path, Rows, Rows], cache: Path
+def test_a_share_of_a_folder_with_a_test_split_is_not_taken(
+    pets: tuple[Path, Rows, Rows], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """--test-fraction is wrong usage where there is a test split."""
-    error = refused(cache, pets[0], pets[0], "a test split of its own", test_fraction=0.5)
-    assert isinstance(error, UsageError)
+    """The data has the split that --test-fraction is to take: that is said, and no other entry."""
+    entry = prepared(pets[0])
+    assert prepared(pets[0], test_fraction=0.5).path == entry.path
+    told = "pets: `test_fraction` is not used: the data has a test split of its own"
+    assert told in caplog.messages
 
 
 # Leaving out what is damaged
@@ -462,11 +464,11 @@ def test_damaged_images_can_be_left_out(
     entry = prepared(top, on_error="skip")
     names = sorted(str(path.relative_to(top)) for path in gone)
     rest = np.delete(images, places, 0), np.delete(labels, places, 0)
-    check(entry, rest, in_order(test, 1), ("cat", "dog"), {"skipped": names})
+    check(entry, rest, in_order(test, 2), ("cat", "dog"), {"skipped": names})
     for path in gone:
         path.unlink()
     without = prepared(top, on_error="skip")
-    assert without.manifest.to_dict()["source"]["decode"] == {}
+    assert without.manifest.source.decode == IMAGE_FACTS
     assert without.manifest.to_dict()["scaling"] == entry.manifest.to_dict()["scaling"]
     assert without.manifest.to_dict()["statistics"] == entry.manifest.to_dict()["statistics"]
     found = [sorted(map(bytes, one.train.to_numpy()[0])) for one in (entry, without)]
@@ -496,7 +498,7 @@ def test_what_was_left_out_is_listed_by_any_name(pets: tuple[Path, Rows, Rows], 
     (pets[0] / "train" / "cat" / name).write_bytes(b"no picture")
     entry = prepared(pets[0], on_error="skip")
     written = os.fsencode(name).decode(errors="backslashreplace")
-    assert entry.manifest.to_dict()["source"]["decode"] == {"skipped": [f"train/cat/{written}"]}
+    assert entry.manifest.source.decode == IMAGE_FACTS | {"skipped": [f"train/cat/{written}"]}
     assert json.loads((entry.path / "manifest.json").read_bytes()) == entry.manifest.to_dict()
     assert prepared(pets[0], on_error="skip").cached
 
@@ -577,7 +579,7 @@ def test_options_are_remembered_apart(pets: tuple[Path, Rows, Rows], cache: Path
     rgb = prepared(top, color="rgb")
     assert len({entry.key for entry in (plain, grey, small, rgb)}) == 4
     assert (grey.train.shape[1:], small.train.shape[1:]) == ((9, 7, 1), (3, 3, 3))
-    check(prepared(top), in_order(train, 0), in_order(test, 1), ("cat", "dog"))
+    check(prepared(top), in_order(train, 0), in_order(test, 2), ("cat", "dog"))
     assert prepared(top).cached
     (top / "test" / "dog" / "000.png").write_bytes(b"no picture")
     assert prepared(top, on_error="skip").test.shape[0] == 4

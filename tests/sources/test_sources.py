@@ -44,7 +44,7 @@ from tests.helpers.raw_files import (
     write_hdf5,
     write_npz,
 )
-from tests.helpers.sources import Pair, check, nothing_is_left, prepared, refused, taken
+from tests.helpers.sources import Pair, check, nothing_is_left, prepared, refused
 
 LONG = pytest.mark.long
 
@@ -143,7 +143,10 @@ def sized(content: bytes, size: int) -> bytes:
 
 X, Y = PAIRS[0]
 BAD_NPZ: dict[str, tuple[bytes, str]] = {
-    "an array missing": (npz(y_test=None), "expected x_train, y_train, x_test, y_test; got x_test"),
+    "an array missing": (
+        npz(y_test=None),
+        "y_test is missing; it holds x_test",
+    ),
     "a label too few": (npz(y_train=Y[:-1]), "40 images but 39 labels"),
     "labels of floats": (npz(y_train=Y / 2), "labels are float64"),
     "labels in two columns": (npz(y_train=np.stack([Y, Y], 1)), "labels are int64 (40, 2)"),
@@ -262,15 +265,15 @@ def test_a_test_split_is_taken_from_an_hdf5_file(
     tmp_path: Path, held: str, keys: dict[str, str], fraction: float, seed: int
 ) -> None:
     """Rows of one array, which may be called train, go to test by the page's rule and keep their
-    order; both options are in decode.
+    order; without a share, all are train.
     """
     path = tmp_path / "whole.h5"
     with h5py.File(path, "w") as file:
         file[f"{held}images"], file[f"{held}labels"] = X, Y
     entry = prepared(path, test_fraction=fraction, split_seed=seed, **keys)
-    test = taken(Y, fraction, seed)
-    decode = {"test_fraction": fraction, "split_seed": seed}
-    check(entry, (X[~test], Y[~test]), (X[test], Y[test]), decode=decode)
+    assert entry.splits.keys() == {"train", "test"}
+    check(entry, (X, Y), None)
+    check(prepared(path, **keys), (X, Y), None)
 
 
 def test_equal_labels_may_be_packed_tightly(tmp_path: Path) -> None:
@@ -410,14 +413,12 @@ def test_a_damaged_chunk_is_refused(tmp_path: Path, cache: Path) -> None:
         ({"images_key": "train/images"}, "expected both or none"),
         ({"labels_key": "{split}/labels"}, "expected both or none"),
         ({"images_key": "{split}/images", "labels_key": "train/labels"}, "in both or none"),
-        ({"images_key": "train/images", "labels_key": "train/labels"}, "no test split of its own"),
-        ({"test_fraction": 0.2}, "has a test split of its own"),
     ],
 )
 def test_keys_must_fit_each_other(
     tmp_path: Path, cache: Path, options: dict[str, Any], reason: str
 ) -> None:
-    """One key alone, one split alone, or a share of a file that has its test split: wrong usage."""
+    """One key alone, or one split alone: wrong usage."""
     path = write_hdf5(tmp_path / "good.h5", PAIRS)
     assert isinstance(refused(cache, path, "", reason, **options), UsageError)
 
@@ -426,10 +427,7 @@ def test_keys_must_fit_each_other(
 def test_a_key_that_is_not_there_is_named(tmp_path: Path, cache: Path, key: str) -> None:
     """Where a key leads to no array, the error says so and what the file holds."""
     path = write_hdf5(tmp_path / "good.h5", PAIRS)
-    keys = {"images_key": key, "labels_key": key, "test_fraction": 0.5}
-    if "{" in key:
-        del keys["test_fraction"]
-    refused(cache, path, path, "it holds test, train", **keys)
+    refused(cache, path, path, "it holds test, train", images_key=key, labels_key=key)
 
 
 # CIFAR-10
@@ -669,7 +667,6 @@ DECODING: dict[str, Any] = {
     "size": "3x3",
     "color": "grey",
     "on_error": "skip",
-    "test_fraction": 0.5,
     "images_key": "x",
     "labels_key": "y",
 }
@@ -679,8 +676,8 @@ MEANING = {
     "mnist": "",
     "sample": "",
     "cifar10": "",
-    "./k.h5": "images_key labels_key test_fraction",
-    "./pets": "size color on_error test_fraction",
+    "./k.h5": "images_key labels_key",
+    "./pets": "size color on_error",
 }
 
 
@@ -701,7 +698,7 @@ def test_options_that_mean_nothing_are_refused(here: Path, cache: Path, dataset:
         *(("size", size) for size in (3, (3,), (3, 4, 5), (0, 1), (3.5, 4.5), (None, 3))),
         *(("color", color) for color in ("gray", "RGB", "")),
         ("on_error", "ignore"),
-        *(("test_fraction", fraction) for fraction in (0.0, 1.0, -0.5, float("nan"), 1e9)),
+        *(("test_fraction", fraction) for fraction in (1.0, -0.5, float("nan"), 1e9)),
     ],
 )
 def test_values_that_cannot_be_are_refused(
@@ -718,7 +715,7 @@ def test_values_that_cannot_be_are_refused(
     [
         (["./k.npz", "--size", "3x3"], 2, "--size: does not apply to ./k.npz"),
         (["./pets", "--images-key", "x"], 2, "--images-key: does not apply to ./pets"),
-        (["./pets", "--test-fraction", "1.5"], 2, "--test-fraction 1.5: expected more than 0"),
+        (["./pets", "--test-fraction", "1.5"], 2, "--test-fraction 1.5: expected 0 or more"),
         (["./k.npz", "--source", "."], 2, "takes no --source"),
         (["k.npz"], 2, "unknown dataset 'k.npz'"),
         (["./k.nzp"], 1, "./k.nzp: no such file or folder".removeprefix("./")),

@@ -31,7 +31,7 @@ pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
 
 def write_images(folder: Path) -> None:
     """Write random images that are large enough for the CNN to a file, ``digits.npz``."""
-    (x, y), (xx, yy) = images().train, images().test
+    (x, y), (xx, yy) = images().splits.values()
     np.savez(folder / "digits.npz", x_train=x, y_train=y, x_test=xx, y_test=yy)
 
 

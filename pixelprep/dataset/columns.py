@@ -1,0 +1,47 @@
+"""What is stored of a row, and how the images that users get come from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.numerics.scaling import Scaling, scale_stored
+
+Column = NDArray[Any]  # of whichever type
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a split by name: the shape of a row, and the type.
+
+    With `scaling`, ``images`` are stored raw, and scaled when they are read: the values are those
+    that would be stored scaled, to the last bit.
+    """
+
+    stored: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
+    dtype: np.dtype[Any]  # of the images that are delivered
+    scaling: Scaling | None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self.stored["images"][0]
+
+    @property
+    def of_images(self) -> tuple[str, ...]:
+        """The columns that images are made of."""
+        own = self.scaling is not None and self.scaling.per == "image"
+        return ("images", "mean", "std") if own else ("images",)
+
+    def allocate(self, names: tuple[str, ...], rows: int) -> dict[str, Column]:
+        """Allocate arrays for so many stored rows of these columns."""
+        kinds = {name: self.stored[name] for name in names}
+        return {name: np.empty((rows, *shape), dtype) for name, (shape, dtype) in kinds.items()}
+
+    def images(self, stored: Mapping[str, Column]) -> Column:
+        """Return the images, (n, H, W, C), of stored rows of the columns `of_images`."""
+        if self.scaling is None:
+            return stored["images"]
+        own = (stored["mean"], stored["std"]) if "mean" in stored else ()
+        return scale_stored(self.scaling, stored["images"], self.dtype, *own)

@@ -1,0 +1,97 @@
+"""Raw storage: a quarter of the room, and the very values of a scaled entry."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep import Arrays
+from tests.helpers.malicious import forge
+from tests.helpers.recipes import pair
+
+MODES, PER = ("normalize", "center", "standardize"), ("dataset", "channel", "pixel", "image")
+
+
+def both(raw_dtype: str, **options: Any) -> tuple[pixelprep.Entry, pixelprep.Entry]:
+    """Return the scaled and the raw entry of the same data and options, in several files."""
+    source = Arrays("numbers", pair(700, raw_dtype), pair(15, raw_dtype))
+    options |= {"shard_rows": 300, "quiet": True}
+    one = pixelprep.prepare(source, **options)
+    return one, pixelprep.prepare(source, storage="raw", **options)
+
+
+def content(batches: Any) -> list[tuple[bytes, bytes]]:
+    """Return the bytes of each batch."""
+    return [(images.tobytes(), labels.tobytes()) for images, labels in batches]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int8", "int16"])
+@pytest.mark.parametrize("rescale", [False, True])
+def test_raw_and_scaled_storage_deliver_the_same_bits(dtype: str, rescale: bool) -> None:
+    """In file order and shuffled, of every mode and `per`; and what is recovered, and recorded."""
+    for mode, per in product(MODES, PER):
+        scaled, raw = both(dtype, mode=mode, per=per, rescale=rescale)
+        assert raw.train.to_numpy()[0].tobytes() == scaled.train.to_numpy()[0].tobytes()
+        options: dict[str, Any] = {"shuffle": True, "seed": 1, "epoch": 3}
+        one, other = (entry.train.batches(32, **options) for entry in (scaled, raw))
+        assert content(one) == content(other)
+        records = [entry.manifest.splits["train"] for entry in (scaled, raw)]
+        assert records[0].first_batch == records[1].first_batch
+        assert scaled.manifest.scaling == raw.manifest.scaling
+        assert scaled.key != raw.key
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "lzf"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_type_and_compression_is_stored_raw(compression: str, dtype: str) -> None:
+    """The files hold the raw pixels themselves, and `verify` finds nothing amiss."""
+    scaled, raw = both("uint8", compression=compression, dtype=dtype)
+    assert raw.train.to_numpy()[0].tobytes() == scaled.train.to_numpy()[0].tobytes()
+    assert raw.train.read_raw(0, 700).tobytes() == pair(700, "uint8")[0].tobytes()  # type: ignore[union-attr]
+    assert scaled.train.read_raw(0, 1) is None
+    assert raw.is_exact
+    assert [result.problems for result in pixelprep.verify(raw, scaled, quiet=True)] == [(), ()]
+
+
+def test_raw_storage_takes_a_quarter_of_the_room() -> None:
+    """Pixels of one byte are stored in one byte, not in four."""
+    images = np.zeros((2000, 28, 28, 1), np.uint8)
+    source = Arrays("zeros", (images, np.arange(2000) % 2))
+    scaled, raw = (
+        pixelprep.prepare(source, storage=name, quiet=True).size for name in ("scaled", "raw")
+    )
+    assert 0.25 < raw / scaled < 0.27
+
+
+def test_a_forged_raw_pixel_is_found() -> None:
+    """With all digests of files made right, `verify` still compares pixels with the source's."""
+    _, raw = both("uint8")
+    with h5py.File(raw.path / "train-00000-of-00003.h5", "r+") as file:
+        file["images"][7, 3, 2, 1] ^= 1
+    forge(raw.path)
+    [result] = pixelprep.verify(raw.path, quiet=True)
+    assert any("not those of the source's digest" in problem for problem in result.problems)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_are_stored_scaled(dtype: str) -> None:
+    """Raw storage of floats, which would save nothing, is refused."""
+    with pytest.raises(pixelprep.UsageError, match="`storage=raw`: expected integers"):
+        both(dtype)
+
+
+def test_exports_of_raw_and_scaled_entries_are_equal(tmp_path: Path) -> None:
+    """What is exported is scaled, whatever is stored."""
+    scaled, raw = both("uint8", per="image")
+    for to in ("npz", "hdf5-single"):
+        files = []
+        for entry in (scaled, raw):
+            out = tmp_path / f"{to}-{entry.manifest.recipe.storage}"
+            pixelprep.export(entry, out, to, quiet=True)
+            (file,) = [path for path in out.iterdir() if path.suffix != ".json"]
+            files.append(file.read_bytes())
+        assert files[0] == files[1]
