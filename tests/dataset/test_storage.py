@@ -29,8 +29,18 @@ def content(batches: Any) -> list[tuple[bytes, bytes]]:
     return [(images.tobytes(), labels.tobytes()) for images, labels in batches]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int8", "int16"])
-@pytest.mark.parametrize("rescale", [False, True])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rescale"),
+    [
+        ("uint8", False),
+        ("uint16", True),
+        *(pytest.param(kind, False, marks=LONG) for kind in ("uint16", "int8", "int16")),
+        *(pytest.param(kind, True, marks=LONG) for kind in ("uint8", "int8", "int16")),
+    ],
+)
 def test_raw_and_scaled_storage_deliver_the_same_bits(dtype: str, rescale: bool) -> None:
     """In file order and shuffled, of every mode and `per`; and what is recovered, and recorded."""
     for mode, per in product(MODES, PER):
@@ -45,8 +55,9 @@ def test_raw_and_scaled_storage_deliver_the_same_bits(dtype: str, rescale: bool)
         assert scaled.key != raw.key
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "lzf"])
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("compression", "dtype"), [("none", "float32"), ("gzip", "float16"), ("lzf", "float32")]
+)
 def test_every_type_and_compression_is_stored_raw(compression: str, dtype: str) -> None:
     """The files hold the raw pixels themselves, and `verify` finds nothing amiss."""
     scaled, raw = both("uint8", compression=compression, dtype=dtype)
