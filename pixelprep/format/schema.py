@@ -198,12 +198,14 @@ def _check_splits(manifest: Mapping[str, Any]) -> None:
     _require({"train"} <= set(raw) <= set(splits), f"the source's splits are {sorted(raw)}")
     origins = {name: "source" if name in raw else "train" for name in splits}
     _require(recipe["splits"] == origins, f"the recipe's splits are not {origins}")
-    stored = layout.stored_dtype(recipe["storage"], recipe["dtype"], raw["train"]["dtype"])
-    _require(stored in layout.STORED, f"images of {stored} are not stored")
-    named = {(split["names"] is None) == (split["name_bytes"] is None) for split in raw.values()}
-    _require(named == {True}, "names and name_bytes do not fit each other")
-    for name in raw:
-        _check_fields(f"source.splits.{name}", raw[name], _SOURCE_SPLIT)
+    for name, split in raw.items():
+        _check_fields(f"source.splits.{name}", split, _SOURCE_SPLIT)
+        named = (split["names"] is None) == (split["name_bytes"] is None)
+        _require(named, f"source.splits.{name}: names and name_bytes do not fit each other")
+    raw_dtype = raw["train"]["dtype"]
+    can_be_raw = recipe["storage"] != "raw" or np.dtype(raw_dtype).kind in "ui"
+    _require(can_be_raw, f"images of {raw_dtype} are not stored raw")
+    stored = layout.stored_dtype(recipe["storage"], recipe["dtype"], raw_dtype)
     for name, split in splits.items():
         _check_fields(f"splits.{name}", split, _SPLIT)
         _check_fields(f"splits.{name}.first_batch", split["first_batch"], _FIRST_BATCH)
@@ -217,8 +219,15 @@ def _check_splits(manifest: Mapping[str, Any]) -> None:
         row_bytes = math.prod(split["shape"][1:]) * np.dtype(stored).itemsize + sum(other)
         _check_files(name, split, recipe, row_bytes)
     kinds = {(*raw[name]["shape"][1:], raw[name]["dtype"]) for name in raw}
-    kinds |= {(*split["shape"][1:], raw["train"]["dtype"]) for split in splits.values()}
+    kinds |= {(*split["shape"][1:], raw_dtype) for split in splits.values()}
     _require(len(kinds) == 1, "images differ in shape or type from split to split")
+    _check_rows(recipe, raw, splits)
+
+
+def _check_rows(
+    recipe: Mapping[str, Any], raw: Mapping[str, Any], splits: Mapping[str, Any]
+) -> None:
+    """Refuse numbers of rows that are not those that the recipe takes."""
     chunk_rows = layout.chunk_rows(splits["train"]["shape"][1:], recipe["dtype"])
     _require(recipe["chunk_rows"] == chunk_rows, f"chunk_rows is not {chunk_rows}")
     raw_rows = {name: split["shape"][0] for name, split in raw.items()}

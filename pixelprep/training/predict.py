@@ -169,12 +169,7 @@ def evaluate(
             entry = os.fspath(path) if path.exists() else finished.result.key
         entry = open_named(entry, fs.cache_dir(cache_dir), quiet)
     _check_same_data(finished, entry)
-    if split is None and entry.held_out is None:
-        message = f"{entry.path}: has neither a test nor a validation split"
-        raise UsageError(message, "evaluate it on `split=train`")
-    split = split or (entry.held_out.name if entry.held_out else "test")
-    if split not in entry.splits:
-        raise unknown_choice("split", split, entry.splits)
+    split = _choose_split(entry, split)
     tf_runtime.start("evaluate")
     model, raw = finished.model(SERVING), raw_view(entry.splits[split], entry.scaling)
     labels = entry.splits[split].labels
@@ -196,6 +191,18 @@ def evaluate(
         accuracy=evaluation.accuracy,
         classes=classes,
     )
+
+
+def _choose_split(entry: Entry, split: str | None) -> str:
+    """Return the name of a split that there is: this one, or the one that models are scored on."""
+    if split is None:
+        if entry.held_out is None:
+            message = f"{entry.path}: has neither a test nor a validation split"
+            raise UsageError(message, "evaluate it on `split=train`")
+        return entry.held_out.name
+    if split not in entry.splits:
+        raise unknown_choice("split", split, entry.splits)
+    return split
 
 
 def _check_same_data(run: FinishedRun, entry: Entry) -> None:
