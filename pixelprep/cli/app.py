@@ -98,8 +98,8 @@ def train(
     ] = "mnist",
     *,
     epochs: Annotated[int, option("Passes over the training images.")] = 5,
-    batch_size: Annotated[int, option("Images a step.")] = 64,
-    seed: Annotated[int, option("Of the weights and the order of the images.")] = 0,
+    batch_size: Annotated[int, option("Batch size.")] = 64,
+    seed: Annotated[int, option("Seed of the weights and of the order of images.")] = 0,
     steps_per_execution: Annotated[
         int, option("Steps between returns to Python; changes only the speed.")
     ] = 32,
@@ -130,7 +130,7 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        option("Go on with an unfinished run, of which dataset and options are known.", "RUN"),
+        option("Resume an unfinished run, with its own dataset and options.", "RUN"),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -160,12 +160,12 @@ def compare(
     context: typer.Context,
     dataset: Dataset = "mnist",
     *,
-    modes: Annotated[str, option("Two or more, with commas between.", "MODE,MODE…")] = ",".join(
+    modes: Annotated[str, option("Two or more, separated by commas.", "MODE,MODE…")] = ",".join(
         MODES
     ),
-    repeats: Annotated[int, option("Runs of each mode; below five, little is told.", "N")] = 3,
+    repeats: Annotated[int, option("Runs of each mode; fewer than five rarely decide.", "N")] = 3,
     epochs: Annotated[int, option("Passes over the training images.")] = 5,
-    batch_size: Annotated[int, option("Images a step.")] = 64,
+    batch_size: Annotated[int, option("Batch size.")] = 64,
     seed: Annotated[int, option("Of the first run of each mode; then SEED + 1, …")] = 0,
     model: Annotated[
         str | None,
@@ -206,9 +206,9 @@ def evaluate(
         str | None, argument("An entry (default: the one trained on).", "ENTRY")
     ] = None,
     split: Annotated[
-        str | None, one_of("test|val|train", "Of the entry (default: test, else val).")
+        str | None, one_of("test|val|train", "Split of the entry (default: test, else val).")
     ] = None,
-    batch_size: Annotated[int, option("Images at a time.")] = 64,
+    batch_size: Annotated[int, option("Batch size.")] = 64,
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -225,7 +225,7 @@ def evaluate(
 def predict(
     run: RunDir,
     image: Annotated[list[Path], argument("Image files, or folders of them.", "IMAGE")],
-    top: Annotated[int, option("Classes told of each image.", "N")] = 3,
+    top: Annotated[int, option("Classes to print for each image.", "N")] = 3,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -266,7 +266,7 @@ def datasets(as_json: Json = False) -> None:
 
 @app.command()
 def info(entry: EntryName, cache_dir: CacheDir = None, as_json: Json = False) -> None:
-    """Tell what is in a prepared entry. Its files are checked on the way."""
+    """Describe a prepared entry, and check its files."""
     opened = pixelprep.open(entry, cache_dir=cache_dir)
     result = {"path": str(opened.path), **opened.manifest.to_dict()}
     output.show(result, as_json, lambda: output.print_info(opened))
@@ -279,7 +279,7 @@ def report(
         Path | None,
         option("The file, or a folder for it (default: DATASET-MODE-KEY.html here).", "PATH"),
     ] = None,
-    format: Annotated[str, one_of("html|json", "A page; its facts.")] = "html",
+    format: Annotated[str, one_of("html|json", "A page, or its figures as JSON.")] = "html",
     open_it: Annotated[bool, Option("--open", help="Show it in the browser.")] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,

@@ -139,7 +139,7 @@ class RecipeOptions:
     )
     shard_rows: int | None = option(
         None,
-        "Images a file (default: what fits into 256 MiB).",
+        "Images per file (default: as many as fit into 256 MiB).",
         "N",
         check=partial(check_int, low=1),
     )
