@@ -133,13 +133,13 @@ def _check_piece(task: tuple[Split, Scaling, str, range]) -> tuple[AnyMoments, b
     digest, moments, wrong_rows = hashlib.sha256(), list[AnyMoments](), list[int]()
     for block in sources.block_ranges(raw_view(split, scaling).slice_rows(piece), BLOCK_BYTES):
         start, stop = piece.start + block.start, piece.start + block.stop
-        stored, own = split.read(start, stop), own_statistics(split, start, stop)
-        raw = split.read_raw(start, stop)
-        raw = scaling.invert(stored, *own) if raw is None else raw
+        own, raw = own_statistics(split, start, stop), split.read_raw(start, stop)
+        stored = [] if raw is not None else [split.read(start, stop)]  # scaled, if there are such
+        raw = scaling.invert(stored[0], *own) if raw is None else raw
         again, fitted = scalings.apply_with_statistics(scaling, raw, split.dtype)
         own_again = scalings.per_image_columns(scaling, fitted).values() if fitted else ()
-        columns = [again, *own_again]
-        if any(a.tobytes() != b.tobytes() for a, b in zip(columns, [stored, *own], strict=True)):
+        columns = [*([again] if stored else []), *own_again]
+        if any(a.tobytes() != b.tobytes() for a, b in zip(columns, [*stored, *own], strict=True)):
             wrong_rows.append(start)
         digest.update(pixel_bytes(raw))
         moments.append(moments_of(raw, per))

@@ -460,11 +460,11 @@ def split_of(
         reader.EntryFile(path / file.name, file.rows, file.sha256, stamps[file.name])
         for file in files
     )
-    recipe, stored = manifest.recipe, manifest.file_layout(name, rows).columns
-    scaling = manifest.scaling.scaling(manifest.mode, manifest.per)
-    dtype, is_raw = np.dtype(recipe.dtype), recipe.storage == "raw"
+    recipe, stored = manifest.recipe, manifest.data_layout(name, rows).columns
+    is_raw, dtype = recipe.storage == "raw", np.dtype(recipe.dtype)
+    scaling = manifest.scaling.scaling(manifest.mode, manifest.per) if is_raw else None
     kinds = {n: (one.shape[1:], np.dtype(one.dtype).newbyteorder("=")) for n, one in stored.items()}
-    columns = Columns(kinds, dtype, scaling if is_raw else None)
+    columns = Columns(kinds, dtype, scaling)
     run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)
     shape, per_image = stored["images"].shape, recipe.per == "image"
     return Split(name, shape, dtype, per_image, columns, opened, run_rows)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self  # Any: arrays of any type, JSON values
 
@@ -171,6 +171,10 @@ class Manifest(LenientRecord):
         if scaling.statistics is not None:
             shift, divisor = shift_and_divisor(scaling, scaling.statistics)
             attributes |= {"shift": shift, "divisor": divisor}
+        return replace(self.data_layout(split, rows), attributes=attributes)
+
+    def data_layout(self, split: str, rows: int) -> layout.FileLayout:
+        """Lay out the datasets alone: attributes, which may be many numbers, are for writing."""
         recipe, source = self.recipe, self.source
         origin = source.splits[split if recipe.splits[split] == "source" else "train"]
         return layout.FileLayout(
@@ -178,7 +182,6 @@ class Manifest(LenientRecord):
             dtype=layout.stored_dtype(recipe.storage, recipe.dtype, origin.dtype),
             rows=recipe.chunk_rows,
             compression=recipe.compression,
-            attributes=attributes,
             per_image=self.per == "image",
             labels=len(source.class_names) if source.task == "multilabel" else 0,
             name_bytes=origin.name_bytes or 0,

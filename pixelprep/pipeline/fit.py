@@ -28,8 +28,9 @@ def divide(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
     """Return the splits to store: those that the source lacks are taken from train."""
     splits = dict(raw.splits)
     train = splits["train"]
-    for name, rows in taken_rows(train.labels[:], recipe).items():
-        splits[name] = train.take(rows)
+    if "train" in recipe.splits.values():  # else labels, of which there may be many, are not read
+        for name, rows in taken_rows(train.labels[:], recipe).items():
+            splits[name] = train.take(rows)
     return {name: splits[name] for name in SPLITS if name in splits}
 
 
