@@ -20,6 +20,11 @@ COMPRESSIONS: Mapping[str, tuple[int, ...]] = {  # the filters of each, by numbe
     "lz4": (SHUFFLE, 32004),
     "zstd": (SHUFFLE, 32015),
 }
+PACKAGES: Mapping[str, tuple[str, ...]] = {  # what reads and writes them
+    "lzf": ("imagecodecs",),
+    "lz4": ("imagecodecs", "hdf5plugin"),
+    "zstd": ("imagecodecs", "hdf5plugin"),
+}
 DTYPES = ("float32", "float16")  # of scaled images
 STORED: Mapping[str, str] = {  # the types that images may be stored in
     "float32": "<f4",
@@ -126,5 +131,6 @@ def check_compression(name: str) -> None:
     """Refuse a compression that does not exist, or whose package is not installed."""
     if name not in COMPRESSIONS:
         raise unknown_choice("compression", name, COMPRESSIONS)
-    if name in ("lz4", "zstd") and importlib.util.find_spec("hdf5plugin") is None:
-        raise missing_extra("hdf5plugin", "compression", f"`compression={name}`")
+    for package in PACKAGES.get(name, ()):
+        if importlib.util.find_spec(package) is None:
+            raise missing_extra(package, "compression", f"`compression={name}`")

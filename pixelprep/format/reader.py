@@ -1,4 +1,4 @@
-"""Read rows from an entry's files, past libhdf5 where they are stored uncompressed."""
+"""Read rows from an entry's files, past libhdf5, which only tells where their chunks are."""
 
 import errno
 import math
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import REPAIR_HINT, EntryError
-from pixelprep.format import h5
-from pixelprep.format.checksum import fletcher32
+from pixelprep.format import chunks, codecs, h5
+from pixelprep.format.layout import FLETCHER32
 from pixelprep.system import fs
 
+Bytes = NDArray[np.uint8]
 Runs = Sequence[tuple[int, int]]  # first row and number of rows
 
 MAX_OPEN_FILES = 64
@@ -36,77 +37,98 @@ class EntryFile:
 
 @dataclass(frozen=True, slots=True)
 class _ChunkIndex:
-    """The chunks of a dataset that is stored without a filter but the checksum."""
+    """Where the chunks of a dataset are, and how their rows are read."""
 
     chunk_rows: int
+    dtype: np.dtype[Any]  # of the stored values
     row_bytes: int
-    offsets: "array[int]"  # by chunk, in bytes from the file's start
-    checked: bytearray  # by chunk, 1 once its checksum was verified
+    filters: tuple[int, ...]  # HDF5's numbers
+    # By chunk:
+    offsets: "array[int]"  # in bytes from the file's start
+    sizes: "array[int]"  # in bytes
+    masks: "array[int]"  # of the filters that are not applied
+    checked: bytearray  # 1 once its checksum was verified; of packed ones always 0
 
-    def offset(self, row: int) -> int:
+    def read(self, fd: int, start: int, target: Bytes) -> None:
+        """Fill a buffer with rows of one chunk, from row `start` on."""
+        chunk, first = divmod(start, self.chunk_rows)
+        skipped = first * self.row_bytes
+        if self.filters == (FLETCHER32,):
+            if not self.checked[chunk]:  # once per process
+                self._unpacked(fd, chunk)
+                self.checked[chunk] = 1
+            _read_at(fd, target, self.offsets[chunk] + skipped)
+        else:
+            target[:] = self._unpacked(fd, chunk)[skipped : skipped + len(target)]
+
+    def span(self, row: int) -> range:
+        """Return the bytes of the file that hold a row: its chunk's, if that is packed."""
         chunk, first = divmod(row, self.chunk_rows)
-        return self.offsets[chunk] + first * self.row_bytes
+        begin, packed = self.offsets[chunk], self.filters != (FLETCHER32,)
+        at = begin if packed else begin + first * self.row_bytes
+        return range(at, at + (self.sizes[chunk] if packed else self.row_bytes))
 
-    def check(self, fd: int, row: int) -> None:
-        """Verify the checksum of a row's chunk, once per process."""
-        chunk = row // self.chunk_rows
-        if self.checked[chunk]:
-            return
-        stored = np.empty(self.chunk_rows * self.row_bytes + 4, np.uint8)
-        if os.preadv(fd, [stored.data], self.offsets[chunk]) < len(stored):
-            raise OSError("the file ends too early")
-        if fletcher32(stored[:-4]) != int.from_bytes(stored[-4:].tobytes(), "little"):
-            raise OSError(f"row {chunk * self.chunk_rows} or one soon after it is damaged")
-        self.checked[chunk] = 1
+    def _unpacked(self, fd: int, chunk: int) -> Bytes:
+        stored = np.empty(self.sizes[chunk], np.uint8)
+        _read_at(fd, stored, self.offsets[chunk])
+        size = self.chunk_rows * self.row_bytes
+        try:
+            filters = chunks.applied_filters(self.filters, self.masks[chunk])
+            return codecs.unpack(stored, filters, self.dtype.itemsize, size)
+        except ValueError as error:
+            where = f"row {chunk * self.chunk_rows} or one soon after it is damaged"
+            raise OSError(f"{where}: {error}") from error
+
+
+def _read_at(fd: int, buffer: Bytes, offset: int) -> None:
+    if os.preadv(fd, [buffer.data], offset) < len(buffer):
+        raise OSError("the file ends too early")
 
 
 _index_cache: dict[EntryFile, Mapping[str, _ChunkIndex]] = {}
 
 
 def _chunk_indexes(file: EntryFile, fd: int) -> Mapping[str, _ChunkIndex]:
-    """Index the columns that can be read past libhdf5, once per process."""
+    """Index the columns of a file, once per process: the only time that libhdf5 opens it."""
     if file not in _index_cache:
         if len(_index_cache) >= 4096:  # files of some 3 kB of memory each
             _index_cache.clear()
-        with _open_by_libhdf5(file.path, fd) as h5_file:
-            columns = {name: _chunk_index(h5_file[name]) for name in h5_file}
-        _index_cache[file] = {name: index for name, index in columns.items() if index is not None}
+        same = Path(f"/dev/fd/{fd}")  # the same file, even if another one has its path by now
+        with h5.open_read(same if same.exists() else file.path) as h5_file:
+            _index_cache[file] = {name: _chunk_index(h5_file[name]) for name in h5_file}
     return _index_cache[file]
 
 
-def _chunk_index(dataset: Any) -> _ChunkIndex | None:
-    """Index the chunks of a dataset; None if only libhdf5 can read it."""
-    filters = dataset.id.get_create_plist()
-    only_checksum = filters.get_nfilters() == 1 and dataset.fletcher32
-    if not only_checksum or not dataset.dtype.isnative:
-        return None
-    rows = dataset.chunks[0]
-    row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+def _chunk_index(dataset: Any) -> _ChunkIndex:
+    rows, dtype = dataset.chunks[0], dataset.dtype
     count = -(-dataset.shape[0] // rows)
-    offsets = array("q", [-1]) * count
+    offsets, sizes, masks = (array("q", [-1]) * count for _ in range(3))
 
     def add(chunk: Any) -> None:
-        if chunk.size == rows * row_bytes + 4 and not chunk.filter_mask:
-            offsets[chunk.chunk_offset[0] // rows] = chunk.byte_offset
+        number = chunk.chunk_offset[0] // rows
+        offsets[number], sizes[number], masks[number] = (
+            chunk.byte_offset,
+            chunk.size,
+            chunk.filter_mask,
+        )
 
     dataset.id.chunk_iter(add)
     if -1 in offsets:
-        raise OSError("chunks are missing, or not stored with their checksum")
-    return _ChunkIndex(rows, row_bytes, offsets, bytearray(count))
+        raise OSError("chunks are missing")
+    row_bytes = math.prod(dataset.shape[1:]) * dtype.itemsize
+    filters = tuple(chunks.filters_of(dataset))
+    return _ChunkIndex(rows, dtype, row_bytes, filters, offsets, sizes, masks, bytearray(count))
 
 
 class _OpenFile:
-    """One open file: indexed columns are read past libhdf5 and its lock, others by libhdf5."""
+    """One open file, whose columns are read past libhdf5 and its lock."""
 
     def __init__(self, file: EntryFile) -> None:
         self.fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW)
         self.file, self.stamp = file, file.stamp
-        self.h5_file: Any = None
         try:
             self.check()  # before libhdf5 parses it
             self.indexes = _chunk_indexes(file, self.fd)
-            if "images" not in self.indexes:
-                self.h5_file = _open_by_libhdf5(file.path, self.fd)
         except BaseException as error:
             replaced = isinstance(error, OSError) and self._is_replaced()
             os.close(self.fd)
@@ -133,47 +155,32 @@ class _OpenFile:
         """Fill each buffer with its column's rows of these runs, run after run."""
         self.check()
         for name, buffer in buffers.items():
-            if name in self.indexes:
-                self._read(self.indexes[name], runs, buffer)
-                continue
-            filled = 0
-            for start, rows in runs:
-                target = buffer[filled : filled + rows]
-                self.h5_file[name].read_direct(target, np.s_[start : start + rows])
-                filled += rows
+            self._read(self.indexes[name], runs, buffer)
 
     def prefetch(self, runs: Runs) -> None:
         """Ask the system to load the images of these runs into the page cache."""
-        if "images" not in self.indexes or not hasattr(os, "posix_fadvise"):
+        if not hasattr(os, "posix_fadvise"):
             return
         index = self.indexes["images"]
         for start, rows in runs:
-            first, last = index.offset(start), index.offset(start + rows - 1)
-            size = last - first + index.row_bytes
-            os.posix_fadvise(self.fd, first, size, os.POSIX_FADV_WILLNEED)
+            first, last = index.span(start), index.span(start + rows - 1)
+            size = last.stop - first.start
+            os.posix_fadvise(self.fd, first.start, size, os.POSIX_FADV_WILLNEED)
 
     def _read(self, index: _ChunkIndex, runs: Runs, buffer: NDArray[Any]) -> None:
-        filled = 0
+        content, filled = buffer.reshape(-1).view(np.uint8), 0
         for start, rows in runs:
             stop = start + rows
             while start < stop:  # one read per chunk
                 count = min(index.chunk_rows - start % index.chunk_rows, stop - start)
-                index.check(self.fd, start)
-                target = buffer[filled : filled + count].data
-                if os.preadv(self.fd, [target], index.offset(start)) < target.nbytes:
-                    raise OSError("the file ends too early")
-                start, filled = start + count, filled + count
+                size = count * index.row_bytes
+                index.read(self.fd, start, content[filled : filled + size])
+                start, filled = start + count, filled + size
+        if not index.dtype.isnative:
+            buffer.byteswap(inplace=True)
 
     def close(self) -> None:
         os.close(self.fd)
-        if self.h5_file is not None:
-            self.h5_file.close()
-
-
-def _open_by_libhdf5(path: Path, fd: int) -> Any:
-    """Open the file behind this descriptor, even if another file has its path by now."""
-    same = Path(f"/dev/fd/{fd}")
-    return h5.open_read(same if same.exists() else path)
 
 
 class HandleCache:

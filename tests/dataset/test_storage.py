@@ -68,6 +68,26 @@ def test_every_type_and_compression_is_stored_raw(compression: str, dtype: str) 
     assert [result.problems for result in pixelprep.verify(raw, scaled, quiet=True)] == [(), ()]
 
 
+@pytest.mark.parametrize("compression", ["gzip", "lzf", "lz4", "zstd"])
+def test_packed_rows_are_those_of_an_unpacked_entry(compression: str) -> None:
+    """Of noise too, which gains nothing, so that some chunks are stored as they are; any rows."""
+    numbers = np.random.default_rng(0)
+    noise = numbers.random((700, 9, 5, 2), np.float32)
+    noise[:500] *= 0
+    source = Arrays("noise", (noise, np.arange(700) % 3))
+    plain = pixelprep.prepare(source, shard_rows=512, quiet=True)
+    packed = pixelprep.prepare(source, shard_rows=512, compression=compression, quiet=True)
+    assert packed.size < plain.size
+    for start, stop in ((0, 700), (0, 0), (510, 515), (699, 700)):
+        read = packed.train.read(start, stop)
+        assert read.tobytes() == plain.train.read(start, stop).tobytes()
+    batches = zip(
+        *(e.train.batches(64, shuffle=True, seed=3) for e in (plain, packed)), strict=True
+    )
+    for (images, labels), (images_too, labels_too) in batches:
+        assert len(images) == len(labels) == len(images_too) == len(labels_too)
+
+
 def test_raw_storage_takes_a_quarter_of_the_room() -> None:
     """Pixels of one byte are stored in one byte, not in four."""
     images = np.zeros((2000, 28, 28, 1), np.uint8)
