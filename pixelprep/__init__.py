@@ -1,7 +1,7 @@
 """Image datasets scaled once, exactly, and reused anywhere."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: each public name is of its own type
 
 from pixelprep._version import __version__ as __version__
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from pixelprep.pipeline.verify import VerifyResult, verify
     from pixelprep.reports.entry_report import Report, report
     from pixelprep.reports.results import CompareResult, TrainResult
-    from pixelprep.sources import Arrays
+    from pixelprep.sources import Arrays, DatasetSummary, KnownDatasets, datasets
     from pixelprep.training.compare import compare
     from pixelprep.training.predict import EvaluationResult, PredictResult, evaluate, predict
     from pixelprep.training.train import resume, train
 
-__all__ = ["Arrays", "CacheError", "CompareResult", "DownloadError", "Entry", "EntryError"]
-__all__ += ["EvaluationResult", "Export", "MissingExtraError", "NewerFormatError"]
-__all__ += ["PixelprepError", "PredictResult", "Report", "Scaling", "SourceError", "Split"]
-__all__ += ["TrainError", "TrainResult", "UsageError", "VerifyResult", "WorkerError", "cache"]
-__all__ += ["compare", "evaluate", "export", "find_entry", "open", "predict", "prepare", "report"]
-__all__ += ["resume", "train", "verify"]
+__all__ = ["Arrays", "CacheError", "CompareResult", "DatasetSummary", "DownloadError", "Entry"]
+__all__ += ["EntryError", "EvaluationResult", "Export", "KnownDatasets", "MissingExtraError"]
+__all__ += ["NewerFormatError", "PixelprepError", "PredictResult", "Report", "Scaling"]
+__all__ += ["SourceError", "Split", "TrainError", "TrainResult", "UsageError", "VerifyResult"]
+__all__ += ["WorkerError", "cache", "compare", "datasets", "evaluate", "export", "find_entry"]
+__all__ += ["open", "predict", "prepare", "report", "resume", "train", "verify"]
 
 _HOMES = {
-    "sources": "Arrays",
+    "sources": "Arrays DatasetSummary KnownDatasets datasets",
     "reports.results": "CompareResult TrainResult",
     "dataset.entry": "Entry Split",
     "training.predict": "EvaluationResult PredictResult evaluate predict",

@@ -7,12 +7,11 @@ backticks (`val_fraction=0.2`); the command line turns these into its options.
 
 import difflib
 import operator
+import re
 from collections.abc import Iterable
 
 # The way out of a damaged entry.
-REPAIR_HINT = (
-    "run `pixelprep verify --all --repair` to rebuild it; if this is a copy, copy it again"
-)
+REPAIR_HINT = "verify it with `repair=True` to rebuild it; if this is a copy, copy it again"
 
 
 class PixelprepError(Exception):
@@ -101,6 +100,13 @@ def check_int(argument: str, value: object, low: int, high: int | None = None) -
     return number
 
 
+def check_bool(argument: str, value: object) -> bool:
+    """Return the value; refuse what is neither True nor False."""
+    if isinstance(value, bool):
+        return value
+    raise UsageError(f"`{argument}={value!r}`: expected True or False")
+
+
 def unknown_choice(
     argument: str,
     got: str,
@@ -116,6 +122,11 @@ def unknown_choice(
     near = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near and not certain else otherwise
     return UsageError(f"unknown `{argument}` '{got}': expected one of {', '.join(names)}", hint)
+
+
+def named_type_error(error: TypeError, function: str) -> TypeError:
+    """Make the same error of a function whose arguments a class takes in its place."""
+    return TypeError(re.sub(r"\S*__init__", function, str(error)))
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:

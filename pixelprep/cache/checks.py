@@ -94,13 +94,13 @@ def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
             where = f"row {wrong_row} ({file})" if file else f"row {wrong_row}"
             yield f"{name}: the stored values from {where} on are not those of the scaling"
         if manifest.splits[name].raw != RawLimits.of(moments):
-            yield f"{name}: raw minimum or maximum is another than the manifest says"
+            yield f"{name}: the raw minimum or maximum differs from the manifest"
         if name == "train":
             if manifest.statistics != PixelSums(**moments.overall()):
-                yield "train: the sums of its pixels are other than the manifest says"
+                yield "train: the sums of its pixels differ from the manifest"
             statistics = None if entry.per == "image" else moments.statistics(entry.scaling.unit)
             if manifest.scaling != ScalingRecord.of(replace(entry.scaling, statistics=statistics)):
-                yield "train: its statistics are other than the scaling's"
+                yield "train: its statistics differ from the scaling's"
         if is_stored_whole(entry, name) and digest != manifest.source.splits[name].images:
             yield f"{name}: its raw images are not those of the source's digest"
 
@@ -158,7 +158,7 @@ def _check_sums(entry: Entry) -> Iterator[str]:
     """Compare the sums of train's raw pixels with the statistics of the scaling."""
     promised, count = entry.manifest.statistics, math.prod(entry.train.shape)
     if promised.count != count:
-        yield "train: the number of its pixels is another than the manifest says"
+        yield "train: the number of its pixels differs from the manifest"
     own = own_statistics(entry.train, 0, len(entry.train))
     if own and MODES[entry.mode].uses_range:
         return  # of each image only minimum and range are stored
@@ -170,7 +170,7 @@ def _check_sums(entry: Entry) -> Iterator[str]:
     if abs(total - promised.sum) > bound or (
         abs(squares - promised.sum_of_squares) > max(SLACK * squares, bound)
     ):
-        yield "train: the sums of its pixels are other than the manifest says"
+        yield "train: the sums of its pixels differ from the manifest"
 
 
 def _check_split(entry: Entry, name: str, on_progress: OnProgress) -> Iterator[str]:
@@ -198,11 +198,11 @@ def _check_split(entry: Entry, name: str, on_progress: OnProgress) -> Iterator[s
         yield f"{name}: from image {wrong_rows[0]} on, some have other statistics than stored"
     limits = entry.manifest.splits[name].raw
     if max(abs(min(lows) - limits.minimum), abs(max(highs) - limits.maximum)) > max(errors):
-        yield f"{name}: raw minimum or maximum is another than the manifest says"
+        yield f"{name}: the raw minimum or maximum differs from the manifest"
     if name == "train" and scaling.statistics is not None:
         every, found = ("mean", "std", "minimum", "maximum"), pairwise_sum(moments).statistics()
         if not _agree(scaling, found, scaling.statistics, every, split.dtype):
-            yield "train: its statistics are other than the scaling's"
+            yield "train: its statistics differ from the scaling's"
 
 
 def _error_bound(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pixelprep.cache.trust import Stamps, TrustRecord, in_cache
 from pixelprep.dataset.entry import Entry
-from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
+from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError, UsageError
 from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
@@ -133,6 +133,8 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
 
     The path of an entry in the cache begins with `cache`. `damaged` accepts whatever is there.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"{name!r}: expected the name or the path of an entry")
     name = os.fspath(name)
     found, lock = _find(name, cache, damaged), locks.entry_lock_name(cache / name)
     if not found and in_cache(cache / name, cache) and locks.lock_path(cache, lock).exists():
@@ -142,7 +144,7 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
         names = [f"{path.parent.name}/{path.name}" for path in found[:MAX_LISTED]]
         more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
         hint = f"choose one of: {', '.join(names)}{more}"
-        raise EntryError(f"{name}: is ambiguous: {len(found)} entries in {cache}", hint)
+        raise EntryError(f"{name}: ambiguous, {len(found)} entries in {cache} match", hint)
     if not found:
         hint = "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry"
         raise EntryError(f"{name}: no entry of this name here or in {cache}", hint)

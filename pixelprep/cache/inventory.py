@@ -84,6 +84,28 @@ class CacheItem:
     problem: str | None = None
 
 
+def path(*, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Return where the cache folder is, whether or not it exists yet.
+
+    Parameters
+    ----------
+    cache_dir : path, optional
+        Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
+
+    Returns
+    -------
+    Path
+        The absolute path.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> pixelprep.cache.path(cache_dir="/data/pixels")
+    PosixPath('/data/pixels')
+    """
+    return fs.cache_dir(cache_dir)
+
+
 def list(*, cache_dir: str | os.PathLike[str] | None = None) -> tuple[CacheItem, ...]:
     """List all that is in the cache: entries first, in the order of their names.
 
@@ -169,7 +191,7 @@ def prune(
     dry_run: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[CacheItem, ...]:
-    """Remove what killed processes left and, if asked, entries that were not used lately.
+    """Remove what killed processes left and, if asked, entries that have not been used lately.
 
     Parameters
     ----------
@@ -254,7 +276,7 @@ def _named_items(
             path = entries.resolve(name, cache, damaged=True)
             meant = [item for item in listed if item.path == path]
             if not meant:
-                hint = "give a name that `pixelprep cache list` has"
+                hint = "give a folder, a key, DATASET/MODE-KEY or a dataset of this cache"
                 raise EntryError(f"{path}: is not an entry in {cache}", hint)
         items |= {item.path: item for item in meant}
     return items.values()

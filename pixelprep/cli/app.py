@@ -13,7 +13,7 @@ import traceback
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn  # Any: options of `prepare`
 
 import typer
 from typer import Option
@@ -39,7 +39,7 @@ from pixelprep.cli.spelling import as_options
 from pixelprep.errors import PixelprepError, UsageError, attach_resume_command, resume_command
 from pixelprep.exporters import format_names
 from pixelprep.numerics.modes import MODES
-from pixelprep.system import formatting, fs
+from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     from pixelprep.cache import CacheItem
@@ -166,7 +166,7 @@ def compare(
     repeats: Annotated[int, option("Runs of each mode; fewer than five rarely decide.", "N")] = 3,
     epochs: Annotated[int, option("Passes over the training images.")] = 5,
     batch_size: Annotated[int, option("Batch size.")] = 64,
-    seed: Annotated[int, option("Of the first run of each mode; then SEED + 1, …")] = 0,
+    seed: Annotated[int, option("Seed of each mode's first run; then SEED + 1, …")] = 0,
     model: Annotated[
         str | None,
         option(
@@ -256,12 +256,8 @@ def path(
 @app.command()
 def datasets(as_json: Json = False) -> None:
     """List the datasets that are known by name."""
-    from pixelprep.sources import REGISTRY, plugins
-
-    known = [dataset.summary() for dataset in REGISTRY.values()]
-    added = [{"name": name, "from": point.value} for name, point in plugins().items()]
-    result = {"datasets": known, "plugins": added}
-    output.show(result, as_json, lambda: output.print_datasets(result))
+    known = pixelprep.datasets()
+    output.show(known.to_dict(), as_json, lambda: output.print_datasets(known))
 
 
 @app.command()
@@ -366,7 +362,8 @@ def _cache(context: typer.Context) -> None:
 def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """List entries, raw downloads, and what is left over."""
     items = pixelprep.cache.list(cache_dir=cache_dir)
-    folder, total = str(fs.cache_dir(cache_dir)), sum(item.bytes for item in items)
+    folder = str(pixelprep.cache.path(cache_dir=cache_dir))
+    total = sum(item.bytes for item in items)
     result = {"cache": folder, **output.group_by_kind(items), "bytes": total}
     shown = [item for item in items if item.kind != "metadata"]
     output.show(result, as_json, lambda: output.print_cache(shown))
@@ -375,7 +372,7 @@ def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
 @cache_app.command("path")
 def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """Print where the cache folder is."""
-    folder = str(fs.cache_dir(cache_dir))
+    folder = str(pixelprep.cache.path(cache_dir=cache_dir))
     output.show({"cache": folder}, as_json, lambda: typer.echo(folder))
 
 
@@ -410,7 +407,7 @@ def cache_prune(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Delete leftovers and, if asked, entries that were not used lately."""
+    """Delete leftovers and, if asked, entries not used lately."""
     _messages(quiet=False)
     items = pixelprep.cache.prune(older_than, keep, dry_run=True, cache_dir=cache_dir)
     _remove(items, yes, dry_run, cache_dir, as_json, unless_used=True)

@@ -4,7 +4,7 @@ import inspect
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin
+from typing import Annotated, Any, TypeVar, get_origin  # Any: what Typer's functions return
 
 import typer
 
@@ -13,7 +13,7 @@ from pixelprep.format.options import PREPARE_OPTIONS, PrepareOptions, option_typ
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def argument(help: str, metavar: str) -> Any:  # Any: what Typer's own functions return
+def argument(help: str, metavar: str) -> Any:
     return typer.Argument(help=help, metavar=metavar)
 
 

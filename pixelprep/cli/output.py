@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # Any: JSON values
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pixelprep.dataset.entry import Entry
     from pixelprep.pipeline.verify import VerifyResult
     from pixelprep.reports.results import CompareResult, TrainResult
+    from pixelprep.sources import KnownDatasets
     from pixelprep.training.predict import EvaluationResult, PredictResult
 
 Rows = list[tuple[str, ...]]  # of a table, the first being the titles of its columns
@@ -75,7 +76,7 @@ def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
 
 def print_prepared(entry: "Entry", seconds: float) -> None:
     _print_entry(entry)
-    done = "was there already" if entry.cached else f"prepared in {seconds:.1f} s"
+    done = "already prepared" if entry.cached else f"prepared in {seconds:.1f} s"
     say(str(entry.path), f"{size(entry.size)}, {done}")
 
 
@@ -182,17 +183,17 @@ def _decimal(number: float | None) -> str:
     return "not finite" if number is None else f"{number:.4f}"
 
 
-def print_datasets(found: dict[str, Any]) -> None:
+def print_datasets(known: "KnownDatasets") -> None:
     titles = ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
     rows: Rows = [titles]
-    for one in found["datasets"]:
-        shape = formatting.format_shape(one["shape"])
-        download = size(one["download_bytes"]) if one["download_bytes"] else "embedded"
-        counts = (f"{one['train']:,}", f"{one['test']:,}", shape, str(one["classes"]))
-        rows.append((one["name"], *counts, download, one["licence"], one["title"]))
+    for one in known.datasets:
+        shape = formatting.format_shape(one.shape)
+        download = size(one.download_bytes) if one.download_bytes else "embedded"
+        counts = (f"{one.train:,}", f"{one.test:,}", shape, str(one.classes))
+        rows.append((one.name, *counts, download, one.licence, one.title))
     _table(rows)
-    for plugin in found["plugins"]:
-        say(f"{plugin['name']}  from {plugin['from']}")
+    for plugin in known.plugins:
+        say(f"{plugin.name}  from {plugin.origin}")
 
 
 def _table(rows: Rows) -> None:
@@ -258,7 +259,7 @@ def print_verified(verdict: "VerifyResult") -> None:
 
 def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]]]:
     """Return what ``--json`` holds of things in the cache, in lists of their kinds."""
-    names = {"entry": "entries", "raw": "raw", "leftover": "left", "metadata": "notes"}
+    names = {"entry": "entries", "raw": "raw", "leftover": "leftovers", "metadata": "metadata"}
     kinds: dict[str, list[dict[str, Any]]] = {name: [] for name in names.values()}
     for item in items:
         values: dict[str, Any] = {"name": item.name, "path": str(item.path), "bytes": item.bytes}
@@ -288,9 +289,10 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
             rows.append(cells)
     if len(rows) > 1:
         _table(rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows])
-    notes = sum(item.kind == "metadata" for item in items)
+    unneeded = sum(item.kind == "metadata" for item in items)
     total = size(sum(item.bytes for item in items))
-    say(f"{total}{f', {notes} of them notes and locks that nothing needs' if notes else ''}")
+    files = formatting.pluralize(unneeded, "unneeded record or lock", "unneeded records and locks")
+    say(f"{total}, with {files}" if unneeded else total)
 
 
 def _time(seconds: float) -> str:

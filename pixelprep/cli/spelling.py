@@ -2,7 +2,7 @@
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any  # Any: a command of Click, which Typer contains
 
 import typer
 from typer.main import get_command

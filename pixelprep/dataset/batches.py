@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict  # Any: JSON values
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.dataset.columns import Column, Columns
-from pixelprep.errors import UsageError, check_int, unknown_choice
+from pixelprep.errors import UsageError, check_bool, check_int, unknown_choice
 from pixelprep.format import reader
 from pixelprep.numerics.permutation import MAX_SEED, Stream, permutation
 from pixelprep.system import canonical
@@ -72,12 +72,16 @@ class BatchConfig:
     def __post_init__(self) -> None:
         # Plain ints, so that the state of a pass is JSON whatever numbers came.
         plain = {"batch_size": check_int("batch_size", self.batch_size, 1)}
+        for name in ("shuffle", "drop_last"):
+            check_bool(name, getattr(self, name))
         for name in ("seed", "epoch"):
             plain[name] = check_int(name, getattr(self, name), 0, MAX_SEED)
         if not isinstance(self.shard, tuple | list) or len(self.shard) != 2:
             raise UsageError(f"`shard={self.shard}`: expected (index, count)")
-        count = check_int("shard count", self.shard[1], 1)
-        plain["shard"] = (check_int("shard index", self.shard[0], 0, count - 1), count)  # type: ignore[assignment]
+        index, count = (check_int("shard", number, 0) for number in self.shard)
+        if index >= count:
+            raise UsageError(f"`shard=({index}, {count})`: expected an index below the count")
+        plain["shard"] = (index, count)  # type: ignore[assignment]
         if self.even is not None and self.even not in EVEN:
             raise unknown_choice("even", str(self.even), EVEN)
         for name, value in plain.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # Any: columns of whichever type
 
 import numpy as np
 from numpy.typing import NDArray

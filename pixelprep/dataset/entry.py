@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack  # Any: columns of whichever type
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.dataset.batches import BatchConfig, Batches, BatchOptions
 from pixelprep.dataset.columns import Columns
-from pixelprep.errors import UsageError, missing_extra
+from pixelprep.errors import UsageError, missing_extra, named_type_error
 from pixelprep.format import layout, reader
 from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.format.recipe import SPLITS
@@ -237,7 +237,10 @@ class Split:
         >>> for images, labels in train.batches(64, shuffle=True, seed=0, epoch=0):
         ...     assert images.shape[1:] == (28, 28, 1) and len(images) == len(labels)
         """
-        config = BatchConfig(batch_size, **options)
+        try:
+            config = BatchConfig(batch_size, **options)
+        except TypeError as error:  # an option that there is not
+            raise named_type_error(error, "batches") from None
         return Batches(self._files, self._run_rows, self._columns, config)
 
     def to_tf(self, batch_size: int, **options: Unpack[BatchOptions]) -> "tf.data.Dataset":

@@ -1,7 +1,7 @@
 """Recover raw pixels from stored ones."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any  # Any: raw pixels of whichever type
 
 import numpy as np
 from numpy.typing import NDArray

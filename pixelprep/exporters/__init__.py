@@ -1,6 +1,7 @@
 """Write an entry in another format, and check what was written: a module a format.
 
 Its name, with ``-`` for ``_``, is the format's, known before it is loaded; it has an `EXPORTER`.
+What formats share is in `base`, or in modules whose names begin with ``_``.
 """
 
 from importlib import import_module
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def format_names() -> list[str]:
     """Return the names of all formats, sorted."""
-    names = (module.name for module in iter_modules(__path__))
+    names = (module.name for module in iter_modules(__path__) if module.name[0] != "_")
     return sorted(name.replace("_", "-") for name in names if name not in ("base", "export"))
 
 

@@ -155,7 +155,7 @@ def _destination(directory: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # the latter: no name, links in a circle
         raise UsageError(f"{os.fspath(directory)}: cannot be used: {error}", ELSEWHERE) from error
     if taken:
-        raise UsageError(f"{final}: exists already: expected a new or empty folder", ELSEWHERE)
+        raise UsageError(f"{final}: already exists: expected a new or empty folder", ELSEWHERE)
     if final == Path.cwd():
         raise UsageError(f"{final}: is the current folder, which would be replaced", ELSEWHERE)
     if not final.parent.is_dir():

@@ -22,9 +22,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import partial, wraps
 from types import NoneType
-from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints  # Any: any value
 
-from pixelprep.errors import UsageError, check_int, unknown_choice
+from pixelprep.errors import UsageError, check_int, named_type_error, unknown_choice
 from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
@@ -170,7 +170,7 @@ class DecodeOptions:
     )
     on_error: str | None = option(
         None,
-        "What a damaged image of a folder does: stop all (fail), or be left out and listed (skip).",
+        "When an image of a folder is damaged: stop (fail), or leave it out and list it (skip).",
         choices=("fail", "skip"),
     )
     images_key: str | None = option(
@@ -195,7 +195,7 @@ class MachineOptions:
         "DIR",
         env="PIXELPREP_CACHE_DIR",
     )
-    quiet: bool = option(False, "Draw no progress bars.")
+    quiet: bool = option(False, "Draw no progress bars.", check=_switch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,7 @@ class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOption
     source: str | os.PathLike[str] | None = option(
         None, "Folder with the raw files; nothing is downloaded.", "DIR"
     )
-    force: bool = option(False, "Make the entry again if it is there.")
+    force: bool = option(False, "Make the entry again if it is there.", check=_switch)
 
     def __post_init__(self) -> None:
         for name, declared in declared_options(type(self)).items():
@@ -218,6 +218,7 @@ class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOption
                 if declared.choices and value not in tuple(declared.choices):
                     raise unknown_choice(name, str(value), declared.choices)
                 value = declared.check(name, value) if declared.check else value
+                _check_type(name, value)
             object.__setattr__(self, name, value)
 
 
@@ -232,6 +233,18 @@ def option_types(name: str) -> list[Any]:  # Any: types, some of them of a typin
     """Return the types that an option's values may have, but for None."""
     hint = TYPES[name]
     return [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
+
+
+def _check_type(name: str, value: object) -> None:
+    kinds = [get_origin(kind) or kind for kind in option_types(name)]
+    if not isinstance(value, tuple(kinds)) or (type(value) is bool and bool not in kinds):
+        expected = " or ".join(_type_name(kind) for kind in kinds)
+        raise UsageError(f"`{name}={value!r:.80}`: expected {expected}")
+
+
+def _type_name(kind: Any) -> str:
+    special: dict[Any, str] = {os.PathLike: "path", tuple: "tuple of int"}
+    return special.get(kind) or str(kind.__name__)
 
 
 def json_types(name: str) -> tuple[type, ...]:
@@ -251,7 +264,7 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
             try:
                 given = cls(*args, **kwargs)
             except TypeError as error:  # an argument that there is not
-                raise TypeError(re.sub(r"\S*__init__", function.__name__, str(error))) from None
+                raise named_type_error(error, function.__name__) from None
             return function(given)
 
         signature, returned = inspect.signature(cls), inspect.signature(function).return_annotation
@@ -261,15 +274,16 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
     return decorate
 
 
-def documented(options: type) -> Callable[[T], T]:
-    """Replace ``{options}`` in a docstring, indented by 4, by the numpydoc of a class's options."""
-    parts, special = [], {os.PathLike: "path", tuple: "tuple of int"}
-    for name, declared in declared_options(options).items():
+def documented(*options: type) -> Callable[[T], T]:
+    """Replace ``{options}`` in a docstring, indented by 4, by the numpydoc of classes' options."""
+    parts = []
+    declarations = [one for cls in options for one in declared_options(cls).items()]
+    for name, declared in declarations:
         if declared.choices:
             kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
         else:
             kinds = [get_origin(kind) or kind for kind in option_types(name)]
-            names = [special.get(kind, kind.__name__) for kind in kinds]
+            names = [_type_name(kind) for kind in kinds]
             kind = "path" if "path" in names else " or ".join(names)
         optional = ", optional" if NoneType in get_args(TYPES[name]) else ""
         help = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from pixelprep.errors import UsageError, unknown_choice
 from pixelprep.numerics.modes import MODES as MODES  # with `PER` for all that scale
 from pixelprep.numerics.modes import PER as PER
+from pixelprep.numerics.modes import Mode
 from pixelprep.numerics.statistics import Float, Statistics, check_images, moments_of
 
 GUARD_BITS = 2  # bits beyond a raw integer's, so that rounding errors stay below half a step
@@ -66,10 +67,10 @@ class Scaling:
         ----------
         images : ndarray, shape (N, H, W, C)
             Raw pixels, N ≥ 1: integers of 8 or 16 bits, or finite floats.
-        mode : {"standardize", "center", "normalize"}
-            The scaling.
-        per : {"channel", "dataset", "pixel", "image"}
-            Which pixels share one statistic.
+        mode : str
+            The scaling, one of `MODES`.
+        per : str
+            Which pixels share one statistic, one of `PER`.
         rescale : bool
             Divide integers by their type's maximum first.
 
@@ -317,7 +318,18 @@ def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> t
     integers = np.dtype(dtype).kind in "ui"
     if integers and MODES[mode].uses_range:
         return "dataset", True
+    if per == "image" and not MODES[mode].uses_range and _reads_range(MODES[mode]):
+        kept = f"of each image mean and std are stored, and {mode} is of its minimum or maximum"
+        raise UsageError(f"`per=image`: {kept}", "choose another `per`")
     return per, rescale and integers
+
+
+def _reads_range(mode: Mode) -> bool:
+    """Return whether a mode's shift or divisor depends on minimum or maximum."""
+    one, unknown = np.ones(1), np.full(1, np.nan)
+    statistics = Statistics(one, one, minimum=unknown, maximum=unknown)
+    functions = filter(None, (mode.shift, mode.divisor))
+    return any(bool(np.isnan(function(statistics)).any()) for function in functions)
 
 
 def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:

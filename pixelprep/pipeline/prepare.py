@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any  # options that a caller passes on by name
 
@@ -15,9 +15,7 @@ from pixelprep.format import schema
 from pixelprep.format.options import (
     REPAIR_OPTIONS,
     RUNTIME_ONLY,
-    DecodeOptions,
     PrepareOptions,
-    declared_options,
     takes,
 )
 from pixelprep.format.recipe import TAKEN, Recipe
@@ -95,7 +93,7 @@ def find_entry(call: PrepareCall) -> Entry:
                 return entries.open_entry(path, cache, call.quiet)
     raise EntryError(
         f"{source.name}, {call.mode}, with these options: not prepared in {cache}",
-        "do so with `prepare`",
+        "prepare it first, or here with `prepare`",
     )
 
 
@@ -148,12 +146,9 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
     """Return the source of a call's dataset; and the dataset as text, unless it is an object."""
     dataset = sources.normalize_dataset(call.dataset)
     if isinstance(dataset, str):
-        copied = ("mirror", "quiet", *declared_options(DecodeOptions))
-        options = sources.Options(
-            source=None if call.source is None else fs.expand_user(call.source),
-            offline=bool(call.offline),
-            **{name: getattr(call, name) for name in copied},
-        )
+        given = {field.name: getattr(call, field.name) for field in fields(sources.Options)}
+        folder = None if call.source is None else fs.expand_user(call.source)
+        options = sources.Options(**given | {"source": folder})
         source = sources.find_source(dataset, options)
     else:
         source = dataset

@@ -76,7 +76,7 @@ def verify(
     on_result: Callable[[VerifyResult], object] = lambda _: None,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
-) -> list[VerifyResult]:
+) -> tuple[VerifyResult, ...]:
     """Re-read entries from the first byte to the last, and check all that their manifests say.
 
     Digests, format, shapes; and that the stored arrays have the recorded statistics, which are
@@ -100,7 +100,7 @@ def verify(
 
     Returns
     -------
-    list of VerifyResult
+    tuple of VerifyResult
         In the order of `names`; of all, in the order of their own names.
 
     Raises
@@ -117,10 +117,9 @@ def verify(
     [True]
     """
     if bool(names) == every:
-        raise UsageError(
-            "expected names of entries or `every=True`, not both",
-            "`every=True` checks all of the cache",
-        )
+        found = "both" if every else "neither"
+        hint = "`every=True` checks all of the cache"
+        raise UsageError(f"expected names of entries or `every=True`, got {found}", hint)
     cache, results = fs.cache_dir(cache_dir), []
     with fs.translate_oserror(cache):
         paths = entries.entry_paths(cache) if every else entries.named_paths(names, cache)
@@ -128,7 +127,7 @@ def verify(
         with fs.translate_oserror(cache):
             results.append(_verify(path, cache, repair, quiet))
         on_result(results[-1])
-    return results
+    return tuple(results)
 
 
 def _verify(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult:

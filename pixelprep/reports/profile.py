@@ -162,8 +162,9 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
         splits[name] = _profile_split(entry, split, train_only, on_progress)
     per_pixel = pixels.total().statistics()
     # Data of one's own cannot have the name of a known dataset.
-    is_named = entry.dataset in {*sources.REGISTRY, *sources.plugins()}
-    dataset = entry.dataset if is_named else f"./{entry.dataset}"
+    known = sources.datasets()
+    named = {*(one.name for one in known.datasets), *(one.name for one in known.plugins)}
+    dataset = entry.dataset if entry.dataset in named else f"./{entry.dataset}"
     options = formatting.options(requests.options_of(manifest))
     names = ("dataset", "mode", "per", "key", "class_names")
     facts = {name: getattr(entry, name) for name in names}
@@ -177,7 +178,7 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
         exact=entry.is_exact,
         decode=manifest.source.decode,
         prepare=("prepare", dataset, *options),
-        is_named=is_named,
+        is_named=entry.dataset in named,
         splits=splits,
         mean_image=per_pixel.mean,
         deviation_image=per_pixel.std,

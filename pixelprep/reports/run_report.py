@@ -1,4 +1,4 @@
-"""Draw a finished run: how it learnt, where it errs, and how to go on with it."""
+"""Draw a finished run: its learning curves, its errors, and how to use its model."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@ from pixelprep.sources.arrays import Arrays
 from pixelprep.sources.base import Options, Provenance, Raw, RawSplit, Source, SourceContext
 from pixelprep.sources.digest import images_digest, labels_digest, names_digest, survey
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
-from pixelprep.sources.registered import RegisteredSource
+from pixelprep.sources.registered import DatasetSummary, RegisteredSource
 from pixelprep.sources.registry import REGISTRY
-from pixelprep.sources.resolve import find_source, normalize_dataset, plugins
+from pixelprep.sources.resolve import KnownDatasets, datasets, find_source, normalize_dataset
 
-__all__ = ["REGISTRY", "Arrays", "LazyArray", "Options", "Provenance", "Raw", "RawSplit"]
-__all__ += ["RegisteredSource", "Source", "SourceContext", "block_ranges", "find_source"]
-__all__ += ["images_digest", "iter_blocks", "labels_digest", "names_digest", "normalize_dataset"]
-__all__ += ["plugins", "slice_rows", "survey"]
+__all__ = ["REGISTRY", "Arrays", "DatasetSummary", "KnownDatasets", "LazyArray", "Options"]
+__all__ += ["Provenance", "Raw", "RawSplit", "RegisteredSource", "Source", "SourceContext"]
+__all__ += ["block_ranges", "datasets", "find_source", "images_digest", "iter_blocks"]
+__all__ += ["labels_digest", "names_digest", "normalize_dataset", "slice_rows", "survey"]

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
-from pixelprep.format.options import DecodeOptions, declared_options, documented
+from pixelprep.format.options import DecodeOptions, NetworkOptions, declared_options, documented
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
 from pixelprep.numerics.statistics import check_images
 from pixelprep.sources import lazy_arrays
@@ -69,13 +69,13 @@ class SourceContext:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: Any) -> None:  # as `ExitStack` declares them
-        self._folders.__exit__(*error)
+    def __exit__(self, *_: object) -> None:
+        self._folders.close()
 
 
-@documented(DecodeOptions)
+@documented(NetworkOptions, DecodeOptions)
 @dataclass(frozen=True, kw_only=True)
-class Options(DecodeOptions):
+class Options(DecodeOptions, NetworkOptions):
     """Where raw data is and how it is read.
 
     Parameters
@@ -83,19 +83,17 @@ class Options(DecodeOptions):
     {options}
     source : Path, optional
         A folder with the raw files; nothing is downloaded.
-    mirror : str, optional
-        A URL that is tried first.
-    offline : bool
-        Open no connection.
     quiet : bool
         Draw no progress bars.
     """
 
     size: tuple[int, int] | None = None  # (H, W), whichever way it was given
-    source: Path | None = None
-    mirror: str | None = None
     offline: bool = False
+    source: Path | None = None
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offline", bool(self.offline))  # None: neither asked for, nor set
 
 
 @dataclass(frozen=True, slots=True)

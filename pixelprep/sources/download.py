@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO  # Any: a bar of tqdm, or a silent one
 
 from pixelprep.errors import DownloadError, SourceError
 from pixelprep.sources import gzip_file
@@ -98,7 +98,7 @@ def _fetch(
     with suppress(OSError):  # it holds other files
         path.parent.rmdir()
     tried = "; ".join(failures) or "none"
-    raise DownloadError(f"{dataset}: no mirror gave {file.name}; tried {tried}", _hint(dataset))
+    raise DownloadError(f"{dataset}: cannot download {file.name}; tried {tried}", _hint(dataset))
 
 
 @contextmanager
@@ -245,7 +245,7 @@ class _AlreadyComplete(Exception):
 class _PartWriter:
     """The file that pooch writes to: appends, starts afresh or stops, by the server's response."""
 
-    def __init__(self, file: BinaryIO, limit: int, bar: Any) -> None:  # tqdm's, or a silent one
+    def __init__(self, file: BinaryIO, limit: int, bar: Any) -> None:
         self.file, self.limit, self.bar = file, limit, bar
 
     def begin(self, response: "Response", *_: object, **__: object) -> None:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: h5py has no types
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def copy_arrays(path: str, **options: Any) -> Iterator[Any]:  # what the sandbox
 class _Selection:
     """The arrays of a file that are to be copied to `folder`; the keys are as in `Options`."""
 
-    file: Any  # h5py.File, which has no types
+    file: Any  # an h5py.File
     path: str
     images_key: str | None
     labels_key: str | None
@@ -117,7 +117,7 @@ class _Selection:
     def _has(self, key: str) -> bool:
         return untrusted.find_dataset(self.file, key) is not None
 
-    def array(self, key: str) -> Any:  # h5py has no types
+    def array(self, key: str) -> Any:
         array = untrusted.find_dataset(self.file, key)
         if array is None or not array.shape:
             raise SourceError(f"{self.path}: no array under the key {key}; it holds {self._root()}")

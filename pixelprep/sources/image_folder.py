@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: JSON values
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,7 +218,7 @@ def _run_task(task: tuple[Path, str, Sequence[str], ImageDecoder]) -> list[int]:
 
 def _write_pixels(
     paths: Sequence[str], decoder: ImageDecoder, private: Path
-) -> dict[str, Any]:  # JSON, a step's receipt
+) -> dict[str, Any]:  # a step's receipt
     image_format, skipped = decoder.format, []
     assert image_format is not None  # set before the work is divided
     # The rows of skipped images stay zero, and are left out later.

@@ -11,6 +11,39 @@ from pixelprep.sources import download, gzip_file, idx
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext, read_pairs
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.system import fs
+from pixelprep.system.json_record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary(Record):
+    """A dataset that is known by name, as it is before it is prepared.
+
+    Parameters
+    ----------
+    name : str
+        What `prepare` takes.
+    shape : tuple of int
+        (H, W, C), of each image.
+    train, test : int
+        The images of each split.
+    classes : int
+        The number of classes.
+    download_bytes : int
+        What is downloaded; 0 if the package contains it.
+    title, licence, homepage, citation : str
+        As of the provenance of an entry.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    train: int
+    test: int
+    classes: int
+    download_bytes: int
+    title: str
+    licence: str
+    homepage: str
+    citation: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +71,17 @@ class RegisteredDataset:
         """Read the files in a folder, refusing any that is not the pinned one."""
         raise NotImplementedError
 
-    def summary(self) -> dict[str, object]:
-        """Describe the dataset before it is prepared, as JSON values."""
-        return {
-            "name": self.name,
-            **self.rows,
-            "shape": list(self.shape),
-            "classes": len(self.class_names),
-            "download_bytes": 0 if self.embedded else sum(file.size for file in self.files),
+    def summary(self) -> DatasetSummary:
+        """Describe the dataset before it is prepared."""
+        return DatasetSummary(
+            self.name,
+            self.shape,
+            train=self.rows["train"],
+            test=self.rows["test"],
+            classes=len(self.class_names),
+            download_bytes=0 if self.embedded else sum(file.size for file in self.files),
             **self.provenance.to_dict(),
-        }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +166,10 @@ def _read_pinned(
 
 def not_official(path: Path, file: download.RegistryFile) -> SourceError:
     """Make the error for a file that is not the pinned one."""
-    import shlex  # only this error needs it
-
     compared = "archive and content" if file.content_sha256 else "only the archive's is known"
     folder = os.fspath(path.parent)
-    own = shlex.quote(folder if "/" in folder else f"./{folder}")  # a dataset's path has a slash
-    hint = f"to prepare images of your own, give their folder: pixelprep prepare {own}"
+    own = folder if "/" in folder else f"./{folder}"  # a dataset's path has a slash
+    hint = f"to prepare images of your own, give their folder as the dataset: {own}"
     differs = f"{path}: not the official {file.name}: its SHA-256 differs ({compared})"
     return SourceError(differs, hint)
 

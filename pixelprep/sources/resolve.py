@@ -2,15 +2,17 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Source
-from pixelprep.sources.registered import RegisteredSource
+from pixelprep.sources.registered import DatasetSummary, RegisteredSource
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.system import fs
+from pixelprep.system.json_record import Record
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -50,6 +52,58 @@ def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
     if not (isinstance(dataset, str) or hasattr(dataset, "load")):
         raise UsageError(f"`dataset={dataset!r}`: expected a name, a path or a source")
     return dataset
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSummary(Record):
+    """A dataset that another installed package knows by name.
+
+    Parameters
+    ----------
+    name : str
+        What `prepare` takes.
+    origin : str
+        ``MODULE:FUNCTION`` that makes its source.
+    """
+
+    name: str
+    origin: str
+    json_names: ClassVar[Mapping[str, str]] = {"origin": "from"}
+
+
+@dataclass(frozen=True, slots=True)
+class KnownDatasets(Record):
+    """All datasets that are known by name.
+
+    Parameters
+    ----------
+    datasets : tuple of DatasetSummary
+        Those of pixelprep.
+    plugins : tuple of PluginSummary
+        Those of other installed packages.
+    """
+
+    datasets: tuple[DatasetSummary, ...]
+    plugins: tuple[PluginSummary, ...]
+
+
+def datasets() -> KnownDatasets:
+    """List the datasets that are known by name.
+
+    Returns
+    -------
+    KnownDatasets
+        Those of pixelprep, and those of other installed packages.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> [dataset.name for dataset in pixelprep.datasets().datasets][:2]
+    ['mnist', 'fashion-mnist']
+    """
+    known = tuple(dataset.summary() for dataset in REGISTRY.values())
+    added = (PluginSummary(name, point.value) for name, point in plugins().items())
+    return KnownDatasets(known, tuple(added))
 
 
 def plugins() -> "dict[str, EntryPoint]":

@@ -45,6 +45,8 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UsageError(f"{os.fspath(path)}: {error}") from None
+    except TypeError:
+        raise UsageError(f"{path!r}: expected a path") from None
 
 
 def sha256(file: Path | int, on_progress: Callable[[int], object] = lambda _: None) -> str:

@@ -29,12 +29,13 @@ class Record:
         """Make a record from what `to_dict` returned; a ValueError says what does not fit."""
         types = _field_types(cls)  # type: ignore[arg-type] # a class is hashable
         names = {name: cls.json_names.get(name, name) for name in types}
-        if not isinstance(values, Mapping) or not values.keys() >= set(names.values()):
-            raise ValueError(f"expected the fields {', '.join(names.values())}")
-        unknown = sorted(values.keys() - set(names.values()))
+        given = values if isinstance(values, Mapping) else {}
+        if missing := [name for name in names.values() if name not in given]:
+            raise ValueError(f"lacks {', '.join(missing)}")
+        unknown = sorted(given.keys() - set(names.values()))
         if unknown and not cls.ignores_unknown:
             raise ValueError(f"unknown fields: {', '.join(unknown)}")
-        return cls(**{n: _from_json(types[n], values[names[n]], n) for n in types})
+        return cls(**{n: _from_json(types[n], given[names[n]], n) for n in types})
 
 
 class LenientRecord(Record):

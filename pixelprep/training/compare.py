@@ -190,7 +190,7 @@ def _claim(folder: Path, shared: Mapping[str, Any]) -> None:
         return
     found, hint = records.read(folder / SETTINGS), "name another folder with `out`"
     if found is None:
-        raise UsageError(f"{folder}: exists already, and is not of a comparison", hint)
+        raise UsageError(f"{folder}: already exists, and is not the folder of a comparison", hint)
     for name in sorted({*found, *shared}):
         if found.get(name) != shared.get(name):
             what = f"is a comparison with {name} {found.get(name)}"

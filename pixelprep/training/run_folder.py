@@ -114,12 +114,12 @@ class RunFolder:
         self._check_unpublished("name another folder with `run_dir`")
         if os.path.lexists(self.folder):
             hint = self.resume_command if self.checkpoint.exists() else f"delete {self.folder}"
-            raise TrainError(f"{self.folder}: exists already", hint)
+            raise TrainError(f"{self.folder}: already exists", hint)
 
     def _check_unpublished(self, hint: str) -> None:
 
         if os.path.lexists(self.final):
-            raise TrainError(f"{self.final}: exists already", hint)
+            raise TrainError(f"{self.final}: already exists", hint)
 
     def make(self) -> None:
         self.check_new()

@@ -105,7 +105,7 @@ def train(
     MissingExtraError
         When TensorFlow, Jinja or Matplotlib is not installed.
     TrainError
-        When the model does not fit the images, or the run folder exists already.
+        When the model does not fit the images, or the run folder already exists.
     UsageError
         When an option is wrong, or it is to stop early and the entry has no validation split.
     PixelprepError
@@ -213,7 +213,7 @@ def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
     events = _events_folder(settings, run)
     if events is not None and os.path.lexists(events):
         hint = "name another folder with `tensorboard`, or another run with `run_dir`"
-        raise TrainError(f"{events}: exists already", hint)
+        raise TrainError(f"{events}: already exists", hint)
 
 
 def _events_folder(settings: TrainSettings, run: RunFolder) -> Path | None:

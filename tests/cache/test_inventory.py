@@ -86,7 +86,7 @@ def test_list_shows_what_is_there(three: list[pixelprep.Entry]) -> None:
     assert first["bytes"] == sum(path.stat().st_size for path in three[0].path.iterdir())
     assert first["age_seconds"] == pytest.approx(3 * DAY, abs=600)
     assert answer["raw"][0]["bytes"] == 1234
-    everything = [*answer["entries"], *answer["raw"], *answer["left"], *answer["notes"]]
+    everything = [*answer["entries"], *answer["raw"], *answer["leftovers"], *answer["metadata"]]
     assert answer["bytes"] == sum(item["bytes"] for item in everything)
     assert total.split()[-1] in ("kB", "MB")
 
@@ -196,7 +196,12 @@ def test_a_dataset_is_removed_with_its_downloads(three: list[pixelprep.Entry], c
     kept = raw(cache, "mnist")
     gone = raw(cache, "digits")
     answer = json.loads(run("cache", "remove", "digits", "--yes", "--json").stdout)
-    assert [len(answer[kind]) for kind in ("entries", "raw", "left", "notes")] == [3, 1, 0, 0]
+    assert [len(answer[kind]) for kind in ("entries", "raw", "leftovers", "metadata")] == [
+        3,
+        1,
+        0,
+        0,
+    ]
     assert answer["bytes"] > 1000
     assert kept.exists()
     assert not gone.parent.exists()

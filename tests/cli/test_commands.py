@@ -99,7 +99,7 @@ def test_second_call_finds_the_entry(digits: str) -> None:
     assert answers[0] == answers[1]
     assert first.stderr.count("\n") == 2
     assert second.stderr == ""
-    assert "was there already" in run("prepare", digits).stdout
+    assert "already prepared" in run("prepare", digits).stdout
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
@@ -141,7 +141,7 @@ def test_a_dataset_with_one_entry_names_it(digits: str) -> None:
     assert run("info", one.dataset).stdout == run("info", one.key).stdout
     two = pixelprep.prepare(digits, mode="normalize")
     error, hint = failure(run("info", one.dataset))
-    assert error.startswith(f"{one.dataset}: is ambiguous: 2 entries in ")
+    assert error.startswith(f"{one.dataset}: ambiguous, 2 entries in ")
     assert all(f"{entry.dataset}/{entry.path.name}" in hint for entry in (one, two))
     shutil.copytree(one.path, one.path.parents[1] / "other" / one.path.name)
     assert "2 entries" in failure(run("info", one.key))[0]
@@ -512,6 +512,6 @@ def test_a_run_folder_that_is_there_stops_train_before_any_work(
 ) -> None:
     """`--run-dir` naming what is there already is refused before anything is prepared."""
     error, hint = failure(run("train", digits, "--run-dir", str(tmp_path), bare=True))
-    assert "exists already" in error
+    assert "already exists" in error
     assert "--run-dir" in hint
     assert not cache.exists()

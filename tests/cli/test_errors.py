@@ -139,7 +139,7 @@ def test_zipped_and_plain_files_make_the_same_entry(digits: str) -> None:
         ("sample", f"digits/{TRAIN}", SourceError, "no such folder", ""),
         ("sample", ".", SourceError, "expected train-images-idx3-ubyte.gz", ""),
         ("./digits", "digits", UsageError, "takes no `source`", "give one of the two"),
-        ("mnist", "digits", SourceError, "not the official", "pixelprep prepare ./digits"),
+        ("mnist", "digits", SourceError, "not the official", "as the dataset: ./digits"),
     ],
 )
 def test_a_wrong_place_is_refused(
@@ -160,14 +160,13 @@ def test_a_wrong_place_is_refused(
 
 
 def test_the_hint_for_other_images_works_as_it_stands(digits: str, cache: Path) -> None:
-    """`mnist --source` with images of another kind hints at a command that then works."""
+    """`mnist --source` with images of another kind hints at a dataset that then works."""
     folder = Path("deep/er")
     shutil.copytree(digits, folder)
     for name, source in (("mnist", folder), ("sample", folder.absolute())):
         _, hint = failure(run("prepare", name, "--source", str(source)))
         assert nothing_is_left(cache)
-        command = hint.split("pixelprep ")[1].split()
-        done = run(*command)
+        done = run("prepare", hint.split()[-1])
         assert done.returncode == 0, done.stderr
         shutil.rmtree(cache)
 
@@ -253,6 +252,20 @@ def broken_images(value: float) -> np.ndarray:
     x = images(20, "float64")
     x[3, 2, 1, 0] = value
     return x
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{"mirror": 7}, {"quiet": "loud"}, {"workers": True}, {"source": 5}, {"cache_dir": 5}],
+    ids=str,
+)
+def test_a_value_of_another_type_is_wrong_usage(digits: str, choice: dict[str, Any]) -> None:
+    """In Python an argument of another type is named with its value."""
+    ((name, value),) = choice.items()
+    with pytest.raises(UsageError, match=f"`{name}={value!r}`: expected|{name}={value}"):
+        pixelprep.prepare(digits, **choice)
+    with pytest.raises(UsageError, match="expected the name or the path of an entry"):
+        pixelprep.open(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["x" * 300, f"./{'x' * 300}"])
@@ -425,7 +438,7 @@ def test_the_command_names_damage_and_repairs_it(digits: str) -> None:
     name = flip_a_byte(entry)
     error, hint = failure(run("info", str(entry)))
     assert error == f"{entry / name}: differs from its SHA-256 in the manifest"
-    assert "verify --all --repair" in hint
+    assert "verify it with --repair" in hint
     again = run("prepare", digits, "--json")
     assert again.stderr.startswith(f"{error}; making it again\n")
     assert again.stderr.count("making it again") == 1

@@ -135,6 +135,8 @@ def test_a_changed_file_is_not_read(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"batch_size": 0}, "`batch_size=0`: expected 1 or more"),
+        ({"batch_size": 64, "shuffle": "no"}, "`shuffle='no'`: expected True or False"),
+        ({"batch_size": 64, "shard": (4, 4)}, r"`shard=\(4, 4\)`: expected an index below"),
         ({"batch_size": 1.5}, "`batch_size=1.5`: expected a whole number"),
         ({"batch_size": 1, "seed": -1}, "`seed=-1`: expected 0 to"),
         ({"batch_size": 1, "seed": 0.5}, "`seed=0.5`: expected a whole number"),

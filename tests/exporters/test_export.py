@@ -364,7 +364,7 @@ def test_what_is_there_is_never_replaced(digits: str, tmp_path: Path, name: str)
     (tmp_path / "link").symlink_to("folder")
     before = sorted(tmp_path.rglob("[!.]*"))
     error, hint = failure(run("export", entry.key, str(place), "--to", "npz"), 2)
-    assert error.endswith("exists already: expected a new or empty folder")
+    assert error.endswith("already exists: expected a new or empty folder")
     assert hint == "name another DIR"
     assert sorted(tmp_path.rglob("[!.]*")) == before
 
@@ -525,7 +525,7 @@ def test_of_two_at_once_one_wins(exporting: Exporting, place: Path) -> None:
     both = [start(*exporting(to, place)) for to in ("npz", "hdf5-single")]
     said = [process.communicate()[1] for process in both]
     assert sorted(process.returncode in (1, 2) for process in both) == [False, True]
-    assert re.search("exists already|was created meanwhile", "".join(said))
+    assert re.search("already exists|was created meanwhile", "".join(said))
     assert nothing_but(place.parent, "out")
     assert len(list(place.iterdir())) == 2
 

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 import pixelprep
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.numerics import statistics
+from pixelprep.numerics.modes import Mode
 from pixelprep.numerics.scaling import MODES, PER, Scaling, per_image_columns
 from pixelprep.numerics.statistics import FloatMoments, Moments, pairwise_sum
 from tests.helpers.data import arrays
@@ -201,6 +202,15 @@ def test_other_pixels_than_fitted_are_refused(per: str, wrong: np.ndarray, says:
     if wrong.dtype == X.dtype:
         with pytest.raises(UsageError, match=says):
             fitted.invert(wrong.astype(np.float32), np.zeros(2), np.ones(2))
+
+
+def test_a_mode_of_the_range_is_not_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it needs an image's minimum, which an entry does not keep, it is refused before."""
+    floor = Mode("x - minimum", "minimum 0", shift=lambda s: s.minimum)
+    monkeypatch.setitem(MODES, "floor", floor)
+    assert Scaling.fit(X, "floor").apply(X).min() == 0
+    with pytest.raises(UsageError, match="floor is of its minimum"):
+        Scaling.fit(X, "floor", per="image")
 
 
 def test_what_cannot_be_scaled_is_said_so() -> None:

@@ -375,7 +375,7 @@ def test_own_statistics_that_would_invert_wrongly_are_found() -> None:
     """Per image, a stored mean that leads out of the raw limits is found in every split."""
     path = pixelprep.prepare(big(), mode="center", per="image", quiet=True).path
     forged(path, "mean", np.s_[:], lambda mean: mean * 0 + 1e5, "test.h5")
-    assert "test: raw minimum or maximum" in problems(path)
+    assert "test: the raw minimum or maximum" in problems(path)
 
 
 FAR = ((1e12, 1.0), (1e6, 1e-4), (-1e9, 1.0), (0.0, 1e-9))
@@ -477,9 +477,9 @@ def test_verifying_nothing_is_right(cache: Path) -> None:
 
 def test_names_or_all_but_not_both(entry: Path) -> None:
     """Neither, or both, is wrong usage."""
-    for arguments in ([], [str(entry), "--all"]):
+    for arguments, found in ([], "neither"), ([str(entry), "--all"], "both"):
         error, hint = failure(run("verify", *arguments), 2)
-        assert error == "expected names of entries or --all, not both"
+        assert error == f"expected names of entries or --all, got {found}"
         assert hint == "--all checks all of the cache"
     with pytest.raises(UsageError):
         pixelprep.verify()

@@ -1,11 +1,7 @@
 """A folder of images, the entry that one process makes of it, and workers of both kinds."""
 
-import os
-import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +10,7 @@ from PIL import Image
 import pixelprep
 from tests.helpers.cluster import Servers, serving
 from tests.helpers.data import bytes_of
-from tests.helpers.process import Process
-from tests.helpers.workers import wait_for, working
+from tests.helpers.team import Team
 
 
 @pytest.fixture(scope="session")
@@ -42,37 +37,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
     with serving(tmp_path_factory.mktemp("servers")) as servers:
         yield servers
-
-
-@dataclass(frozen=True)
-class Team:
-    """Worker processes, those of a cluster's servers, or none."""
-
-    servers: Servers | None = None
-    alone: bool = False
-
-    def choice(self, count: int = 2) -> dict[str, Any]:
-        """Return how Python is told to use so many."""
-        if self.servers:
-            return {"scheduler": self.servers.have(count)}
-        return {"workers": 1 if self.alone else count}
-
-    def options(self, count: int = 2) -> list[str]:
-        """Return how the command line is told so."""
-        ((name, value),) = self.choice(count).items()
-        return [f"--{name}", str(value)]
-
-    def lose_one(self, process: Process) -> None:
-        """Kill a worker of a `prepare`; come back when it is gone, or its death has been noticed.
-
-        One worker process that dies takes the others with it.
-        """
-        pool = [one.pid for one in self.servers.workers] if self.servers else working(process.pid)
-        os.kill(pool[0], signal.SIGKILL)
-        if self.servers:
-            self.servers.workers[0].wait()
-        else:
-            wait_for(process, lambda: not {*pool} & {*working(process.pid)})
 
 
 @pytest.fixture(params=["processes", "cluster"])

@@ -21,6 +21,7 @@ from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays, bytes_of
 from tests.helpers.process import seen
 from tests.helpers.sources import nothing_is_left
+from tests.helpers.team import Team
 from tests.helpers.workers import (
     OPTIONS,
     PHASES,
@@ -32,7 +33,6 @@ from tests.helpers.workers import (
     wait_for,
     working,
 )
-from tests.system.conftest import Team
 
 LONG = pytest.mark.long
 

@@ -344,7 +344,7 @@ def test_other_settings_are_not_mixed(done: Compared) -> None:
     Path("mine").mkdir()
     Path("mine", "letter.txt").write_text("dear")
     for wrong in ("mine", "mine/letter.txt"):
-        with pytest.raises(pixelprep.UsageError, match="not of a comparison") as refused:
+        with pytest.raises(pixelprep.UsageError, match="not the folder of a comparison") as refused:
             done.again(out=wrong)
         assert refused.value.hint == "name another folder with `out`"
     assert [p.name for p in Path("mine").iterdir()] == ["letter.txt"]

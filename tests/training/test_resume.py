@@ -320,7 +320,7 @@ def test_events_of_another_run_are_left_alone(entry: Entry) -> None:
     and nothing is left of the run.
     """
     Path("logs/run").mkdir(parents=True)
-    with pytest.raises(pixelprep.TrainError, match=r"logs/run: exists already \(name another"):
+    with pytest.raises(pixelprep.TrainError, match=r"logs/run: already exists \(name another"):
         train(entry, **settings("run", tensorboard="logs"))
     Path("file").touch()
     asked = ("train", str(entry.path), "--run-dir", "run", "--tensorboard", "file")

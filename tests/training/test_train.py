@@ -150,7 +150,7 @@ def test_wrong_models_are_refused(entry: Entry, own: None, model: str, message: 
 def test_a_run_is_never_overwritten(entry: Entry) -> None:
     """A folder that is there already is refused before any training."""
     Path("run").mkdir()
-    with pytest.raises(pixelprep.TrainError, match="exists already"):
+    with pytest.raises(pixelprep.TrainError, match="already exists"):
         train(entry, epochs=1, run_dir="run", quiet=True)
 
 
