@@ -109,12 +109,6 @@ def test_the_committed_entries_of_the_format_are_found_right() -> None:
     assert [verdict.problems for verdict in verdicts] == [()] * len(verdicts)
 
 
-def test_real_mnist_is_found_right(mnist: Path) -> None:
-    """The raw pixels regained from the standardized files have the digests of MNIST's own."""
-    entry = pixelprep.prepare("mnist", source=mnist, quiet=True)
-    assert problems(entry.path) == ""
-
-
 # What is damaged
 
 

@@ -36,7 +36,7 @@ from tests.helpers.training import FINISHED, MODELS, results, variables
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
-KILLS, FAULTS = 3, 3  # how many of each case are tried by default
+KILLS, FAULTS = 2, 2  # how many of each case are tried by default
 MOMENTS = {False: 12, True: 300}  # random ones, over all cases: by default, and where every is
 AMOUNTS = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"]
@@ -452,7 +452,7 @@ def test_killed_at_any_call(
     """
     tally = Tally(request.node.name)
     found = spots(subject.calls, changing(subject.place), by_path=subject.by_path)
-    for spot in some(found, KILLS // subject.cost, every, tally.case):
+    for spot in some(found, max(1, KILLS // subject.cost), every, tally.case):
         subject.fresh()
         ended = subject.run(fault=spot.fault("signal=KILL"))
         wrong = [] if ended.status == -9 else ["it was not killed"]
@@ -467,7 +467,7 @@ def test_any_call_fails(subject: Disturbed, every: bool, request: pytest.Fixture
     """
     tally = Tally(request.node.name)
     found = spots(subject.calls, failing(subject.place), by_path=subject.by_path)
-    for spot, error in with_errors(found, FAULTS // subject.cost, every, tally.case):
+    for spot, error in with_errors(found, max(1, FAULTS // subject.cost), every, tally.case):
         subject.fresh()
         ended = subject.run(fault=spot.fault(f"error={error}"), hurried=False)
         tally.note(f"{error} at {spot}", ended, [*subject.unkept(ended), *subject.again()])

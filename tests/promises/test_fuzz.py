@@ -15,7 +15,7 @@ from tests.helpers.packages import ROOT
 from tests.helpers.process import execute
 
 SCRIPTS = ROOT / "scripts"
-INPUTS = {"idx": 100, "npz": 100, "manifest": 80, "entry": 10, "hdf5": 15}
+INPUTS = {"idx": 60, "npz": 60, "manifest": 60, "entry": 8, "hdf5": 10}
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 
@@ -28,7 +28,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return execute(command, env=environment)
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("target", INPUTS)
 def test_no_file_does_harm(target: str, times: int) -> None:
     """Whatever is in a file: it is taken or refused in one line, soon, in little memory."""

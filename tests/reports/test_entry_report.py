@@ -61,7 +61,7 @@ def in_memory(split: pixelprep.Split, entry: pixelprep.Entry) -> tuple[np.ndarra
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("per", PER)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize("shape", [(6, 5, 3), (7, 4, 1)])
+@pytest.mark.parametrize("shape", [(6, 5, 3), pytest.param((7, 4, 1), marks=pytest.mark.long)])
 def test_facts_are_those_of_numpy(
     mode: str, per: str, dtype: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
