@@ -95,6 +95,7 @@ class ScalingRecord(LenientRecord):
     maximum: object
     scale: object
     offset: object
+    quantiles: None = None  # for a mode to come
 
     @classmethod
     def of(cls, scaling: Scaling) -> Self:

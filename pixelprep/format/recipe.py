@@ -31,7 +31,9 @@ class Recipe(RecipeOptions, LenientRecord):
     split_seed: int | None = None  # type: ignore[assignment] # where none is taken from train
     chunk_rows: int
     # What modes to come are told: none of those that there are takes them.
+    channel_order: None = None
     constants: None = None
+    limits: None = None
     target_range: None = None
     quantiles: None = None
     clip: None = None

@@ -25,6 +25,8 @@ ROW_BYTES = 64  # of a row beside its pixels: label, statistics, its share of an
 MAX_NAME = 4096  # bytes of a row's name
 SOURCE_FIELDS = ("splits", "task", "class_names", "decode")  # under the source digest
 MAX_BYTES = 64 << 20  # of a manifest
+# Fields of a recipe that no mode has yet.
+MODES_TO_COME = ("channel_order", "constants", "limits", "target_range", "quantiles", "clip")
 
 # What values of unexpected types can raise.
 TYPE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
@@ -112,7 +114,7 @@ _PARTS: dict[str, dict[str, Check]] = {
         "compression": _one_of(*layout.COMPRESSIONS),
         "chunk_rows": _int(1),
         "shard_rows": lambda value: value is None or _int(1)(value),
-        **dict.fromkeys(("constants", "target_range", "quantiles", "clip"), _one_of(None)),
+        **dict.fromkeys(MODES_TO_COME, _one_of(None)),
         "format_version": _one_of(layout.FORMAT_VERSION),
         "numerics_version": _int(1),
     },
@@ -127,6 +129,7 @@ _PARTS: dict[str, dict[str, Check]] = {
     "scaling": {
         "unit": _int(1),
         "raw_dtype": _one_of(*RAW_DTYPES),
+        "quantiles": _one_of(None),
         **dict.fromkeys((*STATISTICS, "scale", "offset"), lambda value: isinstance(value, list)),
     },
     "statistics": {"count": _int(1), **dict.fromkeys(("sum", "sum_of_squares"), _is_number)},

@@ -35,6 +35,7 @@ WORD = (1 << 64) - 1
 WINDOW = 32  # runs
 FILTERS = {"lzf": 32000, "lz4": 32004, "zstd": 32015}  # which the second reader does not read
 MODES = ("normalize", "center", "standardize")
+TO_COME = ("channel_order", "constants", "limits", "target_range", "quantiles", "clip")  # modes
 
 
 # Digests and the manifest
@@ -252,7 +253,7 @@ def recipe_of(source: Source, options: Json) -> Json:
         "split_seed": options["split_seed"] if any(fractions.values()) else None,
         "dtype": options["dtype"],
         "storage": options.get("storage", "scaled"),
-        **dict.fromkeys(("constants", "target_range", "quantiles", "clip")),
+        **dict.fromkeys(TO_COME),
         "compression": options["compression"],
         "chunk_rows": rows,
         "shard_rows": shard_rows if shard_rows < largest else None,
@@ -591,7 +592,7 @@ def scaling_record(train: Array, recipe: Json) -> Json:
     """Return the manifest's `scaling`."""
     unit = unit_of(train.dtype, recipe["rescale"])
     names = ("mean", "std", "minimum", "maximum", "scale", "offset")
-    record: Json = {"unit": unit, "raw_dtype": train.dtype.name}
+    record: Json = {"unit": unit, "raw_dtype": train.dtype.name, "quantiles": None}
     if recipe["per"] == "image":
         return record | {name: [] for name in names}
     found = statistics(train, recipe["per"], unit)

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 Place = tuple[int, int, int]  # of a chunk: where it is, its bytes, which filters were left out
 
 VERSION = 1
+TO_COME = ("channel_order", "constants", "limits", "target_range", "quantiles", "clip")  # modes
 CODES = {"float16": "e", "float32": "f", "float64": "d", "int64": "q"}
 CODES |= {"uint8": "B", "int8": "b", "uint16": "H", "int16": "h"}
 UNREAD = {32000: "LZF", 32004: "LZ4", 32015: "Zstandard"}
@@ -98,8 +99,9 @@ def check_recipe(manifest: Json) -> None:
     need("train" in own <= {"train", "val", "test"} and not own & taken, "splits of the source")
     need(manifest["splits"].keys() == recipe["splits"].keys(), "splits are not the recipe's")
     need(recipe["splits"] == origins, f"splits {recipe['splits']}, expected {origins}")
-    for name in ("constants", "target_range", "quantiles", "clip"):
+    for name in TO_COME:
         need(recipe[name] is None, f"{name}, which no mode of this version has")
+    need(manifest["scaling"]["quantiles"] is None, "quantiles, which no mode of this version has")
 
 
 def check_split(manifest: Json, name: str) -> None:

@@ -597,6 +597,7 @@ def test_a_rotten_label_is_never_delivered(digits: str, cache: Path) -> None:
         list(pixelprep.open(entry.path).train.batches(8))
 
 
+@pytest.mark.long
 def test_training_stops_at_a_rotten_row(digits: str, cache: Path) -> None:
     """`train` says which file is damaged, exit status 1, and leaves no run."""
     shutil.copy(MODELS, "models.py")

@@ -58,6 +58,7 @@ HARM = {  # what an input does, and what is noted of it
 }
 
 
+@pytest.mark.long
 def test_harm_is_noticed(tmp_path: Path) -> None:
     """Whatever an input does is noticed, and the next input is tried."""
     program = f"""

@@ -39,7 +39,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield servers
 
 
-@pytest.fixture(params=["processes", "cluster"])
+@pytest.fixture(params=["processes", pytest.param("cluster", marks=pytest.mark.long)])
 def team(request: pytest.FixtureRequest) -> Team:
     """Return workers of either kind."""
     if not Path("/proc/self/task").exists():

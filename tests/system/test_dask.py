@@ -68,6 +68,7 @@ def test_tasks_under_way_leave_nothing(servers: Servers, cache: Path, tmp_path: 
 # Killed
 
 
+@LONG
 def test_a_nanny_starts_its_worker_anew(
     servers: Servers, folder: Path, cache: Path, right: dict[str, str]
 ) -> None:
@@ -131,7 +132,12 @@ def test_what_is_no_address_is_wrong_usage(folder: Path, cache: Path, address: s
 
 
 @pytest.mark.parametrize(
-    ("listens", "code"), [(False, HASTY), (True, HASTY), pytest.param(False, "", marks=LONG)]
+    ("listens", "code"),
+    [
+        pytest.param(False, HASTY, marks=LONG),
+        (True, HASTY),
+        pytest.param(False, "", marks=LONG),
+    ],
 )
 def test_a_scheduler_that_is_not_there(folder: Path, cache: Path, listens: bool, code: str) -> None:
     """It is waited for a little; then an error names the address, and a hint what to start. What
