@@ -43,34 +43,37 @@ class _ChunkIndex:
     dtype: np.dtype[Any]  # of the stored values
     row_bytes: int
     filters: tuple[int, ...]  # HDF5's numbers
+    packed: bool  # whether there are others than the checksum
     # By chunk:
     offsets: "array[int]"  # in bytes from the file's start
     sizes: "array[int]"  # in bytes
     masks: "array[int]"  # of the filters that are not applied
     checked: bytearray  # 1 once its checksum was verified; of packed ones always 0
 
-    def read(self, fd: int, start: int, target: Bytes) -> None:
+    def read(self, fd: int, start: int, target: memoryview) -> None:
         """Fill a buffer with rows of one chunk, from row `start` on."""
         chunk, first = divmod(start, self.chunk_rows)
         skipped = first * self.row_bytes
-        if self.filters == (FLETCHER32,):
-            if not self.checked[chunk]:  # once per process
-                self._unpacked(fd, chunk)
-                self.checked[chunk] = 1
-            _read_at(fd, target, self.offsets[chunk] + skipped)
-        else:
-            target[:] = self._unpacked(fd, chunk)[skipped : skipped + len(target)]
+        if self.packed:
+            target[:] = self._unpacked(fd, chunk)[skipped : skipped + len(target)].data
+            return
+        if not self.checked[chunk]:  # once per process
+            self._unpacked(fd, chunk)
+            self.checked[chunk] = 1
+        _read_at(fd, target, self.offsets[chunk] + skipped)
 
-    def span(self, row: int) -> range:
-        """Return the bytes of the file that hold a row: its chunk's, if that is packed."""
-        chunk, first = divmod(row, self.chunk_rows)
-        begin, packed = self.offsets[chunk], self.filters != (FLETCHER32,)
-        at = begin if packed else begin + first * self.row_bytes
-        return range(at, at + (self.sizes[chunk] if packed else self.row_bytes))
+    def span(self, start: int, last: int) -> tuple[int, int]:
+        """Return offset and size of what holds these rows of the file: whole chunks, if packed."""
+        (chunk, first), (end, rows) = divmod(start, self.chunk_rows), divmod(last, self.chunk_rows)
+        begin, stop = self.offsets[chunk], self.offsets[end]
+        if self.packed:
+            return begin, stop + self.sizes[end] - begin
+        begin += first * self.row_bytes
+        return begin, stop + (rows + 1) * self.row_bytes - begin
 
     def _unpacked(self, fd: int, chunk: int) -> Bytes:
         stored = np.empty(self.sizes[chunk], np.uint8)
-        _read_at(fd, stored, self.offsets[chunk])
+        _read_at(fd, stored.data, self.offsets[chunk])
         size = self.chunk_rows * self.row_bytes
         try:
             filters = chunks.applied_filters(self.filters, self.masks[chunk])
@@ -80,8 +83,8 @@ class _ChunkIndex:
             raise OSError(f"{where}: {error}") from error
 
 
-def _read_at(fd: int, buffer: Bytes, offset: int) -> None:
-    if os.preadv(fd, [buffer.data], offset) < len(buffer):
+def _read_at(fd: int, buffer: memoryview, offset: int) -> None:
+    if os.preadv(fd, [buffer], offset) < len(buffer):
         raise OSError("the file ends too early")
 
 
@@ -117,7 +120,8 @@ def _chunk_index(dataset: Any) -> _ChunkIndex:
         raise OSError("chunks are missing")
     row_bytes = math.prod(dataset.shape[1:]) * dtype.itemsize
     filters = tuple(chunks.filters_of(dataset))
-    return _ChunkIndex(rows, dtype, row_bytes, filters, offsets, sizes, masks, bytearray(count))
+    packed, checked = filters != (FLETCHER32,), bytearray(count)
+    return _ChunkIndex(rows, dtype, row_bytes, filters, packed, offsets, sizes, masks, checked)
 
 
 class _OpenFile:
@@ -163,12 +167,11 @@ class _OpenFile:
             return
         index = self.indexes["images"]
         for start, rows in runs:
-            first, last = index.span(start), index.span(start + rows - 1)
-            size = last.stop - first.start
-            os.posix_fadvise(self.fd, first.start, size, os.POSIX_FADV_WILLNEED)
+            offset, size = index.span(start, start + rows - 1)
+            os.posix_fadvise(self.fd, offset, size, os.POSIX_FADV_WILLNEED)
 
     def _read(self, index: _ChunkIndex, runs: Runs, buffer: NDArray[Any]) -> None:
-        content, filled = buffer.reshape(-1).view(np.uint8), 0
+        content, filled = buffer.reshape(-1).view(np.uint8).data, 0
         for start, rows in runs:
             stop = start + rows
             while start < stop:  # one read per chunk
