@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         NewerFormatError,
         PixelprepError,
+        PixelprepWarning,
         SourceError,
         TrainError,
         UsageError,
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Arrays", "CacheError", "CompareResult", "DatasetSummary", "DownloadError", "Entry"]
 __all__ += ["EntryError", "EvaluationResult", "Export", "KnownDatasets", "MissingExtraError"]
-__all__ += ["NewerFormatError", "PixelprepError", "PredictResult", "Report", "Scaling"]
-__all__ += ["SourceError", "Split", "TrainError", "TrainResult", "UsageError", "VerifyResult"]
-__all__ += ["WorkerError", "cache", "compare", "datasets", "evaluate", "export", "find_entry"]
-__all__ += ["open", "predict", "prepare", "report", "resume", "train", "verify"]
+__all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult", "Report"]
+__all__ += ["Scaling", "SourceError", "Split", "TrainError", "TrainResult", "UsageError"]
+__all__ += ["VerifyResult", "WorkerError", "cache", "compare", "datasets", "evaluate", "export"]
+__all__ += ["find_entry", "open", "predict", "prepare", "report", "resume", "train", "verify"]
 
 _HOMES = {
     "sources": "Arrays DatasetSummary KnownDatasets datasets",

@@ -42,6 +42,10 @@ class PixelprepError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+class PixelprepWarning(UserWarning):
+    """What was guessed about data, or left out of it: one line."""
+
+
 class UsageError(PixelprepError, ValueError):
     """The call itself is wrong: an unknown mode, dataset or option value."""
 

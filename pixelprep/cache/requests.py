@@ -4,7 +4,7 @@ The record lies outside the entry: the path of the user's data says nothing abou
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any  # Any: arguments of `prepare`, of several types
@@ -26,11 +26,17 @@ PATHS = ("dataset", "source")  # recorded as URLs: the bytes of a path need not 
 FILE = "file://"
 KINDS: dict[str, tuple[type, ...]] = {"dataset": (str,)}
 KINDS |= {name: json_types(name) for name in REPAIR_OPTIONS}
+TOLD = "told"  # beside the arguments: what was said of the data when it was read
 
 
-def save_request(path: Path, cache: Path, request: Mapping[str, Any]) -> None:
-    """Record the arguments of `prepare` that made the entry in this folder of the cache."""
-    record = dict(request)
+def save_request(
+    path: Path, cache: Path, request: Mapping[str, Any], told: Sequence[str] = ()
+) -> None:
+    """Record the arguments of `prepare` that made the entry in this folder of the cache.
+
+    Also record what was told of the data meanwhile (`system.notices`).
+    """
+    record = dict(request) | ({TOLD: [*told]} if told else {})
     for name in PATHS:
         value = record.get(name)
         if value is not None and (name == "source" or os.sep in os.fspath(value)):
@@ -41,6 +47,8 @@ def save_request(path: Path, cache: Path, request: Mapping[str, Any]) -> None:
 def load_request(path: Path, cache: Path) -> dict[str, Any] | None:
     """Return the recorded arguments of `prepare`; None if there are none, or odd ones."""
     record = records.read(_record_path(path, cache))
+    if record is not None:
+        record = {name: value for name, value in record.items() if name != TOLD}
     if record is None or not isinstance(record.get("dataset"), str):
         return None
     if not all(name in KINDS and isinstance(record[name], KINDS[name]) for name in record):
@@ -50,6 +58,12 @@ def load_request(path: Path, cache: Path) -> dict[str, Any] | None:
         if isinstance(value, str) and value.startswith(FILE):
             record[name] = os.fsdecode(unquote_to_bytes(value.removeprefix(FILE)))
     return record
+
+
+def load_told(path: Path, cache: Path) -> list[str]:
+    """Return what was told of the data when the entry in this folder was made."""
+    told = (records.read(_record_path(path, cache)) or {}).get(TOLD, [])
+    return [str(line) for line in told] if isinstance(told, list) else []
 
 
 def has_request(path: Path, cache: Path) -> bool:

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import traceback
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,13 @@ from pixelprep.cli.options import (
     with_prepare_options,
 )
 from pixelprep.cli.spelling import as_options
-from pixelprep.errors import PixelprepError, UsageError, attach_resume_command, resume_command
+from pixelprep.errors import (
+    PixelprepError,
+    PixelprepWarning,
+    UsageError,
+    attach_resume_command,
+    resume_command,
+)
 from pixelprep.exporters import format_names
 from pixelprep.numerics.modes import MODES
 from pixelprep.system import formatting
@@ -463,12 +470,27 @@ class _Plain(logging.Formatter):
 
 
 def _messages(quiet: bool) -> None:
-    """Send the library's messages to standard error."""
+    """Send the library's messages, and what it warns of, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Plain("%(message)s"))
     log = logging.getLogger("pixelprep")
     log.handlers = [handler]
     log.setLevel(logging.WARNING if quiet else logging.INFO)
+    warnings.simplefilter("always", PixelprepWarning)
+    warnings.showwarning = _log_warning
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    text = warnings.formatwarning(message, category, filename, lineno, line).rstrip("\n")
+    own = issubclass(category, PixelprepWarning)
+    logging.getLogger("pixelprep").warning("%s", message if own else text)
 
 
 def main() -> NoReturn:

@@ -20,7 +20,7 @@ from pixelprep.format.options import (
 )
 from pixelprep.format.recipe import TAKEN, Recipe
 from pixelprep.pipeline import raw_data
-from pixelprep.system import fs, locks, parallel, staging
+from pixelprep.system import fs, locks, notices, parallel, staging
 
 LOG = logging.getLogger("pixelprep")
 
@@ -131,14 +131,17 @@ def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
     source, dataset = _find_source(call)
     pool = parallel.WorkerPool(call.workers, call.scheduler)
     context = sources.SourceContext(fs.cache_dir(call.cache_dir), pool, call.quiet)
-    with fs.translate_oserror(context.cache), pool, context:
+    with fs.translate_oserror(context.cache), pool, context, notices.collect() as told:
         entry = _find_or_build(call, source, context, only)
         is_known = entry.cached and requests.has_request(entry.path, context.cache)
+        if is_known and not told:  # the data was not read again
+            for line in requests.load_told(entry.path, context.cache):
+                notices.tell(line)
         if dataset is not None and not is_known:
             # The arguments that make the same entry again.
             request = {"dataset": dataset} | {name: getattr(call, name) for name in REPAIR_OPTIONS}
             given = {name: value for name, value in request.items() if value is not None}
-            requests.save_request(entry.path, context.cache, given)
+            requests.save_request(entry.path, context.cache, given, told)
     return entry
 
 
@@ -171,8 +174,8 @@ def _find_or_build(
     recipe = Recipe.of(call, record)
     for name in TAKEN:
         if getattr(call, f"{name}_fraction") and recipe.splits.get(name) == "source":
-            not_used = "%s: `%s_fraction` is not used: the data has a %s split of its own"
-            LOG.warning(not_used, source.name, name, name)
+            has = f"the data has a {name} split of its own"
+            notices.tell(f"{source.name}: `{name}_fraction` is not used: {has}")
     path = cache / source.name / recipe.folder
     if only not in (None, path):
         was = f"{only.parent.name}/{only.name}"

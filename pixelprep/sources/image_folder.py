@@ -1,7 +1,6 @@
 """Read a folder of images that are sorted into folders by class."""
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,7 @@ from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
 from pixelprep.sources.image_file import ImageDecoder
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
-from pixelprep.system import formatting, fs, progress, staging
-
-LOG = logging.getLogger("pixelprep")
+from pixelprep.system import formatting, fs, notices, progress, staging
 
 FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -105,8 +102,8 @@ class ImageFolder(LocalSource):
         if not skipped:
             return decoded, []
         names = [paths[row] for row in skipped]
-        left_out = (self.name, split, len(names), total, names[0])
-        LOG.warning("%s: left out of %s: %d of %d images, such as %s", *left_out)
+        left_out = f"left out of {split}: {len(names)} of {total} images, such as {names[0]}"
+        notices.tell(f"{self.name}: {left_out}")
         return decoded.take(np.setdiff1d(np.arange(total), skipped)), names
 
     def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -134,7 +131,7 @@ class ImageFolder(LocalSource):
         splits = {name: self._list_split(top, class_names, unused) for name, top in tops.items()}
         if unused:
             what = formatting.pluralize(len(unused), "file or folder", "files or folders")
-            LOG.info("not used: %s, such as %s", what, printable(unused[0]))
+            notices.tell(f"{self.name}: not used: {what}, such as {printable(unused[0])}")
         source = permutation.Stream.SOURCE  # images sorted by class get the format's seeded order
         for name, split in splits.items():
             index = SPLITS.index(name)

@@ -134,6 +134,7 @@ def fail() -> str:
         raise
     except (pixelprep.SourceError, pixelprep.TrainError, pixelprep.MissingExtraError):
         raise
+    assert issubclass(pixelprep.PixelprepWarning, UserWarning)
     return str(pixelprep.PixelprepError("where: expected, got", hint="what to do"))
 
 

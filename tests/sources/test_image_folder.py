@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixelprep import SourceError, UsageError
+from pixelprep import PixelprepWarning, SourceError, UsageError
 from tests.helpers.cli import failure, run
 from tests.helpers.process import execute
 from tests.helpers.raw_files import png
@@ -436,13 +436,29 @@ def test_a_bad_folder_is_refused(pets: tuple[Path, Rows, Rows], cache: Path, bad
 
 
 def test_a_share_of_a_folder_with_a_test_split_is_not_taken(
-    pets: tuple[Path, Rows, Rows], caplog: pytest.LogCaptureFixture
+    pets: tuple[Path, Rows, Rows],
 ) -> None:
     """The data has the split that --test-fraction is to take: that is said, and no other entry."""
     entry = prepared(pets[0])
-    assert prepared(pets[0], test_fraction=0.5).path == entry.path
     told = "pets: `test_fraction` is not used: the data has a test split of its own"
-    assert told in caplog.messages
+    with pytest.warns(PixelprepWarning, match=told):
+        assert prepared(pets[0], test_fraction=0.5).path == entry.path
+
+
+def test_what_was_told_is_told_again_of_an_entry_in_the_cache(
+    pets: tuple[Path, Rows, Rows],
+) -> None:
+    """That files were not used, and images left out, is said by every later call too."""
+    top = pets[0]
+    (top / "train" / "cat" / "notes.txt").write_text("none")
+    (top / "train" / "cat" / "000.png").write_bytes(b"no picture")
+    lines = []
+    for cached in (False, True, True):
+        with pytest.warns(PixelprepWarning) as told:
+            assert prepared(top, on_error="skip").cached == cached
+        lines.append([str(one.message) for one in told])
+    assert lines[0] == lines[1] == lines[2]
+    assert [line.split(":")[1] for line in lines[0]] == [" not used", " left out of train"]
 
 
 # Leaving out what is damaged
