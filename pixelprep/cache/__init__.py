@@ -3,9 +3,17 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pixelprep.cache.inventory import CacheItem, EntrySummary, list, path, prune, remove
+    from pixelprep.cache.inventory import (
+        CacheItem,
+        EntrySummary,
+        describe,
+        list,
+        path,
+        prune,
+        remove,
+    )
 
-__all__ = ["CacheItem", "EntrySummary", "list", "path", "prune", "remove"]
+__all__ = ["CacheItem", "EntrySummary", "describe", "list", "path", "prune", "remove"]
 
 
 def __getattr__(name: str) -> object:

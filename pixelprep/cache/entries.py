@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from pixelprep.cache import requests
 from pixelprep.cache.trust import Stamps, TrustRecord, in_cache
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError, UsageError
@@ -119,7 +120,10 @@ def entry_paths(cache: Path) -> list[Path]:
 
 def named_paths(names: Iterable[str | os.PathLike[str]], cache: Path) -> list[Path]:
     """List the folders that names stand for, damaged ones too; a dataset means all its entries."""
-    found = [_dataset_entries(n, cache) or [resolve(n, cache, damaged=True)] for n in names]
+    found = []
+    for name in names:
+        every = _dataset_entries(name, cache) or _made_from(name, cache)
+        found.append(every or [resolve(name, cache, damaged=True)])
     return list(dict.fromkeys(chain.from_iterable(found)))
 
 
@@ -141,10 +145,14 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
         with locks.lock(cache, lock):  # another process may be replacing it
             found = _find(name, cache, damaged)
     if len(found) > 1:
-        names = [f"{path.parent.name}/{path.name}" for path in found[:MAX_LISTED]]
+        names = [f"{path.parent.name}/{path.name}{_from(path, cache)}" for path in found]
+        names = names[:MAX_LISTED]
         more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
         hint = f"choose one of: {', '.join(names)}{more}"
         raise EntryError(f"{name}: ambiguous, {len(found)} entries in {cache} match", hint)
+    if not found and "/" in name and os.path.exists(fs.expand_user(name)):  # noqa: PTH110 - long names
+        none = f"{name}: no entry, and none in {cache} was made from it"
+        raise EntryError(none, "prepare it first, with the same `cache_dir`")
     if not found:
         hint = "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry"
         raise EntryError(f"{name}: no entry of this name here or in {cache}", hint)
@@ -157,8 +165,8 @@ def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
     if _exists(given, damaged and "/" in name):
         inside = given.parent.parent.resolve() == cache.resolve()
         return [cache / given.parent.name / given.name if inside else given]
-    if "/" in name and _exists(cache / name, damaged):
-        return [cache / name]
+    if "/" in name:
+        return [cache / name] if _exists(cache / name, damaged) else _made_from(name, cache)
     by_key = re.fullmatch("[0-9a-f]{4,12}", name) and sorted(cache.glob(f"[!.]*/*-{name}*"))
     return by_key or _dataset_entries(name, cache)
 
@@ -173,8 +181,31 @@ def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     return []
 
 
+def _made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
+    """List the entries of a cache that were made from the data at this path."""
+    if "/" not in os.fspath(name):
+        return []
+    data = os.path.realpath(fs.expand_user(name))
+    origins = ((path, requests.origin(path, cache)) for path in entry_paths(cache))
+    return [path for path, own in origins if own and "/" in own and os.path.realpath(own) == data]
+
+
+def _from(path: Path, cache: Path) -> str:
+    """Say what user's data an entry was made from, in brackets; nothing of a known name."""
+    own = requests.origin(path, cache)
+    return f" ({own})" if own and "/" in own else ""
+
+
+def _seems_entry(path: Path) -> bool:
+    """Return whether a folder is or was an entry, not anything else that a path may lead to."""
+    parts = (manifests.NAME, manifests.DIGEST)
+    return bool(FOLDER_NAME.fullmatch(path.name)) or any((path / part).exists() for part in parts)
+
+
 def _exists(path: Path, damaged: bool) -> bool:
     try:
-        return os.path.lexists(path) if damaged else (path / manifests.NAME).is_file()
+        if (path / manifests.NAME).is_file():
+            return True
+        return damaged and os.path.lexists(path) and _seems_entry(path)
     except OSError:  # no file can have such a name
         return False

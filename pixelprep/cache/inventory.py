@@ -19,7 +19,7 @@ from pixelprep.cache.trust import TrustRecord
 from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
 from pixelprep.sources.download import PART, stale_parts
-from pixelprep.system import canonical, fs, locks, records, staging
+from pixelprep.system import canonical, fs, locks, notices, records, staging
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # seconds
 
@@ -40,6 +40,9 @@ class EntrySummary:
         The number of images in all splits.
     options : mapping
         The arguments of `prepare` that make it, where they are not the defaults.
+    origin : str, optional
+        What it was made from: a known name, or the path of data of one's own; None where that is
+        not recorded, as of arrays in memory.
     """
 
     dataset: str
@@ -49,6 +52,7 @@ class EntrySummary:
     source: str
     images: int
     options: Mapping[str, object]
+    origin: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,40 @@ def list(*, cache_dir: str | os.PathLike[str] | None = None) -> tuple[CacheItem,
     with fs.translate_oserror(cache):
         found = [_entry_item(path, cache) for path in entries.entry_paths(cache)]
         return (*found, *_raw_items(cache), *_leftovers(cache), *_metadata(cache, found))
+
+
+def describe(
+    entry: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None
+) -> EntrySummary:
+    """Describe an entry: what it is, what it was made from, and by which options.
+
+    Parameters
+    ----------
+    entry : str or path
+        As for `pixelprep.open`; an `Entry` will do.
+    cache_dir : path, optional
+        As for `list`.
+
+    Returns
+    -------
+    EntrySummary
+        Its origin is known only of an entry in the cache.
+
+    Raises
+    ------
+    EntryError
+        When there is no such entry, or its manifest is damaged.
+
+    Examples
+    --------
+    >>> import pixelprep
+    >>> entry = pixelprep.prepare("sample", mode="center", quiet=True)
+    >>> pixelprep.cache.describe(entry).origin
+    'sample'
+    """
+    cache = fs.cache_dir(cache_dir)
+    path = entries.resolve(entry, cache)
+    return _summary(path, cache)
 
 
 def remove(
@@ -273,11 +311,15 @@ def _named_items(
         plain = os.fspath(name).rstrip("/")
         meant = [i for i in listed if i.kind in ("entry", "raw") and i.name.split("/")[0] == plain]
         if not meant:
-            path = entries.resolve(name, cache, damaged=True)
-            meant = [item for item in listed if item.path == path]
+            paths = entries.named_paths([name], cache)
+            meant = [item for item in listed if item.path in paths]
             if not meant:
                 hint = "give a folder, a key, DATASET/MODE-KEY or a dataset of this cache"
-                raise EntryError(f"{path}: is not an entry in {cache}", hint)
+                raise EntryError(f"{paths[0]}: is not an entry in {cache}", hint)
+        origins = {item.entry.origin for item in meant if item.entry}
+        if len(origins) > 1:  # folders of one name, in several places
+            listing = ", ".join(sorted(str(one) for one in origins))
+            notices.tell(f"{plain}: entries made from {len(origins)} places: {listing}")
         items |= {item.path: item for item in meant}
     return items.values()
 
@@ -332,17 +374,21 @@ def _discard(path: Path, cache: Path) -> None:
 def _entry_item(path: Path, cache: Path) -> CacheItem:
     entry, problem = None, None
     try:
-        manifest = entries.read_manifest(path, cache)
-        names = (manifest.dataset, manifest.mode, manifest.per, manifest.key)
-        images = sum(split.rows for split in manifest.splits.values())
-        options = requests.options_of(manifest)
-        entry = EntrySummary(*names, manifest.recipe.source, images, options)
+        entry = _summary(path, cache)
     except (EntryError, CacheError) as error:
         problem = error.message
     size, made = _size_and_time(path)
     used = max(made, TrustRecord.of(path, cache).last_use())
     name = f"{path.parent.name}/{path.name}"
     return CacheItem("entry", name, path, size, made, used, entry, problem)
+
+
+def _summary(path: Path, cache: Path) -> EntrySummary:
+    manifest = entries.read_manifest(path, cache)
+    names = (manifest.dataset, manifest.mode, manifest.per, manifest.key)
+    images = sum(split.rows for split in manifest.splits.values())
+    options, origin = requests.options_of(manifest), requests.origin(path, cache)
+    return EntrySummary(*names, manifest.recipe.source, images, options, origin)
 
 
 def _raw_items(cache: Path) -> Iterator[CacheItem]:

@@ -60,6 +60,15 @@ def load_request(path: Path, cache: Path) -> dict[str, Any] | None:
     return record
 
 
+def origin(path: Path, cache: Path) -> str | None:
+    """Return what the entry in this folder was made from: a known name, or the path of a user's.
+
+    None where that is not recorded, as of arrays in memory.
+    """
+    request = load_request(path, cache)
+    return None if request is None else str(request["dataset"])
+
+
 def load_told(path: Path, cache: Path) -> list[str]:
     """Return what was told of the data when the entry in this folder was made."""
     told = (records.read(_record_path(path, cache)) or {}).get(TOLD, [])

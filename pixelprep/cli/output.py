@@ -80,8 +80,10 @@ def print_prepared(entry: "Entry", seconds: float) -> None:
     say(str(entry.path), f"{size(entry.size)}, {done}")
 
 
-def print_info(entry: "Entry") -> None:
+def print_info(entry: "Entry", origin: str | None) -> None:
     _print_entry(entry)
+    if origin:
+        _print_field("from", origin)
     about = entry.manifest.provenance
     _print_field("data", f"{about.title}; licence {about.licence}")
     for text in filter(None, (about.citation, about.homepage)):
@@ -275,7 +277,7 @@ def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]
 
 def print_cache(items: "Sequence[CacheItem]") -> None:
     """Print a table of what is in the cache, or of what is taken out of it."""
-    rows: Rows = [("", "images", "size", "made", "last used", "options")]
+    rows: Rows = [("", "images", "size", "made", "last used", "options", "made from")]
     labels = {"raw": "raw downloads of ", "leftover": "left over: "}
     for item in items:
         if item.kind != "metadata":
@@ -285,14 +287,21 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
             name = labels.get(item.kind, "") + item.name
             given = item.entry.options if item.entry else {}  # other than the defaults
             options = formatting.options({k: v for k, v in given.items() if k != "mode"})
-            cells = (name, images, size(item.bytes), _ago(item.made), used, " ".join(options))
-            rows.append(cells)
+            origin = (item.entry.origin if item.entry else None) or ""
+            last = (" ".join(options), origin if "/" in origin else "")
+            rows.append((name, images, size(item.bytes), _ago(item.made), used, *last))
     if len(rows) > 1:
-        _table(rows if any(row[-1] for row in rows[1:]) else [row[:-1] for row in rows])
+        _table(_without_empty(rows))
     unneeded = sum(item.kind == "metadata" for item in items)
     total = size(sum(item.bytes for item in items))
     files = formatting.pluralize(unneeded, "unneeded record or lock", "unneeded records and locks")
     say(f"{total}, with {files}" if unneeded else total)
+
+
+def _without_empty(rows: Rows) -> Rows:
+    """Leave out columns in which there is nothing below the title."""
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return list(zip(*columns, strict=True))
 
 
 def _time(seconds: float) -> str:

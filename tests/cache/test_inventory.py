@@ -18,7 +18,7 @@ from pixelprep import EntryError, UsageError
 from pixelprep.sources import Raw, SourceContext
 from pixelprep.system import locks, staging
 from tests.helpers.cli import failure, on_terminal, run, start, wait_until_it_writes
-from tests.helpers.data import arrays
+from tests.helpers.data import arrays, write_digits
 from tests.helpers.workers import leave_unfinished
 
 DAY = 86400
@@ -72,10 +72,11 @@ def test_list_shows_what_is_there(three: list[pixelprep.Entry]) -> None:
     done = run("cache", "list")
     assert done.returncode == 0, done.stderr
     titles, *rows, total = done.stdout.splitlines()
-    assert titles.split() == ["images", "size", "made", "last", "used"]
+    assert titles.split() == ["images", "size", "made", "last", "used", "made", "from"]
     for row, entry, age in zip(rows, three, ("3 days", "2 days", "1 day"), strict=False):
         assert row.split()[:2] == [f"digits/{entry.path.name}", "60"]
-        assert row.rstrip().endswith(f"{age} ago")
+        assert row.rstrip().endswith(os.fspath(Path("digits").absolute()))
+        assert f"{age} ago" in row
     assert rows[3].startswith("raw downloads of mnist ")
     answer = json.loads(run("cache", "list", "--json").stdout)
     first = answer["entries"][0]
@@ -97,9 +98,29 @@ def test_list_tells_entries_apart(digits: str) -> None:
     assert "options" not in run("cache", "list").stdout
     pixelprep.prepare(digits, per="pixel", val_fraction=0.2, compression="gzip")
     rows = run("cache", "list").stdout.splitlines()
-    assert rows[0].endswith("options")
+    assert rows[0].split()[-3:] == ["options", "made", "from"]
     told = "--per pixel --val-fraction 0.2 --compression gzip"
-    assert sorted(row.endswith(told) for row in rows[1:3]) == [False, True]
+    assert sorted(told in row for row in rows[1:3]) == [False, True]
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Each entry says what it was made from; a path means the entries made from it alone; taking
+    all of a name says that it means several folders.
+    """
+    folders = [write_digits(tmp_path / place / "digits", 20 + i) for i, place in enumerate("ab")]
+    made = [pixelprep.prepare(folder) for folder in folders]
+    found = [pixelprep.cache.describe(os.fspath(folder)) for folder in folders]
+    assert [one.key for one in found] == [entry.key for entry in made]
+    assert [one.origin for one in found] == [*map(os.fspath, folders)]
+    error, hint = failure(run("info", "digits"))
+    assert error.startswith("digits: ambiguous, 2 entries in ")
+    assert all(os.fspath(folder) in str(hint) for folder in folders)
+    only = pixelprep.cache.remove(f"{folders[0]}/", dry_run=True)
+    assert [item.path for item in only] == [made[0].path]
+    with pytest.warns(pixelprep.PixelprepWarning, match="digits: entries made from 2 places"):
+        assert len(pixelprep.cache.remove("digits", dry_run=True)) == 2
+    error, hint = failure(run("verify", os.fspath(folders[0].parent)))
+    assert "no entry, and none in" in error
 
 
 def test_what_a_plugin_says_of_its_images_may_be_anything(cache: Path) -> None:

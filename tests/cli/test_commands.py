@@ -383,13 +383,15 @@ def test_info_takes_a_path_a_key_or_a_name(digits: str, tmp_path: Path) -> None:
     made = pixelprep.prepare(digits)
     path, key = made.path, made.key
     names = [str(path), f"./{path.relative_to(Path.cwd())}", key, key[:6], f"digits/{path.name}"]
+    names += ["digits", digits, f"{Path(digits).absolute()}/"]
     shown = {run("info", name).stdout for name in names}
     assert len(shown) == 1
     text = shown.pop()
     for part in (str(path), key, "digits, standardize per channel", "classes   0, 1, 2, 3"):
         assert part in text
     copy = shutil.copytree(path, tmp_path / "some" / "where")
-    assert run("info", str(copy)).stdout == text.replace(str(path), str(copy))
+    of_copy = re.sub(r"\nfrom +[^\n]*", "", text)  # which only the cache records
+    assert run("info", str(copy)).stdout == of_copy.replace(str(path), str(copy))
 
 
 def test_info_json_is_the_manifest_and_the_path(digits: str) -> None:
@@ -397,11 +399,12 @@ def test_info_json_is_the_manifest_and_the_path(digits: str) -> None:
     path = pixelprep.prepare(digits).path
     done = run("info", str(path), "--json")
     manifest = json.loads((path / "manifest.json").read_text())
-    assert json.loads(done.stdout) == {"path": str(path), **manifest}
+    origin = str(Path(digits).absolute())
+    assert json.loads(done.stdout) == {"path": str(path), "origin": origin, **manifest}
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["0123456789ab", "sample/center-0123", "./digits"])
+@pytest.mark.parametrize("name", ["0123456789ab", "sample/center-0123", "./nowhere"])
 def test_info_of_what_is_no_entry_fails(digits: str, name: str) -> None:
     """A name that means no entry exits 1 and says what names may be given."""
     error, hint = failure(run("info", name))

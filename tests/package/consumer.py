@@ -165,6 +165,7 @@ def main() -> None:
     assert_type(exported.files[0].sha256, str | None)
     assert pixelprep.cache.list()
     assert_type(pixelprep.cache.path(), Path)
+    assert_type(pixelprep.cache.describe(entry).origin, str | None)
     known = pixelprep.datasets()
     assert_type(known, pixelprep.KnownDatasets)
     assert_type([(plugin.name, plugin.origin) for plugin in known.plugins], list[tuple[str, str]])
