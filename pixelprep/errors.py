@@ -97,6 +97,8 @@ def check_int(argument: str, value: object, low: int, high: int | None = None) -
     limits = f"{low} or more" if high is None else f"{low} to {high}"
     try:
         number = operator.index(value)  # type: ignore[arg-type] # what this asks
+        if isinstance(value, bool):
+            raise TypeError
     except TypeError:
         raise UsageError(f"`{argument}={value!r}`: expected a whole number, {limits}") from None
     if number < low or (high is not None and number > high):

@@ -53,6 +53,15 @@ if TYPE_CHECKING:
     from pixelprep.pipeline.verify import VerifyResult
 
 INTERRUPTED = 130
+# What others call options of ours, and Click would take for another one that is spelled like it.
+OTHERWISE = {
+    "--gr[ae]y(scale)?": "--color grey",
+    "--(image-size|resize|img-size)": "--size HxW",
+    "--validation-split": "--val-fraction F",
+    "--test-split": "--test-fraction F",
+    "--normali[sz]e": "--mode normalize",
+    "--standardi[sz]e": "--mode standardize",
+}
 SAME_AGAIN = "give the same command again: what is finished stays"
 
 app = typer.Typer(
@@ -561,7 +570,10 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     message = message.replace("a integer", "a whole number").rstrip(".")
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path if context else 'pixelprep'} --help"
-    if suggested:
+    elsewhere = [way for name, way in OTHERWISE.items() if re.search(rf"{name}\b", message)]
+    if elsewhere:
+        hint = f"did you mean '{elsewhere[0]}'?"
+    elif suggested:
         told, names = (re.findall("[a-z-]+", text) for text in (message, suggested[0]))
         hint = f"did you mean '{difflib.get_close_matches(told[-1], names, n=1, cutoff=0)[0]}'?"
     return message[:1].lower() + message[1:], hint, 2

@@ -107,12 +107,13 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     cache = fs.cache_dir(options.get("cache_dir"))
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
+    made_from = requests.origin(entry.path, cache) or entry.dataset
     for option, value in options.items():
         if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
             own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
             raise UsageError(
                 f"{name} is an entry {own}, but {option} {value} was given",
-                f"leave the option out, or name the dataset: {entry.dataset}",
+                f"leave the option out, or give what it was made from: {made_from}",
             )
     return entry
 

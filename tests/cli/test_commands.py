@@ -223,6 +223,8 @@ def test_offline_can_be_set_in_the_environment() -> None:
         (["prepare", "sample", "--dtype", "float61"], "float16"),
         (["prepare", "sample", "--compression", "gizp"], "gzip"),
         (["train", "sample", "--epoch", "3"], "--epochs"),
+        (["prepare", "sample", "--grayscale"], "--color grey"),
+        (["train", "sample", "--validation-split", "0.1"], "--val-fraction F"),
     ],
 )
 def test_misspelt_words_are_answered_with_the_right_one(

@@ -256,7 +256,14 @@ def broken_images(value: float) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "choice",
-    [{"mirror": 7}, {"quiet": "loud"}, {"workers": True}, {"source": 5}, {"cache_dir": 5}],
+    [
+        {"mirror": 7},
+        {"quiet": "loud"},
+        {"workers": True},
+        {"shard_rows": True},
+        {"source": 5},
+        {"cache_dir": 5},
+    ],
     ids=str,
 )
 def test_a_value_of_another_type_is_wrong_usage(digits: str, choice: dict[str, Any]) -> None:
