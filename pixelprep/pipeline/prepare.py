@@ -16,6 +16,8 @@ from pixelprep.format.options import (
     REPAIR_OPTIONS,
     RUNTIME_ONLY,
     PrepareOptions,
+    RecipeOptions,
+    declared_options,
     takes,
 )
 from pixelprep.format.recipe import TAKEN, Recipe
@@ -72,7 +74,7 @@ def find_entry(call: PrepareCall) -> Entry:
     Parameters
     ----------
     dataset : str, path or Source
-        As for `prepare`.
+        As for `prepare`; or an entry's folder, key or ``DATASET/MODE-KEY``.
     {options}
 
     Returns
@@ -85,6 +87,10 @@ def find_entry(call: PrepareCall) -> Entry:
     EntryError, UsageError
         When it is not prepared, or damaged; when an option is wrong.
     """
+    if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset):
+        names = declared_options(RecipeOptions)
+        given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
+        return prepare_or_open(call.dataset, cache_dir=call.cache_dir, quiet=call.quiet, **given)
     cache, (source, _) = fs.cache_dir(call.cache_dir), _find_source(call)
     with fs.translate_oserror(cache):
         if record := raw_data.recall(source, cache):
@@ -116,6 +122,17 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
                 f"leave the option out, or give what it was made from: {made_from}",
             )
     return entry
+
+
+def data_of(name: str, cache: Path, quiet: bool) -> tuple[str, dict[str, Any]]:
+    """Return what the entry of this name was made from, and its options but for the mode."""
+    entry = entries.open_named(name, cache, quiet)
+    made_from = requests.origin(entry.path, cache)
+    if made_from is None:
+        unknown = f"{name}: it is not recorded what this entry was made from"
+        raise EntryError(unknown, "give the dataset, or the path of the data")
+    options = requests.options_of(entry.manifest)
+    return made_from, {option: value for option, value in options.items() if option != "mode"}
 
 
 def rebuild(path: Path, cache: Path, request: Mapping[str, Any], *, quiet: bool) -> Entry:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any  # Any: options of `prepare`, each of its own type
 
 from pixelprep import sources
+from pixelprep.cache.entries import is_entry_name
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import TrainError, UsageError, check_int, unknown_choice
-from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY
+from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY, PrepareOptions
 from pixelprep.numerics import significance
 from pixelprep.numerics.scaling import MODES
-from pixelprep.pipeline.prepare import prepare
+from pixelprep.pipeline.prepare import data_of, prepare
 from pixelprep.reports import comparison_report, html, results
 from pixelprep.reports.results import CompareResult, TrainResult, TrainSettings
 from pixelprep.system import formatting, fs, records, tf_runtime
@@ -58,7 +59,8 @@ def compare(
     Parameters
     ----------
     dataset : str, path or Source
-        As for `prepare`.
+        As for `prepare`; or an entry's folder, key or ``DATASET/MODE-KEY``, for the data that it
+        was made from and its options.
     modes : sequence of str
         Two or more different ones.
     repeats : int
@@ -104,7 +106,12 @@ def compare(
     settings = TrainSettings(epochs, batch_size, seed, model=model)
     seeds = range(seed, seed + check_int("repeats", repeats, 1))
     replace(settings, seed=seeds[-1])  # is refused now, not after hours
-    entries, options = [], {"val_fraction": val_fraction, **options}
+    if isinstance(dataset, str) and is_entry_name(dataset):
+        dataset, own = data_of(dataset, fs.cache_dir(options.get("cache_dir")), quiet)
+        options |= {
+            k: v for k, v in own.items() if options.get(k) in (None, getattr(PrepareOptions, k))
+        }
+    entries, options = [], {**options, "val_fraction": val_fraction}
     for mode in modes:
         LOG.info("preparing %s", mode)
         entries.append(prepare(dataset, mode=mode, quiet=quiet, **options))

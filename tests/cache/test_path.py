@@ -55,6 +55,17 @@ def test_path_of_data_that_changed_is_an_error(digits: str) -> None:
         find_entry(digits)
 
 
+def test_path_takes_what_info_takes(digits: str) -> None:
+    """A key, an entry's folder, a dataset's path; another recipe than the entry's is refused."""
+    entry = pixelprep.prepare(digits, per="pixel")
+    for name in (entry.key, str(entry.path), f"digits/{entry.path.name}"):
+        assert run("path", name).stdout == f"{entry.path}\n"
+        assert find_entry(name, per="pixel").path == entry.path
+    error, hint = failure(run("path", entry.key, "--mode", "center"), 2)
+    assert error == f"{entry.key} is an entry with mode standardize, but mode center was given"
+    assert hint == f"leave the option out, or give what it was made from: {Path(digits).absolute()}"
+
+
 def test_path_of_a_damaged_entry_is_an_error(digits: str) -> None:
     """It says what is wrong, and does not print the folder."""
     entry = pixelprep.prepare(digits)

@@ -16,6 +16,7 @@ import pytest
 import pixelprep
 from pixelprep.numerics import significance
 from pixelprep.numerics.significance import difference, t_quantile
+from pixelprep.pipeline.prepare import data_of
 from pixelprep.reports import comparison_report
 from pixelprep.reports.results import CompareResult, History, ModeDifference, ModeResult
 from pixelprep.sources import Arrays
@@ -349,6 +350,14 @@ def test_other_settings_are_not_mixed(done: Compared) -> None:
         assert refused.value.hint == "name another folder with `out`"
     assert [p.name for p in Path("mine").iterdir()] == ["letter.txt"]
     assert {p: p.stat().st_mtime_ns for p in done.folder.rglob("*")} == before
+
+
+def test_an_entry_means_the_data_it_was_made_from(tmp_path: Path) -> None:
+    """Named by its key, an entry gives its data and its options but for the mode."""
+    write_images(tmp_path)
+    data = tmp_path / "digits.npz"
+    entry = pixelprep.prepare(data, mode="center", per="pixel", quiet=True)
+    assert data_of(entry.key, entry.path.parents[1], True) == (str(data), {"per": "pixel"})
 
 
 def test_a_run_of_other_settings_is_refused(done: Compared) -> None:
