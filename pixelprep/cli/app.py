@@ -234,7 +234,7 @@ def evaluate(
     scores = pixelprep.evaluate(
         run, entry, split=split, batch_size=batch_size, cache_dir=cache_dir, quiet=quiet
     )
-    output.show(scores.to_dict(), as_json, lambda: output.print_scores(scores))
+    output.show(scores.to_dict(), as_json, lambda: output.print_scores(scores, split is None))
 
 
 @app.command()

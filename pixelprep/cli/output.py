@@ -107,7 +107,7 @@ def _print_entry(entry: "Entry") -> None:
     units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
     for name, values in (("mean", scaling.mean), ("std", scaling.std)):
         _print_field(name, f"{formatting.format_numbers(values)}{units}")
-    rows: Rows = [("", "images", "shape", "type", "raw", "stored min", "max", "mean", "std")]
+    rows: Rows = [("", "images", "shape", "type", "raw", "scaled min", "max", "mean", "std")]
     for name, split in entry.splits.items():
         record = entry.manifest.splits[name]
         first, raw = record.first_batch, record.raw
@@ -127,7 +127,9 @@ def _print_entry(entry: "Entry") -> None:
         whole += ["std 1"] * bool((abs(scaled.std - 1) < rounding).all())
     batch = entry.manifest.splits["train"].first_batch.shape[0]
     about = f"; of all of train: {', '.join(whole)}" if whole else ""
-    say(*_wrapped(f"(stored: of the first batch of {batch}, read back from the file{about})"))
+    say(*_wrapped(f"(scaled: of the first batch of {batch}, read back from the file{about})"))
+    if entry.manifest.recipe.storage == "raw":
+        say("(stored raw, and scaled when they are read)")
 
 
 def print_trained(result: "TrainResult") -> None:
@@ -137,9 +139,11 @@ def print_trained(result: "TrainResult") -> None:
         say("not scored: there is neither a test nor a validation split")
     else:
         name, accuracy, loss = result.score
-        steps = f" ({result.test_steps} steps)" if result.test_steps else ""
+        count = formatting.pluralize(result.test_steps or 0, "step")
+        steps = f" ({count})" if result.test_steps else ""
         say(f"{name} accuracy {accuracy:.2%}, loss {_decimal(loss)}{steps}")
-    say(f"{result.seconds_per_epoch:.1f} s an epoch of {result.steps_per_epoch} steps")
+    steps = formatting.pluralize(result.steps_per_epoch, "step")
+    say(f"{result.seconds_per_epoch:.1f} s an epoch of {steps}")
     page = result.run / PAGE
     say(str(page if page.exists() else page.parent))
 
@@ -162,7 +166,8 @@ def print_compared(result: "CompareResult") -> None:
     say(str(result.page))
 
 
-def print_scores(scores: "EvaluationResult") -> None:
+def print_scores(scores: "EvaluationResult", chosen: bool) -> None:
+    """Print each class and the whole; `chosen` tells that nobody asked for this split."""
     rows: Rows = [("class", "images", "recall")]
     for one in scores.classes:
         recall = "" if one.recall is None else f"{one.recall:.2%}"
@@ -171,6 +176,8 @@ def print_scores(scores: "EvaluationResult") -> None:
     what = f"{scores.split} accuracy {scores.accuracy:.2%}, loss {_decimal(scores.loss)}"
     about = "" if scores.exact else "; raw pixels recovered approximately from the stored ones"
     say(f"{what} ({scores.images:,} images{about})", str(scores.entry))
+    if chosen and scores.split != "test":
+        say("(validation, as the entry has no test split)")
 
 
 def print_predicted(result: "PredictResult") -> None:

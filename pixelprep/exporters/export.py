@@ -81,12 +81,13 @@ def export(
         The folder to be made, which must be new or empty.
     to : str
         ``npz``: one file with ``x_train``, ``y_train``, ``x_test``, ``y_test`` (and ``x_val``,
-        ``y_val``; per image also ``mean_train``, ``std_train``, …).
+        ``y_val``; per image also ``mean_train``, ``std_train``, …; with names ``names_train``).
         ``hdf5-single``: one HDF5 file with the groups ``train``, ``test`` (and ``val``), each as
-        a file of the entry.
+        a file of an entry that is stored scaled.
         ``tfrecord``: ``train.tfrecord`` and so on, of ``tf.train.Example`` with ``image`` (bytes:
-        the stored values, little-endian (H, W, C)), ``label`` (int64) and, per image, ``mean``
-        and ``std`` (bytes: one float64 each).
+        the scaled values, little-endian (H, W, C)), ``label`` (int64; of several a row, K of
+        them), ``name`` where rows have names and, per image, ``mean`` and ``std`` (bytes: one
+        float64 each).
         ``png``: ``train/CLASS/0000012.png`` and so on, with the raw pixels; the number is the row.
     digests : bool
         Return the SHA-256 of each file too.

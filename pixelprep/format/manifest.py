@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
 from pixelprep.format import layout, schema
-from pixelprep.format.recipe import SPLITS, Recipe
+from pixelprep.format.recipe import NUMERICS_VERSION, SPLITS, Recipe
 from pixelprep.format.source_record import Provenance, SourceRecord
-from pixelprep.numerics.scaling import Scaling, shift_and_divisor
+from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
 from pixelprep.numerics.statistics import AnyMoments, Statistics
 from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import LenientRecord
 
 NAME, DIGEST = "manifest.json", "manifest.sha256"
+NEWER = "install a newer pixelprep"
 FIRST_BATCH = 64  # rows whose figures are recorded
 # Manifest bytes per stored byte: statistics per pixel are six numbers of 25 digits for at least two
 # images of 2 bytes per pixel.
@@ -206,6 +207,7 @@ def read(path: Path) -> Manifest:
             object_pairs_hook=schema.reject_duplicates,
         )
         _check_version(path, values)
+        _check_recipe_known(path, values["recipe"])
         schema.check(values)
         return Manifest.from_dict(values)
     except schema.BAD_JSON as error:
@@ -239,5 +241,19 @@ def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
         f" this reads {layout.FORMAT} version {layout.FORMAT_VERSION}"
     )
     if known and version > layout.FORMAT_VERSION:
-        raise NewerFormatError(message, "install a newer pixelprep")
+        raise NewerFormatError(message, NEWER)
     raise EntryError(message)
+
+
+def _check_recipe_known(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Refuse modes and options that came after this version, which are no damage."""
+    unknown = [name for name in recipe.keys() - Recipe.field_names() if recipe[name] is not None]
+    unknown += [name for name in schema.MODES_TO_COME if recipe.get(name) is not None]
+    choices = {"mode": MODES, "storage": layout.STORAGES, "compression": layout.COMPRESSIONS}
+    words = ((name, recipe[name], known) for name, known in choices.items())
+    unknown += [name for name, word, known in words if isinstance(word, str) and word not in known]
+    version = recipe["numerics_version"]
+    unknown += ["numerics_version"] if type(version) is int and version > NUMERICS_VERSION else []
+    if unknown:
+        shown = ", ".join(f"{name} {ascii(recipe[name])[:40]}" for name in sorted(unknown)[:3])
+        raise NewerFormatError(f"{path}: made by a newer pixelprep: its recipe has {shown}", NEWER)

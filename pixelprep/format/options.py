@@ -118,7 +118,7 @@ class RecipeOptions:
     )
     test_fraction: float = option(
         0.0,
-        "Share of every class taken from train for a test split, before all else: 0 <= F < 1.",
+        "Share of every class taken from train for a test split, before validation: 0 <= F < 1.",
         "F",
         check=_fraction,
     )
@@ -131,7 +131,7 @@ class RecipeOptions:
     storage: str = option(
         "scaled",
         "What is stored: scaled pixels; or raw integers, which are scaled to the same values when"
-        " they are read, and take a quarter of the room.",
+        " they are read, and take less room: 8 bits a quarter of float32.",
         choices=layout.STORAGES,
     )
     compression: str = option(
@@ -174,7 +174,7 @@ class DecodeOptions:
         choices=("fail", "skip"),
     )
     images_key: str | None = option(
-        None, "Where an HDF5 file has images; {split} in it stands for train and test.", "KEY"
+        None, "Where an HDF5 file has images; {split} in it stands for train, val and test.", "KEY"
     )
     labels_key: str | None = option(None, "Where an HDF5 file has labels.", "KEY")
 

@@ -52,7 +52,7 @@ class Recipe(RecipeOptions, LenientRecord):
         rows = split_rows(own, fractions)
         if options.storage == "raw" and np.dtype(train.dtype).kind == "f":
             raise UsageError(
-                f"`storage=raw`: expected integers, got {train.dtype}", "leave it out: store scaled"
+                f"`storage=raw`: expected integers, got {train.dtype}", "leave `storage` out"
             )
         shard_rows = options.shard_rows or layout.file_rows(image, options.dtype)
         values = {name: getattr(options, name) for name in declared_options(RecipeOptions)}

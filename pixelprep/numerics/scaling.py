@@ -336,7 +336,7 @@ def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> t
     if integers and MODES[mode].uses_range:
         return "dataset", True
     if per == "image" and not MODES[mode].uses_range and _reads_range(MODES[mode]):
-        kept = f"of each image mean and std are stored, and {mode} is of its minimum or maximum"
+        kept = f"an entry has each image's mean and std, but {mode} needs its minimum or maximum"
         raise UsageError(f"`per=image`: {kept}", "choose another `per`")
     return per, rescale and integers
 

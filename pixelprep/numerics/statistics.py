@@ -58,7 +58,7 @@ def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
             "convert the images to uint8, uint16 or float32",
         )
     if len(shape) != 4 or 0 in shape:
-        raise SourceError(f"{where}: expected images of (N, H, W, C), none 0, got {shape}")
+        raise SourceError(f"{where}: expected images of (N, H, W, C), each at least 1, got {shape}")
 
 
 @dataclass(frozen=True, slots=True)

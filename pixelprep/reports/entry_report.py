@@ -154,6 +154,8 @@ def commands(profile: EntryProfile) -> dict[str, str]:
     arguments = {"prepare": profile.prepare}
     arguments |= {verb: (verb, name) for verb in ("verify", "train", "export", "report")}
     arguments["export"] += (f"{profile.dataset}-npz", "--to", "npz")
+    if profile.task != "classification":
+        del arguments["train"]  # which needs one class a row
     lines = {what: shlex.join(["pixelprep", *own]) for what, own in arguments.items()}
     lines["python"] = (
         "import pixelprep\n\n"
@@ -166,6 +168,14 @@ def commands(profile: EntryProfile) -> dict[str, str]:
         f'with h5py.File("{profile.splits["train"].files[0]}") as file:\n'
         '    images, labels = file["images"][:], file["labels"][:]'
     )
+    if profile.recipe.storage == "raw":
+        own = 'file["mean"][:, None, None, None]', 'file["std"][:, None, None, None]'
+        shared = 'file.attrs["shift"]', 'file.attrs["divisor"]'
+        shift, divisor = own if profile.per == "image" else shared
+        unit = ' / file.attrs["unit"]' if profile.scaling.unit != 1 else ""
+        lines["h5py"] += (
+            f'\n    images = ((images{unit} - {shift}) / {divisor}).astype("{profile.dtype}")'
+        )
     return lines
 
 
@@ -211,7 +221,7 @@ def _about(profile: EntryProfile) -> list[tuple[str, str]]:
     rows = [
         *((name, getattr(profile.provenance, name)) for name in described),
         ("images", f"{formatting.format_shape(profile.shape)} (height, width, channels)"),
-        ("pixels", f"{profile.raw_dtype}, stored as {profile.dtype}"),
+        ("pixels", f"{profile.raw_dtype}, {_how_stored(profile)}"),
         ("scaling", scaling),
     ]
     for name, value in profile.decode.items():
@@ -223,6 +233,12 @@ def _about(profile: EntryProfile) -> list[tuple[str, str]]:
         files = formatting.pluralize(len(split.files), "file")
         rows.append((name, f"{split.rows:,} images, {files}, {split.bytes:,} bytes"))
     return [(name, text) for name, text in rows if text]
+
+
+def _how_stored(profile: EntryProfile) -> str:
+    if profile.recipe.storage == "raw":
+        return f"stored as they came, scaled to {profile.dtype} when they are read"
+    return f"stored as {profile.dtype}"
 
 
 def _word(value: object) -> str:
@@ -296,7 +312,7 @@ def _figures(profile: EntryProfile) -> list[list[str]]:
     """Return extremes, mean and deviation, all digits: of each split, raw and stored, channel."""
     rows = []
     for name, split in profile.splits.items():
-        for kind, stats in (("raw", split.raw), ("stored", split.stored)):
+        for kind, stats in (("raw", split.raw), ("scaled", split.stored)):
             channels = stats.channels if 1 < len(stats.channels) <= MAX_LINES else ()
             every = [("all", stats.overall), *((str(i), one) for i, one in enumerate(channels))]
             for channel, one in every:

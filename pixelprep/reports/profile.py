@@ -104,6 +104,7 @@ class EntryProfile:
     raw_dtype: str
     dtype: str
     exact: bool  # whether the raw pixels are recovered exactly
+    task: str  # whether rows have one class, or several
     class_names: tuple[str, ...]
     provenance: Provenance
     recipe: Recipe
@@ -176,6 +177,7 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
         raw_dtype=scaling.raw_dtype,
         dtype=str(entry.train.dtype),
         exact=entry.is_exact,
+        task=manifest.source.task,
         decode=manifest.source.decode,
         prepare=("prepare", dataset, *options),
         is_named=entry.dataset in named,

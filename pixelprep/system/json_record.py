@@ -19,6 +19,11 @@ class Record:
     ignores_unknown: ClassVar[bool] = False  # whether unknown fields are ignored, or refused
     json_names: ClassVar[Mapping[str, str]] = {}  # the JSON names of fields that have another
 
+    @classmethod
+    def field_names(cls) -> set[str]:
+        """Return the JSON names of all fields."""
+        return {cls.json_names.get(f.name, f.name) for f in fields(cls)}  # type: ignore[arg-type]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, by name."""
         names = [field.name for field in fields(self)]  # type: ignore[arg-type] # a subclass is one

@@ -212,7 +212,7 @@ def test_a_mode_of_the_range_is_not_per_image(monkeypatch: pytest.MonkeyPatch) -
     floor = Mode("x - minimum", "minimum 0", shift=lambda s: s.minimum)
     monkeypatch.setitem(MODES, "floor", floor)
     assert Scaling.fit(X, "floor").apply(X).min() == 0
-    with pytest.raises(UsageError, match="floor is of its minimum"):
+    with pytest.raises(UsageError, match="floor needs its minimum"):
         Scaling.fit(X, "floor", per="image")
 
 

@@ -156,7 +156,10 @@ BAD_NPZ: dict[str, tuple[bytes, str]] = {
         npz(x_train=X[:, 0, 0], x_test=PAIRS[1][0][:, 0, 0]),
         "expected images of (N, H, W, C)",
     ),
-    "no images": (npz(x_train=X[:0], y_train=Y[:0]), "expected images of (N, H, W, C), none 0"),
+    "no images": (
+        npz(x_train=X[:0], y_train=Y[:0]),
+        "expected images of (N, H, W, C), each at least 1",
+    ),
     "images of 32 bits": (npz(x_train=X.astype("i4"), x_test=PAIRS[1][0].astype("i4")), "int32"),
     "yes and no": (npz(x_train=X > 9, x_test=PAIRS[1][0] > 9), "images are bool"),
     "images of another type": (npz(x_test=PAIRS[1][0].astype("u2")), "differ in image shape or"),
