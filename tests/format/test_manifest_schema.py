@@ -11,6 +11,7 @@ import pytest
 
 import pixelprep
 from pixelprep.format import manifest
+from pixelprep.format.recipe import recipe_key
 from pixelprep.numerics.scaling import MODES, PER
 from tests.helpers.data import arrays
 from tests.helpers.malicious import sign
@@ -95,3 +96,27 @@ def test_what_the_schema_refuses_pixelprep_refuses(tmp_path: Path, wrong: Any) -
         parent(changed, place)[place[-1]] = wrong
         if not VALIDATOR.is_valid(changed):
             assert is_refused(tmp_path, changed), place
+
+
+TO_COME = [
+    *(("channel_order", "bgr"), ("limits", "data"), ("target_range", [-1.0, 1.0]), ("clip", True)),
+    *(("quantiles", [0.01, 0.99]), ("mode", "robust"), ("numerics_version", 2)),
+    ("constants", {"shift": [0.5], "divisor": [0.25]}),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), [*TO_COME, ("flavor", "sweet"), ("storage", "odd")])
+def test_a_recipe_of_a_later_version_is_not_called_damage(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    """What the format has room for fits the schema; who does not know it says: a newer pixelprep."""
+    values = manifest_of()
+    values["recipe"][name] = value
+    if name == "mode":
+        values["mode"] = value
+    values["key"] = recipe_key(values["recipe"])
+    assert VALIDATOR.is_valid(values) == (name != "storage")
+    sign(tmp_path, values)
+    with pytest.raises(pixelprep.NewerFormatError, match=f"its recipe has {name}") as caught:
+        manifest.read(tmp_path)
+    assert caught.value.hint == "install a newer pixelprep"
