@@ -109,7 +109,7 @@ TO_COME = [
 def test_a_recipe_of_a_later_version_is_not_called_damage(
     tmp_path: Path, name: str, value: Any
 ) -> None:
-    """What the format has room for fits the schema; who does not know it says: a newer pixelprep."""
+    """What the format has room for fits the schema; who lacks it asks for a newer pixelprep."""
     values = manifest_of()
     values["recipe"][name] = value
     if name == "mode":
