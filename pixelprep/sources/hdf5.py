@@ -11,12 +11,15 @@ import numpy as np
 
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.format import sandbox, untrusted
+from pixelprep.format.options import MATLAB
 from pixelprep.format.recipe import SPLITS
-from pixelprep.sources.base import Raw, SourceContext, as_split, numbered_classes
+from pixelprep.sources.assemble import assemble
+from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows, single_file_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import fs
 
+MATLAB_CLASS = "MATLAB_class"  # an attribute of every array in a file of MATLAB 7.3
 SPLIT = "{split}"  # in a key: stands for train, val and test
 DEFAULT_KEYS = (  # tried in this order if none were given
     ("{split}/images", "{split}/labels"),
@@ -30,7 +33,7 @@ Copied = tuple[str, list[int], str]  # a file, and shape and dtype of the array 
 class Hdf5File(LocalSource):
     """One HDF5 file, whose arrays are copied in a sandbox."""
 
-    supported_options = frozenset({"images_key", "labels_key"})
+    supported_options = frozenset({"images_key", "labels_key", "layout", "labels_from", "renumber"})
 
     def load(self, context: SourceContext) -> Raw:
         """Read train and what other splits there are; without splits, all images as train."""
@@ -40,13 +43,13 @@ class Hdf5File(LocalSource):
             images, labels = (
                 single_file_array(Path(p), tuple(s), np.dtype(dtype)) for p, s, dtype in pair
             )
-            copied[name] = as_split(f"{where}: {name}", images, labels)
-        return Raw(copied, numbered_classes(where, copied)).checked(where)
+            copied[name] = images, labels
+        return assemble(where, copied, self.options)
 
     def _copied(self, context: SourceContext) -> dict[str, tuple[Copied, Copied]]:
         """Copy images and labels to files; return them by split."""
         options = self.options
-        keys = {"images_key": options.images_key, "labels_key": options.labels_key}
+        keys = {name: getattr(options, name) for name in ("images_key", "labels_key", "layout")}
         places = {"path": os.fspath(self.path), "folder": os.fspath(context.folder())}
         try:
             steps = sandbox.run_in_sandbox(f"{__name__}:copy_arrays", **places, **keys)
@@ -55,7 +58,9 @@ class Hdf5File(LocalSource):
             raise SourceError(f"{self.path}: not a readable HDF5 file: {error}") from error
 
 
-def copy_arrays(path: str, **options: Any) -> Iterator[Any]:  # what the sandbox passes on
+def copy_arrays(
+    path: str, layout: str | None, **options: Any
+) -> Iterator[Any]:  # what the sandbox passes on
     """Copy arrays to files; yield None at each step, and in the end the files by split."""
     with untrusted.open_untrusted(Path(path)) as file:
         selection, copied = _Selection(file, path, **options), {}
@@ -63,6 +68,10 @@ def copy_arrays(path: str, **options: Any) -> Iterator[Any]:  # what the sandbox
             pair = []
             for column, key in zip(("images", "labels"), keys, strict=True):
                 array = selection.array(key)
+                if column == "images" and layout is None and MATLAB_CLASS in array.attrs:
+                    reversed_axes = f"{path}: {key} {array.shape} was written by MATLAB"
+                    reason = "HDF5 has its axes reversed"
+                    raise SourceError(f"{reversed_axes}: {reason}", f"turn it: `layout={MATLAB}`")
                 yield from untrusted.check_chunks(array)
                 target = Path(selection.folder, f"{name}-{column}.0")
                 fs.require_free_space(target.parent, array.nbytes)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pixelprep.sources import base, idx
+from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
 from pixelprep.sources.registered import find_file
 from pixelprep.sources.registry import REGISTRY
@@ -57,6 +58,8 @@ class LocalSource:
 class IdxFolder(LocalSource):
     """A folder of four IDX files with MNIST's names."""
 
+    supported_options = frozenset({"labels_from", "renumber"})
+
     def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
         paths = [find_file(self.path, name) for pair in idx.NAMES.values() for name in pair]
         return [(path.name, fs.file_stamp(path)) for path in paths]
@@ -66,4 +69,5 @@ class IdxFolder(LocalSource):
         splits = base.read_pairs(
             idx.NAMES, lambda name, dims: idx.read(find_file(self.path, name), dims, context)
         )
-        return Raw(splits, base.numbered_classes(where, splits)).checked(where)
+        pairs = {name: (split.images, split.labels) for name, split in splits.items()}
+        return assemble(where, pairs, self.options)
