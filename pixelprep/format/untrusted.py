@@ -21,6 +21,8 @@ from pixelprep.format import chunks, h5
 from pixelprep.format.layout import DatasetLayout, FileLayout, is_stored
 from pixelprep.system import fs
 
+NUMBERS = "uif"  # kinds of NumPy's types
+LABELS = f"{NUMBERS}bSO"  # likewise, and text
 MAX_CHUNK_BYTES = 64 << 20  # a larger chunk may be no larger than its dataset
 
 ERRORS = (*h5.ERRORS, MemoryError)  # from files that declare more than there is
@@ -49,12 +51,15 @@ def root_names(file: Any) -> list[str]:
         return sorted(map(str, file))
 
 
-def find_dataset(file: Any, key: str) -> Any | None:
-    """Return the dataset under this key, or None; refuse any but numbers stored in this file."""
+def find_dataset(file: Any, key: str, kinds: str = NUMBERS) -> Any | None:
+    """Return the dataset under this key, or None; refuse any but numbers stored in this file.
+
+    `kinds` are those of NumPy's types that are accepted; "O" stands for text of any length.
+    """
     with _reading(file.filename):
         dataset = _follow(file, key)
         if dataset is not None:
-            _check_storage(file, key, dataset)
+            _check_storage(file, key, dataset, kinds)
         return dataset
 
 
@@ -71,7 +76,9 @@ def _follow(file: Any, key: str) -> Any | None:
     return node if isinstance(node, h5py.Dataset) else None
 
 
-def _check_storage(file: Any, key: str, dataset: Any) -> None:
+def _check_storage(file: Any, key: str, dataset: Any, kinds: str) -> None:
+    import h5py
+
     path = file.filename
     if dataset.external or dataset.is_virtual:
         raise SourceError(f"{path}: {key} is stored in other files", "copy it into one file")
@@ -79,7 +86,8 @@ def _check_storage(file: Any, key: str, dataset: Any) -> None:
         dtype = dataset.dtype
     except TypeError as error:  # NumPy has no such type
         raise SourceError(f"{path}: {key}: expected numbers: {error}") from error
-    if dtype.hasobject or dtype.kind not in "uif":
+    is_text = h5py.check_string_dtype(dtype) is not None
+    if dtype.kind not in kinds or dtype.hasobject > is_text:
         raise SourceError(f"{path}: {key} is {dtype}: expected numbers")
     # By arithmetic first: libhdf5 takes long to count very many missing chunks.
     size = file.id.get_filesize()

@@ -21,6 +21,7 @@ from pixelprep.system import fs
 
 MATLAB_CLASS = "MATLAB_class"  # an attribute of every array in a file of MATLAB 7.3
 SPLIT = "{split}"  # in a key: stands for train, val and test
+COLUMNS = {"images": untrusted.NUMBERS, "labels": untrusted.LABELS}  # the types that each may have
 DEFAULT_KEYS = (  # tried in this order if none were given
     ("{split}/images", "{split}/labels"),
     ("x_{split}", "y_{split}"),
@@ -66,8 +67,8 @@ def copy_arrays(
         selection, copied = _Selection(file, path, **options), {}
         for name, keys in selection.splits().items():
             pair = []
-            for column, key in zip(("images", "labels"), keys, strict=True):
-                array = selection.array(key)
+            for (column, kinds), key in zip(COLUMNS.items(), keys, strict=True):
+                array = selection.array(key, kinds)
                 if column == "images" and layout is None and MATLAB_CLASS in array.attrs:
                     reversed_axes = f"{path}: {key} {array.shape} was written by MATLAB"
                     reason = "HDF5 has its axes reversed"
@@ -75,11 +76,18 @@ def copy_arrays(
                 yield from untrusted.check_chunks(array)
                 target = Path(selection.folder, f"{name}-{column}.0")
                 fs.require_free_space(target.parent, array.nbytes)
+                blocks, dtype = (
+                    untrusted.iter_rows(array, block_rows(array, BLOCK_BYTES)),
+                    array.dtype,
+                )
+                if dtype.kind in "SO":  # text is written as wide as the longest
+                    text = np.concatenate([np.array(block.tolist(), "S") for block in blocks])
+                    blocks, dtype = iter([text]), text.dtype
                 with target.open("xb") as out:
-                    for block in untrusted.iter_rows(array, block_rows(array, BLOCK_BYTES)):
+                    for block in blocks:
                         out.write(np.ascontiguousarray(block).data)
                         yield None
-                pair.append((os.fspath(target), array.shape, array.dtype.str))
+                pair.append((os.fspath(target), array.shape, dtype.str))
             copied[name] = pair
     yield copied
 
@@ -124,10 +132,10 @@ class _Selection:
         raise SourceError(none, hint)
 
     def _has(self, key: str) -> bool:
-        return untrusted.find_dataset(self.file, key) is not None
+        return untrusted.find_dataset(self.file, key, untrusted.LABELS) is not None
 
-    def array(self, key: str) -> Any:
-        array = untrusted.find_dataset(self.file, key)
+    def array(self, key: str, kinds: str) -> Any:
+        array = untrusted.find_dataset(self.file, key, kinds)
         if array is None or not array.shape:
             raise SourceError(f"{self.path}: no array under the key {key}; it holds {self._root()}")
         return array
