@@ -55,6 +55,9 @@ class Hdf5File(LocalSource):
         try:
             steps = sandbox.run_in_sandbox(f"{__name__}:copy_arrays", **places, **keys)
             return dict(deque(steps, maxlen=1)[0])
+        except sandbox.OutOfMemory as error:
+            hint = "write its arrays in smaller chunks, or use a machine with more memory"
+            raise SourceError(f"{self.path}: cannot read: {error}", hint) from error
         except sandbox.SandboxError as error:
             raise SourceError(f"{self.path}: not a readable HDF5 file: {error}") from error
 
