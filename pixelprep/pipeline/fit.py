@@ -7,7 +7,7 @@ import numpy as np
 
 from pixelprep import sources
 from pixelprep.format.manifest import RawLimits
-from pixelprep.format.recipe import SPLITS, Recipe, taken_rows
+from pixelprep.format.recipe import SPLITS, Recipe, check_classes_stay, taken_rows
 from pixelprep.numerics.scaling import Scaling, rescale_unit
 from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
 from pixelprep.system import formatting, progress
@@ -29,7 +29,9 @@ def divide(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
     splits = dict(raw.splits)
     train = splits["train"]
     if "train" in recipe.splits.values():  # else labels, of which there may be many, are not read
-        for name, rows in taken_rows(train.labels[:], recipe).items():
+        labels = train.labels[:]
+        check_classes_stay(labels, recipe)
+        for name, rows in taken_rows(labels, recipe).items():
             splits[name] = train.take(rows)
     return {name: splits[name] for name in SPLITS if name in splits}
 

@@ -232,3 +232,26 @@ def test_idx_labels_from_1_are_taken(tmp_path: Path, told: Callable[[str], bool]
     assert prepared(folder).class_names == ("0", "1", "2", "3", "4")
     assert told("no image of class 0;")
     assert prepared(folder, labels_from=1).class_names == ("1", "2", "3", "4")
+
+
+@pytest.mark.parametrize("name", ["test_fraction", "val_fraction"])
+def test_fractions_leave_train_an_image_of_each_class(name: str) -> None:
+    """Of eight images of one class and one each of two, half are taken: all of the first."""
+    labels = np.array([0] * 8 + [1, 2])
+    entry = prepared(Arrays("rare", (X[:10], labels)), **{name: 0.5})
+    assert np.bincount(entry.train.labels).tolist() == [3, 1, 1]
+    taken = entry.splits[name.removesuffix("_fraction")]
+    assert np.bincount(taken.labels).tolist() == [5]
+    [verified] = pixelprep.verify(entry.path)
+    assert verified.problems == ()
+
+
+def test_fractions_that_would_take_a_class_are_refused(cache: Path) -> None:
+    """Where nothing else is left to take, both fractions together, one line tells how many may."""
+    labels = np.array([0] * 8 + [1, 2])
+    source = Arrays("rare", (X[:10], labels))
+    with pytest.raises(UsageError, match=r"`test_fraction=0\.8`: takes 8 of 10 .* at most 7, so"):
+        prepared(source, test_fraction=0.8)
+    with pytest.raises(UsageError, match=r"`val_fraction=0\.5`: takes 3 of 5 .* at most 2, so"):
+        prepared(source, test_fraction=0.5, val_fraction=0.5)
+    assert nothing_is_left(cache)
