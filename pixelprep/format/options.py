@@ -29,6 +29,7 @@ from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
 MAX_SIDE = 1 << 16  # pixels
+ON_LEAK = ("warn", "fail", "drop")
 MATLAB = "matlab"  # a layout: that of MATLAB 7.3
 SWITCHES = dict.fromkeys(("0", "false", "f", "no", "n", "off"), False)
 SWITCHES |= dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True)
@@ -198,6 +199,12 @@ class DecodeOptions:
     )
     renumber: bool = option(
         False, "Number only the classes that occur in arrays of labels, in order.", check=_switch
+    )
+    on_leak: str | None = option(
+        None,
+        "When an image of train is in another split, too: say so (warn), stop (fail), or leave it"
+        " out there (drop).",
+        choices=ON_LEAK,
     )
 
 

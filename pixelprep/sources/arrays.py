@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import unknown_choice
-from pixelprep.format.options import check_layout
+from pixelprep.format.options import ON_LEAK, check_layout
 from pixelprep.format.source_record import TASKS
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Provenance, Raw, SourceContext
@@ -45,6 +45,8 @@ class Arrays:
         The number of the first class. Default: 0.
     renumber : bool
         Number only the classes that occur, in order.
+    on_leak : {"warn", "fail", "drop"}, optional
+        When an image of train is in another split, too: say so, stop, or leave it out there.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class Arrays:
     layout: str | None = None
     labels_from: int | None = None
     renumber: bool = False
+    on_leak: str | None = None
 
     @property
     def splits(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
@@ -106,6 +109,8 @@ class Arrays:
         """
         if self.task not in TASKS:
             raise unknown_choice("task", self.task, TASKS)
+        if self.on_leak not in (None, *ON_LEAK):
+            raise unknown_choice("on_leak", str(self.on_leak), ON_LEAK)
         if self.layout is not None:
             check_layout("layout", self.layout)
         pairs = {n: (np.asarray(x), np.asarray(y)) for n, (x, y) in self.splits.items()}

@@ -34,7 +34,9 @@ Copied = tuple[str, list[int], str]  # a file, and shape and dtype of the array 
 class Hdf5File(LocalSource):
     """One HDF5 file, whose arrays are copied in a sandbox."""
 
-    supported_options = frozenset({"images_key", "labels_key", "layout", "labels_from", "renumber"})
+    supported_options = frozenset(
+        {"images_key", "labels_key", "layout", "labels_from", "renumber", "on_leak"}
+    )
 
     def load(self, context: SourceContext) -> Raw:
         """Read train and what other splits there are; without splits, all images as train."""

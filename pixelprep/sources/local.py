@@ -34,6 +34,11 @@ class LocalSource:
         return f"{name}-own" if name in REGISTRY else name
 
     @property
+    def on_leak(self) -> str | None:
+        """What is done where an image of train is in another split, too."""
+        return self.options.on_leak
+
+    @property
     def provenance(self) -> Provenance:
         return Provenance(f"the user's own images ({self.name})", "not stated")
 
@@ -58,7 +63,7 @@ class LocalSource:
 class IdxFolder(LocalSource):
     """A folder of four IDX files with MNIST's names."""
 
-    supported_options = frozenset({"labels_from", "renumber"})
+    supported_options = frozenset({"labels_from", "renumber", "on_leak"})
 
     def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
         paths = [find_file(self.path, name) for pair in idx.NAMES.values() for name in pair]

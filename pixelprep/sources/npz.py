@@ -30,7 +30,7 @@ HEADERS = {  # by version: bytes of the header's length, and what reads the head
 class NpzFile(LocalSource):
     """One ``.npz`` file; its arrays are copied piece by piece, and nothing is unpickled."""
 
-    supported_options = frozenset({"layout", "labels_from", "renumber"})
+    supported_options = frozenset({"layout", "labels_from", "renumber", "on_leak"})
 
     def load(self, context: SourceContext) -> Raw:
         pairs, where = {}, os.fspath(self.path)
