@@ -16,6 +16,12 @@ def type_of(dtype: str) -> Any:
     return h5py.string_dtype("utf-8", int(dtype[2:])) if dtype[1] == "S" else np.dtype(dtype)
 
 
+def library_version() -> str:
+    import h5py
+
+    return str(h5py.version.hdf5_version)
+
+
 def open_read(path: str | os.PathLike[str]) -> Any:
     """Open a file for reading, for a ``with`` statement."""
     import h5py

@@ -29,6 +29,8 @@ from pixelprep.format import layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
 MAX_SIDE = 1 << 16  # pixels
+ON_LEAK = ("warn", "fail", "drop")
+MATLAB = "matlab"  # a layout: that of MATLAB 7.3
 SWITCHES = dict.fromkeys(("0", "false", "f", "no", "n", "off"), False)
 SWITCHES |= dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True)
 
@@ -82,6 +84,14 @@ def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the 
         expected = f"expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
         raise UsageError(f"`{name}={value}`: {expected}") from None
     return height, width
+
+
+def check_layout(name: str, value: object) -> object:
+    """Return an order of axes; refuse any other value."""
+    if value != MATLAB and sorted(str(value)) not in (sorted("nhwc"), sorted("nhw")):
+        expected = f"expected the letters n, h, w and c in the order of the axes, or {MATLAB}"
+        raise UsageError(f"`{name}={value}`: {expected}", "channels first: `layout=nchw`")
+    return value
 
 
 def _compression(name: str, value: str) -> str:
@@ -177,6 +187,25 @@ class DecodeOptions:
         None, "Where an HDF5 file has images; {split} in it stands for train, val and test.", "KEY"
     )
     labels_key: str | None = option(None, "Where an HDF5 file has labels.", "KEY")
+    layout: str | None = option(
+        None,
+        "Order of the axes of images in an array: nchw (channels first) or any other; matlab: as"
+        " MATLAB 7.3 stores them, reversed (default: nhwc).",
+        "nchw|matlab",
+        check=check_layout,
+    )
+    labels_from: int | None = option(
+        None, "The number of the first class in arrays of labels (default: 0).", "N"
+    )
+    renumber: bool = option(
+        False, "Number only the classes that occur in arrays of labels, in order.", check=_switch
+    )
+    on_leak: str | None = option(
+        None,
+        "When an image of train is in another split, too: say so (warn), stop (fail), or leave it"
+        " out there (drop).",
+        choices=ON_LEAK,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,6 +117,21 @@ def taken_rows(labels: NDArray[np.int64], recipe: Recipe) -> dict[str, NDArray[n
     return rows | {"train": left} if rows else {}
 
 
+def check_classes_stay(labels: NDArray[np.int64], recipe: Recipe) -> None:
+    """Refuse fractions that would leave a class of the source's train without an image."""
+    if labels.ndim > 1:
+        return
+    left, classes = len(labels), len(np.unique(labels))
+    for name in TAKEN:
+        fraction = getattr(recipe, f"{name}_fraction")
+        taken = permutation.rounded_share(left, fraction)
+        if taken > left - classes:
+            takes = f"`{name}_fraction={fraction}`: takes {taken:,} of {left:,} training images"
+            most = f"at most {left - classes:,}, so that each of {classes:,} classes keeps one"
+            raise UsageError(f"{takes}: expected {most}")
+        left -= taken
+
+
 def class_counts(labels: NDArray[np.integer[Any]], classes: int) -> tuple[int, ...]:
     """Return how many rows have each class, of labels (N,), or (N, classes) of 0 and 1."""
     counts = labels.sum(axis=0) if labels.ndim > 1 else np.bincount(labels, minlength=classes)

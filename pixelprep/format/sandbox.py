@@ -34,6 +34,10 @@ class SandboxError(Exception):
     """The process did not finish its function; the message says why."""
 
 
+class OutOfMemory(SandboxError):
+    """The process needed more memory than it was allowed, or than there is."""
+
+
 def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
     """Run a generator in a process of its own, and yield its values.
 
@@ -64,6 +68,11 @@ def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
             with suppress(BrokenPipeError), process.stdin as stdin:
                 stdin.write(json.dumps([function, arguments]).encode())
             yield from receive(replies)
+    except SandboxError as error:
+        with suppress(subprocess.TimeoutExpired):
+            if process.wait(1) == -signal.SIGKILL:  # as Linux does when memory runs out
+                raise OutOfMemory("the system killed the process that reads it") from error
+        raise
     finally:
         process.kill()
         process.wait()
@@ -80,6 +89,8 @@ def receive(replies: IO[bytes]) -> Iterator[Any]:
             raise getattr(errors, name)(message, hint)
         elif kind == "system error":
             raise OSError(*value)
+        elif kind == "out of memory":
+            raise OutOfMemory(value)
         elif kind == "other error":
             raise SandboxError(value)
         else:
@@ -105,10 +116,22 @@ def set_limits() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError, ValueError):  # no limit where the system has no /proc
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        max_bytes = pages * resource.getpagesize() + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
+        _limit_memory(pages * resource.getpagesize() + MEMORY)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills the process even inside libhdf5
     signal.alarm(TIMEOUT)
+
+
+def allow_memory(more: int) -> None:
+    """Raise this process's limit, if it has one, by what is known to be needed."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        _limit_memory(limit + more)
+
+
+def _limit_memory(max_bytes: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def iter_replies(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -121,7 +144,7 @@ def iter_replies(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str
     except OSError as error:  # such as a full disk
         yield "system error", (error.errno, error.strerror, error.filename)
     except MemoryError:
-        yield "other error", "it needs too much memory"
+        yield "out of memory", "it needs more memory than there is"
     except Exception as error:
         yield "other error", f"{type(error).__name__}: {error}"
     else:

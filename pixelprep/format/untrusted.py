@@ -7,6 +7,7 @@ libhdf5 does all of it in a process of its own (`sandbox`).
 
 import math
 import os
+import re
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,19 @@ from typing import Any  # Any: h5py has no types; attributes of several types
 
 import numpy as np
 
-from pixelprep.errors import SourceError
-from pixelprep.format import chunks, h5
+from pixelprep.errors import CacheError, SourceError
+from pixelprep.format import chunks, h5, sandbox
 from pixelprep.format.layout import DatasetLayout, FileLayout, is_stored
 from pixelprep.system import fs
 
+NUMBERS = "uif"  # kinds of NumPy's types
+LABELS = f"{NUMBERS}bSO"  # likewise, and text
 MAX_CHUNK_BYTES = 64 << 20  # a larger chunk may be no larger than its dataset
+
+MAX_RATIO = 1032  # deflate's limit: no chunk unpacks to more than this many times its size
+COPIES = 5  # of a chunk in memory at once, at most: stored, unpacked, unshuffled, in libhdf5
+NO_MEMORY = re.compile("memory allocation failed|(unable to|can't) allocate", re.IGNORECASE)
+NEWER = re.compile("bad (superblock )?version", re.IGNORECASE)
 
 ERRORS = (*h5.ERRORS, MemoryError)  # from files that declare more than there is
 
@@ -36,12 +44,24 @@ def open_untrusted(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def _reading(path: Path | str) -> Iterator[None]:
-    """Turn an error of libhdf5 into a SourceError."""
+    """Turn an error of libhdf5 into a SourceError, but for a lack of memory."""
     try:
         yield
     except ERRORS as error:
-        message = f"{path}: not a readable HDF5 file: {error}"
-        raise SourceError(message, "get it again") from error
+        _raise_if_no_memory(error)
+        if isinstance(error, OSError) and error.errno and not fs.is_damage(error):
+            raise SourceError(f"{path}: cannot read: {os.strerror(error.errno)}") from error
+        message, hint = f"{path}: not a readable HDF5 file: {error}", "get it again"
+        if NEWER.search(str(error)):
+            message += f": written by a newer HDF5 than {h5.library_version()}, or damaged"
+            hint = "update h5py, or write the file anew by h5repack of the HDF5 that wrote it"
+        raise SourceError(message, hint) from error
+
+
+def _raise_if_no_memory(error: Exception) -> None:
+    """Raise a MemoryError if this is one, also by libhdf5's words."""
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+        raise MemoryError(str(error)) from error
 
 
 def root_names(file: Any) -> list[str]:
@@ -49,12 +69,15 @@ def root_names(file: Any) -> list[str]:
         return sorted(map(str, file))
 
 
-def find_dataset(file: Any, key: str) -> Any | None:
-    """Return the dataset under this key, or None; refuse any but numbers stored in this file."""
+def find_dataset(file: Any, key: str, kinds: str = NUMBERS) -> Any | None:
+    """Return the dataset under this key, or None; refuse any but numbers stored in this file.
+
+    `kinds` are those of NumPy's types that are accepted; "O" stands for text of any length.
+    """
     with _reading(file.filename):
         dataset = _follow(file, key)
         if dataset is not None:
-            _check_storage(file, key, dataset)
+            _check_storage(file, key, dataset, kinds)
         return dataset
 
 
@@ -71,7 +94,9 @@ def _follow(file: Any, key: str) -> Any | None:
     return node if isinstance(node, h5py.Dataset) else None
 
 
-def _check_storage(file: Any, key: str, dataset: Any) -> None:
+def _check_storage(file: Any, key: str, dataset: Any, kinds: str) -> None:
+    import h5py
+
     path = file.filename
     if dataset.external or dataset.is_virtual:
         raise SourceError(f"{path}: {key} is stored in other files", "copy it into one file")
@@ -79,7 +104,8 @@ def _check_storage(file: Any, key: str, dataset: Any) -> None:
         dtype = dataset.dtype
     except TypeError as error:  # NumPy has no such type
         raise SourceError(f"{path}: {key}: expected numbers: {error}") from error
-    if dtype.hasobject or dtype.kind not in "uif":
+    is_text = h5py.check_string_dtype(dtype) is not None
+    if dtype.kind not in kinds or dtype.hasobject > is_text:
         raise SourceError(f"{path}: {key} is {dtype}: expected numbers")
     # By arithmetic first: libhdf5 takes long to count very many missing chunks.
     size = file.id.get_filesize()
@@ -95,6 +121,8 @@ def _check_storage(file: Any, key: str, dataset: Any) -> None:
     chunk = math.prod(dataset.chunks) * dtype.itemsize
     if chunk > max(dataset.nbytes, MAX_CHUNK_BYTES):
         raise SourceError(f"{path}: {key} has chunks of {chunk:,} bytes, more than the dataset")
+    if chunk > MAX_CHUNK_BYTES and chunk > dataset.id.get_storage_size() * MAX_RATIO:
+        raise SourceError(f"{too_large}: chunks of {chunk:,} bytes")
     if dataset.id.get_num_chunks() < least:
         raise SourceError(f"{too_large}: chunks are missing")
 
@@ -109,6 +137,7 @@ def check_chunks(dataset: Any) -> Iterator[None]:
     if dataset.chunks is None:
         return
     path = dataset.file.filename
+    sandbox.allow_memory(COPIES * math.prod(dataset.chunks) * dataset.dtype.itemsize)
     with _reading(path):
         try:
             yield from chunks.check(dataset)
@@ -121,6 +150,8 @@ def iter_rows(dataset: Any, min_rows: int) -> Iterator[Any]:
     """Yield all rows in blocks of whole chunks, each of at least `min_rows` rows."""
     chunk = dataset.chunks[0] if dataset.chunks else 1
     step = -(-min_rows // chunk) * chunk
+    row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    sandbox.allow_memory(min(step, len(dataset)) * row_bytes)
     for start in range(0, len(dataset), step):
         with _reading(dataset.file.filename):
             block = dataset[start : start + step]
@@ -133,7 +164,7 @@ def validate(path: Path, layout: FileLayout) -> str | None:
     An uncompressed file is compared with a new one of its layout, so that libhdf5 parses nothing
     that others wrote. Any other file is parsed in the sandbox.
     """
-    from pixelprep.format import sandbox, writer  # which import h5py: a cache hit does without
+    from pixelprep.format import writer  # which imports h5py: a cache hit does without
 
     values = {**asdict(layout), "attributes": stored_attributes(layout.attributes)}
     needed = sum(c.chunk_bytes * c.chunk_count for c in layout.columns.values())
@@ -147,6 +178,8 @@ def validate(path: Path, layout: FileLayout) -> str | None:
             f"{__name__}:validate_in_sandbox", path=os.fspath(path), layout=values
         )
         problem = deque(replies, maxlen=1)[0]  # those before are signs of life
+    except sandbox.OutOfMemory as error:
+        raise CacheError(f"{path}: cannot check: {error}") from error
     except sandbox.SandboxError as error:
         return f"not a readable HDF5 file: {error}"
     return None if problem is None else str(problem)
@@ -164,13 +197,15 @@ def stored_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def validate_in_sandbox(path: str, layout: dict[str, Any]) -> Iterator[str | None]:
     """Do the part of `validate` for the sandbox; the last value is the answer."""
     expected = FileLayout(**layout | {"shape": tuple(layout["shape"])})
+    sandbox.allow_memory(COPIES * max(column.chunk_bytes for column in expected.columns.values()))
     try:
         with h5.open_read(path) as file:
             problem = yield from _dataset_mismatch(file, expected.columns)
             names = differing_attributes(file, expected.attributes)
             if problem is None and (name := next(names, None)) is not None:
                 problem = f"its attribute {name} is not that of the manifest"
-    except (*h5.ERRORS, MemoryError) as error:
+    except ERRORS as error:
+        _raise_if_no_memory(error)
         # libhdf5's own errors have no number.
         if isinstance(error, OSError) and error.errno and not fs.is_damage(error):
             raise

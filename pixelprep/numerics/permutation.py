@@ -50,15 +50,19 @@ def largest_remainder(counts: Sequence[int], fraction: float) -> list[int]:
     """Return how many rows of each class to take for `fraction` of all rows together.
 
     Each class gives the whole part of its quota. What is then missing from `rounded_share` of all
-    rows comes, one row each, from the classes with the largest remainders (the lower class first
-    where equal).
+    rows comes, one row each, from the classes that keep another, those with the largest remainders
+    first (the lower class where equal), and so on again. Where no class has two rows left, the
+    last ones are taken.
     """
     quotas = [_decimal(fraction) * count for count in counts]
     taken = [int(quota) for quota in quotas]
     missing = rounded_share(sum(counts), fraction) - sum(taken)
     by_remainder = sorted(range(len(counts)), key=lambda i: (taken[i] - quotas[i], i))
-    for i in by_remainder[:missing]:
-        taken[i] += 1
+    for kept in (1, 0):
+        while giving := [i for i in by_remainder if taken[i] + kept < counts[i]][:missing]:
+            for i in giving:
+                taken[i] += 1
+            missing -= len(giving)
     return taken
 
 

@@ -19,7 +19,6 @@ from pixelprep.format import manifest as manifests
 from pixelprep.format.recipe import Recipe, class_counts, split_files
 from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
 from pixelprep.pipeline.fit import Splits, divide, fit, sum_up
-from pixelprep.pipeline.raw_data import RawData
 from pixelprep.system import canonical, fs, parallel, progress, staging
 
 PLAN = "plan.json"  # in a work folder: the manifest without splits, which all tasks go by
@@ -28,7 +27,7 @@ ROW_BYTES = 32  # of a row beside its pixels: label, checksums, its part of an i
 
 def build(
     source: sources.Source,
-    data: RawData,
+    data: sources.Survey,
     recipe: Recipe,
     context: sources.SourceContext,
     keep_existing: Callable[[], bool],
@@ -38,7 +37,7 @@ def build(
     `keep_existing` is called before an entry of the same name is replaced: is that one to stay?
     """
     cache = context.cache
-    splits = divide(data.raw, recipe)
+    splits = divide(data, recipe, source.name, getattr(source, "on_leak", None))
     cache.mkdir(parents=True, exist_ok=True)
     # An interrupted build of several files a split continues; of one there is nothing to keep.
     resumable = recipe.shard_rows is not None

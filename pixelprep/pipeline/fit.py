@@ -2,17 +2,20 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from pixelprep import sources
 from pixelprep.format.manifest import RawLimits
-from pixelprep.format.recipe import SPLITS, Recipe, taken_rows
+from pixelprep.format.recipe import SPLITS, Recipe, check_classes_stay, taken_rows
 from pixelprep.numerics.scaling import Scaling, rescale_unit
 from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
 from pixelprep.system import formatting, progress
 
 LOG = logging.getLogger("pixelprep")
+
+TAKEN_HINT = "these splits are taken from train: leave out of it what is there twice"
 
 Splits = Mapping[str, sources.RawSplit]  # by name
 
@@ -24,13 +27,24 @@ def scope(split: str, per: str) -> str:
     return per if split == "train" and per != "image" else "dataset"
 
 
-def divide(raw: sources.Raw, recipe: Recipe) -> dict[str, sources.RawSplit]:
-    """Return the splits to store: those that the source lacks are taken from train."""
-    splits = dict(raw.splits)
+def divide(
+    data: sources.Survey, recipe: Recipe, where: str, on_leak: str | None
+) -> dict[str, sources.RawSplit]:
+    """Return the splits to store: those that the source lacks are taken from train.
+
+    Equal images that were divided are told of, or refused: all are the recipe's.
+    """
+    splits, keys = dict(data.raw.splits), dict(data.keys)
     train = splits["train"]
     if "train" in recipe.splits.values():  # else labels, of which there may be many, are not read
-        for name, rows in taken_rows(train.labels[:], recipe).items():
-            splits[name] = train.take(rows)
+        labels = train.labels[:]
+        check_classes_stay(labels, recipe)
+        for name, rows in taken_rows(labels, recipe).items():
+            splits[name], keys[name] = train.take(rows), data.keys["train"][rows]
+        taken = {n: splits[n] for n in recipe.splits if "train" in (n, recipe.splits[n])}
+        divided = replace(data.raw, splits=taken)
+        stop = "fail" if on_leak in ("fail", "drop") else None
+        sources.handle_leaks(divided, {n: keys[n] for n in taken}, where, stop, TAKEN_HINT)
     return {name: splits[name] for name in SPLITS if name in splits}
 
 

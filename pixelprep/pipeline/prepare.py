@@ -173,6 +173,7 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
         source = sources.find_source(dataset, options)
     else:
         source = dataset
+        sources.refuse_unsupported(f"a source object; {source.name} has its own", call)
     if not schema.is_folder_name(source.name):
         most = schema.MAX_NAME_BYTES
         expected = f"expected letters, digits, '.', '_' and '-', at most {most} bytes"

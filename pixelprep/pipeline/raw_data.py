@@ -1,7 +1,6 @@
 """Read raw data, and remember what identifies it so that a cache hit need not read it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # JSON values
 
@@ -11,18 +10,8 @@ from pixelprep.format import schema
 from pixelprep.format.options import RecipeOptions
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics.scaling import normalize_options
-from pixelprep.numerics.statistics import AnyMoments
 from pixelprep.pipeline.fit import scope
 from pixelprep.system import canonical, fs, locks, records
-
-
-@dataclass(frozen=True, slots=True)
-class RawData:
-    """Raw data that was read, and what identifies it."""
-
-    raw: sources.Raw  # where the workers can read it
-    record: SourceRecord
-    moments: Mapping[str, AnyMoments]  # by split, of its images; none where they were not wanted
 
 
 def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
@@ -33,7 +22,7 @@ def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
 
 def identify(
     source: sources.Source, context: sources.SourceContext, options: RecipeOptions | None
-) -> tuple[SourceRecord, RawData | None]:
+) -> tuple[SourceRecord, sources.Survey | None]:
     """Return what identifies the data: remembered, or taken from the data, which is returned too.
 
     Its files' state and the record are remembered where the files stayed as they were meanwhile.
@@ -62,7 +51,7 @@ def read_again(
     context: sources.SourceContext,
     options: RecipeOptions,
     known: SourceRecord,
-) -> RawData:
+) -> sources.Survey:
     """Read data that is identified already; raise `SourceError` if it is not what it was."""
     # The lock: downloads that were deleted meanwhile are made again.
     with locks.lock(context.cache, locks.raw_lock_name(source.name)):
@@ -77,7 +66,7 @@ def read_again(
 
 def read(
     source: sources.Source, context: sources.SourceContext, options: RecipeOptions | None
-) -> RawData:
+) -> sources.Survey:
     """Load the data and take its digests; also its moments, so that it need not be read again.
 
     Not without `options`, nor if they take a split from train: that would change the moments.
@@ -91,8 +80,8 @@ def read(
         dtype = raw.splits["train"].images.dtype
         per, _ = normalize_options(options.mode, options.per, options.rescale, dtype)
         scopes = {name: scope(name, per) for name in raw.splits}
-    record, moments = sources.survey(raw, context.pool, source.name, context.quiet, scopes)
-    return RawData(raw, record, moments)
+    on_leak = getattr(source, "on_leak", None)  # of a source that says
+    return sources.survey(raw, context.pool, source.name, context.quiet, scopes, on_leak)
 
 
 def _recall(identity: Mapping[str, Any], cache: Path) -> SourceRecord | None:

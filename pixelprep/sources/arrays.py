@@ -8,16 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import unknown_choice
+from pixelprep.format.options import ON_LEAK, check_layout
 from pixelprep.format.source_record import TASKS
-from pixelprep.sources.base import (
-    Provenance,
-    Raw,
-    SourceContext,
-    as_split,
-    numbered_classes,
-    numbered_columns,
-    with_names,
-)
+from pixelprep.sources.assemble import assemble
+from pixelprep.sources.base import Provenance, Raw, SourceContext
 
 IN_MEMORY = Provenance("arrays in memory", "not stated")
 
@@ -32,7 +26,7 @@ class Arrays:
         The name of the dataset's folder in the cache.
     train : tuple of ndarray
         Images, integers of 8 or 16 bits or floats, (N, H, W) or (N, H, W, C), and labels, integers
-        (N,); of several classes a row: 0 and 1, (N, K).
+        or text (N,), or one-hot (N, K); of several classes a row: 0 and 1, (N, K).
     test : tuple of ndarray, optional
         Likewise, of a test split.
     class_names : tuple of str, optional
@@ -45,6 +39,14 @@ class Arrays:
         Whether a row has one class, or has each class or has it not.
     names : mapping, optional
         By split the name of each row, such as its file's path.
+    layout : str, optional
+        The order of the images' axes, where it is another: ``"nchw"``.
+    labels_from : int, optional
+        The number of the first class. Default: 0.
+    renumber : bool
+        Number only the classes that occur, in order.
+    on_leak : {"warn", "fail", "drop"}, optional
+        When an image of train is in another split, too: say so, stop, or leave it out there.
 
     Examples
     --------
@@ -65,6 +67,10 @@ class Arrays:
     val: tuple[NDArray[Any], NDArray[Any]] | None = None
     task: str = "classification"
     names: Mapping[str, Sequence[str]] | None = None
+    layout: str | None = None
+    labels_from: int | None = None
+    renumber: bool = False
+    on_leak: str | None = None
 
     @property
     def splits(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
@@ -103,12 +109,9 @@ class Arrays:
         """
         if self.task not in TASKS:
             raise unknown_choice("task", self.task, TASKS)
-        splits = {}
-        for name, (images, labels) in self.splits.items():
-            where = f"{self.name}: {name}"
-            split = as_split(where, np.asarray(images), np.asarray(labels), self.task)
-            names = (self.names or {}).get(name)
-            splits[name] = split if names is None else with_names(where, split, names)
-        numbered = numbered_classes if self.task == "classification" else numbered_columns
-        class_names = self.class_names or numbered(self.name, splits)
-        return Raw(splits, tuple(class_names), task=self.task).checked(self.name)
+        if self.on_leak not in (None, *ON_LEAK):
+            raise unknown_choice("on_leak", str(self.on_leak), ON_LEAK)
+        if self.layout is not None:
+            check_layout("layout", self.layout)
+        pairs = {n: (np.asarray(x), np.asarray(y)) for n, (x, y) in self.splits.items()}
+        return assemble(self.name, pairs, self, self.task, self.class_names, self.names)

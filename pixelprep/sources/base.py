@@ -1,5 +1,6 @@
 """Define what a source of raw data is: options, splits, provenance, and what it needs to load."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
 from pixelprep.format.options import DecodeOptions, NetworkOptions, declared_options, documented
+from pixelprep.format.recipe import class_counts
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
 from pixelprep.numerics.statistics import check_images
 from pixelprep.sources import lazy_arrays
-from pixelprep.sources.lazy_arrays import FileArray, LazyArray, TakeView
-from pixelprep.system import fs, parallel, staging
+from pixelprep.sources.lazy_arrays import AnyArray, FileArray, LazyArray, TakeView
+from pixelprep.system import formatting, fs, parallel, staging
+
+LOG = logging.getLogger("pixelprep")
 
 File = TypeVar("File")
 
@@ -143,7 +147,37 @@ class Raw:
             raise SourceError(f"{where}: the splits differ in image shape or type: {sorted(kinds)}")
         for name, split in self.splits.items():
             _check_split(f"{where}: {name}", split, len(self.class_names), self.task)
+        height, width, channels = images[0].shape[1:]
+        if channels > 4:
+            LOG.warning("%s: images of %d×%d with %d channels", where, height, width, channels)
+        self._check_classes(where)
         return self
+
+    def _check_classes(self, where: str) -> None:
+        """Tell of classes without an image; refuse those that train lacks and another split has."""
+        names = np.array(self.class_names, object)
+        counts = {name: self._class_counts(split) for name, split in self.splits.items()}
+        total = sum(counts.values(), np.zeros(len(names), np.int64))
+        for name, of_split in counts.items():
+            only = names[(counts["train"] == 0) & (of_split > 0)]
+            if len(only) and self.task == "classification":
+                lacks = f"{where}: train has no image of {_classes(only)}, {name} has"
+                raise SourceError(lacks, "move some of them to train, or leave them out")
+        if not total.all():
+            listed = _classes(names[total == 0]), _with_counts(names, total)
+            LOG.warning("%s: no image of %s; there are %s", where, *listed)
+            if all(map(str.isdigit, self.class_names)):
+                LOG.warning("for labels that count from 1: `labels_from=1`; with gaps: `renumber`")
+        for name, of_split in counts.items():
+            if len(lacking := names[(of_split == 0) & (total > 0)]):
+                listed = _classes(lacking), _with_counts(names, of_split)
+                LOG.warning("%s: %s: no image of %s; there are %s", where, name, *listed)
+
+    def _class_counts(self, split: RawSplit) -> NDArray[np.int64]:
+        counts = np.zeros(len(self.class_names), np.int64)
+        for block in lazy_arrays.iter_blocks(split.labels, fs.HASH_BYTES):
+            counts += class_counts(block.astype(np.int64), len(counts))
+        return counts
 
     def materialize(self, context: SourceContext) -> "Raw":
         """Return the same data in files, which other processes can read."""
@@ -158,9 +192,18 @@ class Raw:
         return replace(self, splits=splits)
 
 
+def _classes(names: AnyArray) -> str:
+    return f"{'class' if len(names) == 1 else 'classes'} {formatting.shorten(names)}"
+
+
+def _with_counts(names: AnyArray, counts: NDArray[np.int64]) -> str:
+    found = [f"{counts[i]:,} of {names[i]}" for i in np.flatnonzero(counts)]
+    return formatting.shorten(found, 10)
+
+
 def _in_file(array: LazyArray, path: Path) -> LazyArray:
-    if isinstance(array, TakeView):
-        return TakeView(_in_file(array.array, path), array.rows)
+    if isinstance(array, lazy_arrays.View):
+        return replace(array, array=_in_file(array.array, path))
     if isinstance(array, FileArray):
         return array
     return lazy_arrays.write_array(path, array.shape, lazy_arrays.iter_blocks(array))
@@ -172,18 +215,19 @@ def _check_split(where: str, split: RawSplit, classes: int, task: str) -> None:
         differ = f"{where}: {len(images)} images but {len(labels)} labels"
         raise SourceError(differ, "the two must belong together")
     check_images(where, images.shape, images.dtype)
-    low, high = label_range(split)
+    low, high = label_range(labels)
     if task == "multilabel":
         if labels.shape[1:] != (classes,) or low < 0 or high > 1:
             expected = f"expected 0 and 1, (N, {classes}), of {classes} classes"
             raise SourceError(f"{where}: labels {labels.shape} are {low} to {high}: {expected}")
     elif low < 0 or high >= classes:
-        raise SourceError(f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}")
+        wrong = f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}"
+        raise SourceError(wrong, "`renumber` numbers those that occur" if low < 0 else None)
 
 
-def label_range(split: RawSplit) -> tuple[int, int]:
+def label_range(labels: LazyArray) -> tuple[int, int]:
     """Return the lowest and the highest label; 0 and -1 if there are none."""
-    blocks = lazy_arrays.iter_blocks(split.labels, fs.HASH_BYTES)
+    blocks = lazy_arrays.iter_blocks(labels, fs.HASH_BYTES)
     ranges = [(int(block.min()), int(block.max())) for block in blocks]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0, -1)
 
@@ -219,42 +263,6 @@ class Source(Protocol):
         Raw
             The splits, each with images (N, H, W, C) and labels (N,), and the class names.
         """
-
-
-def as_split(
-    where: str, images: LazyArray, labels: LazyArray, task: str = "classification"
-) -> RawSplit:
-    """Make a split of images (N, H, W) or (N, H, W, C) and integer labels (N,) or (N, 1).
-
-    Labels of several classes a row are (N, K), of 0 and 1, integers or booleans.
-    """
-    if task == "multilabel":
-        if labels.dtype.kind not in "uib" or len(labels.shape) != 2:
-            wrong = f"{where}: labels are {labels.dtype} {labels.shape}: expected 0 and 1, (N, K)"
-            raise SourceError(wrong, "give each row a 0 or 1 for every class")
-    elif labels.shape[1:] == (1,):
-        labels = lazy_arrays.reshape_rows(labels, ())  # the shape that Keras stores
-    if task == "classification" and (labels.dtype.kind not in "ui" or len(labels.shape) != 1):
-        wrong = f"{where}: labels are {labels.dtype} {labels.shape}: expected integers (N,)"
-        raise SourceError(wrong, "number the classes 0, 1, 2, …")
-    if len(images.shape) == 3:
-        images = lazy_arrays.reshape_rows(images, (*images.shape[1:], 1))
-    return RawSplit(images, labels)
-
-
-def numbered_classes(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
-    """Name classes by their labels."""
-    highest = max(label_range(split)[1] for split in splits.values())
-    images = sum(len(split.labels) for split in splits.values())
-    if highest >= max(images, 1000):  # lower labels are accepted, however few the images
-        most = f"labels up to {highest:,} of {images:,} images"
-        raise SourceError(f"{where}: {most}: expected 0, 1, 2, …")
-    return tuple(str(label) for label in range(highest + 1))
-
-
-def numbered_columns(where: str, splits: Mapping[str, RawSplit]) -> tuple[str, ...]:
-    """Name classes by their columns in labels of several a row."""
-    return tuple(map(str, range(splits["train"].labels.shape[1])))
 
 
 def with_names(where: str, split: RawSplit, names: Sequence[str]) -> RawSplit:

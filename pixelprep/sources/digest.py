@@ -3,12 +3,14 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from pixelprep.errors import SourceError
 from pixelprep.format.source_record import SourceRecord, SourceSplit
 from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, pairwise_sum
+from pixelprep.sources import leaks
 from pixelprep.sources.base import Raw
 from pixelprep.sources.lazy_arrays import AnyArray, LazyArray, block_ranges, iter_blocks, slice_rows
 from pixelprep.system import parallel, progress
@@ -19,31 +21,56 @@ OnProgress = Callable[[int], object]  # receives the number of images that were 
 DIGEST_BYTES = 64 << 20  # pixels under one digest (data/FORMAT.md, section 4)
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found out about raw data by reading it."""
+
+    raw: Raw  # without what was left out
+    record: SourceRecord  # what the source digest is taken over
+    moments: Mapping[str, AnyMoments]  # by split, of its images; none where they were not wanted
+    keys: Mapping[str, AnyArray]  # by split, of its images (`leaks.KEY`)
+
+
 def survey(
-    raw: Raw, pool: WorkerPool, where: str, quiet: bool, scopes: Mapping[str, str]
-) -> tuple[SourceRecord, dict[str, AnyMoments]]:
+    raw: Raw,
+    pool: WorkerPool,
+    where: str,
+    quiet: bool,
+    scopes: Mapping[str, str],
+    on_leak: str | None = None,
+) -> Survey:
     """Describe raw data and sum up its splits, reading it once.
 
-    Return what the source digest is taken over, and the moments of the images by split: of those
-    splits for which `scopes` says what pixels share a statistic (`PER`).
+    The moments are of those splits for which `scopes` says what pixels share a statistic (`PER`).
+    Images of train in another split are told of or, by `on_leak`, refused or left out; then the
+    rest is read again.
     """
-    splits, moments = {}, {}
+    splits, moments, keys = {}, {}, {}
     for name, split in raw.splits.items():
         images, per = split.images, scopes.get(name)
         title = f"{'reading' if per else 'hashing'} {name}"
         with progress.bar(title, len(images), " images", quiet) as bar:
-            pieces = list(_read_pieces(images, pool, f"{where}: {name}", per, bar.update))
+            pieces = list(
+                _read_pieces(images, pool, f"{where}: {name}", per, bar.update, keyed=True)
+            )
+        keys[name] = np.frombuffer(b"".join(piece.keys for piece in pieces), leaks.KEY)
         splits[name] = SourceSplit(
             dtype=images.dtype.name,
             shape=tuple(images.shape),
-            images=join_digests([piece for piece, _ in pieces]),
+            images=join_digests([piece.digest for piece in pieces]),
             labels=labels_digest(split.labels),
             names=None if split.names is None else names_digest(split.names),
             name_bytes=None if split.names is None else split.names.dtype.itemsize,
         )
         if per:
-            moments[name] = pairwise_sum(sums for _, sums in pieces if sums is not None)
-    return SourceRecord(splits, raw.task, tuple(raw.class_names), dict(raw.decode)), moments
+            sums = (piece.moments for piece in pieces)
+            moments[name] = pairwise_sum(one for one in sums if one is not None)
+    rest = leaks.handle_leaks(raw, keys, where, on_leak)
+    if rest is not raw:
+        return survey(rest, pool, where, quiet, scopes)
+    leaks.tell_conflicts(raw, keys, where)
+    record = SourceRecord(splits, raw.task, tuple(raw.class_names), dict(raw.decode))
+    return Survey(raw, record, moments, keys)
 
 
 def labels_digest(labels: LazyArray) -> str:
@@ -66,15 +93,31 @@ def images_digest(
     images: LazyArray, pool: WorkerPool, where: str, on_progress: OnProgress = lambda _: None
 ) -> str:
     """Return the digest of all pixels or, above `DIGEST_BYTES`, of the digests of their pieces."""
-    return join_digests([d for d, _ in _read_pieces(images, pool, where, None, on_progress)])
+    pieces = _read_pieces(images, pool, where, None, on_progress, keyed=False)
+    return join_digests([piece.digest for piece in pieces])
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What is taken from a piece of images."""
+
+    digest: bytes
+    moments: AnyMoments | None
+    keys: bytes  # of all images, `leaks.KEY`; empty if they are not wanted
 
 
 def _read_pieces(
-    images: LazyArray, pool: WorkerPool, where: str, per: str | None, on_progress: OnProgress
-) -> Iterator[tuple[bytes, AnyMoments | None]]:
-    """Yield the digest and, if they are wanted, the moments of each piece of images."""
+    images: LazyArray,
+    pool: WorkerPool,
+    where: str,
+    per: str | None,
+    on_progress: OnProgress,
+    *,
+    keyed: bool,
+) -> Iterator[_Piece]:
+    """Yield the digest and, if they are wanted, moments and keys of each piece of images."""
     pieces = digest_pieces(images)
-    tasks = ((slice_rows(images, rows), where, rows.start, per) for rows in pieces)
+    tasks = ((slice_rows(images, rows), where, rows.start, per, keyed) for rows in pieces)
     with parallel.thread_pool() as threads:  # hashing releases the interpreter's lock
         workers = WorkerPool(threads) if pool.inline else pool
         for rows, result in zip(pieces, workers.map(_read_piece, tasks), strict=True):
@@ -94,19 +137,22 @@ def join_digests(digests: list[bytes]) -> str:
     return (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()).hex()
 
 
-def _read_piece(task: tuple[LazyArray, str, int, str | None]) -> tuple[bytes, AnyMoments | None]:
-    images, where, first, per = task
-    digest, sums = hashlib.sha256(), PairwiseSum()
+def _read_piece(task: tuple[LazyArray, str, int, str | None, bool]) -> _Piece:
+    images, where, first, per, keyed = task
+    digest, sums, keys = hashlib.sha256(), PairwiseSum(), []
     # The blocks of data/FORMAT.md, section 3, if they are summed up; a piece is a whole number of
     # them, so that the sums of all pieces are those of all blocks.
     for block in iter_blocks(images, None if per else HASH_BYTES):
         if block.dtype.kind == "f":
             _check_finite(block, where, first)
-        digest.update(pixel_bytes(block))
+        pixels = pixel_bytes(block)
+        digest.update(pixels)
+        if keyed:
+            keys += leaks.keys_of(pixels, len(block))
         if per:
             sums.add(moments_of(block, per))
         first += len(block)
-    return digest.digest(), sums.total() if per else None
+    return _Piece(digest.digest(), sums.total() if per else None, b"".join(keys))
 
 
 def pixel_bytes(images: AnyArray) -> memoryview:

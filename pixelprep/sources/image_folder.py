@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,28 @@ FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "t
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
+SPLIT_NAMES = {name for names in FOLDERS.values() for name in names} | {"training", "testing"}
+SPLIT_HINT = "the folders of splits are called train, val and test: train/CLASS/*.png"
+
+
+def _is_like_split(name: str) -> bool:
+    return name.lower() in SPLIT_NAMES
+
+
+def _is_hidden(name: str) -> bool:
+    return name[0] == "." or name == "__MACOSX"  # which macOS puts into archives
+
+
+def _kinds(paths: Sequence[str]) -> str:
+    """Count files by their endings, and folders: 4 .pgm, 1 folder."""
+    files = [path for path in map(Path, paths) if not path.is_dir()]
+    kinds = Counter(path.suffix.lower() or "without ending" for path in files)
+    words = [f"{count:,} {printable(kind)}" for kind, count in kinds.most_common()]
+    if folders := len(paths) - len(files):
+        words.append(formatting.pluralize(folders, "folder"))
+    return formatting.shorten(words)
+
+
 def printable(path: str) -> str:
     """Spell a path, whatever bytes it has, as text that JSON can hold."""
     return os.fsencode(path).decode(errors="backslashreplace")
@@ -44,7 +67,7 @@ class _ImageList:
 class ImageFolder(LocalSource):
     """``train/CLASS/*.png``, likewise ``val`` and ``test``; or ``CLASS/*.png``; all of one size."""
 
-    supported_options = frozenset({"size", "color", "on_error"})
+    supported_options = frozenset({"size", "color", "on_error", "on_leak"})
 
     def load(self, context: SourceContext) -> Raw:
         """Decode every image, the workers sharing the work."""
@@ -128,10 +151,15 @@ class ImageFolder(LocalSource):
             hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
             raise SourceError(f"{expected}, {found}", hint)
         self._add_unused_folders(tops, unused)
+        for top in dict.fromkeys([self.path, *tops.values()]):
+            hidden = sorted(path.name for path in top.iterdir() if _is_hidden(path.name))
+            if folders := [printable(name) for name in hidden if (top / name).is_dir()]:
+                LOG.info("%s: hidden folders, not used: %s", top, formatting.shorten(folders))
         splits = {name: self._list_split(top, class_names, unused) for name, top in tops.items()}
         if unused:
             what = formatting.pluralize(len(unused), "file or folder", "files or folders")
-            notices.tell(f"{self.name}: not used: {what}, such as {printable(unused[0])}")
+            found = f"{what} ({_kinds(unused)}), such as {printable(unused[0])}"
+            notices.tell(f"{self.name}: not used: {found}")
         source = permutation.Stream.SOURCE  # images sorted by class get the format's seeded order
         for name, split in splits.items():
             index = SPLITS.index(name)
@@ -154,6 +182,8 @@ class ImageFolder(LocalSource):
         if self.path not in tops.values():
             others = set(self._classes(self.path)) - {top.name for top in tops.values()}
             unused += [os.fspath(self.path / name) for name in sorted(others)]
+            for name in sorted(filter(_is_like_split, others)):
+                LOG.warning("%s: not used: %s", self.path / name, SPLIT_HINT)
 
     def _list_split(self, top: Path, class_names: tuple[str, ...], unused: list[str]) -> _ImageList:
         if differing := set(self._classes(top)) ^ set(class_names):
@@ -161,9 +191,14 @@ class ImageFolder(LocalSource):
             raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
         paths, counts = list[str](), []
         for name in class_names:
+            known = len(unused)
             images = [image.path for image in self._images(top, name, unused)]
-            if not images:
+            if not images and len(unused) == known:
                 raise SourceError(f"{top / name}: an empty class: no image in it")
+            if not images:
+                no_image = f"{top / name}: expected images of a class, got {_kinds(unused[known:])}"
+                read = f"files that end in {', '.join(SUFFIXES)} are read, directly in CLASS/"
+                raise SourceError(no_image, SPLIT_HINT if _is_like_split(name) else read)
             paths += images
             counts.append(len(images))
         return _ImageList(paths, np.repeat(np.arange(len(counts)), counts))
@@ -172,7 +207,7 @@ class ImageFolder(LocalSource):
         """List the folders in a folder, but hidden ones, by name."""
         try:
             with os.scandir(top) as entries:
-                folders = [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
+                folders = [e for e in entries if not _is_hidden(e.name) and e.is_dir()]
         except OSError as error:
             raise SourceError(f"{top}: cannot read: {error.strerror}") from error
         for folder in folders:

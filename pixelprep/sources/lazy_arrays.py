@@ -64,6 +64,10 @@ class FileArray:
         self._read(runs, out)
         return out if out.dtype.isnative else out.astype(self.dtype)
 
+    def memory_map(self) -> AnyArray:
+        """Return the array of a single file, of which the system reads what is touched."""
+        return np.memmap(f"{self.stem}0", self.stored, "r", self.header, self.shape)
+
     def __array__(self, dtype: AnyDType | None = None, copy: bool | None = None) -> AnyArray:
         return np.asarray(self[:], dtype)
 
@@ -135,6 +139,42 @@ class TakeView:
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> AnyArray:
         return self.array[self.rows[rows]]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedView:
+    """Another array, its axes in another order."""
+
+    array: LazyArray
+    axes: tuple[int, ...]  # of each axis its number in the other array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape[axis] for axis in self.axes)
+
+    @property
+    def dtype(self) -> AnyDType:
+        return self.array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def slice_rows(self, rows: range) -> LazyArray:
+        if self.axes[0] == 0:
+            return replace(self, array=slice_rows(self.array, rows))
+        return TakeView(self, np.arange(rows.start, rows.stop))
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> AnyArray:
+        if self.axes[0] == 0:
+            turned = self.array[rows].transpose(self.axes)
+        else:  # a row lies all over the array
+            own = self.array
+            whole = own.memory_map() if isinstance(own, FileArray) else own[:]
+            turned = whole.transpose(self.axes)[rows]
+        return np.ascontiguousarray(turned, self.dtype)
+
+
+View = TakeView | TurnedView
 
 
 def slice_rows(array: LazyArray, rows: range) -> LazyArray:

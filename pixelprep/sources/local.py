@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pixelprep.sources import base, idx
+from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
 from pixelprep.sources.registered import find_file
 from pixelprep.sources.registry import REGISTRY
@@ -31,6 +32,11 @@ class LocalSource:
         safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
         name = safe[:60].rstrip(".-") or "images"
         return f"{name}-own" if name in REGISTRY else name
+
+    @property
+    def on_leak(self) -> str | None:
+        """What is done where an image of train is in another split, too."""
+        return self.options.on_leak
 
     @property
     def provenance(self) -> Provenance:
@@ -57,6 +63,8 @@ class LocalSource:
 class IdxFolder(LocalSource):
     """A folder of four IDX files with MNIST's names."""
 
+    supported_options = frozenset({"labels_from", "renumber", "on_leak"})
+
     def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
         paths = [find_file(self.path, name) for pair in idx.NAMES.values() for name in pair]
         return [(path.name, fs.file_stamp(path)) for path in paths]
@@ -66,4 +74,5 @@ class IdxFolder(LocalSource):
         splits = base.read_pairs(
             idx.NAMES, lambda name, dims: idx.read(find_file(self.path, name), dims, context)
         )
-        return Raw(splits, base.numbered_classes(where, splits)).checked(where)
+        pairs = {name: (split.images, split.labels) for name, split in splits.items()}
+        return assemble(where, pairs, self.options)

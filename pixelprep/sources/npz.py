@@ -13,7 +13,8 @@ import numpy as np
 from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources import gzip_file
-from pixelprep.sources.base import Raw, SourceContext, as_split, numbered_classes
+from pixelprep.sources.assemble import assemble
+from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.lazy_arrays import AnyDType, FileArray, single_file_array, write_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import fs
@@ -29,8 +30,10 @@ HEADERS = {  # by version: bytes of the header's length, and what reads the head
 class NpzFile(LocalSource):
     """One ``.npz`` file; its arrays are copied piece by piece, and nothing is unpickled."""
 
+    supported_options = frozenset({"layout", "labels_from", "renumber", "on_leak"})
+
     def load(self, context: SourceContext) -> Raw:
-        splits, where = {}, os.fspath(self.path)
+        pairs, where = {}, os.fspath(self.path)
         try:
             with zipfile.ZipFile(self.path) as archive:
                 members = {info.filename.removesuffix(".npy") for info in archive.infolist()}
@@ -38,11 +41,11 @@ class NpzFile(LocalSource):
                     keys = f"x_{split}", f"y_{split}"
                     if split == "train" or not members.isdisjoint(keys):
                         images, labels = (self._array(archive, key, context) for key in keys)
-                        splits[split] = as_split(f"{where}: {split}", images, labels)
+                        pairs[split] = images, labels
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
             damaged = f"{where}: not a readable .npz file: {error}"
             raise SourceError(damaged, "get a new copy of it") from error
-        return Raw(splits, numbered_classes(where, splits)).checked(where)
+        return assemble(where, pairs, self.options)
 
     def _array(self, archive: zipfile.ZipFile, key: str, context: SourceContext) -> FileArray:
         where = f"{self.path}: {key}"
@@ -102,5 +105,5 @@ def _header(where: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, AnyDT
         raise SourceError(f"{where}: the header's shape is {shape}")
     if dtype.hasobject:
         pickled = f"{where}: holds pickled Python objects, which are never loaded"
-        raise SourceError(pickled, "save it as an array of numbers")
+        raise SourceError(pickled, "save it as an array of numbers, or of text: array.astype(str)")
     return shape, fortran, dtype

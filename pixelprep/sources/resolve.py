@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
+from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Source
 from pixelprep.sources.registered import DatasetSummary, RegisteredSource
 from pixelprep.sources.registry import REGISTRY
@@ -27,7 +28,7 @@ def find_source(dataset: str, options: Options) -> Source:
     if dataset in REGISTRY:
         if Path(dataset).is_dir():
             LOG.info("%s is the known dataset; for the folder here, write ./%s", dataset, dataset)
-        _refuse_unsupported(dataset, options, frozenset())
+        refuse_unsupported(dataset, options)
         return RegisteredSource(REGISTRY[dataset], options)
     if "/" not in dataset and os.sep not in dataset:
         return _plugin_source(dataset, options)
@@ -41,7 +42,7 @@ def find_source(dataset: str, options: Options) -> Source:
         source_type = local_source_type(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot read: {error.strerror}") from error
-    _refuse_unsupported(dataset, options, source_type.supported_options)
+    refuse_unsupported(dataset, options, source_type.supported_options)
     return source_type(path, options)
 
 
@@ -135,7 +136,9 @@ def _plugin_source(dataset: str, options: Options) -> Source:
     return source
 
 
-def _refuse_unsupported(dataset: str, options: Options, supported: frozenset[str]) -> None:
+def refuse_unsupported(
+    dataset: str, options: DecodeOptions, supported: frozenset[str] = frozenset()
+) -> None:
     """Refuse options that do not apply to this source, rather than ignoring them."""
     for name in DECODE_OPTIONS:
         if name not in supported and getattr(options, name) != getattr(Options, name, None):

@@ -39,6 +39,13 @@ def pluralize(count: int, singular: str, plural: str = "") -> str:
     return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
 
 
+def shorten(names: Iterable[object], most: int = 5) -> str:
+    """List names, of many only the first: cat, dog, … (20 in all)."""
+    words = list(map(str, names))
+    rest = f", … ({len(words):,} in all)" if len(words) > most else ""
+    return ", ".join(words[:most]) + rest
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration roughly: 40 s, 12 min, 1 h 5 min."""
     if seconds < 90:

@@ -354,8 +354,8 @@ def test_many_pixels_have_a_digest_of_digests(
     """More than 64 MiB of pixels are cut into pieces of a power of two of images."""
     images, labels = windows(rows, shape, dtype), np.arange(rows) % 2
     source = Arrays("many", (images, labels), (images[:1], labels[:1]))
-    record, _ = survey(source.load(SourceContext(tmp_path)), WorkerPool(), "", True, {})
-    found = record.to_dict()["splits"]
+    surveyed = survey(source.load(SourceContext(tmp_path)), WorkerPool(), "", True, {})
+    found = surveyed.record.to_dict()["splits"]
     assert found["train"] == reference.split_source(images, labels, None)
     assert found["test"] == reference.split_source(images[:1], labels[:1], None)
 

@@ -464,8 +464,13 @@ def class_shares(sizes: list[int], fraction: float) -> list[int]:
     shares = [math.floor(f * m) for m in sizes]
     missing = math.floor(f * sum(sizes) + Fraction(1, 2)) - sum(shares)
     rest = [f * m - share for m, share in zip(sizes, shares, strict=True)]
-    for c in sorted(range(len(sizes)), key=lambda c: (-rest[c], c))[:missing]:
-        shares[c] += 1
+    order = sorted(range(len(sizes)), key=lambda c: (-rest[c], c))
+    for c in itertools.islice(itertools.cycle(order), len(sizes) * (sum(sizes) + 1)):
+        if missing and sizes[c] - shares[c] > 1:
+            shares[c], missing = shares[c] + 1, missing - 1
+    for c in order:  # no class has two rows left
+        if missing and sizes[c] > shares[c]:
+            shares[c], missing = shares[c] + 1, missing - 1
     return shares
 
 

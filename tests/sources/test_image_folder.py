@@ -372,8 +372,18 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
         case "an empty class":
             for split in ("train", "test"):
                 (top / split / "emu").mkdir()
-                (top / split / "emu" / "notes.txt").write_bytes(b"none yet")
             return top / "train" / "emu", "an empty class"
+        case "a class of other files":
+            for path in cat.glob("*.png"):
+                path.rename(path.with_suffix(".Pgm"))
+            (cat / "notes.txt").write_bytes(b"none yet")
+            (cat / "more").mkdir()
+            count = len(list(cat.glob("*.Pgm")))
+            return cat, f"expected images of a class, got {count} .pgm, 1 .txt, 1 folder"
+        case "splits of other names":
+            (top / "train").rename(top / "Train")
+            (top / "test").rename(top / "testing")
+            return top / "Train", "expected images of a class, got 2 folders"
         case "a class that is empty in test":
             for path in (top / "test" / "dog").iterdir():
                 path.unlink()
@@ -417,6 +427,8 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
     "bad",
     [
         "an empty class",
+        "a class of other files",
+        "splits of other names",
         "a class that is empty in test",
         "one class",
         "no class",
@@ -433,6 +445,27 @@ def test_a_bad_folder_is_refused(pets: tuple[Path, Rows, Rows], cache: Path, bad
     """A folder without what it takes, or that leads out of itself, is refused by name."""
     path, reason = bad_folder(pets[0], bad)
     refused(cache, pets[0], path, reason)
+
+
+def test_what_is_not_read_is_told(
+    pets: tuple[Path, Rows, Rows], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files of other kinds are counted by their endings; folders that are hidden, or named almost
+    like a split, are named.
+    """
+    caplog.set_level("INFO", "pixelprep")
+    top = pets[0]
+    for name in ("a.gif", "b.gif", "notes"):
+        (top / "train" / "cat" / name).write_bytes(b"")
+    for name in ("__MACOSX", ".thumbs", "Testing"):
+        (top / name / "cat").mkdir(parents=True)
+    (top / "train" / "__MACOSX").mkdir()
+    check(prepared(top), in_order(pets[1], 0), in_order(pets[2], 2), ("cat", "dog"))
+    told = "\n".join(caplog.messages)
+    assert "not used: 4 files or folders (2 .gif, 1 without ending, 1 folder), such as" in told
+    assert f"{top}: hidden folders, not used: .thumbs, __MACOSX" in told
+    assert f"{top / 'train'}: hidden folders, not used: __MACOSX" in told
+    assert f"{top / 'Testing'}: not used: the folders of splits are called train, val and" in told
 
 
 def test_a_share_of_a_folder_with_a_test_split_is_not_taken(

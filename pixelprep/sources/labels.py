@@ -1,0 +1,179 @@
+"""Number the classes of labels, whichever of the usual forms these have."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import SourceError, UsageError
+from pixelprep.sources import lazy_arrays
+from pixelprep.sources.base import label_range
+from pixelprep.sources.lazy_arrays import AnyArray, LazyArray
+from pixelprep.system import formatting, fs
+
+LOG = logging.getLogger("pixelprep")
+
+MAX_CLASSES = 1000  # accepted however few the images
+
+
+class LabelOptions(Protocol):
+    """How labels are read; as `prepare` has these options."""
+
+    @property
+    def labels_from(self) -> int | None: ...
+
+    @property
+    def renumber(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Labels by split as `RawSplit` has them, and what they stand for."""
+
+    labels: Mapping[str, LazyArray]
+    class_names: tuple[str, ...]
+    decode: Mapping[str, object] = field(default_factory=dict)
+
+
+def numbered(
+    where: str,
+    columns: Mapping[str, tuple[LazyArray, int]],
+    options: LabelOptions,
+    task: str,
+    class_names: Sequence[str],
+) -> Numbered:
+    """Give classes numbers, given labels and the number of images by split."""
+    if options.renumber and options.labels_from is not None:
+        raise UsageError("`labels_from` and `renumber`: expected one of the two")
+    if task == "multilabel":
+        many = {name: _several(f"{where}: {name}", one) for name, (one, _) in columns.items()}
+        columns_of = range(many["train"].shape[1])
+        return Numbered(many, tuple(class_names) or tuple(map(str, columns_of)))
+    found = {name: _column(f"{where}: {name}", *column) for name, column in columns.items()}
+    if any(labels.dtype.kind == "U" for labels, _ in found.values()):
+        return _named(where, {name: labels for name, (labels, _) in found.items()}, class_names)
+    labels = {name: one for name, (one, _) in found.items()}
+    if options.renumber:
+        labels, names = _renumbered(labels)
+    else:
+        classes = max(classes for _, classes in found.values())
+        labels, names = _counted(where, labels, options.labels_from or 0, classes, not class_names)
+    return Numbered(labels, tuple(class_names) or names)
+
+
+def _several(where: str, labels: LazyArray) -> LazyArray:
+    """Check labels of several classes a row: 0 and 1, (N, K), integers or booleans."""
+    if labels.dtype.kind in "uib" and len(labels.shape) == 2:
+        return labels
+    wrong = f"{where}: labels are {labels.dtype} {labels.shape}: expected 0 and 1, (N, K)"
+    raise SourceError(wrong, "give each row a 0 or 1 for every class")
+
+
+def _column(where: str, labels: LazyArray, rows: int) -> tuple[LazyArray, int]:
+    """Return labels (N,), integers or text, and how many classes their shape tells of."""
+    kind, shape, classes = labels.dtype.kind, labels.shape, 0
+    wrong = f"{where}: labels are {labels.dtype} {shape}"
+    if kind not in "uibfUSO":
+        raise SourceError(f"{wrong}: expected integers (N,), or text", "number the classes 0, 1, 2")
+    if len(shape) == 2 and shape[0] == rows and shape[1] > 1 and kind in "uibf":
+        labels, classes = _one_hot(wrong, labels), shape[1]
+        LOG.info("%s: taken as %d classes, one-hot", wrong, classes)
+    elif len(shape) > 1 and shape[1:] == (1,) * (len(shape) - 1):
+        labels = lazy_arrays.reshape_rows(labels, ())  # (N, 1), as Keras stores them
+    elif len(shape) > 1 and sorted(shape)[-1] == rows and sorted(shape)[-2] == 1:
+        labels = np.asarray(labels[:]).reshape(rows)
+        LOG.info("%s: taken as (%d,)", wrong, rows)
+    if len(labels.shape) != 1:
+        hint = "give each row one number, or a 1 among zeros in the column of its class"
+        raise SourceError(f"{wrong}: expected integers (N,), or one-hot rows, of {rows:,}", hint)
+    if kind in "ui" or classes:
+        return labels, classes
+    if kind == "b":
+        LOG.info("%s: false is taken as class 0, true as 1", wrong)
+        return np.asarray(labels[:]).astype(np.uint8), 2
+    if kind == "f":
+        return _whole(wrong, np.asarray(labels[:])), 0
+    return _text(wrong, np.asarray(labels[:])), 0
+
+
+def _one_hot(wrong: str, labels: LazyArray) -> NDArray[np.int64]:
+    found = []
+    for block in lazy_arrays.iter_blocks(labels, fs.HASH_BYTES):
+        if not (((block == 0) | (block == 1)).all() and (block.sum(axis=1) == 1).all()):
+            hint = "of several classes a row: pixelprep.Arrays(…, task='multilabel')"
+            raise SourceError(f"{wrong}: expected integers (N,), or a single 1 in each row", hint)
+        found.append(block.argmax(axis=1))
+    return np.concatenate(found)
+
+
+def _whole(wrong: str, labels: AnyArray) -> NDArray[np.int64]:
+    fits = (np.floor(labels) == labels) & (np.abs(labels) < 2**53)
+    if not fits.all():
+        odd = labels[~fits][0]
+        raise SourceError(f"{wrong} and not all whole, such as {odd}: expected integers (N,)")
+    LOG.info("%s, all of them whole numbers: taken as integers", wrong)
+    return labels.astype(np.int64)
+
+
+def _text(wrong: str, labels: AnyArray) -> AnyArray:
+    """Return labels as an array of text."""
+    try:
+        text = [one.decode() if isinstance(one, bytes) else one for one in labels.tolist()]
+        "".join(text).encode()
+    except (TypeError, UnicodeError) as error:
+        raise SourceError(f"{wrong}: expected integers (N,), or text: {error}") from None
+    if not all(text):
+        raise SourceError(f"{wrong}: row {text.index('')} (counted from 0) has an empty label")
+    return np.array(text, np.str_)
+
+
+def _named(where: str, labels: Mapping[str, LazyArray], class_names: Sequence[str]) -> Numbered:
+    """Give numbers to classes that are text: in the order given, or in that of code points."""
+    if any(one.dtype.kind != "U" for one in labels.values()):
+        kinds = ", ".join(f"{name} {one.dtype.kind}" for name, one in labels.items())
+        raise SourceError(f"{where}: labels are text in some splits only: {kinds}")
+    text = {name: one[:] for name, one in labels.items()}
+    found = np.unique(np.concatenate(list(text.values()))).tolist()
+    if unknown := set(found) - set(class_names or found):
+        listed = formatting.shorten(sorted(unknown))
+        raise SourceError(f"{where}: labels that are no class name: {listed}")
+    names = tuple(class_names) or tuple(found)
+    if not class_names:
+        told = (where, len(names), formatting.shorten(names))
+        LOG.info("%s: labels are text: %d classes in the order of code points: %s", *told)
+    numbers = {name: number for number, name in enumerate(names)}
+    own = {n: np.array([numbers[one] for one in row.tolist()]) for n, row in text.items()}
+    return Numbered(own, names, {"class_order": "given" if class_names else "code points"})
+
+
+def _renumbered(labels: Mapping[str, LazyArray]) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
+    """Give the labels that occur new numbers, in their order."""
+    blocks = [b for one in labels.values() for b in lazy_arrays.iter_blocks(one, fs.HASH_BYTES)]
+    values = np.unique(np.concatenate([np.unique(block) for block in blocks]))
+    own: dict[str, LazyArray] = {n: np.searchsorted(values, one[:]) for n, one in labels.items()}
+    return own, tuple(map(str, values.tolist()))
+
+
+def _counted(
+    where: str, labels: Mapping[str, LazyArray], first: int, classes: int, unnamed: bool
+) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
+    """Name classes, where they are unnamed, by their numbers, the least of which is `first`."""
+    lowest, highest = 0, classes - 1
+    images = sum(map(len, labels.values()))
+    for one in labels.values():
+        low, high = label_range(one)
+        lowest, highest = min(lowest, low - first), max(highest, high)
+    if first and lowest < 0:
+        below = f"{where}: `labels_from={first}`: expected no label below, got {first + lowest}"
+        raise SourceError(below)
+    if unnamed and highest - first >= max(images, MAX_CLASSES):
+        most = f"labels up to {highest:,} of {images:,} images"
+        hint = "`renumber` numbers those that occur"
+        raise SourceError(f"{where}: {most}: expected 0, 1, 2, …", hint)
+    names = tuple(map(str, range(first, highest + 1))) if unnamed else ()
+    if not first:
+        return dict(labels), names
+    return {name: one[:].astype(np.int64) - first for name, one in labels.items()}, names

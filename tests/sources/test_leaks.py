@@ -1,0 +1,128 @@
+"""The same picture in train and in another split, or with two labels, is found by its pixels."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelprep
+from pixelprep import SourceError, UsageError
+from pixelprep.sources import Arrays
+from tests.helpers.raw_files import PAIRS, write_hdf5, write_npz
+from tests.helpers.sources import check, nothing_is_left, prepared, refused
+
+(X, Y), (X2, Y2) = PAIRS
+LEAKING = X2.copy()
+LEAKING[[3, 7]] = X[[11, 5]]
+LABELS = Y2.copy()
+LABELS[[3, 7]] = Y[[11, 5]]
+STAY = np.setdiff1d(np.arange(len(X2)), [3, 7])
+LINE = "data: 2 of 20 test images are in train, too: test 3 = train 11, test 7 = train 5"
+SOURCE = Arrays("data", (X, Y), (LEAKING, LABELS))
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the warnings that were logged."""
+    return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", ">u2", "float32", "float64"])
+def test_leaks_are_told(caplog: pytest.LogCaptureFixture, dtype: str) -> None:
+    """One line has their number and examples; the data is stored as it is."""
+    source = Arrays("data", (X.astype(dtype), Y), (LEAKING.astype(dtype), LABELS))
+    check(prepared(source, mode="center"), source.train, source.test)
+    assert warnings(caplog) == [LINE]
+
+
+def test_leaks_stop_or_are_dropped(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
+    """`on_leak=fail` makes nothing; `on_leak=drop` leaves the images out of test, and says so in
+    the record of the data.
+    """
+    with pytest.raises(SourceError) as caught:
+        prepared(replace(SOURCE, on_leak="fail"))
+    assert str(caught.value) == f"{LINE} (`on_leak=drop` leaves them out)"
+    assert nothing_is_left(cache)
+    entry = prepared(replace(SOURCE, on_leak="drop"))
+    dropped = {"dropped": {"test in train": 2}}
+    check(entry, (X, Y), (LEAKING[STAY], LABELS[STAY]), decode=dropped)
+    assert warnings(caplog) == [f"{LINE}: left out"]
+
+
+def test_files_take_the_option(tmp_path: Path, cache: Path) -> None:
+    """Of .npz and HDF5 files leaks are refused or dropped, whatever was prepared before."""
+    pairs = (X, Y), (LEAKING, LABELS)
+    for path in (write_npz(tmp_path / "a.npz", pairs), write_hdf5(tmp_path / "b.h5", pairs)):
+        refused(cache, path, "2 of 20 test images are in train", "", on_leak="fail")
+    for path in tmp_path.glob("?.*"):
+        assert len(prepared(path).test) == 20
+        assert len(prepared(path, on_leak="drop").test) == 18
+
+
+def test_a_split_of_nothing_else_is_not_dropped(cache: Path) -> None:
+    """Where all of test is in train, nothing would be left of it."""
+    with pytest.raises(SourceError, match="20 of 20 test images are in train") as caught:
+        prepared(Arrays("data", (X, Y), (X[:20], Y[:20]), on_leak="drop"))
+    assert caught.value.hint == "nothing else is in it: leave the split out"
+    assert nothing_is_left(cache)
+
+
+def test_labels_that_contradict_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Equal images with different labels are told, within a split and across."""
+    images, labels = X.copy(), Y.copy()
+    images[8], labels[8], labels[2] = images[2], 1, 0
+    prepared(Arrays("data", (images, labels), (X2, Y2)))
+    assert warnings(caplog) == ["data: 1 image has more than one label: train 2 = train 8"]
+
+
+def test_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Images of a folder are equal by their pixels, whatever their files; their paths are told."""
+    for split, number in (("train", 0), ("test", 1)):
+        for kind in ("cat", "dog"):
+            folder = tmp_path / "pets" / split / kind
+            folder.mkdir(parents=True)
+            value = 50 if kind == "cat" else 100 + number
+            Image.fromarray(np.full((4, 4), value, np.uint8)).save(folder / f"{number}.png")
+    Image.open(tmp_path / "pets/train/cat/0.png").save(tmp_path / "pets/test/cat/1.bmp")
+    (tmp_path / "pets/test/cat/1.png").unlink()
+    prepared(tmp_path / "pets")
+    line = "1 of 2 test images is in train, too: test/cat/1.bmp = train/cat/0.png"
+    assert [one for one in warnings(caplog) if "in train" in one] == [f"pets: {line}"]
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2}], ids=str)
+def test_different_images_raise_no_alarm(
+    caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+) -> None:
+    """The embedded part of MNIST has no picture twice, whoever looks."""
+    prepared("sample", mode="center", **options)
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize("on_leak", ["fail", "drop"])
+def test_splits_that_are_taken_from_train_are_looked_at(
+    caplog: pytest.LogCaptureFixture, cache: Path, on_leak: str
+) -> None:
+    """A picture that is in the data twice and was divided is told; it is part of the recipe, so
+    that it cannot be dropped.
+    """
+    images, labels = np.concatenate([X, X]), np.concatenate([Y, Y])
+    source = Arrays("twice", (images, labels))
+    with pytest.raises(SourceError, match="of 8 test images are in train, too") as caught:
+        prepared(replace(source, on_leak=on_leak), test_fraction=0.1)
+    assert str(caught.value.hint).startswith("these splits are taken from train")
+    assert nothing_is_left(cache)
+    entry = prepared(source, test_fraction=0.1)
+    rows = {image.tobytes() for image in entry.train.to_numpy()[0]}
+    both = sum(image.tobytes() in rows for image in entry.test.to_numpy()[0])
+    assert [f"twice: {both} of 8 test" in line for line in warnings(caplog)] == [True]
+
+
+def test_another_answer_is_refused() -> None:
+    """Of what is done about leaks, there are three kinds."""
+    with pytest.raises(UsageError, match="unknown `on_leak`"):
+        prepared(replace(SOURCE, on_leak="ignore"))
+    with pytest.raises(UsageError, match="unknown `on_leak`"):
+        pixelprep.prepare("sample", on_leak="ignore")
