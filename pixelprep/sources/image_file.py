@@ -59,6 +59,15 @@ HELP = {
 }
 
 
+def hint_of(problems: Sequence[Problem]) -> str:
+    """Return all options that help, and words where none does."""
+    if len(problems) == 1:
+        return problems[0].hint
+    options = " ".join(dict.fromkeys(problem.option for problem in problems if problem.option))
+    words = [HELP[problem.kind] for problem in problems if not problem.option]
+    return "; ".join(filter(None, [options, *words]))
+
+
 class ImageError(SourceError):
     """An image cannot be used as it is, for one or several reasons."""
 
@@ -67,10 +76,8 @@ class ImageError(SourceError):
     @classmethod
     def of(cls, path: str, problems: Sequence[Problem]) -> "ImageError":
         """Make the error that tells of all problems of one file."""
-        options = [problem.option for problem in problems if problem.option]
-        hint = problems[0].hint if len(problems) == 1 else " ".join(options)
-        reasons = "; ".join(problem.reason for problem in problems if problem.reason)
-        error = cls(f"{path}: {reasons}", hint)
+        reasons = dict.fromkeys(problem.reason for problem in problems)  # one may say two
+        error = cls(f"{path}: {'; '.join(reasons)}", hint_of(problems))
         error.problems = tuple(problems)
         return error
 
@@ -150,7 +157,7 @@ class ImageDecoder:
             for path in paths:
                 pixels, problems = self.examine(path)
                 if pixels is not None:
-                    return replace(self, format=_format_of(pixels), reference=path)
+                    return replace(self, format=format_of(pixels), reference=path)
                 first = first or problems
         reasons = [replace(problem, option="") for problem in first]  # no option helps
         error = ImageError.of(paths[0], reasons)
@@ -185,7 +192,7 @@ class ImageDecoder:
         except Exception as error:  # Pillow's plugins raise errors of all kinds
             reason = f"cannot read the image: {error}"
             return None, [*problems, Problem(DAMAGE, reason, "`on_error=skip`")]
-        return pixels, problems + self._differences(_format_of(pixels))
+        return pixels, problems + self.differences(format_of(pixels))
 
     def _decode(self, content: bytes, problems: list[Problem]) -> AnyArray:
         """Decode a file; add to `problems`, or raise one that ends it."""
@@ -261,7 +268,7 @@ class ImageDecoder:
         height, width = self.size
         return image.resize((width, height), Image.Resampling.BILINEAR)
 
-    def _differences(self, found: ImageFormat) -> list[Problem]:
+    def differences(self, found: ImageFormat) -> list[Problem]:
         """Tell in what an image is unlike the format that all must have."""
         expected = self.format
         if expected is None or found == expected:
@@ -276,8 +283,7 @@ class ImageDecoder:
         elif found.shape[2] != channels:
             color = "rgb" if max(channels, found.shape[2]) - kept == 3 else "grey"
             problems.append(Problem("color", reason, f"`color={color}`"))
-        # One sentence says it all.
-        return [replace(one, reason="") if i else one for i, one in enumerate(problems)]
+        return problems
 
 
 def _converted(image: "PillowImage", color: str) -> "PillowImage":
@@ -285,7 +291,8 @@ def _converted(image: "PillowImage", color: str) -> "PillowImage":
     return image if image.mode == mode else image.convert(mode)
 
 
-def _format_of(pixels: AnyArray) -> ImageFormat:
+def format_of(pixels: AnyArray) -> ImageFormat:
+    """Return the format of an image's pixels (H, W, C)."""
     height, width, channels = pixels.shape
     return ImageFormat((height, width, channels), pixels.dtype.name)
 

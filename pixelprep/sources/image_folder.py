@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any  # Any: JSON values
@@ -17,7 +17,7 @@ from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
 from pixelprep.sources import image_file
 from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
-from pixelprep.sources.image_file import ImageDecoder, ImageError, Problem
+from pixelprep.sources.image_file import ImageDecoder, ImageError, ImageFormat, Problem
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import formatting, fs, progress, staging
@@ -26,8 +26,6 @@ LOG = logging.getLogger("pixelprep")
 
 FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-
-_Trouble = tuple[Problem, str, int]  # the first of a kind, the path that has it, how many have it
 
 
 def printable(path: str) -> str:
@@ -242,38 +240,68 @@ def _all_problems(
     paths: Sequence[str], decoder: ImageDecoder, context: SourceContext
 ) -> SourceError | None:
     """Look at every image, so that the user is told of all that is wrong at once."""
-    found, step = dict[str, _Trouble](), 64
-    tasks = ((paths[start : start + step], decoder) for start in range(0, len(paths), step))
+    seen, step = _Survey(), 64
+    alone = replace(decoder, format=None)  # what most images are is known at the end
+    tasks = ((paths[start : start + step], alone) for start in range(0, len(paths), step))
     with progress.bar("looking for more such", len(paths), " images", context.quiet) as bar:
-        for i, some in enumerate(context.pool.map(_examine, tasks)):
-            for kind, (problem, path, count) in some.items():
-                first, where, before = found.get(kind, (problem, path, 0))
-                found[kind] = first, where, before + count
+        for i, some in enumerate(context.pool.map(_survey, tasks)):
+            seen.add(some)
             bar.update(min(step, len(paths) - i * step))
+    found = seen.problems(decoder)
     if not found:
         return None  # the file is another meanwhile
-    if len(found) == 1 and sum(count for *_, count in found.values()) == 1:
-        [(problem, path, _)] = found.values()
-        return ImageError.of(path, [problem])
-    told = [
+    problems = [problem for problem, *_ in found]
+    if len(found) == 1 and found[0][2] == 1:
+        return ImageError.of(found[0][1], problems)
+    told = (
         f"{path}: {problem.reason} ({count:,} of {len(paths):,} images)"
-        for problem, path, count in found.values()
-    ]
-    problems = [problem for problem, *_ in found.values()]
-    options = " ".join(dict.fromkeys(one.option for one in problems if one.option))
-    words = [image_file.HELP[one.kind] for one in problems if not one.option]
-    hint = problems[0].hint if len(problems) == 1 else "; ".join(filter(None, [options, *words]))
-    return SourceError("; ".join(told), hint)
+        for problem, path, count in found
+    )
+    return SourceError("; ".join(told), image_file.hint_of(problems))
 
 
-def _examine(task: tuple[Sequence[str], ImageDecoder]) -> dict[str, _Trouble]:
-    """Count the problems of images by kind."""
+@dataclass(slots=True)
+class _Survey:
+    """What images are: of each kind of problem, and of each format, the first path, how many."""
+
+    kinds: dict[str, tuple[Problem, str, int]] = field(default_factory=dict)
+    formats: dict[ImageFormat, tuple[str, int]] = field(default_factory=dict)
+
+    def note(self, problem: Problem, path: str, count: int = 1) -> None:
+        first, where, before = self.kinds.get(problem.kind, (problem, path, 0))
+        self.kinds[problem.kind] = first, where, before + count
+
+    def note_format(self, found: ImageFormat, path: str, count: int = 1) -> None:
+        where, before = self.formats.get(found, (path, 0))
+        self.formats[found] = where, before + count
+
+    def add(self, other: "_Survey") -> None:
+        for problem, path, count in other.kinds.values():
+            self.note(problem, path, count)
+        for found, (path, count) in other.formats.items():
+            self.note_format(found, path, count)
+
+    def problems(self, decoder: ImageDecoder) -> list[tuple[Problem, str, int]]:
+        """Return those of each kind, among them that formats are unlike the commonest."""
+        if self.formats:
+            usual = max(self.formats, key=lambda one: self.formats[one][1])
+            decoder = replace(decoder, format=usual, reference=self.formats[usual][0])
+        for found, (path, count) in self.formats.items():
+            for problem in decoder.differences(found):
+                self.note(problem, path, count)
+        return list(self.kinds.values())
+
+
+def _survey(task: tuple[Sequence[str], ImageDecoder]) -> _Survey:
+    """Look at some images."""
     paths, decoder = task
-    found = dict[str, _Trouble]()
+    seen = _Survey()
     with image_file.strict_pillow():
         for path in paths:
-            for problem in decoder.examine(path)[1]:
+            pixels, problems = decoder.examine(path)
+            if pixels is not None:
+                seen.note_format(image_file.format_of(pixels), path)
+            for problem in problems:
                 if problem.kind != image_file.DAMAGE or not decoder.skip:
-                    first, where, before = found.get(problem.kind, (problem, path, 0))
-                    found[problem.kind] = first, where, before + 1
-    return found
+                    seen.note(problem, path)
+    return seen
