@@ -13,8 +13,8 @@ class DamagedImageError(ValueError):
     """A file contradicts itself, or is cut short."""
 
 
-def check_whole(content: bytes) -> None:
-    """Raise `DamagedImageError` if a file of PNG, JPEG, WebP or TIFF is not whole.
+def check_whole(content: bytes, tags: tiff.Tags) -> None:
+    """Raise `DamagedImageError` if a file of PNG, JPEG, WebP or TIFF, which has tags, is not whole.
 
     What is of no known format, or broken so that it cannot be followed, is left to the decoder.
     """
@@ -26,7 +26,6 @@ def check_whole(content: bytes) -> None:
         if 8 + int.from_bytes(content[4:8], "little") > len(content):
             raise DamagedImageError("a WebP file that is cut short")
     elif content.startswith(tiff.MAGIC):
-        tags = tiff.read_tags(content)
         if not tags:
             raise DamagedImageError("a TIFF file whose directory is not whole")
         if max(tiff.ends(tags), default=0) > len(content):

@@ -198,8 +198,8 @@ class ImageDecoder:
         """Decode a file; add to `problems`, or raise one that ends it."""
         from PIL import Image, UnidentifiedImageError
 
-        image_damage.check_whole(content)
-        tags = tiff.read_tags(content)
+        tags = tiff.read_tags(content)  # none of other formats
+        image_damage.check_whole(content, tags)
         if tags and not tiff.is_read_rightly(tags):
             raise _ProblemError(Problem("type", f"a {tiff.name(tags)}, which is not read"))
         try:
