@@ -117,7 +117,7 @@ class _PngImages:
         expected = self.raw[start:stop]
         height, width, channels = self.shape[1:]
         look = image_file.ImageFormat((height, width, channels), self.dtype.name)
-        reader = image_file.ImageDecoder(None, None, False, look, "the entry")
+        reader = image_file.ImageDecoder(format=look, reference="the entry")
         numbers = range(self.first + start, self.first + stop)
         found = np.empty_like(expected)
         for i, path in enumerate(self._paths(numbers)):

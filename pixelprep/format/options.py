@@ -206,6 +206,22 @@ class DecodeOptions:
         " out there (drop).",
         choices=ON_LEAK,
     )
+    orientation: str = option(
+        "follow",
+        "What the images of a folder say of the way up, in EXIF or TIFF: follow or ignore it.",
+        choices=("follow", "ignore"),
+    )
+    alpha: str | None = option(
+        None,
+        "Transparent images of a folder: lay them on white or black, drop their alpha, or keep it"
+        " as one more channel (default: refuse them).",
+        choices=("white", "black", "drop", "keep"),
+    )
+    page: str | None = option(
+        None,
+        "Image files of several pages or frames: take the first (default: refuse them).",
+        choices=("first",),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

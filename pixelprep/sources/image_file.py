@@ -4,7 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixelprep.errors import SourceError, missing_extra
+from pixelprep.format.options import DecodeOptions
+from pixelprep.sources import image_damage, image_pixels, tiff
 from pixelprep.sources.lazy_arrays import AnyArray
 from pixelprep.system import formatting
 
@@ -19,16 +21,78 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-COLORS = {"grey": 1, "rgb": 3}
-FACTS = {"orientation": "ignored", "alpha": "dropped", "class_order": "code points"}
+OTHER_FORMATS = ("AVIF", "DDS", "GIF", "ICO", "JPEG2000", "PPM", "PSD", "SGI", "TGA")  # not read
+COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
 RAW_16 = re.compile(r";16[BLN]")  # in Pillow's names of the raw modes in a file
 MAX_PIXELS = 89_478_485  # in one image: Pillow's own limit
+# What `Raw.decode` has of each choice; opaque: no image has transparency.
+ORIENTATIONS = {"follow": "followed", "ignore": "ignored"}
+ALPHAS = {None: "opaque", "drop": "dropped", "white": "white", "black": "black", "keep": "kept"}
 
 
-class ImageDecodeError(SourceError):
-    """A file is damaged, or is not an image."""
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an image cannot be used as it is, and what would help."""
+
+    kind: str  # one of those in `HELP`
+    reason: str
+    option: str = ""  # that would help
+
+    @property
+    def hint(self) -> str:
+        """What to do: in words, and the option."""
+        return ": ".join(filter(None, [HELP[self.kind], self.option]))
+
+
+DAMAGE = "damage"
+HELP = {
+    DAMAGE: "leave out damaged images",
+    "transparency": "lay images on white or black, or drop or keep their alpha",
+    "pages": "take the first of each file",
+    "size": "make them equal",
+    "color": "make them equal",
+    "depth": "keep images of 8 and 16 bits apart",
+    "type": "convert them to 8-bit colour, or 8- or 16-bit grey",
+    "pixels": "make them smaller first",
+}
+
+
+def hint_of(problems: Sequence[Problem]) -> str:
+    """Return all options that help, and words where none does."""
+    if len(problems) == 1:
+        return problems[0].hint
+    options = " ".join(dict.fromkeys(problem.option for problem in problems if problem.option))
+    words = [HELP[problem.kind] for problem in problems if not problem.option]
+    return "; ".join(filter(None, [options, *words]))
+
+
+class ImageError(SourceError):
+    """An image cannot be used as it is, for one or several reasons."""
+
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, path: str, problems: Sequence[Problem]) -> "ImageError":
+        """Make the error that tells of all problems of one file."""
+        reasons = dict.fromkeys(problem.reason for problem in problems)  # one may say two
+        error = cls(f"{path}: {'; '.join(reasons)}", hint_of(problems))
+        error.problems = tuple(problems)
+        return error
+
+    @property
+    def is_damage(self) -> bool:
+        """Whether the file is damaged, or no image."""
+        return any(problem.kind == DAMAGE for problem in self.problems)
+
+
+class _ProblemError(Exception):
+    """Decoding ends here."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,100 +111,207 @@ class ImageFormat:
         return f"{formatting.format_shape(self.shape)} {self.dtype}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDecoder:
     """The options by which images are decoded; without size or color, all must have the same."""
 
-    size: tuple[int, int] | None  # (H, W) that images are resized to
-    color: str | None  # grey or rgb
-    skip: bool  # leave out damaged images
+    size: tuple[int, int] | None = None  # (H, W) that images are resized to
+    color: str | None = None  # grey or rgb
+    orientation: str = "follow"  # or ignore
+    alpha: str | None = None  # white, black, drop or keep; None: there must be none
+    page: str | None = None  # first; None: there must be one
+    skip: bool = False  # leave out damaged images
     format: ImageFormat | None = None  # that all images must have
     reference: str = ""  # the path of the first image, which has that format
 
+    @classmethod
+    def of(cls, options: DecodeOptions) -> "ImageDecoder":
+        """Return the decoder for these options of `prepare`."""
+        size = options.size
+        assert not isinstance(size, str)  # checked, and so a tuple
+        return cls(
+            size=size,
+            color=options.color,
+            orientation=options.orientation,
+            alpha=options.alpha,
+            page=options.page,
+            skip=options.on_error == "skip",
+        )
+
+    def record(self) -> dict[str, object]:
+        """Return what shaped the pixels, as `Raw.decode` has it."""
+        found: dict[str, object] = {"orientation": ORIENTATIONS[self.orientation]}
+        found["alpha"] = ALPHAS[self.alpha]
+        if self.size:
+            found |= {"size": list(self.size), "fit": "stretch", "filter": "bilinear"}
+        if self.color:
+            found["color"] = self.color
+        if self.page:
+            found["page"] = self.page
+        return found
+
     def with_reference(self, paths: Sequence[str]) -> "ImageDecoder":
         """Return a decoder that requires the format of the first readable image."""
+        first: list[Problem] = []
         with strict_pillow():
             for path in paths:
-                try:
-                    pixels = self.read(path)
-                except ImageDecodeError:
-                    if not self.skip:
-                        raise
-                    continue
-                return replace(self, format=_format_of(pixels), reference=path)
-        raise SourceError(f"{paths[0]}: none of the {len(paths)} images could be read")
+                pixels, problems = self.examine(path)
+                if pixels is not None:
+                    return replace(self, format=format_of(pixels), reference=path)
+                first = first or problems
+        reasons = [replace(problem, option="") for problem in first]  # no option helps
+        error = ImageError.of(paths[0], reasons)
+        none = f"none of the {len(paths):,} images could be read: {error.message}"
+        raise SourceError(none, None if error.is_damage else error.hint)
 
     def read(self, path: str) -> AnyArray:
         """Return the pixels of an image, uint8 or uint16 (H, W, C). Call within `strict_pillow`.
 
-        A file that is damaged or not an image is an `ImageDecodeError`.
+        One that cannot be used as it is, damaged or not, is an `ImageError`; a file that cannot be
+        read for other reasons is a `SourceError`.
         """
-        from PIL import Image, UnidentifiedImageError
+        pixels, problems = self.examine(path)
+        if problems or pixels is None:
+            raise ImageError.of(path, problems)
+        return pixels
 
+    def examine(self, path: str) -> tuple[AnyArray | None, list[Problem]]:
+        """Return the pixels of an image as far as they can be had, and all problems of it."""
         try:
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands of them
-                content = BytesIO(file.read())  # one read, where Pillow makes many
-            with Image.open(content, formats=IMAGE_FORMATS) as image:
-                pixels = self._pixels(path, image)
-        except SourceError:
-            raise
+                content = file.read()  # one read, where Pillow makes many
+        except OSError as error:  # which says nothing of the image
+            raise SourceError(f"{path}: cannot read: {error.strerror}") from error
+        problems: list[Problem] = []
+        try:
+            pixels = self._decode(content, problems)
+        except _ProblemError as error:
+            return None, [*problems, error.problem]
+        except MemoryError as error:
+            raise SourceError(f"{path}: not enough memory to decode it") from error
         except Exception as error:  # Pillow's plugins raise errors of all kinds
-            reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-            damaged = f"{path}: cannot read the image: {reason}"
-            hint = "leave out damaged images: `on_error=skip`"
-            raise ImageDecodeError(damaged, hint) from error
-        self._check(path, pixels)
-        return pixels
+            reason = f"cannot read the image: {error}"
+            return None, [*problems, Problem(DAMAGE, reason, "`on_error=skip`")]
+        return pixels, problems + self.differences(format_of(pixels))
 
-    def _pixels(self, path: str, image: "PillowImage") -> AnyArray:
+    def _decode(self, content: bytes, problems: list[Problem]) -> AnyArray:
+        """Decode a file; add to `problems`, or raise one that ends it."""
+        from PIL import Image, UnidentifiedImageError
+
+        tags = tiff.read_tags(content)  # none of other formats
+        image_damage.check_whole(content, tags)
+        if tags and not tiff.is_read_rightly(tags):
+            raise _ProblemError(Problem("type", f"a {tiff.name(tags)}, which is not read"))
+        try:
+            opened = Image.open(BytesIO(content), formats=IMAGE_FORMATS)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise _ProblemError(Problem("pixels", str(error))) from None
+        except UnidentifiedImageError:
+            if found := tiff.name(tags) if tags else _other_format(content):
+                raise _ProblemError(Problem("type", f"a {found}, which is not read")) from None
+            raise ValueError("not an image") from None
+        with opened as image:
+            if math.prod(image.size) > MAX_PIXELS:
+                size = f"{image.width:,}×{image.height:,}"
+                more = f"{size} pixels: expected at most {MAX_PIXELS:,}"
+                raise _ProblemError(Problem("pixels", more))
+            pages = max(getattr(image, "n_frames", 1), tiff.imagej_pages(tags))
+            if pages > 1 and self.page is None:
+                held = f"has {pages} pages or frames, of which an image is one"
+                problems.append(Problem("pages", held, "`page=first`"))
+            return self._pixels(image, problems)
+
+    def _pixels(self, image: "PillowImage", problems: list[Problem]) -> AnyArray:
         from PIL import Image
 
-        if math.prod(image.size) > MAX_PIXELS:
-            size = f"{image.width:,}×{image.height:,}"
-            raise SourceError(f"{path}: {size} pixels: expected at most {MAX_PIXELS:,}")
-        deep = image.mode in GREY_16
-        if image.mode in ("I", "F") or (not deep and _loses_bits(image)):
-            lost = f"{path}: more than 8 bits a colour, or 16 of grey, would be lost"
-            raise SourceError(lost, "convert it to 8-bit colour or 16-bit grey")
+        deep, raw_mode = image.mode in GREY_16, _raw_mode(image)
+        if image.mode in ("I", "F") or (not deep and RAW_16.search(raw_mode)):
+            lost = "more than 8 bits a colour, or 16 of grey, would be lost"
+            raise _ProblemError(Problem("type", lost))
+        image = image_pixels.load(image, self.orientation == "follow")
+        alpha = image_pixels.alpha_of(image, raw_mode)
+        if alpha is not None and self.alpha is None:
+            found = f"has transparency, alpha {alpha.min()} to {alpha.max()}"
+            problems.append(Problem("transparency", found, "`alpha=white|black|drop|keep`"))
         if deep:
-            # Pillow resizes and converts only one byte order of it correctly.
-            image = Image.fromarray(np.asarray(image).astype(np.uint16))
-        else:
-            color = self.color or ("grey" if image.mode in GREY else "rgb")
-            mode = "L" if color == "grey" else "RGB"
-            image = image if image.mode == mode else image.convert(mode)
-        if self.size is not None:
-            height, width = self.size
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-        if pixels.ndim == 2:
-            pixels = pixels[:, :, None]
-            if deep and self.color == "rgb":
-                pixels = np.repeat(pixels, 3, axis=2)
-        return pixels
+            return self._deep_pixels(np.asarray(image).astype(np.uint16), alpha)
+        plain = _converted(image, "grey" if image.mode in GREY else "rgb")
+        if alpha is not None and self.alpha in image_pixels.BACKGROUNDS:
+            background = image_pixels.BACKGROUNDS[self.alpha]
+            laid = image_pixels.on_background(np.asarray(plain), alpha, background)
+            plain = Image.fromarray(laid)
+        if self.color:
+            plain = _converted(plain, self.color)
+        if self.alpha == "keep":
+            plain.putalpha(255 if alpha is None else Image.fromarray(alpha))
+        pixels = np.asarray(self._resized(plain))
+        return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
-    def _check(self, path: str, pixels: AnyArray) -> None:
-        expected, found = self.format, _format_of(pixels)
+    def _deep_pixels(self, pixels: AnyArray, alpha: AnyArray | None) -> AnyArray:
+        """Finish 16-bit grey ones, (H, W), of which Pillow knows little."""
+        from PIL import Image
+
+        if self.alpha == "keep":
+            raise _ProblemError(Problem("type", "16-bit grey, whose alpha is not kept"))
+        if alpha is not None and self.alpha in image_pixels.BACKGROUNDS:
+            background = image_pixels.BACKGROUNDS[self.alpha] * 257
+            pixels = np.where(alpha == 0, np.uint16(background), pixels)
+        # Pillow resizes only one byte order of it correctly.
+        resized = np.asarray(self._resized(Image.fromarray(pixels)))
+        return np.repeat(resized[:, :, None], COLORS[self.color or "grey"], axis=2)
+
+    def _resized(self, image: "PillowImage") -> "PillowImage":
+        from PIL import Image
+
+        if self.size is None:
+            return image
+        height, width = self.size
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+
+    def differences(self, found: ImageFormat) -> list[Problem]:
+        """Tell in what an image is unlike the format that all must have."""
+        expected = self.format
         if expected is None or found == expected:
-            return
-        if found.shape[:2] != expected.shape[:2]:
-            hint = "make them equal: `size=HxW`"
-        elif found.dtype != expected.dtype:
-            hint = "keep images of 8 and 16 bits apart"
-        else:
-            hint = "make them equal: `color=grey` or `color=rgb`"
-        raise SourceError(f"{path}: is {found}, but {self.reference} is {expected}", hint)
+            return []
+        reason = f"is {found}, but {self.reference} is {expected}"
+        (height, width, channels), kept = expected.shape, self.alpha == "keep"
+        problems = []
+        if found.shape[:2] != (height, width):
+            problems.append(Problem("size", reason, f"`size={height}x{width}`"))
+        if found.dtype != expected.dtype:
+            problems.append(Problem("depth", reason))
+        elif found.shape[2] != channels:
+            color = "rgb" if max(channels, found.shape[2]) - kept == 3 else "grey"
+            problems.append(Problem("color", reason, f"`color={color}`"))
+        return problems
 
 
-def _format_of(pixels: AnyArray) -> ImageFormat:
+def _converted(image: "PillowImage", color: str) -> "PillowImage":
+    mode = "L" if color == "grey" else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def format_of(pixels: AnyArray) -> ImageFormat:
+    """Return the format of an image's pixels (H, W, C)."""
     height, width, channels = pixels.shape
     return ImageFormat((height, width, channels), pixels.dtype.name)
 
 
-def _loses_bits(image: "PillowImage") -> bool:
-    """Tell whether Pillow would reduce 16 bits a channel to 8 while decoding."""
-    modes = (args if isinstance(args, str) else args[:1] for *_, args in getattr(image, "tile", ()))
-    return any(RAW_16.search(str(mode)) for mode in modes)
+def _raw_mode(image: "PillowImage") -> str:
+    """Return Pillow's name of how a file stores pixels; empty where it has none."""
+    for *_, args in getattr(image, "tile", ()):
+        return str(args if isinstance(args, str) else args[0] if args else "")
+    return ""
+
+
+def _other_format(content: bytes) -> str | None:
+    """Return the name of the format of a sound image that is not read, if it is one."""
+    from PIL import Image
+
+    with suppress(Exception), Image.open(BytesIO(content), formats=OTHER_FORMATS) as image:
+        frames = getattr(image, "n_frames", 1)
+        return f"{image.format} of {frames} frames" if frames > 1 else f"{image.format} file"
+    return None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any  # Any: JSON values
@@ -17,7 +17,7 @@ from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
 from pixelprep.sources import image_file
 from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
-from pixelprep.sources.image_file import ImageDecoder
+from pixelprep.sources.image_file import ImageDecoder, ImageError, ImageFormat, Problem
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import formatting, fs, notices, progress, staging
@@ -67,42 +67,43 @@ class _ImageList:
 class ImageFolder(LocalSource):
     """``train/CLASS/*.png``, likewise ``val`` and ``test``; or ``CLASS/*.png``; all of one size."""
 
-    supported_options = frozenset({"size", "color", "on_error", "on_leak"})
+    supported_options = frozenset(
+        {"size", "color", "on_error", "on_leak", "orientation", "alpha", "page"}
+    )
 
     def load(self, context: SourceContext) -> Raw:
         """Decode every image, the workers sharing the work."""
         image_file.require()
         class_names, images = self._list_images()
+        every = [path for listed in images.values() for path in listed.paths]
+        decoder = ImageDecoder.of(self.options).with_reference(every)
         work = context.work(self.name)
         splits, skipped = {}, list[str]()
-        for name, listed in images.items():
-            splits[name], damaged = self._decode(name, listed, work, context)
-            skipped += damaged
+        try:
+            for name, listed in images.items():
+                splits[name], damaged = self._decode(name, listed, decoder, work, context)
+                skipped += damaged
+        except ImageError as error:
+            raise _all_problems(every, decoder, context) or error from error
         for name, split in splits.items():
             counts = np.bincount(np.asarray(split.labels[:]), minlength=len(class_names))
             if 0 in counts and self.options.on_error == "skip":
                 empty = class_names[int(np.argmin(counts))]
                 raise SourceError(f"{self.path}: {name}: no image of class {empty} can be read")
-        return Raw(splits, class_names, self._decode_record(skipped)).checked(os.fspath(self.path))
-
-    def _decode_record(self, skipped: list[str]) -> dict[str, object]:
-        """Return what the source digest covers beside the pixels."""
-        options, record = self.options, dict[str, object](image_file.FACTS)
-        if options.size:
-            record |= {"size": list(options.size), "fit": "stretch", "filter": "bilinear"}
-        if options.color:
-            record["color"] = options.color
+        record = decoder.record() | {"class_order": "code points"}
         if skipped:
             record["skipped"] = sorted(skipped)
-        return record
+        return Raw(splits, class_names, record).checked(os.fspath(self.path))
 
     def _decode(
-        self, split: str, listed: _ImageList, work: Path, context: SourceContext
+        self,
+        split: str,
+        listed: _ImageList,
+        decoder: ImageDecoder,
+        work: Path,
+        context: SourceContext,
     ) -> tuple[RawSplit, list[str]]:
         """Decode the images of one split; return it, and the paths of skipped images."""
-        options = self.options
-        decoder = ImageDecoder(options.size, options.color, options.on_error == "skip")
-        decoder = decoder.with_reference(listed.paths)
         assert decoder.format is not None  # that of the reference
         total, row_bytes = len(listed.paths), decoder.format.bytes
         fs.require_free_space(context.cache, total * row_bytes)
@@ -205,20 +206,14 @@ class ImageFolder(LocalSource):
 
     def _classes(self, top: Path) -> list[str]:
         """List the folders in a folder, but hidden ones, by name."""
-        try:
-            with os.scandir(top) as entries:
-                folders = [e for e in entries if not _is_hidden(e.name) and e.is_dir()]
-        except OSError as error:
-            raise SourceError(f"{top}: cannot read: {error.strerror}") from error
+        folders = [entry for entry in _scan(top) if not _is_hidden(entry.name) and entry.is_dir()]
         for folder in folders:
             self._check_link(folder)
         return sorted(folder.name for folder in folders)
 
     def _images(self, top: Path, name: str, unused: list[str]) -> Iterator[os.DirEntry[str]]:
         """Yield the images of a class by name, and add other files in its folder to `unused`."""
-        with os.scandir(top / name) as entries:
-            files = sorted(entries, key=lambda entry: entry.name)
-        for file in files:
+        for file in sorted(_scan(top / name), key=lambda entry: entry.name):
             if file.name[0] == ".":
                 continue
             self._check_link(file)
@@ -237,6 +232,14 @@ class ImageFolder(LocalSource):
         if not path.resolve().is_relative_to(self.path.resolve()):
             leaves = f"{path}: a link that leaves {self.path}"
             raise SourceError(leaves, "copy what it leads to into the folder")
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot read: {error.strerror}") from error
 
 
 def _run_task(task: tuple[Path, str, Sequence[str], ImageDecoder]) -> list[int]:
@@ -259,9 +262,80 @@ def _write_pixels(
         for row, path in enumerate(paths):
             try:
                 pixels[row] = decoder.read(path)
-            except image_file.ImageDecodeError:
-                if not decoder.skip:
+            except ImageError as error:
+                if not (decoder.skip and error.is_damage):
                     raise
                 skipped.append(row)
     private.write_bytes(pixels.data)
     return {"sha256": hashlib.sha256(pixels.data).hexdigest(), "skipped": skipped}
+
+
+def _all_problems(
+    paths: Sequence[str], decoder: ImageDecoder, context: SourceContext
+) -> SourceError | None:
+    """Look at every image, so that the user is told of all that is wrong at once."""
+    seen, step = _Survey(), 64
+    alone = replace(decoder, format=None)  # what most images are is known at the end
+    tasks = ((paths[start : start + step], alone) for start in range(0, len(paths), step))
+    with progress.bar("looking for more such", len(paths), " images", context.quiet) as bar:
+        for i, some in enumerate(context.pool.map(_survey, tasks)):
+            seen.add(some)
+            bar.update(min(step, len(paths) - i * step))
+    found = seen.problems(decoder)
+    if not found:
+        return None  # the file is another meanwhile
+    problems = [problem for problem, *_ in found]
+    if len(found) == 1 and found[0][2] == 1:
+        return ImageError.of(found[0][1], problems)
+    told = (
+        f"{path}: {problem.reason} ({count:,} of {len(paths):,} images)"
+        for problem, path, count in found
+    )
+    return SourceError("; ".join(told), image_file.hint_of(problems))
+
+
+@dataclass(slots=True)
+class _Survey:
+    """What images are: of each kind of problem, and of each format, the first path, how many."""
+
+    kinds: dict[str, tuple[Problem, str, int]] = field(default_factory=dict)
+    formats: dict[ImageFormat, tuple[str, int]] = field(default_factory=dict)
+
+    def note(self, problem: Problem, path: str, count: int = 1) -> None:
+        first, where, before = self.kinds.get(problem.kind, (problem, path, 0))
+        self.kinds[problem.kind] = first, where, before + count
+
+    def note_format(self, found: ImageFormat, path: str, count: int = 1) -> None:
+        where, before = self.formats.get(found, (path, 0))
+        self.formats[found] = where, before + count
+
+    def add(self, other: "_Survey") -> None:
+        for problem, path, count in other.kinds.values():
+            self.note(problem, path, count)
+        for found, (path, count) in other.formats.items():
+            self.note_format(found, path, count)
+
+    def problems(self, decoder: ImageDecoder) -> list[tuple[Problem, str, int]]:
+        """Return those of each kind, among them that formats are unlike the commonest."""
+        if self.formats:
+            usual = max(self.formats, key=lambda one: self.formats[one][1])
+            decoder = replace(decoder, format=usual, reference=self.formats[usual][0])
+        for found, (path, count) in self.formats.items():
+            for problem in decoder.differences(found):
+                self.note(problem, path, count)
+        return list(self.kinds.values())
+
+
+def _survey(task: tuple[Sequence[str], ImageDecoder]) -> _Survey:
+    """Look at some images."""
+    paths, decoder = task
+    seen = _Survey()
+    with image_file.strict_pillow():
+        for path in paths:
+            pixels, problems = decoder.examine(path)
+            if pixels is not None:
+                seen.note_format(image_file.format_of(pixels), path)
+            for problem in problems:
+                if problem.kind != image_file.DAMAGE or not decoder.skip:
+                    seen.note(problem, path)
+    return seen

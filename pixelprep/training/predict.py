@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar  # Any: pixels of whichever type
 
@@ -30,6 +31,11 @@ LOG = logging.getLogger("pixelprep")
 
 EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
 PREDICT_BYTES = 4 << 20  # likewise of decoded ones
+HINTS = dict.fromkeys(image_file.HELP, "give PNG, JPEG, BMP, TIFF or WebP like those of training")
+HINTS |= {
+    "transparency": "the training images had none: lay the picture on a background first",
+    "pages": "the training images had one page each: give a file of one",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,14 @@ class Prediction(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadImage(Record):
+    """An image that could not be predicted, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PredictResult(Record):
     """What a run's model sees in images.
 
@@ -105,10 +119,13 @@ class PredictResult(Record):
         The run's folder.
     images : tuple of Prediction
         One an image; those of a folder in the order of their names.
+    unread : tuple of UnreadImage
+        Those that are damaged, or cannot be decoded as the training images were.
     """
 
     run: Path
     images: tuple[Prediction, ...]
+    unread: tuple[UnreadImage, ...] = ()
 
 
 def evaluate(
@@ -255,8 +272,8 @@ def predict(
         The run's folder.
     images : path or iterable of path
         Files of PNG, JPEG, BMP, TIFF or WebP, or folders, of which all that is in them or deeper
-        is taken. Each is resized (Pillow's bilinear filter) and turned grey or RGB, as the images
-        were that the model was trained on.
+        is taken. Each is resized (Pillow's bilinear filter) and turned grey or RGB; orientation,
+        transparency and pages are treated as those of the images that the model was trained on.
     top : int
         How many classes to return of each image, at least 1.
     quiet : bool
@@ -272,7 +289,7 @@ def predict(
     TrainError
         When there is no such run, or its model cannot be loaded.
     SourceError
-        When a file is no image, is damaged, or has other bits a colour than the training images.
+        When a file cannot be read, or no image can be decoded as the training images were.
     UsageError
         When no image is given, or the model takes what no image file holds.
     MissingExtraError
@@ -291,36 +308,49 @@ def predict(
     image_file.require("predict")
     given = [images] if isinstance(images, str | os.PathLike) else images
     decoder, paths = _decoder(finished), list(_files(given))
-    first = _pixels(paths[:1], decoder)  # a wrong file is reported at once
+    unread: list[UnreadImage] = []
+    blocks = _decoded(paths, decoder, unread)
+    first = next(blocks)  # a wrong file is reported at once
     LOG.info("images are read as %s", decoder.format)
     tf_runtime.start("predict")
     model, names = finished.model(SERVING), finished.manifest.source.class_names
     found: list[Prediction] = []
-    step = max(1, PREDICT_BYTES // first.nbytes)
     with progress.bar("predicting", len(paths), " images", quiet) as bar:
-        for start in range(0, len(paths), step):
-            block = paths[start : start + step]
-            every = model.predict(_pixels(block, decoder), verbose=0)
+        for block, pixels in chain([first], blocks):
+            every = model.predict(pixels, verbose=0)
             for path, each in zip(block, every, strict=True):
                 labels = np.argsort(-each, kind="stable")[:top].tolist()
                 likeliest = (ClassProbability(names[i], i, float(each[i])) for i in labels)
                 found.append(Prediction(path, tuple(likeliest)))
-            bar.update(len(block))
-    return PredictResult(finished.folder, tuple(found))
+            bar.update(len(found) + len(unread) - bar.n)
+    if unread:
+        told = (len(unread), len(paths), unread[0].path, unread[0].reason)
+        LOG.warning("not predicted: %d of %d images, such as %s: %s", *told)
+    return PredictResult(finished.folder, tuple(found), tuple(unread))
 
 
 def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     """Return what decodes image files as the run's model takes them."""
     height, width, channels = run.manifest.splits["train"].shape[1:]
     dtype = run.manifest.scaling.raw_dtype
-    colors = {count: name for name, count in image_file.COLORS.items()}
+    decode = run.manifest.source.decode
+    alphas = {name: choice for choice, name in image_file.ALPHAS.items()}
+    alpha = alphas.get(str(decode.get("alpha")))
+    kept = int(alpha == "keep")
+    colors = {count + kept: name for name, count in image_file.COLORS.items()}
     if channels not in colors or dtype not in ("uint8", "uint16"):
         image = _data_of(run.manifest)["images"]
         message = f"{run.folder}: its model takes {image}, which no image file holds"
         raise UsageError(message, f"load {SERVING} and give it arrays")
-    format = image_file.ImageFormat((height, width, channels), dtype)
-    reference = f"what {run.folder} was trained on"
-    return image_file.ImageDecoder((height, width), colors[channels], False, format, reference)
+    return image_file.ImageDecoder(
+        size=(height, width),
+        color=colors[channels],
+        orientation="ignore" if decode.get("orientation") == "ignored" else "follow",
+        alpha=alpha,
+        page="first" if decode.get("page") == "first" else None,
+        format=image_file.ImageFormat((height, width, channels), dtype),
+        reference=f"what {run.folder} was trained on",
+    )
 
 
 def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
@@ -338,10 +368,28 @@ def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
         raise UsageError("no image was given: expected image files, or folders with some in them")
 
 
-def _pixels(paths: Sequence[str], decoder: image_file.ImageDecoder) -> NDArray[Any]:
-    """Decode these files, (n, H, W, C)."""
-    try:
-        with image_file.strict_pillow():
-            return np.stack([decoder.read(path) for path in paths])
-    except image_file.ImageDecodeError as error:  # whose hint is for whole datasets
-        raise SourceError(error.message, "give PNG, JPEG, BMP, TIFF or WebP") from error
+def _decoded(
+    paths: Sequence[str], decoder: image_file.ImageDecoder, unread: list[UnreadImage]
+) -> Iterator[tuple[list[str], NDArray[Any]]]:
+    """Yield files, and their pixels (n, H, W, C); add those that cannot be decoded to `unread`.
+
+    Where none can, the error of the first is raised.
+    """
+    assert decoder.format is not None
+    step = max(1, PREDICT_BYTES // decoder.format.bytes)
+    first: image_file.ImageError | None = None
+    decoded: list[tuple[str, NDArray[Any]]] = []
+    some = False
+    for number, path in enumerate(paths, 1):
+        try:
+            with image_file.strict_pillow():
+                decoded.append((path, decoder.read(path)))
+        except image_file.ImageError as error:
+            first = first or error
+            unread.append(UnreadImage(path, error.message.removeprefix(f"{path}: ")))
+        if decoded and (len(decoded) == step or number == len(paths)):
+            some = True
+            yield [one for one, _ in decoded], np.stack([pixels for _, pixels in decoded])
+            decoded = []
+    if not some and first is not None:  # whose hint is for whole datasets
+        raise SourceError(first.message, HINTS[first.problems[0].kind])

@@ -18,7 +18,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 SPLITS = ("train", "test")
 
 
-IMAGE_FACTS = {"orientation": "ignored", "alpha": "dropped", "class_order": "code points"}
+IMAGE_FACTS = {"orientation": "followed", "alpha": "opaque", "class_order": "code points"}
 NUMBERS = ("0", "1", "2", "3")  # the class names of what has none
 
 

@@ -108,6 +108,7 @@ def train(entry: pixelprep.Entry) -> None:
     seen = pixelprep.predict(trained.run, "picture.png", top=1)
     assert_type(seen, pixelprep.PredictResult)
     assert_type(seen.images[0].top[0].probability, float)
+    assert_type([(one.path, one.reason) for one in seen.unread], list[tuple[str, str]])
     compared = pixelprep.compare("sample", modes=["center", "standardize"], repeats=1)
     assert_type(compared, pixelprep.CompareResult)
     assert_type((compared.verdict, compared.ranking), tuple[str, tuple[str, ...]])

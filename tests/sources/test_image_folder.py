@@ -1,5 +1,6 @@
 """Folders of images: every format to the last pixel, in the page's order; bad ones are refused."""
 
+import errno
 import json
 import os
 import pickle
@@ -197,7 +198,8 @@ def is_everywhere(image: np.ndarray, entry: Any, **decode: Any) -> None:
 
 
 RGB, GREY, DEEP = picture(1), picture(2, (9, 7)), picture(3, (9, 7), "uint16")
-RGBA, LA = picture(4, (9, 7, 4)), picture(5, (9, 7, 2))
+OPAQUE = picture(4, (9, 7, 4))
+OPAQUE[..., 3] = 255
 YES = picture(6, (9, 7)) > 127
 COLOURS = picture(7, (16, 3))
 INDEX = picture(8, (9, 7)) % 16
@@ -208,13 +210,13 @@ BIG = Image.frombytes("I;16B", (7, 9), DEEP.astype(">u2").tobytes())
 LOSSLESS: dict[str, tuple[str, Any, dict[str, Any], np.ndarray]] = {
     "grey PNG": ("png", GREY, {}, GREY),
     "RGB PNG": ("PNG", RGB, {"optimize": True}, RGB),
-    "RGBA PNG": ("png", RGBA, {}, RGBA[..., :3]),
-    "grey PNG with alpha": ("png", LA, {}, LA[..., 0]),
+    "RGBA PNG": ("png", OPAQUE, {}, OPAQUE[..., :3]),
+    "grey PNG with alpha": ("png", OPAQUE[..., 2:], {}, OPAQUE[..., 2]),
     "PNG of a palette": ("png", PALETTE, {}, COLOURS[INDEX]),
-    "PNG of a palette with a clear colour": (
+    "PNG of a palette with a clear colour that it has not": (
         "png",
         PALETTE,
-        {"transparency": 3},
+        {"transparency": 16},
         COLOURS[INDEX],
     ),
     "PNG of one bit": ("png", YES, {}, YES * np.uint8(255)),
@@ -228,13 +230,13 @@ LOSSLESS: dict[str, tuple[str, Any, dict[str, Any], np.ndarray]] = {
     "16-bit TIFF, big-endian": ("tif", BIG, {}, DEEP),
     "16-bit TIFF, LZW": ("tif", DEEP, {"compression": "tiff_lzw"}, DEEP),
     "WebP": ("webp", RGB, {"lossless": True}, RGB),
-    "WebP with alpha": ("webp", RGBA, {"lossless": True, "exact": True}, RGBA[..., :3]),
+    "WebP with alpha": ("webp", OPAQUE, {"lossless": True, "exact": True}, OPAQUE[..., :3]),
 }
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_every_format_is_read_exactly(tmp_path: Path, kind: str) -> None:
-    """Of whichever format and colours, pixels are those that were written; alpha is left out."""
+    """Of whichever format and colours, pixels are those that were written, less opaque alpha."""
     suffix, image, options, expected = LOSSLESS[kind]
     both(tmp_path, lambda folder: save(folder / f"x.{suffix}", image, **options))
     is_everywhere(expected, prepared(tmp_path, mode="center"))
@@ -286,7 +288,7 @@ def test_size_and_color_make_mixed_images_equal(tmp_path: Path) -> None:
     kinds = {
         "0.png": picture(1, (20, 30, 3)),
         "1.bmp": picture(2, (4, 5)),
-        "2.tif": picture(3, (6, 6, 4)),
+        "2.tif": picture(3, (6, 6, 3)),
         "3.webp": picture(4, (5, 5, 3)),
         "4.png": YES,
     }
@@ -654,3 +656,144 @@ def test_an_error_survives_the_way_between_processes() -> None:
     """A worker's error comes back as the same class with the same words."""
     error = pickle.loads(pickle.dumps(SourceError("where: what", "do this")))
     assert (type(error), error.message, error.hint) == (SourceError, "where: what", "do this")
+
+
+# All problems at once
+
+
+def write_troubled(top: Path) -> None:
+    """Add to a folder of 9×7 RGB PNGs an image of each problem that an option solves."""
+    save(top / "train" / "cat" / "size.png", picture(0, (3, 4, 3)))
+    save(top / "train" / "cat" / "grey.png", GREY)
+    save(top / "train" / "dog" / "clear.png", picture(0, (9, 7, 4)))
+    (top / "train" / "dog" / "damaged.png").write_bytes(b"no picture")
+    frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]
+    save(top / "test" / "cat" / "pages.webp", frames[0], save_all=True, append_images=frames[1:])
+    save(top / "test" / "cat" / "pages2.webp", frames[0], save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_problems_are_told_together(
+    pets: tuple[Path, Rows, Rows], cache: Path, workers: int
+) -> None:
+    """One error names an image of each kind, how many there are, and all options that help."""
+    top = pets[0]
+    write_troubled(top)
+    error = refused(cache, top, "size.png", "is 3×4×3 uint8, but", workers=workers)
+    told = error.message
+    assert "grey.png: is 9×7×1 uint8" in told
+    assert "clear.png: has transparency" in told
+    assert "damaged.png: cannot read the image: not an image (1 of 25 images)" in told
+    assert "has 2 pages or frames, of which an image is one (2 of 25 images)" in told
+    assert error.hint is not None
+    options = ["size=9x7", "color=rgb", "alpha=white|black|drop|keep", "on_error=skip"]
+    assert sorted(error.hint.split()) == sorted(f"`{one}`" for one in [*options, "page=first"])
+
+
+def test_what_most_images_are_is_advised(tmp_path: Path, cache: Path) -> None:
+    """Whichever image comes first, those of another size or colour are the fewer ones."""
+    for seed in range(8):
+        top = tmp_path / str(seed)
+        write(top, numbered({"a": 3, "b": 3}))
+        odd = sorted(top.glob("*/*.png"))[seed % 6]
+        save(odd, picture(0, (5, 4)))
+        error = refused(cache, top, odd, "is 5×4×1 uint8, but", test_fraction=0.5)
+        assert "is 9×7×3 uint8" in error.message
+        assert error.hint == "`size=9x7` `color=rgb`"
+
+
+def test_the_options_of_the_error_work(pets: tuple[Path, Rows, Rows]) -> None:
+    """Given all of them, the folder is read, and the manifest has what was done."""
+    top = pets[0]
+    write_troubled(top)
+    options = {"size": "9x7", "color": "rgb", "alpha": "white", "on_error": "skip"}
+    entry = prepared(top, page="first", **options)
+    assert (len(entry.train), len(entry.test)) == (17, 7)
+    assert entry.manifest.source.decode == {
+        "orientation": "followed",
+        "alpha": "white",
+        "size": [9, 7],
+        "fit": "stretch",
+        "filter": "bilinear",
+        "color": "rgb",
+        "page": "first",
+        "class_order": "code points",
+        "skipped": ["train/dog/damaged.png"],
+    }
+
+
+def test_choices_are_recorded_and_remembered_apart(pets: tuple[Path, Rows, Rows]) -> None:
+    """Each choice is an entry of its own; `keep` gives images of four channels."""
+    top = pets[0]
+    turned = Image.Exif()
+    turned[274] = 3
+    save(top / "train" / "cat" / "000.png", RGB, exif=turned)
+    followed, ignored = prepared(top), prepared(top, orientation="ignore")
+    assert ignored.manifest.source.decode == IMAGE_FACTS | {"orientation": "ignored"}
+    rows = [
+        next(i for i, name in enumerate(e.train.names) if "cat/000" in name)  # type: ignore[arg-type] # has names
+        for e in (followed, ignored)
+    ]
+    pixels = [
+        e.scaling.invert(e.train.to_numpy()[0][row])
+        for e, row in zip((followed, ignored), rows, strict=True)
+    ]
+    assert np.array_equal(pixels[0], RGB[::-1, ::-1])
+    assert np.array_equal(pixels[1], RGB)
+    kept = prepared(top, alpha="keep")
+    assert (kept.train.shape[1:], kept.manifest.source.decode["alpha"]) == ((9, 7, 4), "kept")
+    assert len({followed.key, ignored.key, kept.key}) == 3
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+@pytest.mark.parametrize(
+    "number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOENT]
+)
+def test_a_failing_file_system_stops(
+    pets: tuple[Path, Rows, Rows],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    on_error: str,
+) -> None:
+    """Whatever the system says of one image, none is left out; afterwards all are there."""
+    top, train, test = pets
+    path = str(top / "train" / "cat" / "004.png")
+
+    def failing(file: Any, *args: Any, **options: Any) -> Any:
+        if file == path:
+            raise OSError(number, os.strerror(number), path)
+        return Path(file).open(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pixelprep.sources.image_file.open", failing, raising=False)
+        error = refused(cache, top, path, os.strerror(number), on_error=on_error)
+        assert "on_error" not in (error.hint or "")
+    check(prepared(top, on_error=on_error), in_order(train, 0), in_order(test, 2), ("cat", "dog"))
+
+
+def test_a_class_that_cannot_be_listed_stops(
+    pets: tuple[Path, Rows, Rows], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that the system does not list is not an empty one."""
+    top, scandir = pets[0], os.scandir
+
+    def failing(path: Any) -> Any:
+        if str(path).endswith("train/dog"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", failing)
+    refused(cache, top, top / "train" / "dog", "cannot read: Input/output error", on_error="skip")
+
+
+def test_a_lack_of_memory_is_no_damage(
+    pets: tuple[Path, Rows, Rows], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that could not be decoded for want of memory is not left out."""
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", failing)
+    refused(cache, pets[0], pets[0], "not enough memory", on_error="skip")

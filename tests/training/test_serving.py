@@ -6,6 +6,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pixelprep import Entry, Scaling, TrainError, UsageError
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.reports.results import TrainResult
 from pixelprep.training import predict
+from pixelprep.training.run_folder import load_finished
 from pixelprep.training.serving import serving_model
 from pixelprep.training.train import train
 from tests.helpers.cli import failure, run
@@ -272,6 +274,64 @@ def test_predict_on_the_command_line(photos: Path) -> None:
     assert failure(run(*asked, "empty"), 2)[0].startswith("no image was given")
     Image.fromarray(np.zeros((12, 12), np.uint16)).save("deep.png")
     assert "is 12×12×1 uint16, but what" in failure(run(*asked, "deep.png"))[0]
+
+
+def test_a_damaged_picture_stops_no_folder(photos: Path) -> None:
+    """The others are predicted; it is named on the command line and in the result, with why."""
+    shutil.copytree(photos / "dark", "some")
+    Path("some/05.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((9, 9, 4), np.uint8)).save("some/99.png")
+    asked = ("predict", str(photos.parent / "run"), "some")
+    done = run(*asked)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 39
+    told = "not predicted: 2 of 41 images, such as some/05.png: cannot read the image: not an image"
+    assert told in done.stderr
+    answer = json.loads(run(*asked, "--json").stdout)
+    assert len(answer["images"]) == 39
+    assert [one["path"] for one in answer["unread"]] == ["some/05.png", "some/99.png"]
+    assert answer["unread"][1]["reason"] == "has transparency, alpha 0 to 0"
+    result = predict.predict(photos.parent / "run", "some", quiet=True)
+    assert predict.PredictResult.from_dict(result.to_dict()) == result
+    error, hint = failure(run(*asked[:2], "some/99.png"))
+    assert error == "some/99.png: has transparency, alpha 0 to 0"
+    assert hint == "the training images had none: lay the picture on a background first"
+
+
+@pytest.mark.parametrize(
+    ("decode", "expected"),
+    [
+        ({"orientation": "followed", "alpha": "white"}, ("follow", "white", None, "grey")),
+        ({"orientation": "ignored", "alpha": "dropped"}, ("ignore", "drop", None, "grey")),
+        ({"alpha": "opaque", "page": "first"}, ("follow", None, "first", "grey")),
+        ({}, ("follow", None, None, "grey")),
+    ],
+)
+def test_pictures_are_decoded_as_the_data_was(
+    photos: Path, decode: dict[str, Any], expected: tuple[str | None, ...]
+) -> None:
+    """What the manifest has of orientation, transparency and pages holds for predicting too."""
+    finished = load_finished(photos.parent / "run")
+    source = replace(finished.manifest.source, decode=decode)
+    changed = replace(finished, manifest=replace(finished.manifest, source=source))
+    decoder = predict._decoder(changed)
+    assert (decoder.orientation, decoder.alpha, decoder.page, decoder.color) == expected
+
+
+def test_a_kept_alpha_is_given_to_the_model(tmp_path: Path) -> None:
+    """A model of four channels, trained with `alpha=keep`, takes pictures with transparency."""
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "icons" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = random.integers(0, 256, (12, 12, 4), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "icons" / name / f"{i}.png")
+    entry = pixelprep.prepare(tmp_path / "icons", alpha="keep", test_fraction=0.5, quiet=True)
+    finished = train(entry, epochs=1, model=TINY, run_dir="icons-run", quiet=True)
+    result = predict.predict(finished.run, tmp_path / "icons", quiet=True)
+    assert (len(result.images), result.unread) == (12, ())
+    Image.fromarray(pixels[..., :3]).save("opaque.png")
+    assert len(predict.predict(finished.run, "opaque.png", quiet=True).images) == 1
 
 
 def test_no_picture_has_two_channels(trained: TrainResult) -> None:

@@ -1,0 +1,63 @@
+"""Find damage in image files that decoders let pass, by what their formats say of themselves."""
+
+import struct
+import zlib
+
+from pixelprep.sources import tiff
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+START_OF_SCAN, END_OF_IMAGE = 0xDA, b"\xff\xd9"
+
+
+class DamagedImageError(ValueError):
+    """A file contradicts itself, or is cut short."""
+
+
+def check_whole(content: bytes, tags: tiff.Tags) -> None:
+    """Raise `DamagedImageError` if a file of PNG, JPEG, WebP or TIFF, which has tags, is not whole.
+
+    What is of no known format, or broken so that it cannot be followed, is left to the decoder.
+    """
+    if content.startswith(PNG):
+        _check_png(content)
+    elif content.startswith(JPEG):
+        _check_jpeg(content)
+    elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        if 8 + int.from_bytes(content[4:8], "little") > len(content):
+            raise DamagedImageError("a WebP file that is cut short")
+    elif content.startswith(tiff.MAGIC):
+        if not tags:
+            raise DamagedImageError("a TIFF file whose directory is not whole")
+        if max(tiff.ends(tags), default=0) > len(content):
+            raise DamagedImageError("a TIFF file whose pixels are cut short")
+
+
+def _check_png(content: bytes) -> None:
+    """Compare the checksum of every chunk; Pillow does so of those before the pixels alone."""
+    view, at, kind = memoryview(content), len(PNG), b""
+    try:
+        while kind != b"IEND":
+            length, kind = struct.unpack_from(">I4s", content, at)
+            end = at + 8 + length
+            [stated] = struct.unpack_from(">I", content, end)
+            if zlib.crc32(view[at + 4 : end]) != stated:
+                name = kind.decode("ascii", "backslashreplace")
+                raise DamagedImageError(f"the checksum of its chunk {name} is wrong")
+            at = end + 4
+    except struct.error:
+        raise DamagedImageError("a PNG file that is cut short") from None
+
+
+def _check_jpeg(content: bytes) -> None:
+    """Require the mark of the end behind the first scan: what follows it is not looked at."""
+    at = 2
+    while content[at : at + 1] == b"\xff":
+        kind = content[at + 1 : at + 2]
+        if kind == b"\xff":  # a byte to fill up
+            at += 1
+            continue
+        if kind == bytes([START_OF_SCAN]):
+            if content.find(END_OF_IMAGE, at) < 0:
+                raise DamagedImageError("a JPEG file without its end")
+            return
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")

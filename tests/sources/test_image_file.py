@@ -1,0 +1,366 @@
+"""Image files: the way up, transparency, pages and types; nothing is read wrongly in silence."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelprep import SourceError
+from pixelprep.sources.image_file import ImageDecoder, ImageError, strict_pillow
+from tests.helpers.pictures import Order, tiff_file, turned
+
+RANDOM = np.random.default_rng(0)
+RGB = RANDOM.integers(0, 256, (9, 7, 3), np.uint8)
+GREY = RGB[..., 0]
+DEEP = RANDOM.integers(0, 65536, (9, 7), np.uint16)
+FORMATS = ("jpg", "png", "webp", "tif")
+
+
+def read(content: bytes, path: Path, **options: Any) -> np.ndarray:
+    """Return the pixels of a file with this content."""
+    path.write_bytes(content)
+    with strict_pillow():
+        return ImageDecoder(**options).read(str(path))
+
+
+def refusal(content: bytes, path: Path, **options: Any) -> ImageError:
+    """Return the error of a file with this content."""
+    with pytest.raises(ImageError) as caught:
+        read(content, path, **options)
+    assert caught.value.message.startswith(f"{path}: ")
+    return caught.value
+
+
+def saved(image: Image.Image | np.ndarray, format: str, **options: Any) -> bytes:
+    """Return a file of Pillow's."""
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    if format == "webp":
+        options = {"lossless": True, "exact": True} | options
+    file = io.BytesIO()
+    image.save(file, {"jpg": "JPEG", "tif": "TIFF"}.get(format, format), **options)
+    return file.getvalue()
+
+
+def stored(content: bytes, format: str) -> np.ndarray:
+    """Return the pixels as they are stored, by decoders that are not Pillow's."""
+    decode = {
+        "jpg": imagecodecs.jpeg8_decode,
+        "png": imagecodecs.png_decode,
+        "webp": imagecodecs.webp_decode,
+        "tif": lambda _: RGB,
+    }
+    pixels: np.ndarray = decode[format](content)
+    return pixels
+
+
+def exif(orientation: int) -> bytes:
+    """Return a block of EXIF that says this of the way up."""
+    return b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 274, 3, 1, orientation, 0, 0)
+
+
+def with_exif(format: str, orientation: int) -> bytes:
+    """Return a file that says this of the way up."""
+    if format == "tif":
+        return tiff_file(RGB, photometric=2, more=[(274, 3, [orientation])])
+    return saved(RGB, format, exif=exif(orientation))
+
+
+# The way up
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9])
+def test_every_orientation_of_every_format(tmp_path: Path, format: str, orientation: int) -> None:
+    """Each of the eight is followed alike, or ignored alike; any other number says nothing."""
+    content = with_exif(format, orientation)
+    pixels = stored(content, format)
+    upright = turned(pixels, orientation if 1 <= orientation <= 8 else 1)
+    assert np.array_equal(read(content, tmp_path / "x"), upright)
+    assert np.array_equal(read(content, tmp_path / "x", orientation="ignore"), pixels)
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_grey_is_turned_too(tmp_path: Path, orientation: int, deflate: bool) -> None:
+    """16 bits of either byte order, packed or not, are turned as 8 are; and then resized."""
+    more = [(274, 3, [orientation])]
+    orders: tuple[Order, ...] = ("<", ">")
+    for order in orders:
+        content = tiff_file(DEEP, order=order, deflate=deflate, more=more)
+        for choice, expected in (("follow", turned(DEEP, orientation)), ("ignore", DEEP)):
+            found = read(content, tmp_path / "x", orientation=choice)
+            assert np.array_equal(found[..., 0], expected)
+            assert read(content, tmp_path / "x", orientation=choice, size=(4, 5)).shape == (4, 5, 1)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "block",
+    [b"", b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0nonsense", exif(6)[:-8]],
+    ids=["nothing", "head", "leads out", "nonsense", "cut"],
+)
+def test_broken_exif_is_no_broken_image(tmp_path: Path, format: str, block: bytes) -> None:
+    """An image whose EXIF says nothing that can be read is read as it is stored."""
+    if format == "tif":
+        content = tiff_file(RGB, photometric=2, more=[(34665, 4, [1 << 30]), (34853, 4, [3])])
+    else:
+        content = saved(RGB, format, exif=block)
+    assert np.array_equal(read(content, tmp_path / "x"), stored(content, format))
+
+
+# Transparency
+
+ALPHA = RANDOM.integers(0, 256, (9, 7), np.uint8)
+RGBA, LA = np.dstack([RGB, ALPHA]), np.dstack([GREY, ALPHA])
+
+
+def laid(pixels: np.ndarray, background: int, alpha: np.ndarray = ALPHA) -> np.ndarray:
+    """Return pixels (H, W, C) on a shade: exact quotients, rounded to the nearest."""
+    share = alpha[..., None].astype(np.float64) / 255
+    return np.rint(pixels * share + background * (1 - share)).astype(np.uint8)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_with(content: bytes, *chunks: bytes) -> bytes:
+    """Put chunks behind a PNG's first."""
+    return content[:33] + b"".join(chunks) + content[33:]
+
+
+def grey_png(bits: int, packed: bytes, width: int, clear: int) -> bytes:
+    """Return a PNG of one row of greys, of which this one is transparent."""
+    header = struct.pack(">IIBBBBB", width, 1, bits, 0, 0, 0, 0)
+    held = [chunk(b"IHDR", header), chunk(b"tRNS", struct.pack(">H", clear))]
+    held += [chunk(b"IDAT", zlib.compress(b"\0" + packed)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(held)
+
+
+def palette_png() -> tuple[bytes, np.ndarray]:
+    """Return a PNG of a palette whose colours are more or less transparent, and its RGBA."""
+    index = GREY % 16
+    colors = RANDOM.integers(0, 256, (16, 4), np.uint8)
+    image = Image.fromarray(index, "L").convert("P")
+    image.putpalette(colors[:, :3].tobytes())
+    return saved(image, "png", transparency=colors[:, 3].tobytes()), colors[index]
+
+
+TRANSPARENT: dict[str, tuple[bytes, np.ndarray]] = {
+    "PNG": (saved(RGBA, "png"), RGBA),
+    "grey PNG": (saved(LA, "png"), LA),
+    "PNG of a palette": palette_png(),
+    "PNG with a clear colour": (
+        png_with(saved(RGB, "png"), chunk(b"tRNS", struct.pack(">3H", *RGB[3, 4]))),
+        np.dstack([RGB, np.where((RGB[3, 4] == RGB).all(axis=2), 0, 255).astype(np.uint8)]),
+    ),
+    "1-bit PNG": (grey_png(1, b"\xa0", 4, 1), np.array([[[255, 0], [0, 255]] * 2], np.uint8)),
+    "2-bit PNG": (
+        grey_png(2, b"\x1b", 4, 2),
+        np.array([[[0, 255], [85, 255], [170, 0], [255, 255]]], np.uint8),
+    ),
+    "4-bit PNG": (grey_png(4, b"\x3f", 2, 3), np.array([[[51, 0], [255, 255]]], np.uint8)),
+    "WebP": (saved(RGBA, "webp"), RGBA),
+    "TIFF": (tiff_file(RGBA, photometric=2, extra=[2]), RGBA),
+    "TIFF in planes": (tiff_file(RGBA, photometric=2, extra=[2], planes=True), RGBA),
+    "grey TIFF": (tiff_file(LA, extra=[2], deflate=True), LA),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_transparency_is_refused_or_taken_as_asked(tmp_path: Path, kind: str) -> None:
+    """Any alpha below 255 needs a choice, and each choice is what arithmetic makes of it."""
+    content, expected = TRANSPARENT[kind]
+    colors, alpha = expected[..., :-1], expected[..., -1]
+    error = refusal(content, tmp_path / "x")
+    assert f"has transparency, alpha {alpha.min()} to {alpha.max()}" in error.message
+    assert error.hint is not None
+    assert "`alpha=white|black|drop|keep`" in error.hint
+    for choice, wanted in {
+        "white": laid(colors, 255, alpha),
+        "black": laid(colors, 0, alpha),
+        "drop": colors,
+        "keep": expected,
+    }.items():
+        assert np.array_equal(read(content, tmp_path / "x", alpha=choice), wanted), choice
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "tif"])
+def test_opaque_alpha_is_dropped(tmp_path: Path, format: str) -> None:
+    """Alpha of 255 everywhere says nothing, and `keep` gives images without alpha that."""
+    whole = np.dstack([RGB, np.full_like(GREY, 255)])
+    assert np.array_equal(read(saved(whole, format), tmp_path / "x"), RGB)
+    assert np.array_equal(read(saved(RGB, format), tmp_path / "x", alpha="keep"), whole)
+    assert read(saved(GREY, "png"), tmp_path / "x", alpha="keep", color="rgb").shape == (9, 7, 4)
+
+
+def test_grey_is_made_of_what_lies_on_the_background(tmp_path: Path) -> None:
+    """Transparent pixels are laid on their background before they lose colour or size."""
+    path, content = tmp_path / "x", saved(RGBA, "png")
+    on_white = Image.fromarray(laid(RGB, 255))
+    found = read(content, path, alpha="white", color="grey", size=(4, 5))[..., 0]
+    assert np.array_equal(found, np.asarray(on_white.convert("L").resize((5, 4), 2)))
+    kept = read(content, path, alpha="keep", color="grey")
+    assert np.array_equal(kept[..., 0], np.asarray(Image.fromarray(RGB).convert("L")))
+    assert np.array_equal(kept[..., 1], ALPHA)
+
+
+def test_a_clear_shade_of_16_bits_counts(tmp_path: Path) -> None:
+    """So does one of 16-bit grey, which Pillow knows nothing of; its alpha is not kept."""
+    content, path = grey_png(16, bytes([1, 2, 3, 4, 5, 6]), 3, 0x0304), tmp_path / "x"
+    refusal(content, path)
+    for choice, shade in {"white": 65535, "black": 0, "drop": 0x0304}.items():
+        assert read(content, path, alpha=choice)[0, :, 0].tolist() == [0x0102, shade, 0x0506]
+    assert "16-bit grey, whose alpha is not kept" in refusal(content, path, alpha="keep").message
+
+
+# Pages, bands and types
+
+
+def animated(format: str) -> bytes:
+    """Return a file of three frames."""
+    frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB), Image.fromarray(RGB // 2)]
+    return saved(frames[0], format, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "tif"])
+def test_several_pages_are_not_one_image(tmp_path: Path, format: str) -> None:
+    """Frames and pages are counted, and refused or the first taken."""
+    content = tiff_file(RGB, photometric=2, pages=3) if format == "tif" else animated(format)
+    error = refusal(content, tmp_path / "x")
+    assert "has 3 pages or frames" in error.message
+    assert error.hint == "take the first of each file: `page=first`"
+    assert np.array_equal(read(content, tmp_path / "x", page="first"), RGB)
+
+
+def test_a_stack_of_imagejs_tells_of_its_pages_in_words(tmp_path: Path) -> None:
+    """A large stack has a single directory, whose description has the number."""
+    said = b"ImageJ=1.54\nimages=5\nslices=5\n"
+    content = bytearray(tiff_file(GREY, more=[(270, 4, [0, 0])]))  # a place for a description
+    place, end = content.index(struct.pack("<HHI", 270, 4, 2)), len(content)
+    content[place : place + 12] = struct.pack("<HHII", 270, 2, len(said) + 1, end)
+    assert "has 5 pages" in refusal(bytes(content) + said + b"\0", tmp_path / "x").message
+
+
+def bands(count: int, dtype: str = "uint8") -> np.ndarray:
+    """Return an image of so many bands."""
+    shape = (9, 7) if count == 1 else (9, 7, count)
+    return RANDOM.integers(0, 100, shape).astype(dtype)
+
+
+NOT_READ: dict[str, tuple[bytes, str]] = {
+    "int8": (tiff_file(bands(1, "i1")), "1 band of int8"),
+    "int16": (tiff_file(bands(1, "i2")), "1 band of int16"),
+    "packed int16": (tiff_file(bands(1, "i2"), order=">", deflate=True), "1 band of int16"),
+    "int32": (tiff_file(bands(1, "i4"), order=">", deflate=True), "1 band of int32"),
+    "uint32": (tiff_file(bands(1, "u4")), "1 band of uint32"),
+    "float16": (tiff_file(bands(1, "f2")), "1 band of float16"),
+    "float32": (tiff_file(bands(1, "f4"), order=">", deflate=True), "1 band of float32"),
+    "float64": (tiff_file(bands(1, "f8")), "1 band of float64"),
+    "white is 0": (tiff_file(DEEP, photometric=0), "1 band of uint16, white is 0"),
+    "16-bit RGB": (tiff_file(bands(3, "u2"), photometric=2), "3 bands of uint16"),
+    "in planes": (
+        tiff_file(bands(3, "u2"), photometric=2, planes=True),
+        "3 bands of uint16, in planes",
+    ),
+    "2 bands": (tiff_file(bands(2)), "2 bands of uint8"),
+    "2 bands, one of no meaning": (tiff_file(bands(2), extra=[0]), "2 bands of uint8"),
+    "2 in planes": (
+        tiff_file(LA, extra=[2], planes=True, deflate=True),
+        "2 bands of uint8, in planes",
+    ),
+    "4 bands": (tiff_file(bands(4), photometric=2, extra=[0]), "4 bands of uint8"),
+    "4 bands of no meaning": (tiff_file(bands(4), photometric=2), "4 bands of uint8"),
+    "13 bands": (tiff_file(bands(13, "u2"), extra=[0] * 12), "13 bands of uint16"),
+    "L*a*b*": (tiff_file(RGB, photometric=8), "3 bands of uint8, L*a*b*"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_READ)
+def test_what_pillow_misreads_is_refused_by_its_true_name(tmp_path: Path, kind: str) -> None:
+    """A sound file is never noise, wrapped or taken for damaged, and so is never skipped."""
+    content, name = NOT_READ[kind]
+    error = refusal(content, tmp_path / "x")
+    assert error.message == f"{tmp_path / 'x'}: a TIFF of {name}, which is not read"
+    assert not error.is_damage
+    assert error.hint is not None
+    assert "on_error" not in error.hint
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("kind", ["grey", "deep", "RGB", "RGB in planes"])
+def test_what_pillow_reads_rightly_is_read(
+    tmp_path: Path, kind: str, deflate: bool, order: Order
+) -> None:
+    """Grey of 8 or 16 bits and 8-bit RGB, of either byte order, are as libtiff has them."""
+    image = {"grey": GREY, "deep": DEEP}.get(kind, RGB)
+    photometric, planes = (2 if image is RGB else 1), kind.endswith("planes")
+    content = tiff_file(image, order=order, deflate=deflate, photometric=photometric, planes=planes)
+    if not planes:
+        assert np.array_equal(imagecodecs.tiff_decode(content).reshape(image.shape), image)
+    assert np.array_equal(read(content, tmp_path / "x").reshape(image.shape), image)
+
+
+def test_other_formats_have_a_name(tmp_path: Path) -> None:
+    """A sound picture of a format that is not read is no damage."""
+    error = refusal(animated("gif"), tmp_path / "x")
+    assert error.message.endswith("x: a GIF of 3 frames, which is not read")
+    assert refusal(saved(RGB, "ppm"), tmp_path / "x").message.endswith(
+        ": a PPM file, which is not read"
+    )
+    assert not error.is_damage
+
+
+# Damage
+
+
+def test_no_flipped_bit_of_a_png_passes(tmp_path: Path) -> None:
+    """Whichever bit is another, the picture is refused or the very same."""
+    x, y = np.mgrid[:24, :24]
+    sound = saved(np.dstack([x * 9, y * 9, (x + y) * 5]).astype(np.uint8), "png")
+    path, passed, refused = tmp_path / "x", 0, 0
+    expected = read(sound, path)
+    for place in range(len(sound)):
+        for bit in range(8):
+            content = bytearray(sound)
+            content[place] ^= 1 << bit
+            try:
+                passed += not np.array_equal(read(bytes(content), path), expected)
+            except ImageError:
+                refused += 1
+    assert passed == 0
+    assert refused > 8 * (len(sound) - 12)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_picture_that_is_cut_short_passes(tmp_path: Path, format: str) -> None:
+    """However few bytes are missing, an image is damaged; so is one that ends in zeros."""
+    sound = saved(RGB, format) if format != "tif" else tiff_file(RGB, photometric=2)[:-1]
+    read(sound, tmp_path / "x")
+    for length in range(len(sound)):
+        assert refusal(sound[:length], tmp_path / "x").is_damage
+    if format in ("jpg", "png"):
+        assert refusal(sound[:-2] + bytes(2), tmp_path / "x").is_damage
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_follows_a_picture_is_not_looked_at(tmp_path: Path, format: str) -> None:
+    """Phones and editors append to image files."""
+    content = saved(RGB, format)
+    assert np.array_equal(read(content + bytes(99), tmp_path / "x"), read(content, tmp_path / "y"))
+
+
+def test_a_file_system_that_fails_is_no_damage(tmp_path: Path) -> None:
+    """What the system says of a file is told in its words, and never skipped."""
+    decoder = ImageDecoder(skip=True)
+    for path in (tmp_path / "gone", tmp_path):
+        with pytest.raises(SourceError, match="cannot read: ") as caught:
+            decoder.read(str(path))
+        assert not isinstance(caught.value, ImageError)
