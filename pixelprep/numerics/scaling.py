@@ -210,11 +210,15 @@ class Scaling:
         ------
         UsageError
             When `scaled` has another shape than was fitted; per image, when `mean` and `std` are
-            missing.
+            missing, or not one an image.
         """
         scaled = np.asarray(scaled)
         shape, scaled = scaled.shape, self._batch(scaled)
         statistics = self.statistics or statistics_per_image(mean, std)
+        given = statistics.mean.size, statistics.std.size
+        if self.statistics is None and given != (len(scaled), len(scaled)):
+            got = f"{given[0]} of mean and {given[1]} of std for {len(scaled)} images"
+            raise UsageError(f"inverting a scaling per image got {got}: expected one an image")
         shift, divisor = shift_and_divisor(self, statistics)
         exact = scaled.astype(np.float64) * divisor + shift
         if np.dtype(self.raw_dtype).kind not in "ui":

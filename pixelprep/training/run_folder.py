@@ -254,7 +254,10 @@ class FinishedRun:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras says it in many ways
             reason = str(error)[:200] or type(error).__name__
-            hint = "a model of your own is loaded where the classes of its layers can be imported"
+            hint = (
+                "classes of your own need `@keras.saving.register_keras_serializable()`, and to be"
+                " imported before: do it from Python"
+            )
             raise TrainError(f"{path}: cannot load the model: {reason}", hint) from error
 
 

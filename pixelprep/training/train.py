@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import statistics
 import time
@@ -134,7 +135,7 @@ def train(
         name = f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
         run = RunFolder((run_folder.RUNS / name).absolute())
     _check(settings, entry, run)
-    tf_runtime.start("training")
+    tf_runtime.start_keras("training")
     run.make()
     with run.locked(), run.resumable():
         state = TrainState(os.fspath(entry.path), entry.key, settings, {})
@@ -179,7 +180,7 @@ def resume(path: str | os.PathLike[str], **options: Any) -> TrainResult:
         with run.resumable():
             entry = _entry_of(checkpoint.state, options)
             settings = _settings_of(run, checkpoint.state, entry, options)
-            tf_runtime.start("training")
+            tf_runtime.start_keras("training")
             state = replace(checkpoint.state, settings=settings)
             return _run(run, entry, replace(checkpoint, state=state), options.get("quiet", False))
 
@@ -261,7 +262,8 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     state, settings = checkpoint.state, checkpoint.state.settings
     keras.utils.set_random_seed(settings.seed)
     model = models.compiled(entry, settings.model, settings.steps_per_execution)
-    serving = serving_model(model, entry.scaling, entry.train.shape[1:], entry.train.dtype)
+    images = entry.train
+    serving = serving_model(model, entry.scaling, images.shape[1:], images.dtype, entry.class_names)
     if state.epochs:
         models.restore(model, checkpoint.variables, run.checkpoint)
         LOG.info("going on after epoch %d of %d", state.epochs, settings.epochs)
@@ -277,6 +279,9 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     state = checkpointer.state
     held_out = entry.held_out
     scores = models.score(model, held_out, settings.batch_size) if held_out else None
+    if held_out and scores and not math.isfinite(scores.loss):
+        message = f"{run.final}: the loss on the {held_out.name} split is {scores.loss}"
+        raise TrainError(f"{message}: expected a finite number", "check the model")
     result = _result(run, entry, state, scores if "test" in entry.splits else None)
     picture = {run_folder.PICTURE: run_report.picture(result)}
     files = {run_folder.MODEL: model, run_folder.SERVING: serving}
@@ -366,6 +371,7 @@ class Checkpointer:
 
     def after_epoch(self, results: Mapping[str, float]) -> None:
         """Save what an epoch gave, and stop training in time."""
+        self._check_finite(results["loss"])
         self.state = state = self.state.with_epoch(results)
         settings = state.settings
         improved = settings.early_stopping is not None and state.best_epoch == state.epochs
@@ -378,6 +384,17 @@ class Checkpointer:
             if self.events:
                 self.events.follow(state.history)
         self.model.stop_training = state.stops_early
+
+    def _check_finite(self, loss: float) -> None:
+        """Stop a run that has diverged; what was saved of it before stays."""
+        if math.isfinite(loss):
+            return
+        saved = self.run.load().state.epochs if self.run.checkpoint.exists() else 0
+        hint = "check the model; pixels that are scaled to a small range help: `mode=standardize`"
+        if saved:
+            hint = f"what was trained before can be finished with `epochs={saved}`"
+        message = f"{self.run.final}: the loss of epoch {self.state.epochs + 1} is {loss}"
+        raise TrainError(f"{message}: expected a finite number", hint)
 
     def restore_best(self) -> None:
         """Set the model to what it was after the best epoch, where the run may stop early."""
