@@ -214,11 +214,7 @@ class Scaling:
         """
         scaled = np.asarray(scaled)
         shape, scaled = scaled.shape, self._batch(scaled)
-        statistics = self.statistics or statistics_per_image(mean, std)
-        given = statistics.mean.size, statistics.std.size
-        if self.statistics is None and given != (len(scaled), len(scaled)):
-            got = f"{given[0]} of mean and {given[1]} of std for {len(scaled)} images"
-            raise UsageError(f"inverting a scaling per image got {got}: expected one an image")
+        statistics = self.statistics or statistics_per_image(mean, std, images=len(scaled))
         shift, divisor = shift_and_divisor(self, statistics)
         exact = scaled.astype(np.float64) * divisor + shift
         if np.dtype(self.raw_dtype).kind not in "ui":
@@ -367,8 +363,13 @@ def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
     return rounded
 
 
-def statistics_per_image(mean: Float | None, std: Float | None) -> Statistics:
-    """Return each image's statistics, as far as the columns stored beside it tell them."""
+def statistics_per_image(
+    mean: Float | None, std: Float | None, *, images: int | None = None
+) -> Statistics:
+    """Return each image's statistics, as far as the columns stored beside it tell them.
+
+    Of so many `images`, one mean for all of them is refused.
+    """
     if mean is None or std is None:
         raise UsageError(
             "inverting a scaling per image needs each image's own mean and std",
@@ -376,4 +377,7 @@ def statistics_per_image(mean: Float | None, std: Float | None) -> Statistics:
         )
     shift = np.asarray(mean, np.float64).reshape(-1, 1, 1, 1)
     divisor = np.asarray(std, np.float64).reshape(-1, 1, 1, 1)
+    if images is not None and (len(shift), len(divisor)) != (images, images):
+        got = f"{len(shift)} of mean and {len(divisor)} of std for {images} images"
+        raise UsageError(f"inverting a scaling per image got {got}: expected one an image")
     return Statistics(shift, divisor, minimum=shift, maximum=shift + divisor)

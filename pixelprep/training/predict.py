@@ -12,7 +12,7 @@ from typing import Any, ClassVar  # Any: pixels of whichever type
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.cache.entries import open_named
+from pixelprep.cache.entries import open_named, open_recorded
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
@@ -162,10 +162,11 @@ def evaluate(
     check_int("batch_size", batch_size, 1)
     finished = load_finished(Path(run))
     if not isinstance(entry, Entry):
+        cache, of_run = fs.cache_dir(cache_dir), finished.result
         if entry is None:  # wherever the cache is now
-            path = finished.result.entry
-            entry = os.fspath(path) if path.exists() else finished.result.key
-        entry = open_named(entry, fs.cache_dir(cache_dir), quiet)
+            entry = open_recorded(of_run.entry, of_run.key, cache, quiet)
+        else:
+            entry = open_named(entry, cache, quiet)
     _check_same_data(finished, entry)
     split = _choose_split(entry, split)
     tf_runtime.start_keras("evaluate")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: options, each of its own type; Keras is not typed
 
 from pixelprep import sources
-from pixelprep.cache.entries import open_entry
+from pixelprep.cache.entries import open_recorded
 from pixelprep.dataset.batches import BatchConfig
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError
@@ -136,8 +136,8 @@ def train(
         run = RunFolder((run_folder.RUNS / name).absolute())
     _check(settings, entry, run)
     tf_runtime.start_keras("training")
-    run.make()
-    with run.locked(), run.resumable():
+    run = run.make() if run_dir is not None else run.make_unique()
+    with run.started(), run.resumable():
         state = TrainState(os.fspath(entry.path), entry.key, settings, {})
         return _run(run, entry, Checkpoint(state), quiet)
 
@@ -212,7 +212,8 @@ def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
         message = f"{given}: expected a validation split, which {entry.path} has not"
         raise UsageError(message, "add `val_fraction`, such as 0.1")
     events = _events_folder(settings, run)
-    if events is not None and os.path.lexists(events):
+    # An empty one is of a process that was killed before it had anything to write.
+    if events is not None and os.path.lexists(events) and not fs.is_empty_dir(events):
         hint = "name another folder with `tensorboard`, or another run with `run_dir`"
         raise TrainError(f"{events}: already exists", hint)
 
@@ -222,14 +223,11 @@ def _events_folder(settings: TrainSettings, run: RunFolder) -> Path | None:
 
 
 def _entry_of(state: TrainState, options: Mapping[str, Any]) -> Entry:
-    hint = "put it back, or prepare it again from the same data with the same options"
     cache = fs.cache_dir(options.get("cache_dir"))
-    try:
-        entry = open_entry(Path(state.entry), cache, options.get("quiet", False))
-    except EntryError as error:
-        raise EntryError(error.message, error.hint or hint) from error
+    entry = open_recorded(Path(state.entry), state.key, cache, options.get("quiet", False))
     if entry.key != state.key:
-        raise EntryError(f"{entry.path}: expected the entry {state.key}, found {entry.key}", hint)
+        message = f"{entry.path}: expected the entry {state.key}, found {entry.key}"
+        raise EntryError(message, "move it away, or name its cache with `cache_dir`")
     return entry
 
 
@@ -259,6 +257,8 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     """Train the epochs that are not finished, test, publish."""
     import keras
 
+    from pixelprep.dataset.tensorflow import raising_originals
+
     state, settings = checkpoint.state, checkpoint.state.settings
     keras.utils.set_random_seed(settings.seed)
     model = models.compiled(entry, settings.model, settings.steps_per_execution)
@@ -274,11 +274,12 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     if events:
         events.follow(state.history)
     checkpointer = Checkpointer(model, run, state, best, events)
-    _fit(model, entry, checkpointer, quiet)
-    checkpointer.restore_best()
-    state = checkpointer.state
     held_out = entry.held_out
-    scores = models.score(model, held_out, settings.batch_size) if held_out else None
+    with raising_originals():
+        _fit(model, entry, checkpointer, quiet)
+        checkpointer.restore_best()
+        scores = models.score(model, held_out, settings.batch_size) if held_out else None
+    state = checkpointer.state
     if held_out and scores and not math.isfinite(scores.loss):
         message = f"{run.final}: the loss on the {held_out.name} split is {scores.loss}"
         raise TrainError(f"{message}: expected a finite number", "check the model")
