@@ -132,6 +132,17 @@ def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
     return open_entry(resolve(name, cache), cache, quiet)
 
 
+def open_recorded(path: Path, key: str, cache: Path, quiet: bool) -> Entry:
+    """Open the entry that a run was trained on: that of this cache, or else where it was."""
+    others = sorted(cache.glob(f"[!.]*/*-{key}"))
+    for one in (cache / path.parent.name / path.name, path, *others):
+        if _exists(one, damaged=False):
+            return open_entry(one, cache, quiet)
+    hint = "put it back, or prepare it again from the same data with the same options"
+    message = f"{path}: no entry there, and none of its key {key} in {cache}"
+    raise EntryError(message, f"{hint}, or name its cache with `cache_dir`")
+
+
 def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:
     """Return the one folder that a path, key, ``DATASET/MODE-KEY`` or dataset stands for.
 

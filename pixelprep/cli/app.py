@@ -7,10 +7,12 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -163,7 +165,8 @@ def train(
         and origin.name != "DEFAULT"
     }
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
+        # A model of the user's own may print.
+        with contextlib.redirect_stdout(sys.stderr), _sigterm_as_ctrl_c():
             result = pixelprep.resume(resume, **given) if resume else pixelprep.train(**given)
     except KeyboardInterrupt as error:  # Typer would forget the way to go on
         _fail("interrupted", resume_command(error), INTERRUPTED)
@@ -204,7 +207,8 @@ def compare(
     given = {name: value for name, value in context.params.items() if name != "as_json"}
     given["modes"] = [mode.strip() for mode in modes.split(",")]
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # a model of the user's own may print
+        # A model of the user's own may print.
+        with contextlib.redirect_stdout(sys.stderr), _sigterm_as_ctrl_c():
             result = pixelprep.compare(**given)
     except KeyboardInterrupt:  # which knows only of a single run
         _fail("interrupted", SAME_AGAIN, INTERRUPTED)
@@ -516,6 +520,23 @@ def main() -> NoReturn:
                 stream.flush()
             except OSError:  # discard what cannot be written: Python, on exit, would return 120
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end training as Ctrl-C does; not in its workers."""
+    process = os.getpid()
+
+    def interrupt(number: int, frame: object) -> None:
+        if os.getpid() == process:
+            raise KeyboardInterrupt
+        os._exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _main() -> NoReturn:

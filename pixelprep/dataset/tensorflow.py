@@ -2,10 +2,25 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import tensorflow as tf
 
 from pixelprep.dataset.batches import Batches, Pair
+
+RAISED: list[Exception] = []  # by feeds, since `raising_originals` began
+
+
+@contextmanager
+def raising_originals() -> Iterator[None]:
+    """Let what a feed raises arrive as it is, and not as TensorFlow's text of some pages."""
+    RAISED.clear()
+    try:
+        yield
+    except tf.errors.OpError:
+        if not RAISED:
+            raise
+        raise RAISED[0] from None
 
 
 def tf_dataset(first: Batches) -> tf.data.Dataset:
@@ -17,8 +32,12 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     epochs = itertools.count(first.config.epoch)
 
     def epoch() -> Iterator[Pair]:
-        for window, order in first.with_epoch(next(epochs)).windows_from(0):
-            yield first.deliver({n: column.take(order, axis=0) for n, column in window.items()})
+        try:
+            for window, order in first.with_epoch(next(epochs)).windows_from(0):
+                yield first.deliver({n: column.take(order, axis=0) for n, column in window.items()})
+        except Exception as error:
+            RAISED.append(error)
+            raise
 
     columns = first.columns
     images = tf.TensorSpec((None, *columns.image_shape), columns.dtype)

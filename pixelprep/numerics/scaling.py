@@ -210,11 +210,11 @@ class Scaling:
         ------
         UsageError
             When `scaled` has another shape than was fitted; per image, when `mean` and `std` are
-            missing.
+            missing, or not one an image.
         """
         scaled = np.asarray(scaled)
         shape, scaled = scaled.shape, self._batch(scaled)
-        statistics = self.statistics or statistics_per_image(mean, std)
+        statistics = self.statistics or statistics_per_image(mean, std, images=len(scaled))
         shift, divisor = shift_and_divisor(self, statistics)
         exact = scaled.astype(np.float64) * divisor + shift
         if np.dtype(self.raw_dtype).kind not in "ui":
@@ -363,8 +363,13 @@ def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
     return rounded
 
 
-def statistics_per_image(mean: Float | None, std: Float | None) -> Statistics:
-    """Return each image's statistics, as far as the columns stored beside it tell them."""
+def statistics_per_image(
+    mean: Float | None, std: Float | None, *, images: int | None = None
+) -> Statistics:
+    """Return each image's statistics, as far as the columns stored beside it tell them.
+
+    Of so many `images`, one mean for all of them is refused.
+    """
     if mean is None or std is None:
         raise UsageError(
             "inverting a scaling per image needs each image's own mean and std",
@@ -372,4 +377,7 @@ def statistics_per_image(mean: Float | None, std: Float | None) -> Statistics:
         )
     shift = np.asarray(mean, np.float64).reshape(-1, 1, 1, 1)
     divisor = np.asarray(std, np.float64).reshape(-1, 1, 1, 1)
+    if images is not None and (len(shift), len(divisor)) != (images, images):
+        got = f"{len(shift)} of mean and {len(divisor)} of std for {images} images"
+        raise UsageError(f"inverting a scaling per image got {got}: expected one an image")
     return Statistics(shift, divisor, minimum=shift, maximum=shift + divisor)

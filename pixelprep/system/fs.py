@@ -172,6 +172,11 @@ def stamp_age(stamp: Sequence[int]) -> float:
     return time.time() - stamp[3] / 1e9
 
 
+def is_empty_dir(path: Path) -> bool:
+    """Return whether this is a folder with nothing in it."""
+    return path.is_dir() and not any(path.iterdir())
+
+
 def ensure_dir(folder: Path) -> Path:
     """Make the folder and its parents if they are missing, and return it."""
     folder.mkdir(parents=True, exist_ok=True)

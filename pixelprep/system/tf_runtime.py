@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any  # Any: JSON values
 
-from pixelprep.errors import missing_extra
+from pixelprep.errors import TrainError, missing_extra
+
+BACKEND_HINT = "set KERAS_BACKEND=tensorflow"
 
 
 def require(purpose: str) -> None:
@@ -28,6 +30,23 @@ def start(purpose: str) -> None:
         import tensorflow as tf
 
         tf.zeros(1)
+
+
+def start_keras(purpose: str) -> None:
+    """Start TensorFlow and import Keras; refuse settings of the user's that it cannot work with."""
+    start(purpose)
+    try:
+        import keras
+    except ImportError as error:  # of a backend that is not installed
+        message = f"{purpose} needs Keras on TensorFlow, and it is set to another: {error}"
+        raise TrainError(message, BACKEND_HINT) from error
+    if keras.config.backend() != "tensorflow":
+        message = f"{purpose} needs Keras on TensorFlow, and it is set to {keras.config.backend()}"
+        raise TrainError(message, BACKEND_HINT)
+    floatx = keras.config.floatx()
+    if floatx in ("float16", "bfloat16"):
+        message = f"{purpose} needs Keras's floatx to be float32, and it is {floatx}"
+        raise TrainError(message, 'set "floatx": "float32" in keras.json (KERAS_HOME or ~/.keras)')
 
 
 @contextmanager

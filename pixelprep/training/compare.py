@@ -120,7 +120,7 @@ def compare(
     comparison = _Comparison(entries, seeds, settings, unusual)
     folder = fs.expand_user(out or f"compare-{entries[0].dataset}").absolute()
     _claim(folder, comparison.shared)
-    tf_runtime.start("compare")
+    tf_runtime.start_keras("compare")
     with tf_runtime.silence_retracing():
         runs = _train_all(comparison, folder / RUNS, quiet)
     result = _result(comparison, runs, comparison.command(dataset), folder / PAGE)

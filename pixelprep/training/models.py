@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: variables of Keras, which is not typed
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     import keras
 
 SMALLEST = 10  # pixels of height and width that the reference CNN's layers need
+LOOKED_AT = 8  # images whose output is looked at before a model is trained
+TOLERANCE = 0.01  # of probabilities that add up to 1, also in bfloat16
+
+LOG = logging.getLogger("pixelprep")
 
 # Of the input shape (H, W, C) and the number of classes; whether it is a model, `_check` finds out.
 ModelFunction = Callable[[tuple[int, int, int], int], object]
@@ -48,14 +54,14 @@ def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Mode
         needed, got = f"{SMALLEST}×{SMALLEST}", formatting.format_shape(input_shape[:2])
         message = f"the reference CNN needs images of {needed} or more, got {got}"
         raise TrainError(message, "give a model of your own with `model=module:function`")
-    layers = keras.layers
+    layers, last = keras.layers, "channels_last"  # whatever the user's keras.json says
     model = [
         keras.Input(input_shape),
-        layers.Conv2D(32, 3, activation="relu"),
-        layers.MaxPooling2D(2),
-        layers.Conv2D(64, 3, activation="relu"),
-        layers.MaxPooling2D(2),
-        layers.Flatten(),
+        layers.Conv2D(32, 3, activation="relu", data_format=last),
+        layers.MaxPooling2D(2, data_format=last),
+        layers.Conv2D(64, 3, activation="relu", data_format=last),
+        layers.MaxPooling2D(2, data_format=last),
+        layers.Flatten(data_format=last),
         layers.Dense(64, activation="relu"),
         layers.Dense(classes, activation="softmax"),
     ]
@@ -67,13 +73,17 @@ def compiled(entry: Entry, given: str | None, steps_per_execution: int) -> keras
 
     It is given as ``module:function``, or as the folder of a finished run; None: the reference CNN.
     """
+    import keras
+
     shape, classes = entry.train.shape[1:], len(entry.class_names)
     if given and not _is_function(given):
         model = _trained(Path(given), entry)
     else:
         build = _imported(given) if given else reference_cnn
+        if given and keras.config.image_data_format() != "channels_last":
+            LOG.warning("Keras is set to channels_first; `%s` gets images (H, W, C)", given)
         model = build((shape[0], shape[1], shape[2]), classes)
-    _check(model, given or "the reference CNN", shape, classes)
+    model = _checked(model, given or "the reference CNN", entry)
     model.compile(
         optimizer="adam",
         # Categorical cross-entropy; "sparse" says that labels come as numbers, not as vectors.
@@ -126,17 +136,48 @@ def _import_hint(module: str, function: str, error: Exception) -> str | None:
     return "the module must be importable from the current folder"
 
 
-def _check(model: object, name: str, shape: tuple[int, ...], classes: int) -> None:
+def _checked(model: object, name: str, entry: Entry) -> keras.Model:
+    """Return a model that takes an entry's images and finds probabilities; refuse any other."""
     import keras
 
+    shape, classes = tuple(entry.train.shape[1:]), len(entry.class_names)
     if not isinstance(model, keras.Model):
         raise TrainError(f"{name}: expected a Keras model, got {type(model).__name__}")
-    if not model.built:  # a Sequential without its Input
-        model.build((None, *shape))
-    expected = f"input {tuple(shape)} and output {(classes,)}"
-    got = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
-    if got != (tuple(shape), (classes,)):
-        raise TrainError(f"{name}: expected {expected}, got {got[0]} and {got[1]}")
+    if not model.built:  # a Sequential without its Input, or a subclass
+        with suppress(Exception):  # `_outputs` says what is wrong
+            model(keras.Input(shape))
+    given = shape
+    if hasattr(model, "inputs"):  # a subclass tells nothing of them
+        given, dtype = tuple(model.input_shape[1:]), str(model.inputs[0].dtype)
+        if "float" not in dtype:
+            message = f"{name}: its input is of {dtype}, which would cut the scaled pixels"
+            raise TrainError(f"{message}: expected floats", "leave `dtype` of its Input out")
+    found = _outputs(model, name, entry) if given == shape else None
+    output = tuple(model.output_shape[1:]) if found is None else found.shape[1:]
+    if found is None or output != (classes,):
+        expected = f"input {shape} and output {(classes,)}"
+        raise TrainError(f"{name}: expected {expected}, got {given} and {output}")
+    check_probabilities(found, name)
+    return model
+
+
+def _outputs(model: keras.Model, name: str, entry: Entry) -> NDArray[Any]:
+    """Return what a model finds in an entry's first images."""
+    try:
+        return np.asarray(model(entry.train.read(0, min(LOOKED_AT, len(entry.train)))))
+    except Exception as error:  # of a model of the user's, whatever
+        shape = formatting.format_shape(entry.train.shape[1:])
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise TrainError(f"{name}: fails on images of {shape}: {reason}") from error
+
+
+def check_probabilities(found: NDArray[Any], name: str | Path) -> None:
+    """Refuse outputs (N, classes) of a model that are no probabilities."""
+    sums = found.sum(axis=1, dtype=np.float64)
+    if not ((np.abs(sums - 1) < TOLERANCE).all() and (found >= 0).all()):
+        got = f"{found.min():.4g} to {found.max():.4g}, which add up to {sums[0]:.4g}"
+        message = f"{name}: its outputs are no probabilities: expected 0 to 1 with the sum 1"
+        raise TrainError(f"{message}, got {got}", 'end the model with activation="softmax"')
 
 
 def _variables(model: keras.Model) -> list[Any]:
@@ -199,5 +240,5 @@ def score(model: keras.Model, split: Split, batch_size: int) -> Scores:
     found = model.get_metrics_result()
     if type(model).test_step is not keras.Model.test_step:  # a model that is evaluated its own way
         found = model.evaluate(split.to_tf(batch_size), verbose=0, return_dict=True)
-    evaluation = Evaluation(true, predicted, model.output_shape[-1])
+    evaluation = Evaluation(true, predicted, probabilities.shape[-1])
     return Scores(float(found["loss"]), float(found["accuracy"]), evaluation, probability)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar  # Any: pixels of whichever type
+from typing import Any, ClassVar  # Any: pixels of whichever type
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.cache.entries import open_named
+from pixelprep.cache.entries import open_named, open_recorded
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
@@ -22,10 +22,8 @@ from pixelprep.numerics.evaluation import Evaluation, cross_entropy
 from pixelprep.sources import LazyArray, image_file, image_folder
 from pixelprep.system import formatting, fs, progress, tf_runtime
 from pixelprep.system.json_record import Record
-from pixelprep.training.run_folder import SERVING, FinishedRun, load_finished
-
-if TYPE_CHECKING:
-    import keras
+from pixelprep.training.models import check_probabilities
+from pixelprep.training.run_folder import MODEL, SERVING, FinishedRun, load_finished
 
 LOG = logging.getLogger("pixelprep")
 
@@ -181,14 +179,15 @@ def evaluate(
     check_int("batch_size", batch_size, 1)
     finished = load_finished(Path(run))
     if not isinstance(entry, Entry):
+        cache, of_run = fs.cache_dir(cache_dir), finished.result
         if entry is None:  # wherever the cache is now
-            path = finished.result.entry
-            entry = os.fspath(path) if path.exists() else finished.result.key
-        entry = open_named(entry, fs.cache_dir(cache_dir), quiet)
+            entry = open_recorded(of_run.entry, of_run.key, cache, quiet)
+        else:
+            entry = open_named(entry, cache, quiet)
     _check_same_data(finished, entry)
     split = _choose_split(entry, split)
-    tf_runtime.start("evaluate")
-    model, raw = finished.model(SERVING), raw_view(entry.splits[split], entry.scaling)
+    tf_runtime.start_keras("evaluate")
+    model, raw = _Model(finished), raw_view(entry.splits[split], entry.scaling)
     labels = entry.splits[split].labels
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
         evaluation, loss = _evaluate(model, raw, labels, batch_size, bar.update)
@@ -227,7 +226,18 @@ def _check_same_data(run: FinishedRun, entry: Entry) -> None:
     for what, then in known.items():
         if then != given[what]:
             expected = f"expected {what} {then}, as {run.folder} was trained on"
-            raise UsageError(f"{entry.path}: {expected}, found {given[what]}")
+            hint = _hint_of_scaled(run.manifest, entry.manifest)
+            raise UsageError(f"{entry.path}: {expected}, found {given[what]}", hint)
+
+
+def _hint_of_scaled(known: Manifest, given: Manifest) -> str | None:
+    """Say what to do where a model of integers is given floats that look scaled already."""
+    kinds = [np.dtype(one.scaling.raw_dtype).kind for one in (known, given)]
+    raw = given.splits["train"].raw
+    if kinds[0] not in "ui" or kinds[1] != "f" or (raw.minimum >= 0 and raw.maximum > 1):
+        return None
+    limits = f"{raw.minimum:.4g} to {raw.maximum:.4g}"
+    return f"its pixels, {limits}, look scaled already: prepare the raw ones"
 
 
 def _data_of(manifest: Manifest) -> dict[str, str]:
@@ -237,8 +247,28 @@ def _data_of(manifest: Manifest) -> dict[str, str]:
     return {"images": f"{shape} {manifest.scaling.raw_dtype}", "classes": classes}
 
 
+class _Model:
+    """A run's model of raw pixels.
+
+    They are scaled by the very arithmetic that made the entry. Keras's `predict` of `SERVING` would
+    round float64 to float32 before, which takes all that is in images with a large offset.
+    """
+
+    def __init__(self, run: FinishedRun) -> None:
+        self._model, self._path, manifest = run.model(MODEL), run.folder / MODEL, run.manifest
+        self._scaling = manifest.scaling.scaling(manifest.mode, manifest.per)
+        self._dtype = manifest.splits["train"].dtype
+
+    def probabilities(self, raw: NDArray[Any], batch_size: int | None = None) -> NDArray[Any]:
+        """Return the probabilities (N, classes) of raw images (N, H, W, C)."""
+        scaled = self._scaling.apply(raw, self._dtype)
+        found: NDArray[Any] = self._model.predict(scaled, batch_size=batch_size, verbose=0)
+        check_probabilities(found, self._path)
+        return found
+
+
 def _evaluate(
-    model: keras.Model,
+    model: _Model,
     images: LazyArray,
     labels: NDArray[np.int64],
     batch_size: int,
@@ -250,11 +280,11 @@ def _evaluate(
     step = max(1, EVALUATE_BYTES // (images[0:1].nbytes * batch_size)) * batch_size
     for start in range(0, len(labels), step):
         rows = slice(start, min(start + step, len(labels)))
-        found = model.predict(images[rows], batch_size=batch_size, verbose=0)
+        found = model.probabilities(images[rows], batch_size)
         predicted[rows] = found.argmax(axis=1)
         probability[rows] = found[np.arange(len(found)), labels[rows]]
         on_progress(len(found))
-    return Evaluation(labels, predicted, model.output_shape[-1]), cross_entropy(probability)
+    return Evaluation(labels, predicted, found.shape[-1]), cross_entropy(probability)
 
 
 def predict(
@@ -312,12 +342,12 @@ def predict(
     blocks = _decoded(paths, decoder, unread)
     first = next(blocks)  # a wrong file is reported at once
     LOG.info("images are read as %s", decoder.format)
-    tf_runtime.start("predict")
-    model, names = finished.model(SERVING), finished.manifest.source.class_names
+    tf_runtime.start_keras("predict")
+    model, names = _Model(finished), finished.manifest.source.class_names
     found: list[Prediction] = []
     with progress.bar("predicting", len(paths), " images", quiet) as bar:
         for block, pixels in chain([first], blocks):
-            every = model.predict(pixels, verbose=0)
+            every = model.probabilities(pixels)
             for path, each in zip(block, every, strict=True):
                 labels = np.argsort(-each, kind="stable")[:top].tolist()
                 likeliest = (ClassProbability(names[i], i, float(each[i])) for i in labels)

@@ -13,8 +13,9 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: variables, each of its own type
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 RUNS = Path("runs")  # where runs are, unless another folder is named
 UNFINISHED = ".unfinished"
 MAX_LISTED = 4  # runs in a hint
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT, NEW, LOCK = "checkpoint.npz", "new.npz", "lock"
+ANOTHER = "name another folder with `run_dir`"
 MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
 PICTURE, PAGE = "training.png", "run.html"
@@ -110,26 +112,59 @@ class RunFolder:
         return f"pixelprep train --resume {shlex.quote(os.fspath(shown))}"
 
     def check_new(self) -> None:
-        """Refuse to start a run where one, or anything else, has this name already."""
-        self._check_unpublished("name another folder with `run_dir`")
-        if os.path.lexists(self.folder):
-            hint = self.resume_command if self.checkpoint.exists() else f"delete {self.folder}"
-            raise TrainError(f"{self.folder}: already exists", hint)
+        """Refuse to start a run where one, or anything else, has this name already.
+
+        What a process left that was killed before its first checkpoint is no run.
+        """
+        self._check_unpublished(ANOTHER)
+        if not os.path.lexists(self.folder):
+            return
+        if not locks.is_unlocked(self.folder / LOCK):
+            raise TrainError(f"{self.folder}: another process is training this run", ANOTHER)
+        if self.checkpoint.exists():
+            raise TrainError(f"{self.folder}: already exists", self.resume_command)
+        if not self.folder.is_dir() or {p.name for p in self.folder.iterdir()} - {LOCK, NEW}:
+            raise TrainError(f"{self.folder}: already exists, and is not of a run", ANOTHER)
 
     def _check_unpublished(self, hint: str) -> None:
 
         if os.path.lexists(self.final):
             raise TrainError(f"{self.final}: already exists", hint)
 
-    def make(self) -> None:
+    def make(self) -> "RunFolder":
         self.check_new()
         with self._translate_oserror():
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def make_unique(self) -> "RunFolder":
+        """Make the folder, or the next one whose name is free, and return it.
+
+        In containers runs begin in the same second with the same process number.
+        """
+        names = chain([self.final], (Path(f"{self.final}-{number}") for number in count(2)))
+        with self._translate_oserror():
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            for run in map(RunFolder, names):
+                with suppress(FileExistsError):
+                    run.folder.mkdir()
+                    if not os.path.lexists(run.final):
+                        return run
+                    run.folder.rmdir()
+        raise AssertionError("names do not run out")
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Keep other processes out of a new run, once it is sure that none has just had it."""
+        with self.locked():
+            if self.checkpoint.exists() or os.path.lexists(self.final) or not self.folder.is_dir():
+                raise TrainError(f"{self.folder}: another process has trained this run", ANOTHER)
+            yield
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out; afterwards the folder is there only if a checkpoint is."""
-        with locks.try_acquire(self.folder / "lock") as acquired:
+        with locks.try_acquire(self.folder / LOCK) as acquired:
             if not acquired:
                 raise TrainError(f"{self.folder}: another process is training this run")
             try:
@@ -150,7 +185,7 @@ class RunFolder:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint; the one before stays until this one is on the disk whole."""
-        new = self.folder / "new.npz"
+        new = self.folder / NEW
         state = json.dumps(checkpoint.state.to_dict())
         arrays: dict[str, Any] = {f"best_{i}": value for i, value in enumerate(checkpoint.best)}
         with self._translate_oserror():
@@ -214,7 +249,7 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            hint = None if self.checkpoint.exists() else "name another folder with `run_dir`"
+            hint = None if self.checkpoint.exists() else ANOTHER
             reason = error.strerror or error
             raise TrainError(f"{self.final}: cannot write the run: {reason}", hint) from error
 
@@ -232,7 +267,7 @@ def unfinished(path: Path) -> RunFolder:
     if os.path.lexists(run.final) or not run.folder.exists():
         raise TrainError(f"{path}: no unfinished run", _runs_near(path, UNFINISHED))
     if not has_checkpoint:
-        hint = "no checkpoint yet (one is written every `checkpoint_every` epochs): start again"
+        hint = "it was killed before its first: start it again by the command that started it"
         raise TrainError(f"{run.folder}: no unfinished run: expected a checkpoint in it", hint)
     return run
 
@@ -254,7 +289,10 @@ class FinishedRun:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras says it in many ways
             reason = str(error)[:200] or type(error).__name__
-            hint = "a model of your own is loaded where the classes of its layers can be imported"
+            hint = (
+                "classes of your own need `@keras.saving.register_keras_serializable()`, and to be"
+                " imported before: do it from Python"
+            )
             raise TrainError(f"{path}: cannot load the model: {reason}", hint) from error
 
 

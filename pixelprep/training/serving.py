@@ -7,6 +7,7 @@ read by plain Keras in its safe mode. It is the stored value's formula in float6
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any  # Any: Keras tensors and operations, which are not typed
@@ -25,17 +26,30 @@ TO_HALF = 2.0**42 + 1  # leaves float16's 11 bits of float64's 53
 
 
 def serving_model(
-    trained: keras.Model, scaling: Scaling, image_shape: Sequence[int], dtype: DTypeLike
+    trained: keras.Model,
+    scaling: Scaling,
+    image_shape: Sequence[int],
+    dtype: DTypeLike,
+    class_names: Sequence[str],
 ) -> keras.Model:
     """Build a model that scales raw pixels (N, H, W, C) for the trained one, sharing its weights.
 
-    Images have this shape (H, W, C), raw pixels the type that the scaling was fitted on, and the
-    entry's stored ones `dtype`, float32 or float16.
+    Images have this shape (H, W, C), and the entry's stored ones `dtype`, float32 or float16. Raw
+    pixels come as float32, which holds integers of 8 and 16 bits exactly: an input of their own
+    type would cut and wrap what is no such number, without a word. Only float64 stays float64.
+
+    The name of the output is a JSON list of the class names: `json.loads(model.output_names[0])`.
     """
     import keras
+    from keras import ops
 
-    raw = keras.Input(tuple(image_shape), dtype=scaling.raw_dtype, name="raw_pixels")
-    return keras.Model(raw, trained(_scaled(raw, scaling, dtype)), name="serving")
+    raw_dtype = "float64" if scaling.raw_dtype == "float64" else "float32"
+    raw = keras.Input(tuple(image_shape), dtype=raw_dtype, name="raw_pixels")
+    found = trained(_scaled(raw, scaling, dtype))
+    named = ops.cast(found, found.dtype)  # of a plain operation any name will do but a slash's
+    names = json.dumps(list(class_names), ensure_ascii=False).replace("/", "\\u002f")
+    keras.Model(raw, named).operations[-1].name = names
+    return keras.Model(raw, named, name="serving")
 
 
 def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:

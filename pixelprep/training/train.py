@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import statistics
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: options, each of its own type; Keras is not typed
 
 from pixelprep import sources
-from pixelprep.cache.entries import open_entry
+from pixelprep.cache.entries import open_recorded
 from pixelprep.dataset.batches import BatchConfig
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import EntryError, TrainError, UsageError
@@ -134,9 +135,9 @@ def train(
         name = f"{entry.dataset}-{entry.mode}-{stamp}-{os.getpid()}"
         run = RunFolder((run_folder.RUNS / name).absolute())
     _check(settings, entry, run)
-    tf_runtime.start("training")
-    run.make()
-    with run.locked(), run.resumable():
+    tf_runtime.start_keras("training")
+    run = run.make() if run_dir is not None else run.make_unique()
+    with run.started(), run.resumable():
         state = TrainState(os.fspath(entry.path), entry.key, settings, {})
         return _run(run, entry, Checkpoint(state), quiet)
 
@@ -179,7 +180,7 @@ def resume(path: str | os.PathLike[str], **options: Any) -> TrainResult:
         with run.resumable():
             entry = _entry_of(checkpoint.state, options)
             settings = _settings_of(run, checkpoint.state, entry, options)
-            tf_runtime.start("training")
+            tf_runtime.start_keras("training")
             state = replace(checkpoint.state, settings=settings)
             return _run(run, entry, replace(checkpoint, state=state), options.get("quiet", False))
 
@@ -211,7 +212,8 @@ def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
         message = f"{given}: expected a validation split, which {entry.path} has not"
         raise UsageError(message, "add `val_fraction`, such as 0.1")
     events = _events_folder(settings, run)
-    if events is not None and os.path.lexists(events):
+    # An empty one is of a process that was killed before it had anything to write.
+    if events is not None and os.path.lexists(events) and not fs.is_empty_dir(events):
         hint = "name another folder with `tensorboard`, or another run with `run_dir`"
         raise TrainError(f"{events}: already exists", hint)
 
@@ -221,14 +223,11 @@ def _events_folder(settings: TrainSettings, run: RunFolder) -> Path | None:
 
 
 def _entry_of(state: TrainState, options: Mapping[str, Any]) -> Entry:
-    hint = "put it back, or prepare it again from the same data with the same options"
     cache = fs.cache_dir(options.get("cache_dir"))
-    try:
-        entry = open_entry(Path(state.entry), cache, options.get("quiet", False))
-    except EntryError as error:
-        raise EntryError(error.message, error.hint or hint) from error
+    entry = open_recorded(Path(state.entry), state.key, cache, options.get("quiet", False))
     if entry.key != state.key:
-        raise EntryError(f"{entry.path}: expected the entry {state.key}, found {entry.key}", hint)
+        message = f"{entry.path}: expected the entry {state.key}, found {entry.key}"
+        raise EntryError(message, "move it away, or name its cache with `cache_dir`")
     return entry
 
 
@@ -258,10 +257,13 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     """Train the epochs that are not finished, test, publish."""
     import keras
 
+    from pixelprep.dataset.tensorflow import raising_originals
+
     state, settings = checkpoint.state, checkpoint.state.settings
     keras.utils.set_random_seed(settings.seed)
     model = models.compiled(entry, settings.model, settings.steps_per_execution)
-    serving = serving_model(model, entry.scaling, entry.train.shape[1:], entry.train.dtype)
+    images = entry.train
+    serving = serving_model(model, entry.scaling, images.shape[1:], images.dtype, entry.class_names)
     if state.epochs:
         models.restore(model, checkpoint.variables, run.checkpoint)
         LOG.info("going on after epoch %d of %d", state.epochs, settings.epochs)
@@ -272,11 +274,15 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     if events:
         events.follow(state.history)
     checkpointer = Checkpointer(model, run, state, best, events)
-    _fit(model, entry, checkpointer, quiet)
-    checkpointer.restore_best()
-    state = checkpointer.state
     held_out = entry.held_out
-    scores = models.score(model, held_out, settings.batch_size) if held_out else None
+    with raising_originals():
+        _fit(model, entry, checkpointer, quiet)
+        checkpointer.restore_best()
+        scores = models.score(model, held_out, settings.batch_size) if held_out else None
+    state = checkpointer.state
+    if held_out and scores and not math.isfinite(scores.loss):
+        message = f"{run.final}: the loss on the {held_out.name} split is {scores.loss}"
+        raise TrainError(f"{message}: expected a finite number", "check the model")
     result = _result(run, entry, state, scores if "test" in entry.splits else None)
     picture = {run_folder.PICTURE: run_report.picture(result)}
     files = {run_folder.MODEL: model, run_folder.SERVING: serving}
@@ -366,6 +372,7 @@ class Checkpointer:
 
     def after_epoch(self, results: Mapping[str, float]) -> None:
         """Save what an epoch gave, and stop training in time."""
+        self._check_finite(results["loss"])
         self.state = state = self.state.with_epoch(results)
         settings = state.settings
         improved = settings.early_stopping is not None and state.best_epoch == state.epochs
@@ -378,6 +385,17 @@ class Checkpointer:
             if self.events:
                 self.events.follow(state.history)
         self.model.stop_training = state.stops_early
+
+    def _check_finite(self, loss: float) -> None:
+        """Stop a run that has diverged; what was saved of it before stays."""
+        if math.isfinite(loss):
+            return
+        saved = self.run.load().state.epochs if self.run.checkpoint.exists() else 0
+        hint = "check the model; pixels that are scaled to a small range help: `mode=standardize`"
+        if saved:
+            hint = f"what was trained before can be finished with `epochs={saved}`"
+        message = f"{self.run.final}: the loss of epoch {self.state.epochs + 1} is {loss}"
+        raise TrainError(f"{message}: expected a finite number", hint)
 
     def restore_best(self) -> None:
         """Set the model to what it was after the best epoch, where the run may stop early."""

@@ -46,6 +46,54 @@ def tiny(shape: Shape, classes: int) -> Any:
     return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), last])
 
 
+def logits(shape: Shape, classes: int) -> Any:
+    """Return a model that ends without softmax."""
+    last = keras.layers.Dense(classes)
+    return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), last])
+
+
+def bytewise(shape: Shape, classes: int) -> Any:
+    """Return a model that takes bytes."""
+    return keras.Sequential([keras.Input(shape, dtype="uint8"), *tiny(shape, classes).layers])
+
+
+@keras.saving.register_keras_serializable()
+class Subclassed(keras.Model):  # type: ignore[misc] # likewise
+    """Tells nothing of what it takes and returns."""
+
+    def __init__(self, classes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.classes = classes
+        self.flatten = keras.layers.Flatten()
+        self.last = keras.layers.Dense(classes, activation="softmax")
+
+    def call(self, x: Any) -> Any:
+        """Return probabilities."""
+        return self.last(self.flatten(x))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `__init__` takes."""
+        return {"classes": self.classes}
+
+
+def subclassed(shape: Shape, classes: int) -> Any:
+    """Return a subclass of Keras's model."""
+    return Subclassed(classes)
+
+
+class Overflow(keras.layers.Layer):  # type: ignore[misc] # likewise
+    """Returns no number once it is trained."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Return the same, or NaN."""
+        return x * float("nan") if training else x
+
+
+def diverging(shape: Shape, classes: int) -> Any:
+    """Return what has a loss that is no number."""
+    return keras.Sequential([keras.Input(shape), Overflow(), *tiny(shape, classes).layers])
+
+
 def narrow(shape: Shape, classes: int) -> Any:
     """Return a model of too few classes."""
     return tiny(shape, classes - 1)
@@ -56,9 +104,6 @@ def nothing(shape: Shape, classes: int) -> None:
 
 
 def chatty(shape: Shape, classes: int) -> Any:
-    """Say something, and return a model without an input whose loss is no number."""
+    """Say something, and return a model without an input."""
     print("hello")
-    start = keras.initializers.Constant(float("nan"))
-    return keras.Sequential(
-        [keras.layers.Flatten(), keras.layers.Dense(classes, kernel_initializer=start)]
-    )
+    return keras.Sequential(tiny(shape, classes).layers)

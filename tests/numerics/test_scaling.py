@@ -217,10 +217,16 @@ def test_a_mode_of_the_range_is_not_per_image(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_cannot_be_scaled_is_said_so() -> None:
-    """Per image `invert` takes each image's own statistics; NaN is not called too large."""
+    """Per image `invert` takes each image's own statistics, not one mean for all; NaN is not called
+    too large.
+    """
     fitted = Scaling.fit(X, "standardize", per="image")
     with pytest.raises(UsageError, match="own mean and std"):
         fitted.invert(fitted.apply(X))
+    n = len(X)
+    for mean, std in ((1, n), (n, 1), (n + 1, n)):
+        with pytest.raises(UsageError, match=f"{mean} of mean and {std} of std for {n} images"):
+            fitted.invert(fitted.apply(X), np.zeros(mean), np.ones(std))
     floats = X.astype(np.float32)
     with pytest.raises(UsageError, match="non-finite"):
         Scaling.fit(floats, "center").apply(floats * np.nan)

@@ -230,7 +230,8 @@ def test_programs_of_the_readme(program: str, monkeypatch: pytest.MonkeyPatch) -
     entry = pixelprep.prepare("sample", mode="standardize", quiet=True)
     if "serving.keras" in program:
         model = reference_cnn((28, 28, 1), 10)
-        serving = serving_model(model, entry.scaling, (28, 28, 1), "float32")
+        classes = entry.class_names
+        serving = serving_model(model, entry.scaling, (28, 28, 1), "float32", classes)
         serving.save(entry.path.parent / "serving.keras")
     monkeypatch.chdir(entry.path.parent)
     exec(program, {})

@@ -18,7 +18,7 @@ import pytest
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
-from pixelprep.errors import resume_command
+from pixelprep.errors import REPAIR_HINT, resume_command
 from pixelprep.reports.results import TrainSettings
 from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, load_finished
 from pixelprep.training.train import resume, train
@@ -32,6 +32,7 @@ from tests.helpers.training import (
     check_same,
     interrupted_at,
     killed_at,
+    listening,
     settings,
 )
 
@@ -94,8 +95,11 @@ def test_killed_at_the_worst_moments(entry: Entry, whole: Path) -> None:
     check_same(Path("run"), whole, tensorboard=str(Path("logs").absolute()))
 
 
-def test_interrupted_says_how_to_go_on(entry: Entry) -> None:
-    """Ctrl-C after an epoch exits 130 with the command that goes on; before, nobody else could."""
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_says_how_to_go_on(entry: Entry, stop: signal.Signals) -> None:
+    """Ctrl-C, or the SIGTERM of a scheduler, after an epoch exits 130 with the command that goes
+    on; before, nobody else could.
+    """
     asked = ("train", str(entry.path), "--epochs", "3000", "--model", TINY, "--run-dir", "run")
     process = start(*asked)
     assert process.stderr
@@ -103,7 +107,7 @@ def test_interrupted_says_how_to_go_on(entry: Entry) -> None:
         assert process.poll() is None
     process.send_signal(signal.SIGSTOP)
     refused = run("train", "--resume", "run")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     process.send_signal(signal.SIGCONT)
     said = [line for line in process.communicate()[1].splitlines() if "epoch" not in line]
     assert process.returncode == 130
@@ -177,6 +181,48 @@ def test_a_finished_run_is_finished(whole: Path) -> None:
             resume(name)
 
 
+def test_killed_before_the_first_checkpoint(entry: Entry, whole: Path) -> None:
+    """What is left then is no run: the very same command starts it again, event files too; while
+    the first process lives, it is not told to delete what is being trained.
+    """
+    asked = ("train", str(entry.path), *FIRST, "--tensorboard", "logs")
+    killed_at("os.rename", "checkpoint.npz", 1, *asked)
+    assert {p.name for p in Path("run.unfinished").iterdir()} == {"lock", "new.npz"}
+    with pytest.raises(pixelprep.TrainError, match="by the command that started it"):
+        resume(Path("run"))
+    folder = RunFolder(Path("run").absolute())
+    with folder.locked():
+        for start_again in (folder.check_new, folder.make):
+            with pytest.raises(pixelprep.TrainError, match="another process is training") as held:
+                start_again()
+            assert held.value.hint == "name another folder with `run_dir`"
+        (folder.folder / "notes.txt").touch()
+        folder.checkpoint.touch()  # so that the folder stays
+    folder.checkpoint.unlink()
+    with pytest.raises(pixelprep.TrainError, match="already exists, and is not of a run"):
+        train(entry, **settings("run"))
+    (folder.folder / "notes.txt").unlink()
+    done = run(*asked)
+    assert done.returncode == 0, done.stderr
+    check_same(Path("run"), whole, tensorboard=str(Path("logs").absolute()))
+
+
+def test_two_runs_never_get_one_name() -> None:
+    """Of processes that choose the same name at the same time each makes a folder of its own, also
+    where one has already finished.
+    """
+    first = RunFolder(Path("runs/digits-center-20260801-120000-1").absolute())
+    assert first.make_unique() == first
+    second, third = first.make_unique(), first.make_unique()
+    assert [run.final.name for run in (second, third)] == [
+        f"{first.final.name}-{i}" for i in (2, 3)
+    ]
+    second.folder.rename(second.final)
+    assert first.make_unique().final.name == f"{first.final.name}-4"
+    assert all(run.folder.is_dir() for run in (first, third))
+    assert not second.folder.exists()
+
+
 def test_what_is_no_run_says_so() -> None:
     """A folder of something else is not finished; runs that are near are named."""
     Path("photos").mkdir()
@@ -226,6 +272,37 @@ def test_without_its_entry_a_run_waits(small: Entry, unfinished: Path) -> None:
     moved.rename(small.path)
     with interrupted_at("going on after epoch 1 of 3"):
         resume(unfinished)
+
+
+def test_a_moved_cache_is_found(unfinished: Path, small: Entry) -> None:
+    """The entry is found by its key in the cache that is named, where its path is no longer."""
+    folder, cache = RunFolder(Path("run").absolute()), Path("other").absolute()
+    saved = folder.load()
+    state = replace(saved.state, entry=str(small.path), key=small.key)
+    folder.save(replace(saved, state=state))
+    small.path.parent.parent.rename(cache)
+    with pytest.raises(pixelprep.EntryError, match=f"none of its key {small.key}"):
+        resume(unfinished)
+    trained = resume(unfinished, epochs=1, cache_dir=cache)
+    assert trained.entry == cache / small.path.relative_to(small.path.parent.parent)
+
+
+def test_damage_while_training_is_one_line(small: Entry) -> None:
+    """What a feed raises arrives as it is: one line and the entry's own way out."""
+    file = small.path / "train.h5"
+
+    def damage(said: str) -> None:
+        if said.startswith("epoch 1/"):
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            file.write_bytes(content)
+
+    asked = settings("run", model=TINY)
+    with pytest.raises(pixelprep.EntryError) as failed, listening(damage):
+        train(small, **asked)
+    assert len(failed.value.message) < 300
+    assert failed.value.hint == REPAIR_HINT
+    assert failed.value.resume_command == "pixelprep train --resume run.unfinished"
 
 
 def test_a_damaged_checkpoint_is_refused(unfinished: Path) -> None:
@@ -319,7 +396,7 @@ def test_events_of_another_run_are_left_alone(entry: Entry) -> None:
     """A new run does not mix its events with what is there; a folder that cannot be made says so,
     and nothing is left of the run.
     """
-    Path("logs/run").mkdir(parents=True)
+    Path("logs/run/train").mkdir(parents=True)
     with pytest.raises(pixelprep.TrainError, match=r"logs/run: already exists \(name another"):
         train(entry, **settings("run", tensorboard="logs"))
     Path("file").touch()

@@ -33,6 +33,7 @@ keras = pytest.importorskip("keras", reason="the extra `train` is not installed"
 
 SHAPE = (12, 11, 3)
 RECIPES = [*product(MODES, PER)]
+NAMES = ("a cat/dog", 'a "ü" \\', "1")
 
 
 def raw_pixels(dtype: str, count: int = 40) -> NDArray[Any]:
@@ -52,7 +53,7 @@ def what_it_scales(scaling: Scaling, stored: str, folder: Path, raw: NDArray[Any
     same = keras.Sequential(
         [keras.Input(SHAPE, dtype=stored), keras.layers.Activation("linear", dtype=stored)]
     )
-    serving_model(same, scaling, SHAPE, stored).save(folder / "serving.keras")
+    serving_model(same, scaling, SHAPE, stored, NAMES).save(folder / "serving.keras")
     loaded = keras.saving.load_model(folder / "serving.keras", safe_mode=True)
     found: NDArray[Any] = loaded.predict_on_batch(raw)
     return found
@@ -99,7 +100,7 @@ def test_plain_keras_scales_as_the_entry_does(backend: str, tmp_path: Path) -> N
         scaling = Scaling.fit(raw, mode, per=per)
         np.save(tmp_path / f"{mode}-{per}.npy", scaling.apply(raw))
         same = keras.Sequential([keras.Input(SHAPE), keras.layers.Activation("linear")])
-        serving_model(same, scaling, SHAPE, "float32").save(tmp_path / f"{mode}-{per}.keras")
+        serving_model(same, scaling, SHAPE, "float32", NAMES).save(tmp_path / f"{mode}-{per}.keras")
     code = """
 import sys
 sys.modules["pixelprep"] = None  # importing it fails
@@ -117,13 +118,30 @@ print(keras.backend.backend())
     assert done.stdout == f"{backend}\n"
 
 
+def test_it_takes_any_number_as_it_is(tmp_path: Path) -> None:
+    """Nothing is cut to whole numbers or wrapped at the raw type's limits; names of classes with a
+    slash, a quote or an accent come back from plain Keras.
+    """
+    raw = raw_pixels("uint8")
+    scaling = Scaling.fit(raw, "standardize")
+    odd = np.full((1, *SHAPE), 100.9, np.float32)
+    odd[0, 0, :4, 0] = 0.999, 1000, -3, 70_000
+    wanted = ((odd.astype(np.float64) - scaling.mean) / scaling.std).astype(np.float32)
+    assert (what_it_scales(scaling, "float32", tmp_path, odd) == wanted).all()
+    loaded = keras.saving.load_model(tmp_path / "serving.keras", safe_mode=True)
+    assert json.loads(loaded.output_names[0]) == list(NAMES)
+    for dtype in ("int16", "uint16", "int64", "float16"):
+        assert (loaded.predict(raw.astype(dtype), verbose=0) == scaling.apply(raw)).all()
+
+
 def test_a_constant_image_is_harmless(tmp_path: Path) -> None:
     """An image of one value has no deviation; large ones, whose squares are not exact, neither."""
     raw = np.full((2, 300, 300, 1), 65_535, np.uint16)
     raw[1, 0, 0, 0] = 0
     same = keras.Sequential([keras.Input(raw.shape[1:]), keras.layers.Activation("linear")])
     scaling = Scaling.fit(raw, "standardize", per="image")
-    found = serving_model(same, scaling, raw.shape[1:], "float32").predict(raw, verbose=0)
+    serving = serving_model(same, scaling, raw.shape[1:], "float32", NAMES)
+    found = serving.predict(raw, verbose=0)
     assert np.abs(found[0]).max() < 1e-6
     assert np.allclose(found[1], scaling.apply(raw)[1], rtol=1e-6)
 
@@ -156,7 +174,8 @@ def test_a_run_serves_what_it_has_trained(entry: Entry, trained: TrainResult) ->
     )
     wanted = model.predict(entry.test.to_numpy()[0], verbose=0)
     found = serving.predict(raw_of(entry), verbose=0)
-    assert serving.inputs[0].dtype == "uint8"
+    assert serving.inputs[0].dtype == "float32"
+    assert json.loads(serving.output_names[0]) == list(entry.class_names)
     assert np.abs(found - wanted).max() <= 1e-6
     assert np.ptp(wanted, axis=0).max() > 1e-3  # they depend on the image
     with zipfile.ZipFile(trained.run / "serving.keras") as file:
@@ -213,6 +232,44 @@ def test_a_moved_cache_is_found_by_the_key(entry: Entry, trained: TrainResult) -
     Path("run/metrics.json").write_text(json.dumps(metrics | {"entry": "/nowhere"}))
     cache = entry.path.parent.parent
     assert predict.evaluate("run", cache_dir=cache, quiet=True).entry == entry.path
+
+
+def test_a_large_offset_loses_nothing() -> None:
+    """Pixels around a billion, which float32 rounds to multiples of 64, are told apart by
+    `evaluate` as they were in training.
+    """
+    random = np.random.default_rng(5)
+    labels = np.arange(120) % 3
+    images = 1e9 + labels[:, None, None, None] + random.normal(0, 0.1, (120, 4, 4, 1))
+    source = pixelprep.Arrays("far", (images, labels), (images[:60], labels[:60]))
+    trained = train(source, epochs=30, batch_size=8, model=TINY, run_dir="run", quiet=True)
+    found = predict.evaluate("run", quiet=True)
+    assert found.accuracy == pytest.approx(trained.test_accuracy, abs=1e-6)
+    assert found.accuracy > 0.9
+    assert found.loss == pytest.approx(trained.test_loss, rel=1e-5)
+
+
+def test_pixels_that_are_scaled_already_are_refused(trained: TrainResult) -> None:
+    """An entry of floats from 0 to 1 is not what a model of integers takes; the hint says why."""
+    source = arrays(80, 40, (12, 12, 1))
+    assert source.test
+    (x, y), (x_test, y_test) = source.train, source.test
+    unit = np.float32(255)
+    scaled = pixelprep.Arrays("little", (x / unit, y), (x_test / unit, y_test))
+    other = pixelprep.prepare(scaled, quiet=True)
+    with pytest.raises(UsageError, match="expected images 12×12×1 uint8") as refused:
+        predict.evaluate(trained.run, other, quiet=True)
+    assert refused.value.hint == "its pixels, 0 to 1, look scaled already: prepare the raw ones"
+
+
+def test_what_is_no_probability_is_never_shown(entry: Entry, trained: TrainResult) -> None:
+    """A run of another pixelprep whose model ends without softmax is refused."""
+    shutil.copytree(trained.run, "run")
+    last = keras.layers.Dense(4, kernel_initializer="ones")
+    layers = keras.Input((12, 12, 1)), keras.layers.Flatten(), last
+    keras.Sequential(layers).save("run/model.keras")
+    with pytest.raises(TrainError, match="its outputs are no probabilities"):
+        predict.evaluate("run", entry, quiet=True)
 
 
 # predict
@@ -371,7 +428,7 @@ def test_a_model_of_another_scaling_is_refused(other: dict[str, Any], trained: T
     [
         ("metrics.json", None, "metrics.json"),
         ("entry/manifest.json", None, "entry/manifest.json"),
-        ("serving.keras", None, "serving.keras: cannot load the model"),
+        ("model.keras", None, "model.keras: cannot load the model"),
         ("metrics.json", {"test_accuracy": "high"}, "test_accuracy: expected float, got 'high'"),
         ("metrics.json", {"epochs": 0}, "epochs=0"),
         ("metrics.json", {"another": 1}, "unknown fields: another"),
@@ -390,4 +447,4 @@ def test_what_is_not_a_whole_run_says_so(
     with pytest.raises(TrainError, match=says) as refused:
         predict.evaluate("run", quiet=True)
     older = "not a finished run, or one of an older"
-    assert (older in refused.value.message) is (name != "serving.keras")
+    assert (older in refused.value.message) is (name != "model.keras")

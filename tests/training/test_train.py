@@ -2,9 +2,12 @@
 
 import csv
 import json
+import math
+import os
 import shutil
 import tracemalloc
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,11 @@ from pixelprep.reports.results import TrainResult
 from pixelprep.sources.registered import embedded
 from pixelprep.training.models import reference_cnn
 from pixelprep.training.run_folder import RunFolder, load_finished
-from pixelprep.training.train import train
-from tests.helpers.cli import run
+from pixelprep.training.train import Checkpointer, resume, train
+from tests.helpers import models
+from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
-from tests.helpers.training import FINISHED, interrupted_at
+from tests.helpers.training import FINISHED, TINY, interrupted_at, listening
 
 keras = pytest.importorskip("keras", reason="the extra `train` is not installed")
 
@@ -122,7 +126,7 @@ def test_batches_are_streamed() -> None:
 @pytest.fixture
 def own(folder: Path) -> None:
     """Have modules with models in the current folder."""
-    code = "from tests.helpers.models import chatty, narrow, nothing, tiny as linear\n"
+    code = "from tests.helpers.models import *; linear = tiny\n"
     (folder / "own_models.py").write_text(code)
     (folder / "failing.py").write_text("import json; json.nothing")
 
@@ -131,6 +135,9 @@ def own(folder: Path) -> None:
     ("model", "message"),
     [
         ("own_models:narrow", r"expected input .* and output \(4,\)"),
+        ("own_models:logits", r"own_models:logits: its outputs are no probabilities: .*softmax"),
+        ("own_models:bytewise", "its input is of uint8, which would cut the scaled pixels"),
+        ("own_models:diverging", "run: the loss of epoch 1 is nan: expected a finite number"),
         ("own_models:nothing", "expected a Keras model, got NoneType"),
         ("own_models:missing", "missing"),
         ("failing:linear", "`model=failing:linear`: .* has no attribute 'nothing'$"),
@@ -207,19 +214,82 @@ def test_mnist_is_learnt(mode: str, mnist: Path) -> None:
     assert (metrics.test_accuracy or 0) > 0.9807
 
 
-def test_a_model_that_prints_and_diverges_leaves_json(entry: Entry, own: None) -> None:
+def test_a_model_that_prints_leaves_json(entry: Entry, own: None) -> None:
     """`--model module:function` is found in the current folder and used. What a model prints goes
-    to standard error; a loss that is no number is null.
+    to standard error.
     """
     asked = ("train", str(entry.path), "--epochs", "1", "--model", "own_models:chatty", "--json")
     done = run(*asked, "--run-dir", "run")
     assert done.returncode == 0, done.stderr
     assert "hello" in done.stderr
     metrics = json.loads(done.stdout, parse_constant=pytest.fail)
-    assert metrics["test_loss"] is None
     assert json.loads(Path("run/metrics.json").read_text()) == metrics
     model = keras.saving.load_model("run/model.keras", safe_mode=True)
     assert [type(layer).__name__ for layer in model.layers] == ["Flatten", "Dense"]
+
+
+def test_a_diverging_run_keeps_what_was_saved(
+    entry: Entry, unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the loss is no longer finite, the run is not published; the hint tells how to finish
+    the epochs before, and does.
+    """
+    found = Checkpointer.after_epoch
+    diverged = {"loss": math.inf, "accuracy": 0.0, "val_loss": 0.0, "val_accuracy": 0.0}
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpointer, "after_epoch", lambda self, _: found(self, diverged))
+        with pytest.raises(pixelprep.TrainError, match="the loss of epoch 2 is inf") as refused:
+            resume(unfinished)
+    assert refused.value.hint == "what was trained before can be finished with `epochs=1`"
+    assert refused.value.resume_command == "pixelprep train --resume run.unfinished"
+    assert not Path("run").exists()
+    assert len(resume(unfinished, epochs=1).history["loss"]) == 1
+
+
+def test_a_subclassed_model_is_trained(entry: Entry) -> None:
+    """Of a subclass of `keras.Model` no shape is known before it is called; it is trained, saved
+    and evaluated like any other.
+    """
+    model = f"{models.__name__}:subclassed"
+    trained = train(entry, epochs=1, model=model, run_dir="run", quiet=True)
+    assert pixelprep.evaluate("run", quiet=True).accuracy == pytest.approx(trained.test_accuracy)
+
+
+@pytest.fixture
+def keras_settings() -> Iterator[Any]:
+    """Give Keras's settings, which are as they were afterwards."""
+    before = keras.config.floatx(), keras.config.image_data_format()
+    yield keras.config
+    keras.config.set_floatx(before[0])
+    keras.config.set_image_data_format(before[1])
+
+
+def test_settings_of_the_users_own(entry: Entry, keras_settings: Any) -> None:
+    """With channels_first in keras.json the reference CNN is the same, and a function is told in a
+    line; half precision for everything is refused.
+    """
+    wanted = reference_cnn((12, 12, 1), 4).get_config()["layers"][1]["config"]["data_format"]
+    keras_settings.set_image_data_format("channels_first")
+    layers = reference_cnn((12, 12, 1), 4).layers
+    assert {one.data_format for one in layers if hasattr(one, "data_format")} == {wanted}
+    with listening() as said:
+        train(entry, epochs=1, model=TINY, run_dir="run", quiet=True)
+    assert f"Keras is set to channels_first; `{TINY}` gets images (H, W, C)" in said
+    keras_settings.set_floatx("float16")
+    with pytest.raises(pixelprep.TrainError, match="needs Keras's floatx to be float32, and it is"):
+        train(entry, epochs=1, run_dir="second", quiet=True)
+    with pytest.raises(pixelprep.TrainError, match="floatx"):
+        pixelprep.evaluate("run", quiet=True)
+
+
+@pytest.mark.long
+def test_another_backend_is_one_line(entry: Entry) -> None:
+    """Keras on something else than TensorFlow, installed or not, is refused with the way out."""
+    asked, settings = ("train", str(entry.path), "--run-dir", "run"), {"KERAS_BACKEND": "torch"}
+    error, hint = failure(run(*asked, cold=True, env=os.environ | settings))
+    assert error.startswith("training needs Keras on TensorFlow, and it is set to ")
+    assert hint == "set KERAS_BACKEND=tensorflow"
+    assert list(Path().glob("run*")) == []
 
 
 def test_bytes_of_a_known_dataset_keep_their_licence(tmp_path: Path) -> None:
