@@ -20,8 +20,11 @@ from pixelprep.system import fs
 
 LOG = logging.getLogger("pixelprep")
 
-# The file system has no locks, or the cache is read-only.
-NO_LOCK_ERRNOS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOENT, *fs.READ_ONLY_ERRNOS)
+# The file system has no locks or its locks do not work, or the cache is read-only.
+NO_LOCK_ERRNOS = (
+    *(errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.EINVAL, errno.ENOENT),
+    *fs.READ_ONLY_ERRNOS,
+)
 STALE_AFTER = 7 * 24 * 3600  # seconds before unfinished work, or another machine's, is removed
 OWNER_TAG = r"([0-9]+)-([0-9]+)-[0-9a-f]{8}-([0-9a-f]{8})"  # process, start time, random, machine
 
