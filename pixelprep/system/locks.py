@@ -13,7 +13,7 @@ import platform
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
@@ -135,9 +135,9 @@ class SharedLock:
             self._fd = fd
             self.switch(fcntl.LOCK_SH)
 
-    def _close(self) -> None:
+    def _close(self, close: Callable[[int], object] = os.close) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd)  # also when the interpreter has lost its modules
             self._fd = -1
 
     __del__ = _close
