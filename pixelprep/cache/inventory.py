@@ -4,6 +4,7 @@ Nothing is deleted in place: one rename moves it to ``.trash``, under the lock o
 So a reader finds an entry whole or not at all, and what a process works on stays.
 """
 
+import logging
 import os
 import re
 import stat
@@ -20,6 +21,8 @@ from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
 from pixelprep.sources.download import PART, stale_parts
 from pixelprep.system import canonical, fs, locks, notices, records, staging
+
+LOG = logging.getLogger("pixelprep")
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}  # seconds
 
@@ -183,8 +186,8 @@ def remove(
 ) -> tuple[CacheItem, ...]:
     """Remove entries, or all there is of a dataset, from the cache.
 
-    What a process began to use since it was listed stays: the record of an entry that was made
-    again, a download that continues, a work folder whose owner is alive.
+    What another process uses stays: an entry of which it has batches, a download that continues,
+    a work folder whose owner is alive, the record of an entry that was made again.
 
     Parameters
     ----------
@@ -218,7 +221,12 @@ def remove(
     ['center']
     """
     cache = fs.cache_dir(cache_dir)
-    items = _named_items(names, cache)
+    items = []
+    for item in _named_items(names, cache):
+        if _is_in_use(item):
+            LOG.warning("%s: a running process uses it, so it stays", item.name)
+        else:
+            items.append(item)
     return tuple(items) if dry_run else _remove(items, cache, unless_used)
 
 
@@ -230,6 +238,8 @@ def prune(
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[CacheItem, ...]:
     """Remove what killed processes left and, if asked, entries that have not been used lately.
+
+    An entry that another process trains on stays, however long ago it was opened.
 
     Parameters
     ----------
@@ -280,7 +290,7 @@ def _unused(items: Sequence[CacheItem], since: float | None, keep: int) -> Itera
         return since is None or item.used < since
 
     found = sorted((i for i in items if i.kind == "entry"), key=lambda i: i.used, reverse=True)
-    going = [item for item in found[keep:] if is_old(item)]
+    going = [item for item in found[keep:] if is_old(item) and not _is_in_use(item)]
     yield from going
     paths = {item.path for item in going}
     staying = {item.name.split("/")[0] for item in found if item.path not in paths}
@@ -342,7 +352,7 @@ def _remove_item(item: CacheItem, cache: Path, unless_used: bool) -> bool:
     if item.kind == "entry":
         with locks.lock(cache, locks.entry_lock_name(item.path)):
             trust = TrustRecord.of(item.path, cache)
-            if unless_used and trust.last_use() > item.used:
+            if _is_in_use(item) or (unless_used and trust.last_use() > item.used):
                 return False
             _discard(item.path, cache)
             trust.forget()
@@ -364,6 +374,14 @@ def _remove_item(item: CacheItem, cache: Path, unless_used: bool) -> bool:
     elif not locks.owner_alive(item.path.name.removesuffix(PART).rpartition(".")[2], item.path):
         _discard(item.path, cache)
     return not os.path.lexists(item.path)
+
+
+def _is_in_use(item: CacheItem) -> bool:
+    """Tell whether another process has batches of an entry or, by libhdf5, a file of it.
+
+    Locks tell it, so where the file system has none it is not known.
+    """
+    return item.kind == "entry" and locks.is_in_use(fs.sorted_dir(item.path))
 
 
 def _discard(path: Path, cache: Path) -> None:

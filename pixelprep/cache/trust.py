@@ -2,8 +2,7 @@
 
 import os
 import stat
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,9 @@ class TrustRecord:
     """The record of an entry's files that were found right, and of the entry's last use.
 
     A file is trusted while its inode, size, times and digest are those of the record, unless it
-    was written just now: times do not show two changes in one instant. The record lies in the
-    cache, outside the entry. Entries elsewhere have none, so all their files are hashed each time.
+    was written just now: times do not show two changes in one instant (`fs.is_settled`). The record
+    lies in the cache, outside the entry. Entries elsewhere have none, so all their files are hashed
+    each time.
     """
 
     entry: Path  # its folder
@@ -45,7 +45,10 @@ class TrustRecord:
             with _hashing_bar(new, quiet) as bar:
                 for split, file in new:
                     _check_file(self.entry / file.name, split, file, manifest, bar.update)
-        self._save(manifest, stamps, trusted)
+            self._save(manifest, stamps)
+        elif self.path:
+            with suppress(OSError):  # a read-only cache keeps no time of last use
+                os.utime(self.path)
         return stamps
 
     def check_all(self, manifest: Manifest, quiet: bool) -> tuple[Stamps, list[str]]:
@@ -71,8 +74,6 @@ class TrustRecord:
                 return False
         except EntryError:  # another process has replaced the entry
             return False
-        if self.path:
-            time.sleep(max(0.0, fs.MTIME_RESOLUTION - min(map(fs.stamp_age, stamps.values()))))
         self._save(manifest, stamps)
         return True
 
@@ -89,20 +90,22 @@ class TrustRecord:
                 times.append(path.stat().st_mtime)
         return max(times, default=0.0)
 
-    def _save(
-        self, manifest: Manifest, stamps: Stamps, saved: Mapping[str, object] | None = None
-    ) -> None:
-        """Record files that were found right, but those written just now; if saved, the use."""
+    def _save(self, manifest: Manifest, stamps: Stamps) -> None:
+        """Record files that were found right, but those written just now."""
+        if self.path is None:
+            return
+        fs.settle(max(stamps.values(), key=lambda stamp: stamp[3]))
+        records.write(self.path, {})
+        try:
+            now = self.path.stat().st_mtime_ns  # by the clock of the files, which may not be ours
+        except OSError:
+            return
         marks = {
             file.name: _mark(file, stamps)
             for _, file in manifest.files()
-            if fs.stamp_age(stamps[file.name]) >= fs.MTIME_RESOLUTION
+            if fs.is_settled(stamps[file.name], now)
         }
-        if self.path and marks != saved:
-            records.write(self.path, marks)
-        elif self.path:
-            with suppress(OSError):  # a read-only cache keeps no time of last use
-                os.utime(self.path)
+        records.write(self.path, marks)
 
 
 def in_cache(entry: Path, cache: Path | None) -> bool:

@@ -20,6 +20,7 @@ from pixelprep.errors import UsageError, check_bool, check_int, unknown_choice
 from pixelprep.format import reader
 from pixelprep.numerics.permutation import MAX_SEED, Stream, permutation
 from pixelprep.system import canonical
+from pixelprep.system.locks import SharedLock
 
 Pair = tuple[Column, Column]  # images and labels
 Window = tuple[dict[str, Column], NDArray[np.int64]]  # stored columns, and the rows' order
@@ -117,8 +118,10 @@ class Batches:
     run_rows: int
     columns: Columns
     config: BatchConfig
+    use: SharedLock | None = None  # for which the entry stays in its cache, also between passes
 
     def __post_init__(self) -> None:
+        self.use = self.use or SharedLock(self.files[0].path)
         file_rows = np.array([file.rows for file in self.files])
         file_ends = np.cumsum(-(-file_rows // self.run_rows))  # in runs
         # The runs in the order in which the epoch visits them: file, first row, number of rows.
@@ -182,6 +185,8 @@ class Batches:
 
     def windows_from(self, first: int) -> Iterator[Window]:
         """Yield the windows from number `first` on; each is valid until the next one comes."""
+        assert self.use is not None
+        self.use.renew()  # the entry may have been replaced meanwhile
         with reader.open_files() as opened:
             columns = self.allocate(WINDOW_RUNS * self.run_rows)
             for number in range(first, self.windows):

@@ -96,8 +96,7 @@ def _chunk_indexes(file: EntryFile, fd: int) -> Mapping[str, _ChunkIndex]:
     if file not in _index_cache:
         if len(_index_cache) >= 4096:  # files of some 3 kB of memory each
             _index_cache.clear()
-        same = Path(f"/dev/fd/{fd}")  # the same file, even if another one has its path by now
-        with h5.open_read(same if same.exists() else file.path) as h5_file:
+        with h5.open_read(file.path, fd) as h5_file:
             _index_cache[file] = {name: _chunk_index(h5_file[name]) for name in h5_file}
     return _index_cache[file]
 

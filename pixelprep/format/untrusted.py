@@ -38,7 +38,8 @@ ERRORS = (*h5.ERRORS, MemoryError)  # from files that declare more than there is
 def open_untrusted(path: Path) -> Iterator[Any]:
     """Open a user's file, or raise a SourceError."""
     with _reading(path):
-        file = h5.open_read(path)
+        opened = h5.open_read(path)
+        file = opened.__enter__()
     yield file  # open until the process ends: closing a damaged file can fail
 
 

@@ -247,7 +247,7 @@ class Source(Protocol):
         """Return JSON values, each of which changes whenever the data may have changed.
 
         The first is compared before the data is read; all are recorded once it was. Without any,
-        the data is read every time.
+        the data is read every time; so return none while a change might not show (`fs.settle`).
         """
 
     def load(self, context: SourceContext) -> Raw:

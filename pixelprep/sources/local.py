@@ -43,10 +43,15 @@ class LocalSource:
         return Provenance(f"the user's own images ({self.name})", "not stated")
 
     def fingerprints(self) -> list[dict[str, object]]:
-        """Return the path, the stamps of all files, and the options by which they are read."""
+        """Return the path, the stamps of all files, and the options by which they are read.
+
+        Nothing while a file might still be changed without a change of its stamp.
+        """
         # One digest, not a list: a folder may hold millions of files.
         digest = hashlib.sha256()
         for name, stamp in self._stamps():
+            if stamp and not fs.settle(stamp):
+                return []
             digest.update(ascii((name, *stamp)).encode())
         options = {name: asdict(self.options)[name] for name in base.DECODE_OPTIONS}
         where = ascii(os.fspath(self.path.resolve()))

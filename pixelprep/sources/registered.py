@@ -130,12 +130,17 @@ class RegisteredSource:
         return self.dataset.provenance
 
     def fingerprints(self) -> list[dict[str, object]]:
-        """Return the pinned digests; first, with `source`, the stamps of the files there."""
+        """Return the pinned digests; first, with `source`, the stamps of the files there.
+
+        Nothing while one of those might still be changed without a change of its stamp.
+        """
         folder, files = self.options.source, self.dataset.files
         pinned = dict[str, object](name=self.name, pinned=[file.sha256 for file in files])
         if folder is None:
             return [pinned]
         stamps = [fs.file_stamp(find_file(folder, file.name)) for file in files]
+        if not all(map(fs.settle, stamps)):
+            return []
         where = ascii(os.fspath(folder.resolve()))
         return [{"name": self.name, "folder": where, "files": stamps}, pinned]
 

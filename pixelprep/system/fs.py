@@ -17,7 +17,9 @@ from pixelprep.errors import REPAIR_HINT, CacheError, EntryError, PixelprepError
 Result = TypeVar("Result")
 
 HASH_BYTES = 1 << 18  # hashed at once: what the processor's cache holds
-MTIME_RESOLUTION = 0.01  # seconds, at least the granularity of any system's time stamps
+SECOND = 10**9  # ns
+FINE_STEP = SECOND // 100  # ns, at least the step of a file system's times that have fractions
+COARSE_STEP = 2 * SECOND  # likewise of times in whole seconds
 
 # The path holds no regular file, or the disk has lost it.
 NO_FILE_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
@@ -167,9 +169,23 @@ def file_stamp(file: Path | os.DirEntry[str] | int) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def stamp_age(stamp: Sequence[int]) -> float:
-    """Return the age of a file stamp in seconds; below `MTIME_RESOLUTION` it may miss a change."""
-    return time.time() - stamp[3] / 1e9
+def is_settled(stamp: Sequence[int], now: int) -> bool:
+    """Return whether every later change of a file will show in its stamp, at this time in ns.
+
+    As in git, a file that was changed within the step of its times may be changed again unseen.
+    """
+    changed = stamp[3]  # which no user can set
+    if changed % SECOND:
+        return abs(now - changed) >= FINE_STEP  # a clock that differs costs nothing
+    return now - changed >= COARSE_STEP
+
+
+def settle(stamp: Sequence[int]) -> bool:
+    """Wait for a `FINE_STEP` at most until `is_settled`, and return whether it is."""
+    if is_settled(stamp, time.time_ns()):
+        return True
+    time.sleep(FINE_STEP / SECOND)
+    return is_settled(stamp, time.time_ns())
 
 
 def is_empty_dir(path: Path) -> bool:

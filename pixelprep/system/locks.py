@@ -5,6 +5,7 @@ keeps the cache correct is the rename (`staging`), so file systems without locks
 """
 
 import errno
+import fcntl
 import hashlib
 import logging
 import os
@@ -12,16 +13,21 @@ import platform
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakSet
 
 from pixelprep.system import fs
 
 LOG = logging.getLogger("pixelprep")
 
-# The file system has no locks, or the cache is read-only.
-NO_LOCK_ERRNOS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOENT, *fs.READ_ONLY_ERRNOS)
+# The file system has no locks or its locks do not work, or the cache is read-only.
+NO_LOCK_ERRNOS = (
+    *(errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.EINVAL, errno.ENOENT),
+    *fs.READ_ONLY_ERRNOS,
+)
+OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 STALE_AFTER = 7 * 24 * 3600  # seconds before unfinished work, or another machine's, is removed
 OWNER_TAG = r"([0-9]+)-([0-9]+)-[0-9a-f]{8}-([0-9a-f]{8})"  # process, start time, random, machine
 
@@ -105,6 +111,74 @@ def remove_lock(path: Path) -> bool:
         if free:
             path.unlink(missing_ok=True)
         return free
+
+
+class SharedLock:
+    """A lock of a file that tells as long as this object lives that it `is_in_use`.
+
+    libhdf5 locks what it reads in the same way. No process waits for it, and where there are no
+    locks it means nothing. A copy in another process has a lock of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._fd = path, -1
+        self.renew()
+        _shared.add(self)
+
+    def renew(self) -> None:
+        """Lock the file that has the path now, if that is another one than before."""
+        with suppress(OSError):
+            if self._fd >= 0 and os.path.samestat(os.fstat(self._fd), self.path.stat()):
+                return
+            fd = os.open(self.path, OPEN_FLAGS)
+            self._close()
+            self._fd = fd
+            self.switch(fcntl.LOCK_SH)
+
+    def _close(self, close: Callable[[int], object] = os.close) -> None:
+        if self._fd >= 0:
+            close(self._fd)  # also when the interpreter has lost its modules
+            self._fd = -1
+
+    __del__ = _close
+
+    def __reduce__(self) -> tuple[type["SharedLock"], tuple[Path]]:
+        return SharedLock, (self.path,)
+
+    def switch(self, operation: int) -> None:
+        """Release the lock, or take it again."""
+        with suppress(OSError):
+            if self._fd >= 0:
+                fcntl.flock(self._fd, operation | fcntl.LOCK_NB)
+
+
+_shared: WeakSet[SharedLock] = WeakSet()  # those of this process
+
+
+def is_in_use(files: Iterable[Path]) -> bool:
+    """Return whether another process, of whichever program, holds a lock of one of these files."""
+    own = list(_shared)
+    for mine in own:
+        mine.switch(fcntl.LOCK_UN)
+    try:
+        return any(map(_is_locked, files))
+    finally:
+        for mine in own:
+            mine.switch(fcntl.LOCK_SH)
+
+
+def _is_locked(file: Path) -> bool:
+    try:
+        fd = os.open(file, OPEN_FLAGS)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EAGAIN)
+    finally:
+        os.close(fd)
+    return False
 
 
 def owner_tag() -> str:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -399,3 +400,53 @@ def test_nothing_that_was_begun_meanwhile_is_deleted(digits: str, cache: Path) -
     pixelprep.cache.remove(*listed)
     assert len([*cache.glob(".trust/*/*"), *cache.glob(".origins/*/*")]) == 2
     assert pixelprep.prepare(digits).cached
+
+
+READER = """
+import sys
+import h5py, pixelprep
+what, path = sys.argv[1:3]
+match what:
+    case "batches": held = pixelprep.open(path).train.batches(8)
+    case "pass": next(held := iter(pixelprep.open(path).train.batches(8)))
+    case "replaced":
+        next(held := iter((pixelprep.open(path)).train.batches(8)))
+        pixelprep.prepare(sys.argv[3], mode="center", force=True, quiet=True)
+        next(held := iter(held._batches.with_epoch(1)))
+    case "h5py": held = h5py.File(path + "/train.h5")
+print(flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("what", ["batches", "pass", "replaced", "h5py"])
+def test_what_another_process_reads_stays(
+    what: str, three: list[pixelprep.Entry], digits: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However long ago it was opened, neither `prune` nor `remove` takes what is being read, or is
+    to be read again; once the process has ended, both do.
+    """
+    path = three[0].path
+    command = [sys.executable, "-c", READER, what, str(path), digits]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        used(path, 30)
+        assert (
+            len([item for item in pixelprep.cache.prune(keep=0, dry_run=True) if item.entry]) == 2
+        )
+        assert [i.path for i in pixelprep.cache.remove(path)] == []
+        assert caplog.messages[-1] == f"digits/{path.name}: a running process uses it, so it stays"
+        pixelprep.cache.prune(older_than="1d", keep=0)
+        assert path.is_dir()
+        process.communicate(b"\n")
+    used(path, 30)
+    pixelprep.cache.prune(older_than="1d", keep=0)
+    assert not path.exists()
+
+
+def test_what_this_process_has_open_can_be_removed(three: list[pixelprep.Entry]) -> None:
+    """Who removes an entry by a program that still holds it means it."""
+    held = iter(three[0].train.batches(8))
+    next(held)
+    assert [item.path for item in pixelprep.cache.remove(three[0].path)] == [three[0].path]

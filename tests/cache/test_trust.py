@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,42 @@ def test_a_file_that_changed_is_hashed_again(monkeypatch: pytest.MonkeyPatch) ->
     names = hashed(monkeypatch)
     pixelprep.open(path)
     assert names == ["test.h5"]
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_clock_that_differs_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, ahead: int, cache: Path
+) -> None:
+    """Whatever this machine's clock says, nobody waits longer than a step of the times, and the
+    first hit trusts what was just written: the files' own clock counts.
+    """
+    waits: list[float] = []
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead * fs.SECOND)
+    monkeypatch.setattr(time, "time", lambda: real() / fs.SECOND + ahead)
+    monkeypatch.setattr(time, "sleep", waits.append)
+    path = pixelprep.prepare(arrays(), quiet=True).path
+    names = hashed(monkeypatch)
+    assert pixelprep.open(path).cached
+    assert (names, sum(waits)) == ([], 0)
+
+
+def test_files_of_whole_seconds_are_not_trusted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where times have steps of up to two seconds, a file is hashed until it is older than that."""
+    step, real = [0], fs.file_stamp
+
+    def coarse(file: Any) -> tuple[int, ...]:
+        inode, size, *times = real(file)
+        steps = [moment // fs.COARSE_STEP * fs.COARSE_STEP - step[0] for moment in times]
+        return (inode, size, *steps)
+
+    monkeypatch.setattr(fs, "file_stamp", coarse)
+    path = pixelprep.prepare(arrays(), quiet=True).path
+    names = hashed(monkeypatch)
+    for _ in range(2):
+        pixelprep.open(path)
+    assert names == 2 * ["train.h5", "test.h5"]
+    step[0] = fs.COARSE_STEP  # as if two seconds had passed
+    for _ in range(2):
+        pixelprep.open(path)
+    assert names == 3 * ["train.h5", "test.h5"]

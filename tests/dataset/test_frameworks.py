@@ -92,6 +92,50 @@ def test_torch_workers_share_the_rows(entry: Entry, tmp_path: Path, start: str) 
     assert done.stdout == "fine\n", done.stderr
 
 
+DISTURBED = """
+import sys, time
+sys.path.insert(0, sys.argv[3])
+import pixelprep, torch
+from tests.dataset.test_frameworks import rows
+from torch.utils.data import DataLoader
+
+def wait(worker):
+    time.sleep(0.2 * worker)
+
+if __name__ == "__main__":
+    entry = pixelprep.open(sys.argv[1])
+    wanted = sorted(rows(entry.train.batches(64)))
+    loader = DataLoader(
+        entry.train.to_torch(16, shuffle=True), batch_size=None, num_workers=2,
+        multiprocessing_context=sys.argv[2], worker_init_fn=wait,
+    )
+    for _ in loader:
+        break
+    passes = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        passes.append(iter(loader))
+    orders = [rows([next(one), *one]) for one in passes]
+    assert [sorted(order) == wanted for order in orders] == [True, True]
+    assert orders[0] != orders[1]
+    print("fine")
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_torch_workers_agree_on_the_pass(entry: Entry, tmp_path: Path, start: str) -> None:
+    """Every row comes once, whatever the workers' timing: after a pass that was broken off, perhaps
+    before a worker had begun, in two passes at a time, and with one seed for all of them.
+    """
+    pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    script = tmp_path / "script.py"
+    script.write_text(DISTURBED)
+    command = [sys.executable, *map(str, (script, entry.path, start, ROOT))]
+    done = execute(command)
+    assert done.stdout == "fine\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("module", "method", "extra"),
     [("tensorflow", "to_tf", "train"), ("torch", "to_torch", "torch"), ("jax", "to_jax", "jax")],

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 
 import pixelprep
@@ -21,8 +22,10 @@ from tests.helpers.damage import flip
 from tests.helpers.data import bytes_of, write_digits
 from tests.helpers.disks import protected
 from tests.helpers.downloads import tiny_mnist
+from tests.helpers.injection import why_not
 from tests.helpers.packages import ROOT
 from tests.helpers.process import Process, execute
+from tests.helpers.raw_files import random_pairs, write_hdf5
 from tests.helpers.recipes import write_folder
 from tests.helpers.sampling import some
 from tests.helpers.server import Server
@@ -78,6 +81,37 @@ def test_without_locks_all_get_the_entry_too(
     before = bytes_of(pixelprep.prepare(digits, cache_dir="alone", **recipe).path)
     for _ in range(2):  # cold, then warm
         assert bytes_of(settled(cache, crowd(digits, locks, **recipe))) == before
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP", "EIO", "ENOSYS"])
+def test_no_lock_is_needed_by_any_library(error: str, tmp_path: Path) -> None:
+    """Where the system refuses every lock, to Python and to libhdf5, files are read and entries are
+    made, hit and verified.
+    """
+    code = """
+import sys, pixelprep
+entries = [pixelprep.prepare(sys.argv[1], quiet=True) for _ in range(2)]
+assert [entry.cached for entry in entries] == [False, True]
+assert pixelprep.verify(entries[0].path, quiet=True)[0].ok
+print(len(entries[1].train.to_numpy()[0]))
+"""
+    data = write_hdf5(tmp_path / "data.h5", random_pairs(), compression="gzip", chunks=True)
+    refuse = ["strace", "-f", "-o", str(tmp_path / "trace"), "-e", f"inject=flock:error={error}"]
+    done = execute([*refuse, sys.executable, "-c", code, str(data)])
+    assert done.stdout == "40\n", done.stderr
+    assert error in (tmp_path / "trace").read_text()
+
+
+@pytest.mark.parametrize("locking", [None, "best-effort", False, True])
+def test_a_file_that_is_open_with_other_flags_is_read(tmp_path: Path, locking: Any) -> None:
+    """Whatever way to lock this process opened a file with before, data and entries are read."""
+    data = write_hdf5(tmp_path / "data.h5", random_pairs())
+    with h5py.File(data, "r", locking=locking):
+        entry = pixelprep.prepare(data, compression="gzip", quiet=True)
+    with h5py.File(entry.path / "train.h5", "r", locking=locking):
+        images, _ = next(iter(entry.train.batches(64)))
+    assert (images == entry.train.to_numpy()[0]).all()
 
 
 @pytest.mark.parametrize("locks", ["locks", "none"])

@@ -5,10 +5,12 @@ import io
 import json
 import pickle
 import resource
+import shutil
 import struct
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -27,6 +29,7 @@ from pixelprep.sources import REGISTRY, Arrays, Provenance
 from pixelprep.sources.cifar import Cifar10
 from pixelprep.sources.file_types import FILE_TYPES
 from pixelprep.sources.npz import NpzFile
+from pixelprep.system import fs
 from tests.helpers.cli import failure, run
 from tests.helpers.data import flipped, idx, write_digits
 from tests.helpers.raw_files import (
@@ -44,7 +47,7 @@ from tests.helpers.raw_files import (
     write_hdf5,
     write_npz,
 )
-from tests.helpers.sources import Pair, check, nothing_is_left, prepared, refused
+from tests.helpers.sources import SPLITS, Pair, check, nothing_is_left, prepared, refused
 
 LONG = pytest.mark.long
 
@@ -757,3 +760,42 @@ def test_suffixes_may_be_written_large(here: Path, name: str) -> None:
     """A suffix says what kind a file is in whatever letters."""
     old = Path("k.npz" if name.endswith("Z") else "k.h5")
     check(prepared(f"./{old.rename(name)}"), *PAIRS)
+
+
+def write_bmp(folder: Path, pairs: tuple[Pair, Pair]) -> Path:
+    """Return a folder of images, sorted by class, all files of one size."""
+    for name, (images, labels) in zip(SPLITS, pairs, strict=True):
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = folder / name / str(label) / f"{number}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    return folder
+
+
+def write_again(folder: Path, pairs: tuple[Pair, Pair]) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    return write_idx(folder, pairs)
+
+
+@pytest.mark.parametrize("write", [write_npz, write_hdf5, write_again, write_bmp])
+def test_other_pixels_within_a_coarse_step_of_file_times_are_other_data(
+    write: Callable[[Path, Any], Path], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where times are in steps of two seconds, files written twice in one step look alike; none of
+    them is remembered before the step is over.
+    """
+    start, passed, stamp = time.time_ns() // fs.SECOND * fs.SECOND, [0], fs.file_stamp
+    monkeypatch.setattr(fs, "file_stamp", lambda file: (1, stamp(file)[1], start, start))
+    monkeypatch.setattr(time, "time_ns", lambda: start + passed[0])
+    path = tmp_path / ("data.npz" if write is write_npz else "data.h5")
+    path = path if write in (write_npz, write_hdf5) else tmp_path / "data"
+    (x, y), (x2, y2) = random_pairs(shape=(6, 5))
+    keys = []
+    for turn in range(3):
+        entry = prepared(write(path, ((x + np.uint8(turn), y), (x2, y2))))
+        keys.append(entry.key)
+    assert len(set(keys)) == 3
+    assert not [*cache.glob(".sources/*")]
+    passed[0] = fs.COARSE_STEP
+    assert prepared(path).key == keys[-1]
+    assert len([*cache.glob(".sources/*")]) == 1

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loky import ProcessPoolExecutor
+from PIL import Image
 
 import pixelprep
 from pixelprep import SourceError, UsageError, sources
@@ -52,6 +54,21 @@ class Shuffled(Executor):
 def test_a_folder_gives_the_same_bytes(folder: Path, right: dict[str, str]) -> None:
     """Threads make every file, manifest and key as one process does."""
     entry = pixelprep.prepare(folder, shard_rows=40, workers=Shuffled(), quiet=True)
+    assert bytes_of(entry.path) == right
+
+
+def test_workers_in_another_folder_read_the_same_images(
+    folder: Path, right: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative folder is that of the caller, also where a worker has one of the same name."""
+    there = tmp_path / "there"
+    for path in folder.rglob("*.png"):
+        other = there / path.relative_to(folder.parent)
+        other.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(other)
+    monkeypatch.chdir(folder.parent)
+    with ProcessPoolExecutor(1, initializer=os.chdir, initargs=(there,)) as workers:
+        entry = pixelprep.prepare(f"./{folder.name}", shard_rows=40, workers=workers, quiet=True)
     assert bytes_of(entry.path) == right
 
 
