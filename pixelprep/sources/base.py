@@ -1,6 +1,5 @@
 """Define what a source of raw data is: options, splits, provenance, and what it needs to load."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -17,9 +16,7 @@ from pixelprep.format.source_record import Provenance as Provenance  # a public 
 from pixelprep.numerics.statistics import check_images
 from pixelprep.sources import lazy_arrays
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, LazyArray, TakeView
-from pixelprep.system import formatting, fs, parallel, staging
-
-LOG = logging.getLogger("pixelprep")
+from pixelprep.system import formatting, fs, notices, parallel, staging
 
 File = TypeVar("File")
 
@@ -149,7 +146,7 @@ class Raw:
             _check_split(f"{where}: {name}", split, len(self.class_names), self.task)
         height, width, channels = images[0].shape[1:]
         if channels > 4:
-            LOG.warning("%s: images of %d×%d with %d channels", where, height, width, channels)
+            notices.tell("%s: images of %d×%d with %d channels", where, height, width, channels)
         self._check_classes(where)
         return self
 
@@ -165,13 +162,13 @@ class Raw:
                 raise SourceError(lacks, "move some of them to train, or leave them out")
         if not total.all():
             listed = _classes(names[total == 0]), _with_counts(names, total)
-            LOG.warning("%s: no image of %s; there are %s", where, *listed)
+            notices.tell("%s: no image of %s; there are %s", where, *listed)
             if all(map(str.isdigit, self.class_names)):
-                LOG.warning("for labels that count from 1: `labels_from=1`; with gaps: `renumber`")
+                notices.tell("for labels that count from 1: `labels_from=1`; with gaps: `renumber`")
         for name, of_split in counts.items():
             if len(lacking := names[(of_split == 0) & (total > 0)]):
                 listed = _classes(lacking), _with_counts(names, of_split)
-                LOG.warning("%s: %s: no image of %s; there are %s", where, name, *listed)
+                notices.tell("%s: %s: no image of %s; there are %s", where, name, *listed)
 
     def _class_counts(self, split: RawSplit) -> NDArray[np.int64]:
         counts = np.zeros(len(self.class_names), np.int64)

@@ -155,7 +155,7 @@ class ImageFolder(LocalSource):
         for top in dict.fromkeys([self.path, *tops.values()]):
             hidden = sorted(path.name for path in top.iterdir() if _is_hidden(path.name))
             if folders := [printable(name) for name in hidden if (top / name).is_dir()]:
-                LOG.info("%s: hidden folders, not used: %s", top, formatting.shorten(folders))
+                notices.tell("%s: hidden folders, not used: %s", top, formatting.shorten(folders))
         splits = {name: self._list_split(top, class_names, unused) for name, top in tops.items()}
         if unused:
             what = formatting.pluralize(len(unused), "file or folder", "files or folders")
@@ -184,7 +184,7 @@ class ImageFolder(LocalSource):
             others = set(self._classes(self.path)) - {top.name for top in tops.values()}
             unused += [os.fspath(self.path / name) for name in sorted(others)]
             for name in sorted(filter(_is_like_split, others)):
-                LOG.warning("%s: not used: %s", self.path / name, SPLIT_HINT)
+                notices.tell("%s: not used: %s", self.path / name, SPLIT_HINT)
 
     def _list_split(self, top: Path, class_names: tuple[str, ...], unused: list[str]) -> _ImageList:
         if differing := set(self._classes(top)) ^ set(class_names):

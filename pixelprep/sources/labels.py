@@ -1,6 +1,5 @@
 """Number the classes of labels, whichever of the usual forms these have."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,9 +11,7 @@ from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources import lazy_arrays
 from pixelprep.sources.base import label_range
 from pixelprep.sources.lazy_arrays import AnyArray, LazyArray
-from pixelprep.system import formatting, fs
-
-LOG = logging.getLogger("pixelprep")
+from pixelprep.system import formatting, fs, notices
 
 MAX_CLASSES = 1000  # accepted however few the images
 
@@ -80,19 +77,19 @@ def _column(where: str, labels: LazyArray, rows: int) -> tuple[LazyArray, int]:
         raise SourceError(f"{wrong}: expected integers (N,), or text", "number the classes 0, 1, 2")
     if len(shape) == 2 and shape[0] == rows and shape[1] > 1 and kind in "uibf":
         labels, classes = _one_hot(wrong, labels), shape[1]
-        LOG.info("%s: taken as %d classes, one-hot", wrong, classes)
+        notices.tell("%s: taken as %d classes, one-hot", wrong, classes)
     elif len(shape) > 1 and shape[1:] == (1,) * (len(shape) - 1):
         labels = lazy_arrays.reshape_rows(labels, ())  # (N, 1), as Keras stores them
     elif len(shape) > 1 and sorted(shape)[-1] == rows and sorted(shape)[-2] == 1:
         labels = np.asarray(labels[:]).reshape(rows)
-        LOG.info("%s: taken as (%d,)", wrong, rows)
+        notices.tell("%s: taken as (%d,)", wrong, rows)
     if len(labels.shape) != 1:
         hint = "give each row one number, or a 1 among zeros in the column of its class"
         raise SourceError(f"{wrong}: expected integers (N,), or one-hot rows, of {rows:,}", hint)
     if kind in "ui" or classes:
         return labels, classes
     if kind == "b":
-        LOG.info("%s: false is taken as class 0, true as 1", wrong)
+        notices.tell("%s: false is taken as class 0, true as 1", wrong)
         return np.asarray(labels[:]).astype(np.uint8), 2
     if kind == "f":
         return _whole(wrong, np.asarray(labels[:])), 0
@@ -114,7 +111,7 @@ def _whole(wrong: str, labels: AnyArray) -> NDArray[np.int64]:
     if not fits.all():
         odd = labels[~fits][0]
         raise SourceError(f"{wrong} and not all whole, such as {odd}: expected integers (N,)")
-    LOG.info("%s, all of them whole numbers: taken as integers", wrong)
+    notices.tell("%s, all of them whole numbers: taken as integers", wrong)
     return labels.astype(np.int64)
 
 
@@ -143,7 +140,7 @@ def _named(where: str, labels: Mapping[str, LazyArray], class_names: Sequence[st
     names = tuple(class_names) or tuple(found)
     if not class_names:
         told = (where, len(names), formatting.shorten(names))
-        LOG.info("%s: labels are text: %d classes in the order of code points: %s", *told)
+        notices.tell("%s: labels are text: %d classes in the order of code points: %s", *told)
     numbers = {name: number for number, name in enumerate(names)}
     own = {n: np.array([numbers[one] for one in row.tolist()]) for n, row in text.items()}
     return Numbered(own, names, {"class_order": "given" if class_names else "code points"})

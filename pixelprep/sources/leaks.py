@@ -1,7 +1,6 @@
 """Find equal images: in train and another split, or with different labels."""
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 from pixelprep.errors import SourceError
 from pixelprep.sources.base import Raw
 from pixelprep.sources.lazy_arrays import AnyArray
-
-LOG = logging.getLogger("pixelprep")
+from pixelprep.system import notices
 
 KEY = np.dtype("V16")  # of an image: the first bytes of its SHA-256
 EXAMPLES = 3
@@ -64,7 +62,7 @@ def handle_leaks(
                 raise SourceError(line, "nothing else is in it: leave the split out")
             rest = _without(rest, name, leaked.row)
             line += ": left out"
-        LOG.warning("%s", line)
+        notices.tell("%s", line)
     return rest
 
 
@@ -132,4 +130,4 @@ def tell_conflicts(raw: Raw, keys: Mapping[str, AnyArray], where: str) -> None:
         such = [(str(differing.split[i]), int(differing.row[i])) for i in of_first]
         listed = " = ".join(_name(raw, row) for row in such)
         told = (where, len(groups), "image has" if len(groups) == 1 else "images have", listed)
-        LOG.warning("%s: %d %s more than one label: %s", *told)
+        notices.tell("%s: %d %s more than one label: %s", *told)

@@ -27,13 +27,6 @@ def format_shape(sides: Iterable[int]) -> str:
     return "×".join(map(str, sides))
 
 
-def listing(names: Iterable[str], most: int = 8) -> str:
-    """Join names by commas; of very many, only the first and how many more there are."""
-    every = list(names)
-    more = f" and {len(every) - most:,} more" if len(every) > most else ""
-    return f"{', '.join(every[:most])}{more}"
-
-
 def pluralize(count: int, singular: str, plural: str = "") -> str:
     """Format a count of things: 1 step, 1,000 steps."""
     return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"

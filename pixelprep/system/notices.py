@@ -15,8 +15,9 @@ PACKAGE = os.fspath(Path(__file__).parents[1])
 _told: ContextVar[list[str] | None] = ContextVar("told", default=None)
 
 
-def tell(message: str) -> None:
-    """Warn of something that users should know of their data: one line."""
+def tell(message: str, *values: object) -> None:
+    """Warn of something that users should know of their data: one line, formatted with values."""
+    message = message % values if values else message
     told = _told.get()
     if told is not None and message not in told:
         told.append(message)

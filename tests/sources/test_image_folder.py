@@ -450,12 +450,11 @@ def test_a_bad_folder_is_refused(pets: tuple[Path, Rows, Rows], cache: Path, bad
 
 
 def test_what_is_not_read_is_told(
-    pets: tuple[Path, Rows, Rows], caplog: pytest.LogCaptureFixture
+    pets: tuple[Path, Rows, Rows], recwarn: pytest.WarningsRecorder
 ) -> None:
     """Files of other kinds are counted by their endings; folders that are hidden, or named almost
     like a split, are named.
     """
-    caplog.set_level("INFO", "pixelprep")
     top = pets[0]
     for name in ("a.gif", "b.gif", "notes"):
         (top / "train" / "cat" / name).write_bytes(b"")
@@ -463,7 +462,7 @@ def test_what_is_not_read_is_told(
         (top / name / "cat").mkdir(parents=True)
     (top / "train" / "__MACOSX").mkdir()
     check(prepared(top), in_order(pets[1], 0), in_order(pets[2], 2), ("cat", "dog"))
-    told = "\n".join(caplog.messages)
+    told = "\n".join(str(one.message) for one in recwarn)
     assert "not used: 4 files or folders (2 .gif, 1 without ending, 1 folder), such as" in told
     assert f"{top}: hidden folders, not used: .thumbs, __MACOSX" in told
     assert f"{top / 'train'}: hidden folders, not used: __MACOSX" in told

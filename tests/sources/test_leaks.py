@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import pixelprep
-from pixelprep import SourceError, UsageError
+from pixelprep import PixelprepWarning, SourceError, UsageError
 from pixelprep.sources import Arrays
 from tests.helpers.raw_files import PAIRS, write_hdf5, write_npz
 from tests.helpers.sources import check, nothing_is_left, prepared, refused
@@ -24,20 +24,20 @@ LINE = "data: 2 of 20 test images are in train, too: test 3 = train 11, test 7 =
 SOURCE = Arrays("data", (X, Y), (LEAKING, LABELS))
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings(recwarn: pytest.WarningsRecorder) -> list[str]:
     """Return the warnings that were logged."""
-    return [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    return [str(one.message) for one in recwarn if one.category is PixelprepWarning]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", ">u2", "float32", "float64"])
-def test_leaks_are_told(caplog: pytest.LogCaptureFixture, dtype: str) -> None:
+def test_leaks_are_told(recwarn: pytest.WarningsRecorder, dtype: str) -> None:
     """One line has their number and examples; the data is stored as it is."""
     source = Arrays("data", (X.astype(dtype), Y), (LEAKING.astype(dtype), LABELS))
     check(prepared(source, mode="center"), source.train, source.test)
-    assert warnings(caplog) == [LINE]
+    assert warnings(recwarn) == [LINE]
 
 
-def test_leaks_stop_or_are_dropped(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
+def test_leaks_stop_or_are_dropped(recwarn: pytest.WarningsRecorder, cache: Path) -> None:
     """`on_leak=fail` makes nothing; `on_leak=drop` leaves the images out of test, and says so in
     the record of the data.
     """
@@ -48,7 +48,7 @@ def test_leaks_stop_or_are_dropped(caplog: pytest.LogCaptureFixture, cache: Path
     entry = prepared(replace(SOURCE, on_leak="drop"))
     dropped = {"dropped": {"test in train": 2}}
     check(entry, (X, Y), (LEAKING[STAY], LABELS[STAY]), decode=dropped)
-    assert warnings(caplog) == [f"{LINE}: left out"]
+    assert warnings(recwarn) == [f"{LINE}: left out"]
 
 
 def test_files_take_the_option(tmp_path: Path, cache: Path) -> None:
@@ -69,15 +69,15 @@ def test_a_split_of_nothing_else_is_not_dropped(cache: Path) -> None:
     assert nothing_is_left(cache)
 
 
-def test_labels_that_contradict_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_that_contradict_are_told(recwarn: pytest.WarningsRecorder) -> None:
     """Equal images with different labels are told, within a split and across."""
     images, labels = X.copy(), Y.copy()
     images[8], labels[8], labels[2] = images[2], 1, 0
     prepared(Arrays("data", (images, labels), (X2, Y2)))
-    assert warnings(caplog) == ["data: 1 image has more than one label: train 2 = train 8"]
+    assert warnings(recwarn) == ["data: 1 image has more than one label: train 2 = train 8"]
 
 
-def test_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_are_named(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """Images of a folder are equal by their pixels, whatever their files; their paths are told."""
     for split, number in (("train", 0), ("test", 1)):
         for kind in ("cat", "dog"):
@@ -89,21 +89,21 @@ def test_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     (tmp_path / "pets/test/cat/1.png").unlink()
     prepared(tmp_path / "pets")
     line = "1 of 2 test images is in train, too: test/cat/1.bmp = train/cat/0.png"
-    assert [one for one in warnings(caplog) if "in train" in one] == [f"pets: {line}"]
+    assert [one for one in warnings(recwarn) if "in train" in one] == [f"pets: {line}"]
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 2}], ids=str)
 def test_different_images_raise_no_alarm(
-    caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+    recwarn: pytest.WarningsRecorder, options: dict[str, Any]
 ) -> None:
     """The embedded part of MNIST has no picture twice, whoever looks."""
     prepared("sample", mode="center", **options)
-    assert warnings(caplog) == []
+    assert warnings(recwarn) == []
 
 
 @pytest.mark.parametrize("on_leak", ["fail", "drop"])
 def test_splits_that_are_taken_from_train_are_looked_at(
-    caplog: pytest.LogCaptureFixture, cache: Path, on_leak: str
+    recwarn: pytest.WarningsRecorder, cache: Path, on_leak: str
 ) -> None:
     """A picture that is in the data twice and was divided is told; it is part of the recipe, so
     that it cannot be dropped.
@@ -117,7 +117,7 @@ def test_splits_that_are_taken_from_train_are_looked_at(
     entry = prepared(source, test_fraction=0.1)
     rows = {image.tobytes() for image in entry.train.to_numpy()[0]}
     both = sum(image.tobytes() in rows for image in entry.test.to_numpy()[0])
-    assert [f"twice: {both} of 8 test" in line for line in warnings(caplog)] == [True]
+    assert [f"twice: {both} of 8 test" in line for line in warnings(recwarn)] == [True]
 
 
 def test_another_answer_is_refused() -> None:
