@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -171,10 +171,11 @@ class ImageFolder(LocalSource):
     def _tops(self) -> dict[str, Path]:
         """Return the folders that hold the class folders by split; the whole is train, if one."""
         tops = dict[str, Path]()
+        folders = {entry.name for entry in _scan(self.path, os.DirEntry.is_dir)}
         for split, names in FOLDERS.items():
             for top in (self.path / name for name in names):
                 self._check_link(top)
-                if split not in tops and top.is_dir():
+                if split not in tops and top.name in folders:
                     tops[split] = top
         return tops if "train" in tops else {"train": self.path}
 
@@ -206,14 +207,14 @@ class ImageFolder(LocalSource):
 
     def _classes(self, top: Path) -> list[str]:
         """List the folders in a folder, but hidden ones, by name."""
-        folders = [entry for entry in _scan(top) if not _is_hidden(entry.name) and entry.is_dir()]
+        folders = _scan(top, lambda entry: not _is_hidden(entry.name) and entry.is_dir())
         for folder in folders:
             self._check_link(folder)
         return sorted(folder.name for folder in folders)
 
     def _images(self, top: Path, name: str, unused: list[str]) -> Iterator[os.DirEntry[str]]:
         """Yield the images of a class by name, and add other files in its folder to `unused`."""
-        for file in sorted(_scan(top / name), key=lambda entry: entry.name):
+        for file in sorted(_scan(top / name, lambda _: True), key=lambda entry: entry.name):
             if file.name[0] == ".":
                 continue
             self._check_link(file)
@@ -234,10 +235,11 @@ class ImageFolder(LocalSource):
             raise SourceError(leaves, "copy what it leads to into the folder")
 
 
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
+def _scan(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[os.DirEntry[str]]:
+    """List what is wanted of a folder; one that the system does not show is not an empty one."""
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            return list(filter(wanted, entries))
     except OSError as error:
         raise SourceError(f"{folder}: cannot read: {error.strerror}") from error
 

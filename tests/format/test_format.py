@@ -466,7 +466,7 @@ print(*{{path for path in opened if path.startswith({root!r})}}, sep="\\n")
 
 @pytest.mark.parametrize("given", ["the folder", "the source"])
 def test_a_hit_opens_no_raw_file_and_no_array(tmp_path: Path, given: str) -> None:
-    """It opens the manifest, its digest and two small records; the raw files' states suffice."""
+    """It opens the manifest, its digest and three small records; the raw files' states suffice."""
     dataset, source = str(write_idx(tmp_path / "mine", gray())), None
     if given == "the source":
         dataset, source = "sample", str(shutil.copytree(ROOT / "data/sample", tmp_path / "raw"))
@@ -476,7 +476,7 @@ def test_a_hit_opens_no_raw_file_and_no_array(tmp_path: Path, given: str) -> Non
     opened = [Path(line) for line in run.stdout.splitlines()]
     assert {path.name for path in opened if path.suffix != ".json"} == {"manifest.sha256"}
     notes = {path.relative_to(tmp_path / "cache").parts[0] for path in opened}
-    assert notes == {".sources", ".trust", dataset.split("/")[-1]}
+    assert notes == {".sources", ".trust", ".origins", dataset.split("/")[-1]}
 
 
 def test_a_change_whose_times_were_put_back_is_seen() -> None:

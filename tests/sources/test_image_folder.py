@@ -107,8 +107,9 @@ def test_a_test_split_is_taken_of_every_class(
     top = tmp_path_factory.mktemp("folder")
     rows = write(top / "f" / below, numbered(counts))
     cache = {"cache_dir": top / "cache", "test_fraction": fraction, "split_seed": seed}
-    if not 0 < int(len(rows) * fraction + 0.5) < len(rows):
-        with pytest.raises(UsageError, match="expected at least 1 to be taken and 1 to stay"):
+    if not 0 < int(len(rows) * fraction + 0.5) <= len(rows) - len(counts):
+        refused = "expected at least 1 to be taken and 1 to stay|so that each of . classes keeps one"
+        with pytest.raises(UsageError, match=refused):
             prepared(top / "f", **cache)
         return
     check(prepared(top / "f", **cache), in_order(rows, 0), None, tuple(sorted(counts)))
@@ -771,19 +772,20 @@ def test_a_failing_file_system_stops(
     check(prepared(top, on_error=on_error), in_order(train, 0), in_order(test, 2), ("cat", "dog"))
 
 
-def test_a_class_that_cannot_be_listed_stops(
-    pets: tuple[Path, Rows, Rows], cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["", "train", "test", "train/dog"])
+def test_a_folder_that_cannot_be_listed_stops(
+    pets: tuple[Path, Rows, Rows], cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A folder that the system does not list is not an empty one."""
-    top, scandir = pets[0], os.scandir
+    """What the system does not list is neither empty nor absent."""
+    where, scandir = pets[0] / name, os.scandir
 
     def failing(path: Any) -> Any:
-        if str(path).endswith("train/dog"):
+        if Path(path) == where:
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
         return scandir(path)
 
     monkeypatch.setattr("os.scandir", failing)
-    refused(cache, top, top / "train" / "dog", "cannot read: Input/output error", on_error="skip")
+    refused(cache, pets[0], where, "cannot read: Input/output error", on_error="skip")
 
 
 def test_a_lack_of_memory_is_no_damage(

@@ -68,7 +68,7 @@ def test_labels_of_a_certain_meaning_are_taken(
     """Numbers in whatever shape and type are the same dataset, and what was guessed is told."""
     make, line = FORMS[form]
     check(read(make(Y), make(Y2)), *PAIRS)
-    assert told(line)
+    assert not line or told(line)
 
 
 def test_yes_and_no_are_two_classes(
