@@ -285,8 +285,8 @@ def predict(
         The run's folder.
     images : path or iterable of path
         Files of PNG, JPEG, BMP, TIFF or WebP, or folders, of which all that is in them or deeper
-        is taken. Each is resized (Pillow's bilinear filter) and turned grey or RGB, as the images
-        were that the model was trained on.
+        is taken, but for what is hidden. Each is resized (Pillow's bilinear filter) and turned
+        grey or RGB, as the images were that the model was trained on.
     top : int
         How many classes to return of each image, at least 1.
     quiet : bool
@@ -361,6 +361,8 @@ def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
             raise SourceError(f"{path}: no such file")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
+            if any(part.startswith(".") for part in file.relative_to(path).parts):
+                continue  # hidden, as ._x.png of macOS: no picture of the data, as in `prepare`
             if file == path or (file.suffix.lower() in image_folder.SUFFIXES and file.is_file()):
                 found = True
                 yield os.fspath(file)
