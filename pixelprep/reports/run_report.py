@@ -85,6 +85,8 @@ def build(
         training=_training(result, parameters),
         machine=machine,
         run=shlex.quote(str(result.run)),
+        # Keras's `predict` rounds float64 to float32.
+        predict="predict_on_batch" if entry.scaling.raw_dtype == "float64" else "predict",
         sample=f'np.zeros({(1, *entry.train.shape[1:])}, "{entry.scaling.raw_dtype}")',
     )
     return text.encode()

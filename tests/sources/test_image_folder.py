@@ -108,7 +108,9 @@ def test_a_test_split_is_taken_of_every_class(
     rows = write(top / "f" / below, numbered(counts))
     cache = {"cache_dir": top / "cache", "test_fraction": fraction, "split_seed": seed}
     if not 0 < int(len(rows) * fraction + 0.5) <= len(rows) - len(counts):
-        refused = "expected at least 1 to be taken and 1 to stay|so that each of . classes keeps one"
+        refused = (
+            "expected at least 1 to be taken and 1 to stay|so that each of . classes keeps one"
+        )
         with pytest.raises(UsageError, match=refused):
             prepared(top / "f", **cache)
         return

@@ -322,6 +322,10 @@ def test_predict_on_the_command_line(photos: Path) -> None:
     answer = json.loads(run(*asked, str(photos), "--top", "1", "--json").stdout)
     assert len(answer["images"]) == 80
     assert all(len(one["top"]) == 1 for one in answer["images"])
+    Path("some/.ipynb_checkpoints").mkdir(parents=True)
+    for name in ("a.png", "._a.png", ".ipynb_checkpoints/a-checkpoint.png"):
+        shutil.copy(photos / "dark/00.png", Path("some", name))
+    assert len(run(*asked, "some").stdout.splitlines()) == 1  # what is hidden is left out
     Path("not.png").write_text("text")
     error, hint = failure(run(*asked, "not.png"))
     assert error == "not.png: cannot read the image: not an image"
