@@ -296,46 +296,42 @@ def predict(
 ) -> PredictResult:
     """Predict the classes of images with a finished run's model.
 
-        Parameters
-        ----------
-        run : path
-            The run's folder.
-        images : path or iterable of path
-            Files of PNG, JPEG, BMP, TIFF or WebP, or folders, of which all that is in them or deeper
-    <<<<<<< HEAD
-            is taken. Each is resized (Pillow's bilinear filter) and turned grey or RGB; orientation,
-            transparency and pages are treated as those of the images that the model was trained on.
-    =======
-            is taken, but for what is hidden. Each is resized (Pillow's bilinear filter) and turned
-            grey or RGB, as the images were that the model was trained on.
-    >>>>>>> b457bca4a753ce67456dc749e273cdc2be142e19
-        top : int
-            How many classes to return of each image, at least 1.
-        quiet : bool
-            Draw no progress bar.
+    Parameters
+    ----------
+    run : path
+        The run's folder.
+    images : path or iterable of path
+        Files of PNG, JPEG, BMP, TIFF or WebP, or folders, of which all that is in them or deeper
+        is taken, but for what is hidden. Each is resized (Pillow's bilinear filter) and turned
+        grey or RGB; orientation, transparency and pages are treated as those of the images that
+        the model was trained on.
+    top : int
+        How many classes to return of each image, at least 1.
+    quiet : bool
+        Draw no progress bar.
 
-        Returns
-        -------
-        PredictResult
-            The likeliest classes of each image.
+    Returns
+    -------
+    PredictResult
+        The likeliest classes of each image.
 
-        Raises
-        ------
-        TrainError
-            When there is no such run, or its model cannot be loaded.
-        SourceError
-            When a file cannot be read, or no image can be decoded as the training images were.
-        UsageError
-            When no image is given, or the model takes what no image file holds.
-        MissingExtraError
-            When TensorFlow or Pillow is not installed.
+    Raises
+    ------
+    TrainError
+        When there is no such run, or its model cannot be loaded.
+    SourceError
+        When a file cannot be read, or no image can be decoded as the training images were.
+    UsageError
+        When no image is given, or the model takes what no image file holds.
+    MissingExtraError
+        When TensorFlow or Pillow is not installed.
 
-        Examples
-        --------
-        >>> import pixelprep
-        >>> result = pixelprep.predict("runs/mine", ["photo.png"], top=1)  # doctest: +SKIP
-        >>> result.images[0].top[0].class_name  # doctest: +SKIP
-        '7'
+    Examples
+    --------
+    >>> import pixelprep
+    >>> result = pixelprep.predict("runs/mine", ["photo.png"], top=1)  # doctest: +SKIP
+    >>> result.images[0].top[0].class_name  # doctest: +SKIP
+    '7'
     """
     check_int("top", top, 1)
     finished = load_finished(Path(run))
