@@ -1,6 +1,7 @@
 """Decode image files with Pillow into pixels of one size, color and dtype."""
 
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,7 @@ class ImageDecoder:
     skip: bool  # leave out damaged images
     format: ImageFormat | None = None  # that all images must have
     reference: str = ""  # the path of the first image, which has that format
+    folder: str = ""  # that paths start from: workers may run in another one
 
     def with_reference(self, paths: Sequence[str]) -> "ImageDecoder":
         """Return a decoder that requires the format of the first readable image."""
@@ -78,7 +80,8 @@ class ImageDecoder:
         from PIL import Image, UnidentifiedImageError
 
         try:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands of them
+            file_path = os.path.join(self.folder, path)  # noqa: PTH118 - thousands of them
+            with open(file_path, "rb", buffering=0) as file:  # noqa: PTH123 - likewise
                 content = BytesIO(file.read())  # one read, where Pillow makes many
             with Image.open(content, formats=IMAGE_FORMATS) as image:
                 pixels = self._pixels(path, image)

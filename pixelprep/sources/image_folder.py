@@ -81,7 +81,9 @@ class ImageFolder(LocalSource):
     ) -> tuple[RawSplit, list[str]]:
         """Decode the images of one split; return it, and the paths of skipped images."""
         options = self.options
-        decoder = ImageDecoder(options.size, options.color, options.on_error == "skip")
+        decoder = ImageDecoder(
+            options.size, options.color, options.on_error == "skip", folder=os.fspath(Path.cwd())
+        )
         decoder = decoder.with_reference(listed.paths)
         assert decoder.format is not None  # that of the reference
         total, row_bytes = len(listed.paths), decoder.format.bytes
