@@ -36,7 +36,13 @@ from pixelprep.cli.options import (
     with_prepare_options,
 )
 from pixelprep.cli.spelling import as_options
-from pixelprep.errors import PixelprepError, UsageError, attach_resume_command, resume_command
+from pixelprep.errors import (
+    PixelprepError,
+    UsageError,
+    attach_resume_command,
+    one_line,
+    resume_command,
+)
 from pixelprep.exporters import format_names
 from pixelprep.numerics.modes import MODES
 from pixelprep.system import formatting
@@ -545,7 +551,7 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
 
 
 def _fail(message: str, hint: str | None, code: int) -> NoReturn:
-    output.print_error("error", as_options(" ".join(message.split()), app))
+    output.print_error("error", as_options(one_line(message), app))
     if hint:
         output.print_error("hint", as_options(hint, app))
     sys.exit(code)
