@@ -14,6 +14,11 @@ from collections.abc import Iterable
 REPAIR_HINT = "verify it with `repair=True` to rebuild it; if this is a copy, copy it again"
 
 
+def one_line(text: str) -> str:
+    """Return a text without the line breaks that file names and system messages may hold."""
+    return " ".join(line.strip() for line in text.strip().splitlines())
+
+
 class PixelprepError(Exception):
     """The base of every error that pixelprep raises on purpose.
 
@@ -33,9 +38,8 @@ class PixelprepError(Exception):
     resume_command: str | None = None
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        # File names and system messages may hold line breaks; an error stays on one line.
-        self.message = " ".join(message.split())
-        self.hint = " ".join(hint.split()) if hint else None
+        self.message = one_line(message)
+        self.hint = one_line(hint) if hint else None
         super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:

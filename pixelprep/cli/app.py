@@ -44,6 +44,7 @@ from pixelprep.errors import (
     PixelprepWarning,
     UsageError,
     attach_resume_command,
+    one_line,
     resume_command,
 )
 from pixelprep.exporters import format_names
@@ -601,7 +602,7 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
 
 
 def _fail(message: str, hint: str | None, code: int) -> NoReturn:
-    output.print_error("error", as_options(" ".join(message.split()), app))
+    output.print_error("error", as_options(one_line(message), app))
     if hint:
         output.print_error("hint", as_options(hint, app))
     sys.exit(code)

@@ -160,8 +160,16 @@ def _transfer(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
             return
         # A resumed file may have begun with another mirror's bytes: start afresh once.
         digest = fs.sha256(part)[:12] + "…"
+        is_page = _is_web_page(part)
         part.unlink()
+        if is_page:
+            raise _MirrorError("a web page instead of the file, such as a network's login")
     raise _MirrorError(f"wrong bytes: expected SHA-256 {file.sha256[:12]}…, got {digest}")
+
+
+def _is_web_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def _request_with_retries(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
@@ -180,6 +188,10 @@ def _request_with_retries(url: str, part: Path, file: RegistryFile, quiet: bool)
         retrying(_request, url, part, file, quiet)
     except (errors.RequestException, ValueError) as error:  # ValueError: odd URLs and headers
         raise _MirrorError(_summarize(error)) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _MirrorError(str(error)) from error  # requests' own: no certificates where they are
 
 
 class _RetryPolicy:
@@ -213,6 +225,9 @@ def _summarize(error: Exception) -> str:
     stalled = isinstance(cause, urllib3.exceptions.ReadTimeoutError)  # in the middle of a body
     if stalled or isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT:g} s"
+    if isinstance(error, requests.exceptions.ProxyError):
+        wants_password = "407" in str(error)
+        return "the proxy wants a password (407)" if wants_password else "no answer from the proxy"
     if isinstance(error, requests.exceptions.SSLError):
         return "no secure connection"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):

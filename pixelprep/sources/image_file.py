@@ -1,12 +1,14 @@
 """Decode image files with Pillow into pixels of one size, color and dtype."""
 
 import math
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,6 +125,7 @@ class ImageDecoder:
     skip: bool = False  # leave out damaged images
     format: ImageFormat | None = None  # that all images must have
     reference: str = ""  # the path of the first image, which has that format
+    folder: str = ""  # that paths start from: workers may run in another one
 
     @classmethod
     def of(cls, options: DecodeOptions) -> "ImageDecoder":
@@ -136,6 +139,7 @@ class ImageDecoder:
             alpha=options.alpha,
             page=options.page,
             skip=options.on_error == "skip",
+            folder=os.fspath(Path.cwd()),
         )
 
     def record(self) -> dict[str, object]:
@@ -178,7 +182,8 @@ class ImageDecoder:
     def examine(self, path: str) -> tuple[AnyArray | None, list[Problem]]:
         """Return the pixels of an image as far as they can be had, and all problems of it."""
         try:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands of them
+            file_path = os.path.join(self.folder, path)  # noqa: PTH118 - thousands of them
+            with open(file_path, "rb", buffering=0) as file:  # noqa: PTH123 - likewise
                 content = file.read()  # one read, where Pillow makes many
         except OSError as error:  # which says nothing of the image
             raise SourceError(f"{path}: cannot read: {error.strerror}") from error

@@ -37,7 +37,7 @@ def find_source(dataset: str, options: Options) -> Source:
         raise UsageError(own, "give one of the two")
     from pixelprep.sources.file_types import local_source_type  # a name does not need these
 
-    path = fs.expand_user(dataset).absolute()  # workers may run in another folder
+    path = fs.expand_user(dataset)
     try:
         source_type = local_source_type(path)
     except OSError as error:

@@ -8,7 +8,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,7 +38,12 @@ def cache_dir(path: str | os.PathLike[str] | None = None) -> Path:
         return expand_user(chosen).absolute()
     from platformdirs import user_cache_path
 
-    return user_cache_path("pixelprep", appauthor=False)
+    with suppress(RuntimeError):  # without a home folder; older ones return a path below "~" then
+        default = user_cache_path("pixelprep", appauthor=False)
+        if default.is_absolute():
+            return default
+    where = "set PIXELPREP_CACHE_DIR, or give `cache_dir`"
+    raise UsageError("no home folder is known, so none for the cache", where)
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
@@ -70,10 +75,16 @@ def translate_oserror(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        named = error.filename is not None and not isinstance(error.filename, int)
+        where = os.fspath(error.filename) if named else os.fspath(path)
+        where = where if isinstance(where, str) else os.fsdecode(where)
         if error.errno in DISK_FULL_ERRNOS:
+            if not Path(where).is_relative_to(path):
+                raise CacheError(f"cannot write {where}: {reason}", "free some space") from error
             hint = "free some space, or choose another place with `cache_dir`"
             raise CacheError(f"cannot write in {path}: {reason}", hint) from error
-        where = str(error.filename or path)
+        if error.errno is None:  # a library's own, about anything
+            raise CacheError(f"{type(error).__name__}: {reason}") from error
         hint = "choose a writable folder: `cache_dir` or PIXELPREP_CACHE_DIR"
         in_cache = Path(where).is_relative_to(path) or path.is_relative_to(where)
         of_machine = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)

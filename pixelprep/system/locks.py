@@ -190,7 +190,8 @@ def owner_tag() -> str:
 def owner_alive(tag: str, path: Path) -> bool:
     """Return whether the owner of a file or folder may be alive; what is no tag has no owner.
 
-    A process of another machine counts as alive until what it owns is `STALE_AFTER` old.
+    A process of another machine or container counts as alive until what it owns is `STALE_AFTER`
+    old.
     """
     match = re.fullmatch(OWNER_TAG, tag)
     if match is None:
@@ -216,7 +217,11 @@ def is_stale(path: Path, seconds: float) -> bool:
 
 
 def _machine_id() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """Return what tells machines apart and, on one of them, the name spaces of process numbers."""
+    numbers = ""
+    with suppress(OSError):  # Linux alone has them: containers of one host name
+        numbers = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no file
+    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
 
 
 def _start_time(process: int) -> int | None:

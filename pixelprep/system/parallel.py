@@ -161,13 +161,18 @@ class WorkerPool:
 
         # Started now, since starting it with the first worker would unblock interrupts again.
         resource_tracker.ensure_running()
-        executor: Executor = ProcessPoolExecutor(
-            self._workers, initializer=_exit_with_parent, initargs=(os.getpid(),)
-        )
+        try:
+            executor: Executor = ProcessPoolExecutor(
+                self._workers, initializer=_exit_with_parent, initargs=(os.getpid(),)
+            )
+        except OSError as error:
+            raise _cannot_start(error) from error
         # Workers inherit that interrupts are blocked: Ctrl-C is for this process alone.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             executor.submit(int)  # the first task starts the workers
+        except (OSError, AssertionError) as error:
+            raise _cannot_start(error) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return executor
@@ -185,6 +190,15 @@ class WorkerPool:
 
     def __exit__(self, *error: object) -> None:
         self._shutdown(at_once=error[0] is not None)
+
+
+def _cannot_start(error: Exception) -> WorkerError:
+    """Make the error for worker processes that the system or their parent does not allow."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return WorkerError(
+        f"worker processes cannot be started: {reason}",
+        "they need shared memory (/dev/shm) and a parent that may have children: try `workers=1`",
+    )
 
 
 def _exit_with_parent(parent: int) -> None:

@@ -96,7 +96,7 @@ def _take_over(top: Path, name: str, folder: Path) -> bool:
         if not locks.is_unlocked(_lock_file(path)):
             continue
         with suppress(FileNotFoundError):  # another process was faster
-            path.rename(folder)
+            _move(path, folder)
             _lock_file(path).unlink(missing_ok=True)
             return True
     return False
@@ -171,7 +171,7 @@ def _restore(path: Path, cache: Path) -> bool:
         if os.path.lexists(final):
             return False
         with suppress(OSError):
-            path.rename(final)
+            _move(path, final)
             LOG.info("restored %s: the process replacing it was killed", final)
             return True
     return False
@@ -249,7 +249,9 @@ def _rename_into_place(
                 LOG.info("another process published %s first", final.name)
                 break
             name = f"{final.parent.name}{REPLACING}{final.name}"
-            replaced.append(_move_to_trash(final, cache, name))
+            trashed = _trash_name(name, cache)
+            _move(final, trashed)
+            replaced.append(trashed)
         except FileNotFoundError:  # another process removed the old one, or its parent
             if not folder.exists():
                 raise
@@ -259,14 +261,33 @@ def _rename_into_place(
 
 def discard(path: Path, cache: Path) -> None:
     """Move a file or folder to the trash with one rename, then delete it."""
-    _remove(_move_to_trash(path, cache))
+    try:
+        path.rename(trashed := _trash_name(path.name, cache))
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # as of `_move`
+            raise
+        trashed = path
+    _remove(trashed)
 
 
-def _move_to_trash(path: Path, cache: Path, name: str = "") -> Path:
+def _trash_name(name: str, cache: Path) -> Path:
     trash = fs.ensure_dir(cache / fs.TRASH)
-    moved = trash / f"{_shorten(name or path.name, MAX_NAME_BYTES)}.{locks.owner_tag()}"
-    path.rename(moved)
-    return moved
+    return trash / f"{_shorten(name, MAX_NAME_BYTES)}.{locks.owner_tag()}"
+
+
+def _move(path: Path, to: Path) -> None:
+    """Rename a folder; copy it, and delete it, if it lies in a lower layer of a container image."""
+    try:
+        path.rename(to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        try:
+            shutil.copytree(path, to, symlinks=True)
+        except shutil.Error:
+            _remove(to)
+            raise error from None
+        _remove(path)
 
 
 def _remove(path: Path) -> None:

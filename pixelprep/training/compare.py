@@ -142,7 +142,7 @@ def _check(modes: Sequence[str], model: str | None, val_fraction: float) -> None
         raise UsageError(f"`modes={','.join(modes)}`: {', '.join(twice)} is given twice")
     if len(modes) < 2:
         raise UsageError(f"`modes={','.join(modes)}`: expected two or more, with commas between")
-    if model is not None and Path(model).is_dir():
+    if model is not None and fs.expand_user(model).is_dir():
         hint = "a run's model has seen one scaling; only a fresh one can be compared on several"
         message = f"`model={model}`: expected module:function, got the folder of a run"
         raise UsageError(message, hint)

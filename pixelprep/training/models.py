@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import TrainError, UsageError
 from pixelprep.numerics.evaluation import Evaluation
-from pixelprep.system import formatting
+from pixelprep.system import formatting, fs
 from pixelprep.training.run_folder import MODEL, Variables, load_finished
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ ModelFunction = Callable[[tuple[int, int, int], int], object]
 
 def check_named(given: str) -> None:
     """Refuse what can neither be ``module:function`` nor a run's folder."""
-    if not (_is_function(given) or Path(given).is_dir()):
+    if not (_is_function(given) or fs.expand_user(given).is_dir()):
         raise UsageError(f"`model={given}`: expected module:function, or a run's folder")
 
 
@@ -77,7 +77,7 @@ def compiled(entry: Entry, given: str | None, steps_per_execution: int) -> keras
 
     shape, classes = entry.train.shape[1:], len(entry.class_names)
     if given and not _is_function(given):
-        model = _trained(Path(given), entry)
+        model = _trained(fs.expand_user(given), entry)
     else:
         build = _imported(given) if given else reference_cnn
         if given and keras.config.image_data_format() != "channels_last":

@@ -177,7 +177,7 @@ def evaluate(
     0.98
     """
     check_int("batch_size", batch_size, 1)
-    finished = load_finished(Path(run))
+    finished = load_finished(fs.expand_user(run))
     if not isinstance(entry, Entry):
         cache, of_run = fs.cache_dir(cache_dir), finished.result
         if entry is None:  # wherever the cache is now
@@ -334,7 +334,7 @@ def predict(
     '7'
     """
     check_int("top", top, 1)
-    finished = load_finished(Path(run))
+    finished = load_finished(fs.expand_user(run))
     tf_runtime.require("predict")
     image_file.require("predict")
     given = [images] if isinstance(images, str | os.PathLike) else images

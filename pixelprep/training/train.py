@@ -173,7 +173,7 @@ def resume(path: str | os.PathLike[str], **options: Any) -> TrainResult:
     >>> result = pixelprep.resume("runs/mine.unfinished", epochs=10)  # doctest: +SKIP
     """
     require("training")
-    path = Path(path)
+    path = fs.expand_user(path)
     with unfinished(path).locked():
         run = unfinished(path)  # again: another process may have finished it meanwhile
         checkpoint = run.load()

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 import pytest
 
 import pixelprep
-from pixelprep import EntryError
+from pixelprep import CacheError, EntryError, TrainError, UsageError
 from pixelprep.numerics.scaling import MODES, PER, apply_with_statistics, per_image_columns
 from pixelprep.pipeline.prepare import find_entry
+from pixelprep.system import fs
 from tests.helpers.cli import failure, run
 from tests.helpers.damage import flip
 from tests.helpers.process import execute
@@ -135,3 +137,56 @@ def test_info_says_whether_raw_pixels_come_back() -> None:
         "raw       pixels are exactly recoverable",
         "raw       pixels are approximately recoverable",
     ]
+
+
+# A place for the cache
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_without_a_home_folder_the_place_must_be_given(
+    old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names what gives it, whichever way platformdirs tells that there is no home."""
+
+    def user_cache_path(*_: object, **__: object) -> Path:
+        if old:
+            return Path("~/.cache/pixelprep")
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("PIXELPREP_CACHE_DIR")
+    monkeypatch.setattr(platformdirs, "user_cache_path", user_cache_path)
+    with pytest.raises(UsageError, match="no home folder") as caught:
+        pixelprep.cache.path()
+    assert caught.value.hint == "set PIXELPREP_CACHE_DIR, or give `cache_dir`"
+
+
+def test_messages_keep_paths_as_they_are() -> None:
+    """Spaces survive, so that a command in a hint works; line breaks do not."""
+    error = UsageError("two  spaces\n   and\r\nlines", "rm 'a  b'\n")
+    assert (error.message, error.hint) == ("two  spaces and lines", "rm 'a  b'")
+
+
+def test_the_cache_is_not_blamed_for_what_is_elsewhere(cache: Path, tmp_path: Path) -> None:
+    """Only an error about a file of the cache is said to be one of the cache."""
+    for problem, message, hint in (
+        (OSError("no certificates"), "OSError: no certificates", None),
+        (OSError(28, "No space left", "/tmp/x"), "cannot write /tmp/x: No space left", "free some"),
+        (OSError(13, "Denied", str(cache / "x")), f"cannot use {cache / 'x'}: Denied", "choose"),
+        (OSError(13, "Denied", "/elsewhere"), "cannot use /elsewhere: Denied", None),
+    ):
+        with pytest.raises(CacheError) as caught, fs.translate_oserror(cache):
+            raise problem
+        assert caught.value.message == message
+        assert (caught.value.hint or "").startswith(hint or "")
+        assert bool(caught.value.hint) == bool(hint)
+
+
+def test_a_home_folder_is_followed_by_what_reads_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`~` means the same to `evaluate` and `predict` as to `train`."""
+    pytest.importorskip("keras", reason="the extra `train` is not installed")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for read in (pixelprep.evaluate, lambda run: pixelprep.predict(run, "a.png")):
+        with pytest.raises(TrainError, match=f"^{tmp_path}/run: no finished run"):
+            read("~/run")

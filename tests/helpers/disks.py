@@ -47,3 +47,23 @@ def protected(folder: Path) -> Iterator[Callable[[], object]]:
         yield lambda: modes(folder, 0o500)
     finally:
         modes(folder, 0o700)
+
+
+@contextmanager
+def layered(folder: Path, lower: Path) -> Iterator[Path]:
+    """Provide what is in `lower` as a container has what its image holds: renaming a folder of it
+    is refused with EXDEV.
+    """
+    with mounted(folder, "size=64m"):
+        upper, work, merged = (folder / name for name in ("upper", "work", "merged"))
+        for part in (upper, work, merged):
+            part.mkdir()
+        layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        options = f"{layers},redirect_dir=off"
+        done = execute(["mount", "-t", "overlay", "-o", options, "overlay", str(merged)])
+        if done.returncode != 0:
+            pytest.skip(f"cannot mount layers: {done.stderr.strip()}")
+        try:
+            yield merged
+        finally:
+            execute(["umount", "--lazy", merged], check=True)

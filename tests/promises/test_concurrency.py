@@ -18,9 +18,9 @@ import pytest
 import pixelprep
 from pixelprep.system import locks, staging
 from tests.helpers.cli import failure, run
-from tests.helpers.damage import flip
+from tests.helpers.damage import flip, flip_a_byte
 from tests.helpers.data import bytes_of, write_digits
-from tests.helpers.disks import protected
+from tests.helpers.disks import layered, protected
 from tests.helpers.downloads import tiny_mnist
 from tests.helpers.injection import why_not
 from tests.helpers.packages import ROOT
@@ -29,6 +29,7 @@ from tests.helpers.raw_files import random_pairs, write_hdf5
 from tests.helpers.recipes import write_folder
 from tests.helpers.sampling import some
 from tests.helpers.server import Server
+from tests.helpers.sources import nothing_is_left
 from tests.helpers.workers import leave_unfinished
 
 CROWD = ROOT / "tests" / "helpers" / "concurrency.py"
@@ -360,3 +361,46 @@ def test_what_another_may_not_delete_keeps_nothing_else(common: Path) -> None:
     assert become(ONE, remove) == ["standardize", "center"]
     assert own.exists()
     assert "CacheError" in str(become(ONE, remove))
+
+
+def test_a_process_of_another_container_counts_as_alive(tmp_path: Path) -> None:
+    """Its number means nothing here, be the host names equal: its work stays where locks do not
+    work, for a week.
+    """
+    code = "from pixelprep.system import locks; print(locks.owner_tag())"
+    alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or execute([*alone, "true"]).returncode:
+        pytest.skip("no name space of process numbers can be made here")
+    here, there = (
+        execute([*prefix, sys.executable, "-c", code], check=True).stdout.strip()
+        for prefix in ([], alone)
+    )
+    assert not locks.owner_alive(here, tmp_path)
+    assert locks.owner_alive(there, tmp_path)
+    os.utime(tmp_path, (0, 0))
+    assert not locks.owner_alive(there, tmp_path)
+
+
+def test_a_cache_in_a_lower_layer_is_used_like_any_other(digits: str, tmp_path: Path) -> None:
+    """Where an image of a container has the cache, no folder of it can be renamed: entries are made
+    anew, repaired, gone on with and removed all the same.
+    """
+    lower = tmp_path / "lower"
+    entry = pixelprep.prepare(digits, cache_dir=lower / "cache", quiet=True)
+    other = pixelprep.prepare(digits, mode="center", cache_dir=lower / "cache", quiet=True)
+    leave_unfinished(lower / "cache")
+    with layered(tmp_path / "layers", lower) as top:
+        cache = top / "cache"
+        with pytest.raises(OSError, match="cross-device"):
+            (cache / "digits").rename(cache / "renamed")
+        again = pixelprep.prepare(digits, force=True, cache_dir=cache, quiet=True)
+        assert bytes_of(again.path) == bytes_of(entry.path)
+        damaged = cache / other.path.relative_to(lower / "cache")
+        flip_a_byte(damaged)
+        (verdict,) = pixelprep.verify(damaged, repair=True, cache_dir=cache, quiet=True)
+        assert verdict.ok
+        assert bytes_of(damaged) == bytes_of(other.path)
+        with staging.workspace(cache, "work", resumable=True) as work:
+            assert [receipt.name for receipt in (work / "done").iterdir()] == ["one.json"]
+        assert len([i for i in pixelprep.cache.prune(keep=0, cache_dir=cache) if i.entry]) == 2
+        assert nothing_is_left(cache)

@@ -15,9 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -425,6 +426,44 @@ def test_another_mirror_continues(case: Case, good: Server, same: bool) -> None:
     first, *again = good.asked(case.pin.name)
     assert start(first) > 9_000
     assert again == [None] * (not same)
+
+
+@pytest.mark.parametrize("page", [b"<html>Please log in", b"\n<!DOCTYPE html><html>"])
+def test_a_login_page_is_no_file(case: Case, page: bytes) -> None:
+    """What a network answers in place of the file is called by its name."""
+    case.twist(then=Twist(content=page))
+    said = case.refusal(case.server.url)
+    assert said.endswith("a web page instead of the file, such as a network's login")
+
+
+def test_what_the_proxy_does_is_not_said_of_the_mirror(
+    case: Case, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that is gone, or wants a password, is named, for http and https."""
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, nowhere)
+    assert case.refusal("http://mirror.test/").endswith(": no answer from the proxy")
+    with closing(socket.create_server(("127.0.0.1", 0))) as proxy:
+
+        def refuse() -> None:
+            with suppress(OSError):
+                while True:
+                    asked, _ = proxy.accept()
+                    with asked:
+                        asked.recv(4096)
+                        asked.sendall(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+
+        Thread(target=refuse, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert case.refusal("https://mirror.test/").endswith(": the proxy wants a password (407)")
+
+
+def test_certificates_that_are_not_there_are_named(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache is not blamed for the file that should hold them."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/bundle.pem")
+    assert "/no/bundle.pem" in case.refusal("https://127.0.0.1:1/")
 
 
 def test_the_error_names_every_mirror_and_its_reason(case: Case, nowhere: str) -> None:

@@ -107,17 +107,9 @@ def test_a_test_split_is_taken_of_every_class(
     top = tmp_path_factory.mktemp("folder")
     rows = write(top / "f" / below, numbered(counts))
     cache = {"cache_dir": top / "cache", "test_fraction": fraction, "split_seed": seed}
-<<<<<<< HEAD
-    if not 0 < int(len(rows) * fraction + 0.5) <= len(rows) - len(counts):
-        refused = (
-            "expected at least 1 to be taken and 1 to stay|so that each of . classes keeps one"
-        )
-        with pytest.raises(UsageError, match=refused):
-=======
     taken = int(len(rows) * fraction + 0.5)
     if not 0 < taken <= len(rows) - len(counts):  # one image of each class stays
         with pytest.raises(UsageError, match=r"1 to stay|so that each of . classes keeps one"):
->>>>>>> 7e76055c961c198891668c065230f95c2a5d194f
             prepared(top / "f", **cache)
         return
     check(prepared(top / "f", **cache), in_order(rows, 0), None, tuple(sorted(counts)))

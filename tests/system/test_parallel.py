@@ -20,7 +20,7 @@ from loky import ProcessPoolExecutor
 from PIL import Image
 
 import pixelprep
-from pixelprep import SourceError, UsageError, sources
+from pixelprep import SourceError, UsageError, WorkerError, sources
 from pixelprep.pipeline import fit
 from pixelprep.sources import digest, lazy_arrays
 from pixelprep.system import fs, staging
@@ -280,3 +280,25 @@ def test_raw_data_for_workers_is_in_files(tmp_path: Path) -> None:
             lazy_arrays.slice_rows(split.labels, range(2, 4))[:] == source.train[1][[9, 0]]
         ).all()
     assert list((tmp_path / fs.TMP).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [OSError(30, "Read-only file system"), AssertionError("daemonic processes may not have any")],
+)
+def test_workers_that_cannot_be_started_are_one_clear_error(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """Where there is no shared memory, or the process may have no children, the cache is well."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise problem
+
+    if isinstance(problem, OSError):
+        monkeypatch.setattr("loky.ProcessPoolExecutor.__init__", refuse)
+    else:
+        monkeypatch.setattr("loky.ProcessPoolExecutor.submit", refuse)
+    with pytest.raises(WorkerError, match="worker processes cannot be started: ") as caught:
+        pixelprep.prepare(arrays(), workers=2, quiet=True)
+    assert str(problem.args[-1]) in caught.value.message
+    assert str(cache) not in str(caught.value)
