@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -94,10 +95,11 @@ class TrustRecord:
         """Record files that were found right, but those written just now."""
         if self.path is None:
             return
-        fs.settle(max(stamps.values(), key=lambda stamp: stamp[3]))
-        records.write(self.path, {})
         try:
-            now = self.path.stat().st_mtime_ns  # by the clock of the files, which may not be ours
+            now = self._touch(self.path)
+            if any(fs.is_settled_soon(stamp, now) for stamp in stamps.values()):
+                time.sleep(fs.FINE_STEP / fs.SECOND)
+                now = self._touch(self.path)
         except OSError:
             return
         marks = {
@@ -106,6 +108,12 @@ class TrustRecord:
             if fs.is_settled(stamps[file.name], now)
         }
         records.write(self.path, marks)
+
+    @staticmethod
+    def _touch(path: Path) -> int:
+        """Write an empty record; return the time in ns by the clock of the files, not by ours."""
+        records.write(path, {})
+        return path.stat().st_mtime_ns
 
 
 def in_cache(entry: Path, cache: Path | None) -> bool:

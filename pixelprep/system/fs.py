@@ -191,6 +191,11 @@ def is_settled(stamp: Sequence[int], now: int) -> bool:
     return now - changed >= COARSE_STEP
 
 
+def is_settled_soon(stamp: Sequence[int], now: int) -> bool:
+    """Return whether a file is not settled, but will be in a `FINE_STEP`."""
+    return bool(stamp[3] % SECOND) and not is_settled(stamp, now)
+
+
 def settle(stamp: Sequence[int]) -> bool:
     """Wait for a `FINE_STEP` at most until `is_settled`, and return whether it is."""
     if is_settled(stamp, time.time_ns()):

@@ -10,9 +10,12 @@ import fcntl
 import json
 import os
 import sys
+import warnings
 from typing import Any
 
 import pixelprep
+
+warnings.simplefilter("ignore", pixelprep.PixelprepWarning)  # of little data that repeats itself
 
 
 def without_locks(kind: str) -> None:
