@@ -87,7 +87,12 @@ def test_a_clock_that_differs_costs_nothing(
     real, sleep = time.time_ns, time.sleep
     monkeypatch.setattr(time, "time_ns", lambda: real() + ahead * fs.SECOND)
     monkeypatch.setattr(time, "time", lambda: real() / fs.SECOND + ahead)
-    monkeypatch.setattr(time, "sleep", lambda seconds: (waits.append(seconds), sleep(seconds)))
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", wait)
     path = pixelprep.prepare(arrays(), quiet=True).path
     names = hashed(monkeypatch)
     assert pixelprep.open(path).cached
