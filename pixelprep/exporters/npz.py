@@ -10,6 +10,7 @@ import numpy as np
 
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.exporters.base import Exporter, OnProgress, columns_of, compare, row_blocks
+from pixelprep.format.layout import EXPORTED
 from pixelprep.system import fs
 
 NAMES = {"images": "x", "labels": "y", "mean": "mean", "std": "std", "names": "names"}
@@ -23,6 +24,7 @@ class NpzExporter(Exporter):
         path = folder / f"{entry.dataset}.npz"
         # Opened here: where zipfile cannot, it tries again in other ways.
         with path.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.comment = EXPORTED
             for name, split, column in _arrays(entry):
                 # An entry's own time and rights: equal entries give equal bytes.
                 info = zipfile.ZipInfo(f"{name}.npy")

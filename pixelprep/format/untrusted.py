@@ -19,7 +19,7 @@ import numpy as np
 
 from pixelprep.errors import CacheError, SourceError
 from pixelprep.format import chunks, h5, sandbox
-from pixelprep.format.layout import DatasetLayout, FileLayout, is_stored
+from pixelprep.format.layout import FORMAT, DatasetLayout, FileLayout, is_stored
 from pixelprep.system import fs
 
 NUMBERS = "uif"  # kinds of NumPy's types
@@ -63,6 +63,12 @@ def _raise_if_no_memory(error: Exception) -> None:
     """Raise a MemoryError if this is one, also by libhdf5's words."""
     if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
         raise MemoryError(str(error)) from error
+
+
+def is_ours(file: Any) -> bool:
+    """Return whether the file is one of an entry, or of an export of one."""
+    with _reading(file.filename):
+        return _is_attribute(file.attrs.get("format"), FORMAT)
 
 
 def root_names(file: Any) -> list[str]:

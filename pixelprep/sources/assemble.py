@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from pixelprep.errors import SourceError
 from pixelprep.sources import axes, labels
 from pixelprep.sources.base import Raw, RawSplit, with_names
 from pixelprep.sources.lazy_arrays import LazyArray
@@ -32,7 +33,8 @@ def assemble(
     numbered = labels.numbered(where, columns, options, task, class_names)
     splits = {name: RawSplit(images[name], numbered.labels[name]) for name in pairs}
     for name, rows_names in (names or {}).items():
-        if name in splits:
-            splits[name] = with_names(f"{where}: {name}", splits[name], rows_names)
+        if name not in splits:
+            raise SourceError(f"{where}: names of {name!r}: expected those of {', '.join(splits)}")
+        splits[name] = with_names(f"{where}: {name}", splits[name], rows_names)
     decode = {**axes.record(order), **numbered.decode}
     return Raw(splits, numbered.class_names, decode, task).checked(where)

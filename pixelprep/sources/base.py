@@ -222,6 +222,12 @@ def _check_split(where: str, split: RawSplit, classes: int, task: str) -> None:
         raise SourceError(wrong, "`renumber` numbers those that occur" if low < 0 else None)
 
 
+def scaled_already(path: str | Path) -> SourceError:
+    """Make the error for images that pixelprep itself has scaled, in an export or an entry."""
+    found = f"{path}: pixelprep has scaled these images already"
+    return SourceError(found, "give the raw data, or an export to png; open an entry by its folder")
+
+
 def label_range(labels: LazyArray) -> tuple[int, int]:
     """Return the lowest and the highest label; 0 and -1 if there are none."""
     blocks = lazy_arrays.iter_blocks(labels, fs.HASH_BYTES)

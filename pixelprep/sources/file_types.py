@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pixelprep.errors import SourceError
+from pixelprep.sources.base import scaled_already
 from pixelprep.sources.hdf5 import Hdf5File
 from pixelprep.sources.idx import NAMES
 from pixelprep.sources.image_folder import ImageFolder
@@ -16,6 +17,8 @@ FILE_TYPES: dict[str, type[LocalSource]] = {".npz": NpzFile, ".h5": Hdf5File, ".
 def local_source_type(path: Path) -> type[LocalSource]:
     """Return the class that reads the file or folder at this path."""
     if path.is_dir():
+        if (path / "manifest.json").is_file() and (path / "manifest.sha256").is_file():
+            raise scaled_already(path)
         variants = [v for pair in NAMES.values() for name in pair for v in name_variants(name)]
         return IdxFolder if any((path / name).exists() for name in variants) else ImageFolder
     if not path.exists():

@@ -14,7 +14,7 @@ from pixelprep.format import sandbox, untrusted
 from pixelprep.format.options import MATLAB
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.assemble import assemble
-from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.base import Raw, SourceContext, scaled_already
 from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows, single_file_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.system import fs
@@ -69,6 +69,8 @@ def copy_arrays(
 ) -> Iterator[Any]:  # what the sandbox passes on
     """Copy arrays to files; yield None at each step, and in the end the files by split."""
     with untrusted.open_untrusted(Path(path)) as file:
+        if untrusted.is_ours(file):
+            raise scaled_already(path)
         selection, copied = _Selection(file, path, **options), {}
         for name, keys in selection.splits().items():
             pair = []

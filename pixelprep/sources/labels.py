@@ -63,7 +63,7 @@ def numbered(
 
 def _several(where: str, labels: LazyArray) -> LazyArray:
     """Check labels of several classes a row: 0 and 1, (N, K), integers or booleans."""
-    if labels.dtype.kind in "uib" and len(labels.shape) == 2:
+    if labels.dtype.kind in "uib" and len(labels.shape) == 2 and labels.shape[1]:
         return labels
     wrong = f"{where}: labels are {labels.dtype} {labels.shape}: expected 0 and 1, (N, K)"
     raise SourceError(wrong, "give each row a 0 or 1 for every class")

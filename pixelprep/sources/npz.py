@@ -11,13 +11,14 @@ from typing import IO
 import numpy as np
 
 from pixelprep.errors import SourceError
+from pixelprep.format.layout import EXPORTED
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources import gzip_file
 from pixelprep.sources.assemble import assemble
-from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.base import Raw, SourceContext, scaled_already
 from pixelprep.sources.lazy_arrays import AnyDType, FileArray, single_file_array, write_array
 from pixelprep.sources.local import LocalSource
-from pixelprep.system import fs
+from pixelprep.system import formatting, fs, notices
 
 PIECE = 1 << 20  # bytes copied at once
 MAX_HEADER = 10_000  # bytes of a .npy header: NumPy's own limit
@@ -36,12 +37,17 @@ class NpzFile(LocalSource):
         pairs, where = {}, os.fspath(self.path)
         try:
             with zipfile.ZipFile(self.path) as archive:
+                if archive.comment == EXPORTED:
+                    raise scaled_already(where)
                 members = {info.filename.removesuffix(".npy") for info in archive.infolist()}
                 for split in SPLITS:
                     keys = f"x_{split}", f"y_{split}"
                     if split == "train" or not members.isdisjoint(keys):
                         images, labels = (self._array(archive, key, context) for key in keys)
                         pairs[split] = images, labels
+                used = {f"{column}_{split}" for split in pairs for column in "xy"}
+                if unused := sorted(members - used):
+                    notices.tell(f"{self.name}: arrays not used: {formatting.shorten(unused)}")
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
             damaged = f"{where}: not a readable .npz file: {error}"
             raise SourceError(damaged, "get a new copy of it") from error

@@ -222,6 +222,10 @@ def _choose_split(entry: Entry, split: str | None) -> str:
 
 
 def _check_same_data(run: FinishedRun, entry: Entry) -> None:
+    if entry.manifest.source.task != run.manifest.source.task:
+        raise UsageError(
+            f"{entry.path}: its rows have several classes, {run.folder} knows one a row"
+        )
     known, given = _data_of(run.manifest), _data_of(entry.manifest)
     for what, then in known.items():
         if then != given[what]:

@@ -275,17 +275,6 @@ def test_classes_that_no_folders_can_tell_are_refused(
 # What is beside the files, and what the command says
 
 
-@pytest.mark.parametrize(("to", "suffix"), [("npz", "npz"), ("hdf5-single", "h5")])
-def test_exported_files_are_prepared_again(tmp_path: Path, to: str, suffix: str) -> None:
-    """`prepare` reads the file as it is: its raw data are the values that the entry stores."""
-    entry = prepared(val_fraction=0.0)
-    path = pixelprep.export(entry, tmp_path / "out", to, quiet=True).path
-    again = pixelprep.prepare(path / f"little.{suffix}", mode="center", quiet=True)
-    for name, split in entry.splits.items():
-        digest = hashlib.sha256(split.to_numpy()[0].tobytes()).hexdigest()
-        assert again.manifest.to_dict()["source"]["splits"][name]["images"] == digest
-
-
 def digests(folder: Path) -> dict[str, str]:
     """Return the digest of every file, by its path below the folder."""
     return {

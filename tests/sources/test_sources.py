@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import pixelprep
 from pixelprep import SourceError, UsageError
 from pixelprep.sources import REGISTRY, Arrays, Provenance
 from pixelprep.sources.cifar import Cifar10
@@ -799,3 +800,33 @@ def test_other_pixels_within_a_coarse_step_of_file_times_are_other_data(
     passed[0] = fs.COARSE_STEP
     assert prepared(path).key == keys[-1]
     assert len([*cache.glob(".sources/*")]) == 1
+
+
+@pytest.mark.parametrize("to", ["npz", "hdf5-single", "entry", "file"])
+def test_what_is_scaled_already_is_not_scaled_again(tmp_path: Path, to: str) -> None:
+    """An export, an entry's folder and one of its files are no raw data; an export to png is."""
+    entry = pixelprep.prepare("sample", mode="center", quiet=True)
+    given = {"entry": entry.path, "file": entry.path / "train.h5"}.get(to)
+    if given is None:
+        folder = pixelprep.export(entry, tmp_path / "out", to, quiet=True).path
+        (given,) = [path for path in folder.iterdir() if path.suffix in (".npz", ".h5")]
+    with pytest.raises(SourceError, match="pixelprep has scaled these images already"):
+        pixelprep.prepare(given, quiet=True)
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
+    """A key of an npz file that is no split's is told of."""
+    path = tmp_path / "more.npz"
+    np.savez(path, x_train=X, y_train=Y, x_extra=X[:2])
+    with pytest.warns(pixelprep.PixelprepWarning, match="more: arrays not used: x_extra"):
+        pixelprep.prepare(path, quiet=True)
+
+
+def test_names_of_a_split_that_is_not_there_are_refused() -> None:
+    """A misspelt split loses no names in silence; labels of no class are no labels."""
+    source = Arrays("named", (X, Y), names={"tarin": ["a"] * len(X)})
+    with pytest.raises(SourceError, match="names of 'tarin': expected those of train"):
+        pixelprep.prepare(source, quiet=True)
+    none = Arrays("none", (X, np.zeros((len(X), 0), int)), task="multilabel")
+    with pytest.raises(SourceError, match=r"expected 0 and 1, \(N, K\)"):
+        pixelprep.prepare(none, quiet=True)

@@ -88,7 +88,8 @@ def test_a_nanny_starts_its_worker_anew(
     assert bytes_of(json.loads(out)["path"]) == right
 
 
-@pytest.mark.parametrize("phase", [pytest.param("decoding", marks=LONG), "writing"])
+@LONG
+@pytest.mark.parametrize("phase", ["decoding", "writing"])
 def test_a_killed_scheduler_is_an_error(
     tmp_path: Path, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
