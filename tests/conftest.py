@@ -113,9 +113,3 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small() -> Entry:
     """Return random images that are large enough for the CNN, with a validation split."""
     return pixelprep.prepare(arrays(300, 70, (12, 12, 1)), val_fraction=0.2)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slowest files, which each run as one: no worker is left alone with one."""
-    slowest = ("training", "promises", "pipeline")
-    items.sort(key=lambda item: not {*slowest} & {*item.path.parts})

@@ -68,7 +68,10 @@ def test_bars_settle_cleanly(columns: int, tmp_path: Path) -> None:
     assert longest <= columns
 
 
-@pytest.mark.parametrize(("columns", "mark", "status"), [(60, "", 0), (80, "loss ", 130)])
+@pytest.mark.parametrize(
+    ("columns", "mark", "status"),
+    [pytest.param(60, "", 0, marks=pytest.mark.long), (80, "loss ", 130)],
+)
 def test_the_bar_of_training_is_whole(columns: int, mark: str, status: int, tmp_path: Path) -> None:
     """It fits, no figure is cut, and Ctrl-C takes it away: the error stands alone on its line."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")

@@ -35,6 +35,7 @@ def killed() -> Iterator[None]:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_memory_is_what_a_function_says_that_it_needs() -> None:
     """Half a gibibyte is allowed and more on demand; a lack of memory is an error of its own."""
     assert list(sandbox.run_in_sandbox(f"{__name__}:hungry", allowed=GIB)) == [GIB]

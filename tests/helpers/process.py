@@ -146,7 +146,8 @@ class Forked(Process):
 
     def _wait(self, timeout: float | None) -> int:
         if self.returncode is None:
-            if not select.select([self._report], [], [], timeout)[0]:
+            left = None if timeout is None else max(0.0, timeout)
+            if not select.select([self._report], [], [], left)[0]:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
             status = int.from_bytes(self._report.recv(4), "little")
             self.returncode = os.waitstatus_to_exitcode(status)

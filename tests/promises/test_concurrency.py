@@ -72,6 +72,7 @@ def test_sixteen_processes_do_the_work_once(
     assert sorted(answer["hit"] for answer in answers) == [False] + [True] * (EVERYONE - 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("recipe", "locks"), some(RECIPES, ("none", "ENOLCK", "ENOSYS"), every=8), ids=str
 )
@@ -85,7 +86,10 @@ def test_without_locks_all_get_the_entry_too(
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
-@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP", "EIO", "ENOSYS"])
+@pytest.mark.parametrize(
+    "error",
+    ["ENOLCK", *(pytest.param(e, marks=pytest.mark.long) for e in ("EOPNOTSUPP", "EIO", "ENOSYS"))],
+)
 def test_no_lock_is_needed_by_any_library(error: str, tmp_path: Path) -> None:
     """Where the system refuses every lock, to Python and to libhdf5, files are read and entries are
     made, hit and verified.

@@ -36,7 +36,7 @@ from tests.helpers.training import FINISHED, MODELS, results, variables
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EROFS")
-KILLS, FAULTS = 2, 2  # how many of each case are tried by default
+KILLS, FAULTS = 1, 1  # how many of each case are tried by default
 MOMENTS = {False: 12, True: 300}  # random ones, over all cases: by default, and where every is
 AMOUNTS = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["some", "every"]

@@ -15,7 +15,7 @@ from tests.helpers.packages import ROOT
 from tests.helpers.process import execute
 
 SCRIPTS = ROOT / "scripts"
-INPUTS = {"idx": 60, "npz": 60, "manifest": 60, "entry": 8, "hdf5": 10}
+INPUTS = {"idx": 40, "npz": 40, "manifest": 40, "entry": 6, "hdf5": 8}
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 
@@ -28,7 +28,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return execute(command, env=environment)
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [1, pytest.param(12, marks=pytest.mark.long)])
 @pytest.mark.parametrize("target", INPUTS)
 def test_no_file_does_harm(target: str, times: int) -> None:
     """Whatever is in a file: it is taken or refused in one line, soon, in little memory."""

@@ -373,6 +373,7 @@ def test_a_run_of_other_settings_is_refused(done: Compared) -> None:
 # What is shown
 
 
+@pytest.mark.long
 def test_the_table_is_in_order_of_rank(done: Compared) -> None:
     """The terminal has a line a mode, the best first, the verdict and the page's path."""
     write_images(Path())

@@ -85,6 +85,7 @@ def test_stopping_early_needs_a_validation_split(entry: Entry) -> None:
             train(entry, **stopping("run", **wrong))
 
 
+@pytest.mark.long
 def test_the_last_epoch_may_be_the_best(entry: Entry, whole: Path) -> None:
     """A run that comes to its last epoch has not stopped early, and keeps its best epoch. With
     `--checkpoint-every 2` it goes on after the second epoch and comes out the same; it may then

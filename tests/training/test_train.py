@@ -304,6 +304,7 @@ def test_bytes_of_a_known_dataset_keep_their_licence(tmp_path: Path) -> None:
         pixelprep.prepare(arrays(name="mnist"))
 
 
+@pytest.mark.long
 def test_the_bar_ends_where_the_epoch_ends(
     entry: Entry, trained: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
