@@ -17,7 +17,7 @@ from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Raw, SourceContext, scaled_already
 from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows, single_file_array
 from pixelprep.sources.local import LocalSource
-from pixelprep.system import fs
+from pixelprep.system import formatting, fs
 
 MATLAB_CLASS = "MATLAB_class"  # an attribute of every array in a file of MATLAB 7.3
 SPLIT = "{split}"  # in a key: stands for train, val and test
@@ -148,4 +148,4 @@ class _Selection:
         return array
 
     def _root(self) -> str:
-        return ", ".join(untrusted.root_names(self.file)) or "nothing"
+        return formatting.shorten(untrusted.root_names(self.file)) or "nothing"

@@ -148,7 +148,7 @@ class ImageFolder(LocalSource):
         class_names = tuple(self._classes(next(iter(tops.values()))))
         if len(class_names) < 2:
             expected = f"{self.path}: expected a folder of images for each of two classes or more"
-            found = f"found {len(class_names)}: {', '.join(class_names) or 'none'}"
+            found = f"found {len(class_names)}: {formatting.shorten(class_names) or 'none'}"
             hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
             raise SourceError(f"{expected}, {found}", hint)
         self._add_unused_folders(tops, unused)
@@ -189,7 +189,7 @@ class ImageFolder(LocalSource):
 
     def _list_split(self, top: Path, class_names: tuple[str, ...], unused: list[str]) -> _ImageList:
         if differing := set(self._classes(top)) ^ set(class_names):
-            differ = ", ".join(sorted(differing))
+            differ = formatting.shorten(sorted(differing))
             raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
         paths, counts = list[str](), []
         for name in class_names:

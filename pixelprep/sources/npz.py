@@ -57,7 +57,7 @@ class NpzFile(LocalSource):
         where = f"{self.path}: {key}"
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if key not in members:
-            found = ", ".join(sorted(members)) or "nothing"
+            found = formatting.shorten(sorted(members)) or "nothing"
             expected = f"expected x_train and y_train, likewise x_test or x_val; {key} is missing"
             raise SourceError(f"{self.path}: {expected}; it holds {found}")
         info = members[key]

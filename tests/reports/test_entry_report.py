@@ -60,7 +60,9 @@ def in_memory(split: pixelprep.Split, entry: pixelprep.Entry) -> tuple[np.ndarra
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("per", PER)
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", pytest.param("uint16", marks=pytest.mark.long), "float32"]
+)
 @pytest.mark.parametrize("shape", [(6, 5, 3), pytest.param((7, 4, 1), marks=pytest.mark.long)])
 def test_facts_are_those_of_numpy(
     mode: str, per: str, dtype: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch

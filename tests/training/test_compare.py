@@ -223,6 +223,7 @@ def test_the_result_is_what_the_runs_say(done: Compared) -> None:
     assert done.found.images == {"train": 150, "val": 50, "test": 60}
 
 
+@pytest.mark.long
 def test_more_repeats_go_on_with_what_is_there(done: Compared) -> None:
     """Runs that are finished are not trained again, nor changed; interrupted after an epoch, a run
     goes on and comes out as if it had not been; what a killed process left of a run without an

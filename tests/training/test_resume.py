@@ -332,6 +332,7 @@ def test_another_model_is_refused(unfinished: Path, monkeypatch: pytest.MonkeyPa
         resume(unfinished)
 
 
+@pytest.mark.long
 def test_a_failure_at_the_end_loses_no_epoch(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def test_with_train_alone_a_run_has_no_score() -> None:
     assert pixelprep.evaluate("run", split="train", quiet=True).images == 120
 
 
+@pytest.mark.long
 def test_modes_are_compared_without_a_test_split() -> None:
     """Validation ranks them, of the data's own; of test there is nothing."""
     source = Arrays("part", IMAGES.train, val=IMAGES.splits["test"])
