@@ -156,8 +156,8 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
         with locks.lock(cache, lock):  # another process may be replacing it
             found = _find(name, cache, damaged)
     if len(found) > 1:
-        names = [f"{path.parent.name}/{path.name}{_from(path, cache)}" for path in found]
-        names = names[:MAX_LISTED]
+        listed = found[:MAX_LISTED]
+        names = [f"{path.parent.name}/{path.name}{_from(path, cache)}" for path in listed]
         more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
         hint = f"choose one of: {', '.join(names)}{more}"
         raise EntryError(f"{name}: ambiguous, {len(found)} entries in {cache} match", hint)

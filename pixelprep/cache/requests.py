@@ -16,16 +16,12 @@ from pixelprep.format.options import (
     REPAIR_OPTIONS,
     RecipeOptions,
     declared_options,
+    decode_options,
     json_types,
 )
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.system import fs, records
 
-# Options of decoding by what `decode` records of them, where that is not the default.
-DECODED: dict[str, dict[object, str]] = {
-    "orientation": {"ignored": "ignore"},
-    "alpha": {"white": "white", "black": "black", "dropped": "drop", "kept": "keep"},
-}
 PATHS = ("dataset", "source")  # recorded as URLs: the bytes of a path need not be text
 FILE = "file://"
 KINDS: dict[str, tuple[type, ...]] = {"dataset": (str,)}
@@ -116,10 +112,4 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
         options |= usual  # they have the same effect
     names = [name for name in defaults if name == "mode" or options[name] != defaults[name]]
     changed = {name: options[name] for name in names}
-    changed |= {
-        name: decode[name] for name in ("size", "color", "page", "layout") if name in decode
-    }
-    for name, options_by_record in DECODED.items():
-        if (option := options_by_record.get(decode.get(name))) is not None:
-            changed[name] = option
-    return changed | ({"on_error": "skip"} if "skipped" in decode else {})
+    return changed | decode_options(decode) | ({"on_error": "skip"} if "skipped" in decode else {})

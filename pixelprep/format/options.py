@@ -17,7 +17,7 @@ import inspect
 import os
 import re
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import partial, wraps
@@ -222,6 +222,27 @@ class DecodeOptions:
         "Image files of several pages or frames: take the first (default: refuse them).",
         choices=("first",),
     )
+
+
+# What the manifest's `decode` has of each choice; opaque: no image has transparency.
+RECORDED: dict[str, dict[str | None, str]] = {
+    "orientation": {"follow": "followed", "ignore": "ignored"},
+    "alpha": {
+        **{None: "opaque", "drop": "dropped", "keep": "kept"},
+        **{color: color for color in ("white", "black")},
+    },
+}
+
+
+def decode_options(decode: Mapping[str, object]) -> dict[str, Any]:
+    """Return the options of decoding that `decode` tells of, where they are not the default."""
+    told = {name: decode[name] for name in ("size", "color", "page", "layout") if name in decode}
+    for name, recorded in RECORDED.items():
+        choices = {record: choice for choice, record in recorded.items()}
+        choice = choices.get(str(decode.get(name)))
+        if choice is not None and choice != getattr(DecodeOptions, name):
+            told[name] = choice
+    return told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixelprep.errors import SourceError, missing_extra
-from pixelprep.format.options import DecodeOptions
+from pixelprep.format.options import RECORDED, DecodeOptions
 from pixelprep.sources import image_damage, image_pixels, tiff
 from pixelprep.sources.lazy_arrays import AnyArray
 from pixelprep.system import formatting
@@ -29,9 +29,6 @@ GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
 RAW_16 = re.compile(r";16[BLN]")  # in Pillow's names of the raw modes in a file
 MAX_PIXELS = 89_478_485  # in one image: Pillow's own limit
-# What `Raw.decode` has of each choice; opaque: no image has transparency.
-ORIENTATIONS = {"follow": "followed", "ignore": "ignored"}
-ALPHAS = {None: "opaque", "drop": "dropped", "white": "white", "black": "black", "keep": "kept"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +141,8 @@ class ImageDecoder:
 
     def record(self) -> dict[str, object]:
         """Return what shaped the pixels, as `Raw.decode` has it."""
-        found: dict[str, object] = {"orientation": ORIENTATIONS[self.orientation]}
-        found["alpha"] = ALPHAS[self.alpha]
+        found: dict[str, object] = {"orientation": RECORDED["orientation"][self.orientation]}
+        found["alpha"] = RECORDED["alpha"][self.alpha]
         if self.size:
             found |= {"size": list(self.size), "fit": "stretch", "filter": "bilinear"}
         if self.color:

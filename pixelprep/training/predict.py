@@ -18,6 +18,7 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest
+from pixelprep.format.options import decode_options
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
 from pixelprep.sources import LazyArray, image_file, image_folder
 from pixelprep.system import formatting, fs, progress, tf_runtime
@@ -368,10 +369,8 @@ def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     """Return what decodes image files as the run's model takes them."""
     height, width, channels = run.manifest.splits["train"].shape[1:]
     dtype = run.manifest.scaling.raw_dtype
-    decode = run.manifest.source.decode
-    alphas = {name: choice for choice, name in image_file.ALPHAS.items()}
-    alpha = alphas.get(str(decode.get("alpha")))
-    kept = int(alpha == "keep")
+    told = decode_options(run.manifest.source.decode)
+    kept = int(told.get("alpha") == "keep")
     colors = {count + kept: name for name, count in image_file.COLORS.items()}
     if channels not in colors or dtype not in ("uint8", "uint16"):
         image = _data_of(run.manifest)["images"]
@@ -380,9 +379,7 @@ def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     return image_file.ImageDecoder(
         size=(height, width),
         color=colors[channels],
-        orientation="ignore" if decode.get("orientation") == "ignored" else "follow",
-        alpha=alpha,
-        page="first" if decode.get("page") == "first" else None,
+        **{name: told[name] for name in ("orientation", "alpha", "page") if name in told},
         format=image_file.ImageFormat((height, width, channels), dtype),
         reference=f"what {run.folder} was trained on",
     )
