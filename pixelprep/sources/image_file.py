@@ -22,6 +22,7 @@ from pixelprep.system import formatting
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # of files that are read
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 OTHER_FORMATS = ("AVIF", "DDS", "GIF", "ICO", "JPEG2000", "PPM", "PSD", "SGI", "TGA")  # not read
 COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside

@@ -20,18 +20,11 @@ from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
 from pixelprep.sources.image_file import ImageDecoder, ImageError, ImageFormat, Problem
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
+from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices, progress, staging
 
 FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-
-
-SPLIT_NAMES = {name for names in FOLDERS.values() for name in names} | {"training", "testing"}
 SPLIT_HINT = "the folders of splits are called train, val and test: train/CLASS/*.png"
-
-
-def _is_like_split(name: str) -> bool:
-    return name.lower() in SPLIT_NAMES
 
 
 def _is_hidden(name: str) -> bool:
@@ -184,7 +177,7 @@ class ImageFolder(LocalSource):
         if self.path not in tops.values():
             others = set(self._classes(self.path)) - {top.name for top in tops.values()}
             unused += [os.fspath(self.path / name) for name in sorted(others)]
-            for name in sorted(filter(_is_like_split, others)):
+            for name in sorted(filter(split_of, others)):
                 notices.tell("%s: not used: %s", self.path / name, SPLIT_HINT)
 
     def _list_split(self, top: Path, class_names: tuple[str, ...], unused: list[str]) -> _ImageList:
@@ -199,8 +192,9 @@ class ImageFolder(LocalSource):
                 raise SourceError(f"{top / name}: an empty class: no image in it")
             if not images:
                 no_image = f"{top / name}: expected images of a class, got {_kinds(unused[known:])}"
-                read = f"files that end in {', '.join(SUFFIXES)} are read, directly in CLASS/"
-                raise SourceError(no_image, SPLIT_HINT if _is_like_split(name) else read)
+                endings = ", ".join(image_file.SUFFIXES)
+                read = f"files that end in {endings} are read, directly in CLASS/"
+                raise SourceError(no_image, SPLIT_HINT if split_of(name) else read)
             paths += images
             counts.append(len(images))
         return _ImageList(paths, np.repeat(np.arange(len(counts)), counts))
@@ -218,7 +212,7 @@ class ImageFolder(LocalSource):
             if file.name[0] == ".":
                 continue
             self._check_link(file)
-            if file.name.lower().endswith(SUFFIXES) and file.is_file():
+            if file.name.lower().endswith(image_file.SUFFIXES) and file.is_file():
                 yield file
             else:
                 unused.append(file.path)

@@ -20,7 +20,7 @@ from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import decode_options
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
-from pixelprep.sources import LazyArray, image_file, image_folder
+from pixelprep.sources import LazyArray, image_file
 from pixelprep.system import formatting, fs, progress, tf_runtime
 from pixelprep.system.json_record import Record
 from pixelprep.training.models import check_probabilities
@@ -395,7 +395,7 @@ def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
         for file in inside:
             if any(part.startswith(".") for part in file.relative_to(path).parts):
                 continue  # hidden, as ._x.png of macOS: no picture of the data, as in `prepare`
-            if file == path or (file.suffix.lower() in image_folder.SUFFIXES and file.is_file()):
+            if file == path or (file.suffix.lower() in image_file.SUFFIXES and file.is_file()):
                 found = True
                 yield os.fspath(file)
     if not found:
