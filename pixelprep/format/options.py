@@ -78,10 +78,11 @@ def _switch(name: str, value: object) -> bool:
 
 def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the user wrote
     try:
-        sides = map(int, re.split("[x×]", value)) if isinstance(value, str) else value
-        height, width = (check_int(name, side, 1, MAX_SIDE) for side in sides)
+        sides = map(int, re.split("[xX×]", value)) if isinstance(value, str) else value
+        given = [check_int(name, side, 1, MAX_SIDE) for side in sides]
+        height, width = given * 2 if len(given) == 1 else given
     except (TypeError, ValueError):
-        expected = f"expected HxW, such as 64x64, each 1 to {MAX_SIDE}"
+        expected = f"expected HxW, such as 64x64, or one side of a square, each 1 to {MAX_SIDE}"
         raise UsageError(f"`{name}={value}`: {expected}") from None
     return height, width
 
@@ -171,7 +172,7 @@ class DecodeOptions:
 
     size: str | tuple[int, int] | None = option(
         None,
-        "Resize the images of a folder to this height and width, by Pillow's bilinear filter.",
+        "Resize the images of a folder to this height and width (224: 224x224).",
         "HxW",
         check=_image_size,
     )
@@ -222,6 +223,20 @@ class DecodeOptions:
         "Image files of several pages or frames: take the first (default: refuse them).",
         choices=("first",),
     )
+    fit: str = option(
+        "stretch",
+        "Where the size has another aspect than an image: stretch the image; crop it, to what is at"
+        " its centre; or pad it with black on two sides.",
+        choices=("stretch", "crop", "pad"),
+    )
+    filter: str = option(
+        "bilinear",
+        "How images are resized, each as Pillow does it.",
+        choices=("nearest", "box", "bilinear", "bicubic", "lanczos"),
+    )
+    follow_links: bool = option(
+        False, "Use what links lead to outside of the folder of images, too.", check=_switch
+    )
 
 
 # What the manifest's `decode` has of each choice; opaque: no image has transparency.
@@ -236,7 +251,12 @@ RECORDED: dict[str, dict[str | None, str]] = {
 
 def decode_options(decode: Mapping[str, object]) -> dict[str, Any]:
     """Return the options of decoding that `decode` tells of, where they are not the default."""
-    told = {name: decode[name] for name in ("size", "color", "page", "layout") if name in decode}
+    as_given = ("size", "fit", "filter", "color", "page", "layout")
+    told = {
+        name: decode[name]
+        for name in as_given
+        if decode.get(name, getattr(DecodeOptions, name)) != getattr(DecodeOptions, name)
+    }
     for name, recorded in RECORDED.items():
         choices = {record: choice for choice, record in recorded.items()}
         choice = choices.get(str(decode.get(name)))

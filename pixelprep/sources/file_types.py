@@ -6,12 +6,15 @@ from pixelprep.errors import SourceError
 from pixelprep.sources.base import scaled_already
 from pixelprep.sources.hdf5 import Hdf5File
 from pixelprep.sources.idx import NAMES
-from pixelprep.sources.image_folder import ImageFolder
+from pixelprep.sources.image_folder import ARCHIVES, ImageArchive, ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.npz import NpzFile
 from pixelprep.sources.registered import name_variants
 
-FILE_TYPES: dict[str, type[LocalSource]] = {".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File}
+FILE_TYPES: dict[str, type[LocalSource]] = {
+    **{".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File},
+    **dict.fromkeys(ARCHIVES, ImageArchive),  # of images
+}
 
 
 def local_source_type(path: Path) -> type[LocalSource]:
@@ -23,9 +26,10 @@ def local_source_type(path: Path) -> type[LocalSource]:
         return IdxFolder if any((path / name).exists() for name in variants) else ImageFolder
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
-    suffix = path.suffix.lower()
-    if suffix not in FILE_TYPES or not path.is_file():
+    name = path.name.lower()
+    found = next((kind for ending, kind in FILE_TYPES.items() if name.endswith(ending)), None)
+    if found is None or not path.is_file():
         endings = ", ".join(FILE_TYPES)
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"
         raise SourceError(f"{path}: expected {expected}")
-    return FILE_TYPES[suffix]
+    return found

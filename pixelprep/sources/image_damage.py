@@ -4,6 +4,7 @@ import struct
 import zlib
 
 from pixelprep.sources import tiff
+from pixelprep.sources.image_depth import codestream
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 START_OF_SCAN, END_OF_IMAGE = 0xDA, b"\xff\xd9"
@@ -14,7 +15,7 @@ class DamagedImageError(ValueError):
 
 
 def check_whole(content: bytes, tags: tiff.Tags) -> None:
-    """Raise `DamagedImageError` if a file of PNG, JPEG, WebP or TIFF, which has tags, is not whole.
+    """Raise `DamagedImageError` if a file is not whole; TIFF has tags.
 
     What is of no known format, or broken so that it cannot be followed, is left to the decoder.
     """
@@ -25,6 +26,9 @@ def check_whole(content: bytes, tags: tiff.Tags) -> None:
     elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         if 8 + int.from_bytes(content[4:8], "little") > len(content):
             raise DamagedImageError("a WebP file that is cut short")
+    elif (start := codestream(content)) >= 0:
+        if content.find(END_OF_IMAGE, start) < 0:
+            raise DamagedImageError("a JPEG 2000 file without its end")
     elif content.startswith(tiff.MAGIC):
         if not tags:
             raise DamagedImageError("a TIFF file whose directory is not whole")

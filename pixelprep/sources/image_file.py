@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixelprep.errors import SourceError, missing_extra
+from pixelprep.errors import SourceError, UsageError, missing_extra
 from pixelprep.format.options import RECORDED, DecodeOptions
-from pixelprep.sources import image_damage, image_pixels, tiff
+from pixelprep.sources import image_damage, image_depth, image_pixels, tiff
 from pixelprep.sources.lazy_arrays import AnyArray
+from pixelprep.sources.members import Archive
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # of files that are read
-IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-OTHER_FORMATS = ("AVIF", "DDS", "GIF", "ICO", "JPEG2000", "PPM", "PSD", "SGI", "TGA")  # not read
+SUFFIXES = (  # of files that are read
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp"),
+    *(".gif", ".avif", ".jp2", ".ppm", ".pgm"),
+)
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000", "PPM")
+OTHER_FORMATS = ("DDS", "ICO", "PSD", "SGI", "TGA")  # not read
 COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
@@ -124,18 +128,27 @@ class ImageDecoder:
     format: ImageFormat | None = None  # that all images must have
     reference: str = ""  # the path of the first image, which has that format
     folder: str = ""  # that paths start from: workers may run in another one
+    archive: Archive | None = None  # that files are in
+    fit: str = "stretch"  # or crop, pad: of images of another aspect than that of size
+    filter: str = "bilinear"  # Pillow's name of how images are resized
 
     @classmethod
     def of(cls, options: DecodeOptions) -> "ImageDecoder":
         """Return the decoder for these options of `prepare`."""
         size = options.size
         assert not isinstance(size, str)  # checked, and so a tuple
+        for name in ("fit", "filter"):
+            value = getattr(options, name)
+            if size is None and value != getattr(DecodeOptions, name):
+                raise UsageError(f"`{name}={value}`: nothing is resized", "give `size=HxW`, too")
         return cls(
             size=size,
             color=options.color,
             orientation=options.orientation,
             alpha=options.alpha,
             page=options.page,
+            fit=options.fit,
+            filter=options.filter,
             skip=options.on_error == "skip",
             folder=os.fspath(Path.cwd()),
         )
@@ -145,7 +158,7 @@ class ImageDecoder:
         found: dict[str, object] = {"orientation": RECORDED["orientation"][self.orientation]}
         found["alpha"] = RECORDED["alpha"][self.alpha]
         if self.size:
-            found |= {"size": list(self.size), "fit": "stretch", "filter": "bilinear"}
+            found |= {"size": list(self.size), "fit": self.fit, "filter": self.filter}
         if self.color:
             found["color"] = self.color
         if self.page:
@@ -179,12 +192,7 @@ class ImageDecoder:
 
     def examine(self, path: str) -> tuple[AnyArray | None, list[Problem]]:
         """Return the pixels of an image as far as they can be had, and all problems of it."""
-        try:
-            file_path = os.path.join(self.folder, path)  # noqa: PTH118 - thousands of them
-            with open(file_path, "rb", buffering=0) as file:  # noqa: PTH123 - likewise
-                content = file.read()  # one read, where Pillow makes many
-        except OSError as error:  # which says nothing of the image
-            raise SourceError(f"{path}: cannot read: {error.strerror}") from error
+        content = self.archive.read(path) if self.archive else read_file(path, self.folder)
         problems: list[Problem] = []
         try:
             pixels = self._decode(content, problems)
@@ -205,6 +213,8 @@ class ImageDecoder:
         image_damage.check_whole(content, tags)
         if tags and not tiff.is_read_rightly(tags):
             raise _ProblemError(Problem("type", f"a {tiff.name(tags)}, which is not read"))
+        if lost := image_depth.lost_type(content):
+            raise _ProblemError(Problem("type", f"a {lost}, which is not read"))
         try:
             opened = Image.open(BytesIO(content), formats=IMAGE_FORMATS)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -227,8 +237,9 @@ class ImageDecoder:
     def _pixels(self, image: "PillowImage", problems: list[Problem]) -> AnyArray:
         from PIL import Image
 
-        deep, raw_mode = image.mode in GREY_16, _raw_mode(image)
-        if image.mode in ("I", "F") or (not deep and RAW_16.search(raw_mode)):
+        deep = image.mode in GREY_16 or (image.mode, image.format) == ("I", "PPM")
+        raw_mode = _raw_mode(image)
+        if not deep and (image.mode in ("I", "F") or RAW_16.search(raw_mode)):
             lost = "more than 8 bits a colour, or 16 of grey, would be lost"
             raise _ProblemError(Problem("type", lost))
         image = image_pixels.load(image, self.orientation == "follow")
@@ -264,12 +275,21 @@ class ImageDecoder:
         return np.repeat(resized[:, :, None], COLORS[self.color or "grey"], axis=2)
 
     def _resized(self, image: "PillowImage") -> "PillowImage":
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         if self.size is None:
             return image
-        height, width = self.size
-        return image.resize((width, height), Image.Resampling.BILINEAR)
+        (height, width), resample = self.size, Image.Resampling[self.filter.upper()]
+        if self.fit == "crop":
+            return ImageOps.fit(image, (width, height), resample)
+        if self.fit == "stretch":
+            return image.resize((width, height), resample)
+        scale = min(width / image.width, height / image.height)
+        inner = [max(1, round(side * scale)) for side in image.size]  # Pillow's `pad` gives 0, too
+        padded = Image.new(image.mode, (width, height), 0)
+        corner = (width - inner[0]) // 2, (height - inner[1]) // 2
+        padded.paste(image.resize((inner[0], inner[1]), resample), corner)
+        return padded
 
     def differences(self, found: ImageFormat) -> list[Problem]:
         """Tell in what an image is unlike the format that all must have."""
@@ -315,6 +335,27 @@ def _other_format(content: bytes) -> str | None:
         frames = getattr(image, "n_frames", 1)
         return f"{image.format} of {frames} frames" if frames > 1 else f"{image.format} file"
     return None
+
+
+def read_file(path: str, folder: str = "") -> bytes:
+    """Return a file's content; where the system refuses it, this says nothing of the image."""
+    try:
+        file_path = os.path.join(folder, path)  # noqa: PTH118 - thousands of them
+        with open(file_path, "rb", buffering=0) as file:  # noqa: PTH123 - likewise
+            return file.read()  # one read, where Pillow makes many
+    except OSError as error:
+        raise SourceError(f"{path}: cannot read: {error.strerror}") from error
+
+
+def is_picture(content: bytes) -> bool:
+    """Return whether a file is one of the formats that are read, by its first bytes."""
+    from PIL import Image
+
+    Image.init()
+    return any(
+        accept is None or accept(content[:16]) is True
+        for _, accept in map(Image.OPEN.__getitem__, IMAGE_FORMATS)
+    )
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any  # Any: JSON values
+from typing import Any, overload  # Any: JSON values
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
@@ -18,58 +17,51 @@ from pixelprep.numerics import permutation
 from pixelprep.sources import image_file
 from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
 from pixelprep.sources.image_file import ImageDecoder, ImageError, ImageFormat, Problem
+from pixelprep.sources.layouts import ANNOTATIONS, ImageList, Layout, find_layout, kinds
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.split_names import split_of
+from pixelprep.sources.members import TAR, ZIP, Archive, Folder, printable
 from pixelprep.system import formatting, fs, notices, progress, staging
 
-FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
-SPLIT_HINT = "the folders of splits are called train, val and test: train/CLASS/*.png"
-
-
-def _is_hidden(name: str) -> bool:
-    return name[0] == "." or name == "__MACOSX"  # which macOS puts into archives
-
-
-def _kinds(paths: Sequence[str]) -> str:
-    """Count files by their endings, and folders: 4 .pgm, 1 folder."""
-    files = [path for path in map(Path, paths) if not path.is_dir()]
-    kinds = Counter(path.suffix.lower() or "without ending" for path in files)
-    words = [f"{count:,} {printable(kind)}" for kind, count in kinds.most_common()]
-    if folders := len(paths) - len(files):
-        words.append(formatting.pluralize(folders, "folder"))
-    return formatting.shorten(words)
-
-
-def printable(path: str) -> str:
-    """Spell a path, whatever bytes it has, as text that JSON can hold."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+ARCHIVES = (*ZIP, *TAR)  # endings
 
 
 @dataclass(frozen=True, slots=True)
-class _ImageList:
-    """The images of one split before they are decoded: paths, and labels int64 (N,)."""
+class _Paths(Sequence[str]):
+    """The paths of names below a folder, each made when it is wanted."""
 
-    paths: Sequence[str]
-    labels: NDArray[np.int64]
+    prefix: str
+    names: Sequence[str]
 
-    def take(self, rows: NDArray[np.int64]) -> "_ImageList":
-        return _ImageList([self.paths[row] for row in rows], self.labels[rows])
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self.prefix + name for name in self.names[at]]
+        return self.prefix + self.names[at]
 
 
 class ImageFolder(LocalSource):
-    """``train/CLASS/*.png``, likewise ``val`` and ``test``; or ``CLASS/*.png``; all of one size."""
+    """Pictures sorted into folders by class, as `layouts` has it; all of one size."""
 
     supported_options = frozenset(
         {"size", "color", "on_error", "on_leak", "orientation", "alpha", "page"}
+        | {"fit", "filter", "follow_links"}
     )
 
     def load(self, context: SourceContext) -> Raw:
         """Decode every image, the workers sharing the work."""
         image_file.require()
-        class_names, images = self._list_images()
-        every = [path for listed in images.values() for path in listed.paths]
-        decoder = ImageDecoder.of(self.options).with_reference(every)
+        archive = self._archive(context)
+        layout = self._layout(archive)
+        prefix, images = f"{self.path}/", layout.splits
+        every = _Paths(prefix, list(chain(*(listed.names for listed in images.values()))))
+        decoder = replace(ImageDecoder.of(self.options), archive=archive).with_reference(every)
         work = context.work(self.name)
         splits, skipped = {}, list[str]()
         try:
@@ -79,31 +71,35 @@ class ImageFolder(LocalSource):
         except ImageError as error:
             raise _all_problems(every, decoder, context) or error from error
         for name, split in splits.items():
-            counts = np.bincount(np.asarray(split.labels[:]), minlength=len(class_names))
-            if 0 in counts and self.options.on_error == "skip":
-                empty = class_names[int(np.argmin(counts))]
-                raise SourceError(f"{self.path}: {name}: no image of class {empty} can be read")
+            before, left = (
+                np.bincount(np.asarray(labels), minlength=len(layout.class_names))
+                for labels in (images[name].labels, split.labels[:])
+            )
+            if empty := np.flatnonzero(before * (left == 0)).tolist():
+                of_class = f"no image of class {layout.class_names[empty[0]]} can be read"
+                raise SourceError(f"{self.path}: {name}: {of_class}")
         record = decoder.record() | {"class_order": "code points"}
         if skipped:
             record["skipped"] = sorted(skipped)
-        return Raw(splits, class_names, record).checked(os.fspath(self.path))
+        return Raw(splits, layout.class_names, record).checked(os.fspath(self.path))
 
     def _decode(
         self,
         split: str,
-        listed: _ImageList,
+        listed: ImageList,
         decoder: ImageDecoder,
         work: Path,
         context: SourceContext,
     ) -> tuple[RawSplit, list[str]]:
         """Decode the images of one split; return it, and the paths of skipped images."""
         assert decoder.format is not None  # that of the reference
-        total, row_bytes = len(listed.paths), decoder.format.bytes
+        total, row_bytes = len(listed.names), decoder.format.bytes
         fs.require_free_space(context.cache, total * row_bytes)
         # A task takes 1/64 of the images, or fewer if they have more than 64 MiB of pixels.
         rows = max(1, min(-(-total // 64), (64 << 20) // row_bytes))
+        paths = _Paths(f"{self.path}/", listed.names)
         tasks = (
-            (work, f"{split}.{i}", listed.paths[start : start + rows], decoder)
+            (work, f"{split}.{i}", paths[start : start + rows], decoder)
             for i, start in enumerate(range(0, total, rows))
         )
         skipped: list[int] = []
@@ -113,129 +109,94 @@ class ImageFolder(LocalSource):
                 bar.update(min(rows, total - i * rows))
         stem = os.fspath(work / staging.FILES / f"{split}.")
         shape, dtype = (total, *decoder.format.shape), np.dtype(decoder.format.dtype)
-        paths = [printable(os.path.relpath(path, self.path)) for path in listed.paths]
+        names = list(map(printable, listed.names))
         decoded = RawSplit(FileArray(stem, rows, shape, dtype), listed.labels)
-        decoded = with_names(f"{self.path}: {split}", decoded, paths)
+        decoded = with_names(f"{self.path}: {split}", decoded, names)
         if not skipped:
             return decoded, []
-        names = [paths[row] for row in skipped]
-        left_out = f"left out of {split}: {len(names)} of {total} images, such as {names[0]}"
+        gone = [names[row] for row in skipped]
+        left_out = f"left out of {split}: {len(gone)} of {total} images, such as {gone[0]}"
         notices.tell(f"{self.name}: {left_out}")
-        return decoded.take(np.setdiff1d(np.arange(total), skipped)), names
+        return decoded.take(np.setdiff1d(np.arange(total), skipped)), gone
+
+    def _archive(self, context: SourceContext) -> Archive | None:
+        """Return the archive that the images are in, where they are in one."""
+        return None
+
+    def _folder(self) -> Folder:
+        return Folder(self.path, self.options.follow_links)
 
     def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield every class and image with its `fs.file_stamp`, in a fixed order."""
-        for split, top in self._tops().items():
-            for name in self._classes(top):
-                yield f"{split}/{name}", ()  # even of a class without images
-                for image in self._images(top, name, []):
-                    try:
-                        stamp = fs.file_stamp(image)
-                    except OSError as error:
-                        raise SourceError(f"{image.path}: cannot read: {error.strerror}") from error
-                    yield f"{split}/{name}/{image.name}", stamp
+        """Yield every folder, and every file that may be read, with its `fs.file_stamp`."""
+        for kind, name, entry in self._folder().walk():
+            if kind == "folder":
+                yield name, ()
+            elif kind == "file" and _may_be_read(name):
+                try:
+                    stamp = fs.file_stamp(entry)
+                except OSError as error:
+                    raise SourceError(f"{entry.path}: cannot read: {error.strerror}") from error
+                yield name, stamp
 
-    def _list_images(self) -> tuple[tuple[str, ...], dict[str, _ImageList]]:
-        """Return class names, and the images of each split in the order of the raw data."""
-        tops, unused = self._tops(), list[str]()  # files that are not images, folders of no split
-        class_names = tuple(self._classes(next(iter(tops.values()))))
-        if len(class_names) < 2:
-            expected = f"{self.path}: expected a folder of images for each of two classes or more"
-            found = f"found {len(class_names)}: {formatting.shorten(class_names) or 'none'}"
-            hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
-            raise SourceError(f"{expected}, {found}", hint)
-        self._add_unused_folders(tops, unused)
-        for top in dict.fromkeys([self.path, *tops.values()]):
-            hidden = sorted(path.name for path in top.iterdir() if _is_hidden(path.name))
-            if folders := [printable(name) for name in hidden if (top / name).is_dir()]:
-                notices.tell("%s: hidden folders, not used: %s", top, formatting.shorten(folders))
-        splits = {name: self._list_split(top, class_names, unused) for name, top in tops.items()}
-        if unused:
-            what = formatting.pluralize(len(unused), "file or folder", "files or folders")
-            found = f"{what} ({_kinds(unused)}), such as {printable(unused[0])}"
-            notices.tell(f"{self.name}: not used: {found}")
-        source = permutation.Stream.SOURCE  # images sorted by class get the format's seeded order
-        for name, split in splits.items():
+    def _layout(self, archive: Archive | None) -> Layout:
+        """Return the images of each split, in the order of the raw data."""
+        listing = (archive or self._folder()).listing()
+
+        def read(name: str) -> bytes:
+            path = f"{self.path}/{name}"
+            return archive.read(path) if archive else image_file.read_file(path)
+
+        def is_picture(name: str) -> bool:
+            if has_suffix(name):
+                return name.lower().endswith(image_file.SUFFIXES)
+            return image_file.is_picture(read(name))
+
+        def read_text(name: str) -> str:
+            return read(name).decode(errors="backslashreplace")
+
+        layout = find_layout(os.fspath(self.path), listing.names, is_picture, read_text)
+        for line in layout.told:
+            notices.tell("%s", line)
+        if listing.hidden:
+            hidden = formatting.shorten(map(printable, sorted(listing.hidden)))
+            notices.tell("%s: hidden folders, not used: %s", self.path, hidden)
+        if unused := [*layout.unused, *listing.other]:
+            such = f"{formatting.pluralize(len(unused), 'file')} ({kinds(unused)}), such as"
+            notices.tell(f"{self.name}: not used: {such} {self.path}/{printable(unused[0])}")
+        source, splits = permutation.Stream.SOURCE, {}
+        for name, split in layout.splits.items():  # what is sorted gets the format's seeded order
             index = SPLITS.index(name)
-            order = permutation.permutation(len(split.paths), seed=0, stream=source, index=index)
+            order = permutation.permutation(len(split.names), seed=0, stream=source, index=index)
             splits[name] = split.take(order)
-        return class_names, splits
-
-    def _tops(self) -> dict[str, Path]:
-        """Return the folders that hold the class folders by split; the whole is train, if one."""
-        tops = dict[str, Path]()
-        folders = {entry.name for entry in _scan(self.path, os.DirEntry.is_dir)}
-        for split, names in FOLDERS.items():
-            for top in (self.path / name for name in names):
-                self._check_link(top)
-                if split not in tops and top.name in folders:
-                    tops[split] = top
-        return tops if "train" in tops else {"train": self.path}
-
-    def _add_unused_folders(self, tops: Mapping[str, Path], unused: list[str]) -> None:
-        """Count folders beside those of the splits."""
-        if self.path not in tops.values():
-            others = set(self._classes(self.path)) - {top.name for top in tops.values()}
-            unused += [os.fspath(self.path / name) for name in sorted(others)]
-            for name in sorted(filter(split_of, others)):
-                notices.tell("%s: not used: %s", self.path / name, SPLIT_HINT)
-
-    def _list_split(self, top: Path, class_names: tuple[str, ...], unused: list[str]) -> _ImageList:
-        if differing := set(self._classes(top)) ^ set(class_names):
-            differ = formatting.shorten(sorted(differing))
-            raise SourceError(f"{top}: expected the classes of train, these differ: {differ}")
-        paths, counts = list[str](), []
-        for name in class_names:
-            known = len(unused)
-            images = [image.path for image in self._images(top, name, unused)]
-            if not images and len(unused) == known:
-                raise SourceError(f"{top / name}: an empty class: no image in it")
-            if not images:
-                no_image = f"{top / name}: expected images of a class, got {_kinds(unused[known:])}"
-                endings = ", ".join(image_file.SUFFIXES)
-                read = f"files that end in {endings} are read, directly in CLASS/"
-                raise SourceError(no_image, SPLIT_HINT if split_of(name) else read)
-            paths += images
-            counts.append(len(images))
-        return _ImageList(paths, np.repeat(np.arange(len(counts)), counts))
-
-    def _classes(self, top: Path) -> list[str]:
-        """List the folders in a folder, but hidden ones, by name."""
-        folders = _scan(top, lambda entry: not _is_hidden(entry.name) and entry.is_dir())
-        for folder in folders:
-            self._check_link(folder)
-        return sorted(folder.name for folder in folders)
-
-    def _images(self, top: Path, name: str, unused: list[str]) -> Iterator[os.DirEntry[str]]:
-        """Yield the images of a class by name, and add other files in its folder to `unused`."""
-        for file in sorted(_scan(top / name, lambda _: True), key=lambda entry: entry.name):
-            if file.name[0] == ".":
-                continue
-            self._check_link(file)
-            if file.name.lower().endswith(image_file.SUFFIXES) and file.is_file():
-                yield file
-            else:
-                unused.append(file.path)
-
-    def _check_link(self, file: os.DirEntry[str] | Path) -> None:
-        """Refuse a link that leads nowhere, or out of the folder."""
-        if not file.is_symlink():
-            return
-        path = Path(file)
-        if not os.path.exists(path):  # noqa: PTH110 - pathlib fails on a link to itself
-            raise SourceError(f"{path}: a link that leads nowhere")
-        if not path.resolve().is_relative_to(self.path.resolve()):
-            leaves = f"{path}: a link that leaves {self.path}"
-            raise SourceError(leaves, "copy what it leads to into the folder")
+        return replace(layout, splits=splits)
 
 
-def _scan(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[os.DirEntry[str]]:
-    """List what is wanted of a folder; one that the system does not show is not an empty one."""
-    try:
-        with os.scandir(folder) as entries:
-            return list(filter(wanted, entries))
-    except OSError as error:
-        raise SourceError(f"{folder}: cannot read: {error.strerror}") from error
+class ImageArchive(ImageFolder):
+    """A zip or tar of such a folder."""
+
+    supported_options = ImageFolder.supported_options - {"follow_links"}
+
+    @property
+    def name(self) -> str:
+        """The archive's name without its endings."""
+        name = self.path.name
+        ending = next(one for one in ARCHIVES if name.lower().endswith(one))
+        return LocalSource(self.path.with_name(name[: -len(ending)] or "images"), self.options).name
+
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield self.path.name, fs.file_stamp(self.path)
+
+    def _archive(self, context: SourceContext) -> Archive:
+        return Archive.open(self.path, context.file("members"))
+
+
+def has_suffix(name: str) -> bool:
+    """Return whether the last part of a name has an ending."""
+    return "." in name[name.rfind("/") + 1 :]
+
+
+def _may_be_read(name: str) -> bool:
+    return not has_suffix(name) or name.lower().endswith((*image_file.SUFFIXES, ANNOTATIONS))
 
 
 def _run_task(task: tuple[Path, str, Sequence[str], ImageDecoder]) -> list[int]:

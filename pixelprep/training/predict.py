@@ -30,7 +30,8 @@ LOG = logging.getLogger("pixelprep")
 
 EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
 PREDICT_BYTES = 4 << 20  # likewise of decoded ones
-HINTS = dict.fromkeys(image_file.HELP, "give PNG, JPEG, BMP, TIFF or WebP like those of training")
+AS_TRAINED = ("orientation", "alpha", "page", "fit", "filter")  # how images are decoded
+HINTS = dict.fromkeys(image_file.HELP, "give pictures like those of training")
 HINTS |= {
     "transparency": "the training images had none: lay the picture on a background first",
     "pages": "the training images had one page each: give a file of one",
@@ -306,10 +307,10 @@ def predict(
     run : path
         The run's folder.
     images : path or iterable of path
-        Files of PNG, JPEG, BMP, TIFF or WebP, or folders, of which all that is in them or deeper
-        is taken, but for what is hidden. Each is resized (Pillow's bilinear filter) and turned
-        grey or RGB; orientation, transparency and pages are treated as those of the images that
-        the model was trained on.
+        Image files of the formats that `prepare` reads, or folders, of which all that is in them
+        or deeper is taken, but for what is hidden. Each is resized and turned grey or RGB; fit,
+        filter, orientation, transparency and pages are those of the images that the model was
+        trained on.
     top : int
         How many classes to return of each image, at least 1.
     quiet : bool
@@ -379,7 +380,7 @@ def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     return image_file.ImageDecoder(
         size=(height, width),
         color=colors[channels],
-        **{name: told[name] for name in ("orientation", "alpha", "page") if name in told},
+        **{name: told[name] for name in AS_TRAINED if name in told},
         format=image_file.ImageFormat((height, width, channels), dtype),
         reference=f"what {run.folder} was trained on",
     )

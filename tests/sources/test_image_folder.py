@@ -131,12 +131,12 @@ def test_the_seed_says_which_images_are_tested(tmp_path: Path) -> None:
 
 
 def test_what_is_no_image_is_left_out(pets: tuple[Path, Rows, Rows]) -> None:
-    """Files that begin with a dot or are no images, and folders in a class, change no byte."""
+    """Files that begin with a dot or are no images, and folders beside splits, change no byte."""
     top, train, test = pets
     for name in (".DS_Store", "._000.png", "Thumbs.db", "notes.txt", "000.png.part", "png"):
         (top / "train" / "cat" / name).write_bytes(b"no picture")
     write(top / "train" / ".git", {"objects": ["a.png"]})
-    write(top / "train" / "dog", {"more": ["a.png"], "dir.png": ["a.png"]})
+    (top / "train" / "dog" / "dir.png").mkdir()
     write(top / "more", {"cat": ["a.png"]})
     os.mkfifo(top / "train" / "cat" / "pipe.png")
     (top / "train" / "readme.png").write_bytes(b"no picture")
@@ -378,19 +378,19 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
             return top / "train" / "emu", "an empty class"
         case "a class of other files":
             for path in cat.glob("*.png"):
-                path.rename(path.with_suffix(".Pgm"))
+                path.rename(path.with_suffix(".Psd"))
             (cat / "notes.txt").write_bytes(b"none yet")
             (cat / "more").mkdir()
-            count = len(list(cat.glob("*.Pgm")))
-            return cat, f"expected images of a class, got {count} .pgm, 1 .txt, 1 folder"
-        case "splits of other names":
-            (top / "train").rename(top / "Train")
-            (top / "test").rename(top / "testing")
-            return top / "Train", "expected images of a class, got 2 folders"
-        case "a class that is empty in test":
-            for path in (top / "test" / "dog").iterdir():
-                path.unlink()
-            return top / "test" / "dog", "an empty class"
+            count = len(list(cat.glob("*.Psd")))
+            return cat, f"expected images of a class, got {count} .psd, 1 .txt"
+        case "a split without train":
+            shutil.rmtree(top / "train")
+            write(top / "Val", numbered({"cat": 1, "dog": 1}))
+            return top, "has Val and test, but no folder train"
+        case "a split twice":
+            for name in ("val", "Validation"):
+                write(top / name, numbered({"cat": 1, "dog": 1}))
+            return top, "expected one folder for val, found Validation and val"
         case "one class":
             shutil.rmtree(dog)
             return top, "two classes or more, found 1: cat"
@@ -398,9 +398,6 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
             shutil.rmtree(top / "train")
             (top / "train").mkdir()
             return top, "two classes or more, found 0: none"
-        case "a class missing in test":
-            shutil.rmtree(top / "test" / "dog")
-            return top / "test", "these differ: dog"
         case "a class missing in train":
             write(top / "test", {"emu": ["0.png"]})
             return top / "test", "these differ: emu"
@@ -409,6 +406,9 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
             image.symlink_to(top.parent / ".." / top.parent.name / "outside.png")
             save(top.parent / "outside.png", RGB)
             return image, "a link that leaves"
+        case "a link that goes round":
+            (cat / "round").symlink_to("..")
+            return cat / "round", "a link that leads back"
         case "a link to nowhere":
             (cat / "x.png").symlink_to("nowhere.png")
             return cat / "x.png", "leads nowhere"
@@ -431,13 +431,13 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
     [
         "an empty class",
         "a class of other files",
-        "splits of other names",
-        "a class that is empty in test",
+        "a split without train",
+        "a split twice",
         "one class",
         "no class",
-        "a class missing in test",
         "a class missing in train",
         "a link that goes out and in",
+        "a link that goes round",
         "a link to nowhere",
         "a link to itself",
         "a class name of odd bytes",
@@ -453,21 +453,17 @@ def test_a_bad_folder_is_refused(pets: tuple[Path, Rows, Rows], cache: Path, bad
 def test_what_is_not_read_is_told(
     pets: tuple[Path, Rows, Rows], recwarn: pytest.WarningsRecorder
 ) -> None:
-    """Files of other kinds are counted by their endings; folders that are hidden, or named almost
-    like a split, are named.
-    """
+    """Files of other kinds are counted by their endings; hidden folders are named."""
     top = pets[0]
-    for name in ("a.gif", "b.gif", "notes"):
+    for name in ("a.psd", "b.psd", "notes"):
         (top / "train" / "cat" / name).write_bytes(b"")
-    for name in ("__MACOSX", ".thumbs", "Testing"):
+    write(top / "more", numbered({"cat": 2}))
+    for name in ("__MACOSX", ".thumbs", "train/__MACOSX"):
         (top / name / "cat").mkdir(parents=True)
-    (top / "train" / "__MACOSX").mkdir()
     check(prepared(top), in_order(pets[1], 0), in_order(pets[2], 2), ("cat", "dog"))
     told = "\n".join(str(one.message) for one in recwarn)
-    assert "not used: 4 files or folders (2 .gif, 1 without ending, 1 folder), such as" in told
-    assert f"{top}: hidden folders, not used: .thumbs, __MACOSX" in told
-    assert f"{top / 'train'}: hidden folders, not used: __MACOSX" in told
-    assert f"{top / 'Testing'}: not used: the folders of splits are called train, val and" in told
+    assert "not used: 5 files (2 .png, 2 .psd, 1 without ending), such as" in told
+    assert f"{top}: hidden folders, not used: .thumbs, __MACOSX, train/__MACOSX" in told
 
 
 def test_a_share_of_a_folder_with_a_test_split_is_not_taken(

@@ -1,0 +1,193 @@
+"""Layouts: which split and class a picture is of follows from names alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixelprep import SourceError
+from pixelprep.sources.layouts import Layout, find_layout
+from tests.helpers.sources import prepared
+from tests.sources.test_image_folder import numbered, picture, save, write
+
+WORDS = {
+    "train": ("train", "Train", "TRAINING"),
+    "val": ("val", "valid", "Validation", "dev"),
+    "test": ("test", "Testing", "eval"),
+}
+CLASSES = ("cat", "dog", "emu", "10", "9", "é")
+
+
+def find(names: Sequence[str], text: str = "") -> Layout:
+    """Return the layout of files in a folder `top`; those that end in .png are pictures."""
+    parents = {f"{name[:i]}/" for name in names for i, c in enumerate(name) if c == "/"}
+    every = [*names, *sorted(parents)]
+    return find_layout("top", every, lambda name: name.endswith(".png"), lambda _: text)
+
+
+def pairs(layout: Layout) -> dict[str, list[tuple[str, str]]]:
+    """Return each split's names of pictures and classes."""
+    return {
+        split: [(name, layout.class_names[label]) for name, label in zip(*listed, strict=True)]
+        for split, listed in ((s, (i.names, i.labels.tolist())) for s, i in layout.splits.items())
+    }
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> tuple[dict[str, list[tuple[str, str]]], list[str], str]:
+    """Draw what each split holds, other files, and the folder around all."""
+    classes = draw(st.lists(st.sampled_from(CLASSES), min_size=2, max_size=4, unique=True))
+    splits = ["train", *draw(st.lists(st.sampled_from(["val", "test"]), unique=True))]
+    around = draw(st.sampled_from(["", "data/", "my set/v1/"]))
+    held: dict[str, list[tuple[str, str]]] = {}
+    others = []
+    for split in splits:
+        word = draw(st.sampled_from(WORDS[split]))
+        held[split] = []
+        some = classes[: None if split == "train" else draw(st.integers(1, len(classes)))]
+        for name in some:
+            for path in draw(
+                st.lists(st.sampled_from(["0", "1", "a/0", "a/b/0", "images/7"]), min_size=1)
+            ):
+                pair = (f"{around}{word}/{name}/{path}.png", name)
+                if pair not in held[split]:
+                    held[split].append(pair)
+            others += [f"{around}{word}/{name}/notes.txt"] * draw(st.booleans())
+        others += [f"{around}{word}/README.md"] * draw(st.booleans())
+    others += ["LICENSE"] * draw(st.booleans())
+    return held, sorted(set(others)), around
+
+
+@given(trees(), st.randoms())
+def test_every_file_is_of_one_split_or_not_used(
+    tree: tuple[Mapping[str, list[tuple[str, str]]], list[str], str], random: object
+) -> None:
+    """Under any words for splits, at any depth below a class and in any order: each picture has
+    its split and class, sorted by class and path, and every other file is counted.
+    """
+    held, others, around = tree
+    names = [name for listed in held.values() for name, _ in listed] + others
+    random.shuffle(names)  # type: ignore[attr-defined] # as of the module
+    layout = find(names)
+    assert layout.class_names == tuple(sorted({name for _, name in held["train"]}))
+    expected = {s: sorted(listed, key=lambda p: (p[1], p[0])) for s, listed in held.items()}
+    assert pairs(layout) == expected
+    assert sorted(layout.unused) == others
+    assert list(layout.splits) == [s for s in ("train", "val", "test") if s in held]
+    told = " ".join(layout.told)
+    assert (f"from its folder {around[:-1]}" in told) == bool(around)
+
+
+def test_without_split_folders_all_is_train() -> None:
+    """Folders of classes alone are train; a class may be called like a split, which is said."""
+    layout = find(["cat/0.png", "dog/a/0.png", "test/1.png"])
+    assert pairs(layout) == {
+        "train": [("cat/0.png", "cat"), ("dog/a/0.png", "dog"), ("test/1.png", "test")]
+    }
+    assert layout.told == ["top/test: taken for a class: there is no folder train"]
+
+
+def test_words_for_splits_are_said() -> None:
+    """What was taken for which split is one line."""
+    layout = find([f"{s}/{c}/0.png" for s in ("Train", "valid", "test") for c in "ab"])
+    assert layout.told == ["top: folders are read so: Train as train, valid as val"]
+
+
+TINY = ["train/n1/images/a.png", "train/n2/images/b.png", "val/images/v0.png", "val/images/v1.png"]
+TABLE = "val/val_annotations.txt"
+
+
+def test_a_table_of_classes_stands_for_folders() -> None:
+    """As in Tiny ImageNet: each picture of val has the class of its line; test has none."""
+    names = [*TINY, "val/images/v2.png", TABLE, "test/images/t.png"]
+    layout = find(names, "v0.png\tn2\t0\t0\t9\t9\nv1.png\tn1\t1\t1\t2\t2\n\nv9.png\tn1\n")
+    assert pairs(layout)["val"] == [("val/images/v1.png", "n1"), ("val/images/v0.png", "n2")]
+    assert list(layout.splits) == ["train", "val"]
+    assert layout.unused == ["val/images/v2.png"]
+    assert layout.told == [
+        "top/val/val_annotations.txt: names the classes of 2 images; no image of 1 more",
+        "top/test: not used: 1 image, in no folder of a class: `test_fraction` takes such a split"
+        " from train",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("v0.png\tn3\n", "these differ: n3"), ("v0.png n1\n", "expected lines of FILE, tab, CLASS")],
+)
+def test_a_wrong_table_is_refused(text: str, reason: str) -> None:
+    """A class that train lacks, or lines of another kind, are named with the table."""
+    with pytest.raises(SourceError, match=f"top/{TABLE}: .*{reason}"):
+        find([*TINY, TABLE], text)
+
+
+@pytest.mark.parametrize("below", ["", "images/", "unknown/deep/"])
+def test_a_split_without_classes_is_not_used(below: str) -> None:
+    """Its pictures are counted, and the way on is said."""
+    names = ["train/cat/0.png", "train/dog/0.png", *(f"test/{below}{i}.png" for i in range(4))]
+    layout = find([*names, "test/list.txt"])
+    assert list(layout.splits) == ["train"]
+    assert layout.unused == ["test/list.txt"]
+    [told] = layout.told
+    assert told.startswith("top/test: not used: 4 images, in no folder of a class")
+
+
+def test_a_class_that_train_lacks_is_refused() -> None:
+    """A class may be absent from test, but not from train alone."""
+    train = ["train/cat/0.png", "train/dog/0.png"]
+    assert list(find([*train, "test/dog/0.png"]).splits) == ["train", "test"]
+    with pytest.raises(SourceError, match=r"top/test: expected the classes of train.*: emu"):
+        find([*train, "test/dog/0.png", "test/emu/0.png"])
+
+
+def test_numbers_out_of_order_are_said() -> None:
+    """Labels follow code points; where names are numbers that sort otherwise, that is a line."""
+    layout = find(["1/0.png", "10/0.png", "2/0.png"])
+    assert layout.class_names == ("1", "10", "2")
+    assert layout.told == ["top: classes sort by code points: label 0 is 1, 1 is 10, 2 is 2"]
+    assert not find(["01/0.png", "02/0.png", "10/0.png"]).told
+
+
+def test_a_class_missing_in_test_is_told_and_accepted(tmp_path: Path) -> None:
+    """The classes of train are those of all; one without an image in test is named."""
+    write(tmp_path / "train", numbered({"cat": 3, "dog": 3}))
+    write(tmp_path / "test", numbered({"cat": 2}), seed=50)
+    (tmp_path / "test" / "dog").mkdir()
+    with pytest.warns(match="test: no image of class dog; there are 2 of cat"):
+        entry = prepared(tmp_path)
+    assert entry.class_names == ("cat", "dog")
+    assert entry.test.labels.tolist() == [0, 0]
+
+
+def test_links_out_of_the_folder_are_followed_where_that_is_wanted(tmp_path: Path) -> None:
+    """A folder made of links alone gives what the folder that they lead to gives."""
+    write(tmp_path / "real", numbered({"cat": 3, "dog": 3}))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "cat").symlink_to(tmp_path / "real" / "cat")
+    (tmp_path / "links" / "dog").mkdir()
+    for path in (tmp_path / "real" / "dog").iterdir():
+        (tmp_path / "links" / "dog" / path.name).symlink_to(path)
+    with pytest.raises(SourceError, match="a link that leaves") as caught:
+        prepared(tmp_path / "links")
+    assert caught.value.hint == "use what such links lead to: `follow_links`"
+    found = prepared(tmp_path / "links", follow_links=True)
+    assert found.key == prepared(tmp_path / "real").key
+    (tmp_path / "links" / "cat" / "back").symlink_to(tmp_path)
+    with pytest.raises(SourceError, match="a link that leads back"):
+        prepared(tmp_path / "links", follow_links=True)
+
+
+def test_pictures_without_an_ending_are_known_by_their_content(tmp_path: Path) -> None:
+    """A file without an ending is a picture if it begins like one."""
+    for name in ("a", "b"):
+        save(tmp_path / "f" / name / "0", picture(ord(name)), format="PNG")
+        (tmp_path / "f" / name / "notes").write_text("no picture")
+    with pytest.warns(match=r"not used: 2 files \(2 without ending\)"):
+        entry = prepared(tmp_path / "f")
+    images = entry.scaling.invert(entry.train.to_numpy()[0])
+    assert entry.train.names is not None
+    found = dict(zip(entry.train.names.tolist(), images, strict=True))
+    assert np.array_equal(found["a/0"], picture(ord("a")))
