@@ -131,7 +131,9 @@ class Archive:
         try:
             _copy_tar(path, private)
         except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
-            raise SourceError(f"{path}: cannot read: {error}", NEW_COPY) from error
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the system, perhaps of the disk that is written to
+            raise _unreadable(path, error) from error
         return cls(os.fspath(path), os.fspath(private))
 
     def listing(self) -> Listing:
@@ -160,13 +162,13 @@ class Archive:
         except (RuntimeError, NotImplementedError) as error:  # a password; a rare compression
             raise SourceError(f"{path}: cannot read: {error}", "unpack the archive") from error
         except (_bad_zip(), EOFError, OSError, zlib.error) as error:
-            raise SourceError(f"{path}: cannot read: {error}", NEW_COPY) from error
+            raise _unreadable(path, error) from error
 
     def _zip(self) -> "ZipFile":
         try:
             return _opened(self.file, fs.file_stamp(Path(self.file)))
         except (_bad_zip(), OSError) as error:
-            raise SourceError(f"{self.path}: cannot read: {error}", NEW_COPY) from error
+            raise _unreadable(self.path, error) from error
 
 
 @lru_cache(maxsize=1)
@@ -181,6 +183,11 @@ def _bad_zip() -> type[Exception]:
     from zipfile import BadZipFile  # folders do not need it
 
     return BadZipFile
+
+
+def _unreadable(path: str | Path, error: Exception) -> SourceError:
+    of_system = isinstance(error, OSError) and error.errno is not None
+    return SourceError(f"{path}: cannot read: {error}", None if of_system else NEW_COPY)
 
 
 def _is_special(info: "ZipInfo") -> bool:
