@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
 RAW_16 = re.compile(r";16[BLN]")  # in Pillow's names of the raw modes in a file
+LOG_STRETCH = math.log(1.1)  # more than a tenth is told
 MAX_PIXELS = 89_478_485  # in one image: Pillow's own limit
 
 
@@ -131,6 +132,8 @@ class ImageDecoder:
     archive: Archive | None = None  # that files are in
     fit: str = "stretch"  # or crop, pad: of images of another aspect than that of size
     filter: str = "bilinear"  # Pillow's name of how images are resized
+    # Collects the aspects, W/H, of images that are stretched.
+    stretched: list[float] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, options: DecodeOptions) -> "ImageDecoder":
@@ -283,6 +286,9 @@ class ImageDecoder:
         if self.fit == "crop":
             return ImageOps.fit(image, (width, height), resample)
         if self.fit == "stretch":
+            aspect = image.width / image.height
+            if self.stretched is not None and abs(math.log(aspect * height / width)) > LOG_STRETCH:
+                self.stretched.append(aspect)
             return image.resize((width, height), resample)
         scale = min(width / image.width, height / image.height)
         inner = [max(1, round(side * scale)) for side in image.size]  # Pillow's `pad` gives 0, too

@@ -46,6 +46,27 @@ class _Paths(Sequence[str]):
         return self.prefix + self.names[at]
 
 
+@dataclass(slots=True)
+class _Stretched:
+    """How many images are stretched, and the lowest and highest of their aspects."""
+
+    count: int = 0
+    aspects: Sequence[float] = ()
+
+    def add(self, count: int, aspects: Sequence[float]) -> None:
+        every = [*self.aspects, *aspects]
+        self.count += count
+        self.aspects = [min(every), max(every)] if every else []
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What was met in decoding."""
+
+    skipped: list[str] = field(default_factory=list)  # paths of images that were left out
+    stretched: _Stretched = field(default_factory=_Stretched)
+
+
 class ImageFolder(LocalSource):
     """Pictures sorted into folders by class, as `layouts` has it; all of one size."""
 
@@ -63,11 +84,12 @@ class ImageFolder(LocalSource):
         every = _Paths(prefix, list(chain(*(listed.names for listed in images.values()))))
         decoder = replace(ImageDecoder.of(self.options), archive=archive).with_reference(every)
         work = context.work(self.name)
-        splits, skipped = {}, list[str]()
+        splits, skipped, stretched = {}, list[str](), _Stretched()
         try:
             for name, listed in images.items():
-                splits[name], damaged = self._decode(name, listed, decoder, work, context)
-                skipped += damaged
+                splits[name], found = self._decode(name, listed, decoder, work, context)
+                skipped += found.skipped
+                stretched.add(found.stretched.count, found.stretched.aspects)
         except ImageError as error:
             raise _all_problems(every, decoder, context) or error from error
         for name, split in splits.items():
@@ -78,6 +100,8 @@ class ImageFolder(LocalSource):
             if empty := np.flatnonzero(before * (left == 0)).tolist():
                 of_class = f"no image of class {layout.class_names[empty[0]]} can be read"
                 raise SourceError(f"{self.path}: {name}: {of_class}")
+        if stretched.count:
+            self._tell_stretched(stretched, len(every))
         record = decoder.record() | {"class_order": "code points"}
         if skipped:
             record["skipped"] = sorted(skipped)
@@ -90,8 +114,8 @@ class ImageFolder(LocalSource):
         decoder: ImageDecoder,
         work: Path,
         context: SourceContext,
-    ) -> tuple[RawSplit, list[str]]:
-        """Decode the images of one split; return it, and the paths of skipped images."""
+    ) -> tuple[RawSplit, _Findings]:
+        """Decode the images of one split; return it, and what was met."""
         assert decoder.format is not None  # that of the reference
         total, row_bytes = len(listed.names), decoder.format.bytes
         fs.require_free_space(context.cache, total * row_bytes)
@@ -102,10 +126,11 @@ class ImageFolder(LocalSource):
             (work, f"{split}.{i}", paths[start : start + rows], decoder)
             for i, start in enumerate(range(0, total, rows))
         )
-        skipped: list[int] = []
+        skipped, found = list[int](), _Findings()
         with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
-            for i, damaged in enumerate(context.pool.map(_run_task, tasks)):
-                skipped += [i * rows + row for row in damaged]
+            for i, receipt in enumerate(context.pool.map(_run_task, tasks)):
+                skipped += [i * rows + row for row in receipt["skipped"]]
+                found.stretched.add(*receipt.get("stretched", (0, ())))
                 bar.update(min(rows, total - i * rows))
         stem = os.fspath(work / staging.FILES / f"{split}.")
         shape, dtype = (total, *decoder.format.shape), np.dtype(decoder.format.dtype)
@@ -113,11 +138,19 @@ class ImageFolder(LocalSource):
         decoded = RawSplit(FileArray(stem, rows, shape, dtype), listed.labels)
         decoded = with_names(f"{self.path}: {split}", decoded, names)
         if not skipped:
-            return decoded, []
-        gone = [names[row] for row in skipped]
+            return decoded, found
+        found.skipped += (gone := [names[row] for row in skipped])
         left_out = f"left out of {split}: {len(gone)} of {total} images, such as {gone[0]}"
         notices.tell(f"{self.name}: {left_out}")
-        return decoded.take(np.setdiff1d(np.arange(total), skipped)), gone
+        return decoded.take(np.setdiff1d(np.arange(total), skipped)), found
+
+    def _tell_stretched(self, stretched: _Stretched, total: int) -> None:
+        assert self.options.size is not None
+        height, width = self.options.size
+        low, high = stretched.aspects
+        of = f"aspect {low:.2f} to {high:.2f} becomes {width / height:.2f}"
+        told = f"{stretched.count:,} of {total:,} images are stretched, {of}"
+        notices.tell(f"{self.name}: {told}: `fit=crop|pad` keeps it")
 
     def _archive(self, context: SourceContext) -> Archive | None:
         """Return the archive that the images are in, where they are in one."""
@@ -199,18 +232,19 @@ def _may_be_read(name: str) -> bool:
     return not has_suffix(name) or name.lower().endswith((*image_file.SUFFIXES, ANNOTATIONS))
 
 
-def _run_task(task: tuple[Path, str, Sequence[str], ImageDecoder]) -> list[int]:
-    """Decode images into a file of the work folder, unless an interrupted run did.
-
-    Return the rows of those skipped.
-    """
+def _run_task(
+    task: tuple[Path, str, Sequence[str], ImageDecoder],
+) -> dict[str, Any]:  # a step's receipt
+    """Decode images into a file of the work folder, unless an interrupted run did."""
     work, name, paths, decoder = task
-    return list(staging.run_step(work, name, partial(_write_pixels, paths, decoder))["skipped"])
+    return staging.run_step(work, name, partial(_write_pixels, paths, decoder))
 
 
 def _write_pixels(
     paths: Sequence[str], decoder: ImageDecoder, private: Path
 ) -> dict[str, Any]:  # a step's receipt
+    decoder = replace(decoder, stretched=(aspects := list[float]()))
+    stretched = _Stretched()
     image_format, skipped = decoder.format, []
     assert image_format is not None  # set before the work is divided
     # The rows of skipped images stay zero, and are left out later.
@@ -224,7 +258,12 @@ def _write_pixels(
                     raise
                 skipped.append(row)
     private.write_bytes(pixels.data)
-    return {"sha256": hashlib.sha256(pixels.data).hexdigest(), "skipped": skipped}
+    stretched.add(len(aspects), aspects)
+    return {
+        "sha256": hashlib.sha256(pixels.data).hexdigest(),
+        "skipped": skipped,
+        "stretched": [stretched.count, stretched.aspects],
+    }
 
 
 def _all_problems(

@@ -284,6 +284,29 @@ def test_size_and_color_are_pillows(
         assert prepared(tmp_path, mode="center", size="{}x{}".format(*size), color=color).cached
 
 
+def test_images_that_are_stretched_are_told(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """How many, and from which aspects, is one line; a tenth or less, and other fits, are none."""
+    sizes = {"a": [(8, 8), (10, 11), (40, 10)], "b": [(4, 16), (16, 16), (6, 2)]}
+    for name, of_class in sizes.items():
+        for i, (height, width) in enumerate(of_class):
+            save(tmp_path / "f" / name / f"{i}.png", picture(i, (height, width, 3)))
+    entry = prepared(tmp_path / "f", size="8")
+    assert entry.train.shape[1:] == (8, 8, 3)
+    told = [str(one.message) for one in recwarn]
+    stretched = "f: 3 of 6 images are stretched, aspect 0.25 to 4.00 becomes 1.00: `fit=crop|pad`"
+    assert told == [f"{stretched} keeps it"]
+    for fit in ("crop", "pad"):
+        other = prepared(tmp_path / "f", size="8X8", fit=fit, filter="box")
+        assert other.key != entry.key
+        decode = {"size": [8, 8], "fit": fit, "filter": "box"}
+        assert other.manifest.source.decode == IMAGE_FACTS | decode
+    assert len(recwarn) == len(told)
+    with pytest.raises(UsageError, match="`fit=crop`: nothing is resized"):
+        prepared(tmp_path / "f", fit="crop")
+
+
 def test_size_and_color_make_mixed_images_equal(tmp_path: Path) -> None:
     """Images of any size, colours and format make one dataset where both options are given."""
     kinds = {
