@@ -191,3 +191,36 @@ def test_pictures_without_an_ending_are_known_by_their_content(tmp_path: Path) -
     assert entry.train.names is not None
     found = dict(zip(entry.train.names.tolist(), images, strict=True))
     assert np.array_equal(found["a/0"], picture(ord("a")))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("library", ["keras", "torchvision"])
+def test_classes_and_pictures_are_those_of_other_libraries(tmp_path: Path, library: str) -> None:
+    """Of pictures at any depth below classes, both find the same classes, paths and pixels."""
+    names = {
+        name: ["0.png", "10.png", "9.PNG", "x/1.png", "x/y/2.png"] for name in ("10", "9", "b")
+    }
+    write(tmp_path / "f", names)
+    entry = prepared(tmp_path / "f")
+    assert entry.train.names is not None
+    images, labels = entry.train.to_numpy()
+    rows = zip(entry.train.names.tolist(), entry.scaling.invert(images), labels, strict=True)
+    ours = {path: (image.tobytes(), int(label)) for path, image, label in rows}
+    if library == "keras":
+        keras = pytest.importorskip("keras")
+        found = keras.utils.image_dataset_from_directory(
+            tmp_path / "f", shuffle=False, batch_size=None, image_size=(9, 7)
+        )
+        classes, paths = found.class_names, found.file_paths
+        pairs = [(image.numpy().astype(np.uint8), int(label)) for image, label in found]
+    else:
+        datasets = pytest.importorskip("torchvision.datasets")
+        found = datasets.ImageFolder(tmp_path / "f")
+        classes, paths = found.classes, [path for path, _ in found.samples]
+        pairs = [(np.asarray(image), label) for image, label in found]
+    assert tuple(classes) == entry.class_names
+    relative = [str(Path(path).relative_to(tmp_path / "f")) for path in paths]
+    theirs = {
+        path: (image.tobytes(), label) for path, (image, label) in zip(relative, pairs, strict=True)
+    }
+    assert theirs == ours

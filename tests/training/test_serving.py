@@ -366,17 +366,23 @@ def test_a_damaged_picture_stops_no_folder(photos: Path) -> None:
         ({"orientation": "ignored", "alpha": "dropped"}, ("ignore", "drop", None, "grey")),
         ({"alpha": "opaque", "page": "first"}, ("follow", None, "first", "grey")),
         ({}, ("follow", None, None, "grey")),
+        (
+            {"size": [6, 6], "fit": "crop", "filter": "box"},
+            ("follow", None, None, "grey", "crop", "box"),
+        ),
     ],
 )
 def test_pictures_are_decoded_as_the_data_was(
     photos: Path, decode: dict[str, Any], expected: tuple[str | None, ...]
 ) -> None:
-    """What the manifest has of orientation, transparency and pages holds for predicting too."""
+    """What the manifest has of how files were decoded holds for predicting too."""
     finished = load_finished(photos.parent / "run")
     source = replace(finished.manifest.source, decode=decode)
     changed = replace(finished, manifest=replace(finished.manifest, source=source))
     decoder = predict._decoder(changed)
-    assert (decoder.orientation, decoder.alpha, decoder.page, decoder.color) == expected
+    found = decoder.orientation, decoder.alpha, decoder.page, decoder.color
+    fit = expected[4:] or ("stretch", "bilinear")
+    assert (*found, decoder.fit, decoder.filter) == (*expected[:4], *fit)
 
 
 def test_a_kept_alpha_is_given_to_the_model(tmp_path: Path) -> None:
