@@ -9,9 +9,16 @@ from pixelprep.sources.idx import NAMES
 from pixelprep.sources.image_folder import ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.npz import NpzFile
+from pixelprep.sources.pixel_table import PixelTable
 from pixelprep.sources.registered import name_variants
 
-FILE_TYPES: dict[str, type[LocalSource]] = {".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File}
+FILE_TYPES: dict[str, type[LocalSource]] = {
+    ".npz": NpzFile,
+    ".h5": Hdf5File,
+    ".hdf5": Hdf5File,
+    ".csv": PixelTable,
+    ".tsv": PixelTable,
+}
 
 
 def local_source_type(path: Path) -> type[LocalSource]:
