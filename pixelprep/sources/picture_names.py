@@ -21,7 +21,7 @@ def match(where: str, pictures: Sequence[str], names: Sequence[str]) -> list[int
         for last in {path.name, path.stem}:
             by_last[last].append(number)
     parts = [PurePosixPath(picture).parts[:-1] for picture in pictures]
-    found = []
+    found = list[int | None]()
     for name in names:
         *folders, last = PurePosixPath(name.strip().replace("\\", "/")).parts or ("",)
         means = [n for n in by_last.get(last, []) if _agree(parts[n], folders)]
@@ -29,7 +29,7 @@ def match(where: str, pictures: Sequence[str], names: Sequence[str]) -> list[int
         if len(means) > 1 and len(exact) != 1:
             such = formatting.shorten([pictures[n] for n in means])
             raise SourceError(f"{where}: {name} means several pictures: {such}")
-        found.append((exact if len(exact) == 1 else means or [None])[0])
+        found.append(next(iter(exact if len(exact) == 1 else means), None))
     return found
 
 
