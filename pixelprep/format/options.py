@@ -25,7 +25,7 @@ from types import NoneType
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints  # Any: any value
 
 from pixelprep.errors import UsageError, check_int, named_type_error, unknown_choice
-from pixelprep.format import layout
+from pixelprep.format import label_options, layout
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 
 MAX_SIDE = 1 << 16  # pixels
@@ -74,6 +74,12 @@ def _switch(name: str, value: object) -> bool:
     if word not in SWITCHES:
         raise UsageError(f"`{name}={value}`: expected true or false")
     return SWITCHES[word]
+
+
+def _absolute(name: str, value: object) -> str:
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"`{name}={value!r:.80}`: expected a path")
+    return os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 - keeps its type
 
 
 def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the user wrote
@@ -237,6 +243,47 @@ class DecodeOptions:
     follow_links: bool = option(
         False, "Use what links lead to outside of the folder of images, too.", check=_switch
     )
+    labels: str | os.PathLike[str] | None = option(
+        None,
+        "Table with the labels of pictures, CSV, JSON lines or Parquet (default: metadata.csv and"
+        " the like in their folder).",
+        "FILE",
+        check=_absolute,
+    )
+    columns: str | Mapping[str, str] | None = option(
+        None,
+        "Columns of a table that have other names than usual, file=NAME,label=NAME,split=NAME;"
+        " label=A+B where each class has a column of 0 and 1.",
+        "ROLE=NAME,…",
+        check=label_options.columns,
+    )
+    label_delimiter: str | None = option(
+        None, "What is between the labels of a row that has several: '|'.", "TEXT"
+    )
+    group_column: str | None = option(
+        None,
+        "Column of a table: rows equal in it (a patient, a camera) stay in one split.",
+        "NAME",
+    )
+    group_pattern: str | None = option(
+        None,
+        "Regular expression for file names: those equal in what it, or its first parentheses, match"
+        " stay in one split.",
+        "REGEX",
+        check=label_options.pattern,
+    )
+    classes: str | tuple[str, ...] | None = option(
+        None,
+        "Classes to take, in this order: names, or a file with one on each line.",
+        "A,B,…|FILE",
+        check=label_options.class_list,
+    )
+    class_map: str | Mapping[str, str] | None = option(
+        None,
+        "File with lines CLASS,NEW: classes that become another, several of them one.",
+        "FILE",
+        check=label_options.class_map,
+    )
 
 
 # What the manifest's `decode` has of each choice; opaque: no image has transparency.
@@ -324,19 +371,23 @@ def option_types(name: str) -> list[Any]:  # Any: types, some of them of a typin
 def _check_type(name: str, value: object) -> None:
     kinds = [get_origin(kind) or kind for kind in option_types(name)]
     if not isinstance(value, tuple(kinds)) or (type(value) is bool and bool not in kinds):
-        expected = " or ".join(_type_name(kind) for kind in kinds)
+        expected = " or ".join(map(_type_name, option_types(name)))
         raise UsageError(f"`{name}={value!r:.80}`: expected {expected}")
 
 
 def _type_name(kind: Any) -> str:
-    special: dict[Any, str] = {os.PathLike: "path", tuple: "tuple of int"}
-    return special.get(kind) or str(kind.__name__)
+    origin = get_origin(kind)
+    if origin is tuple:
+        return f"tuple of {get_args(kind)[0].__name__}"
+    special: dict[Any, str] = {os.PathLike: "path", Mapping: "mapping"}
+    return special.get(origin) or str(kind.__name__)
 
 
 def json_types(name: str) -> tuple[type, ...]:
     """Return the types that an option's values have in a JSON file."""
     number = (int, float)
-    special = {bool: number, float: number, os.PathLike: (str,), tuple: (list,)}
+    special: dict[Any, tuple[type, ...]] = {bool: number, float: number, os.PathLike: (str,)}
+    special |= {tuple: (list,), Mapping: (dict,)}
     kinds = [get_origin(kind) or kind for kind in option_types(name)]
     return tuple(dict.fromkeys(one for kind in kinds for one in special.get(kind, (kind,))))
 
@@ -368,8 +419,7 @@ def documented(*options: type) -> Callable[[T], T]:
         if declared.choices:
             kind = "{" + ", ".join(f'"{choice}"' for choice in declared.choices) + "}"
         else:
-            kinds = [get_origin(kind) or kind for kind in option_types(name)]
-            names = [_type_name(kind) for kind in kinds]
+            names = list(map(_type_name, option_types(name)))
             kind = "path" if "path" in names else " or ".join(names)
         optional = ", optional" if NoneType in get_args(TYPES[name]) else ""
         help = declared.help + (f" Environment: ``{declared.env}``." if declared.env else "")

@@ -86,12 +86,22 @@ class Options(DecodeOptions, NetworkOptions):
         A folder with the raw files; nothing is downloaded.
     quiet : bool
         Draw no progress bars.
+    val_fraction, test_fraction : float
+        As of the recipe: where rows are kept together by groups, a source divides them itself.
+    split_seed : int
+        Likewise.
     """
 
     size: tuple[int, int] | None = None  # (H, W), whichever way it was given
+    columns: Mapping[str, str] | None = None  # likewise
+    classes: tuple[str, ...] | None = None
+    class_map: Mapping[str, str] | None = None
     offline: bool = False
     source: Path | None = None
     quiet: bool = False
+    val_fraction: float = 0.0
+    test_fraction: float = 0.0
+    split_seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offline", bool(self.offline))  # None: neither asked for, nor set

@@ -1,6 +1,7 @@
 """Check what is prepared from a source, or that it is refused."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 import pixelprep
 from pixelprep import SourceError, UsageError
-from pixelprep.sources import Arrays
+from pixelprep.sources import Arrays, Options, Raw, RawSplit, SourceContext, find_source
 from tests.helpers.reference import Source, divided, rows_of_splits
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -25,6 +26,18 @@ NUMBERS = ("0", "1", "2", "3")  # the class names of what has none
 def prepared(dataset: str | Path | Arrays, **options: Any) -> pixelprep.Entry:
     """Return the entry, quietly."""
     return pixelprep.prepare(dataset, quiet=True, **options)
+
+
+def raw_of(path: Path, **options: Any) -> Raw:
+    """Return a file's raw data, in memory."""
+    source = find_source(str(path), Options(quiet=True, **options))
+    with SourceContext(path.parent / "no-cache") as context:
+        raw = source.load(context)
+        splits = {
+            name: RawSplit(split.images[:], split.labels[:], split.names)
+            for name, split in raw.splits.items()
+        }
+        return replace(raw, splits=splits)
 
 
 def channels(images: np.ndarray) -> np.ndarray:

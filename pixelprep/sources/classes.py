@@ -1,0 +1,105 @@
+"""Choose classes by name: their order, some of them, or several as one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import SourceError
+from pixelprep.sources import lazy_arrays
+from pixelprep.sources.base import Raw, RawSplit
+from pixelprep.system import formatting, fs, notices
+
+LEFT_OUT = -1  # instead of a class's new number
+
+
+class ClassOptions(Protocol):
+    """How classes are chosen; as `prepare` has these options."""
+
+    @property
+    def classes(self) -> Sequence[str] | None: ...
+
+    @property
+    def class_map(self) -> Mapping[str, str] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Classes as they will be."""
+
+    names: tuple[str, ...]
+    numbers: NDArray[np.int64]  # of each class as it was, its new one, or `LEFT_OUT`
+    order: str | None  # "given", where it was
+
+    @property
+    def changes(self) -> bool:
+        """Whether any class gets another number."""
+        return bool((self.numbers != np.arange(len(self.numbers))).any())
+
+
+def choose(where: str, names: Sequence[str], options: ClassOptions) -> Choice:
+    """Return the classes that the options ask for, of those that there are."""
+    merged = dict(zip(names, names, strict=True))
+    if options.class_map is not None:
+        _refuse_unknown(f"{where}: `class_map`", options.class_map, names)
+        merged |= options.class_map
+    there = list(dict.fromkeys(merged[name] for name in names))
+    if options.class_map is not None:
+        there.sort()
+    wanted = there
+    if options.classes is not None:
+        wanted = list(options.classes)
+        _refuse_unknown(f"{where}: `classes`", wanted, there)
+    new = {name: number for number, name in enumerate(wanted)}
+    numbers = np.array([new.get(merged[name], LEFT_OUT) for name in names], np.int64)
+    return Choice(tuple(wanted), numbers, "given" if options.classes else None)
+
+
+def apply(where: str, raw: Raw, options: ClassOptions) -> Raw:
+    """Return raw data with the classes that the options ask for; other rows are left out."""
+    if options.classes is None and options.class_map is None:
+        return raw
+    choice = choose(where, raw.class_names, options)
+    decode = dict(raw.decode)
+    if choice.order:
+        decode["class_order"] = choice.order
+    if raw.task == "multilabel":
+        splits = {name: _columns(split, choice) for name, split in raw.splits.items()}
+        return replace(raw, splits=splits, class_names=choice.names, decode=decode)
+    splits, dropped = {}, 0
+    for name, split in raw.splits.items():
+        labels = choice.numbers[split.labels[:]]
+        stay = np.flatnonzero(labels != LEFT_OUT)
+        dropped += len(labels) - len(stay)
+        if not len(stay):
+            raise SourceError(f"{where}: {name}: no image of {formatting.shorten(choice.names)}")
+        whole = len(stay) == len(labels)
+        splits[name] = replace(split if whole else split.take(stay), labels=labels[stay])
+    if dropped:
+        decode["dropped"] = {**_dropped(decode), "other classes": dropped}
+        notices.tell("%s: left out as of other classes: %d images", where, dropped)
+    return replace(raw, splits=splits, class_names=choice.names, decode=decode)
+
+
+def _dropped(decode: Mapping[str, object]) -> Mapping[str, object]:
+    found = decode.get("dropped", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _columns(split: RawSplit, choice: Choice) -> RawSplit:
+    """Turn 0 and 1, (N, K), into those of the new classes: 1 where a row has any that became it."""
+    blocks = []
+    for block in lazy_arrays.iter_blocks(split.labels, fs.HASH_BYTES):
+        columns = [block[:, choice.numbers == new].max(axis=1) for new in range(len(choice.names))]
+        blocks.append(np.stack(columns, axis=1))
+    return replace(split, labels=np.concatenate(blocks))
+
+
+def _refuse_unknown(
+    what: str, wanted: Sequence[str] | Mapping[str, str], there: Sequence[str]
+) -> None:
+    if unknown := [name for name in wanted if name not in there]:
+        missing, have = formatting.shorten(unknown), formatting.shorten(there)
+        raise SourceError(f"{what}: no class {missing}; there are {have}")

@@ -1,0 +1,184 @@
+"""Read tables of labels, CSV, JSON lines or Parquet, and know their columns by the usual names."""
+
+import csv
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any  # Any: JSON values
+
+from pixelprep.errors import SourceError, missing_extra
+from pixelprep.sources.split_names import split_of
+from pixelprep.system import formatting
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+FOUND_BY_ITSELF = tuple(f"metadata{ending}" for ending in ENDINGS)  # as Hugging Face names them
+ROLES = {  # the usual names of each column, the more telling ones first
+    "file": ("file_name", "filename", "file", "path", "image", "image_id", "id"),
+    "label": ("label", "labels", "class", "target"),
+    "split": ("split", "usage", "subset"),
+    "group": ("group",),
+}
+CONTEST_SPLITS = {"publictest": "val", "privatetest": "test"}  # FER2013's
+DELIMITERS = ",;\t|"
+HEAD_BYTES = 1 << 16  # of a file, by which its delimiter and header are known
+MAX_CELL = 1 << 20  # characters: a picture's pixels may be in one cell
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table in memory."""
+
+    path: Path
+    columns: Mapping[str, Sequence[Any]]  # text, or JSON values
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which columns of a table are what."""
+
+    file: str | None = None
+    labels: tuple[str, ...] = ()  # several: 0 or 1 in the column of each class
+    split: str | None = None
+    group: str | None = None
+
+    def told(self, columns: Collection[str]) -> str:
+        """Say what was taken for what, and what is not used."""
+        parts = {
+            "pictures by": [self.file] if self.file else [],
+            "classes by": list(self.labels),
+            "splits by": [self.split] if self.split else [],
+            "groups by": [self.group] if self.group else [],
+        }
+        used = [f"{what} {formatting.shorten(names)}" for what, names in parts.items() if names]
+        named = {name for names in parts.values() for name in names}
+        if unused := [name for name in columns if name not in named]:
+            used.append(f"not used: {formatting.shorten(unused)}")
+        return "; ".join(used)
+
+
+def read(path: Path) -> Table:
+    """Read a whole table; raise `SourceError` if it is none."""
+    kind = path.suffix.lower()
+    if kind not in ENDINGS:
+        raise SourceError(f"{path}: expected a table that ends in {', '.join(ENDINGS)}")
+    try:
+        if kind == ".parquet":
+            columns = _parquet(path)
+        elif kind == ".jsonl":
+            columns = _json_lines(path)
+        else:
+            columns = _csv(path)
+    except (OSError, ValueError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
+        raise SourceError(f"{path}: cannot read the table: {error}") from error
+    if not columns or not len(next(iter(columns.values()))):
+        raise SourceError(f"{path}: a table without rows")
+    return Table(path, columns)
+
+
+def _csv(path: Path) -> dict[str, list[str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=delimiter_of(file.read(HEAD_BYTES)))
+        file.seek(0)
+        csv.field_size_limit(max(MAX_CELL, csv.field_size_limit()))
+        names = _names(path, next(rows, []))
+        columns: list[list[str]] = [[] for _ in names]
+        for number, row in enumerate(rows, 2):
+            if not row:
+                continue
+            if len(row) != len(names):
+                expected = f"expected {len(names)} values, got {len(row)}"
+                raise SourceError(f"{path}: line {number}: {expected}")
+            for column, value in zip(columns, row, strict=True):
+                column.append(value.strip())
+    return dict(zip(names, columns, strict=True))
+
+
+def delimiter_of(head: str) -> str:
+    """Return what separates the values of a table, of which this is the start."""
+    line = head.partition("\n")[0]
+    return max(DELIMITERS, key=line.count)
+
+
+def _names(path: Path, header: Sequence[str]) -> list[str]:
+    names = [name.strip() for name in header]
+    if len(set(names)) < len(names):
+        twice = sorted(name for name in set(names) if names.count(name) > 1)
+        raise SourceError(f"{path}: columns of one name: {formatting.shorten(twice)}")
+    return names
+
+
+def _json_lines(path: Path) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {}
+    with path.open(encoding="utf-8-sig") as file:
+        lines = [line for line in file if line.strip()]
+    for number, line in enumerate(lines, 1):
+        row = json.loads(line)
+        if not isinstance(row, dict) or (number > 1 and row.keys() != columns.keys()):
+            expected = "expected objects with the same names in each"
+            raise SourceError(f"{path}: row {number}: {expected}")
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return columns
+
+
+def _parquet(path: Path) -> dict[str, list[Any]]:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise missing_extra("pyarrow", "parquet", "a table in Parquet") from error
+    return dict(pyarrow.parquet.read_table(path).to_pydict())
+
+
+def roles(table: Table, given: Mapping[str, str]) -> Roles:
+    """Tell the columns of a table by `given` names, else by the usual ones."""
+    spelled = {name.strip().casefold(): name for name in table.columns}
+    found: dict[str, str] = {}
+    for role, usual in ROLES.items():
+        wanted = [given[role]] if role in given else usual
+        names = [spelled[name.casefold()] for name in wanted if name.casefold() in spelled]
+        if names:
+            found[role] = names[0]
+    labels: tuple[str, ...] = (found["label"],) if "label" in found else ()
+    if "+" in given.get("label", "") and "label" not in found:
+        labels = tuple(given["label"].split("+"))
+    absent = [name for role, name in given.items() if role != "label" and role not in found]
+    absent += [name for name in labels or [given.get("label", "")] if name not in table.columns]
+    if absent := list(filter(None, absent)):
+        raise SourceError(f"{table.path}: no column {absent[0]}; it has {_listed(table)}")
+    labels = labels or _class_columns(table, set(found.values()))
+    return Roles(found.get("file"), labels, found.get("split"), found.get("group"))
+
+
+def _class_columns(table: Table, others: Collection[str]) -> tuple[str, ...]:
+    """Return the columns but the others, if all have 0 and 1 alone: one a class."""
+    names = tuple(name for name in table.columns if name not in others)
+    values = {str(value) for name in names for value in table.columns[name]}
+    return names if len(names) > 1 and values <= {"0", "1", "0.0", "1.0"} else ()
+
+
+def require(table: Table, found: Roles, *needed: str) -> None:
+    """Raise `SourceError` where a needed column, ``file`` or ``label``, is not known."""
+    for role in needed:
+        if not (found.labels if role == "label" else found.file):
+            expected = f"expected a column {' or '.join(ROLES[role])}"
+            hint = f"name it: `columns={role}=NAME`"
+            raise SourceError(f"{table.path}: {expected}, it has {_listed(table)}", hint)
+
+
+def _listed(table: Table) -> str:
+    return formatting.shorten(list(table.columns))
+
+
+def splits(path: Path, column: str, values: Iterable[object]) -> Iterator[str | None]:
+    """Yield the split of each row: train, val or test; None where the row names none."""
+    for row, value in enumerate(values, 1):
+        word = str(value).strip()
+        split = split_of(word) or CONTEST_SPLITS.get(word.casefold())
+        if word and split is None:
+            expected = "expected train, val or test"
+            raise SourceError(f"{path}: row {row}: {column} {word}: {expected}")
+        yield split
