@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import partial, wraps
+from pathlib import Path
 from types import NoneType
 from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints  # Any: any value
 
@@ -76,10 +77,12 @@ def _switch(name: str, value: object) -> bool:
     return SWITCHES[word]
 
 
-def _absolute(name: str, value: object) -> str:
+def _file(name: str, value: object) -> str:
+    """Return a file's path, absolute if it is there: it may also be meant in another folder."""
     if not isinstance(value, str | os.PathLike):
         raise UsageError(f"`{name}={value!r:.80}`: expected a path")
-    return os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 - keeps its type
+    path = Path(value).expanduser()
+    return os.fspath(path.absolute() if path.is_file() else path)
 
 
 def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the user wrote
@@ -248,7 +251,7 @@ class DecodeOptions:
         "Table with the labels of pictures, CSV, JSON lines or Parquet (default: metadata.csv and"
         " the like in their folder).",
         "FILE",
-        check=_absolute,
+        check=_file,
     )
     columns: str | Mapping[str, str] | None = option(
         None,

@@ -191,8 +191,11 @@ def _find_or_build(
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
     record, data = raw_data.identify(source, context, call if is_new else None)
     recipe = Recipe.of(call, record)
+    divided = record.decode.get("groups") or {}  # by the source itself
     for name in TAKEN:
-        if getattr(call, f"{name}_fraction") and recipe.splits.get(name) == "source":
+        fraction = getattr(call, f"{name}_fraction")
+        is_taken = isinstance(divided, dict) and divided.get(f"{name}_fraction") == fraction
+        if fraction and recipe.splits.get(name) == "source" and not is_taken:
             has = f"the data has a {name} split of its own"
             notices.tell(f"{source.name}: `{name}_fraction` is not used: {has}")
     path = cache / source.name / recipe.folder

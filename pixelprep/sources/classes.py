@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, TypeVar  # Any: labels of several types
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
 from pixelprep.sources import lazy_arrays
-from pixelprep.sources.base import Raw, RawSplit
+from pixelprep.sources.base import Raw
+from pixelprep.sources.layouts import Layout
+from pixelprep.sources.lazy_arrays import AnyArray, LazyArray
 from pixelprep.system import formatting, fs, notices
 
 LEFT_OUT = -1  # instead of a class's new number
+
+Data = TypeVar("Data", Raw, Layout)  # decoded, or not yet
 
 
 class ClassOptions(Protocol):
@@ -57,26 +61,27 @@ def choose(where: str, names: Sequence[str], options: ClassOptions) -> Choice:
     return Choice(tuple(wanted), numbers, "given" if options.classes else None)
 
 
-def apply(where: str, raw: Raw, options: ClassOptions) -> Raw:
-    """Return raw data with the classes that the options ask for; other rows are left out."""
+def apply(where: str, raw: Data, options: ClassOptions) -> Data:
+    """Return data with the classes that the options ask for; other rows are left out."""
     if options.classes is None and options.class_map is None:
         return raw
     choice = choose(where, raw.class_names, options)
     decode = dict(raw.decode)
     if choice.order:
         decode["class_order"] = choice.order
-    if raw.task == "multilabel":
-        splits = {name: _columns(split, choice) for name, split in raw.splits.items()}
-        return replace(raw, splits=splits, class_names=choice.names, decode=decode)
-    splits, dropped = {}, 0
+    splits: dict[str, Any] = {}  # Any: splits of either kind of data
+    dropped = 0
     for name, split in raw.splits.items():
-        labels = choice.numbers[split.labels[:]]
+        if raw.task == "multilabel":
+            splits[name] = replace(split, labels=_columns(split.labels, choice))
+            continue
+        labels = choice.numbers[np.asarray(split.labels[:])]
         stay = np.flatnonzero(labels != LEFT_OUT)
         dropped += len(labels) - len(stay)
         if not len(stay):
             raise SourceError(f"{where}: {name}: no image of {formatting.shorten(choice.names)}")
-        whole = len(stay) == len(labels)
-        splits[name] = replace(split if whole else split.take(stay), labels=labels[stay])
+        left = split if len(stay) == len(labels) else split.take(stay)
+        splits[name] = replace(left, labels=labels[stay])
     if dropped:
         decode["dropped"] = {**_dropped(decode), "other classes": dropped}
         notices.tell("%s: left out as of other classes: %d images", where, dropped)
@@ -88,13 +93,13 @@ def _dropped(decode: Mapping[str, object]) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _columns(split: RawSplit, choice: Choice) -> RawSplit:
+def _columns(labels: LazyArray, choice: Choice) -> AnyArray:
     """Turn 0 and 1, (N, K), into those of the new classes: 1 where a row has any that became it."""
     blocks = []
-    for block in lazy_arrays.iter_blocks(split.labels, fs.HASH_BYTES):
+    for block in lazy_arrays.iter_blocks(labels, fs.HASH_BYTES):
         columns = [block[:, choice.numbers == new].max(axis=1) for new in range(len(choice.names))]
         blocks.append(np.stack(columns, axis=1))
-    return replace(split, labels=np.concatenate(blocks))
+    return np.concatenate(blocks)
 
 
 def _refuse_unknown(

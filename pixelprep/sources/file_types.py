@@ -1,4 +1,18 @@
-"""Choose what reads a user's file or folder; a new kind of file is one entry in `FILE_TYPES: dict[str, type[LocalSource]] = {
+"""Choose what reads a user's file or folder; a new kind of file is one entry in `FILE_TYPES`."""
+
+from pathlib import Path
+
+from pixelprep.errors import SourceError
+from pixelprep.sources.base import scaled_already
+from pixelprep.sources.hdf5 import Hdf5File
+from pixelprep.sources.idx import NAMES
+from pixelprep.sources.image_folder import ARCHIVES, ImageArchive, ImageFolder
+from pixelprep.sources.local import IdxFolder, LocalSource
+from pixelprep.sources.npz import NpzFile
+from pixelprep.sources.pixel_table import PixelTable
+from pixelprep.sources.registered import name_variants
+
+FILE_TYPES: dict[str, type[LocalSource]] = {
     **{".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File},
     **dict.fromkeys((".csv", ".tsv"), PixelTable),
     **dict.fromkeys(ARCHIVES, ImageArchive),  # of images

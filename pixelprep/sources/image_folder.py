@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -12,11 +12,12 @@ from typing import Any, overload  # Any: JSON values
 import numpy as np
 
 from pixelprep.errors import SourceError
-from pixelprep.format.recipe import SPLITS
+from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
-from pixelprep.sources import image_file
+from pixelprep.sources import classes, groups, image_file, tables
 from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
 from pixelprep.sources.image_file import ImageDecoder, ImageError, ImageFormat, Problem
+from pixelprep.sources.labelled import find_tables, labelled_layout
 from pixelprep.sources.layouts import ANNOTATIONS, ImageList, Layout, find_layout, kinds
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
@@ -72,7 +73,8 @@ class ImageFolder(LocalSource):
 
     supported_options = frozenset(
         {"size", "color", "on_error", "on_leak", "orientation", "alpha", "page"}
-        | {"fit", "filter", "follow_links"}
+        | {"fit", "filter", "follow_links", "labels", "columns", "label_delimiter", "group_column"}
+        | {"group_pattern", "classes", "class_map", "labels_from", "renumber"}
     )
 
     def load(self, context: SourceContext) -> Raw:
@@ -94,7 +96,7 @@ class ImageFolder(LocalSource):
             raise _all_problems(every, decoder, context) or error from error
         for name, split in splits.items():
             before, left = (
-                np.bincount(np.asarray(labels), minlength=len(layout.class_names))
+                np.array(class_counts(labels, len(layout.class_names)))
                 for labels in (images[name].labels, split.labels[:])
             )
             if empty := np.flatnonzero(before * (left == 0)).tolist():
@@ -102,10 +104,11 @@ class ImageFolder(LocalSource):
                 raise SourceError(f"{self.path}: {name}: {of_class}")
         if stretched.count:
             self._tell_stretched(stretched, len(every))
-        record = decoder.record() | {"class_order": "code points"}
+        record = decoder.record() | dict(layout.decode)
         if skipped:
             record["skipped"] = sorted(skipped)
-        return Raw(splits, layout.class_names, record).checked(os.fspath(self.path))
+        raw = Raw(splits, layout.class_names, record, layout.task)
+        return raw.checked(os.fspath(self.path))
 
     def _decode(
         self,
@@ -161,6 +164,7 @@ class ImageFolder(LocalSource):
 
     def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield every folder, and every file that may be read, with its `fs.file_stamp`."""
+        has_table = False
         for kind, name, entry in self._folder().walk():
             if kind == "folder":
                 yield name, ()
@@ -170,6 +174,20 @@ class ImageFolder(LocalSource):
                 except OSError as error:
                     raise SourceError(f"{entry.path}: cannot read: {error.strerror}") from error
                 yield name, stamp
+            has_table |= name.lower().endswith(tables.FOUND_BY_ITSELF)
+        yield from self._labels_stamps(has_table)
+
+    def _labels_stamps(self, has_table: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the table that was given; and, where rows may have groups, how they are divided."""
+        options = self.options
+        if file := self._labels_file():
+            try:
+                yield os.fspath(file), fs.file_stamp(file)
+            except OSError as error:
+                raise SourceError(f"{file}: cannot read: {error.strerror}") from error
+        if has_table or file or options.group_pattern is not None:
+            shares = options.val_fraction, options.test_fraction, options.split_seed
+            yield f"divided by {shares}", ()
 
     def _layout(self, archive: Archive | None) -> Layout:
         """Return the images of each split, in the order of the raw data."""
@@ -187,7 +205,15 @@ class ImageFolder(LocalSource):
         def read_text(name: str) -> str:
             return read(name).decode(errors="backslashreplace")
 
-        layout = find_layout(os.fspath(self.path), listing.names, is_picture, read_text)
+        where, given = os.fspath(self.path), self._tables(listing.names, read)
+        layout = None
+        if given:
+            required = self.options.labels is not None
+            layout = labelled_layout(
+                where, listing.names, given, is_picture, self.options, required=required
+            )
+        layout = layout or find_layout(where, listing.names, is_picture, read_text)
+        layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
         for line in layout.told:
             notices.tell("%s", line)
         if listing.hidden:
@@ -202,6 +228,22 @@ class ImageFolder(LocalSource):
             order = permutation.permutation(len(split.names), seed=0, stream=source, index=index)
             splits[name] = split.take(order)
         return replace(layout, splits=splits)
+
+    def _labels_file(self) -> Path | None:
+        """Return the path of the table that was given, which may be meant in the folder."""
+        given = self.options.labels
+        return None if given is None else self.path / given  # of two, an absolute one is it
+
+    def _tables(
+        self, names: Sequence[str], read: Callable[[str], bytes]
+    ) -> dict[str, tables.Table]:
+        """Return the tables that name pictures, each by the folder that it is for."""
+        if file := self._labels_file():
+            return {"": tables.read(os.fspath(file), image_file.read_file(os.fspath(file)))}
+        found = {name[: name.rfind("/") + 1]: name for name in find_tables(names)}
+        return {
+            folder: tables.read(f"{self.path}/{name}", read(name)) for folder, name in found.items()
+        }
 
 
 class ImageArchive(ImageFolder):
@@ -218,6 +260,7 @@ class ImageArchive(ImageFolder):
 
     def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield self.path.name, fs.file_stamp(self.path)
+        yield from self._labels_stamps(has_table=True)  # perhaps
 
     def _archive(self, context: SourceContext) -> Archive:
         return Archive.open(self.path, context.file("members"))
@@ -229,7 +272,8 @@ def has_suffix(name: str) -> bool:
 
 
 def _may_be_read(name: str) -> bool:
-    return not has_suffix(name) or name.lower().endswith((*image_file.SUFFIXES, ANNOTATIONS))
+    ends = (*image_file.SUFFIXES, ANNOTATIONS, *tables.FOUND_BY_ITSELF)
+    return not has_suffix(name) or name.lower().endswith(ends)
 
 
 def _run_task(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePosixPath
-from typing import NoReturn
+from typing import Any, NoReturn  # Any: labels of two kinds
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,16 @@ SPLIT_HINT = "the folders of splits are called train, val and test: train/CLASS/
 
 @dataclass(frozen=True, slots=True)
 class ImageList:
-    """The images of one split before they are decoded: names, and labels int64 (N,)."""
+    """The images of one split before they are decoded: names, and labels as of `RawSplit`."""
 
     names: Sequence[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]  # int64 (N,), or uint8 (N, K)
+    groups: Sequence[str] = ()  # of each image, where they are known
 
     def take(self, rows: NDArray[np.int64]) -> "ImageList":
         """Select the images with these indices, in this order."""
-        return ImageList([self.names[row] for row in rows], self.labels[rows])
+        groups = [self.groups[row] for row in rows] if self.groups else ()
+        return ImageList([self.names[row] for row in rows], self.labels[rows], groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Layout:
     class_names: tuple[str, ...]
     splits: Mapping[str, ImageList]
     unused: Sequence[str] = ()  # files that are no image of a split
+    task: str = "classification"  # or "multilabel": labels are 0 and 1, (N, K)
+    decode: Mapping[str, object] = field(default_factory=lambda: {"class_order": "code points"})
     told: Sequence[str] = ()  # what was guessed or left out, each a line
 
 
@@ -114,7 +118,7 @@ class _Finder:
         for split, folder in tops.items():
             if found := self._split(split, folder, class_names):
                 splits[split] = found
-        return Layout(class_names, splits, self.unused, self.told)
+        return Layout(class_names, splits, self.unused, told=self.told)
 
     def _path(self, folder: _Folder, name: str = "") -> str:
         return f"{self.where}/{folder.prefix}{name}".removesuffix("/")

@@ -138,7 +138,7 @@ def _labels(form: _Form) -> tuple[AnyArray, AnyArray | None]:
         labels = labels.astype(np.int64)
     if form.split is None:
         return labels, None
-    splits = list(tables.splits(form.path, "its split", np.char.strip(cells[:, 1]).tolist()))
+    splits = list(tables.splits(str(form.path), "its split", np.char.strip(cells[:, 1]).tolist()))
     if None in splits:
         raise SourceError(f"{form.path}: row {splits.index(None) + 1}: expected a split")
     return labels, np.array(splits)

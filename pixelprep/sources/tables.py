@@ -1,10 +1,11 @@
 """Read tables of labels, CSV, JSON lines or Parquet, and know their columns by the usual names."""
 
 import csv
+import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any  # Any: JSON values
 
 from pixelprep.errors import SourceError, missing_extra
@@ -29,7 +30,7 @@ MAX_CELL = 1 << 20  # characters: a picture's pixels may be in one cell
 class Table:
     """A table in memory."""
 
-    path: Path
+    path: str
     columns: Mapping[str, Sequence[Any]]  # text, or JSON values
 
     def __len__(self) -> int:
@@ -60,40 +61,36 @@ class Roles:
         return "; ".join(used)
 
 
-def read(path: Path) -> Table:
-    """Read a whole table; raise `SourceError` if it is none."""
-    kind = path.suffix.lower()
+def read(path: str, content: bytes) -> Table:
+    """Read a whole table, whose path tells its kind; raise `SourceError` if it is none."""
+    kind = PurePath(path).suffix.lower()
     if kind not in ENDINGS:
         raise SourceError(f"{path}: expected a table that ends in {', '.join(ENDINGS)}")
     try:
         if kind == ".parquet":
-            columns = _parquet(path)
+            columns = _parquet(content)
         elif kind == ".jsonl":
-            columns = _json_lines(path)
+            columns = _json_lines(path, content.decode("utf-8-sig"))
         else:
-            columns = _csv(path)
-    except (OSError, ValueError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
+            columns = _csv(path, content.decode("utf-8-sig"))
+    except (ValueError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
         raise SourceError(f"{path}: cannot read the table: {error}") from error
     if not columns or not len(next(iter(columns.values()))):
         raise SourceError(f"{path}: a table without rows")
     return Table(path, columns)
 
 
-def _csv(path: Path) -> dict[str, list[str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=delimiter_of(file.read(HEAD_BYTES)))
-        file.seek(0)
-        csv.field_size_limit(max(MAX_CELL, csv.field_size_limit()))
-        names = _names(path, next(rows, []))
-        columns: list[list[str]] = [[] for _ in names]
-        for number, row in enumerate(rows, 2):
-            if not row:
-                continue
-            if len(row) != len(names):
-                expected = f"expected {len(names)} values, got {len(row)}"
-                raise SourceError(f"{path}: line {number}: {expected}")
-            for column, value in zip(columns, row, strict=True):
-                column.append(value.strip())
+def _csv(path: str, text: str) -> dict[str, list[str]]:
+    csv.field_size_limit(max(MAX_CELL, csv.field_size_limit()))
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
+    names = _names(path, next(rows, []))
+    columns: list[list[str]] = [[] for _ in names]
+    for row in filter(None, rows):
+        if len(row) != len(names):
+            expected = f"expected {len(names)} values, got {len(row)}"
+            raise SourceError(f"{path}: line {rows.line_num}: {expected}")
+        for column, value in zip(columns, row, strict=True):
+            column.append(value.strip())
     return dict(zip(names, columns, strict=True))
 
 
@@ -103,7 +100,7 @@ def delimiter_of(head: str) -> str:
     return max(DELIMITERS, key=line.count)
 
 
-def _names(path: Path, header: Sequence[str]) -> list[str]:
+def _names(path: str, header: Sequence[str]) -> list[str]:
     names = [name.strip() for name in header]
     if len(set(names)) < len(names):
         twice = sorted(name for name in set(names) if names.count(name) > 1)
@@ -111,44 +108,45 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
     return names
 
 
-def _json_lines(path: Path) -> dict[str, list[Any]]:
+def _json_lines(path: str, text: str) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {}
-    with path.open(encoding="utf-8-sig") as file:
-        lines = [line for line in file if line.strip()]
-    for number, line in enumerate(lines, 1):
-        row = json.loads(line)
-        if not isinstance(row, dict) or (number > 1 and row.keys() != columns.keys()):
+    for number, line in enumerate(text.splitlines(), 1):
+        row = json.loads(line) if line.strip() else None
+        if row is None:
+            continue
+        if not isinstance(row, dict) or (columns and row.keys() != columns.keys()):
             expected = "expected objects with the same names in each"
-            raise SourceError(f"{path}: row {number}: {expected}")
+            raise SourceError(f"{path}: line {number}: {expected}")
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
     return columns
 
 
-def _parquet(path: Path) -> dict[str, list[Any]]:
+def _parquet(content: bytes) -> dict[str, list[Any]]:
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise missing_extra("pyarrow", "parquet", "a table in Parquet") from error
-    return dict(pyarrow.parquet.read_table(path).to_pydict())
+    return dict(pyarrow.parquet.read_table(io.BytesIO(content)).to_pydict())
 
 
-def roles(table: Table, given: Mapping[str, str]) -> Roles:
+def roles(table: Table, given: Mapping[str, str], group: str | None = None) -> Roles:
     """Tell the columns of a table by `given` names, else by the usual ones."""
+    given = {**given, "group": group} if group else dict(given)
+    labels = tuple(given.pop("label").split("+")) if "+" in given.get("label", "") else ()
     spelled = {name.strip().casefold(): name for name in table.columns}
-    found: dict[str, str] = {}
+    for name in (*given.values(), *labels):
+        if name.casefold() not in spelled:
+            raise SourceError(f"{table.path}: no column {name}; it has {_listed(table)}")
+    found = dict[str, str]()
     for role, usual in ROLES.items():
         wanted = [given[role]] if role in given else usual
         names = [spelled[name.casefold()] for name in wanted if name.casefold() in spelled]
-        if names:
+        if names and not (role == "label" and labels):
             found[role] = names[0]
-    labels: tuple[str, ...] = (found["label"],) if "label" in found else ()
-    if "+" in given.get("label", "") and "label" not in found:
-        labels = tuple(given["label"].split("+"))
-    absent = [name for role, name in given.items() if role != "label" and role not in found]
-    absent += [name for name in labels or [given.get("label", "")] if name not in table.columns]
-    if absent := list(filter(None, absent)):
-        raise SourceError(f"{table.path}: no column {absent[0]}; it has {_listed(table)}")
+    if not labels:
+        labels = (found["label"],) if "label" in found else ()
+    labels = tuple(spelled[name.casefold()] for name in labels)
     labels = labels or _class_columns(table, set(found.values()))
     return Roles(found.get("file"), labels, found.get("split"), found.get("group"))
 
@@ -173,7 +171,7 @@ def _listed(table: Table) -> str:
     return formatting.shorten(list(table.columns))
 
 
-def splits(path: Path, column: str, values: Iterable[object]) -> Iterator[str | None]:
+def splits(path: str, column: str, values: Iterable[object]) -> Iterator[str | None]:
     """Yield the split of each row: train, val or test; None where the row names none."""
     for row, value in enumerate(values, 1):
         word = str(value).strip()
