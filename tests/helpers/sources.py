@@ -1,7 +1,7 @@
 """Check what is prepared from a source, or that it is refused."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 import pixelprep
 from pixelprep import SourceError, UsageError
+from pixelprep.format.options import PrepareOptions
 from pixelprep.sources import Arrays, Options, Raw, RawSplit, SourceContext, find_source
 from tests.helpers.reference import Source, divided, rows_of_splits
 
@@ -30,7 +31,9 @@ def prepared(dataset: str | Path | Arrays, **options: Any) -> pixelprep.Entry:
 
 def raw_of(path: Path, **options: Any) -> Raw:
     """Return a file's raw data, in memory."""
-    source = find_source(str(path), Options(quiet=True, **options))
+    call = PrepareOptions(quiet=True, **options)
+    given = {field.name: getattr(call, field.name) for field in fields(Options)}
+    source = find_source(str(path), Options(**given))
     with SourceContext(path.parent / "no-cache") as context:
         raw = source.load(context)
         splits = {

@@ -1,0 +1,211 @@
+"""Pictures whose classes a table has: every row finds its picture, and what is guessed is said."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pixelprep import PixelprepWarning, SourceError, prepare
+from pixelprep.sources import Raw
+from tests.helpers.sources import raw_of
+from tests.sources.test_image_folder import save
+
+COUNT = 24
+quiet = pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Return a folder of pictures, each of whose pixels is its number."""
+    for number in range(COUNT):
+        save(tmp_path / f"photos/all/{number}.png", np.full((4, 4), number, np.uint8))
+    return tmp_path / "photos"
+
+
+def write(path: Path, header: str, rows: Sequence[str]) -> Path:
+    """Write a table."""
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def labels_of(raw: Raw, split: str = "train") -> dict[int, Any]:
+    """Return the names of the classes of each picture, by its number."""
+    rows = raw.splits[split]
+    images, labels = rows.images[:, 0, 0, 0].tolist(), np.asarray(rows.labels[:])
+    if raw.task == "multilabel":
+        names = [[raw.class_names[k] for k in np.flatnonzero(row)] for row in labels]
+    else:
+        names = [raw.class_names[k] for k in labels]
+    return dict(zip(images, names, strict=True))
+
+
+ANIMALS = {number: ["cat", "dog", "eel"][number % 3] for number in range(COUNT)}
+
+
+@pytest.mark.parametrize("name", ["all/{}.png", "{}.png", "{}", "/elsewhere/photos/all/{}.png"])
+@pytest.mark.parametrize(("file", "label"), [("file_name", "label"), ("ID", " Class")])
+def test_a_table_is_found_and_its_rows_find_their_pictures(
+    photos: Path, name: str, file: str, label: str
+) -> None:
+    """metadata.csv is found by itself; files are named by as much of their path as is needed."""
+    rows = [f"{name.format(number)},{animal},0" for number, animal in ANIMALS.items()]
+    write(photos / "metadata.csv", f"{file},{label},more", rows)
+    said = f"pictures by {file}; classes by {label.strip()}; not used: more"
+    with pytest.warns(PixelprepWarning, match=said):
+        raw = raw_of(photos)
+    assert labels_of(raw) == ANIMALS
+    assert raw.class_names == ("cat", "dog", "eel")
+
+
+@quiet
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "tsv"])
+def test_every_kind_of_table(photos: Path, kind: str) -> None:
+    """JSON lines, Parquet and tab-separated text say the same as CSV."""
+    names, animals = [f"{number}.png" for number in ANIMALS], list(ANIMALS.values())
+    path = photos / f"metadata.{kind}"
+    if kind == "parquet":
+        pq = pytest.importorskip("pyarrow.parquet")
+        pa = pytest.importorskip("pyarrow")
+        pq.write_table(pa.table({"file_name": names, "label": animals}), path)
+    elif kind == "jsonl":
+        pairs = zip(names, animals, strict=True)
+        path.write_text("".join(json.dumps({"image": n, "class": a}) + "\n" for n, a in pairs))
+    else:
+        pairs = zip(names, animals, strict=True)
+        write(path, "filename\ttarget", [f"{name}\t{animal}" for name, animal in pairs])
+    assert labels_of(raw_of(photos)) == ANIMALS
+
+
+@quiet
+def test_another_table_with_splits_and_columns_of_other_names(photos: Path, tmp_path: Path) -> None:
+    """A table from elsewhere is given, its columns named; a column has the splits."""
+    splits = ["Training", "valid", "TEST"]
+    rows = [f"{n};{a};{splits[n // 8]}" for n, a in ANIMALS.items()]
+    table = write(tmp_path / "list.csv", "picture;beast;part", rows)
+    raw = raw_of(photos, labels=table, columns="file=picture,label=beast,split=part")
+    for index, name in enumerate(["train", "val", "test"]):
+        expected = {n: a for n, a in ANIMALS.items() if n // 8 == index}
+        assert labels_of(raw, name) == expected
+
+
+@quiet
+def test_a_table_in_each_folder_of_a_split(tmp_path: Path) -> None:
+    """Hugging Face's form: train/metadata.csv and test/metadata.csv name the files beside them."""
+    top = tmp_path / "photos"
+    for split, first in {"train": 0, "test": 100}.items():
+        rows = []
+        for number in range(4):
+            save(top / split / f"{number}.png", np.full((4, 4), first + number, np.uint8))
+            rows.append(f"{number}.png,{'ab'[number % 2]}")
+        write(top / split / "metadata.csv", "file_name,label", rows)
+    raw = raw_of(top)
+    assert labels_of(raw) == {0: "a", 1: "b", 2: "a", 3: "b"}
+    assert labels_of(raw, "test") == {100: "a", 101: "b", 102: "a", 103: "b"}
+
+
+@quiet
+def test_several_labels_a_picture(photos: Path) -> None:
+    """With a delimiter, lists in JSON, or a column a class, a picture has any number of labels."""
+    several = {n: [a for k, a in enumerate("abc") if n >> k & 1] for n in range(COUNT)}
+    rows = [f"{n},{'|'.join(labels)}" for n, labels in several.items()]
+    table = write(photos / "delimited.csv", "id,label", rows)
+    assert labels_of(raw_of(photos, labels=table, label_delimiter="|")) == several
+    lines = (json.dumps({"id": str(n), "labels": labels}) for n, labels in several.items())
+    (photos / "lists.jsonl").write_text("\n".join(lines))
+    assert labels_of(raw_of(photos, labels=photos / "lists.jsonl")) == several
+    rows = [f"{n},{n & 1},{n >> 1 & 1},{n >> 2 & 1}" for n in range(COUNT)]
+    table = write(photos / "columns.csv", "filename, a, b, c", rows)
+    raw = raw_of(photos, labels=table)
+    assert (labels_of(raw), raw.task) == (several, "multilabel")
+
+
+@quiet
+def test_a_column_a_class_with_a_single_one_is_one_label(photos: Path) -> None:
+    """Where each row has a single 1, a picture has one class."""
+    rows = [f"{n},{','.join(str(int(n % 3 == k)) for k in range(3))}" for n in range(COUNT)]
+    table = write(photos / "hot.csv", "file,eel,dog,cat", rows)
+    raw = raw_of(photos, labels=table)
+    assert raw.class_names == ("eel", "dog", "cat")
+    assert labels_of(raw) == {n: ["eel", "dog", "cat"][n % 3] for n in range(COUNT)}
+
+
+@pytest.mark.parametrize("how", ["column", "pattern"])
+def test_groups_stay_together(photos: Path, how: str) -> None:
+    """No patient is in two splits, by a column of the table or by the names of files."""
+    rows = [f"{n}.png,{a},patient {n // 3}" for n, a in ANIMALS.items()]
+    write(photos / "metadata.csv", "file_name,label,patient", rows)
+    options = {"group_column": "patient"} if how == "column" else {"group_pattern": r"(\d)\.png"}
+    with pytest.warns(PixelprepWarning, match="groups, "):
+        raw = raw_of(photos, test_fraction=0.25, val_fraction=0.25, **options)
+    group = {n: n // 3 if how == "column" else n % 10 for n in range(COUNT)}
+    held = [{group[n] for n in labels_of(raw, name)} for name in ("train", "val", "test")]
+    assert not held[0] & held[1] | held[0] & held[2] | held[1] & held[2]
+    assert sum(len(split.labels) for split in raw.splits.values()) == COUNT
+    assert len(raw.splits["test"].labels) >= 5
+    recorded = {"val_fraction": 0.25, "test_fraction": 0.25, "split_seed": 0}
+    by = {"column": "patient"} if how == "column" else {"pattern": r"(\d)\.png"}
+    assert raw.decode["groups"] == by | recorded
+
+
+@quiet
+def test_groups_are_prepared_by_fractions_of_their_own(photos: Path, cache: Path) -> None:
+    """Another fraction or seed divides anew; the same one is found in the cache."""
+    rows = [f"{n}.png,{a},{n // 3}" for n, a in ANIMALS.items()]
+    write(photos / "metadata.csv", "file_name,label,group", rows)
+    keys = {}
+    for fraction, seed in [(0.25, 0), (0.5, 0), (0.25, 1), (0.25, 0)]:
+        options: dict[str, Any] = {"test_fraction": fraction, "split_seed": seed}
+        entry = prepare(photos, cache_dir=cache, quiet=True, **options)
+        keys[fraction, seed, entry.cached] = entry.key
+        assert len(entry.test) == COUNT * fraction
+    assert keys.pop((0.25, 0, True)) == keys[0.25, 0, False]
+    assert len(set(keys.values())) == 3
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("header", "row", "said"),
+    [
+        ("name,label", "0.png,a", "expected a column file_name or .*; it has name, label|it has"),
+        ("id,label", "99,a", "1 of 1 pictures are not there, such as 99"),
+        ("id,label", "0,a\n0.png,b", "more than one row for all/0.png"),
+        ("id,label", "0,a,b", "line 2: expected 2 values, got 3"),
+        ("id,label,split", "0,a,later", "row 1: split later: expected train, val or test"),
+        ("id,label,split", "0,a,test", "expected pictures of train, got test"),
+        ("id,label", "0,", "a label is '': expected text or a number"),
+        ("id,id", "0,1", "columns of one name: id"),
+    ],
+)
+def test_what_a_table_lacks_is_said(
+    photos: Path, tmp_path: Path, header: str, row: str, said: str
+) -> None:
+    """Each fault is one line that names the table."""
+    table = write(tmp_path / "list.csv", header, [row])
+    with pytest.raises(SourceError, match=said):
+        raw_of(photos, labels=table)
+
+
+@quiet
+def test_classes_are_chosen_and_merged(photos: Path, tmp_path: Path) -> None:
+    """Names give order and subset before anything is decoded; a map makes one class of several."""
+    for number in range(COUNT):
+        target = photos / ANIMALS[number] / f"{number}.png"
+        target.parent.mkdir(exist_ok=True)
+        (photos / f"all/{number}.png").rename(target)
+    (photos / "all").rmdir()
+    (photos / "cat/0.png").write_bytes(b"no picture")  # of a class that is not asked for
+    raw = raw_of(photos, classes="eel,dog")
+    assert raw.class_names == ("eel", "dog")
+    assert labels_of(raw) == {n: a for n, a in ANIMALS.items() if a != "cat"}
+    assert raw.decode["class_order"] == "given"
+    assert raw.decode["dropped"] == {"other classes": 8}
+    (tmp_path / "map.csv").write_text("dog,land\neel,water\n")
+    raw = raw_of(photos, class_map=str(tmp_path / "map.csv"), classes=["water", "land"])
+    assert labels_of(raw) == {
+        n: {"eel": "water", "dog": "land"}[a] for n, a in ANIMALS.items() if n % 3
+    }
+    with pytest.raises(SourceError, match="no class cow; there are cat, dog, eel"):
+        raw_of(photos, classes="cow")
