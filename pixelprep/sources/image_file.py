@@ -15,14 +15,16 @@ import numpy as np
 
 from pixelprep.errors import SourceError, missing_extra
 from pixelprep.format.options import RECORDED, DecodeOptions
-from pixelprep.sources import image_damage, image_pixels, tiff
+from pixelprep.sources import image_damage, image_pixels, scientific, tiff
+from pixelprep.sources.bands import Bands, UnreadError
 from pixelprep.sources.lazy_arrays import AnyArray
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")  # of files that are read
+# Of files that are read.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm")
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 OTHER_FORMATS = ("AVIF", "DDS", "GIF", "ICO", "JPEG2000", "PPM", "PSD", "SGI", "TGA")  # not read
 COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside
@@ -55,6 +57,7 @@ HELP = {
     "color": "make them equal",
     "depth": "keep images of 8 and 16 bits apart",
     "type": "convert them to 8-bit colour, or 8- or 16-bit grey",
+    "extra": 'pip install "pixelprep[scientific]"',
     "pixels": "make them smaller first",
 }
 
@@ -97,7 +100,7 @@ class _ProblemError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """The shape (H, W, C) of an image, and its dtype: uint8 or uint16."""
+    """The shape (H, W, C) of an image, and its dtype: integers of 8 or 16 bits, or floats."""
 
     shape: tuple[int, int, int]
     dtype: str
@@ -167,7 +170,7 @@ class ImageDecoder:
         raise SourceError(none, None if error.is_damage else error.hint)
 
     def read(self, path: str) -> AnyArray:
-        """Return the pixels of an image, uint8 or uint16 (H, W, C). Call within `strict_pillow`.
+        """Return the pixels of an image (H, W, C). Call within `strict_pillow`.
 
         One that cannot be used as it is, damaged or not, is an `ImageError`; a file that cannot be
         read for other reasons is a `SourceError`.
@@ -204,13 +207,15 @@ class ImageDecoder:
         tags = tiff.read_tags(content)  # none of other formats
         image_damage.check_whole(content, tags)
         if tags and not tiff.is_read_rightly(tags):
-            raise _ProblemError(Problem("type", f"a {tiff.name(tags)}, which is not read"))
+            return self._tiff(content, tags, problems)
         try:
             opened = Image.open(BytesIO(content), formats=IMAGE_FORMATS)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise _ProblemError(Problem("pixels", str(error))) from None
         except UnidentifiedImageError:
-            if found := tiff.name(tags) if tags else _other_format(content):
+            if tags:
+                return self._tiff(content, tags, problems)
+            if found := _other_format(content):
                 raise _ProblemError(Problem("type", f"a {found}, which is not read")) from None
             raise ValueError("not an image") from None
         with opened as image:
@@ -219,29 +224,57 @@ class ImageDecoder:
                 more = f"{size} pixels: expected at most {MAX_PIXELS:,}"
                 raise _ProblemError(Problem("pixels", more))
             pages = max(getattr(image, "n_frames", 1), tiff.imagej_pages(tags))
-            if pages > 1 and self.page is None:
-                held = f"has {pages} pages or frames, of which an image is one"
-                problems.append(Problem("pages", held, "`page=first`"))
+            self._check_pages(pages, problems)
+            if image.mode in ("I", "F") or (
+                image.mode not in GREY_16 and RAW_16.search(_raw_mode(image))
+            ):
+                return self._deep_color(content, image, problems)
             return self._pixels(image, problems)
+
+    def _check_pages(self, pages: int, problems: list[Problem]) -> None:
+        if pages > 1 and self.page is None:
+            held = f"has {pages} pages or frames, of which an image is one"
+            problems.append(Problem("pages", held, "`page=first`"))
+
+    def _tiff(self, content: bytes, tags: tiff.Tags, problems: list[Problem]) -> AnyArray:
+        """Read a TIFF that Pillow does not read rightly."""
+        with _scientific(tiff.name(tags)):
+            image, pages = scientific.read_tiff(content, tags, MAX_PIXELS)
+            self._check_pages(pages, problems)
+            return self._finished(image, tags.get(tiff.ORIENTATION), problems)
+
+    def _deep_color(
+        self, content: bytes, opened: "PillowImage", problems: list[Problem]
+    ) -> AnyArray:
+        """Read an image of more than 8 bits that is not grey alone, of which Pillow drops some."""
+        name = f"{opened.format} of 16-bit colour"
+        if opened.format != "PNG":
+            raise _ProblemError(Problem("type", f"a {name}, which is not read"))
+        with _scientific(name):
+            image = scientific.read_png(content)
+            return self._finished(image, image_pixels.orientation(opened), problems)
+
+    def _finished(self, image: Bands, orientation: object, problems: list[Problem]) -> AnyArray:
+        """Finish bands as `_pixels` does Pillow's images."""
+        if image.alpha is not None and self.alpha is None:
+            problems.append(_transparency(image.alpha))
+        if self.orientation == "follow":
+            image = image.turned(orientation)
+        return image.finished(self.alpha, self.color, self.size)
 
     def _pixels(self, image: "PillowImage", problems: list[Problem]) -> AnyArray:
         from PIL import Image
 
         deep, raw_mode = image.mode in GREY_16, _raw_mode(image)
-        if image.mode in ("I", "F") or (not deep and RAW_16.search(raw_mode)):
-            lost = "more than 8 bits a colour, or 16 of grey, would be lost"
-            raise _ProblemError(Problem("type", lost))
         image = image_pixels.load(image, self.orientation == "follow")
         alpha = image_pixels.alpha_of(image, raw_mode)
         if alpha is not None and self.alpha is None:
-            found = f"has transparency, alpha {alpha.min()} to {alpha.max()}"
-            problems.append(Problem("transparency", found, "`alpha=white|black|drop|keep`"))
+            problems.append(_transparency(alpha))
         if deep:
             return self._deep_pixels(np.asarray(image).astype(np.uint16), alpha)
         plain = _converted(image, "grey" if image.mode in GREY else "rgb")
         if alpha is not None and self.alpha in image_pixels.BACKGROUNDS:
-            background = image_pixels.BACKGROUNDS[self.alpha]
-            laid = image_pixels.on_background(np.asarray(plain), alpha, background)
+            laid = image_pixels.on_background(np.asarray(plain), alpha, self.alpha)
             plain = Image.fromarray(laid)
         if self.color:
             plain = _converted(plain, self.color)
@@ -287,6 +320,25 @@ class ImageDecoder:
             color = "rgb" if max(channels, found.shape[2]) - kept == 3 else "grey"
             problems.append(Problem("color", reason, f"`color={color}`"))
         return problems
+
+
+def _transparency(alpha: AnyArray) -> Problem:
+    found = f"has transparency, alpha {alpha.min()} to {alpha.max()}"
+    return Problem("transparency", found, "`alpha=white|black|drop|keep`")
+
+
+@contextmanager
+def _scientific(name: str) -> Iterator[None]:
+    """Tell what a file is where the libraries that read it are missing, or do not."""
+    try:
+        yield
+    except ImportError as error:
+        missing = f"a {name}, which needs {error.name}, which is not installed"
+        raise _ProblemError(Problem("extra", missing)) from None
+    except UnreadError as error:
+        raise _ProblemError(Problem(error.kind, str(error))) from None
+    except NotImplementedError:  # tifffile's
+        raise _ProblemError(Problem("type", f"a {name}, which is not read")) from None
 
 
 def _converted(image: "PillowImage", color: str) -> "PillowImage":

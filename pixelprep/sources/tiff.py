@@ -78,6 +78,25 @@ def bands(tags: Tags) -> int:
     return int(tags.get(BANDS, len(_values(tags, BITS, 1))))
 
 
+def extra_bands(tags: Tags) -> tuple[int, ...]:
+    """Return what each band behind the colours means."""
+    return _values(tags, EXTRA_BANDS)
+
+
+def bits(tags: Tags) -> int:
+    """Return the bits of every value; 0 where bands differ in it."""
+    return _only(_values(tags, BITS, 1))
+
+
+def sample_format(tags: Tags) -> int:
+    """Return the kind of every value, a key of `SAMPLES`; 0 where bands differ in it."""
+    return _only(_values(tags, SAMPLE_FORMAT, 1))
+
+
+def _only(values: tuple[int, ...]) -> int:
+    return values[0] if len(set(values)) == 1 else 0
+
+
 def name(tags: Tags) -> str:
     """Say what is in a file: its bands, their type, and what is unusual."""
     count = bands(tags)
