@@ -15,7 +15,7 @@ import numpy as np
 
 from pixelprep.errors import SourceError, missing_extra
 from pixelprep.format.options import RECORDED, DecodeOptions
-from pixelprep.sources import image_damage, image_pixels, scientific, tiff
+from pixelprep.sources import dicom, image_damage, image_pixels, scientific, tiff
 from pixelprep.sources.bands import Bands, UnreadError
 from pixelprep.sources.lazy_arrays import AnyArray
 from pixelprep.system import formatting
@@ -124,6 +124,7 @@ class ImageDecoder:
     alpha: str | None = None  # white, black, drop or keep; None: there must be none
     page: str | None = None  # first; None: there must be one
     skip: bool = False  # leave out damaged images
+    values: str | None = None  # rescaled, where some are DICOM; else None
     format: ImageFormat | None = None  # that all images must have
     reference: str = ""  # the path of the first image, which has that format
     folder: str = ""  # that paths start from: workers may run in another one
@@ -153,16 +154,20 @@ class ImageDecoder:
             found["color"] = self.color
         if self.page:
             found["page"] = self.page
+        if self.values:
+            found["values"] = self.values
         return found
 
     def with_reference(self, paths: Sequence[str]) -> "ImageDecoder":
         """Return a decoder that requires the format of the first readable image."""
         first: list[Problem] = []
+        values = "rescaled" if any(path.lower().endswith(".dcm") for path in paths) else None
         with strict_pillow():
             for path in paths:
                 pixels, problems = self.examine(path)
                 if pixels is not None:
-                    return replace(self, format=format_of(pixels), reference=path)
+                    usual = format_of(pixels)
+                    return replace(self, format=usual, reference=path, values=values)
                 first = first or problems
         reasons = [replace(problem, option="") for problem in first]  # no option helps
         error = ImageError.of(paths[0], reasons)
@@ -204,6 +209,8 @@ class ImageDecoder:
         """Decode a file; add to `problems`, or raise one that ends it."""
         from PIL import Image, UnidentifiedImageError
 
+        if dicom.is_dicom(content):
+            return self._dicom(content, problems)
         tags = tiff.read_tags(content)  # none of other formats
         image_damage.check_whole(content, tags)
         if tags and not tiff.is_read_rightly(tags):
@@ -242,6 +249,12 @@ class ImageDecoder:
             image, pages = scientific.read_tiff(content, tags, MAX_PIXELS)
             self._check_pages(pages, problems)
             return self._finished(image, tags.get(tiff.ORIENTATION), problems)
+
+    def _dicom(self, content: bytes, problems: list[Problem]) -> AnyArray:
+        with _scientific("DICOM file"):
+            image, frames = dicom.read(content, MAX_PIXELS)
+            self._check_pages(frames, problems)
+            return self._finished(image, None, problems)
 
     def _deep_color(
         self, content: bytes, opened: "PillowImage", problems: list[Problem]
@@ -366,7 +379,7 @@ def _other_format(content: bytes) -> str | None:
     with suppress(Exception), Image.open(BytesIO(content), formats=OTHER_FORMATS) as image:
         frames = getattr(image, "n_frames", 1)
         return f"{image.format} of {frames} frames" if frames > 1 else f"{image.format} file"
-    return None
+    return "DICOM file without its header" if dicom.lacks_header(content) else None
 
 
 @contextmanager
