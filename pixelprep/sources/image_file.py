@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm")
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 OTHER_FORMATS = ("AVIF", "DDS", "GIF", "ICO", "JPEG2000", "PPM", "PSD", "SGI", "TGA")  # not read
+OTHER_MAGIC = (  # of formats that Pillow does not know
+    *((0, magic, "JPEG XL") for magic in (b"\xff\n", b"\0\0\0\x0cJXL ")),
+    *((4, b"ftyp" + brand, "HEIF") for brand in (b"heic", b"heix", b"mif1", b"msf1")),
+)
 COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
@@ -202,6 +206,8 @@ class ImageDecoder:
             raise SourceError(f"{path}: not enough memory to decode it") from error
         except Exception as error:  # Pillow's plugins raise errors of all kinds
             reason = f"cannot read the image: {error}"
+            if "nsupported" in reason:  # Pillow's word for what it knows, but does not read
+                return None, [*problems, Problem("type", reason)]
             return None, [*problems, Problem(DAMAGE, reason, "`on_error=skip`")]
         return pixels, problems + self.differences(format_of(pixels))
 
@@ -379,6 +385,11 @@ def _other_format(content: bytes) -> str | None:
     with suppress(Exception), Image.open(BytesIO(content), formats=OTHER_FORMATS) as image:
         frames = getattr(image, "n_frames", 1)
         return f"{image.format} of {frames} frames" if frames > 1 else f"{image.format} file"
+    if content.startswith(image_damage.JPEG):
+        return image_damage.jpeg_name(content)
+    for at, magic, name in OTHER_MAGIC:
+        if content[at:].startswith(magic):
+            return f"{name} file"
     return "DICOM file without its header" if dicom.lacks_header(content) else None
 
 

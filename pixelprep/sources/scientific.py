@@ -8,7 +8,8 @@ from pixelprep.sources import tiff
 from pixelprep.sources.bands import Bands, UnreadError
 from pixelprep.sources.lazy_arrays import AnyArray
 
-BITS = {1: (8, *range(9, 17)), 2: (8, 16), 3: (16, 32, 64)}  # that are read, by SAMPLE_FORMAT
+UINT, INT, FLOAT = 1, 2, 3  # of SAMPLE_FORMAT
+BITS = {UINT: range(8, 17), INT: (8, 16), FLOAT: (16, 32, 64)}  # that are read
 COLORS = {tiff.WHITE_IS_ZERO: 1, tiff.BLACK_IS_ZERO: 1, tiff.RGB: 3}
 UNASSOCIATED = 2  # of EXTRA_BANDS: alpha that the colours are not multiplied with
 
@@ -29,9 +30,13 @@ def read_tiff(content: bytes, tags: tiff.Tags, max_pixels: int) -> tuple[Bands, 
     Integers of 9 to 16 bits come as uint16; where white is 0 they are turned over. Floats have no
     white, so that such ones are not read.
     """
-    alpha = _check(tags)
-    from tifffile import TiffFile  # what it does not read either needs no installation
+    colors, alpha = _check(tags)
+    from tifffile import TIFF, TiffFile  # what it does not read either needs no installation
 
+    try:
+        TIFF.DECOMPRESSORS[tags.get(tiff.COMPRESSION, 1)]
+    except KeyError:
+        raise _unread(tags) from None
     with TiffFile(BytesIO(content)) as file:
         page = file.pages.first
         _, depth, height, width, _ = page.shaped
@@ -43,26 +48,28 @@ def read_tiff(content: bytes, tags: tiff.Tags, max_pixels: int) -> tuple[Bands, 
         stored = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # planes, H, W, bands
     pixels = np.moveaxis(stored, 0, 2).reshape(height, width, -1)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
-    if tags[tiff.PHOTOMETRIC] == tiff.WHITE_IS_ZERO:
+    if tags.get(tiff.PHOTOMETRIC) == tiff.WHITE_IS_ZERO:
         bits, first = tiff.bits(tags), pixels[..., :1]
         pixels[..., :1] = ~first if bits % 8 == 0 else (1 << bits) - 1 - first
-    return _with_alpha(pixels, COLORS[tags[tiff.PHOTOMETRIC]], alpha), pages
+    return _with_alpha(pixels, colors, alpha), pages
 
 
-def _check(tags: tiff.Tags) -> int | None:
-    """Return which band is alpha; refuse what is not read."""
-    photometric, extra = tags.get(tiff.PHOTOMETRIC), tiff.extra_bands(tags)
-    kind, bits = tiff.sample_format(tags), tiff.bits(tags)
-    turned = photometric == tiff.WHITE_IS_ZERO and kind == 3
-    if photometric not in COLORS or turned or bits not in BITS.get(kind, ()):
+def _check(tags: tiff.Tags) -> tuple[int, int | None]:
+    """Return the number of colours, and which band is alpha; refuse what is not read."""
+    kind, bits, extra = tiff.sample_format(tags), tiff.bits(tags), tiff.extra_bands(tags)
+    # Floats that do not say what is white are read as they are.
+    photometric = tags.get(tiff.PHOTOMETRIC, tiff.BLACK_IS_ZERO if kind == FLOAT else None)
+    if photometric not in COLORS or bits not in BITS.get(kind, ()):
+        raise _unread(tags)
+    if kind == FLOAT and photometric == tiff.WHITE_IS_ZERO:
         raise _unread(tags)
     first = tiff.bands(tags) - len(extra)
     alpha = [first + i for i, meaning in enumerate(extra) if (meaning,) in tiff.ALPHA]
     if not alpha:
-        return None
+        return COLORS[photometric], None
     if len(alpha) > 1 or extra[alpha[0] - first] != UNASSOCIATED or bits % 8:
         raise _unread(tags, "whose colours are multiplied with alpha")
-    return alpha[0]
+    return COLORS[photometric], alpha[0]
 
 
 def _unread(tags: tiff.Tags, what: str = "which is not read") -> UnreadError:

@@ -17,6 +17,11 @@ TILE_OFFSETS, TILE_BYTES, EXTRA_BANDS, SAMPLE_FORMAT = 324, 325, 338, 339
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8  # PHOTOMETRIC
 COLOR_BANDS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
 ALPHA = ((1,), (2,))  # of EXTRA_BANDS, multiplied with the colours or not
+WEBP = 50001  # of COMPRESSION: known to Pillow, but not to the libtiff that it comes with
+COMPRESSIONS = {  # that Pillow does not unpack
+    **{33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34887: "LERC", 34933: "PNG"},
+    **{34934: "JPEG XR", WEBP: "WebP", 50002: "JPEG XL", 50013: "Pixtiff"},
+}
 SAMPLES = {1: "uint", 2: "int", 3: "float", 4: "undefined", 5: "complex int", 6: "complex float"}
 IMAGEJ_PAGES = re.compile(r"\AImageJ=.*^images=(\d+)", re.DOTALL | re.MULTILINE)
 
@@ -62,6 +67,8 @@ def is_read_rightly(tags: Tags) -> bool:
     extra, colors = _values(tags, EXTRA_BANDS), COLOR_BANDS.get(photometric, 0)
     if set(_values(tags, SAMPLE_FORMAT, 1)) != {1} or bands(tags) != colors + len(extra):
         return False
+    if PHOTOMETRIC not in tags or tags.get(COMPRESSION) in COMPRESSIONS:
+        return False
     if photometric == YCBCR and tags.get(COMPRESSION, 1) == 1:  # it knows no coarser colours
         return False
     if extra:  # one that is alpha, which it reads in planes of RGB alone
@@ -103,8 +110,16 @@ def name(tags: Tags) -> str:
     bits, formats = _values(tags, BITS, 1), _values(tags, SAMPLE_FORMAT, 1)
     kinds = {f"{SAMPLES.get(kind, 'unknown ')}{n}" for n in bits for kind in formats}
     photometric = tags.get(PHOTOMETRIC)
-    notes = {WHITE_IS_ZERO: "white is 0", LAB: "L*a*b*"}
+    notes = {
+        None: "not said what is white",
+        WHITE_IS_ZERO: "white is 0",
+        CMYK: "CMYK",
+        YCBCR: "YCbCr",
+        LAB: "L*a*b*",
+    }
     more = [notes[photometric]] if photometric in notes else []
+    packed = COMPRESSIONS.get(tags.get(COMPRESSION, 1))
+    more += [f"packed by {packed}"] if packed else []
     more += ["in planes"] if tags.get(PLANAR, 1) == 2 and count > 1 else []
     held = f"{count} band{'s' * (count != 1)} of {' and '.join(sorted(kinds))}"
     return ", ".join([f"TIFF of {held}", *more])

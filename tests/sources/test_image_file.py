@@ -426,6 +426,61 @@ def test_other_formats_have_a_name(tmp_path: Path) -> None:
     assert not error.is_damage
 
 
+@pytest.mark.parametrize("packing", ["webp", "lerc", "png", "jpegxl", "jpeg2000", "zstd", "lzma"])
+def test_every_lossless_packing_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: str
+) -> None:
+    """By whichever library knows it; without the extra, what Pillow lacks is named."""
+    file = io.BytesIO()
+    more = {"level": 101} if packing == "webp" else {}  # more than 100: lossless
+    tifffile.imwrite(file, RGB, compression=packing, photometric="rgb", compressionargs=more)
+    assert np.array_equal(read(file.getvalue(), tmp_path / "x"), RGB)
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    if packing in ("zstd", "lzma"):
+        assert np.array_equal(read(file.getvalue(), tmp_path / "x"), RGB)
+    else:
+        assert "3 bands of uint8, packed by " in refusal(file.getvalue(), tmp_path / "x").message
+
+
+def test_a_tiff_that_does_not_say_what_is_white_is_no_guess(tmp_path: Path) -> None:
+    """Readers differ in it: Pillow turns such greys over, libtiff does not; floats have none."""
+    number = struct.pack("<H", 262)
+    for image, reads in ((GREY, False), (bands(1, "f4"), True)):
+        content = tiff_file(image).replace(number + b"\3\0", struct.pack("<H", 261) + b"\3\0")
+        if reads:
+            assert np.array_equal(read(content, tmp_path / "x")[..., 0], image)
+        else:
+            error = refusal(content, tmp_path / "x")
+            assert "1 band of uint8, not said what is white, which is not read" in error.message
+
+
+SOUND: dict[str, tuple[bytes, str]] = {
+    "JPEG of 12 bits": (bytes(imagecodecs.jpeg8_encode(DEEP >> 4, bitspersample=12)), "JPEG of 12"),
+    "deep lossless JPEG": (
+        bytes(imagecodecs.jpeg8_encode(DEEP, lossless=True, bitspersample=16)),
+        "lossless JPEG of 16",
+    ),
+    "JPEG-LS": (bytes(imagecodecs.jpegls_encode(RGB)), "JPEG-LS of 8"),
+    "JPEG XL": (bytes(imagecodecs.jpegxl_encode(RGB)), "JPEG XL"),
+    "HEIF": (b"\0\0\0\x18ftypheic" + bytes(99), "HEIF"),
+    "BMP of odd fields": (
+        b"BM" + struct.pack("<IHHI", 0, 0, 0, 66)
+        + struct.pack("<IiiHHIIiiII", 40, 1, 1, 1, 32, 3, 4, 0, 0, 0, 0)
+        + struct.pack("<IIII", 0x7FE00000, 0x1FF800, 0x7FF, 0),
+        "Unsupported BMP bitfields",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_sound_files_of_unusual_kinds_are_no_damage(tmp_path: Path, kind: str) -> None:
+    """They are named, with no hint to leave them out."""
+    content, name = SOUND[kind]
+    error = refusal(content, tmp_path / "x")
+    assert name in error.message
+    assert not error.is_damage
+
+
 # Damage
 
 
