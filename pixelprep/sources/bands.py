@@ -1,6 +1,6 @@
 """Finish images that Pillow has no mode for: any number of bands of any type."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any  # Any: pixels of whichever type
 
 import numpy as np
@@ -29,12 +29,13 @@ class Bands:
     pixels: AnyArray
     colors: str | None  # grey or rgb
     alpha: AnyArray | None = None
+    premultiplied: bool = False  # with alpha
 
     def turned(self, orientation: object) -> "Bands":
         """Return the image the way up that this value of EXIF's and TIFF's means."""
         pixels = image_pixels.turned(self.pixels, orientation)
         alpha = None if self.alpha is None else image_pixels.turned(self.alpha, orientation)
-        return Bands(pixels, self.colors, alpha)
+        return replace(self, pixels=pixels, alpha=alpha)
 
     def finished(
         self, alpha: str | None, color: str | None, size: tuple[int, int] | None
@@ -42,9 +43,10 @@ class Bands:
         """Return pixels (H, W, C) as the options of `ImageDecoder` want them."""
         pixels, kind = self.pixels, self.pixels.dtype
         if self.alpha is not None and alpha in image_pixels.BACKGROUNDS:
-            if kind.kind != "u":
-                raise UnreadError(f"is transparent {kind}, which has no {alpha} to lie on")
-            pixels = image_pixels.on_background(pixels, self.alpha, alpha)
+            pixels = self._laid(self.alpha, alpha)
+        elif alpha and self.alpha is not None and self.premultiplied:
+            reason = "has colours multiplied with alpha, so that one must lie below them"
+            raise UnreadError(reason, "transparency")
         if color and color != self.colors:
             pixels = self._converted(pixels, color)
         if alpha == "keep":
@@ -52,6 +54,18 @@ class Bands:
             held = np.full(pixels.shape[:2], top, kind) if self.alpha is None else self.alpha
             pixels = np.dstack([pixels, held])
         return np.ascontiguousarray(resized(pixels, size))
+
+    def _laid(self, alpha: AnyArray, color: str) -> AnyArray:
+        kind = self.pixels.dtype
+        if kind.kind != "u":
+            raise UnreadError(f"is transparent {kind}, which has no {color} to lie on")
+        if not self.premultiplied:
+            return image_pixels.on_background(self.pixels, alpha, color)
+        if color == "black":
+            return self.pixels
+        rest = (np.iinfo(kind).max - alpha)[:, :, None]
+        laid: AnyArray = self.pixels + np.minimum(rest, np.iinfo(kind).max - self.pixels)
+        return laid
 
     def _converted(self, pixels: AnyArray, color: str) -> AnyArray:
         if self.colors is None:

@@ -206,7 +206,9 @@ class ImageDecoder:
             raise SourceError(f"{path}: not enough memory to decode it") from error
         except Exception as error:  # Pillow's plugins raise errors of all kinds
             reason = f"cannot read the image: {error}"
-            if "nsupported" in reason:  # Pillow's word for what it knows, but does not read
+            if str(error).startswith(
+                "Unsupported"
+            ):  # Pillow's word for what it knows, but does not read
                 return None, [*problems, Problem("type", reason)]
             return None, [*problems, Problem(DAMAGE, reason, "`on_error=skip`")]
         return pixels, problems + self.differences(format_of(pixels))
@@ -217,6 +219,8 @@ class ImageDecoder:
 
         if dicom.is_dicom(content):
             return self._dicom(content, problems)
+        if content.startswith(tiff.BIG_MOTOROLA):  # of which Pillow does not find the tags
+            raise _ProblemError(Problem("type", "a big-endian BigTIFF, which is not read"))
         tags = tiff.read_tags(content)  # none of other formats
         image_damage.check_whole(content, tags)
         if tags and not tiff.is_read_rightly(tags):

@@ -1,5 +1,6 @@
 """Read what Pillow reads wrongly or not at all, by tifffile and imagecodecs: TIFF, 16-bit PNG."""
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -11,7 +12,7 @@ from pixelprep.sources.lazy_arrays import AnyArray
 UINT, INT, FLOAT = 1, 2, 3  # of SAMPLE_FORMAT
 BITS = {UINT: range(8, 17), INT: (8, 16), FLOAT: (16, 32, 64)}  # that are read
 COLORS = {tiff.WHITE_IS_ZERO: 1, tiff.BLACK_IS_ZERO: 1, tiff.RGB: 3}
-UNASSOCIATED = 2  # of EXTRA_BANDS: alpha that the colours are not multiplied with
+PREMULTIPLIED = 1  # of EXTRA_BANDS: alpha that the colours are multiplied with
 
 
 def read_png(content: bytes) -> Bands:
@@ -51,7 +52,8 @@ def read_tiff(content: bytes, tags: tiff.Tags, max_pixels: int) -> tuple[Bands, 
     if tags.get(tiff.PHOTOMETRIC) == tiff.WHITE_IS_ZERO:
         bits, first = tiff.bits(tags), pixels[..., :1]
         pixels[..., :1] = ~first if bits % 8 == 0 else (1 << bits) - 1 - first
-    return _with_alpha(pixels, colors, alpha), pages
+    image = _with_alpha(pixels, colors, alpha)
+    return replace(image, premultiplied=PREMULTIPLIED in tiff.extra_bands(tags)), pages
 
 
 def _check(tags: tiff.Tags) -> tuple[int, int | None]:
@@ -67,8 +69,8 @@ def _check(tags: tiff.Tags) -> tuple[int, int | None]:
     alpha = [first + i for i, meaning in enumerate(extra) if (meaning,) in tiff.ALPHA]
     if not alpha:
         return COLORS[photometric], None
-    if len(alpha) > 1 or extra[alpha[0] - first] != UNASSOCIATED or bits % 8:
-        raise _unread(tags, "whose colours are multiplied with alpha")
+    if len(alpha) > 1 or bits % 8:
+        raise _unread(tags, "whose alpha is not read")
     return COLORS[photometric], alpha[0]
 
 

@@ -372,8 +372,42 @@ def test_what_has_no_meaning_is_refused(tmp_path: Path) -> None:
     clear = tiff_file(bands(4, "f4") / 200, photometric=2, extra=[2])
     error = refusal(clear, path, alpha="white")
     assert error.message.endswith("x: is transparent float32, which has no white to lie on")
-    premultiplied = tiff_file(bands(4, "u2"), photometric=2, extra=[1])
-    assert "whose colours are multiplied with alpha" in refusal(premultiplied, path).message
+
+
+@pytest.mark.parametrize("colors", [1, 3])
+def test_colours_multiplied_with_alpha_only_lie_on_something(tmp_path: Path, colors: int) -> None:
+    """What is left of the background is added to them; what they were before is not known."""
+    kind = np.dtype("u1" if colors == 1 else "u2")
+    top = np.iinfo(kind).max
+    alpha = RANDOM.integers(0, top + 1, (9, 7, 1)).astype(kind)
+    pixels = np.repeat(alpha // 3, colors, axis=2)
+    photometric = 1 if colors == 1 else 2
+    content = tiff_file(np.dstack([pixels, alpha]), photometric=photometric, extra=[1])
+    path = tmp_path / "x"
+    assert np.array_equal(read(content, path, alpha="white"), pixels + (top - alpha))
+    assert np.array_equal(read(content, path, alpha="black"), pixels)
+    for choice in ("drop", "keep"):
+        error = refusal(content, path, alpha=choice)
+        assert "has colours multiplied with alpha" in error.message
+
+
+def test_tiles_that_are_listed_as_strips_are_read(tmp_path: Path) -> None:
+    """Old writers did so; Pillow takes such a file for cut off."""
+    file = io.BytesIO()
+    image = RANDOM.integers(0, 256, (40, 50), np.uint8)
+    tifffile.imwrite(file, image, tile=(16, 16))
+    content = bytearray(file.getvalue())
+    for tiles, strips in ((324, 273), (325, 279)):  # where they are, and how long
+        content = content.replace(struct.pack("<H", tiles), struct.pack("<H", strips), 1)
+    assert np.array_equal(read(bytes(content), tmp_path / "x")[..., 0], image)
+
+
+def test_big_endian_bigtiff_is_named(tmp_path: Path) -> None:
+    """Its tags are beyond Pillow: it is no damage."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, RGB, bigtiff=True, byteorder=">")
+    error = refusal(file.getvalue(), tmp_path / "x")
+    assert error.message.endswith("x: a big-endian BigTIFF, which is not read")
 
 
 @pytest.mark.parametrize("kind", ["int8", "int16", "float16", "float32"])
