@@ -12,6 +12,7 @@ from pixelprep.sources.lazy_arrays import AnyArray
 UINT, INT, FLOAT = 1, 2, 3  # of SAMPLE_FORMAT
 BITS = {UINT: range(8, 17), INT: (8, 16), FLOAT: (16, 32, 64)}  # that are read
 COLORS = {tiff.WHITE_IS_ZERO: 1, tiff.BLACK_IS_ZERO: 1, tiff.RGB: 3}
+MAX_BANDS = 16  # of an image of as many pixels as may be
 PREMULTIPLIED = 1  # of EXTRA_BANDS: alpha that the colours are multiplied with
 
 
@@ -41,8 +42,10 @@ def read_tiff(content: bytes, tags: tiff.Tags, max_pixels: int) -> tuple[Bands, 
     with TiffFile(BytesIO(content)) as file:
         page = file.pages.first
         _, depth, height, width, _ = page.shaped
-        if height * width > max_pixels:
-            raise UnreadError(f"has {width:,}×{height:,} pixels: at most {max_pixels:,}", "pixels")
+        if height * width > max_pixels or page.size > MAX_BANDS * max_pixels:
+            size = f"{width:,}×{height:,} pixels of {tiff.bands(tags):,} bands"
+            most = f"expected at most {max_pixels:,}, of more than {MAX_BANDS} bands fewer"
+            raise UnreadError(f"{size}: {most}", "pixels")
         if depth != 1 or 0 in page.databytecounts:
             raise _unread(tags, "which has depth, or places without pixels")
         pages = max(len(file.pages), tiff.imagej_pages(tags))
