@@ -60,7 +60,7 @@ HELP = {
     "size": "make them equal",
     "color": "make them equal",
     "depth": "keep images of 8 and 16 bits apart",
-    "type": "convert them to 8-bit colour, or 8- or 16-bit grey",
+    "type": "convert them to grey or RGB of 8 or 16 bits, or floats",
     "extra": 'pip install "pixelprep[scientific]"',
     "pixels": "make them smaller first",
 }
