@@ -1,6 +1,8 @@
-"""Name what Pillow would silently turn into 8 bits: its files of more, or of other scales."""
+"""Name what Pillow would misread: files of more bits than it keeps, of other scales or orders."""
 
 import re
+
+from pixelprep.sources import tiff
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # the start of the image in JPEG 2000
 JP2 = b"\0\0\0\x0cjP  "  # and of a file around it
@@ -12,6 +14,8 @@ def lost_type(content: bytes) -> str | None:
     """Return the name of a file's type if its pixels would not be read as they are."""
     if content[4:8] == b"ftyp":
         return _of_avif(content)
+    if content.startswith(tiff.BIG_MOTOROLA):
+        return "big-endian BigTIFF"  # of which Pillow does not find the tags
     if found := NETPBM.match(content):
         highest, is_grey = int(found[4]), found[1] in b"25"
         if highest != 255 and not (is_grey and highest == 65535):

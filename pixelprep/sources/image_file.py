@@ -15,7 +15,8 @@ import numpy as np
 
 from pixelprep.errors import SourceError, UsageError, missing_extra
 from pixelprep.format.options import RECORDED, DecodeOptions
-from pixelprep.sources import image_damage, image_depth, image_pixels, tiff
+from pixelprep.sources import dicom, image_damage, image_depth, image_pixels, scientific, tiff
+from pixelprep.sources.bands import Bands, UnreadError
 from pixelprep.sources.lazy_arrays import AnyArray
 from pixelprep.sources.members import Archive
 from pixelprep.system import formatting
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
 
 SUFFIXES = (  # of files that are read
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp"),
-    *(".gif", ".avif", ".jp2", ".ppm", ".pgm"),
+    *(".gif", ".avif", ".jp2", ".ppm", ".pgm", ".dcm"),
 )
 IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000", "PPM")
 OTHER_FORMATS = ("DDS", "ICO", "PSD", "SGI", "TGA")  # not read
+OTHER_MAGIC = (  # of formats that Pillow does not know
+    *((0, magic, "JPEG XL") for magic in (b"\xff\n", b"\0\0\0\x0cJXL ")),
+    *((4, b"ftyp" + brand, "HEIF") for brand in (b"heic", b"heix", b"mif1", b"msf1")),
+)
 COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
@@ -59,7 +64,8 @@ HELP = {
     "size": "make them equal",
     "color": "make them equal",
     "depth": "keep images of 8 and 16 bits apart",
-    "type": "convert them to 8-bit colour, or 8- or 16-bit grey",
+    "type": "convert them to grey or RGB of 8 or 16 bits, or floats",
+    "extra": 'pip install "pixelprep[scientific]"',
     "pixels": "make them smaller first",
 }
 
@@ -102,7 +108,7 @@ class _ProblemError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """The shape (H, W, C) of an image, and its dtype: uint8 or uint16."""
+    """The shape (H, W, C) of an image, and its dtype: integers of 8 or 16 bits, or floats."""
 
     shape: tuple[int, int, int]
     dtype: str
@@ -126,6 +132,7 @@ class ImageDecoder:
     alpha: str | None = None  # white, black, drop or keep; None: there must be none
     page: str | None = None  # first; None: there must be one
     skip: bool = False  # leave out damaged images
+    values: str | None = None  # rescaled, where some are DICOM; else None
     format: ImageFormat | None = None  # that all images must have
     reference: str = ""  # the path of the first image, which has that format
     folder: str = ""  # that paths start from: workers may run in another one
@@ -166,16 +173,20 @@ class ImageDecoder:
             found["color"] = self.color
         if self.page:
             found["page"] = self.page
+        if self.values:
+            found["values"] = self.values
         return found
 
     def with_reference(self, paths: Sequence[str]) -> "ImageDecoder":
         """Return a decoder that requires the format of the first readable image."""
         first: list[Problem] = []
+        values = "rescaled" if any(path.lower().endswith(".dcm") for path in paths) else None
         with strict_pillow():
             for path in paths:
                 pixels, problems = self.examine(path)
                 if pixels is not None:
-                    return replace(self, format=format_of(pixels), reference=path)
+                    usual = format_of(pixels)
+                    return replace(self, format=usual, reference=path, values=values)
                 first = first or problems
         reasons = [replace(problem, option="") for problem in first]  # no option helps
         error = ImageError.of(paths[0], reasons)
@@ -183,7 +194,7 @@ class ImageDecoder:
         raise SourceError(none, None if error.is_damage else error.hint)
 
     def read(self, path: str) -> AnyArray:
-        """Return the pixels of an image, uint8 or uint16 (H, W, C). Call within `strict_pillow`.
+        """Return the pixels of an image (H, W, C). Call within `strict_pillow`.
 
         One that cannot be used as it is, damaged or not, is an `ImageError`; a file that cannot be
         read for other reasons is a `SourceError`.
@@ -205,6 +216,10 @@ class ImageDecoder:
             raise SourceError(f"{path}: not enough memory to decode it") from error
         except Exception as error:  # Pillow's plugins raise errors of all kinds
             reason = f"cannot read the image: {error}"
+            if str(error).startswith(
+                "Unsupported"
+            ):  # Pillow's word for what it knows, but does not read
+                return None, [*problems, Problem("type", reason)]
             return None, [*problems, Problem(DAMAGE, reason, "`on_error=skip`")]
         return pixels, problems + self.differences(format_of(pixels))
 
@@ -212,10 +227,12 @@ class ImageDecoder:
         """Decode a file; add to `problems`, or raise one that ends it."""
         from PIL import Image, UnidentifiedImageError
 
+        if dicom.is_dicom(content):
+            return self._dicom(content, problems)
         tags = tiff.read_tags(content)  # none of other formats
         image_damage.check_whole(content, tags)
         if tags and not tiff.is_read_rightly(tags):
-            raise _ProblemError(Problem("type", f"a {tiff.name(tags)}, which is not read"))
+            return self._tiff(content, tags, problems)
         if lost := image_depth.lost_type(content):
             raise _ProblemError(Problem("type", f"a {lost}, which is not read"))
         try:
@@ -223,7 +240,9 @@ class ImageDecoder:
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise _ProblemError(Problem("pixels", str(error))) from None
         except UnidentifiedImageError:
-            if found := tiff.name(tags) if tags else _other_format(content):
+            if tags:
+                return self._tiff(content, tags, problems)
+            if found := _other_format(content):
                 raise _ProblemError(Problem("type", f"a {found}, which is not read")) from None
             raise ValueError("not an image") from None
         with opened as image:
@@ -232,35 +251,70 @@ class ImageDecoder:
                 more = f"{size} pixels: expected at most {MAX_PIXELS:,}"
                 raise _ProblemError(Problem("pixels", more))
             pages = max(getattr(image, "n_frames", 1), tiff.imagej_pages(tags))
-            if pages > 1 and self.page is None:
-                held = f"has {pages} pages or frames, of which an image is one"
-                problems.append(Problem("pages", held, "`page=first`"))
+            self._check_pages(pages, problems)
+            is_cut = image.mode in ("I", "F") or RAW_16.search(_raw_mode(image))
+            if is_cut and not _is_deep(image):
+                return self._deep_color(content, image, problems)
             return self._pixels(image, problems)
+
+    def _check_pages(self, pages: int, problems: list[Problem]) -> None:
+        if pages > 1 and self.page is None:
+            held = f"has {pages} pages or frames, of which an image is one"
+            problems.append(Problem("pages", held, "`page=first`"))
+
+    def _tiff(self, content: bytes, tags: tiff.Tags, problems: list[Problem]) -> AnyArray:
+        """Read a TIFF that Pillow does not read rightly."""
+        with _scientific(tiff.name(tags)):
+            image, pages = scientific.read_tiff(content, tags, MAX_PIXELS)
+            self._check_pages(pages, problems)
+            return self._finished(image, tags.get(tiff.ORIENTATION), problems)
+
+    def _dicom(self, content: bytes, problems: list[Problem]) -> AnyArray:
+        with _scientific("DICOM file"):
+            image, frames = dicom.read(content, MAX_PIXELS)
+            self._check_pages(frames, problems)
+            return self._finished(image, None, problems)
+
+    def _deep_color(
+        self, content: bytes, opened: "PillowImage", problems: list[Problem]
+    ) -> AnyArray:
+        """Read an image of more than 8 bits that is not grey alone, of which Pillow drops some."""
+        name = f"{opened.format} of 16-bit colour"
+        if opened.format != "PNG":
+            raise _ProblemError(Problem("type", f"a {name}, which is not read"))
+        with _scientific(name):
+            image = scientific.read_png(content)
+            return self._finished(image, image_pixels.orientation(opened), problems)
+
+    def _finished(self, image: Bands, orientation: object, problems: list[Problem]) -> AnyArray:
+        """Finish bands as `_pixels` does Pillow's images."""
+        if image.alpha is not None and self.alpha is None:
+            problems.append(_transparency(image.alpha))
+        if self.orientation == "follow":
+            image = image.turned(orientation)
+        height, width = image.pixels.shape[:2]
+        self._note_aspect(width, height)
+        return image.finished(self.alpha, self.color, self._resized if self.size else None)
 
     def _pixels(self, image: "PillowImage", problems: list[Problem]) -> AnyArray:
         from PIL import Image
 
-        deep = image.mode in GREY_16 or (image.mode, image.format) == ("I", "PPM")
-        raw_mode = _raw_mode(image)
-        if not deep and (image.mode in ("I", "F") or RAW_16.search(raw_mode)):
-            lost = "more than 8 bits a colour, or 16 of grey, would be lost"
-            raise _ProblemError(Problem("type", lost))
+        deep, raw_mode = _is_deep(image), _raw_mode(image)
         image = image_pixels.load(image, self.orientation == "follow")
         alpha = image_pixels.alpha_of(image, raw_mode)
         if alpha is not None and self.alpha is None:
-            found = f"has transparency, alpha {alpha.min()} to {alpha.max()}"
-            problems.append(Problem("transparency", found, "`alpha=white|black|drop|keep`"))
+            problems.append(_transparency(alpha))
         if deep:
             return self._deep_pixels(np.asarray(image).astype(np.uint16), alpha)
         plain = _converted(image, "grey" if image.mode in GREY else "rgb")
         if alpha is not None and self.alpha in image_pixels.BACKGROUNDS:
-            background = image_pixels.BACKGROUNDS[self.alpha]
-            laid = image_pixels.on_background(np.asarray(plain), alpha, background)
+            laid = image_pixels.on_background(np.asarray(plain), alpha, self.alpha)
             plain = Image.fromarray(laid)
         if self.color:
             plain = _converted(plain, self.color)
         if self.alpha == "keep":
             plain.putalpha(255 if alpha is None else Image.fromarray(alpha))
+        self._note_aspect(*plain.size)
         pixels = np.asarray(self._resized(plain))
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
@@ -273,6 +327,7 @@ class ImageDecoder:
         if alpha is not None and self.alpha in image_pixels.BACKGROUNDS:
             background = image_pixels.BACKGROUNDS[self.alpha] * 257
             pixels = np.where(alpha == 0, np.uint16(background), pixels)
+        self._note_aspect(pixels.shape[1], pixels.shape[0])
         # Pillow resizes only one byte order of it correctly.
         resized = np.asarray(self._resized(Image.fromarray(pixels)))
         return np.repeat(resized[:, :, None], COLORS[self.color or "grey"], axis=2)
@@ -286,9 +341,6 @@ class ImageDecoder:
         if self.fit == "crop":
             return ImageOps.fit(image, (width, height), resample)
         if self.fit == "stretch":
-            aspect = image.width / image.height
-            if self.stretched is not None and abs(math.log(aspect * height / width)) > LOG_STRETCH:
-                self.stretched.append(aspect)
             return image.resize((width, height), resample)
         scale = min(width / image.width, height / image.height)
         inner = [max(1, round(side * scale)) for side in image.size]  # Pillow's `pad` gives 0, too
@@ -296,6 +348,14 @@ class ImageDecoder:
         corner = (width - inner[0]) // 2, (height - inner[1]) // 2
         padded.paste(image.resize((inner[0], inner[1]), resample), corner)
         return padded
+
+    def _note_aspect(self, width: int, height: int) -> None:
+        """Note that an image of this size is stretched, if it is by more than a little."""
+        if self.stretched is None or self.size is None or self.fit != "stretch":
+            return
+        aspect = width / height
+        if abs(math.log(aspect * self.size[0] / self.size[1])) > LOG_STRETCH:
+            self.stretched.append(aspect)
 
     def differences(self, found: ImageFormat) -> list[Problem]:
         """Tell in what an image is unlike the format that all must have."""
@@ -315,6 +375,25 @@ class ImageDecoder:
         return problems
 
 
+def _transparency(alpha: AnyArray) -> Problem:
+    found = f"has transparency, alpha {alpha.min()} to {alpha.max()}"
+    return Problem("transparency", found, "`alpha=white|black|drop|keep`")
+
+
+@contextmanager
+def _scientific(name: str) -> Iterator[None]:
+    """Tell what a file is where the libraries that read it are missing, or do not."""
+    try:
+        yield
+    except ImportError as error:
+        missing = f"a {name}, which needs {error.name}, which is not installed"
+        raise _ProblemError(Problem("extra", missing)) from None
+    except UnreadError as error:
+        raise _ProblemError(Problem(error.kind, str(error))) from None
+    except NotImplementedError:  # tifffile's
+        raise _ProblemError(Problem("type", f"a {name}, which is not read")) from None
+
+
 def _converted(image: "PillowImage", color: str) -> "PillowImage":
     mode = "L" if color == "grey" else "RGB"
     return image if image.mode == mode else image.convert(mode)
@@ -324,6 +403,11 @@ def format_of(pixels: AnyArray) -> ImageFormat:
     """Return the format of an image's pixels (H, W, C)."""
     height, width, channels = pixels.shape
     return ImageFormat((height, width, channels), pixels.dtype.name)
+
+
+def _is_deep(image: "PillowImage") -> bool:
+    """Tell whether an image is grey of 16 bits, which Pillow keeps."""
+    return image.mode in GREY_16 or (image.mode, image.format) == ("I", "PPM")
 
 
 def _raw_mode(image: "PillowImage") -> str:
@@ -340,7 +424,12 @@ def _other_format(content: bytes) -> str | None:
     with suppress(Exception), Image.open(BytesIO(content), formats=OTHER_FORMATS) as image:
         frames = getattr(image, "n_frames", 1)
         return f"{image.format} of {frames} frames" if frames > 1 else f"{image.format} file"
-    return None
+    if content.startswith(image_damage.JPEG):
+        return image_damage.jpeg_name(content)
+    for at, magic, name in OTHER_MAGIC:
+        if content[at:].startswith(magic):
+            return f"{name} file"
+    return "DICOM file without its header" if dicom.lacks_header(content) else None
 
 
 def read_file(path: str, folder: str = "") -> bytes:

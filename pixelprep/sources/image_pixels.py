@@ -20,7 +20,7 @@ def load(image: "PillowImage", follow: bool) -> "PillowImage":
     """
     from PIL.Image import Transpose
 
-    turned: dict[Any, Transpose] = {
+    turns: dict[Any, Transpose] = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
         4: Transpose.FLIP_TOP_BOTTOM,
@@ -32,13 +32,14 @@ def load(image: "PillowImage", follow: bool) -> "PillowImage":
     stored: Any = getattr(image, "tag_v2", {}).get(ORIENTATION)  # Pillow forgets it as it turns
     image.load()
     if not follow:
-        turn = turned.get({6: 8, 8: 6}.get(stored, stored))  # back again
+        turn = turns.get({6: 8, 8: 6}.get(stored, stored))  # back again
     else:
-        turn = turned.get(_orientation(image))
+        turn = turns.get(orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image: "PillowImage") -> Any:  # Any: whatever the file says
+def orientation(image: "PillowImage") -> Any:  # Any: whatever the file says
+    """Return the value of EXIF's that says the way up; None where none can be read."""
     try:
         return image.getexif().get(ORIENTATION)
     except Exception:  # Pillow's parser raises errors of all kinds
@@ -62,11 +63,25 @@ def alpha_of(image: "PillowImage", raw_mode: str = "") -> NDArray[np.uint8] | No
     return None if alpha.min() == 255 else alpha
 
 
-def on_background(
-    pixels: NDArray[Any], alpha: NDArray[np.uint8], background: int
-) -> NDArray[np.uint8]:
-    """Lay 8-bit pixels, (H, W) or (H, W, C), on a shade, rounded once."""
+def on_background(pixels: NDArray[Any], alpha: NDArray[Any], color: str) -> NDArray[Any]:
+    """Lay unsigned pixels, (H, W) or (H, W, C), on a colour, rounded once; alpha is of their type.
+
+    Only 8 and 16 bits: the sums fit into twice as many.
+    """
+    kind = pixels.dtype
+    top, wide = np.iinfo(kind).max, np.dtype(f"u{2 * kind.itemsize}")
+    alpha = alpha.astype(wide)
     if pixels.ndim == 3:
         alpha = alpha[:, :, None]
-    alpha = alpha.astype(np.uint16)  # no sum is above 255 · 255 + 127
-    return ((pixels * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
+    background = wide.type(BACKGROUNDS[color] * (top // 255))
+    laid: NDArray[Any] = (pixels * alpha + background * (top - alpha) + top // 2) // top
+    return laid.astype(kind)
+
+
+def turned(pixels: NDArray[Any], orientation: object) -> NDArray[Any]:
+    """Turn pixels (H, W, ...) the way up that a value of EXIF's and TIFF's means."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels

@@ -9,14 +9,24 @@ from typing import Any  # Any: the values of tags
 Tags = Mapping[int, Any]
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of either byte order; + is BigTIFF
-BIG = b"+"
+BIG, BIG_MOTOROLA = b"+", b"MM\0+"
 ORIENTATION = 274
 BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 258, 259, 262, 270
 STRIP_OFFSETS, BANDS, STRIP_BYTES, PLANAR = 273, 277, 279, 284
-TILE_OFFSETS, TILE_BYTES, EXTRA_BANDS, SAMPLE_FORMAT = 324, 325, 338, 339
+TILE_WIDTH, TILE_OFFSETS, TILE_BYTES, EXTRA_BANDS, SAMPLE_FORMAT = 322, 324, 325, 338, 339
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8  # PHOTOMETRIC
 COLOR_BANDS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
+UNUSUAL: dict[int | None, str] = {  # of PHOTOMETRIC, for names
+    **{None: "not said what is white", WHITE_IS_ZERO: "white is 0", PALETTE: "a palette"},
+    **{4: "a mask", CMYK: "CMYK", YCBCR: "YCbCr", LAB: "L*a*b*", 32803: "of a colour filter"},
+    **{32844: "LogL", 32845: "LogLuv"},
+}
 ALPHA = ((1,), (2,))  # of EXTRA_BANDS, multiplied with the colours or not
+WEBP = 50001  # of COMPRESSION: known to Pillow, but not to the libtiff that it comes with
+COMPRESSIONS = {  # that Pillow does not unpack
+    **{33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34887: "LERC", 34933: "PNG"},
+    **{32809: "ThunderScan", 34934: "JPEG XR", WEBP: "WebP", 50002: "JPEG XL", 50013: "Pixtiff"},
+}
 SAMPLES = {1: "uint", 2: "int", 3: "float", 4: "undefined", 5: "complex int", 6: "complex float"}
 IMAGEJ_PAGES = re.compile(r"\AImageJ=.*^images=(\d+)", re.DOTALL | re.MULTILINE)
 
@@ -62,12 +72,17 @@ def is_read_rightly(tags: Tags) -> bool:
     extra, colors = _values(tags, EXTRA_BANDS), COLOR_BANDS.get(photometric, 0)
     if set(_values(tags, SAMPLE_FORMAT, 1)) != {1} or bands(tags) != colors + len(extra):
         return False
+    if PHOTOMETRIC not in tags or tags.get(COMPRESSION) in COMPRESSIONS:
+        return False
+    if TILE_WIDTH in tags and TILE_OFFSETS not in tags:  # tiles where strips are listed
+        return False
     if photometric == YCBCR and tags.get(COMPRESSION, 1) == 1:  # it knows no coarser colours
         return False
     if extra:  # one that is alpha, which it reads in planes of RGB alone
         if tags.get(PLANAR, 1) == 2:
             return bits == {8} and extra == (2,) and photometric == RGB
-        return bits == {8} and extra in ALPHA and photometric in (BLACK_IS_ZERO, RGB, PALETTE)
+        known = {BLACK_IS_ZERO: ALPHA[1:], RGB: ALPHA, PALETTE: ALPHA}
+        return bits == {8} and extra in known.get(photometric, ())
     if colors > 1:
         return bits == {8}
     return bits <= {1, 2, 4, 8} or (bits <= {12, 16} and photometric == BLACK_IS_ZERO)
@@ -78,14 +93,34 @@ def bands(tags: Tags) -> int:
     return int(tags.get(BANDS, len(_values(tags, BITS, 1))))
 
 
+def extra_bands(tags: Tags) -> tuple[int, ...]:
+    """Return what each band behind the colours means."""
+    return _values(tags, EXTRA_BANDS)
+
+
+def bits(tags: Tags) -> int:
+    """Return the bits of every value; 0 where bands differ in it."""
+    return _only(_values(tags, BITS, 1))
+
+
+def sample_format(tags: Tags) -> int:
+    """Return the kind of every value, a key of `SAMPLES`; 0 where bands differ in it."""
+    return _only(_values(tags, SAMPLE_FORMAT, 1))
+
+
+def _only(values: tuple[int, ...]) -> int:
+    return values[0] if len(set(values)) == 1 else 0
+
+
 def name(tags: Tags) -> str:
     """Say what is in a file: its bands, their type, and what is unusual."""
     count = bands(tags)
     bits, formats = _values(tags, BITS, 1), _values(tags, SAMPLE_FORMAT, 1)
     kinds = {f"{SAMPLES.get(kind, 'unknown ')}{n}" for n in bits for kind in formats}
     photometric = tags.get(PHOTOMETRIC)
-    notes = {WHITE_IS_ZERO: "white is 0", LAB: "L*a*b*"}
-    more = [notes[photometric]] if photometric in notes else []
+    more = [UNUSUAL[photometric]] if photometric in UNUSUAL else []
+    packed = COMPRESSIONS.get(tags.get(COMPRESSION, 1))
+    more += [f"packed by {packed}"] if packed else []
     more += ["in planes"] if tags.get(PLANAR, 1) == 2 and count > 1 else []
     held = f"{count} band{'s' * (count != 1)} of {' and '.join(sorted(kinds))}"
     return ", ".join([f"TIFF of {held}", *more])

@@ -35,6 +35,7 @@ HINTS = dict.fromkeys(image_file.HELP, "give pictures like those of training")
 HINTS |= {
     "transparency": "the training images had none: lay the picture on a background first",
     "pages": "the training images had one page each: give a file of one",
+    "extra": image_file.HELP["extra"],
 }
 
 
@@ -373,13 +374,14 @@ def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     told = decode_options(run.manifest.source.decode)
     kept = int(told.get("alpha") == "keep")
     colors = {count + kept: name for name, count in image_file.COLORS.items()}
-    if channels not in colors or dtype not in ("uint8", "uint16"):
+    of_files = "orientation" in run.manifest.source.decode  # which may be of any type and bands
+    if not of_files and (channels not in colors or dtype not in ("uint8", "uint16")):
         image = _data_of(run.manifest)["images"]
         message = f"{run.folder}: its model takes {image}, which no image file holds"
         raise UsageError(message, f"load {SERVING} and give it arrays")
     return image_file.ImageDecoder(
         size=(height, width),
-        color=colors[channels],
+        color=colors.get(channels),
         **{name: told[name] for name in AS_TRAINED if name in told},
         format=image_file.ImageFormat((height, width, channels), dtype),
         reference=f"what {run.folder} was trained on",

@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from pixelprep import SourceError
+from pixelprep.sources.bands import Bands
 from pixelprep.sources.image_file import ImageDecoder, ImageError, strict_pillow
 from tests.helpers.pictures import Order, tiff_file, turned
 
@@ -257,43 +260,182 @@ def bands(count: int, dtype: str = "uint8") -> np.ndarray:
     return RANDOM.integers(0, 100, shape).astype(dtype)
 
 
-NOT_READ: dict[str, tuple[bytes, str]] = {
-    "int8": (tiff_file(bands(1, "i1")), "1 band of int8"),
-    "int16": (tiff_file(bands(1, "i2")), "1 band of int16"),
-    "packed int16": (tiff_file(bands(1, "i2"), order=">", deflate=True), "1 band of int16"),
-    "int32": (tiff_file(bands(1, "i4"), order=">", deflate=True), "1 band of int32"),
-    "uint32": (tiff_file(bands(1, "u4")), "1 band of uint32"),
-    "float16": (tiff_file(bands(1, "f2")), "1 band of float16"),
-    "float32": (tiff_file(bands(1, "f4"), order=">", deflate=True), "1 band of float32"),
-    "float64": (tiff_file(bands(1, "f8")), "1 band of float64"),
-    "white is 0": (tiff_file(DEEP, photometric=0), "1 band of uint16, white is 0"),
-    "16-bit RGB": (tiff_file(bands(3, "u2"), photometric=2), "3 bands of uint16"),
-    "in planes": (
-        tiff_file(bands(3, "u2"), photometric=2, planes=True),
-        "3 bands of uint16, in planes",
+def rare(
+    image: np.ndarray, name: str, *, is_read: bool = True, **tags: Any
+) -> tuple[bytes, str, np.ndarray | None]:
+    """Return a TIFF that Pillow misreads, its true name, and its pixels, if anybody reads them."""
+    content = tiff_file(image, **tags)
+    if tags.get("photometric") == 0:  # turned over: for integers of any kind, all bits
+        image = image if image.dtype.kind == "f" else ~image
+    return content, name, image if is_read else None
+
+
+PACKED: dict[str, Any] = {"order": ">", "deflate": True}
+RARE: dict[str, tuple[bytes, str, np.ndarray | None]] = {
+    "int8": rare(bands(1, "i1") - 50, "1 band of int8"),
+    "int16": rare(bands(1, "i2") - 50, "1 band of int16"),
+    "packed int16": rare(bands(1, "i2") - 50, "1 band of int16", **PACKED),
+    "float16": rare(bands(1, "f2") / 7, "1 band of float16"),
+    "float32": rare(bands(1, "f4") / 7, "1 band of float32", **PACKED),
+    "float64": rare(bands(1, "f8") / 7, "1 band of float64"),
+    "white is 0": rare(DEEP, "1 band of uint16, white is 0", photometric=0),
+    "signed, white is 0": rare(bands(1, "i1"), "1 band of int8, white is 0", photometric=0),
+    "16-bit RGB": rare(bands(3, "u2"), "3 bands of uint16", photometric=2),
+    "packed 16-bit RGB": rare(bands(3, "u2"), "3 bands of uint16", photometric=2, **PACKED),
+    "in planes": rare(bands(3, "u2"), "3 bands of uint16, in planes", photometric=2, planes=True),
+    "2 bands": rare(bands(2), "2 bands of uint8"),
+    "2 bands, one of no meaning": rare(bands(2), "2 bands of uint8", extra=[0]),
+    "4 bands": rare(bands(4), "4 bands of uint8", photometric=2, extra=[0]),
+    "4 bands of no meaning": rare(bands(4), "4 bands of uint8", photometric=2),
+    "13 bands": rare(bands(13, "u2"), "13 bands of uint16", extra=[0] * 12),
+    "13 in planes": rare(
+        bands(13, "f4"), "13 bands of float32, in planes", extra=[0] * 12, planes=True, **PACKED
     ),
-    "2 bands": (tiff_file(bands(2)), "2 bands of uint8"),
-    "2 bands, one of no meaning": (tiff_file(bands(2), extra=[0]), "2 bands of uint8"),
-    "2 in planes": (
-        tiff_file(LA, extra=[2], planes=True, deflate=True),
-        "2 bands of uint8, in planes",
+    "int32": rare(bands(1, "i4"), "1 band of int32", is_read=False, **PACKED),
+    "uint32": rare(bands(1, "u4"), "1 band of uint32", is_read=False),
+    "float, white is 0": rare(
+        bands(1, "f4"), "1 band of float32, white is 0", is_read=False, photometric=0
     ),
-    "4 bands": (tiff_file(bands(4), photometric=2, extra=[0]), "4 bands of uint8"),
-    "4 bands of no meaning": (tiff_file(bands(4), photometric=2), "4 bands of uint8"),
-    "13 bands": (tiff_file(bands(13, "u2"), extra=[0] * 12), "13 bands of uint16"),
-    "L*a*b*": (tiff_file(RGB, photometric=8), "3 bands of uint8, L*a*b*"),
+    "L*a*b*": rare(RGB, "3 bands of uint8, L*a*b*", is_read=False, photometric=8),
 }
 
 
-@pytest.mark.parametrize("kind", NOT_READ)
-def test_what_pillow_misreads_is_refused_by_its_true_name(tmp_path: Path, kind: str) -> None:
-    """A sound file is never noise, wrapped or taken for damaged, and so is never skipped."""
-    content, name = NOT_READ[kind]
+@pytest.mark.parametrize("kind", RARE)
+def test_what_pillow_misreads_is_read_or_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """With the extra it is the array that was written, without it a name: never damage."""
+    content, name, expected = RARE[kind]
+    if expected is not None:
+        found = read(content, tmp_path / "x")
+        assert found.dtype == expected.dtype.newbyteorder("=")
+        assert np.array_equal(found, expected.reshape(9, 7, -1))
+    monkeypatch.setitem(sys.modules, "tifffile", None)
     error = refusal(content, tmp_path / "x")
-    assert error.message == f"{tmp_path / 'x'}: a TIFF of {name}, which is not read"
-    assert not error.is_damage
+    needs = "is not read" if expected is None else "needs tifffile, which is not installed"
+    assert error.message == f"{tmp_path / 'x'}: a TIFF of {name}, which {needs}"
     assert error.hint is not None
     assert "on_error" not in error.hint
+    assert expected is None or error.hint == 'pip install "pixelprep[scientific]"'
+
+
+def test_integers_of_other_depths_are_as_stored(tmp_path: Path) -> None:
+    """Those of 9 to 16 bits are numbers of 16, not spread over them."""
+    for bits in (9, 10, 12, 14):
+        stored = DEEP >> (16 - bits)
+        for photometric, expected in (("minisblack", stored), ("miniswhite", 2**bits - 1 - stored)):
+            file = io.BytesIO()
+            tifffile.imwrite(file, stored, bitspersample=bits, photometric=photometric)
+            assert np.array_equal(read(file.getvalue(), tmp_path / "x")[..., 0], expected)
+
+
+def saved_rgb16(format: str, alpha: bool = True) -> tuple[bytes, np.ndarray]:
+    """Return a file of 16-bit colour, with alpha."""
+    pixels = RANDOM.integers(0, 65536, (9, 7, 3 + alpha), np.uint16)
+    if format == "png":
+        return bytes(imagecodecs.png_encode(pixels)), pixels
+    return tiff_file(pixels, photometric=2, extra=[2] * alpha), pixels
+
+
+@pytest.mark.parametrize("format", ["png", "tif"])
+def test_deep_colour_takes_every_option(tmp_path: Path, format: str) -> None:
+    """16 bits a colour are laid on a background, kept, turned grey and resized as 8 bits are."""
+    content, pixels = saved_rgb16(format)
+    colors, alpha = pixels[..., :3], pixels[..., 3:]
+    path, share = tmp_path / "x", alpha / 65535
+    error = refusal(content, path)
+    assert f"has transparency, alpha {alpha.min()} to {alpha.max()}" in error.message
+    assert np.array_equal(read(content, path, alpha="keep"), pixels)
+    assert np.array_equal(read(content, path, alpha="drop"), colors)
+    for choice, shade in (("white", 65535), ("black", 0)):
+        laid = np.rint(colors * share + shade * (1 - share))
+        assert np.array_equal(read(content, path, alpha=choice), laid)
+    grey = (colors @ np.array([0.299, 0.587, 0.114]))[..., None]
+    assert np.abs(read(content, path, alpha="drop", color="grey") - grey).max() < 1.5
+    small = read(content, path, alpha="drop", size=(4, 5))
+    bands = [Image.fromarray(np.ascontiguousarray(colors[..., i])) for i in range(3)]
+    expected = np.dstack([np.asarray(band.resize((5, 4), 2)) for band in bands])
+    assert small.dtype == np.uint16
+    assert np.array_equal(small, expected)
+
+
+def test_16_bits_turn_grey_as_8_do() -> None:
+    """Pixels of 8 bits give the very greys that Pillow gives them."""
+    found = Bands(RGB, "rgb").finished(None, "grey", None)
+    assert np.array_equal(found[..., 0], np.asarray(Image.fromarray(RGB).convert("L")))
+
+
+def test_what_has_no_meaning_is_refused(tmp_path: Path) -> None:
+    """13 bands have no colours, float64 is more than Pillow resizes, floats have no white."""
+    path = tmp_path / "x"
+    error = refusal(RARE["13 bands"][0], path, color="rgb")
+    assert error.message.endswith("x: has 13 bands, which are no colours to convert")
+    error = refusal(RARE["float64"][0], path, size=(4, 5))
+    assert error.message.endswith("x: is float64, which Pillow cannot resize without loss")
+    clear = tiff_file(bands(4, "f4") / 200, photometric=2, extra=[2])
+    error = refusal(clear, path, alpha="white")
+    assert error.message.endswith("x: is transparent float32, which has no white to lie on")
+
+
+@pytest.mark.parametrize("colors", [1, 3])
+def test_colours_multiplied_with_alpha_only_lie_on_something(tmp_path: Path, colors: int) -> None:
+    """What is left of the background is added to them; what they were before is not known."""
+    kind = np.dtype("u1" if colors == 1 else "u2")
+    top = np.iinfo(kind).max
+    alpha = RANDOM.integers(0, top + 1, (9, 7, 1)).astype(kind)
+    pixels = np.repeat(alpha // 3, colors, axis=2)
+    photometric = 1 if colors == 1 else 2
+    content = tiff_file(np.dstack([pixels, alpha]), photometric=photometric, extra=[1])
+    path = tmp_path / "x"
+    assert np.array_equal(read(content, path, alpha="white"), pixels + (top - alpha))
+    assert np.array_equal(read(content, path, alpha="black"), pixels)
+    for choice in ("drop", "keep"):
+        error = refusal(content, path, alpha=choice)
+        assert "has colours multiplied with alpha" in error.message
+
+
+def test_tiles_that_are_listed_as_strips_are_read(tmp_path: Path) -> None:
+    """Old writers did so; Pillow takes such a file for cut off."""
+    file = io.BytesIO()
+    image = RANDOM.integers(0, 256, (40, 50), np.uint8)
+    tifffile.imwrite(file, image, tile=(16, 16))
+    content = bytearray(file.getvalue())
+    for tiles, strips in ((324, 273), (325, 279)):  # where they are, and how long
+        content = content.replace(struct.pack("<H", tiles), struct.pack("<H", strips), 1)
+    assert np.array_equal(read(bytes(content), tmp_path / "x")[..., 0], image)
+
+
+def test_big_endian_bigtiff_is_named(tmp_path: Path) -> None:
+    """Its tags are beyond Pillow: it is no damage."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, RGB, bigtiff=True, byteorder=">")
+    error = refusal(file.getvalue(), tmp_path / "x")
+    assert error.message.endswith("x: a big-endian BigTIFF, which is not read")
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "float16", "float32"])
+def test_numbers_are_resized_by_pillows_floats(tmp_path: Path, kind: str) -> None:
+    """A plane stays one: bilinear weights keep it, whichever the type."""
+    content, _, expected = RARE[kind]
+    assert expected is not None
+    found = read(content, tmp_path / "x", size=(4, 5))
+    floats = Image.fromarray(expected.astype("=f4")).resize((5, 4), 2)
+    assert found.dtype == expected.dtype.newbyteorder("=")
+    assert np.abs(found[..., 0] - np.asarray(floats)).max() <= (0.5 if kind[0] == "i" else 0.05)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["png", "tif"])
+def test_deep_colour_is_turned(tmp_path: Path, format: str, orientation: int) -> None:
+    """So is what Pillow does not decode; or it is not, as asked."""
+    pixels = RANDOM.integers(0, 65536, (9, 7, 3), np.uint16)
+    if format == "png":
+        held = chunk(b"eXIf", exif(orientation)[6:])
+        content = png_with(bytes(imagecodecs.png_encode(pixels)), held)
+    else:
+        content = tiff_file(pixels, photometric=2, more=[(274, 3, [orientation])])
+    assert np.array_equal(read(content, tmp_path / "x"), turned(pixels, orientation))
+    assert np.array_equal(read(content, tmp_path / "x", orientation="ignore"), pixels)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -430,6 +572,61 @@ def test_padding_of_a_kept_alpha_is_clear(tmp_path: Path) -> None:
     found = read(saved(opaque, "png"), tmp_path / "x", **options)
     assert np.array_equal(found[:, 2:6], opaque)
     assert not found[:, [0, 1, 6, 7]].any()
+
+
+@pytest.mark.parametrize("packing", ["webp", "lerc", "png", "jpegxl", "jpeg2000", "zstd", "lzma"])
+def test_every_lossless_packing_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: str
+) -> None:
+    """By whichever library knows it; without the extra, what Pillow lacks is named."""
+    file = io.BytesIO()
+    more = {"level": 101} if packing == "webp" else {}  # more than 100: lossless
+    tifffile.imwrite(file, RGB, compression=packing, photometric="rgb", compressionargs=more)
+    assert np.array_equal(read(file.getvalue(), tmp_path / "x"), RGB)
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    if packing in ("zstd", "lzma"):
+        assert np.array_equal(read(file.getvalue(), tmp_path / "x"), RGB)
+    else:
+        assert "3 bands of uint8, packed by " in refusal(file.getvalue(), tmp_path / "x").message
+
+
+def test_a_tiff_that_does_not_say_what_is_white_is_no_guess(tmp_path: Path) -> None:
+    """Readers differ in it: Pillow turns such greys over, libtiff does not; floats have none."""
+    number = struct.pack("<H", 262)
+    for image, reads in ((GREY, False), (bands(1, "f4"), True)):
+        content = tiff_file(image).replace(number + b"\3\0", struct.pack("<H", 261) + b"\3\0")
+        if reads:
+            assert np.array_equal(read(content, tmp_path / "x")[..., 0], image)
+        else:
+            error = refusal(content, tmp_path / "x")
+            assert "1 band of uint8, not said what is white, which is not read" in error.message
+
+
+SOUND: dict[str, tuple[bytes, str]] = {
+    "JPEG of 12 bits": (bytes(imagecodecs.jpeg8_encode(DEEP >> 4, bitspersample=12)), "JPEG of 12"),
+    "deep lossless JPEG": (
+        bytes(imagecodecs.jpeg8_encode(DEEP, lossless=True, bitspersample=16)),
+        "lossless JPEG of 16",
+    ),
+    "JPEG-LS": (bytes(imagecodecs.jpegls_encode(RGB)), "JPEG-LS of 8"),
+    "JPEG XL": (bytes(imagecodecs.jpegxl_encode(RGB)), "JPEG XL"),
+    "HEIF": (b"\0\0\0\x18ftypheic" + bytes(99), "HEIF"),
+    "BMP of odd fields": (
+        b"BM" + struct.pack("<IHHI", 0, 0, 0, 66)
+        + struct.pack("<IiiHHIIiiII", 40, 1, 1, 1, 32, 3, 4, 0, 0, 0, 0)
+        + struct.pack("<IIII", 0x7FE00000, 0x1FF800, 0x7FF, 0),
+        "Unsupported BMP bitfields",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_sound_files_of_unusual_kinds_are_no_damage(tmp_path: Path, kind: str) -> None:
+    """They are named, with no hint to leave them out."""
+    content, name = SOUND[kind]
+    error = refusal(content, tmp_path / "x")
+    assert name in error.message
+    assert not error.is_damage
 
 
 # Damage

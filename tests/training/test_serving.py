@@ -385,6 +385,20 @@ def test_pictures_are_decoded_as_the_data_was(
     assert (*found, decoder.fit, decoder.filter) == (*expected[:4], *fit)
 
 
+def test_numbers_of_scientific_files_are_decoded_as_the_data_was(photos: Path) -> None:
+    """A model of 13 bands of floats takes files of these: no colours are made of them."""
+    finished = load_finished(photos.parent / "run")
+    manifest = finished.manifest
+    manifest = replace(
+        manifest,
+        source=replace(manifest.source, decode={"orientation": "followed"}),
+        scaling=replace(manifest.scaling, raw_dtype="float32"),
+        splits={"train": replace(manifest.splits["train"], shape=(9, 12, 12, 13))},
+    )
+    decoder = predict._decoder(replace(finished, manifest=manifest))
+    assert (str(decoder.format), decoder.color) == ("12×12×13 float32", None)
+
+
 def test_a_kept_alpha_is_given_to_the_model(tmp_path: Path) -> None:
     """A model of four channels, trained with `alpha=keep`, takes pictures with transparency."""
     random = np.random.default_rng(0)
