@@ -192,8 +192,7 @@ class _Finder:
         for name in class_names:
             inside = folder.folders.get(name, [])
             pictures = sorted(self._pictures(inside))
-            known = set(pictures)
-            self.unused += [n for n in inside if n not in known and not n.endswith("/")]
+            self.unused += _others(inside, pictures)
             names += pictures
             counts.append(len(pictures))
         return ImageList(names, np.repeat(np.arange(len(counts)), counts))
@@ -215,8 +214,8 @@ class _Finder:
 
     def _tell_flat(self, split: str, folder: _Folder) -> None:
         files = folder.all_files()
-        pictures = set(self._pictures(files))
-        self.unused += [file for file in files if file not in pictures]
+        pictures = self._pictures(files)
+        self.unused += _others(files, pictures)
         what = formatting.pluralize(len(pictures), "image") if pictures else "no image"
         way = f": `{split}_fraction` takes such a split from train"
         told = f"{self._path(folder)}: not used: {what}, in no folder of a class{way}"
@@ -248,6 +247,14 @@ class _Finder:
         self.told.append(told + (f"; no image of {absent:,} more" if absent else ""))
         found.sort()
         return ImageList([name for _, name in found], np.array([i for i, _ in found], np.int64))
+
+
+def _others(names: Sequence[str], pictures: Sequence[str]) -> list[str]:
+    """Return the files that are no pictures; mostly there are none."""
+    if len(names) == len(pictures):
+        return []
+    known = set(pictures)
+    return [name for name in names if name not in known and not name.endswith("/")]
 
 
 def kinds(names: Sequence[str]) -> str:
