@@ -8,10 +8,16 @@ from pixelprep.sources.hdf5 import Hdf5File
 from pixelprep.sources.idx import NAMES
 from pixelprep.sources.image_folder import ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
+from pixelprep.sources.mat_file import MatFile
 from pixelprep.sources.npz import NpzFile
 from pixelprep.sources.registered import name_variants
 
-FILE_TYPES: dict[str, type[LocalSource]] = {".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File}
+FILE_TYPES: dict[str, type[LocalSource]] = {
+    ".npz": NpzFile,
+    ".h5": Hdf5File,
+    ".hdf5": Hdf5File,
+    ".mat": MatFile,
+}
 
 
 def local_source_type(path: Path) -> type[LocalSource]:
