@@ -200,7 +200,8 @@ def print_datasets(known: "KnownDatasets") -> None:
         name = one.name if one.tried else f"{one.name} *"
         what = (formatting.format_shape(one.shape), str(one.classes), _download(one))
         counts.append((name, *splits, *what))
-        about.append((one.name, f"{one.title}; {one.licence}"))
+        several = "; several classes an image" if one.task == "multilabel" else ""
+        about.append((one.name, f"{one.title}{several}; {one.licence}"))
     _table(counts)
     say("")
     _table(about)

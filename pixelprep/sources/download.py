@@ -105,16 +105,16 @@ def _record_sha256(path: Path, file: RegistryFile) -> None:
         LOG.info("%s: only its MD5 is published; its SHA-256 is %s", file.name, record["sha256"])
 
 
-def _link_from_sibling(file: RegistryFile, path: Path) -> bool:
-    """Take a file that was downloaded for another dataset, as all of EMNIST is in one."""
-    for other in sorted(path.parent.parent.glob(f"*/{file.name}")):
-        same_size = file.size in (None, other.stat().st_size)
-        if other != path and not path.exists() and same_size and hash_matches(other, file):
-            with suppress(OSError):  # no links on this file system: it is downloaded again
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.link(other, path)
-                return True
-    return False
+def link_from_siblings(files: list[RegistryFile], folder: Path) -> None:
+    """Take files that lie beside, in another dataset's folder: all of EMNIST is in one file."""
+    for file in files:
+        path = folder / file.name
+        for other in sorted(folder.parent.glob(f"*/{file.name}")):
+            same_size = file.size in (None, other.stat().st_size)
+            if not path.exists() and same_size and hash_matches(other, file):
+                with suppress(OSError):  # no links on this file system: it is downloaded again
+                    folder.mkdir(exist_ok=True)
+                    os.link(other, path)
 
 
 def fetch(
@@ -127,8 +127,6 @@ def fetch(
     for file in files:
         path = folder / file.name
         if path.is_file() and hash_matches(path, file):
-            continue
-        if _link_from_sibling(file, path):
             continue
         if options.offline:
             missing = f"{file.name} is not in the cache, and `offline` opens no connection"

@@ -198,6 +198,7 @@ class RegisteredSource:
         elif folder is None:
             folder = context.cache / fs.RAW / self.name
             mirrors = [*filter(None, [options.mirror]), *self.dataset.mirrors]
+            download.link_from_siblings(self.dataset.files, folder)
             download.fetch(self.dataset.files, folder, mirrors, self.name, options)
         return self.dataset.read(folder, context)
 
@@ -241,7 +242,9 @@ def find_file(folder: Path, name: str) -> Path:
     for variant in name_variants(name):
         if (folder / variant).is_file():
             return folder / variant
-    raise SourceError(f"{folder}: expected {name} (or {name.removesuffix('.gz')}), found neither")
+    if (plain := name.removesuffix(".gz")) == name:
+        raise SourceError(f"{folder}: expected {name}, found no such file")
+    raise SourceError(f"{folder}: expected {name} (or {plain}), found neither")
 
 
 def name_variants(name: str) -> list[str]:
