@@ -16,6 +16,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError, UsageErr
 from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
+from pixelprep.sources.registry import known_name
 from pixelprep.system import fs, locks
 
 LOG = logging.getLogger("pixelprep")
@@ -177,14 +178,16 @@ def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
         inside = given.parent.parent.resolve() == cache.resolve()
         return [cache / given.parent.name / given.name if inside else given]
     if "/" in name:
-        return [cache / name] if _exists(cache / name, damaged) else _made_from(name, cache)
+        if _exists(cache / name, damaged):
+            return [cache / name]
+        return _made_from(name, cache) or _dataset_entries(name, cache)
     by_key = re.fullmatch("[0-9a-f]{4,12}", name) and sorted(cache.glob(f"[!.]*/*-{name}*"))
     return by_key or _dataset_entries(name, cache)
 
 
 def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     """List the folders of a dataset's entries in a cache."""
-    plain = os.fspath(name).rstrip("/")
+    plain = known_name(os.fspath(name).rstrip("/"))
     if not schema.is_folder_name(plain):
         return []
     with suppress(OSError):  # another user's, which cannot be read

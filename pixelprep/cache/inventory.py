@@ -20,6 +20,7 @@ from pixelprep.cache.trust import TrustRecord
 from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
 from pixelprep.sources.download import PART, stale_parts
+from pixelprep.sources.registry import known_name
 from pixelprep.system import canonical, fs, locks, notices, records, staging
 
 LOG = logging.getLogger("pixelprep")
@@ -318,7 +319,7 @@ def _named_items(
             items[name.path] = name
             continue
         listed = list(cache_dir=cache) if listed is None else listed
-        plain = os.fspath(name).rstrip("/")
+        plain = known_name(os.fspath(name).rstrip("/"))
         meant = [i for i in listed if i.kind in ("entry", "raw") and i.name.split("/")[0] == plain]
         if not meant:
             paths = entries.named_paths([name], cache)

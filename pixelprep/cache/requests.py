@@ -20,6 +20,7 @@ from pixelprep.format.options import (
     json_types,
 )
 from pixelprep.numerics.scaling import normalize_options
+from pixelprep.sources.registry import REGISTRY
 from pixelprep.system import fs, records
 
 PATHS = ("dataset", "source")  # recorded as URLs: the bytes of a path need not be text
@@ -112,4 +113,6 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
         options |= usual  # they have the same effect
     names = [name for name in defaults if name == "mode" or options[name] != defaults[name]]
     changed = {name: options[name] for name in names}
+    if manifest.dataset in REGISTRY:  # how its files are read is no choice
+        return changed
     return changed | decode_options(decode) | ({"on_error": "skip"} if "skipped" in decode else {})

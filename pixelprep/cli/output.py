@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pixelprep.dataset.entry import Entry
     from pixelprep.pipeline.verify import VerifyResult
     from pixelprep.reports.results import CompareResult, TrainResult
-    from pixelprep.sources import KnownDatasets
+    from pixelprep.sources import DatasetSummary, KnownDatasets
     from pixelprep.training.predict import EvaluationResult, PredictResult
 
 Rows = list[tuple[str, ...]]  # of a table, the first being the titles of its columns
@@ -193,16 +193,28 @@ def _decimal(number: float | None) -> str:
 
 
 def print_datasets(known: "KnownDatasets") -> None:
-    titles = ("name", "train", "test", "shape", "classes", "download", "licence", "what it is")
-    rows: Rows = [titles]
+    counts: Rows = [("name", "train", "val", "test", "shape", "classes", "download")]
+    about: Rows = [("name", "what it is; licence")]
     for one in known.datasets:
-        shape = formatting.format_shape(one.shape)
-        download = size(one.download_bytes) if one.download_bytes else "embedded"
-        counts = (f"{one.train:,}", f"{one.test:,}", shape, str(one.classes))
-        rows.append((one.name, *counts, download, one.licence, one.title))
-    _table(rows)
+        splits = (f"{one.train:,}", f"{one.val:,}" if one.val else "", f"{one.test:,}")
+        name = one.name if one.tried else f"{one.name} *"
+        what = (formatting.format_shape(one.shape), str(one.classes), _download(one))
+        counts.append((name, *splits, *what))
+        several = "; several classes an image" if one.task == "multilabel" else ""
+        about.append((one.name, f"{one.title}{several}; {one.licence}"))
+    _table(counts)
+    say("")
+    _table(about)
+    say("")
+    say("* never downloaded by pixelprep's makers: tested with files made after its description")
     for plugin in known.plugins:
         say(f"{plugin.name}  from {plugin.origin}")
+
+
+def _download(one: "DatasetSummary") -> str:
+    if one.download_bytes is None:
+        return "not stated"
+    return size(one.download_bytes) if one.download_bytes else "embedded"
 
 
 def _table(rows: Rows) -> None:

@@ -6,17 +6,19 @@ limit of its size, and the acceptance of a file by the digest of its archive or 
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO  # Any: a bar of tqdm, or a silent one
 
 from pixelprep.errors import DownloadError, SourceError
 from pixelprep.sources import gzip_file
 from pixelprep.sources.base import Options
-from pixelprep.system import fs, locks, progress
+from pixelprep.system import fs, locks, progress, records
 
 if TYPE_CHECKING:
     from requests import Response
@@ -36,14 +38,33 @@ class RegistryFile:
     """A file of a registered dataset, pinned by its digest."""
 
     name: str  # of the archive, on every mirror
-    size: int  # its bytes
-    sha256: str
-    content_size: int  # bytes of the unpacked content
+    size: int | None  # its bytes; None: not published
+    sha256: str | None  # None: only the MD5 is published
+    content_size: int  # bytes of the unpacked content, or a limit of them
     content_sha256: str | None = None  # its digest, if known: mirrors re-compress, users unpack
+    md5: str | None = None
+
+    @property
+    def pin(self) -> str:
+        """The digest that is published, with its kind if that is not SHA-256."""
+        return self.sha256 or f"md5:{self.md5}"
+
+    @property
+    def algorithm(self) -> str:
+        """The kind of the digest that is published."""
+        return "sha256" if self.sha256 else "md5"
+
+    @property
+    def limit(self) -> int:
+        """The most bytes that the file can have."""
+        return max(self.size or 0, self.content_size)
 
 
 def hash_matches(path: Path, expected: RegistryFile) -> bool:
     """Tell whether a file has the pinned digest, itself or once unpacked."""
+    if expected.sha256 is None:
+        known = _recorded_sha256(path.parent, expected)
+        return _md5(path) == expected.md5 and known in (None, fs.sha256(path))
     if fs.sha256(path) == expected.sha256:
         return True
     if expected.content_sha256 is None:
@@ -57,6 +78,43 @@ def hash_matches(path: Path, expected: RegistryFile) -> bool:
             digest.update(piece)
         return digest.hexdigest() == expected.content_sha256
     return False
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+
+
+def _record_path(folder: Path, file: RegistryFile) -> Path:
+    return folder / f"{file.name}.json"
+
+
+def _recorded_sha256(folder: Path, file: RegistryFile) -> str | None:
+    known = (records.read(_record_path(folder, file)) or {}).get("sha256")
+    return known if isinstance(known, str) else None
+
+
+def _record_sha256(path: Path, file: RegistryFile) -> None:
+    """Write down the SHA-256 of a first download that only an MD5 vouches for.
+
+    Whatever is downloaded in its place later must have the very same bytes.
+    """
+    if file.sha256 is None:
+        record = {"md5": file.md5, "sha256": fs.sha256(path)}
+        records.write(_record_path(path.parent, file), record)
+        LOG.info("%s: only its MD5 is published; its SHA-256 is %s", file.name, record["sha256"])
+
+
+def link_from_siblings(files: list[RegistryFile], folder: Path) -> None:
+    """Take files that lie beside, in another dataset's folder: all of EMNIST is in one file."""
+    for file in files:
+        path = folder / file.name
+        for other in sorted(folder.parent.glob(f"*/{file.name}")):
+            same_size = file.size in (None, other.stat().st_size)
+            if not path.exists() and same_size and hash_matches(other, file):
+                with suppress(OSError):  # no links on this file system: it is downloaded again
+                    folder.mkdir(exist_ok=True)
+                    os.link(other, path)
 
 
 def fetch(
@@ -74,7 +132,7 @@ def fetch(
             missing = f"{file.name} is not in the cache, and `offline` opens no connection"
             raise DownloadError(f"{dataset}: {missing}", _hint(dataset, online=False))
         folder.mkdir(parents=True, exist_ok=True)
-        fs.require_free_space(folder, file.size)
+        fs.require_free_space(folder, file.limit if file.size is None else file.size)
         _fetch(file, path, mirrors, dataset, options.quiet)
 
 
@@ -89,6 +147,7 @@ def _fetch(
                 _transfer(url, part, file, quiet)
                 fs.fsync(part)
                 part.rename(path)
+            _record_sha256(path, file)
         except _MirrorError as failure:
             failures.append(f"{url}: {failure}")
             LOG.info("%s", failures[-1])
@@ -145,7 +204,7 @@ class _MirrorError(Exception):
 
 def _transfer(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
     """Download a file to `part`, resuming if it exists; raise `_MirrorError` for wrong bytes."""
-    digest, resumed = "nothing", part.exists()
+    wrong, resumed = "got nothing", part.exists()
     for fresh in (False, True) if resumed else (True,):
         if fresh:
             part.unlink(missing_ok=True)
@@ -159,12 +218,20 @@ def _transfer(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
         if hash_matches(part, file):
             return
         # A resumed file may have begun with another mirror's bytes: start afresh once.
-        digest = fs.sha256(part)[:12] + "…"
+        wrong = _wrong_digest(part, file)
         is_page = _is_web_page(part)
         part.unlink()
         if is_page:
             raise _MirrorError("a web page instead of the file, such as a network's login")
-    raise _MirrorError(f"wrong bytes: expected SHA-256 {file.sha256[:12]}…, got {digest}")
+    raise _MirrorError(f"wrong bytes: {wrong}")
+
+
+def _wrong_digest(path: Path, file: RegistryFile) -> str:
+    """Say which digest a file should have, and which it has."""
+    if file.sha256 is None and (md5 := _md5(path)) != file.md5:
+        return f"expected MD5 {str(file.md5)[:12]}…, got {md5[:12]}…"
+    expected = file.sha256 or str(_recorded_sha256(path.parent, file))
+    return f"expected SHA-256 {expected[:12]}…, got {fs.sha256(path)[:12]}…"
 
 
 def _is_web_page(path: Path) -> bool:
@@ -239,8 +306,9 @@ def _request(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
     """Send one request for the bytes that `part` lacks."""
     import pooch
 
-    with part.open("ab") as out, progress.bar(file.name, file.size, "B", quiet) as bar:
-        writer = _PartWriter(out, limit=max(file.size, file.content_size) * 2, bar=bar)
+    total = file.size or file.limit
+    with part.open("ab") as out, progress.bar(file.name, total, "B", quiet) as bar:
+        writer = _PartWriter(out, limit=file.limit * 2, bar=bar)
         headers = {"Accept-Encoding": "identity"}  # offsets must be those of the stored file
         if out.tell():
             headers["Range"] = f"bytes={out.tell()}-"

@@ -8,6 +8,7 @@ from pixelprep.sources.hdf5 import Hdf5File
 from pixelprep.sources.idx import NAMES
 from pixelprep.sources.image_folder import ARCHIVES, ImageArchive, ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
+from pixelprep.sources.mat_file import MatFile
 from pixelprep.sources.npz import NpzFile
 from pixelprep.sources.pixel_table import PixelTable
 from pixelprep.sources.registered import name_variants
@@ -15,6 +16,7 @@ from pixelprep.sources.registered import name_variants
 FILE_TYPES: dict[str, type[LocalSource]] = {
     **{".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File},
     **dict.fromkeys((".csv", ".tsv"), PixelTable),
+    ".mat": MatFile,
     **dict.fromkeys(ARCHIVES, ImageArchive),  # of images
 }
 

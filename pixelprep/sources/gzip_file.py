@@ -24,12 +24,12 @@ class Unpacked:
 
     path: Path  # the private file
     size: int  # its bytes
-    sha256: str  # of the packed file; of the part that was read, if its content is too long
+    digest: str  # of the packed file; of the part that was read, if its content is too long
 
 
-def unpack(path: Path, limit: int, private: Path) -> Unpacked:
+def unpack(path: Path, limit: int, private: Path, algorithm: str = "sha256") -> Unpacked:
     """Unpack a file into a new one, stopping at `limit` + 1 bytes."""
-    digest, size = hashlib.sha256(), 0
+    digest, size = hashlib.new(algorithm, usedforsecurity=False), 0
     with private.open("xb") as file:
         for piece in read_pieces(path, digest.update):
             size += file.write(piece[: limit + 1 - size])

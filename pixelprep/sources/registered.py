@@ -1,14 +1,13 @@
 """Read registered datasets, whose files are pinned by their digests."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from pixelprep.errors import SourceError
 from pixelprep.sources import download, gzip_file, idx
-from pixelprep.sources.base import Options, Provenance, Raw, SourceContext, read_pairs
+from pixelprep.sources.base import Options, Provenance, Raw, RawSplit, SourceContext, read_pairs
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.system import fs
 from pixelprep.system.json_record import Record
@@ -28,10 +27,17 @@ class DatasetSummary(Record):
         The images of each split.
     classes : int
         The number of classes.
-    download_bytes : int
-        What is downloaded; 0 if the package contains it.
+    download_bytes : int, optional
+        What is downloaded; 0 if the package contains it, None if that is not published.
     title, licence, homepage, citation : str
         As of the provenance of an entry.
+    val : int
+        The images of its own validation split; 0 if it has none.
+    task : {"classification", "multilabel"}
+        Whether an image has one class, or several or none.
+    tried : bool
+        Whether the published files were read when pixelprep was made; else files made after
+        their description.
     """
 
     name: str
@@ -39,11 +45,14 @@ class DatasetSummary(Record):
     train: int
     test: int
     classes: int
-    download_bytes: int
+    download_bytes: int | None
     title: str
     licence: str
     homepage: str
     citation: str
+    val: int = 0
+    task: str = "classification"
+    tried: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +61,21 @@ class RegisteredDataset:
 
     name: str  # that of its folder in the cache, too
     provenance: Provenance
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()  # none: the files have them
     mirrors: tuple[str, ...] = ()  # URLs of folders; plain HTTP will do, as digests are pinned
     embedded: bool = False  # whether the package contains the files
-    shape: ClassVar[tuple[int, int, int]]  # (H, W, C)
+    group: str = ""  # the first part of its name where that is one of several: emnist/letters
+    counts: Mapping[str, int] = field(default_factory=dict)  # the images of each split
+    shape: tuple[int, int, int] = (28, 28, 1)  # (H, W, C)
+    task: str = "classification"
+    tried: bool = False  # whether the published files were read when pixelprep was made
+
+    @property
+    def spelled(self) -> str:
+        """The name as it is shown: ``emnist/letters``, whose folder is ``emnist-letters``."""
+        return (
+            f"{self.group}/{self.name.removeprefix(f'{self.group}-')}" if self.group else self.name
+        )
 
     @property
     def files(self) -> list[download.RegistryFile]:
@@ -63,9 +83,14 @@ class RegisteredDataset:
         raise NotImplementedError
 
     @property
-    def rows(self) -> dict[str, int]:
+    def rows(self) -> Mapping[str, int]:
         """The number of images in each split."""
-        raise NotImplementedError
+        return self.counts
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
 
     def read(self, folder: Path, context: SourceContext) -> Raw:
         """Read the files in a folder, refusing any that is not the pinned one."""
@@ -73,15 +98,37 @@ class RegisteredDataset:
 
     def summary(self) -> DatasetSummary:
         """Describe the dataset before it is prepared."""
+        sizes = [file.size for file in self.files if file.size is not None]
+        known = None if len(sizes) < len(self.files) else sum(sizes)
         return DatasetSummary(
-            self.name,
+            self.spelled,
             self.shape,
             train=self.rows["train"],
             test=self.rows["test"],
-            classes=len(self.class_names),
-            download_bytes=0 if self.embedded else sum(file.size for file in self.files),
+            val=self.rows.get("val", 0),
+            classes=self.classes,
+            download_bytes=0 if self.embedded else known,
+            task=self.task,
+            tried=self.tried,
             **self.provenance.to_dict(),
         )
+
+    def raw(
+        self,
+        splits: Mapping[str, RawSplit],
+        decode: Mapping[str, object],
+        names: Sequence[str] = (),
+    ) -> Raw:
+        """Return the whole dataset, once it is what its description says."""
+        for name, split in splits.items():
+            expected, got = (self.rows[name], *self.shape), split.images.shape
+            if got != expected:
+                raise SourceError(f"{self.spelled}: {name}: expected images {expected}, got {got}")
+        found = self.class_names or tuple(filter(None, map(str.strip, names)))
+        if len(found) != self.classes:
+            wrong = f"expected {self.classes} names of classes, got {len(found)}"
+            raise SourceError(f"{self.spelled}: {wrong}")
+        return Raw(splits, found, decode, self.task).checked(self.spelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +145,6 @@ class IdxPairs(RegisteredDataset):
     """MNIST and its relatives: four IDX files of 28×28 grey images."""
 
     splits: Mapping[str, Pair] = field(default_factory=dict)
-    shape: ClassVar[tuple[int, int, int]] = (28, 28, 1)
 
     @property
     def files(self) -> list[download.RegistryFile]:
@@ -110,7 +156,7 @@ class IdxPairs(RegisteredDataset):
 
     def read(self, folder: Path, context: SourceContext) -> Raw:
         pairs = {name: (pair.images, pair.labels) for name, pair in self.splits.items()}
-        splits = read_pairs(pairs, lambda file, dims: _read_pinned(folder, file, dims, context))
+        splits = read_pairs(pairs, lambda file, dims: read_pinned(folder, file, dims, context))
         return Raw(splits, self.class_names).checked(self.name)
 
 
@@ -135,7 +181,7 @@ class RegisteredSource:
         Nothing while one of those might still be changed without a change of its stamp.
         """
         folder, files = self.options.source, self.dataset.files
-        pinned = dict[str, object](name=self.name, pinned=[file.sha256 for file in files])
+        pinned = dict[str, object](name=self.name, pinned=[file.pin for file in files])
         if folder is None:
             return [pinned]
         stamps = [fs.file_stamp(find_file(folder, file.name)) for file in files]
@@ -152,30 +198,42 @@ class RegisteredSource:
         elif folder is None:
             folder = context.cache / fs.RAW / self.name
             mirrors = [*filter(None, [options.mirror]), *self.dataset.mirrors]
+            download.link_from_siblings(self.dataset.files, folder)
             download.fetch(self.dataset.files, folder, mirrors, self.name, options)
         return self.dataset.read(folder, context)
 
 
-def _read_pinned(
+def read_pinned(
     folder: Path, file: download.RegistryFile, dimensions: int, context: SourceContext
 ) -> FileArray:
     """Read an IDX file, refusing it unless its archive or its content is the pinned one."""
     path = find_file(folder, file.name)
-    content = gzip_file.unpack(path, file.content_size, context.file(file.name))
-    if file.sha256 != content.sha256 and file.content_sha256 != fs.sha256(content.path):
+    private = context.file(file.name)
+    content = gzip_file.unpack(path, file.content_size, private, file.algorithm)
+    is_pinned = content.digest == (file.sha256 or file.md5)
+    if not is_pinned and file.content_sha256 != fs.sha256(content.path):
         if content.size <= file.content_size:
             idx.parse(content, path, dimensions)  # describes damage more precisely
         raise not_official(path, file)
     return idx.parse(content, path, dimensions)
 
 
+def find_pinned(folder: Path, file: download.RegistryFile) -> Path:
+    """Return the path of an official file in a folder, refusing it unless it is the pinned one."""
+    path = find_file(folder, file.name)
+    if not download.hash_matches(path, file):
+        raise not_official(path, file)
+    return path
+
+
 def not_official(path: Path, file: download.RegistryFile) -> SourceError:
     """Make the error for a file that is not the pinned one."""
-    compared = "archive and content" if file.content_sha256 else "only the archive's is known"
+    compared = "archive and content" if file.content_sha256 else "only the file's own is known"
+    kind = "SHA-256" if file.sha256 else "MD5"
     folder = os.fspath(path.parent)
     own = folder if "/" in folder else f"./{folder}"  # a dataset's path has a slash
     hint = f"to prepare images of your own, give their folder as the dataset: {own}"
-    differs = f"{path}: not the official {file.name}: its SHA-256 differs ({compared})"
+    differs = f"{path}: not the official {file.name}: its {kind} differs ({compared})"
     return SourceError(differs, hint)
 
 
@@ -184,7 +242,9 @@ def find_file(folder: Path, name: str) -> Path:
     for variant in name_variants(name):
         if (folder / variant).is_file():
             return folder / variant
-    raise SourceError(f"{folder}: expected {name} (or {name.removesuffix('.gz')}), found neither")
+    if (plain := name.removesuffix(".gz")) == name:
+        raise SourceError(f"{folder}: expected {name}, found no such file")
+    raise SourceError(f"{folder}: expected {name} (or {plain}), found neither")
 
 
 def name_variants(name: str) -> list[str]:

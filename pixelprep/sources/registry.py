@@ -5,11 +5,25 @@ from types import MappingProxyType
 
 from pixelprep.sources import idx
 from pixelprep.sources.base import Provenance
-from pixelprep.sources.cifar import Cifar10
+from pixelprep.sources.cifar import Cifar, Labels
 from pixelprep.sources.download import RegistryFile
+from pixelprep.sources.idx_sets import Emnist, Qmnist
+from pixelprep.sources.mat import MatSet
+from pixelprep.sources.medmnist import MEDMNIST
+from pixelprep.sources.npz_sets import NpzSet, Place
 from pixelprep.sources.registered import IdxPairs, Pair, RegisteredDataset
+from pixelprep.sources.stl10 import Stl10
 
 DIGITS = tuple("0123456789")
+LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+SMALL = tuple("abcdefghijklmnopqrstuvwxyz")
+# In 15 letters small and capital look alike, and are one class, the capital: as in torchvision's
+# `EMNIST.classes_split_dict` and the package mnists' `Balanced.classes`.
+MERGED = DIGITS + LETTERS + tuple("abdefghnqrt")
+# The order of k49_classmap.csv, as the package mnists (0.4.1) has it.
+KANA = tuple(
+    "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわゐゑをんゝ"
+)
 THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -27,9 +41,205 @@ def _pairs(rows: tuple[int, int], sizes: tuple[int, ...], *digests: str) -> dict
     return {"train": Pair(rows[0], *files[:2]), "test": Pair(rows[1], *files[2:])}
 
 
+EMNIST_ZIP = RegistryFile(
+    "gzip.zip",
+    561_753_746,
+    "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e",
+    561_753_746,
+)
+
+
+def _emnist(
+    part: str, what: str, rows: tuple[int, int], class_names: tuple[str, ...], first: int = 0
+) -> Emnist:
+    """Describe one part of EMNIST; all are in the same archive."""
+    return Emnist(
+        name=f"emnist-{part}",
+        group="emnist",
+        provenance=Provenance(
+            f"EMNIST: {what}",
+            "not stated",
+            "https://www.nist.gov/itl/products-and-services/emnist-dataset",
+            "Gregory Cohen, Saeed Afshar, Jonathan Tapson, André van Schaik (arXiv:1702.05373)",
+        ),
+        class_names=class_names,
+        counts={"train": rows[0], "test": rows[1]},
+        archive=EMNIST_ZIP,
+        first=first,
+        mirrors=("https://biometrics.nist.gov/cs_links/EMNIST/",),
+    )
+
+
+EMNIST = (
+    _emnist("balanced", "47 classes of one size each", (112_800, 18_800), MERGED),
+    _emnist("byclass", "digits and letters", (697_932, 116_323), DIGITS + LETTERS + SMALL),
+    _emnist("bymerge", "digits and letters, alike ones merged", (697_932, 116_323), MERGED),
+    _emnist("letters", "letters, capital and small as one", (124_800, 20_800), LETTERS, 1),
+    _emnist("digits", "digits", (240_000, 40_000), DIGITS),
+    _emnist("mnist", "digits, as MNIST has them", (60_000, 10_000), DIGITS),
+)
+
+
+def _qmnist(split: str, images: str, labels: str, label_bytes: int) -> Pair:
+    stem, rows = f"qmnist-{split}", 60_000
+    pixels, facts = 16 + rows * 28 * 28, 12 + rows * 8 * 4
+    return Pair(
+        rows,
+        RegistryFile(f"{stem}-images-idx3-ubyte.gz", None, None, pixels, md5=images),
+        RegistryFile(f"{stem}-labels-idx2-int.gz", label_bytes, None, facts, md5=labels),
+    )
+
+
+QMNIST = Qmnist(
+    name="qmnist",
+    provenance=Provenance(
+        "QMNIST: MNIST's digits made again, with all 60,000 test images",
+        "BSD-style",
+        "https://github.com/facebookresearch/qmnist",
+        "Chhavi Yadav, Léon Bottou: Cold Case: The Lost MNIST Digits, 2019",
+    ),
+    class_names=DIGITS,
+    splits={
+        "train": _qmnist(
+            "train",
+            "ed72d4157d28c017586c42bc6afe6370",
+            "0058f8dd561b90ffdd0f734c6a30e5e4",
+            463_024,
+        ),
+        "test": _qmnist(
+            "test",
+            "1394631089c404de565df7b7aeaf9412",
+            "5b5b05890a5e13444e108efe57b788aa",
+            526_800,
+        ),
+    },
+    mirrors=("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
+)
+
+
+def _k49(split: str, rows: int, images: str, labels: str) -> tuple[Place, Place]:
+    """Describe two archives, whose sizes are published only roughly: a limit follows from N."""
+    imgs = RegistryFile(f"k49-{split}-imgs.npz", None, None, rows * 28 * 28 + 4096, md5=images)
+    labs = RegistryFile(f"k49-{split}-labels.npz", None, None, rows * 8 + 4096, md5=labels)
+    return Place(imgs, "arr_0"), Place(labs, "arr_0")
+
+
+K49_ROWS = {"train": 232_365, "test": 38_547}
+K49 = NpzSet(
+    name="k49",
+    provenance=Provenance(
+        "Kuzushiji-49, cursive Japanese characters; classes of unequal size",
+        "CC BY-SA 4.0",
+        "http://codh.rois.ac.jp/kmnist/",
+        "Tarin Clanuwat et al. (arXiv:1812.01718)",
+    ),
+    class_names=KANA,
+    counts=K49_ROWS,
+    places={
+        "train": _k49(
+            "train",
+            K49_ROWS["train"],
+            "7ac088b20481cf51dcd01ceaab89d821",
+            "44a8e1b893f81e63ff38d73cad420f7a",
+        ),
+        "test": _k49(
+            "test",
+            K49_ROWS["test"],
+            "d352e201d846ce6b94f42c990966f374",
+            "4da6f7a62e67a832d5eb1bd85c5ee448",
+        ),
+    },
+    mirrors=("http://codh.rois.ac.jp/kmnist/dataset/k49/",),
+)
+
+
+def _cifar100(name: str, kind: str, column: int, classes: int) -> Cifar:
+    """Describe CIFAR-100 with one of its two labels; the archive has the names of the classes."""
+    return Cifar(
+        name=name,
+        group="" if name == "cifar100" else "cifar100",
+        provenance=Provenance(
+            f"CIFAR-100, photographs, {kind} classes",
+            "not stated; its authors ask to be cited",
+            "https://www.cs.toronto.edu/~kriz/cifar.html",
+            "Alex Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009",
+        ),
+        archive=RegistryFile(
+            "cifar-100-binary.tar.gz",
+            168_513_733,
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+            190_000_000,  # an upper limit of 60,000 records of 3,074 bytes in a tar file
+        ),
+        folder="cifar-100-binary",
+        parts={"train": ("train.bin",), "test": ("test.bin",)},
+        part_rows=50_000,
+        labels=Labels(
+            column=column,
+            columns=2,
+            kind=kind,
+            names_file=f"{kind}_label_names.txt",
+            classes=classes,
+        ),
+        mirrors=("https://www.cs.toronto.edu/~kriz/",),
+    )
+
+
+CIFAR100 = (
+    _cifar100("cifar100", "fine", 1, 100),
+    _cifar100("cifar100-coarse", "coarse", 0, 20),
+)
+
+SVHN_ROWS = {"train": 73_257, "test": 26_032}
+SVHN = MatSet(
+    name="svhn",
+    provenance=Provenance(
+        "Street View House Numbers, cropped digits",
+        "non-commercial use only",
+        "http://ufldl.stanford.edu/housenumbers/",
+        "Yuval Netzer et al.: Reading Digits in Natural Images, 2011",
+    ),
+    class_names=DIGITS,
+    counts=SVHN_ROWS,
+    parts={
+        "train": RegistryFile(
+            "train_32x32.mat",
+            182_040_794,
+            "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+            SVHN_ROWS["train"] * 3080 + 4096,
+        ),
+        "test": RegistryFile(
+            "test_32x32.mat",
+            64_275_384,
+            "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+            SVHN_ROWS["test"] * 3080 + 4096,
+        ),
+    },
+    mirrors=("http://ufldl.stanford.edu/housenumbers/",),
+)
+
+STL10 = Stl10(
+    name="stl10",
+    provenance=Provenance(
+        "STL-10, photographs of ten kinds of things; the unlabeled ones are not read",
+        "not stated; images from ImageNet",
+        "http://ai.stanford.edu/~acoates/stl10/",
+        "Adam Coates, Honglak Lee, Andrew Y. Ng: An Analysis of Single Layer Networks, 2011",
+    ),
+    counts={"train": 5_000, "test": 8_000},
+    archive=RegistryFile(
+        "stl10_binary.tar.gz",
+        2_640_397_119,
+        "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+        3_200_000_000,  # an upper limit of 113,000 images of 27,648 bytes
+    ),
+    mirrors=("http://ai.stanford.edu/~acoates/stl10/",),
+)
+
+
 DATASETS: tuple[RegisteredDataset, ...] = (
     IdxPairs(
         name="mnist",
+        tried=True,
         provenance=Provenance(
             "MNIST handwritten digits",
             "CC BY-SA 3.0",
@@ -106,7 +316,10 @@ DATASETS: tuple[RegisteredDataset, ...] = (
         ),
         mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
     ),
-    Cifar10(
+    *EMNIST,
+    QMNIST,
+    K49,
+    Cifar(
         name="cifar10",
         provenance=Provenance(
             "CIFAR-10, photographs of ten kinds of things",
@@ -121,10 +334,20 @@ DATASETS: tuple[RegisteredDataset, ...] = (
             "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
             190_000_000,  # an upper limit of six files of 30,730,000 bytes in a tar file
         ),
+        folder="cifar-10-batches-bin",
+        parts={
+            "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+            "test": ("test_batch.bin",),
+        },
         mirrors=("https://www.cs.toronto.edu/~kriz/",),
     ),
+    *CIFAR100,
+    SVHN,
+    STL10,
+    *MEDMNIST,
     IdxPairs(
         name="sample",
+        tried=True,
         provenance=Provenance("Digits drawn by pixelprep's scripts/make_sample.py", "CC0 1.0"),
         class_names=DIGITS,
         splits=_pairs(
@@ -144,3 +367,9 @@ DATASETS: tuple[RegisteredDataset, ...] = (
 )
 
 REGISTRY: Mapping[str, RegisteredDataset] = MappingProxyType({d.name: d for d in DATASETS})
+
+
+def known_name(name: str) -> str:
+    """Return the registered name of a dataset spelled with a slash; of others what was given."""
+    plain = name.replace("/", "-")
+    return plain if plain in REGISTRY and REGISTRY[plain].spelled == name else name

@@ -11,8 +11,8 @@ from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_ch
 from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Source
 from pixelprep.sources.registered import DatasetSummary, RegisteredSource
-from pixelprep.sources.registry import REGISTRY
-from pixelprep.system import fs
+from pixelprep.sources.registry import REGISTRY, known_name
+from pixelprep.system import fs, notices
 from pixelprep.system.json_record import Record
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def find_source(dataset: str, options: Options) -> Source:
         return RegisteredSource(REGISTRY[dataset], options)
     if "/" not in dataset and os.sep not in dataset:
         return _plugin_source(dataset, options)
+    _refuse_unknown_part(dataset)
     if options.source is not None:
         own = f"{dataset}: a path to your own images takes no `source`"
         raise UsageError(own, "give one of the two")
@@ -47,11 +48,15 @@ def find_source(dataset: str, options: Options) -> Source:
 
 
 def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
-    """Spell a path with a slash, which tells it from a name; return anything else as it is."""
+    """Spell a path with a slash, which tells it from a name; and a known name without one."""
     if isinstance(dataset, os.PathLike):
         return os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
     if not (isinstance(dataset, str) or hasattr(dataset, "load")):
         raise UsageError(f"`dataset={dataset!r}`: expected a name, a path or a source")
+    if isinstance(dataset, str) and known_name(dataset) != dataset:
+        if not os.path.exists(dataset):  # noqa: PTH110 - as in `_plugin_source`
+            return known_name(dataset)
+        notices.tell("%s: taken as the path here, not as the known dataset", dataset)
     return dataset
 
 
@@ -116,12 +121,22 @@ def plugins() -> "dict[str, EntryPoint]":
     return {name: found[name] for name in sorted(found) if name not in REGISTRY}
 
 
+def _refuse_unknown_part(dataset: str) -> None:
+    """Refuse what looks like one of several datasets, such as ``emnist/leters``, and is none."""
+    group = dataset.split("/")[0]
+    names = [known.spelled for known in REGISTRY.values() if group and known.group == group]
+    if names and not os.path.exists(dataset):  # noqa: PTH110 - as in `_plugin_source`
+        raise unknown_choice("dataset", dataset, names)
+
+
 def _plugin_source(dataset: str, options: Options) -> Source:
     found = plugins()
     if dataset not in found:
+        _refuse_unknown_part(dataset)
         own = f"a path to images of your own is written with a slash: ./{dataset}"
         exists = os.path.exists(dataset)  # noqa: PTH110 - pathlib fails on a name that is too long
-        raise unknown_choice("dataset", dataset, [*REGISTRY, *found], own, certain=exists)
+        names = [known.spelled for known in REGISTRY.values()]
+        raise unknown_choice("dataset", dataset, [*names, *found], own, certain=exists)
     where = f"{dataset}: its package's {found[dataset].value}"
     try:
         make: Callable[[Options], Source] = found[dataset].load()

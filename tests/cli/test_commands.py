@@ -368,11 +368,18 @@ def test_the_script_is_the_module(arguments: list[str]) -> None:
 
 
 def test_datasets_lists_all_known_names() -> None:
-    """`datasets` has one row a dataset, with its licence; `--json` has the same names."""
-    rows = [line.split() for line in run("datasets").stdout.splitlines()]
-    assert [row[0] for row in rows] == ["name", *REGISTRY]
+    """`datasets` has one row a dataset with its numbers, and one with its licence; a star, which is
+    explained, where its own files were never read. `--json` has the same names.
+    """
+    names = [known.spelled for known in REGISTRY.values()]
+    tables = run("datasets").stdout.split("\n\n")
+    for table in tables[:2]:
+        assert [line.split()[0] for line in table.splitlines()] == ["name", *names]
+    starred = [line.split()[0] for line in tables[0].splitlines() if " * " in line]
+    assert starred == [known.spelled for known in REGISTRY.values() if not known.tried]
+    assert tables[2].startswith("* never downloaded")
     listed = json.loads(run("datasets", "--json").stdout)["datasets"]
-    assert [one["name"] for one in listed] == list(REGISTRY)
+    assert [one["name"] for one in listed] == names
     for one in listed:
         assert one.keys() >= {"train", "test", "shape", "classes", "download_bytes", "licence"}
     assert [one["name"] for one in listed if one["download_bytes"] == 0] == ["sample"]

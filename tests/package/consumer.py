@@ -175,7 +175,8 @@ def main() -> None:
     one = known.datasets[0]
     assert_type(one, pixelprep.DatasetSummary)
     assert_type((one.name, one.shape, one.train, one.test), tuple[str, tuple[int, ...], int, int])
-    assert_type((one.classes, one.download_bytes), tuple[int, int])
+    assert_type((one.classes, one.download_bytes), tuple[int, int | None])
+    assert_type((one.val, one.task, one.tried), tuple[int, str, bool])
     assert_type((one.title, one.licence, one.homepage, one.citation), tuple[str, str, str, str])
     look_at_entry(entry)
     look_at_split(entry.train)

@@ -34,7 +34,7 @@ from PIL import Image
 import pixelprep
 from pixelprep import EntryError, SourceError, TrainError
 from pixelprep.sources import REGISTRY
-from pixelprep.sources.cifar import Cifar10
+from pixelprep.sources.cifar import Cifar
 from pixelprep.sources.registered import embedded
 from pixelprep.training.run_folder import unfinished
 from tests.helpers.cli import failure, run
@@ -1075,9 +1075,9 @@ def test_a_malicious_member_of_cifar10_is_refused(
     path = folder / "cifar-10-binary.tar.gz"
     tar(path, [(f"cifar-10-batches-bin/{name}", content, told), *rest])
     known, digest = REGISTRY["cifar10"], sha256(path.read_bytes()).hexdigest()
-    assert isinstance(known, Cifar10)
+    assert isinstance(known, Cifar)
     pin = replace(known.archive, size=path.stat().st_size, sha256=digest)
-    little = replace(known, archive=pin, batch_rows=3)
+    little = replace(known, archive=pin, part_rows=3, test_rows=3)
     monkeypatch.setattr(sys.modules["pixelprep.sources.resolve"], "REGISTRY", {"cifar10": little})
     before = set(tmp_path.rglob("*"))
     with pytest.raises(SourceError) as caught:

@@ -30,7 +30,7 @@ def test_members_are_one_content(
     found = gzip_file.unpack(path, most, path.with_name("private"))
     assert found.path.read_bytes() == b"".join(contents)[: most + 1]
     if len(b"".join(contents)) <= most:
-        assert found.sha256 == fs.sha256(path)
+        assert found.digest == fs.sha256(path)
 
 
 @pytest.mark.parametrize("size", [gzip_file.PIECE - 120, gzip_file.PIECE - 23, gzip_file.PIECE])
@@ -53,7 +53,7 @@ def test_a_plain_file_is_its_content(
     path.write_bytes(content)
     found = gzip_file.unpack(path, 10_000, path.with_name("private"))
     assert found.path.read_bytes() == content
-    assert found.sha256 == hashlib.sha256(content).hexdigest()
+    assert found.digest == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("damage", [-1, -5, -9, -20])

@@ -1,0 +1,341 @@
+"""Datasets known by name: files of their published shape, from a server, become the right rows.
+
+No host of these datasets can be reached from where tests run, so each file is made after its
+published description, and is downloaded, checked and read by the very code that reads the real one.
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep import DownloadError, SourceError, UsageError
+from pixelprep.sources import REGISTRY, mat
+from tests.helpers.known_sets import Twin, mat_bytes, twin
+from tests.helpers.server import Server
+from tests.helpers.sources import prepared
+
+EVERY = [n for n in REGISTRY if n not in ("mnist", "fashion-mnist", "kmnist", "cifar10", "sample")]
+# Those of one kind are alike but for names and counts.
+SOME: tuple[str, ...] = (
+    "emnist-letters",
+    "qmnist",
+    "k49",
+    "cifar100",
+    "cifar100-coarse",
+    "svhn",
+)
+SOME += ("stl10", "medmnist-pathmnist", "medmnist-chestmnist")
+NAMES = [pytest.param(n, marks=() if n in SOME else pytest.mark.long) for n in EVERY]
+DECODE = {
+    "emnist": {"layout": "nwhc"},
+    "emnist-letters": {"layout": "nwhc", "labels": "from 1"},
+    "qmnist": {"labels": "column 0"},
+    "cifar100": {"labels": "fine"},
+    "cifar100-coarse": {"labels": "coarse"},
+    "svhn": {"layout": "ncwh", "labels": "10 is 0"},
+    "stl10": {"layout": "ncwh", "labels": "from 1"},
+}
+
+
+@pytest.fixture(autouse=True)
+def only_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the server of the test itself, through no proxy."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Serve what is put into the folder ``web``."""
+    (tmp_path / "web").mkdir()
+    with Server(tmp_path / "web") as server:
+        yield server
+
+
+def known_as(monkeypatch: pytest.MonkeyPatch, made: Twin, url: str) -> None:
+    """Let the twin be the dataset of its name, downloaded from this server."""
+    dataset = replace(made.dataset, mirrors=(url,))
+    finder = sys.modules["pixelprep.sources.resolve"]
+    monkeypatch.setattr(finder, "REGISTRY", {**finder.REGISTRY, dataset.name: dataset})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_known_set_is_downloaded_and_read(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path, name: str
+) -> None:
+    """Every image is upright, every label that of its class, each split the maker's own; the entry
+    says what was done, and is found again without a connection.
+    """
+    made = twin(name, tmp_path / "web")
+    known_as(monkeypatch, made, server.url)
+    spelled = REGISTRY[name].spelled
+    entry = prepared(spelled, mode="normalize")
+    assert list(entry.splits) == list(made.splits)
+    for split, (images, labels) in made.splits.items():
+        stored, numbers = entry.splits[split].to_numpy()
+        assert (entry.scaling.invert(stored) == images).all()
+        assert numbers.tolist() == labels.tolist()
+    assert entry.class_names == made.class_names
+    assert entry.path.parent == cache / name
+    source = entry.manifest.source
+    assert source.task == made.dataset.task
+    assert source.decode == DECODE.get(name, DECODE["emnist"] if "emnist-" in name else {})
+    asked = len(server.requests)
+    assert prepared(spelled, mode="normalize", offline=True).cached
+    assert len(server.requests) == asked
+    assert pixelprep.cache.describe(entry).options == {"mode": "normalize"}
+
+
+def test_the_names_of_classes_are_those_of_the_numbers() -> None:
+    """EMNIST's letters go from A to Z; where small and capital are one class, 15 of the small
+    letters have none of their own.
+    """
+    letters = REGISTRY["emnist-letters"].class_names
+    assert (letters[0], letters[18], letters[25], len(letters)) == ("A", "S", "Z", 26)
+    every = REGISTRY["emnist-byclass"].class_names
+    assert (every[10], every[35], every[36], every[61], len(every)) == ("A", "Z", "a", "z", 62)
+    merged = REGISTRY["emnist-balanced"].class_names
+    assert len(merged) == 47 == len(set(merged))
+    assert set(every) - set(merged) == set("cijklmopsuvwxyz")
+    assert [merged[i] for i in (36, 38, 46)] == ["a", "d", "t"]
+    assert merged == REGISTRY["emnist-bymerge"].class_names
+    assert len(set(REGISTRY["k49"].class_names)) == 49
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("emnist-letters", {"train": 124_800, "test": 20_800}),
+        ("qmnist", {"train": 60_000, "test": 60_000}),
+        ("k49", {"train": 232_365, "test": 38_547}),
+        ("cifar100", {"train": 50_000, "test": 10_000}),
+        ("svhn", {"train": 73_257, "test": 26_032}),
+        ("stl10", {"train": 5_000, "test": 8_000}),
+        ("medmnist-chestmnist", {"train": 78_468, "val": 11_219, "test": 22_433}),
+    ],
+)
+def test_known_sets_have_the_published_rows(name: str, rows: dict[str, int]) -> None:
+    """As many images as published are declared, and files of other counts are refused."""
+    assert REGISTRY[name].rows == rows
+
+
+# The SHA-256 of what `published` returns for each kind, checked against the notes of what the
+# packages torchvision, tensorflow-datasets, medmnist and mnists say.
+PUBLISHED = {
+    "emnist": "b28de4748ecd58eb7c83127d0c80ddeb63750b1c444d5e53b32f7f16760eaaba",
+    "qmnist": "ac45929938eefd63761f1b902f21997d6eca2e85a11efbd6d7c4396cee4a985d",
+    "k49": "ec2113fb68ab1549bb66782a96002dbe6685755b8488bf067b2231dc072ef894",
+    "cifar100": "0077abae647e0287e45c1c6d82d2d642ccc52a94b2a9e7320fbdf64671620d94",
+    "svhn": "cf970f1c7afd1b00d0163a8cdc1a52188d78f24a44f2efcad05ab731ca740b8c",
+    "stl10": "5107c41683765c9de79b27c146024fe5c0c7dc3701bc3060b6007adea9f76617",
+    "medmnist": "26264fa8c1416337efe25717faeafdd99d70dbc5575542780e9137445315936c",
+}
+
+
+def published(group: str) -> str:
+    """Return the files of datasets with their sizes and digests, and where they are, one a line."""
+    lines = []
+    for known in REGISTRY.values():
+        if group == (known.group or known.name):
+            lines += [f"{pin.name} {pin.size} {pin.pin}" for pin in known.files]
+            lines += [*known.mirrors, *map(str, known.rows.items())]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("group", PUBLISHED)
+def test_known_sets_are_pinned(group: str) -> None:
+    """The datasets are the published files, to the byte, or to the digest where that is all."""
+    found = hashlib.sha256(published(group).encode()).hexdigest()
+    assert found == PUBLISHED[group], published(group)
+
+
+def test_all_known_names_can_be_folders() -> None:
+    """A name with a slash has a folder of its own without one, which also stands for it."""
+    for name, known in REGISTRY.items():
+        assert known.name == name
+        assert known.spelled.replace("/", "-") == name
+        assert all(known.provenance.to_dict()[key] for key in ("title", "licence"))
+        assert len(set(known.class_names)) == len(known.class_names)
+
+
+def test_a_name_with_a_slash_is_a_name_everywhere(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """What is prepared as ``emnist/letters`` is found, described and removed as that; a path of
+    that name goes first, which is said.
+    """
+    known_as(monkeypatch, twin("emnist-letters", tmp_path / "web"), server.url)
+    entry = prepared("emnist/letters", mode="normalize")
+    assert pixelprep.cache.describe("emnist/letters").origin == "emnist-letters"
+    assert pixelprep.verify("emnist/letters")[0].ok
+    (entry.path / "train.h5").unlink()
+    assert pixelprep.verify("emnist/letters", repair=True)[0].ok
+    removed = pixelprep.cache.remove("emnist/letters")
+    assert {item.kind for item in removed} == {"entry", "raw"}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "emnist" / "letters").mkdir(parents=True)
+    with (
+        pytest.warns(pixelprep.PixelprepWarning, match="emnist/letters: taken as the path here"),
+        pytest.raises(SourceError, match="emnist/letters"),
+    ):
+        prepared("emnist/letters", mode="normalize")
+
+
+@pytest.mark.parametrize("given", ["emnist", "emnist/leters", "medmnist/"])
+def test_a_wrong_part_of_a_name_is_told_the_right_ones(given: str) -> None:
+    """Of a name with parts, a wrong part or none is answered with those that there are."""
+    with pytest.raises(UsageError) as caught:
+        prepared(given, mode="normalize")
+    assert f"expected one of {given.split('/')[0]}/" in caught.value.message
+
+
+def test_one_archive_is_downloaded_once_for_all_its_parts(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """What was downloaded for one dataset is linked to for another that has the same file."""
+    made = twin("cifar100", tmp_path / "web")
+    known_as(monkeypatch, made, server.url)
+    prepared("cifar100", mode="normalize")
+    other = replace(made.dataset, name="cifar100-coarse", group="cifar100")
+    known_as(monkeypatch, replace(made, dataset=other), "http://127.0.0.1:9/")
+    prepared("cifar100/coarse", mode="normalize")
+    files = [
+        cache / ".raw" / name / "cifar-100-binary.tar.gz" for name in REGISTRY if "r100" in name
+    ]
+    assert len({file.stat().st_ino for file in files}) == 1
+    assert len(server.asked(files[0].name)) == 1
+
+
+def test_an_md5_alone_is_made_good_by_the_first_download(
+    tmp_path: Path,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    cache: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where only an MD5 is published, the SHA-256 of the first download that has it is told and
+    written down, and another file of that MD5 is refused from then on.
+    """
+    made = twin("medmnist-breastmnist", tmp_path / "web")
+    known_as(monkeypatch, made, server.url)
+    with caplog.at_level(logging.INFO, "pixelprep"):
+        prepared("medmnist/breastmnist", mode="normalize")
+    sha256 = hashlib.sha256((tmp_path / "web" / "breastmnist.npz").read_bytes()).hexdigest()
+    assert f"only its MD5 is published; its SHA-256 is {sha256}" in caplog.text
+    downloaded = cache / ".raw" / "medmnist-breastmnist" / "breastmnist.npz"
+    record = downloaded.with_name("breastmnist.npz.json")
+    assert sha256 in record.read_text()
+    downloaded.unlink()
+    record.write_text(record.read_text().replace(sha256, "0" * 64))
+    with pytest.raises(DownloadError, match=f"expected SHA-256 0{{12}}…, got {sha256[:12]}"):
+        prepared("medmnist/breastmnist", mode="center")
+
+
+def test_wrong_bytes_are_told_by_the_digest_that_is_published(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of another MD5 is refused, downloaded or the user's own, and the MD5 is named."""
+    made = twin("qmnist", tmp_path / "web")
+    known_as(monkeypatch, made, server.url)
+    labels = tmp_path / "web" / "qmnist-test-labels-idx2-int.gz"
+    labels.write_bytes(labels.read_bytes() + b"\0")
+    with pytest.raises(DownloadError, match="wrong bytes: expected MD5"):
+        prepared("qmnist", mode="normalize")
+    with pytest.raises(SourceError, match=r"not the official .*: its MD5 differs"):
+        prepared("qmnist", mode="normalize", source=tmp_path / "web")
+
+
+def test_files_of_another_shape_are_refused(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were our description of a dataset wrong, no entry would be made of what it is not."""
+    made = twin("stl10", tmp_path / "web")
+    wrong = replace(made.dataset, counts={**made.dataset.rows, "train": 14})
+    known_as(monkeypatch, replace(made, dataset=wrong), server.url)
+    with pytest.raises(SourceError, match=r"train_X.bin: expected 387,072 bytes, got 414,720"):
+        prepared("stl10", mode="normalize")
+    made = twin("k49", tmp_path / "web")
+    wrong = replace(made.dataset, counts={**made.dataset.rows, "train": 50})
+    known_as(monkeypatch, replace(made, dataset=wrong), server.url)
+    with pytest.raises(SourceError, match=r"k49: train: expected images \(50, 28, 28, 1\), got"):
+        prepared("k49", mode="normalize")
+
+
+# MATLAB files of one's own
+
+
+def mat_file(path: Path, labels: np.ndarray, **more: Any) -> np.ndarray:
+    """Write a MATLAB file of version 5 like SVHN's, and return its images."""
+    images = np.random.default_rng(1).integers(0, 256, (len(labels), 5, 7, 3), np.uint8)
+    path.write_bytes(mat_bytes(images, labels, **more))
+    return images
+
+
+def test_a_matlab_file_is_read_as_matlab_shows_it(tmp_path: Path) -> None:
+    """H×W×C×N becomes N×H×W×C, and labels that count from 1 are said to do so."""
+    labels = np.array([1, 2, 3, 3, 2, 1])
+    images = mat_file(tmp_path / "own.mat", labels)
+    with pytest.warns(pixelprep.PixelprepWarning, match="labels_from=1"):
+        entry = prepared(tmp_path / "own.mat", mode="normalize")
+    assert (entry.scaling.invert(entry.train.to_numpy()[0]) == images).all()
+    assert entry.manifest.source.decode == {"layout": "ncwh"}
+
+
+def test_keys_of_a_matlab_file_can_be_named(tmp_path: Path) -> None:
+    """Under other names, the error lists what there is, and the options name it."""
+    own = {"label": [1.0, 2, 3, 1], "faces": np.zeros((8, 8, 4), np.uint16)}
+    path = tmp_path / "own.mat"
+    import scipy.io
+
+    scipy.io.savemat(path, own)
+    with pytest.raises(SourceError, match=r"it holds label 1×4 double, faces 8×8×4 uint16"):
+        list(mat.copy_arrays({"train": str(path)}, str(tmp_path), mat.USUAL_KEYS))
+    names = {"images_key": "faces", "labels_key": "label"}
+    entry = prepared(path, mode="normalize", labels_from=1, **names)
+    assert entry.train.shape == (4, 8, 8, 1)
+    assert entry.train.labels.tolist() == [0, 1, 2, 0]
+    assert entry.class_names == ("1", "2", "3")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("keep", [0, 100, 200, 300])
+def test_a_damaged_matlab_file_is_refused(tmp_path: Path, keep: int) -> None:
+    """A file that breaks off anywhere is refused by its name, in one line."""
+    path = tmp_path / "own.mat"
+    mat_file(path, np.array([0, 1]))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(SourceError) as caught:
+        prepared(path, mode="normalize")
+    assert str(path) in caught.value.message
+    assert "\n" not in str(caught.value)
+
+
+def test_cells_of_a_matlab_file_are_not_read(tmp_path: Path) -> None:
+    """What is no array of numbers is refused by what it is."""
+    path = tmp_path / "own.mat"
+    mat_file(path, np.array([0, 1]), names=np.array(["a", 2], object))
+    with pytest.raises(SourceError, match="names: expected numbers, got cell"):
+        list(mat.copy_arrays({"train": str(path)}, str(tmp_path), [("names", "y")]))
+
+
+def test_matlab_7_3_is_read_as_the_hdf5_that_it_is(tmp_path: Path) -> None:
+    """A file of version 7.3 has HDF5 behind 512 bytes, its axes reversed: it is turned."""
+    import h5py
+
+    path = tmp_path / "own.mat"
+    images = np.random.default_rng(2).integers(0, 256, (6, 4, 5, 3), np.uint8)
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["images"] = images.transpose(0, 3, 2, 1)  # as libhdf5 shows H×W×C×N
+        file["images"].attrs["MATLAB_class"] = np.bytes_("uint8")
+        file["labels"] = np.array([[0, 1, 2, 0, 1, 2]], np.uint8)
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64")
+    entry = prepared(path, mode="normalize")
+    assert (entry.scaling.invert(entry.train.to_numpy()[0]) == images).all()
