@@ -89,6 +89,7 @@ class Options(DecodeOptions, NetworkOptions):
     """
 
     size: tuple[int, int] | None = None  # (H, W), whichever way it was given
+    shape: tuple[int, ...] | None = None
     offline: bool = False
     source: Path | None = None
     quiet: bool = False

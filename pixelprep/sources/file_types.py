@@ -1,17 +1,25 @@
 """Choose what reads a user's file or folder; a new kind of file is one entry in `FILE_TYPES`."""
 
+import os
 from pathlib import Path
 
 from pixelprep.errors import SourceError
+from pixelprep.sources import image_file
+from pixelprep.sources.array_names import SPLIT
 from pixelprep.sources.base import scaled_already
-from pixelprep.sources.hdf5 import Hdf5File
+from pixelprep.sources.hdf5 import Hdf5Files
 from pixelprep.sources.idx import NAMES
 from pixelprep.sources.image_folder import ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
-from pixelprep.sources.npz import NpzFile
+from pixelprep.sources.npz import NumpyFiles
 from pixelprep.sources.registered import name_variants
 
-FILE_TYPES: dict[str, type[LocalSource]] = {".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File}
+FILE_TYPES: dict[str, type[LocalSource]] = {
+    **dict.fromkeys(NumpyFiles.endings, NumpyFiles),
+    **dict.fromkeys(Hdf5Files.endings, Hdf5Files),
+}
+
+PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))  # how pickles begin
 
 
 def local_source_type(path: Path) -> type[LocalSource]:
@@ -20,12 +28,52 @@ def local_source_type(path: Path) -> type[LocalSource]:
         if (path / "manifest.json").is_file() and (path / "manifest.sha256").is_file():
             raise scaled_already(path)
         variants = [v for pair in NAMES.values() for name in pair for v in name_variants(name)]
-        return IdxFolder if any((path / name).exists() for name in variants) else ImageFolder
-    if not path.exists():
+        if any((path / name).exists() for name in variants):
+            return IdxFolder
+        return _type_of_arrays(path) or ImageFolder
+    is_family = SPLIT in path.name and not path.exists()
+    if not (path.exists() or is_family):
         raise SourceError(f"{path}: no such file or folder")
     suffix = path.suffix.lower()
-    if suffix not in FILE_TYPES or not path.is_file():
+    if path.is_file():
+        _refuse_pickle(path)
+    if suffix not in FILE_TYPES or not (path.is_file() or is_family):
         endings = ", ".join(FILE_TYPES)
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"
         raise SourceError(f"{path}: expected {expected}")
     return FILE_TYPES[suffix]
+
+
+def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
+    """Return what reads a folder of files that hold arrays; None if it holds other things, too."""
+    found = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            source_type = FILE_TYPES.get(Path(entry.name).suffix.lower())
+            if entry.is_dir() or entry.name.lower().endswith(image_file.SUFFIXES):
+                return None
+            if entry.name == "data_batch_1":
+                _refuse_pickle(folder / entry.name)
+            found.add(source_type)
+    found.discard(None)  # notes, licences, lists
+    if len(found) > 1:
+        kinds = ", ".join(sorted(one.__name__ for one in found if one))
+        raise SourceError(f"{folder}: holds arrays in files of several kinds: {kinds}", "give one")
+    return found.pop() if found else None
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Refuse a file of pickled Python objects, by its ending or its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    torch_zip = path.suffix.lower() in (".pt", ".pth")
+    if not torch_zip and path.suffix.lower() not in (".pkl", ".pickle") and start not in PICKLES:
+        return
+    if path.name.startswith(("data_batch", "test_batch")):
+        way = "get CIFAR's binary version: its name does: cifar10"
+    else:
+        arrays = "pixelprep.Arrays('NAME', (images, labels))"
+        way = f"where you trust it, load it in Python, and prepare {arrays}, or numpy.savez it"
+    raise SourceError(f"{path}: a pickle, which could run anything: never loaded", way)

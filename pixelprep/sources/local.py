@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pixelprep.sources import base, idx
+from pixelprep.sources.array_names import SPLIT
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
 from pixelprep.sources.registered import find_file
@@ -29,6 +30,8 @@ class LocalSource:
         """The path's own name, in characters safe for any file system; never a registered one."""
         path = self.path.resolve()
         name = path.name if path.is_dir() else path.stem
+        if SPLIT in name:
+            name = name.replace(SPLIT, "").strip("_-.") or path.parent.name
         safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
         name = safe[:60].rstrip(".-") or "images"
         return f"{name}-own" if name in REGISTRY else name
