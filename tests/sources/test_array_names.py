@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pixelprep
 from pixelprep import SourceError, UsageError
+from pixelprep.sources import Arrays
 from pixelprep.sources.array_names import Header, Keys, Place, meaning, select
 from pixelprep.sources.split_names import SPLIT_WORDS
 from tests.helpers.raw_files import random_pairs
@@ -177,11 +179,11 @@ def test_another_file_is_named_by_an_option(tmp_path: Path, cache: Path) -> None
         write(tmp_path / f"k-{split}-imgs.npz", {"arr_0": x})
         write(tmp_path / f"k-{split}-classes.npz", {"arr_0": y})
     path = tmp_path / "k-{split}-imgs.npz"
-    check(prepared(path, labels_key="k-{split}-classes.npz:arr_0"), *PAIRS)
     refused(cache, path, "none.npz", "no such file", labels_key="none.npz:y")
     one = "k-eval-classes.npz:arr_0"
     error = refused(cache, path, "", "in both or none", images_key="a", labels_key=one)
     assert isinstance(error, UsageError)
+    check(prepared(path, labels_key="k-{split}-classes.npz:arr_0"), *PAIRS)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".h5"])
@@ -283,3 +285,36 @@ def test_a_pickle_is_refused_with_the_way_on(
     path.write_bytes(content)
     dataset = path.parent if "/" in name else path
     assert way in str(refused(cache, dataset, path, "never loaded").hint)
+
+
+# The maker's validation split as the test split
+
+
+def test_val_may_be_meant_as_test(tmp_path: Path) -> None:
+    """`test_from` makes the data that it would be if the maker had called its val test: the same
+    digest and rows; another option is another identity, also of what is cached.
+    """
+    held = {"x_train": X, "y_train": Y, "x_val": X2, "y_val": Y2}
+    path = write(tmp_path / "own.npz", held)
+    assert prepared(path).splits.keys() == {"train", "val"}
+    with pytest.warns(pixelprep.PixelprepWarning, match="own: its val split is taken as test"):
+        entry = prepared(path, test_from="val")
+    check(entry, *PAIRS)
+    assert prepared(path, test_from="val").cached
+    assert prepared(path).splits.keys() == {"train", "val"}
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [({}, "the data has no val split"), ({"val": 0, "test": 0}, "has a test split of its own")],
+)
+def test_what_cannot_be_the_test_split_is_refused(
+    tmp_path: Path, cache: Path, held: dict[str, int], reason: str
+) -> None:
+    """Without a val split, or with a test split, there is nothing that `test_from` could mean."""
+    own = {f"{role}_{split}": one for split in held for role, one in (("x", X2), ("y", Y2))}
+    path = write(tmp_path / "own.npz", {"x_train": X, "y_train": Y, **own})
+    error = refused(cache, path, "`test_from=val`", reason, test_from="val")
+    assert isinstance(error, UsageError)
+    with pytest.raises(UsageError, match="`test_from`: does not apply to a source object"):
+        prepared(Arrays("data", *PAIRS), test_from="val")
