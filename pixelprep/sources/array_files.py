@@ -97,10 +97,9 @@ class ArrayFiles(LocalSource):
     def _main(self) -> dict[str, Path]:
         """Return the files that the path stands for, by name."""
         if self.path.is_dir():
-            found = [
-                path for path in fs.sorted_dir(self.path) if path.suffix.lower() in self.endings
-            ]
-            return {path.name: path for path in found if not path.name.startswith(".")}
+            paths = [p for p in fs.sorted_dir(self.path) if p.suffix.lower() in self.endings]
+            shown = [path for path in paths if not path.name.startswith(".")]
+            return {path.name: path for path in shown if path.is_file()}
         if SPLIT in self.path.name and not self.path.exists():
             of_splits = expand(self.path)
             if "train" not in of_splits:

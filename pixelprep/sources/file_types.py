@@ -4,15 +4,13 @@ import os
 from pathlib import Path
 
 from pixelprep.errors import SourceError
-from pixelprep.sources import image_file
+from pixelprep.sources import idx, image_file
 from pixelprep.sources.array_names import SPLIT
 from pixelprep.sources.base import scaled_already
 from pixelprep.sources.hdf5 import Hdf5Files
-from pixelprep.sources.idx import NAMES
 from pixelprep.sources.image_folder import ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.npz import NumpyFiles
-from pixelprep.sources.registered import name_variants
 
 FILE_TYPES: dict[str, type[LocalSource]] = {
     **dict.fromkeys(NumpyFiles.endings, NumpyFiles),
@@ -27,9 +25,6 @@ def local_source_type(path: Path) -> type[LocalSource]:
     if path.is_dir():
         if (path / "manifest.json").is_file() and (path / "manifest.sha256").is_file():
             raise scaled_already(path)
-        variants = [v for pair in NAMES.values() for name in pair for v in name_variants(name)]
-        if any((path / name).exists() for name in variants):
-            return IdxFolder
         return _type_of_arrays(path) or ImageFolder
     is_family = SPLIT in path.name and not path.exists()
     if not (path.exists() or is_family):
@@ -46,22 +41,24 @@ def local_source_type(path: Path) -> type[LocalSource]:
 
 def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
     """Return what reads a folder of files that hold arrays; None if it holds other things, too."""
-    found = set()
+    found, others = set(), False
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            source_type = FILE_TYPES.get(Path(entry.name).suffix.lower())
-            if entry.is_dir() or entry.name.lower().endswith(image_file.SUFFIXES):
-                return None
-            if entry.name == "data_batch_1":
+            name = entry.name.lower()
+            if "idx" in name and idx.parse_name(name):
+                return IdxFolder
+            if name == "data_batch_1" and entry.is_file():
                 _refuse_pickle(folder / entry.name)
-            found.add(source_type)
+            if not name.startswith("."):
+                others = others or name.endswith(image_file.SUFFIXES) or entry.is_dir()
+                found.add(FILE_TYPES.get(Path(name).suffix))
     found.discard(None)  # notes, licences, lists
+    if others or not found:
+        return None
     if len(found) > 1:
         kinds = ", ".join(sorted(one.__name__ for one in found if one))
         raise SourceError(f"{folder}: holds arrays in files of several kinds: {kinds}", "give one")
-    return found.pop() if found else None
+    return found.pop()
 
 
 def _refuse_pickle(path: Path) -> None:
