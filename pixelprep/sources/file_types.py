@@ -17,6 +17,7 @@ FILE_TYPES: dict[str, type[LocalSource]] = {
     **dict.fromkeys(Hdf5Files.endings, Hdf5Files),
 }
 
+HDF5, MATLAB_BYTES = b"\x89HDF\r\n\x1a\n", 512  # how HDF5 begins; what MATLAB has before it
 PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))  # how pickles begin
 
 
@@ -32,6 +33,8 @@ def local_source_type(path: Path) -> type[LocalSource]:
     suffix = path.suffix.lower()
     if path.is_file():
         _refuse_pickle(path)
+        if suffix == ".mat":
+            _refuse_older_matlab(path)
     if suffix not in FILE_TYPES or not (path.is_file() or is_family):
         endings = ", ".join(FILE_TYPES)
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"
@@ -59,6 +62,15 @@ def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
         kinds = ", ".join(sorted(one.__name__ for one in found if one))
         raise SourceError(f"{folder}: holds arrays in files of several kinds: {kinds}", "give one")
     return found.pop()
+
+
+def _refuse_older_matlab(path: Path) -> None:
+    """Refuse what is not of MATLAB 7.3, whose files are HDF5 behind 512 bytes of its own."""
+    with path.open("rb") as file:
+        start = file.read(MATLAB_BYTES + len(HDF5))
+    if not start.startswith(HDF5, MATLAB_BYTES) and not start.startswith(HDF5):
+        older = f"{path}: expected a file of MATLAB 7.3, got an older version, or none"
+        raise SourceError(older, "in MATLAB: save(FILE, 'X', 'y', '-v7.3')")
 
 
 def _refuse_pickle(path: Path) -> None:
