@@ -11,6 +11,7 @@ import numpy as np
 from pixelprep.format.codecs import CODECS, unpack
 from pixelprep.format.layout import FLETCHER32, SHUFFLE
 
+NAMES = {4: "szip", 5: "nbit", 6: "scaleoffset"}  # HDF5's own that are not undone here
 TEXT_REFERENCE = 16  # bytes in a chunk for a text of any length, which is elsewhere in the file
 
 
@@ -70,7 +71,8 @@ def filters_of(dataset: Any) -> list[int]:
     numbers = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     for number in numbers:
         if number not in (SHUFFLE, FLETCHER32, *CODECS):
-            raise ValueError(f"the filter {number} is not supported")
+            named = f"{number} ({NAMES[number]})" if number in NAMES else number
+            raise ValueError(f"the filter {named} is not supported: `h5repack -f GZIP=4` undoes it")
     if sum(number in CODECS for number in numbers) > 1:
         raise ValueError("it is compressed more than once, which is not supported")
     return numbers

@@ -96,6 +96,17 @@ def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the 
     return height, width
 
 
+def _row_shape(name: str, value: Any) -> tuple[int, ...]:  # Any: whatever the user wrote
+    try:
+        sides = map(int, re.split("[x×]", value)) if isinstance(value, str) else value
+        shape = tuple(check_int(name, side, 1, MAX_SIDE) for side in sides)
+    except (TypeError, ValueError):
+        shape = ()
+    if len(shape) not in (2, 3):
+        raise UsageError(f"`{name}={value}`: expected HxW or HxWxC, such as 28x28 or 32x32x3")
+    return shape
+
+
 def check_layout(name: str, value: object) -> object:
     """Return an order of axes; refuse any other value."""
     if value != MATLAB and sorted(str(value)) not in (sorted("nhwc"), sorted("nhw")):
@@ -194,9 +205,12 @@ class DecodeOptions:
         choices=("fail", "skip"),
     )
     images_key: str | None = option(
-        None, "Where an HDF5 file has images; {split} in it stands for train, val and test.", "KEY"
+        None,
+        "Which array of a file has the images; {split} in it stands for train, val and test;"
+        " FILE:KEY names another file beside it.",
+        "KEY",
     )
-    labels_key: str | None = option(None, "Where an HDF5 file has labels.", "KEY")
+    labels_key: str | None = option(None, "Likewise, of the labels.", "KEY")
     layout: str | None = option(
         None,
         "Order of the axes of images in an array: nchw (channels first) or any other; matlab: as"
@@ -286,6 +300,15 @@ class DecodeOptions:
         "File with lines CLASS,NEW: classes that become another, several of them one.",
         "FILE",
         check=label_options.class_map,
+    )
+    shape: str | tuple[int, ...] | None = option(
+        None,
+        "Shape of an image where an array holds flat rows: 28x28, 32x32x3.",
+        "HxW[xC]",
+        check=_row_shape,
+    )
+    test_from: str | None = option(
+        None, "Take this split of the data as its test split.", choices=("val",)
     )
 
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -71,9 +71,46 @@ def is_ours(file: Any) -> bool:
         return _is_attribute(file.attrs.get("format"), FORMAT)
 
 
-def root_names(file: Any) -> list[str]:
+def list_arrays(
+    file: Any, attributes: Collection[str], joint: str
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and type of all datasets in a file and in its groups, not deeper.
+
+    Beside them those of `attributes` that they have, as KEY, joint, NAME. A link is listed, but not
+    followed. MATLAB's own groups are left out.
+    """
+    import h5py
+
+    found = {}
+
+    def add(key: str, node: Any) -> None:
+        try:
+            found[key] = node.shape or (), str(node.dtype)
+        except TypeError as error:  # NumPy has no such type
+            found[key] = (), str(error)
+        for name in attributes:
+            if name in node.attrs:
+                values = np.asarray(node.attrs[name])
+                found[f"{key}{joint}{name}"] = values.shape, str(values.dtype)
+
+    def visit(group: Any, above: str, deeper: bool) -> None:
+        for name in map(str, group):
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                found[above + name] = (), "link"
+            elif isinstance(node := group[name], h5py.Dataset):
+                add(above + name, node)
+            elif deeper and isinstance(node, h5py.Group) and not name.startswith("#"):
+                visit(node, f"{name}/", False)
+
     with _reading(file.filename):
-        return sorted(map(str, file))
+        visit(file, "", True)
+    return found
+
+
+def attribute(node: Any, name: str) -> list[Any]:
+    """Return an attribute that is a list of text."""
+    with _reading(node.file.filename):
+        return list(np.asarray(node.attrs[name]).reshape(-1).tolist())
 
 
 def find_dataset(file: Any, key: str, kinds: str = NUMBERS) -> Any | None:

@@ -16,7 +16,7 @@ from pixelprep.system import canonical, fs, locks, records
 
 def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
     """Return what identifies the data in the state that its files are in; None if not known."""
-    identities = source.fingerprints()
+    identities = _identities(source)
     return _recall(identities[0], cache) if identities else None
 
 
@@ -28,7 +28,7 @@ def identify(
     Its files' state and the record are remembered where the files stayed as they were meanwhile.
     With `options`, what these need to be fitted is summed up on the way (`read`).
     """
-    identities, cache = source.fingerprints(), context.cache
+    identities, cache = _identities(source), context.cache
     if not identities:
         data = read(source, context, options)
         return data.record, data
@@ -39,7 +39,7 @@ def identify(
         if known := _recall(identities[0], cache):
             return known, None
         data = read(source, context, options)
-        if source.fingerprints() == identities:
+        if _identities(source) == identities:
             for identity in identities:
                 about = {"identity": identity, "about": data.record.to_dict()}
                 records.write(_record_path(identity, cache), about)
@@ -72,7 +72,7 @@ def read(
     Not without `options`, nor if they take a split from train: that would change the moments.
     """
     context.pool.start()  # workers need a while to start, as listing and unpacking do
-    raw = source.load(context)
+    raw = sources.with_test_from(source.load(context), source.name, _test_from(source))
     if not context.pool.inline:
         raw = raw.materialize(context)
     scopes = {}
@@ -82,6 +82,16 @@ def read(
         scopes = {name: scope(name, per) for name in raw.splits}
     on_leak = getattr(source, "on_leak", None)  # of a source that says
     return sources.survey(raw, context.pool, source.name, context.quiet, scopes, on_leak)
+
+
+def _test_from(source: sources.Source) -> str | None:
+    return getattr(getattr(source, "options", None), "test_from", None)  # of a source that has any
+
+
+def _identities(source: sources.Source) -> list[Mapping[str, Any]]:
+    """Return a source's fingerprints, each with what its splits are taken as."""
+    own = {"test_from": _test_from(source)} if _test_from(source) else {}
+    return [{**identity, **own} for identity in source.fingerprints()]
 
 
 def _recall(identity: Mapping[str, Any], cache: Path) -> SourceRecord | None:

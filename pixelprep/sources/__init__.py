@@ -5,7 +5,15 @@ of the group ``pixelprep.sources``: a callable that is given `Options` and retur
 """
 
 from pixelprep.sources.arrays import Arrays
-from pixelprep.sources.base import Options, Provenance, Raw, RawSplit, Source, SourceContext
+from pixelprep.sources.base import (
+    Options,
+    Provenance,
+    Raw,
+    RawSplit,
+    Source,
+    SourceContext,
+    with_test_from,
+)
 from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
 from pixelprep.sources.leaks import handle_leaks
@@ -23,4 +31,4 @@ __all__ = ["REGISTRY", "Arrays", "DatasetSummary", "KnownDatasets", "LazyArray",
 __all__ += ["Provenance", "Raw", "RawSplit", "RegisteredSource", "Source", "SourceContext"]
 __all__ += ["block_ranges", "datasets", "find_source", "images_digest", "iter_blocks"]
 __all__ += ["Survey", "labels_digest", "names_digest", "normalize_dataset", "refuse_unsupported"]
-__all__ += ["handle_leaks", "slice_rows", "survey"]
+__all__ += ["handle_leaks", "slice_rows", "survey", "with_test_from"]

@@ -1,5 +1,6 @@
 """Turn images to (N, H, W, C), lazily, from whichever order their axes have."""
 
+import math
 from collections.abc import Mapping
 
 from pixelprep.errors import SourceError
@@ -23,6 +24,27 @@ def turned(where: str, images: LazyArray, order: str | None) -> LazyArray:
         shape, axes = images.shape, len(order)
         raise SourceError(f"{where}: `layout={order}`: expected {axes} axes, got {shape}")
     return images if order == ORDER else TurnedView(images, tuple(map(order.index, ORDER)))
+
+
+def shaped(where: str, images: LazyArray, shape: tuple[int, ...] | None) -> LazyArray:
+    """Give flat rows this shape; refuse them without one, with a hint of what it may be."""
+    if len(images.shape) != 2:
+        if shape:
+            flat = f"{where}: `shape`: expected flat rows (N, {math.prod(shape):,})"
+            raise SourceError(f"{flat}, got {images.shape}", "leave the option out")
+        return images
+    length = images.shape[1]
+    if shape and math.prod(shape) == length:
+        return lazy_arrays.reshape_rows(images, shape)
+    expected = f"{where}: expected images of (N, H, W, C) or (N, H, W), got {images.shape}"
+    hint = f"say the shape of an image, of {length:,} values: `shape=HxW` or `shape=HxWxC`"
+    side, of_color = math.isqrt(length), math.isqrt(length // 3)
+    if side**2 == length:
+        hint = f"if they are square: `shape={side}x{side}`"
+    elif 3 * of_color**2 == length:
+        color = f"`shape={of_color}x{of_color}x3`"
+        hint = f"if they are square: {color}, or `shape=3x{of_color}x{of_color}` `layout=nchw`"
+    raise SourceError(f"{expected}: flat rows", hint)
 
 
 def _refuse_channels_first(where: str, shape: tuple[int, ...]) -> None:

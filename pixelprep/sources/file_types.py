@@ -1,24 +1,31 @@
 """Choose what reads a user's file or folder; a new kind of file is one entry in `FILE_TYPES`."""
 
+import os
 from pathlib import Path
 
 from pixelprep.errors import SourceError
+from pixelprep.sources import idx, image_file
+from pixelprep.sources.array_names import SPLIT
 from pixelprep.sources.base import scaled_already
-from pixelprep.sources.hdf5 import Hdf5File
-from pixelprep.sources.idx import NAMES
+from pixelprep.sources.hdf5 import Hdf5Files
 from pixelprep.sources.image_folder import ARCHIVES, ImageArchive, ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.mat_file import MatFile
-from pixelprep.sources.npz import NpzFile
+from pixelprep.sources.npz import NumpyFiles
 from pixelprep.sources.pixel_table import PixelTable
-from pixelprep.sources.registered import name_variants
 
+ARRAY_FILES: dict[str, type[LocalSource]] = {  # which a folder may have several of
+    **dict.fromkeys(NumpyFiles.endings, NumpyFiles),
+    **dict.fromkeys(Hdf5Files.endings, Hdf5Files),
+}
 FILE_TYPES: dict[str, type[LocalSource]] = {
-    **{".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File},
+    **ARRAY_FILES,
     **dict.fromkeys((".csv", ".tsv"), PixelTable),
-    ".mat": MatFile,
     **dict.fromkeys(ARCHIVES, ImageArchive),  # of images
 }
+
+HDF5, MATLAB_BYTES = b"\x89HDF\r\n\x1a\n", 512  # how HDF5 begins; what MATLAB has before it
+PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))  # how pickles begin
 
 
 def local_source_type(path: Path) -> type[LocalSource]:
@@ -26,14 +33,62 @@ def local_source_type(path: Path) -> type[LocalSource]:
     if path.is_dir():
         if (path / "manifest.json").is_file() and (path / "manifest.sha256").is_file():
             raise scaled_already(path)
-        variants = [v for pair in NAMES.values() for name in pair for v in name_variants(name)]
-        return IdxFolder if any((path / name).exists() for name in variants) else ImageFolder
-    if not path.exists():
+        return _type_of_arrays(path) or ImageFolder
+    is_family = SPLIT in path.name and not path.exists()
+    if not (path.exists() or is_family):
         raise SourceError(f"{path}: no such file or folder")
+    if path.is_file():
+        _refuse_pickle(path)
+        if path.suffix.lower() == ".mat" and not _is_hdf5(path):
+            return MatFile
     name = path.name.lower()
     found = next((kind for ending, kind in FILE_TYPES.items() if name.endswith(ending)), None)
-    if found is None or not path.is_file():
+    if found is None or not (path.is_file() or is_family):
         endings = ", ".join(FILE_TYPES)
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"
         raise SourceError(f"{path}: expected {expected}")
     return found
+
+
+def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
+    """Return what reads a folder of files that hold arrays; None if it holds other things, too."""
+    found, others = set(), False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name.lower()
+            if "idx" in name and idx.parse_name(name):
+                return IdxFolder
+            if name == "data_batch_1" and entry.is_file():
+                _refuse_pickle(folder / entry.name)
+            if not name.startswith("."):
+                others = others or name.endswith(image_file.SUFFIXES) or entry.is_dir()
+                found.add(ARRAY_FILES.get(Path(name).suffix))
+    found.discard(None)  # notes, licences, lists
+    if others or not found:
+        return None
+    if len(found) > 1:
+        kinds = ", ".join(sorted(one.__name__ for one in found if one))
+        raise SourceError(f"{folder}: holds arrays in files of several kinds: {kinds}", "give one")
+    return found.pop()
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Tell HDF5, which MATLAB has 512 bytes of its own before, from MATLAB's older files."""
+    with path.open("rb") as file:
+        start = file.read(MATLAB_BYTES + len(HDF5))
+    return start.startswith(HDF5, MATLAB_BYTES) or start.startswith(HDF5)
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Refuse a file of pickled Python objects, by its ending or its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    torch_zip = path.suffix.lower() in (".pt", ".pth")
+    if not torch_zip and path.suffix.lower() not in (".pkl", ".pickle") and start not in PICKLES:
+        return
+    if path.name.startswith(("data_batch", "test_batch")):
+        way = "get CIFAR's binary version: its name does: cifar10"
+    else:
+        arrays = "pixelprep.Arrays('NAME', (images, labels))"
+        way = f"where you trust it, load it in Python, and prepare {arrays}, or numpy.savez it"
+    raise SourceError(f"{path}: a pickle, which could run anything: never loaded", way)

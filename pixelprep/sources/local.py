@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pixelprep.sources import base, idx
+from pixelprep.sources import base, idx, lazy_arrays
+from pixelprep.sources.array_names import SPLIT
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
-from pixelprep.sources.registered import find_file
 from pixelprep.sources.registry import REGISTRY
-from pixelprep.system import fs
+from pixelprep.system import fs, notices
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class LocalSource:
         """The path's own name, in characters safe for any file system; never a registered one."""
         path = self.path.resolve()
         name = path.name if path.is_dir() else path.stem
+        if SPLIT in name:
+            name = name.replace(SPLIT, "").strip("_-.") or path.parent.name
         safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
         name = safe[:60].rstrip(".-") or "images"
         return f"{name}-own" if name in REGISTRY else name
@@ -66,18 +68,29 @@ class LocalSource:
 
 
 class IdxFolder(LocalSource):
-    """A folder of four IDX files with MNIST's names."""
+    """A folder of IDX files, their names as MNIST's and its relatives'."""
 
-    supported_options = frozenset({"labels_from", "renumber", "on_leak"})
+    supported_options = frozenset({"layout", "labels_from", "renumber", "on_leak"})
 
     def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
-        paths = [find_file(self.path, name) for pair in idx.NAMES.values() for name in pair]
+        paths = [path for pair in self._pairs().values() for path in pair]
         return [(path.name, fs.file_stamp(path)) for path in paths]
 
     def load(self, context: SourceContext) -> Raw:
         where = os.fspath(self.path)
-        splits = base.read_pairs(
-            idx.NAMES, lambda name, dims: idx.read(find_file(self.path, name), dims, context)
-        )
-        pairs = {name: (split.images, split.labels) for name, split in splits.items()}
+        files = self._pairs()
+        splits = base.read_pairs(files, lambda path, dims: idx.read(path, dims, context))
+        pairs = {
+            name: (
+                lazy_arrays.reshape_rows(split.images, split.images.shape[1:3]),
+                idx.class_column(files[name][1], split.labels),
+            )
+            for name, split in splits.items()
+        }
+        if "emnist" in files["train"][0].name.lower() and self.options.layout is None:
+            notices.tell("%s: EMNIST's images are on their side: `layout=nwh` turns them", where)
         return assemble(where, pairs, self.options)
+
+    def _pairs(self) -> dict[str, tuple[Path, Path]]:
+        known = [path for path in fs.sorted_dir(self.path) if idx.parse_name(path.name)]
+        return idx.find_pairs(self.path, [path.name for path in known if path.is_file()])

@@ -20,7 +20,7 @@ HEADERS = {  # by version: bytes of the header's length, and what reads the head
 
 def copy_array(where: str, member: IO[bytes], size: int, path: Path) -> FileArray:
     """Copy the array of a ``.npy`` file of `size` bytes to a file."""
-    shape, fortran, dtype = _header(where, member)
+    shape, fortran, dtype = read_header(where, member)
     promised, held = math.prod(shape) * dtype.itemsize, size - member.tell()
     if held != promised:
         raise SourceError(f"{where}: the header promises {promised:,} bytes, it holds {held:,}")
@@ -36,7 +36,7 @@ def copy_array(where: str, member: IO[bytes], size: int, path: Path) -> FileArra
     return single_file_array(path, shape, dtype)
 
 
-def _header(where: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, AnyDType]:
+def read_header(where: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool, AnyDType]:
     """Read a header: shape, whether the order is Fortran's, and dtype."""
     version = np.lib.format.read_magic(member)
     if version not in HEADERS:

@@ -18,6 +18,7 @@ from pixelprep.system.json_record import Record
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+BY_ALL = frozenset({"test_from"})  # decoding options that mean something to every dataset
 LOG = logging.getLogger("pixelprep")
 
 
@@ -28,7 +29,7 @@ def find_source(dataset: str, options: Options) -> Source:
     if dataset in REGISTRY:
         if Path(dataset).is_dir():
             LOG.info("%s is the known dataset; for the folder here, write ./%s", dataset, dataset)
-        refuse_unsupported(dataset, options)
+        refuse_unsupported(dataset, options, BY_ALL)
         return RegisteredSource(REGISTRY[dataset], options)
     if "/" not in dataset and os.sep not in dataset:
         return _plugin_source(dataset, options)
@@ -43,7 +44,7 @@ def find_source(dataset: str, options: Options) -> Source:
         source_type = local_source_type(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot read: {error.strerror}") from error
-    refuse_unsupported(dataset, options, source_type.supported_options)
+    refuse_unsupported(dataset, options, source_type.supported_options | BY_ALL)
     return source_type(path, options)
 
 
@@ -146,6 +147,8 @@ def _plugin_source(dataset: str, options: Options) -> Source:
     except Exception as error:  # whatever goes wrong in another package
         raise SourceError(f"{where} does not work: {type(error).__name__}: {error}") from error
     required = ("name", "provenance", "fingerprints", "load")
+    if options.test_from and not hasattr(source, "options"):
+        refuse_unsupported(dataset, DecodeOptions(test_from=options.test_from))
     if missing := [name for name in required if not hasattr(source, name)]:
         raise SourceError(f"{where} gives a {type(source).__name__}: lacks {', '.join(missing)}")
     return source

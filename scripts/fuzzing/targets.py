@@ -34,10 +34,10 @@ from fuzzing.seeds import Files
 from pixelprep.cli.app import app
 from pixelprep.sources.base import Options, SourceContext
 from pixelprep.sources.digest import survey
-from pixelprep.sources.hdf5 import Hdf5File
+from pixelprep.sources.hdf5 import Hdf5Files
 from pixelprep.sources.idx import read as read_idx
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.npz import NpzFile
+from pixelprep.sources.npz import NumpyFiles
 
 PERTURB = -6  # option of mallopt
 CACHE = "cache"  # beside an input's folder
@@ -198,7 +198,7 @@ def _header(random: Random) -> str:
 def use_npz(folder: Path, whole: bool) -> None:
     """Prepare it, or as much of it as reads the file."""
     for path in folder.iterdir():
-        prepared(path) if whole or path.stem == "whole" else looked_at(NpzFile(path, Options()))
+        prepared(path) if whole or path.stem == "whole" else looked_at(NumpyFiles(path, Options()))
 
 
 # Entries
@@ -346,7 +346,7 @@ def use_hdf5(folder: Path, whole: bool) -> None:
         if whole:
             prepared(path)
         else:
-            looked_at(Hdf5File(path, Options()))
+            looked_at(Hdf5Files(path, Options()))
 
 
 ENTRIES: dict[str, Files] = {}

@@ -15,7 +15,7 @@ from pixelprep import SourceError
 from pixelprep.errors import CacheError
 from pixelprep.format import h5, sandbox, untrusted
 from pixelprep.sources import Options, SourceContext
-from pixelprep.sources.hdf5 import Hdf5File
+from pixelprep.sources.hdf5 import Hdf5Files
 from tests.helpers.data import arrays
 from tests.helpers.raw_files import PAIRS, write_hdf5
 from tests.helpers.sources import refused
@@ -55,7 +55,7 @@ def test_one_chunk_of_300_mb_is_read(tmp_path: Path, cache: Path) -> None:
         file.create_dataset("images", data=images, shuffle=True, **options)
         file["labels"] = np.arange(300) % 2
     with SourceContext(cache) as context:
-        raw = Hdf5File(path, Options()).load(context)
+        raw = Hdf5Files(path, Options()).load(context)
         assert np.array_equal(raw.splits["train"].images[:], images)
 
 

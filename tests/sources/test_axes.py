@@ -80,6 +80,18 @@ def write_matlab(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     return path
 
 
+def test_matlab_files_by_their_own_ending(tmp_path: Path, cache: Path) -> None:
+    """A .mat file of version 7.3 with X and y is read; of an older one the way on is told."""
+    x, y = PAIRS[0]
+    path = tmp_path / "old.mat"
+    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(600))
+    assert "-v7.3" in str(refused(cache, path, path, "expected a file of MATLAB 7.3").hint)
+    path = write_matlab(tmp_path / "new.mat", {"X": x.transpose(1, 2, 3, 0), "y": y[:, None] + 1.0})
+    assert refused(cache, path, path, "was written by MATLAB").hint == "turn it: `layout=matlab`"
+    entry = prepared(path, layout="matlab", labels_from=1)
+    check(entry, (x, y), None, ("1", "2", "3", "4"), decode={"layout": "ncwh"})
+
+
 @pytest.mark.parametrize(
     ("axes", "order"), [((1, 2, 3, 0), "ncwh"), ((0, 1, 2, 3), "cwhn")], ids=["HWCN", "NHWC"]
 )

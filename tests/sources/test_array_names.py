@@ -1,0 +1,320 @@
+"""Arrays known by their names: every usual spelling, in every container, is the same dataset."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pixelprep
+from pixelprep import SourceError, UsageError
+from pixelprep.sources import Arrays
+from pixelprep.sources.array_names import Header, Keys, Place, meaning, select
+from pixelprep.sources.split_names import SPLIT_WORDS
+from tests.helpers.raw_files import random_pairs
+from tests.helpers.sources import check, prepared, refused
+
+(X, Y), (X2, Y2) = PAIRS = random_pairs(shape=(5, 4))
+IMAGES, OTHERS = Header((9, 5, 4), "uint8"), Header((9,), "int64")
+PAIRED = [("x", "y"), ("images", "labels"), ("image", "label"), ("imgs", "labels")]
+PAIRED += [("data", "target"), ("data", "labels"), ("pixels", "targets"), ("images", "ans")]
+FORMS = [
+    "{role}_{split}",
+    "{split}_{role}",
+    "{split}/{role}",
+    "{split}_set_{role}",
+    "{split}-{role}",
+]
+CASES: list[Callable[[str], str]] = [str.lower, str.upper, str.capitalize]
+NOTHING = {"images": None, "labels": None}
+
+
+def selected(arrays: dict[str, Header], file: str = "a.npz") -> dict[str, tuple[str, str]]:
+    """Return the keys that are chosen of one file's arrays, by split."""
+    held = {Place(file, key): header for key, header in arrays.items()}
+    pairs = select("a", held, Keys([file], NOTHING, by_file=False)).pairs
+    return {split: (pair["images"].key, pair["labels"].key) for split, pair in pairs.items()}
+
+
+@given(
+    st.sampled_from(PAIRED),
+    st.sampled_from(FORMS),
+    st.tuples(*(st.sampled_from([None, *SPLIT_WORDS[one]]) for one in ("val", "test"))),
+    st.sampled_from(SPLIT_WORDS["train"]),
+    st.lists(st.sampled_from(CASES), min_size=3, max_size=3),
+    st.integers(0, 9),
+)
+def test_every_usual_name_is_known(
+    roles: tuple[str, str],
+    form: str,
+    others: tuple[str | None, str | None],
+    train: str,
+    cases: list[Callable[[str], str]],
+    seed: int,
+) -> None:
+    """Whatever the words for split and role, their order, signs and case, and whatever lies beside
+    them: images and labels of each split are those that are named so.
+    """
+    of_split = {"train": train, "val": others[0], "test": others[1]}
+    expected = {
+        name: tuple(
+            form.format(role=case(role), split=cases[2](word))
+            for role, case in zip(roles, cases, strict=False)
+        )
+        for name, word in of_split.items()
+        if word
+    }
+    keys = [(pair[i], [IMAGES, OTHERS][i]) for pair in expected.values() for i in (0, 1)]
+    keys += [("mean", IMAGES), ("extra/x_train", IMAGES), ("weights_train", OTHERS)]
+    random.Random(seed).shuffle(keys)
+    assert selected(dict(keys)) == expected
+
+
+@pytest.mark.parametrize("pair", [("images", "labels"), ("X", "y"), ("x", "y"), ("data", "target")])
+def test_names_without_a_split_are_train(pair: tuple[str, str]) -> None:
+    """Images and labels alone are all of it; beside arrays of splits they are not used."""
+    whole = dict(zip(pair, (IMAGES, OTHERS), strict=True))
+    assert selected(whole) == {"train": pair}
+    of_splits = {"train_images": IMAGES, "train_labels": OTHERS}
+    assert selected(whole | of_splits) == {"train": ("train_images", "train_labels")}
+
+
+def test_two_arrays_that_may_be_meant_are_refused() -> None:
+    """What could be either is not chosen: both are listed, and the option that tells."""
+    arrays = {"x_train": IMAGES, "train_images": IMAGES, "y_train": OTHERS}
+    with pytest.raises(SourceError, match="may be the images of train: x_train, train_im") as got:
+        selected(arrays)
+    assert "`images_key=KEY`" in str(got.value.hint)
+
+
+@pytest.mark.parametrize(
+    "text", ["restrain", "contest", "pretrain_mean", "exam_ple", "annotations"]
+)
+def test_a_word_within_a_word_says_nothing(text: str) -> None:
+    """A name is divided at signs, digits and capitals only."""
+    assert meaning(text)[:2] == (None, None)
+
+
+# Files
+
+COURSE = {"train": ("train_set_x", "train_set_y"), "test": ("test_set_x", "test_set_y")}
+
+
+def write_family(folder: Path, suffix: str) -> Path:
+    """Return a folder with a file a split, as a well-known course has them, with class names."""
+    folder.mkdir()
+    for (split, keys), pair in zip(COURSE.items(), PAIRS, strict=True):
+        held = {**dict(zip(keys, pair, strict=True)), "list_classes": np.array([*"abcd"], "S")}
+        write(folder / f"{split}_thing{suffix}", held)
+    return folder
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """Return a file of arrays, of the kind that its ending says."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)  # type: ignore[arg-type] # its stub takes no mapping
+    elif path.suffix == ".npy":
+        [array] = arrays.values()
+        np.save(path, array)
+    else:
+        with h5py.File(path, "w") as file:
+            for key, array in arrays.items():
+                file[key] = array
+    return path
+
+
+NAMES = ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_a_file_a_split_is_one_dataset(tmp_path: Path, cache: Path, suffix: str) -> None:
+    """The folder, and a path with {split}, give both files with their class names; one of them
+    alone is refused with what gives both, and taken where its arrays are named.
+    """
+    folder = write_family(tmp_path / "in", suffix)
+    family = folder / f"{{split}}_thing{suffix}"
+    error = refused(cache, folder / f"test_thing{suffix}", "test_thing", "files of others lie")
+    assert str(family) in str(error.hint)
+    for path, name in ((folder, "in"), (family, "thing")):
+        entry = prepared(path)
+        check(entry, *PAIRS, NAMES)
+        assert entry.dataset == name
+        assert prepared(path).cached
+    keys = {"images_key": "train_set_x", "labels_key": "train_set_y"}
+    check(prepared(folder / f"train_thing{suffix}", **keys), PAIRS[0], None, NAMES)
+
+
+PCAM = "camelyonpatch_level_2_split_{}_{}.h5"
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "roles"),
+    [
+        ("{}_{}.npy", ("", ""), ("x", "y")),
+        ("{1}_{0}.npy", ("", ""), ("X", "y")),
+        ("k49-{}-{}.npz", ("arr_0", "arr_0"), ("imgs", "labels")),
+        (PCAM, ("x", "y"), ("x", "y")),
+    ],
+)
+def test_a_file_an_array_is_one_dataset(
+    tmp_path: Path, name: str, keys: tuple[str, str], roles: tuple[str, str]
+) -> None:
+    """Images and labels of each split in files of their own are found by the files' names."""
+    for split, pair in zip(("train", "test"), PAIRS, strict=True):
+        for role, key, array in zip(roles, keys, pair, strict=True):
+            write(tmp_path / name.format(split, role), {key: array})
+    check(prepared(tmp_path), *PAIRS)
+
+
+def test_another_file_is_named_by_an_option(tmp_path: Path, cache: Path) -> None:
+    """A path with {split} has the images, FILE:KEY with {split} the labels; a file that is not
+    there is named.
+    """
+    for split, (x, y) in zip(("training", "eval"), PAIRS, strict=True):
+        write(tmp_path / f"k-{split}-imgs.npz", {"arr_0": x})
+        write(tmp_path / f"k-{split}-classes.npz", {"arr_0": y})
+    path = tmp_path / "k-{split}-imgs.npz"
+    refused(cache, path, "none.npz", "no such file", labels_key="none.npz:y")
+    one = "k-eval-classes.npz:arr_0"
+    error = refused(cache, path, "", "in both or none", images_key="a", labels_key=one)
+    assert isinstance(error, UsageError)
+    check(prepared(path, labels_key="k-{split}-classes.npz:arr_0"), *PAIRS)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_one_key_may_be_left_to_guess(tmp_path: Path, suffix: str) -> None:
+    """Images of an odd name are given, {split} standing for any word; the labels are found."""
+    held = {"pics/training": X, "pics/testing": X2, "labels_train": Y, "labels_test": Y2}
+    path = write(tmp_path / f"odd{suffix}", held)
+    check(prepared(path, images_key="pics/{split}"), *PAIRS)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+@pytest.mark.parametrize("fractions", [("test_fraction", "val_fraction"), ("test_fraction",)])
+def test_splits_are_taken_from_arrays(
+    tmp_path: Path, suffix: str, fractions: tuple[str, ...]
+) -> None:
+    """Of a file without splits, fractions make them, whatever holds it."""
+    path = write(tmp_path / f"whole{suffix}", {"X": X, "y": Y})
+    entry = prepared(path, **dict.fromkeys(fractions, 0.25))
+    assert entry.splits.keys() == {"train", *(one.partition("_")[0] for one in fractions)}
+    check(entry, (X, Y), None)
+
+
+def test_class_names_of_an_attribute(tmp_path: Path) -> None:
+    """Names that the labels carry name the classes; those of another array do not."""
+    path = write(tmp_path / "named.h5", {"images": X, "labels": Y, "more": Y})
+    with h5py.File(path, "a") as file:
+        file["labels"].attrs["class_names"] = [*"abcd"]
+        file["more"].attrs["classes"] = [*"dcba"]
+    check(prepared(path), (X, Y), None, NAMES)
+
+
+def test_class_names_that_differ_are_refused(tmp_path: Path, cache: Path) -> None:
+    """Two lists of names in a dataset: neither is taken in silence."""
+    held = {"x_train": X, "y_train": Y, "class_names": np.array([*"abcd"])}
+    path = write(tmp_path / "two.npz", held | {"label_names": np.array([*"dcba"])})
+    refused(cache, path, path, "class names differ: two.npz:class_names, two.npz:label_names")
+
+
+# Shapes, pickles
+
+
+def flat(images: np.ndarray) -> np.ndarray:
+    """Return the images as rows of numbers."""
+    return images.reshape(len(images), -1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint", "given"),
+    [
+        ((6, 6), "`shape=6x6`", {"shape": "6x6"}),
+        ((6, 6, 3), "`shape=6x6x3`", {"shape": (6, 6, 3)}),
+        ((6, 6, 3), "`layout=nchw`", {"shape": "3x6x6", "layout": "nchw"}),
+        ((5, 4), "`shape=HxW`", {"shape": "5x4"}),
+    ],
+)
+def test_flat_rows_take_a_shape(
+    tmp_path: Path, cache: Path, shape: tuple[int, ...], hint: str, given: dict[str, Any]
+) -> None:
+    """Rows of numbers are refused with a shape that they may have, and are images with it."""
+    pairs = random_pairs(shape=shape)
+    first = "layout" in given
+    (x, y), (x2, y2) = (
+        (flat(x.transpose(0, 3, 1, 2) if first else x), labels) for x, labels in pairs
+    )
+    path = write(tmp_path / "flat.npz", {"x_train": x, "y_train": y, "x_test": x2, "y_test": y2})
+    assert hint in str(refused(cache, path, path, "flat rows").hint)
+    refused(cache, path, path, "flat rows", shape="7x7")
+    check(prepared(path, **given), *pairs, decode={"layout": "nchw"} if first else {})
+
+
+@pytest.mark.parametrize("shape", ["28", "0x3", "1x2x3x4", "axb", (3,), 5])
+def test_what_is_no_shape_is_refused(tmp_path: Path, cache: Path, shape: object) -> None:
+    """Two or three sides, each 1 or more."""
+    path = write(tmp_path / "flat.npz", {"x_train": flat(X), "y_train": Y})
+    refused(cache, path, "`shape=", "expected HxW or HxWxC", shape=shape)
+
+
+def test_a_shape_of_what_has_one_is_refused(tmp_path: Path, cache: Path) -> None:
+    """Images that are no rows are not reshaped."""
+    path = write(tmp_path / "images.npz", {"x_train": X, "y_train": Y})
+    refused(cache, path, path, "expected flat rows (N, 20), got (40, 5, 4)", shape="4x5")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "way"),
+    [
+        ("a.pkl", b"", "pixelprep.Arrays("),
+        ("a.pt", b"PK", "pixelprep.Arrays("),
+        ("a.bin", b"\x80\x04", "pixelprep.Arrays("),
+        ("cifar/data_batch_1", b"\x80\x02", "binary version"),
+    ],
+)
+def test_a_pickle_is_refused_with_the_way_on(
+    tmp_path: Path, cache: Path, name: str, content: bytes, way: str
+) -> None:
+    """Pickles are known by ending or first bytes, also in a folder; nothing loads them."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    dataset = path.parent if "/" in name else path
+    assert way in str(refused(cache, dataset, path, "never loaded").hint)
+
+
+# The maker's validation split as the test split
+
+
+def test_val_may_be_meant_as_test(tmp_path: Path) -> None:
+    """`test_from` makes the data that it would be if the maker had called its val test: the same
+    digest and rows; another option is another identity, also of what is cached.
+    """
+    held = {"x_train": X, "y_train": Y, "x_val": X2, "y_val": Y2}
+    path = write(tmp_path / "own.npz", held)
+    assert prepared(path).splits.keys() == {"train", "val"}
+    with pytest.warns(pixelprep.PixelprepWarning, match="own: its val split is taken as test"):
+        entry = prepared(path, test_from="val")
+    check(entry, *PAIRS)
+    assert prepared(path, test_from="val").cached
+    assert prepared(path).splits.keys() == {"train", "val"}
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [({}, "the data has no val split"), ({"val": 0, "test": 0}, "has a test split of its own")],
+)
+def test_what_cannot_be_the_test_split_is_refused(
+    tmp_path: Path, cache: Path, held: dict[str, int], reason: str
+) -> None:
+    """Without a val split, or with a test split, there is nothing that `test_from` could mean."""
+    own = {f"{role}_{split}": one for split in held for role, one in (("x", X2), ("y", Y2))}
+    path = write(tmp_path / "own.npz", {"x_train": X, "y_train": Y, **own})
+    error = refused(cache, path, "`test_from=val`", reason, test_from="val")
+    assert isinstance(error, UsageError)
+    with pytest.raises(UsageError, match="`test_from`: does not apply to a source object"):
+        prepared(Arrays("data", *PAIRS), test_from="val")
