@@ -175,7 +175,7 @@ def train(
 
 
 @app.command()
-@partial(with_prepare_options, without=("mode", "force"))
+@partial(with_prepare_options, without=("mode", "force", "scaling_of"))
 def compare(
     context: typer.Context,
     dataset: Dataset = "mnist",

@@ -1,5 +1,6 @@
 """Read a user's HDF5 file, with images and labels under keys of the user's choice."""
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -115,10 +116,8 @@ class _Selection:
         if SPLIT not in images:
             return {"train": (images, labels)}
         keys = {n: (images.replace(SPLIT, n), labels.replace(SPLIT, n)) for n in SPLITS}
-        present = {name for name, pair in keys.items() if any(self._has(key) for key in pair)} | {
-            "train"
-        }
-        return {name: pair for name, pair in keys.items() if name in present}
+        present = [name for name, pair in keys.items() if any(self._has(key) for key in pair)]
+        return {name: keys[name] for name in present or ["train"]}
 
     def _keys(self) -> tuple[str, str]:
         """Return the keys of images and labels: those given, or the first default ones present."""
@@ -129,8 +128,8 @@ class _Selection:
             return images, labels
         if images or labels:
             raise UsageError("`images_key` and `labels_key`: expected both or none")
-        for keys in DEFAULT_KEYS:
-            if all(self._has(key.replace(SPLIT, "train")) for key in keys):
+        for split, keys in itertools.product(SPLITS, DEFAULT_KEYS):
+            if all(self._has(key.replace(SPLIT, split)) for key in keys):
                 return keys
         none = f"{self.path}: no images and labels under the usual keys; it holds {self._root()}"
         hint = (

@@ -170,7 +170,10 @@ class ImageFolder(LocalSource):
                 self._check_link(top)
                 if split not in tops and top.name in folders:
                     tops[split] = top
-        return tops if "train" in tops else {"train": self.path}
+        # Without train, one that is called test is a class where there are others beside it.
+        shown = {name for name in folders if not _is_hidden(name)}
+        is_split = "train" in tops or shown == {top.name for top in tops.values()}
+        return tops if tops and is_split else {"train": self.path}
 
     def _add_unused_folders(self, tops: Mapping[str, Path], unused: list[str]) -> None:
         """Count folders beside those of the splits."""

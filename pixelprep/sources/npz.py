@@ -40,9 +40,10 @@ class NpzFile(LocalSource):
                 if archive.comment == EXPORTED:
                     raise scaled_already(where)
                 members = {info.filename.removesuffix(".npy") for info in archive.infolist()}
-                for split in SPLITS:
-                    keys = f"x_{split}", f"y_{split}"
-                    if split == "train" or not members.isdisjoint(keys):
+                keys_of = {split: (f"x_{split}", f"y_{split}") for split in SPLITS}
+                present = [n for n, keys in keys_of.items() if not members.isdisjoint(keys)]
+                for split, keys in keys_of.items():
+                    if split in (present or ["train"]):
                         images, labels = (self._array(archive, key, context) for key in keys)
                         pairs[split] = images, labels
                 used = {f"{column}_{split}" for split in pairs for column in "xy"}
