@@ -109,6 +109,11 @@ def is_entry_name(name: str) -> bool:
     return re.fullmatch("[0-9a-f]{4,12}", name) is not None
 
 
+def is_known(name: str, cache: Path) -> bool:
+    """Tell whether there is an entry, or more than one, that a name may stand for."""
+    return is_entry_name(name) or bool(_find(name, cache, damaged=False))
+
+
 def entry_paths(cache: Path) -> list[Path]:
     """List everything in a cache that has an entry's place and name, in the order of the names."""
     paths: list[Path] = []
@@ -122,7 +127,7 @@ def named_paths(names: Iterable[str | os.PathLike[str]], cache: Path) -> list[Pa
     """List the folders that names stand for, damaged ones too; a dataset means all its entries."""
     found = []
     for name in names:
-        every = _dataset_entries(name, cache) or _made_from(name, cache)
+        every = _dataset_entries(name, cache) or made_from(name, cache)
         found.append(every or [resolve(name, cache, damaged=True)])
     return list(dict.fromkeys(chain.from_iterable(found)))
 
@@ -177,7 +182,7 @@ def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
         inside = given.parent.parent.resolve() == cache.resolve()
         return [cache / given.parent.name / given.name if inside else given]
     if "/" in name:
-        return [cache / name] if _exists(cache / name, damaged) else _made_from(name, cache)
+        return [cache / name] if _exists(cache / name, damaged) else made_from(name, cache)
     by_key = re.fullmatch("[0-9a-f]{4,12}", name) and sorted(cache.glob(f"[!.]*/*-{name}*"))
     return by_key or _dataset_entries(name, cache)
 
@@ -192,7 +197,7 @@ def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     return []
 
 
-def _made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
+def made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     """List the entries of a cache that were made from the data at this path."""
     if "/" not in os.fspath(name):
         return []
