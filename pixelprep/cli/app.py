@@ -235,9 +235,9 @@ def evaluate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a run's model on an entry, or on new data, prepared with the run's scaling.
+    """Evaluate a run's model on an entry or on new data.
 
-    The model gets raw pixels, whatever the entry's own scaling.
+    The model gets raw pixels, whatever the scaling of the entry; new data is prepared for it.
     """
     _messages(quiet)
     scores = pixelprep.evaluate(

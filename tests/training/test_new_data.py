@@ -189,6 +189,7 @@ def test_a_scaling_of_each_image_is_not_for_other_data(
     assert found.accuracy == evaluate(folder, quiet=True).accuracy
 
 
+@pytest.mark.long
 def test_new_data_on_the_command_line(trained: Path) -> None:
     """A path is all it needs; JSON has what the library returns."""
     draw(Path("lab"), 8, ("cat", "owl"))
