@@ -70,7 +70,7 @@ def _check_labels(entry: Entry) -> Iterator[str]:
                 yield f"{name}: its names are not those of the source's digest"
     recipe = entry.manifest.recipe
     taken = [name for name in labels if "train" in (name, recipe.splits[name])]
-    if low >= 0:
+    if low >= 0 and "train" in recipe.splits.values():
         # Which rows were taken depends on an order that is lost; how many of a class does not.
         every = np.concatenate([labels[name] for name in taken])
         for name, rows in taken_rows(every, recipe).items():
@@ -95,12 +95,15 @@ def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
             yield f"{name}: the stored values from {where} on are not those of the scaling"
         if manifest.splits[name].raw != RawLimits.of(moments):
             yield f"{name}: the raw minimum or maximum differs from the manifest"
-        if name == "train":
+        if name == manifest.first_split:
             if manifest.statistics != PixelSums(**moments.overall()):
-                yield "train: the sums of its pixels differ from the manifest"
-            statistics = None if entry.per == "image" else moments.statistics(entry.scaling.unit)
-            if manifest.scaling != ScalingRecord.of(replace(entry.scaling, statistics=statistics)):
-                yield "train: its statistics differ from the scaling's"
+                yield f"{name}: the sums of its pixels differ from the manifest"
+            scaling = entry.scaling
+            if not scaling.fixed:
+                of_all = None if entry.per == "image" else moments.statistics(scaling.unit)
+                scaling = replace(scaling, statistics=of_all)
+            if manifest.scaling != ScalingRecord.of(scaling):
+                yield f"{name}: its statistics differ from the scaling's"
         if is_stored_whole(entry, name) and digest != manifest.source.splits[name].images:
             yield f"{name}: its raw images are not those of the source's digest"
 
@@ -113,7 +116,8 @@ def _check_pixels(
     The wrong row is the first of a block whose images, scaled again, are not the stored ones.
     """
     split = entry.splits[name]
-    per = entry.per if name == "train" and entry.per != "image" else "dataset"
+    is_fitted = name == "train" and entry.per != "image" and not entry.scaling.fixed
+    per = entry.per if is_fitted else "dataset"
     pieces = digest_pieces(raw_view(split, entry.scaling))
     tasks = ((split, entry.scaling, per, rows) for rows in pieces)
     parts, digests, wrong_rows = list[AnyMoments](), [], list[int]()
@@ -156,10 +160,13 @@ def _check_statistics(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
 
 def _check_sums(entry: Entry) -> Iterator[str]:
     """Compare the sums of train's raw pixels with the statistics of the scaling."""
-    promised, count = entry.manifest.statistics, math.prod(entry.train.shape)
+    first = entry.splits[entry.manifest.first_split]
+    promised, count = entry.manifest.statistics, math.prod(first.shape)
     if promised.count != count:
-        yield "train: the number of its pixels differs from the manifest"
-    own = own_statistics(entry.train, 0, len(entry.train))
+        yield f"{first.name}: the number of its pixels differs from the manifest"
+    if entry.scaling.fixed:
+        return  # it has no statistics of its pixels
+    own = own_statistics(first, 0, len(first))
     if own and MODES[entry.mode].uses_range:
         return  # of each image only minimum and range are stored
     raw = entry.scaling.statistics or statistics_per_image(*own)
@@ -199,7 +206,7 @@ def _check_split(entry: Entry, name: str, on_progress: OnProgress) -> Iterator[s
     limits = entry.manifest.splits[name].raw
     if max(abs(min(lows) - limits.minimum), abs(max(highs) - limits.maximum)) > max(errors):
         yield f"{name}: the raw minimum or maximum differs from the manifest"
-    if name == "train" and scaling.statistics is not None:
+    if name == "train" and scaling.statistics is not None and not scaling.fixed:
         every, found = ("mean", "std", "minimum", "maximum"), pairwise_sum(moments).statistics()
         if not _agree(scaling, found, scaling.statistics, every, split.dtype):
             yield "train: its statistics differ from the scaling's"

@@ -110,6 +110,11 @@ def is_entry_name(name: str) -> bool:
     return re.fullmatch("[0-9a-f]{4,12}", name) is not None
 
 
+def is_known(name: str, cache: Path) -> bool:
+    """Tell whether there is an entry, or more than one, that a name may stand for."""
+    return is_entry_name(name) or bool(_find(name, cache, damaged=False))
+
+
 def entry_paths(cache: Path) -> list[Path]:
     """List everything in a cache that has an entry's place and name, in the order of the names."""
     paths: list[Path] = []
@@ -123,7 +128,7 @@ def named_paths(names: Iterable[str | os.PathLike[str]], cache: Path) -> list[Pa
     """List the folders that names stand for, damaged ones too; a dataset means all its entries."""
     found = []
     for name in names:
-        every = _dataset_entries(name, cache) or _made_from(name, cache)
+        every = _dataset_entries(name, cache) or made_from(name, cache)
         found.append(every or [resolve(name, cache, damaged=True)])
     return list(dict.fromkeys(chain.from_iterable(found)))
 
@@ -180,7 +185,7 @@ def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
     if "/" in name:
         if _exists(cache / name, damaged):
             return [cache / name]
-        return _made_from(name, cache) or _dataset_entries(name, cache)
+        return made_from(name, cache) or _dataset_entries(name, cache)
     by_key = re.fullmatch("[0-9a-f]{4,12}", name) and sorted(cache.glob(f"[!.]*/*-{name}*"))
     return by_key or _dataset_entries(name, cache)
 
@@ -195,7 +200,7 @@ def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     return []
 
 
-def _made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
+def made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     """List the entries of a cache that were made from the data at this path."""
     if "/" not in os.fspath(name):
         return []

@@ -23,7 +23,8 @@ from pixelprep.numerics.scaling import normalize_options
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.system import fs, records
 
-PATHS = ("dataset", "source")  # recorded as URLs: the bytes of a path need not be text
+# Recorded as URLs: the bytes of a path need not be text.
+PATHS = ("dataset", "source", "scaling_of")
 FILE = "file://"
 KINDS: dict[str, tuple[type, ...]] = {"dataset": (str,)}
 KINDS |= {name: json_types(name) for name in REPAIR_OPTIONS}
@@ -40,7 +41,7 @@ def save_request(
     record = dict(request) | ({TOLD: [*told]} if told else {})
     for name in PATHS:
         value = record.get(name)
-        if value is not None and (name == "source" or os.sep in os.fspath(value)):
+        if value is not None and (name != "dataset" or os.sep in os.fspath(value)):
             record[name] = fs.expand_user(value).absolute().as_uri()
     records.write(_record_path(path, cache), record)
 
@@ -104,7 +105,8 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     defaults, decode = asdict(RecipeOptions()), manifest.source.decode
     options = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
     most = max(split.rows for split in manifest.splits.values())
-    shape, given = manifest.splits["train"].shape[1:], manifest.recipe.shard_rows or most
+    shape = manifest.splits[manifest.first_split].shape[1:]
+    given = manifest.recipe.shard_rows or most
     is_default = min(given, most) == min(layout.file_rows(shape, manifest.recipe.dtype), most)
     options["shard_rows"] = None if is_default else given
     usual = {"per": defaults["per"], "rescale": defaults["rescale"]}
@@ -112,6 +114,8 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     if normalized == (manifest.per, manifest.recipe.rescale):
         options |= usual  # they have the same effect
     names = [name for name in defaults if name == "mode" or options[name] != defaults[name]]
+    if manifest.recipe.constants:
+        names = [name for name in names if name not in ("mode", *usual)]
     changed = {name: options[name] for name in names}
     if manifest.dataset in REGISTRY:  # how its files are read is no choice
         return changed

@@ -175,7 +175,7 @@ def train(
 
 
 @app.command()
-@partial(with_prepare_options, without=("mode", "force"))
+@partial(with_prepare_options, without=("mode", "force", "scaling_of"))
 def compare(
     context: typer.Context,
     dataset: Dataset = "mnist",
@@ -224,7 +224,8 @@ def compare(
 def evaluate(
     run: RunDir,
     entry: Annotated[
-        str | None, argument("An entry (default: the one trained on).", "ENTRY")
+        str | None,
+        argument("An entry (default: the one trained on), or new data: ./photos.", "ENTRY|DATA"),
     ] = None,
     split: Annotated[
         str | None, one_of("test|val|train", "Split of the entry (default: test, else val).")
@@ -234,7 +235,10 @@ def evaluate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a run's model on an entry. It gets raw pixels, whatever their scaling there."""
+    """Evaluate a run's model on an entry or on new data.
+
+    The model gets raw pixels, whatever the scaling of the entry; new data is prepared for it.
+    """
     _messages(quiet)
     scores = pixelprep.evaluate(
         run, entry, split=split, batch_size=batch_size, cache_dir=cache_dir, quiet=quiet

@@ -91,6 +91,8 @@ def print_info(entry: "Entry", origin: str | None) -> None:
     _print_field("classes", ", ".join(entry.class_names))
     recipe = entry.manifest.recipe.to_dict()
     origins = recipe.pop("splits")
+    if recipe.pop("constants"):  # shown above
+        _print_field("scaling", "that of another entry, given as shift and divisor")
     taken = [f"{name} taken from train" for name in entry.splits if origins[name] == "train"]
     own = [name for name in entry.splits if origins[name] == "source"]
     _print_field("splits", ", ".join([f"{' and '.join(own)} as the data has", *taken]))
@@ -105,7 +107,8 @@ def _print_entry(entry: "Entry") -> None:
     scaling = entry.scaling
     say(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
     units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
-    for name, values in (("mean", scaling.mean), ("std", scaling.std)):
+    titles = ("shift", "divisor") if scaling.fixed else ("mean", "std")
+    for name, values in zip(titles, (scaling.mean, scaling.std), strict=True):
         _print_field(name, f"{formatting.format_numbers(values)}{units}")
     rows: Rows = [("", "images", "shape", "type", "raw", "scaled min", "max", "mean", "std")]
     for name, split in entry.splits.items():
@@ -118,14 +121,14 @@ def _print_entry(entry: "Entry") -> None:
     _table(rows)
     # What train as a whole is scaled to, which a first batch only comes near.
     whole = []
-    if scaling.statistics is not None:
+    if scaling.statistics is not None and not scaling.fixed:
         from pixelprep.numerics.scaling import scaled_statistics
 
         scaled = scaled_statistics(scaling, scaling.statistics)
         rounding = 1e-9  # what it leaves of 0
         whole += ["mean 0"] * bool((abs(scaled.mean) < rounding).all())
         whole += ["std 1"] * bool((abs(scaled.std - 1) < rounding).all())
-    batch = entry.manifest.splits["train"].first_batch.shape[0]
+    batch = entry.manifest.splits[entry.manifest.first_split].first_batch.shape[0]
     about = f"; of all of train: {', '.join(whole)}" if whole else ""
     say(*_wrapped(f"(scaled: of the first batch of {batch}, read back from the file{about})"))
     if entry.manifest.recipe.storage == "raw":

@@ -416,7 +416,17 @@ class Entry:
 
     @property
     def train(self) -> Split:
-        """The training split."""
+        """The training split; all entries have one but those of `prepare` with `scaling_of`.
+
+        Raises
+        ------
+        UsageError
+            When there is none.
+        """
+        if "train" not in self.splits:
+            only = " and ".join(self.splits)
+            message = f"{self.path}: has no train split, only {only}: its scaling is another's"
+            raise UsageError(message, "prepare data with a train split")
         return self.splits["train"]
 
     @property
@@ -442,7 +452,7 @@ class Entry:
     def is_exact(self) -> bool:
         """Whether every raw pixel is stored, or recovered exactly from what is stored."""
         is_raw = self.manifest.recipe.storage == "raw"
-        return is_raw or self.scaling.is_exact(self.train.dtype)
+        return is_raw or self.scaling.is_exact(self.manifest.recipe.dtype)
 
     @property
     def held_out(self) -> Split | None:

@@ -30,13 +30,13 @@ class PngExporter(Exporter):
 
     def require(self, entry: Entry) -> None:
         """Refuse all but 8 bits of grey or RGB, or 16 of grey, that are recovered exactly."""
-        raw, channels = entry.scaling.raw_dtype, entry.train.shape[-1]
+        raw, channels = entry.scaling.raw_dtype, next(iter(entry.splits.values())).shape[-1]
         if channels not in CHANNELS.get(raw, ()):
             expected = "expected uint8 of 1 or 3 channels, or uint16 of 1"
             message = f"`to=png`: images of {channels} channels of {raw}: {expected}"
             raise UsageError(message, ELSEWHERE)
         if not entry.is_exact:
-            message = f"{raw} pixels cannot be recovered exactly from {entry.train.dtype}"
+            message = f"{raw} pixels cannot be recovered exactly from {entry.manifest.recipe.dtype}"
             raise UsageError(
                 f"`to=png`: {message}", "prepare the dataset with `dtype=float32` first"
             )

@@ -15,7 +15,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
 from pixelprep.format import layout, schema
 from pixelprep.format.recipe import NUMERICS_VERSION, SPLITS, Recipe
 from pixelprep.format.source_record import Provenance, SourceRecord
-from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
+from pixelprep.numerics.scaling import MODES, Scaling, fixed_scaling, shift_and_divisor
 from pixelprep.numerics.statistics import AnyMoments, Statistics
 from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import LenientRecord
@@ -86,7 +86,10 @@ class SplitRecord(LenientRecord):
 
 @dataclass(frozen=True, slots=True)
 class ScalingRecord(LenientRecord):
-    """A fitted scaling in full precision: nested lists of float, empty per image."""
+    """A scaling in full precision: nested lists of float, empty per image.
+
+    Of a fixed one mean and std are shift and divisor; minimum and maximum are empty.
+    """
 
     unit: int  # what raw pixels are divided by first
     raw_dtype: str  # NumPy's name of their type
@@ -107,6 +110,8 @@ class ScalingRecord(LenientRecord):
 
     def scaling(self, mode: str, per: str) -> Scaling:
         statistics = None
+        if per != "image" and self.minimum == []:
+            return fixed_scaling(mode, per, self.unit, self.raw_dtype, self.mean, self.std)  # type: ignore[arg-type] # checked
         if per != "image":
             lists = (self.mean, self.std, self.minimum, self.maximum)
             statistics = Statistics(*(np.array(values, np.float64) for values in lists))
@@ -115,7 +120,7 @@ class ScalingRecord(LenientRecord):
 
 @dataclass(frozen=True, slots=True)
 class PixelSums(LenientRecord):
-    """The sums over all raw pixels of the training split; exact ints for integer pixels."""
+    """The sums over all raw pixels of the first split; exact ints for integer pixels."""
 
     count: int
     sum: float
@@ -132,8 +137,8 @@ class Manifest(LenientRecord):
     provenance: Provenance
     source: SourceRecord  # the raw data
     scaling: ScalingRecord
-    statistics: PixelSums  # of the training split's raw pixels
-    splits: dict[str, SplitRecord]  # train, and val and test where there are such
+    statistics: PixelSums  # of the first split's raw pixels
+    splits: dict[str, SplitRecord]  # train but where nothing was fitted, and others that there are
 
     @property
     def mode(self) -> str:
@@ -142,6 +147,11 @@ class Manifest(LenientRecord):
     @property
     def per(self) -> str:
         return self.recipe.per
+
+    @property
+    def first_split(self) -> str:
+        """Train or, where the scaling is fixed and there is none, the first of the others."""
+        return next(name for name in SPLITS if name in self.splits)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``manifest.json``."""

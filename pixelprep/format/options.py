@@ -365,6 +365,12 @@ class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOption
         None, "Folder with the raw files; nothing is downloaded.", "DIR"
     )
     force: bool = option(False, "Make the entry again if it is there.", check=_switch)
+    scaling_of: str | os.PathLike[str] | None = option(
+        None,
+        "An entry whose scaling is taken over: nothing is fitted, so train is not required; data"
+        " without splits is a test split.",
+        "ENTRY",
+    )
 
     def __post_init__(self) -> None:
         for name, declared in declared_options(type(self)).items():

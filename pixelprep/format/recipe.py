@@ -13,13 +13,28 @@ from pixelprep.format.options import RecipeOptions, declared_options
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics import permutation
 from pixelprep.numerics.permutation import Stream
-from pixelprep.numerics.scaling import normalize_options
+from pixelprep.numerics.scaling import Scaling, normalize_options, shift_and_divisor
 from pixelprep.system import canonical
 from pixelprep.system.json_record import LenientRecord
 
 NUMERICS_VERSION = 1  # raised when a recipe would give other numbers
 SPLITS = ("train", "val", "test")
 TAKEN = {"test": Stream.TEST, "val": Stream.VAL}  # from train where the source has none; in order
+
+
+@dataclass(frozen=True, slots=True)
+class Constants(LenientRecord):
+    """Shift and divisor that are given, not fitted: one number or, per channel, one of each."""
+
+    shift: tuple[float, ...]
+    divisor: tuple[float, ...]
+
+    @classmethod
+    def of(cls, scaling: Scaling) -> Self:
+        """Return those of a scaling per dataset or per channel."""
+        assert scaling.statistics is not None
+        shift, divisor = shift_and_divisor(scaling, scaling.statistics)
+        return cls(tuple((shift + 0.0).tolist()), tuple(divisor.tolist()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +45,9 @@ class Recipe(RecipeOptions, LenientRecord):
     splits: dict[str, str]  # by name what a split is taken from: "source", or "train"
     split_seed: int | None = None  # type: ignore[assignment] # where none is taken from train
     chunk_rows: int
+    constants: Constants | None = None  # None where the scaling is fitted
     # What modes to come are told: none of those that there are takes them.
     channel_order: None = None
-    constants: None = None
     limits: None = None
     target_range: None = None
     quantiles: None = None
@@ -41,18 +56,21 @@ class Recipe(RecipeOptions, LenientRecord):
     numerics_version: int = NUMERICS_VERSION
 
     @classmethod
-    def of(cls, options: RecipeOptions, source: SourceRecord) -> Self:
-        train = source.splits["train"]
-        per, rescale = normalize_options(options.mode, options.per, options.rescale, train.dtype)
-        image = train.shape[1:]
+    def of(
+        cls, options: RecipeOptions, source: SourceRecord, constants: Constants | None = None
+    ) -> Self:
+        first = next(iter(source.splits.values()))  # images of all are of one shape and type
+        per, rescale = normalize_options(options.mode, options.per, options.rescale, first.dtype)
+        image = first.shape[1:]
         own = {name: split.shape[0] for name, split in source.splits.items()}
         fractions = {
-            name: 0.0 if name in own else getattr(options, f"{name}_fraction") for name in TAKEN
+            name: 0.0 if name in own or "train" not in own else getattr(options, f"{name}_fraction")
+            for name in TAKEN
         }
         rows = split_rows(own, fractions)
-        if options.storage == "raw" and np.dtype(train.dtype).kind == "f":
+        if options.storage == "raw" and np.dtype(first.dtype).kind == "f":
             raise UsageError(
-                f"`storage=raw`: expected integers, got {train.dtype}", "leave `storage` out"
+                f"`storage=raw`: expected integers, got {first.dtype}", "leave `storage` out"
             )
         shard_rows = options.shard_rows or layout.file_rows(image, options.dtype)
         values = {name: getattr(options, name) for name in declared_options(RecipeOptions)}
@@ -64,9 +82,8 @@ class Recipe(RecipeOptions, LenientRecord):
             "split_seed": None if rows.keys() == own.keys() else options.split_seed,
             "shard_rows": shard_rows if shard_rows < max(rows.values()) else None,
         }
-        return cls(
-            source=source.digest, chunk_rows=layout.chunk_rows(image, options.dtype), **values
-        )
+        chunk_rows = layout.chunk_rows(image, options.dtype)
+        return cls(source=source.digest, chunk_rows=chunk_rows, constants=constants, **values)
 
     @property
     def key(self) -> str:

@@ -26,7 +26,7 @@ MAX_NAME = 4096  # bytes of a row's name
 SOURCE_FIELDS = ("splits", "task", "class_names", "decode")  # under the source digest
 MAX_BYTES = 64 << 20  # of a manifest
 # Fields of a recipe that no mode has yet.
-MODES_TO_COME = ("channel_order", "constants", "limits", "target_range", "quantiles", "clip")
+MODES_TO_COME = ("channel_order", "limits", "target_range", "quantiles", "clip")
 
 # What values of unexpected types can raise.
 TYPE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
@@ -84,6 +84,14 @@ def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_constants(value: Any) -> bool:
+    if value is None:
+        return True
+    numbers = _list_of(lambda one: type(one) is float and math.isfinite(one))
+    named = _is_dict(value) and value.keys() == {"shift", "divisor"}
+    return named and all(map(numbers, value.values())) and 0.0 not in value["divisor"]
+
+
 _SHA256 = _matches("[0-9a-f]{64}")
 
 
@@ -114,6 +122,7 @@ _PARTS: dict[str, dict[str, Check]] = {
         "compression": _one_of(*layout.COMPRESSIONS),
         "chunk_rows": _int(1),
         "shard_rows": lambda value: value is None or _int(1)(value),
+        "constants": _is_constants,
         **dict.fromkeys(MODES_TO_COME, _one_of(None)),
         "format_version": _one_of(layout.FORMAT_VERSION),
         "numerics_version": _int(1),
@@ -159,8 +168,9 @@ _FIRST_BATCH = {"shape": _is_shape, **dict.fromkeys(("min", "max", "mean", "std"
 def is_source(about: Any) -> bool:
     """Return whether these are the values of a `SourceRecord`."""
     try:
-        for name in {"train", *about["splits"]}:
-            _check_fields(name, about["splits"][name], _SOURCE_SPLIT)
+        _require(set() < set(about["splits"]) <= set(SPLITS), "no splits, or others")
+        for name, split in about["splits"].items():
+            _check_fields(name, split, _SOURCE_SPLIT)
         _check_fields("", {"digest": "0" * 64, **about}, _PARTS["source"])
     except BAD_JSON:
         return False
@@ -197,15 +207,17 @@ def _require(condition: bool, problem: str) -> None:
 def _check_splits(manifest: Mapping[str, Any]) -> None:
     recipe, splits = manifest["recipe"], manifest["splits"]
     raw = manifest["source"]["splits"]
-    _require({"train"} <= set(splits) <= set(SPLITS), f"the splits are {sorted(splits)}")
-    _require({"train"} <= set(raw) <= set(splits), f"the source's splits are {sorted(raw)}")
+    fitted = {"train"} if recipe["constants"] is None else set()
+    _require(fitted <= set(splits) <= set(SPLITS), f"the splits are {sorted(splits)}")
+    known = bool(raw) and fitted <= set(raw) <= set(splits)
+    _require(known, f"the source's splits are {sorted(raw)}")
     origins = {name: "source" if name in raw else "train" for name in splits}
     _require(recipe["splits"] == origins, f"the recipe's splits are not {origins}")
     for name, split in raw.items():
         _check_fields(f"source.splits.{name}", split, _SOURCE_SPLIT)
         named = (split["names"] is None) == (split["name_bytes"] is None)
         _require(named, f"source.splits.{name}: names and name_bytes do not fit each other")
-    raw_dtype = raw["train"]["dtype"]
+    raw_dtype = next(iter(raw.values()))["dtype"]
     can_be_raw = recipe["storage"] != "raw" or np.dtype(raw_dtype).kind in "ui"
     _require(can_be_raw, f"images of {raw_dtype} are not stored raw")
     stored = layout.stored_dtype(recipe["storage"], recipe["dtype"], raw_dtype)
@@ -217,7 +229,7 @@ def _check_splits(manifest: Mapping[str, Any]) -> None:
         _require(split["dtype"] == recipe["dtype"], f"splits.{name}.dtype is not its recipe's")
         is_counted = len(split["class_counts"]) == len(manifest["source"]["class_names"])
         _require(is_counted, f"splits.{name}.class_counts does not count each class")
-        origin = raw.get(name, raw["train"])
+        origin = raw[name if name in raw else "train"]
         other = origin["name_bytes"] or 0, len(split["class_counts"])
         row_bytes = math.prod(split["shape"][1:]) * np.dtype(stored).itemsize + sum(other)
         _check_files(name, split, recipe, row_bytes)
@@ -231,7 +243,8 @@ def _check_rows(
     recipe: Mapping[str, Any], raw: Mapping[str, Any], splits: Mapping[str, Any]
 ) -> None:
     """Refuse numbers of rows that are not those that the recipe takes."""
-    chunk_rows = layout.chunk_rows(splits["train"]["shape"][1:], recipe["dtype"])
+    image = next(iter(splits.values()))["shape"][1:]
+    chunk_rows = layout.chunk_rows(image, recipe["dtype"])
     _require(recipe["chunk_rows"] == chunk_rows, f"chunk_rows is not {chunk_rows}")
     raw_rows = {name: split["shape"][0] for name, split in raw.items()}
     fractions = {name: recipe[f"{name}_fraction"] for name in TAKEN}
@@ -270,15 +283,22 @@ def _check_files(
 
 def _check_scaling(manifest: Mapping[str, Any]) -> None:
     recipe, record, per = manifest["recipe"], manifest["scaling"], manifest["per"]
-    height, width, channels = manifest["splits"]["train"]["shape"][1:]
-    raw_dtype = manifest["source"]["splits"]["train"]["dtype"]
+    height, width, channels = next(iter(manifest["splits"].values()))["shape"][1:]
+    raw_dtype = next(iter(manifest["source"]["splits"].values()))["dtype"]
+    constants = recipe["constants"]
     _require(record["raw_dtype"] == raw_dtype, "scaling.raw_dtype is not the source's")
     effective = normalize_options(recipe["mode"], per, recipe["rescale"], raw_dtype)
     _require((per, recipe["rescale"]) == effective, "per or rescale has no meaning for such data")
     unit = rescale_unit(raw_dtype, recipe["rescale"])
     _require(record["unit"] == unit, f"scaling.unit is not {unit}")
     shape = (0,) if per == "image" else statistics_shape((height, width, channels), per)
-    for name in (*STATISTICS, "scale", "offset"):
+    shapes = dict.fromkeys((*STATISTICS, "scale", "offset"), shape)
+    if constants is not None:
+        _require(per in ("dataset", "channel"), f"constants per {per}")
+        given = record["mean"] == constants["shift"] and record["std"] == constants["divisor"]
+        _require(given, "scaling.mean and scaling.std are not the constants")
+        shapes |= {"minimum": (0,), "maximum": (0,)}
+    for name, shape in shapes.items():
         values = np.array(record[name], object)
         valid = {int, float} >= set(map(type, values.reshape(-1)))
         valid = valid and values.shape == shape and bool(np.isfinite(values.astype(float)).all())

@@ -5,6 +5,7 @@ this order and rounded once to the stored type. ``unit`` is the integer type's m
 recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self  # Any: raw and stored pixels of whichever type
@@ -49,6 +50,8 @@ class Scaling:
         The type of the raw pixels, such as ``"uint8"``.
     statistics : Statistics or None
         The statistics of the training split; None per image, where each image has its own.
+    fixed : bool
+        Whether shift and divisor were given, not fitted: they are `mean` and `std` then.
     """
 
     mode: str
@@ -56,6 +59,7 @@ class Scaling:
     unit: int
     raw_dtype: str
     statistics: Statistics | None
+    fixed: bool = False
 
     @classmethod
     def fit(
@@ -103,12 +107,18 @@ class Scaling:
 
     @property
     def mean(self) -> Float:
-        """The mean of the training pixels after division by ``unit``; empty per image."""
+        """The mean of the training pixels after division by ``unit``; empty per image.
+
+        Of a `fixed` scaling, what is subtracted.
+        """
         return self.statistics.mean if self.statistics else np.zeros(0)
 
     @property
     def std(self) -> Float:
-        """Their population standard deviation after division by ``unit``; empty per image."""
+        """Their population standard deviation after division by ``unit``; empty per image.
+
+        Of a `fixed` scaling, what is divided by.
+        """
         return self.statistics.std if self.statistics else np.zeros(0)
 
     @property
@@ -257,6 +267,15 @@ class Scaling:
         return (exact - shift) / divisor
 
 
+def fixed_scaling(
+    mode: str, per: str, unit: int, raw_dtype: str, shift: Sequence[float], divisor: Sequence[float]
+) -> Scaling:
+    """Return the scaling with this shift and divisor, of one number or, per channel, of each."""
+    unknown = np.zeros(0)  # minimum and maximum, which are for fitting alone
+    given = Statistics(np.array(shift, np.float64), np.array(divisor, np.float64), unknown, unknown)
+    return Scaling(mode, per, unit, raw_dtype, given, fixed=True)
+
+
 def apply_with_statistics(
     scaling: Scaling, raw: NDArray[Any], dtype: DTypeLike
 ) -> tuple[NDArray[Any], Statistics | None]:
@@ -300,6 +319,8 @@ def scale_stored(
 
 def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:
     """Return shift and divisor (never 0) after ``unit``, in the shape of the statistics."""
+    if scaling.fixed:
+        return statistics.mean, _ones_for_zeros(statistics.std)
     mode = MODES[scaling.mode]
     if MODES[scaling.mode].uses_range and np.dtype(scaling.raw_dtype).kind in "ui":
         zeros, ones = np.zeros_like(statistics.mean), np.ones_like(statistics.mean)

@@ -45,8 +45,12 @@ def build(
         if recipe.compression == "none":
             present = sum(path.stat().st_size for path in (work / staging.FILES).glob("*"))
             fs.require_free_space(cache, _bytes_needed(splits, recipe) - present)
-        moments = sum_up(splits, recipe.per, data.moments, context)
-        scaling = fit(recipe, splits["train"].images.dtype, moments["train"])
+        # Nothing is fitted where there are constants.
+        moments = sum_up(
+            splits, "dataset" if recipe.constants else recipe.per, data.moments, context
+        )
+        first = next(iter(splits))  # train, if it is there
+        scaling = fit(recipe, splits[first].images.dtype, moments[first])
         plan = manifests.Manifest(
             dataset=source.name,
             key=recipe.key,
@@ -54,7 +58,7 @@ def build(
             provenance=source.provenance,
             source=data.record,
             scaling=manifests.ScalingRecord.of(scaling),
-            statistics=manifests.PixelSums(**moments["train"].overall()),
+            statistics=manifests.PixelSums(**moments[first].overall()),
             splits={},
         )
         (work / PLAN).write_bytes(canonical.dumps(plan.to_dict()))
@@ -75,8 +79,8 @@ def build(
 
 def _bytes_needed(splits: Splits, recipe: Recipe) -> int:
     rows = sum(len(split.labels) for split in splits.values())
-    image = math.prod(splits["train"].images.shape[1:])
-    raw_dtype = splits["train"].images.dtype.name
+    images = next(iter(splits.values())).images
+    image, raw_dtype = math.prod(images.shape[1:]), images.dtype.name
     stored = layout.stored_dtype(recipe.storage, recipe.dtype, raw_dtype)
     return rows * (image * np.dtype(stored).itemsize + ROW_BYTES)
 

@@ -9,7 +9,7 @@ import numpy as np
 from pixelprep import sources
 from pixelprep.format.manifest import RawLimits
 from pixelprep.format.recipe import SPLITS, Recipe, check_classes_stay, taken_rows
-from pixelprep.numerics.scaling import Scaling, rescale_unit
+from pixelprep.numerics.scaling import Scaling, fixed_scaling, rescale_unit
 from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
 from pixelprep.system import formatting, progress
 
@@ -35,8 +35,8 @@ def divide(
     Equal images that were divided are told of, or refused: all are the recipe's.
     """
     splits, keys = dict(data.raw.splits), dict(data.keys)
-    train = splits["train"]
     if "train" in recipe.splits.values():  # else labels, of which there may be many, are not read
+        train = splits["train"]
         labels = train.labels[:]
         check_classes_stay(labels, recipe)
         for name, rows in taken_rows(labels, recipe).items():
@@ -70,8 +70,14 @@ def sum_up(
 
 
 def fit(recipe: Recipe, dtype: np.dtype[np.generic], train: AnyMoments) -> Scaling:
-    """Fit the recipe's scaling for raw pixels of this type to the moments of train."""
+    """Fit the recipe's scaling for raw pixels of this type to the moments of train.
+
+    Where the recipe has constants, they are the scaling.
+    """
     unit = rescale_unit(dtype, recipe.rescale)
+    if given := recipe.constants:
+        shift, divisor = given.shift, given.divisor
+        return fixed_scaling(recipe.mode, recipe.per, unit, dtype.name, shift, divisor)
     statistics = None if recipe.per == "image" else train.statistics(unit)
     return Scaling(recipe.mode, recipe.per, unit, dtype.name, statistics)
 

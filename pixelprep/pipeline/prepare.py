@@ -12,6 +12,7 @@ from pixelprep.cache import entries, requests
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import EntryError, SourceError, UsageError
 from pixelprep.format import schema
+from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import (
     REPAIR_OPTIONS,
     RUNTIME_ONLY,
@@ -21,7 +22,8 @@ from pixelprep.format.options import (
     takes,
 )
 from pixelprep.format.recipe import TAKEN, Recipe
-from pixelprep.pipeline import raw_data
+from pixelprep.format.source_record import SourceRecord
+from pixelprep.pipeline import given_scaling, raw_data
 from pixelprep.system import fs, locks, notices, parallel, staging
 
 LOG = logging.getLogger("pixelprep")
@@ -88,13 +90,14 @@ def find_entry(call: PrepareCall) -> Entry:
         When it is not prepared, or damaged; when an option is wrong.
     """
     if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset):
-        names = declared_options(RecipeOptions)
+        names = [*declared_options(RecipeOptions), "scaling_of"]
         given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
         return prepare_or_open(call.dataset, cache_dir=call.cache_dir, quiet=call.quiet, **given)
     cache, (source, _) = fs.cache_dir(call.cache_dir), _find_source(call)
     with fs.translate_oserror(cache):
+        call, known = given_scaling.take_over(call, cache)
         if record := raw_data.recall(source, cache):
-            path = cache / source.name / Recipe.of(call, record).folder
+            path = cache / source.name / _recipe(call, source, record, known).folder
             if path.exists():
                 return entries.open_entry(path, cache, call.quiet)
     raise EntryError(
@@ -146,11 +149,12 @@ def rebuild(path: Path, cache: Path, request: Mapping[str, Any], *, quiet: bool)
 
 def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
     """Find or build the entry (`only` the one in this folder), and keep what it came from."""
+    call, known = given_scaling.take_over(call, fs.cache_dir(call.cache_dir))
     source, dataset = _find_source(call)
     pool = parallel.WorkerPool(call.workers, call.scheduler)
     context = sources.SourceContext(fs.cache_dir(call.cache_dir), pool, call.quiet)
     with fs.translate_oserror(context.cache), pool, context, notices.collect() as told:
-        entry = _find_or_build(call, source, context, only)
+        entry = _find_or_build(call, source, context, known, only)
         is_known = entry.cached and requests.has_request(entry.path, context.cache)
         if is_known and not told:  # the data was not read again
             for line in requests.load_told(entry.path, context.cache):
@@ -183,21 +187,44 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
     return source, dataset if isinstance(dataset, str) else None
 
 
+def _recipe(
+    call: PrepareCall, source: sources.Source, record: SourceRecord, known: Manifest | None
+) -> Recipe:
+    """Return the recipe of a call for data that is identified, with the scaling of an entry."""
+    if known is not None:
+        constants = given_scaling.constants_of(known, source.name, record)
+        if given_scaling.is_test(record, call):
+            record = given_scaling.record_as_test(record)
+        return Recipe.of(call, record, constants)
+    if "train" not in record.splits:
+        only = " and ".join(record.splits)
+        message = f"{source.name}: expected a train split to fit the scaling to, found {only} alone"
+        raise SourceError(message, "take over an entry's scaling: `scaling_of=ENTRY`")
+    return Recipe.of(call, record)
+
+
 def _find_or_build(
-    call: PrepareCall, source: sources.Source, context: sources.SourceContext, only: Path | None
+    call: PrepareCall,
+    source: sources.Source,
+    context: sources.SourceContext,
+    known: Manifest | None,
+    only: Path | None,
 ) -> Entry:
     cache = context.cache
     # Raw data is summed up while it is read, unless there seems to be such an entry already.
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
     record, data = raw_data.identify(source, context, call if is_new else None)
-    recipe = Recipe.of(call, record)
+    recipe = _recipe(call, source, record, known)
     divided = record.decode.get("groups") or {}  # by the source itself
     for name in TAKEN:
         fraction = getattr(call, f"{name}_fraction")
         is_taken = isinstance(divided, dict) and divided.get(f"{name}_fraction") == fraction
-        if fraction and recipe.splits.get(name) == "source" and not is_taken:
-            has = f"the data has a {name} split of its own"
-            notices.tell(f"{source.name}: `{name}_fraction` is not used: {has}")
+        if fraction and recipe.splits.get(name) != "train" and not is_taken:
+            own = "no train split" if "train" not in recipe.splits else f"a {name} split of its own"
+            notices.tell(f"{source.name}: `{name}_fraction` is not used: the data has {own}")
+    all_test = known is not None and given_scaling.is_test(record, call)
+    if all_test:
+        LOG.info("%s: all of it is a test split; `test_fraction` would leave train", source.name)
     path = cache / source.name / recipe.folder
     if only not in (None, path):
         was = f"{only.parent.name}/{only.name}"
@@ -216,4 +243,5 @@ def _find_or_build(
 
         staging.collect_garbage(cache)
         data = data or raw_data.read_again(source, context, call, record)
+        data = given_scaling.survey_as_test(data) if all_test else data
         return build(source, data, recipe, context, lambda: existing() is not None)

@@ -7,7 +7,7 @@ from typing import Any  # JSON values
 from pixelprep import sources
 from pixelprep.errors import SourceError
 from pixelprep.format import schema
-from pixelprep.format.options import RecipeOptions
+from pixelprep.format.options import PrepareOptions
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.pipeline.fit import scope
@@ -21,7 +21,7 @@ def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
 
 
 def identify(
-    source: sources.Source, context: sources.SourceContext, options: RecipeOptions | None
+    source: sources.Source, context: sources.SourceContext, options: PrepareOptions | None
 ) -> tuple[SourceRecord, sources.Survey | None]:
     """Return what identifies the data: remembered, or taken from the data, which is returned too.
 
@@ -49,7 +49,7 @@ def identify(
 def read_again(
     source: sources.Source,
     context: sources.SourceContext,
-    options: RecipeOptions,
+    options: PrepareOptions,
     known: SourceRecord,
 ) -> sources.Survey:
     """Read data that is identified already; raise `SourceError` if it is not what it was."""
@@ -65,7 +65,7 @@ def read_again(
 
 
 def read(
-    source: sources.Source, context: sources.SourceContext, options: RecipeOptions | None
+    source: sources.Source, context: sources.SourceContext, options: PrepareOptions | None
 ) -> sources.Survey:
     """Load the data and take its digests; also its moments, so that it need not be read again.
 
@@ -77,8 +77,9 @@ def read(
         raw = raw.materialize(context)
     scopes = {}
     if options and not (options.val_fraction or options.test_fraction):
-        dtype = raw.splits["train"].images.dtype
+        dtype = next(iter(raw.splits.values())).images.dtype
         per, _ = normalize_options(options.mode, options.per, options.rescale, dtype)
+        per = "dataset" if options.scaling_of else per  # nothing is fitted
         scopes = {name: scope(name, per) for name in raw.splits}
     on_leak = getattr(source, "on_leak", None)  # of a source that says
     return sources.survey(raw, context.pool, source.name, context.quiet, scopes, on_leak)

@@ -154,18 +154,19 @@ def commands(profile: EntryProfile) -> dict[str, str]:
     arguments = {"prepare": profile.prepare}
     arguments |= {verb: (verb, name) for verb in ("verify", "train", "export", "report")}
     arguments["export"] += (f"{profile.dataset}-npz", "--to", "npz")
-    if profile.task != "classification":
-        del arguments["train"]  # which needs one class a row
+    first = next(iter(profile.splits))
+    if profile.task != "classification" or first != "train":
+        del arguments["train"]  # which needs one class a row, and a train split
     lines = {what: shlex.join(["pixelprep", *own]) for what, own in arguments.items()}
     lines["python"] = (
         "import pixelprep\n\n"
         f"entry = pixelprep.open({name!r})\n"
-        "images, labels = entry.train.to_numpy()\n"
+        f"images, labels = entry.{first}.to_numpy()\n"
         f"raw = entry.scaling.invert(images{statistics})"
     )
     lines["h5py"] = (
         "import h5py\n\n"
-        f'with h5py.File("{profile.splits["train"].files[0]}") as file:\n'
+        f'with h5py.File("{profile.splits[first].files[0]}") as file:\n'
         '    images, labels = file["images"][:], file["labels"][:]'
     )
     if profile.recipe.storage == "raw":
@@ -247,7 +248,7 @@ def _word(value: object) -> str:
 
 def _stored_scale(profile: EntryProfile) -> ColorScale:
     """Return the colours of stored images."""
-    seen = profile.splits["train"].stored.overall
+    seen = next(iter(profile.splits.values())).stored.overall
     if MODES[profile.mode].uses_range:
         return ColorScale(min(0.0, seen.minimum), 1.0)
     most = max(abs(seen.minimum), abs(seen.maximum))
@@ -267,8 +268,9 @@ def _samples(
 ) -> list[dict[str, object]]:
     """Return, of each class that is shown, its name, and its images before and after."""
     strips: dict[int, tuple[list[Markup], list[Markup]]] = {}
+    split = next(iter(profile.splits))  # train, if it is there
     for sample in profile.samples:
-        label = f"{profile.class_names[sample.label]}, row {sample.row} of train"
+        label = f"{profile.class_names[sample.label]}, row {sample.row} of {split}"
         raw = html.pixels(sample.raw, raw_scale, f"{label}, before scaling", SAMPLE)
         stored = html.pixels(sample.stored, stored_scale, f"{label}, after scaling", SAMPLE)
         before, after = strips.setdefault(sample.label, ([], []))
@@ -298,8 +300,9 @@ def _pixel_images(profile: EntryProfile, raw_scale: ColorScale) -> list[dict[str
         "deviation": (profile.deviation_image, deviation_scale),
     }
     drawn = []
+    split = next(iter(profile.splits))
     for name, (image, scale) in images.items():
-        picture = html.pixels(image, scale, f"The {name} of each pixel of train", LARGE)
+        picture = html.pixels(image, scale, f"The {name} of each pixel of {split}", LARGE)
         drawn.append({"name": name, "picture": picture, **_legend(name, scale)})
     return drawn
 

@@ -83,7 +83,7 @@ class SplitProfile:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A row of train, before and after, (H, W, C), shrunk to `SAMPLE_SIDE` pixels a side."""
+    """A row of the first split, before and after, (H, W, C), up to `SAMPLE_SIDE` pixels a side."""
 
     row: int
     label: int
@@ -113,7 +113,7 @@ class EntryProfile:
     prepare: tuple[str, ...]  # the arguments of the command that makes the entry
     is_named: bool  # whether these name the dataset; else a path stands for where the data is
     splits: Mapping[str, SplitProfile]
-    mean_image: Float  # (H, W, C), of train's raw pixels
+    mean_image: Float  # (H, W, C), of the first split's raw pixels: train's, if it is there
     deviation_image: Float  # likewise, the population's
     samples: tuple[Sample, ...]  # the first rows of each of the first classes
 
@@ -158,24 +158,26 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
     """
     manifest, scaling = entry.manifest, entry.scaling
     pixels, samples, splits = PairwiseSum(), Samples(), {}
+    first = entry.splits[manifest.first_split]
     for name, split in entry.splits.items():
-        train_only = (pixels, samples) if name == "train" else None
-        splits[name] = _profile_split(entry, split, train_only, on_progress)
+        extra = (pixels, samples) if split is first else None
+        splits[name] = _profile_split(entry, split, extra, on_progress)
     per_pixel = pixels.total().statistics()
     # Data of one's own cannot have the name of a known dataset.
     known = sources.datasets()
     named = {*(one.name for one in known.datasets), *(one.name for one in known.plugins)}
     dataset = entry.dataset if entry.dataset in named else f"./{entry.dataset}"
-    options = formatting.options(requests.options_of(manifest))
+    given = {"scaling_of": "ENTRY"} if manifest.recipe.constants else {}
+    options = formatting.options(requests.options_of(manifest) | given)
     names = ("dataset", "mode", "per", "key", "class_names")
     facts = {name: getattr(entry, name) for name in names}
     facts |= {name: getattr(manifest, name) for name in ("provenance", "recipe", "scaling")}
     return EntryProfile(
         **facts,
         formula=MODES[entry.mode].formula,
-        shape=entry.train.shape[1:],
+        shape=first.shape[1:],
         raw_dtype=scaling.raw_dtype,
-        dtype=str(entry.train.dtype),
+        dtype=str(first.dtype),
         exact=entry.is_exact,
         task=manifest.source.task,
         decode=manifest.source.decode,
@@ -191,7 +193,7 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
 def _profile_split(
     entry: Entry, split: Split, extra: "tuple[PairwiseSum, Samples] | None", on_progress: OnProgress
 ) -> SplitProfile:
-    """Profile one split; of train also the moments of each pixel, and samples."""
+    """Profile one split; of the first also the moments of each pixel, and samples."""
     record, classes = entry.manifest.splits[split.name], len(entry.class_names)
     scaling, channels = entry.scaling, split.shape[-1]
     images = raw_view(split, scaling)

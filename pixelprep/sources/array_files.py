@@ -102,9 +102,9 @@ class ArrayFiles(LocalSource):
             return {path.name: path for path in shown if path.is_file()}
         if SPLIT in self.path.name and not self.path.exists():
             of_splits = expand(self.path)
-            if "train" not in of_splits:
-                there = formatting.shorten(path.name for path in of_splits.values()) or "none"
-                raise SourceError(f"{self.path}: expected a file of train, found {there}")
+            if not of_splits:
+                expected = f"{SPLIT} stands for train, val or test, or another word for these"
+                raise SourceError(f"{self.path}: no such files: {expected}")
             return {path.name: path for path in of_splits.values()}
         return {self.path.name: self.path}
 

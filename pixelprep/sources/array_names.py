@@ -139,7 +139,7 @@ def select(where: str, arrays: Mapping[Place, Header], keys: Keys) -> Selection:
         none = f"{where}: no images and labels under the usual names; it holds {held}"
         named = f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train, val"
         raise SourceError(none, f"{named} and test; FILE:KEY for another file")
-    present = {"train"} | {split for column in columns.values() for split in column}
+    present = {split for column in columns.values() for split in column}
     pairs = {name: _pair(columns, name) for name in SPLITS if name in present}
     used = {place for pair in pairs.values() for place in pair.values()}
     names = [place for place, header in arrays.items() if _names_classes(place, header, used)]

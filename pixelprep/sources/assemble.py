@@ -24,10 +24,10 @@ def assemble(
     class_names: Sequence[str] = (),
     names: Mapping[str, Sequence[str]] | None = None,
 ) -> Raw:
-    """Return the raw data of images and labels by split, train among them."""
-    first, given = pairs["train"]
+    """Return the raw data of images and labels by split."""
+    split, (first, given) = next(iter(pairs.items()))
     rows = max(given.shape, default=0)  # labels may be (N,), (N, 1) or (1, N)
-    order = axes.resolved(f"{where}: train", options.layout, first.shape, rows)
+    order = axes.resolved(f"{where}: {split}", options.layout, first.shape, rows)
     images = {n: axes.turned(f"{where}: {n}", pair[0], order) for n, pair in pairs.items()}
     columns = {n: (pair[1], len(images[n])) for n, pair in pairs.items()}
     numbered = labels.numbered(where, columns, options, task, class_names)

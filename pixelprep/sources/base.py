@@ -138,7 +138,7 @@ class Raw:
     digest.
     """
 
-    splits: Mapping[str, RawSplit]  # train, and val and test where the data has such
+    splits: Mapping[str, RawSplit]  # train, val and test, as far as the data has such
     class_names: tuple[str, ...]
     decode: Mapping[str, object] = field(default_factory=dict)
     task: str = "classification"  # or "multilabel": rows have several classes or none
@@ -167,7 +167,7 @@ class Raw:
         counts = {name: self._class_counts(split) for name, split in self.splits.items()}
         total = sum(counts.values(), np.zeros(len(names), np.int64))
         for name, of_split in counts.items():
-            only = names[(counts["train"] == 0) & (of_split > 0)]
+            only = names[(counts.get("train", of_split) == 0) & (of_split > 0)]
             if len(only) and self.task == "classification":
                 lacks = f"{where}: train has no image of {_classes(only)}, {name} has"
                 raise SourceError(lacks, "move some of them to train, or leave them out")

@@ -47,7 +47,7 @@ def numbered(
         raise UsageError("`labels_from` and `renumber`: expected one of the two")
     if task == "multilabel":
         many = {name: _several(f"{where}: {name}", one) for name, (one, _) in columns.items()}
-        columns_of = range(many["train"].shape[1])
+        columns_of = range(next(iter(many.values())).shape[1])
         return Numbered(many, tuple(class_names) or tuple(map(str, columns_of)))
     found = {name: _column(f"{where}: {name}", *column) for name, column in columns.items()}
     if any(labels.dtype.kind == "U" for labels, _ in found.values()):

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
+from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.members import printable
 from pixelprep.sources.split_names import SPLIT_WORDS, split_of
 from pixelprep.system import formatting
 
 ANNOTATIONS = "_annotations.txt"  # the end of the name of a table of classes
 FLAT = {"images", "image", "imgs", "img", "pictures", "data", "all", "unknown", "unlabeled"}
-SPLIT_HINT = "the folders of splits are called train, val and test: train/CLASS/*.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +109,14 @@ class _Finder:
         top = self._start(_Folder.of("", names))
         tops = self._tops(top)
         self.unused += top.all_files(but=[path.prefix.split("/")[-2] for path in tops.values()])
-        train = tops.pop("train", None)
-        if train is None:
-            train, self.unused = top, list(top.files)
+        first = next((split for split in SPLITS if split in tops), None)  # train, where it is there
+        if first is None:
+            folder, self.unused = top, list(top.files)
         else:
-            self.unused += train.files
-        class_names, splits = self._train(train)
+            folder = tops.pop(first)
+            self.unused += folder.files
+        class_names, images = self._first(folder)
+        splits = {first or "train": images}
         for split, folder in tops.items():
             if found := self._split(split, folder, class_names):
                 splits[split] = found
@@ -147,13 +149,12 @@ class _Finder:
         found = {split: names for split, names in every.items() if names}
         meant = sorted(chain(*found.values()))
         if "train" not in found:
-            if meant and len(meant) == len(top.folders):
-                lacks = f"{self._path(top)}: has {' and '.join(meant)}, but no folder train"
-                raise SourceError(lacks, SPLIT_HINT)
-            for name in meant:
+            is_split = meant and len(meant) == len(top.folders)
+            for name in () if is_split else meant:
                 taken = f"{self._path(top, name)}: taken for a class: there is no folder train"
                 self.told.append(taken)
-            return {}
+            if not is_split:
+                return {}
         for split, several in found.items():
             if len(several) > 1:
                 twice = f"{self._path(top)}: expected one folder for {split}, found"
@@ -163,7 +164,8 @@ class _Finder:
             self.told.append(f"{self._path(top)}: folders are read so: {', '.join(named)}")
         return {split: top.enter(name) for split, [name] in found.items()}
 
-    def _train(self, folder: _Folder) -> tuple[tuple[str, ...], dict[str, ImageList]]:
+    def _first(self, folder: _Folder) -> tuple[tuple[str, ...], ImageList]:
+        """List the images of the split that says which classes there are."""
         class_names = tuple(sorted(folder.folders))
         if len(class_names) < 2:
             expected = f"{self.where}: expected a folder of images for each of two classes or more"
@@ -177,7 +179,7 @@ class _Finder:
         if all(map(str.isdecimal, class_names)) and sorted(class_names, key=int) != [*class_names]:
             listed = formatting.shorten(f"{i} is {name}" for i, name in enumerate(class_names))
             self.told.append(f"{self._path(folder)}: classes sort by code points: label {listed}")
-        return class_names, {"train": images}
+        return class_names, images
 
     def _refuse_empty(self, folder: _Folder, name: str) -> NoReturn:
         path, files = self._path(folder, name), folder.enter(name).all_files()

@@ -116,7 +116,7 @@ def tell_conflicts(raw: Raw, keys: Mapping[str, AnyArray], where: str) -> None:
     equal = _find(keys)
     if not len(equal.row):
         return
-    labels = np.empty((len(equal.row), *raw.splits["train"].labels.shape[1:]), np.int64)
+    labels = np.empty((len(equal.row), *next(iter(raw.splits.values())).labels.shape[1:]), np.int64)
     for name, split in raw.splits.items():
         labels[equal.split == name] = split.labels[equal.row[equal.split == name]]
     _, codes = np.unique(labels, axis=0, return_inverse=True)

@@ -13,16 +13,15 @@ from typing import Any, ClassVar  # Any: pixels of whichever type
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.cache.entries import open_named, open_recorded
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest
-from pixelprep.format.options import decode_options
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
-from pixelprep.sources import LazyArray, image_file
+from pixelprep.sources import LazyArray, Source, image_file
 from pixelprep.system import formatting, fs, progress, tf_runtime
 from pixelprep.system.json_record import Record
+from pixelprep.training.evaluation_data import decoding, entry_of, labels_of_run
 from pixelprep.training.models import check_probabilities
 from pixelprep.training.run_folder import MODEL, SERVING, FinishedRun, load_finished
 
@@ -30,7 +29,7 @@ LOG = logging.getLogger("pixelprep")
 
 EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
 PREDICT_BYTES = 4 << 20  # likewise of decoded ones
-AS_TRAINED = ("orientation", "alpha", "page", "fit", "filter")  # how images are decoded
+DECODED = ("size", "color", "orientation", "alpha", "page", "fit", "filter")  # of a decoder
 HINTS = dict.fromkeys(image_file.HELP, "give pictures like those of training")
 HINTS |= {
     "transparency": "the training images had none: lay the picture on a background first",
@@ -131,22 +130,24 @@ class PredictResult(Record):
 
 def evaluate(
     run: str | os.PathLike[str],
-    entry: Entry | str | os.PathLike[str] | None = None,
+    entry: Entry | str | os.PathLike[str] | Source | None = None,
     *,
     split: str | None = None,
     batch_size: int = 64,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> EvaluationResult:
-    """Evaluate a finished run's model on the raw pixels of an entry.
+    """Evaluate a finished run's model on the raw pixels of an entry, or of new data.
 
     Parameters
     ----------
     run : path
         The run's folder.
-    entry : Entry, str or path, optional
+    entry : Entry, str, path or Source, optional
         An entry, or what `open` takes; default: the entry that the run was trained on. Its scaling
-        may be another: the raw pixels are recovered first (`Scaling.is_exact`).
+        may be another: the raw pixels are recovered first (`Scaling.is_exact`). Or new data, as
+        `prepare` takes it: it is prepared with the run's scaling, its images decoded as the run's
+        were; without splits all of it is test. Classes are matched by name.
     split : {"test", "val", "train"}, optional
         Of the entry; default: test or, where there is none, val.
     batch_size : int
@@ -168,8 +169,10 @@ def evaluate(
     EntryError
         When there is no such entry, or it is damaged.
     UsageError
-        When the entry's images or classes are other than those that the model was trained on, or
-        it has no such split.
+        When the images are other than those that the model was trained on, or of a class that it
+        lacks; or there is no such split.
+    SourceError
+        When new data cannot be read.
     MissingExtraError
         When TensorFlow is not installed.
 
@@ -181,23 +184,20 @@ def evaluate(
     """
     check_int("batch_size", batch_size, 1)
     finished = load_finished(fs.expand_user(run))
-    if not isinstance(entry, Entry):
-        cache, of_run = fs.cache_dir(cache_dir), finished.result
-        if entry is None:  # wherever the cache is now
-            entry = open_recorded(of_run.entry, of_run.key, cache, quiet)
-        else:
-            entry = open_named(entry, cache, quiet)
-    _check_same_data(finished, entry)
+    tf_runtime.require("evaluate")
+    entry = entry_of(finished, entry, cache_dir, quiet)
+    _check_same_images(finished, entry)
     split = _choose_split(entry, split)
+    labels = labels_of_run(finished, entry, split)
     tf_runtime.start_keras("evaluate")
     model, raw = _Model(finished), raw_view(entry.splits[split], entry.scaling)
-    labels = entry.splits[split].labels
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
         evaluation, loss = _evaluate(model, raw, labels, batch_size, bar.update)
+    names = finished.manifest.source.class_names
     counts, correct = evaluation.counts.tolist(), evaluation.correct.tolist()
     classes = tuple(
         ClassRecall(name, count, right / count if count else None)
-        for name, count, right in zip(entry.class_names, counts, correct, strict=True)
+        for name, count, right in zip(names, counts, correct, strict=True)
     )
     return EvaluationResult(
         run=finished.folder,
@@ -224,34 +224,32 @@ def _choose_split(entry: Entry, split: str | None) -> str:
     return split
 
 
-def _check_same_data(run: FinishedRun, entry: Entry) -> None:
+def _check_same_images(run: FinishedRun, entry: Entry) -> None:
     if entry.manifest.source.task != run.manifest.source.task:
         raise UsageError(
             f"{entry.path}: its rows have several classes, {run.folder} knows one a row"
         )
-    known, given = _data_of(run.manifest), _data_of(entry.manifest)
-    for what, then in known.items():
-        if then != given[what]:
-            expected = f"expected {what} {then}, as {run.folder} was trained on"
-            hint = _hint_of_scaled(run.manifest, entry.manifest)
-            raise UsageError(f"{entry.path}: {expected}, found {given[what]}", hint)
+    known, given = _images_of(run.manifest), _images_of(entry.manifest)
+    if known != given:
+        expected = f"expected images {known}, as {run.folder} was trained on"
+        hint = _hint_of_scaled(run.manifest, entry.manifest)
+        raise UsageError(f"{entry.path}: {expected}, found {given}", hint)
 
 
 def _hint_of_scaled(known: Manifest, given: Manifest) -> str | None:
     """Say what to do where a model of integers is given floats that look scaled already."""
     kinds = [np.dtype(one.scaling.raw_dtype).kind for one in (known, given)]
-    raw = given.splits["train"].raw
+    raw = given.splits[given.first_split].raw
     if kinds[0] not in "ui" or kinds[1] != "f" or (raw.minimum >= 0 and raw.maximum > 1):
         return None
     limits = f"{raw.minimum:.4g} to {raw.maximum:.4g}"
     return f"its pixels, {limits}, look scaled already: prepare the raw ones"
 
 
-def _data_of(manifest: Manifest) -> dict[str, str]:
-    """Describe the images and classes that a model knows."""
-    shape = formatting.format_shape(manifest.splits["train"].shape[1:])
-    classes = ", ".join(manifest.source.class_names)
-    return {"images": f"{shape} {manifest.scaling.raw_dtype}", "classes": classes}
+def _images_of(manifest: Manifest) -> str:
+    """Describe the images that a model knows."""
+    shape = formatting.format_shape(manifest.splits[manifest.first_split].shape[1:])
+    return f"{shape} {manifest.scaling.raw_dtype}"
 
 
 class _Model:
@@ -371,18 +369,14 @@ def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     """Return what decodes image files as the run's model takes them."""
     height, width, channels = run.manifest.splits["train"].shape[1:]
     dtype = run.manifest.scaling.raw_dtype
-    told = decode_options(run.manifest.source.decode)
-    kept = int(told.get("alpha") == "keep")
-    colors = {count + kept: name for name, count in image_file.COLORS.items()}
+    told = decoding(run.manifest)
     of_files = "orientation" in run.manifest.source.decode  # which may be of any type and bands
-    if not of_files and (channels not in colors or dtype not in ("uint8", "uint16")):
-        image = _data_of(run.manifest)["images"]
+    if not of_files and (told["color"] is None or dtype not in ("uint8", "uint16")):
+        image = _images_of(run.manifest)
         message = f"{run.folder}: its model takes {image}, which no image file holds"
         raise UsageError(message, f"load {SERVING} and give it arrays")
     return image_file.ImageDecoder(
-        size=(height, width),
-        color=colors.get(channels),
-        **{name: told[name] for name in AS_TRAINED if name in told},
+        **{name: told[name] for name in DECODED if name in told},
         format=image_file.ImageFormat((height, width, channels), dtype),
         reference=f"what {run.folder} was trained on",
     )

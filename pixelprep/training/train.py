@@ -203,7 +203,8 @@ def _entry(
 
 
 def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
-    """Refuse rows of several classes, what cannot stop early, and event files that are there."""
+    """Refuse rows of several classes, no train split, what cannot stop early, event files."""
+    _ = entry.train  # which raises where there is none
     if entry.manifest.source.task != "classification":
         message = f"{entry.path}: its rows have several classes, `train` needs one"
         raise TrainError(message, "stream it into a model of your own by `entry.train.to_tf`")

@@ -101,7 +101,6 @@ def test_what_the_schema_refuses_pixelprep_refuses(tmp_path: Path, wrong: Any) -
 TO_COME = [
     *(("channel_order", "bgr"), ("limits", "data"), ("target_range", [-1.0, 1.0]), ("clip", True)),
     *(("quantiles", [0.01, 0.99]), ("mode", "robust"), ("numerics_version", 2)),
-    ("constants", {"shift": [0.5], "divisor": [0.25]}),
 ]
 
 

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 Place = tuple[int, int, int]  # of a chunk: where it is, its bytes, which filters were left out
 
 VERSION = 1
-TO_COME = ("channel_order", "constants", "limits", "target_range", "quantiles", "clip")  # modes
+TO_COME = ("channel_order", "limits", "target_range", "quantiles", "clip")  # modes
 CODES = {"float16": "e", "float32": "f", "float64": "d", "int64": "q"}
 CODES |= {"uint8": "B", "int8": "b", "uint16": "H", "int16": "h"}
 UNREAD = {32000: "LZF", 32004: "LZ4", 32015: "Zstandard"}
@@ -96,9 +96,18 @@ def check_recipe(manifest: Json) -> None:
         need(manifest[name] == recipe[name], f"{name} is not the recipe's")
     own, taken = source["splits"].keys(), {n for n in ("val", "test") if recipe[f"{n}_fraction"]}
     origins = dict.fromkeys(own, "source") | dict.fromkeys(taken, "train")
-    need("train" in own <= {"train", "val", "test"} and not own & taken, "splits of the source")
+    fitted = {"train"} if recipe["constants"] is None else set()
+    named = own and fitted <= own <= {"train", "val", "test"} and not own & taken
+    need(named, "splits of the source")
     need(manifest["splits"].keys() == recipe["splits"].keys(), "splits are not the recipe's")
     need(recipe["splits"] == origins, f"splits {recipe['splits']}, expected {origins}")
+    if (given := recipe["constants"]) is not None:
+        scaling, image = manifest["scaling"], next(iter(source["splits"].values()))["shape"][1:]
+        count = {"dataset": 1, "channel": image[2]}[recipe["per"]]
+        need(len(given["shift"]) == len(given["divisor"]) == count, "constants")
+        need(scaling["mean"] == given["shift"] and scaling["std"] == given["divisor"], "constants")
+        need(scaling["minimum"] == scaling["maximum"] == [], "constants have no extremes")
+        need(0 not in given["divisor"], "a divisor of 0")
     for name in TO_COME:
         need(recipe[name] is None, f"{name}, which no mode of this version has")
     need(manifest["scaling"]["quantiles"] is None, "quantiles, which no mode of this version has")

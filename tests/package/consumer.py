@@ -73,7 +73,7 @@ def scale(images: NDArray[np.uint8]) -> None:
     scaling = pixelprep.Scaling.fit(images, "center", per="image", rescale=True)
     assert_type(scaling, pixelprep.Scaling)
     assert_type((scaling.mode, scaling.per, scaling.raw_dtype), tuple[str, str, str])
-    assert_type(scaling.unit, int)
+    assert_type((scaling.unit, scaling.fixed), tuple[int, bool])
     assert_type(scaling.statistics, Statistics | None)
     for figure in (scaling.mean, scaling.std, scaling.scale, scaling.offset):
         assert_type(figure, Floats)

@@ -487,3 +487,16 @@ def test_images_of_one_value_have_a_report(value: int, tmp_path: Path) -> None:
     assert "recovered exactly" in text
     assert "recovered approximately" not in text
     assert report(entry, tmp_path / "facts", format="json", quiet=True).bytes > 0
+
+
+@drawn
+def test_the_page_of_a_test_split_alone_says_whose_its_scaling_is(tmp_path: Path) -> None:
+    """It shows test where others show train, and does not say that anything was fitted."""
+    given = arrays()
+    images, labels = given.splits["test"]
+    np.savez(tmp_path / "new.npz", x_test=images, y_test=labels)
+    entry = pixelprep.prepare(tmp_path / "new.npz", scaling_of=entry_of(given), quiet=True)
+    text = report(entry, tmp_path / "page.html", quiet=True).path.read_text()
+    assert "The first images of each class in test;" in text
+    assert "Taken over from another entry: mean is the shift, std the divisor;" in text
+    assert "train" not in text.replace("entry.train", "")

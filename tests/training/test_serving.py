@@ -18,7 +18,7 @@ from PIL import Image
 
 import pixelprep
 from pixelprep import Entry, Scaling, TrainError, UsageError
-from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.numerics.scaling import MODES, PER, fixed_scaling
 from pixelprep.reports.results import TrainResult
 from pixelprep.training import predict
 from pixelprep.training.run_folder import load_finished
@@ -87,6 +87,16 @@ def test_it_scales_as_the_entry_does(
         exact[3] = False
         assert (found[exact] == wanted[exact]).all()
         assert np.abs(found[~exact] - wanted[~exact]).max() <= off
+
+
+def test_it_scales_as_an_entry_of_a_given_scaling_does(tmp_path: Path) -> None:
+    """Shift and divisor that were given are those of each mode, bit for bit."""
+    raw = raw_pixels("uint8")
+    for mode in ("center", "normalize"):
+        scaling = fixed_scaling(mode, "dataset", 255, "uint8", [0.3], [0.7])
+        found = what_it_scales(scaling, "float32", tmp_path, raw)
+        assert np.array_equal(found, ((raw / 255 - 0.3) / 0.7).astype(np.float32))
+        assert np.array_equal(found, scaling.apply(raw))
 
 
 @pytest.mark.long

@@ -47,6 +47,16 @@ def test_with_train_alone_a_run_has_no_score() -> None:
     assert pixelprep.evaluate("run", split="train", quiet=True).images == 120
 
 
+def test_without_a_train_split_nothing_is_trained() -> None:
+    """An entry of test alone, scaled as another, is refused before there is a run."""
+    images, labels = IMAGES.splits["test"]
+    np.savez("new.npz", x_test=images, y_test=labels)
+    entry = pixelprep.prepare("./new.npz", scaling_of=entry_of(), quiet=True)
+    with pytest.raises(pixelprep.UsageError, match="has no train split, only test"):
+        pixelprep.train(entry, model=TINY, run_dir="run", quiet=True)
+    assert not Path("run.unfinished").exists()
+
+
 @pytest.mark.long
 def test_modes_are_compared_without_a_test_split() -> None:
     """Validation ranks them, of the data's own; of test there is nothing."""

@@ -1,0 +1,93 @@
+"""Find what a run's model is evaluated on: an entry, or new data, which is prepared for it."""
+
+import logging
+import os
+from typing import Any  # Any: options of `prepare`
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep import sources
+from pixelprep.cache import entries
+from pixelprep.dataset.entry import Entry
+from pixelprep.errors import UsageError
+from pixelprep.format.manifest import Manifest
+from pixelprep.format.options import decode_options
+from pixelprep.pipeline.prepare import prepare
+from pixelprep.sources import image_file
+from pixelprep.system import formatting, fs
+from pixelprep.training.run_folder import ENTRY, FinishedRun
+
+LOG = logging.getLogger("pixelprep")
+
+Data = Entry | str | os.PathLike[str] | sources.Source
+
+
+def entry_of(
+    run: FinishedRun, data: Data | None, cache_dir: str | os.PathLike[str] | None, quiet: bool
+) -> Entry:
+    """Return an entry: that of this name, of this data, or the one that the run was trained on."""
+    if isinstance(data, Entry):
+        return data
+    cache, own = fs.cache_dir(cache_dir), run.result
+    if data is None:  # wherever the cache is now
+        return entries.open_recorded(own.entry, own.key, cache, quiet)
+    dataset = sources.normalize_dataset(data)
+    if isinstance(dataset, str):
+        # A path is read, so that what is new in it counts; any other name may be an entry's.
+        is_path = "/" in dataset and not entries.is_entry_name(dataset)
+        if not is_path and entries.is_known(dataset, cache):
+            return entries.open_named(dataset, cache, quiet)
+        if any(path.name.endswith(f"-{own.key}") for path in entries.made_from(dataset, cache)):
+            LOG.info("%s: %s was trained on it: its own splits are taken", dataset, run.folder)
+            return entries.open_recorded(own.entry, own.key, cache, quiet)
+    if run.manifest.per not in ("dataset", "channel"):
+        message = f"{run.folder}: its scaling, per {run.manifest.per}, is not for other data"
+        raise UsageError(message, "prepare the data with a scaling of its own, and name the entry")
+    return prepare(
+        dataset,
+        scaling_of=run.folder / ENTRY,
+        dtype=run.manifest.recipe.dtype,
+        storage="raw" if np.dtype(run.manifest.scaling.raw_dtype).kind in "ui" else "scaled",
+        cache_dir=cache,
+        quiet=quiet,
+        **(_supported_options(dataset, run) if isinstance(dataset, str) else {}),
+    )
+
+
+def _supported_options(dataset: str, run: FinishedRun) -> dict[str, Any]:
+    """Return the options by which data is decoded as that of training, as far as it takes them."""
+    source = sources.find_source(dataset, sources.Options())
+    supported: frozenset[str] = getattr(source, "supported_options", frozenset())
+    options = {name: v for name, v in decoding(run.manifest).items() if name in supported}
+    if options:
+        LOG.info("%s: decoded as in training: %s", dataset, " ".join(formatting.options(options)))
+    return options
+
+
+def decoding(manifest: Manifest) -> dict[str, Any]:
+    """Return the options of `prepare` by which image files become images like an entry's."""
+    *size, channels = manifest.splits[manifest.first_split].shape[1:]
+    told = decode_options(manifest.source.decode)
+    kept = int(told.get("alpha") == "keep")
+    colors = {count + kept: name for name, count in image_file.COLORS.items()}
+    return told | {"size": tuple(size), "color": colors.get(channels)}
+
+
+def labels_of_run(run: FinishedRun, entry: Entry, split: str) -> NDArray[np.int64]:
+    """Return the labels of a split as the run numbers its classes; refuse those that it lacks."""
+    known, given = run.manifest.source.class_names, entry.class_names
+    labels = entry.splits[split].labels
+    if given == known:
+        return labels
+    counts = entry.manifest.splits[split].class_counts
+    present = [name for name, count in zip(given, counts, strict=True) if count]
+    if unknown := [name for name in present if name not in known]:
+        listed = formatting.shorten(unknown)
+        expected = f"expected classes {formatting.shorten(known)}, as {run.folder} was trained on"
+        message = f"{entry.path}: {split}: {expected}, found {listed}, too"
+        raise UsageError(message, "leave their images out, or give them the name of a known class")
+    if absent := [name for name in known if name not in present]:
+        LOG.info("%s: no image of %s", entry.dataset, formatting.shorten(absent))
+    numbers = np.array([known.index(name) if name in known else -1 for name in given], np.int64)
+    return np.take(numbers, labels)

@@ -1,0 +1,201 @@
+"""`evaluate` of new data: decoded and scaled as the run's, its classes matched by name."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import pixelprep
+from pixelprep import Arrays, Entry, SourceError, UsageError, evaluate
+from pixelprep.training.evaluation_data import entry_of
+from pixelprep.training.run_folder import load_finished
+from tests.helpers.cli import run
+from tests.helpers.data import arrays
+from tests.helpers.training import TINY, listening
+
+pytest.importorskip("keras", reason="the extra `train` is not installed")
+
+CLASSES = {"cat": 40, "dog": 120, "owl": 210}  # the shade of each
+
+
+def draw(folder: Path, seed: int, classes: tuple[str, ...] = tuple(CLASSES), rows: int = 8) -> Path:
+    """Write coloured pictures of several sizes into a folder for each class."""
+    random = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(rows):
+            size = (14 + i % 5, 16 + i % 3, 3)
+            pixels = np.clip(random.normal(CLASSES[name], 40, size), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of train and test pictures; ``run`` beside it was trained on it."""
+    top = tmp_path_factory.mktemp("photos")
+    for seed, split in enumerate(("train", "test")):
+        draw(top / "photos" / split, seed)
+    options: dict[str, Any] = {"size": "12x12", "color": "grey", "cache_dir": top / "cache"}
+    entry = pixelprep.prepare(top / "photos", quiet=True, **options)
+    pixelprep.train(entry, model=TINY, epochs=2, batch_size=8, run_dir=top / "run", quiet=True)
+    return top / "photos"
+
+
+@pytest.fixture
+def trained(photos: Path) -> Path:
+    """Return the run's folder."""
+    return photos.parent / "run"
+
+
+def pixels_of(entry: Entry) -> dict[str, NDArray[Any]]:
+    """Return the raw pixels of the test split by class and file."""
+    raw = entry.scaling.invert(entry.test.to_numpy()[0])
+    names = entry.test.names
+    assert names is not None
+    return {"/".join(Path(name).parts[-2:]): one for name, one in zip(names, raw, strict=True)}
+
+
+def own_of(photos: Path) -> Entry:
+    """Return the entry of the run."""
+    return pixelprep.open(next((photos.parent / "cache" / "photos").iterdir()))
+
+
+@pytest.mark.parametrize("layout", ["plain", "alone/test"])
+def test_the_same_pictures_elsewhere_give_the_same(
+    photos: Path, trained: Path, layout: str
+) -> None:
+    """Without splits, or with test alone: pixels bit for bit, and each class's recall, are those
+    of the test split that the run had.
+    """
+    shutil.copytree(photos / "test", layout)
+    own, new = (
+        evaluate(trained, own_of(photos), quiet=True),
+        evaluate(trained, "./" + layout.split("/")[0], quiet=True),
+    )
+    assert (new.split, new.images, new.accuracy) == ("test", 24, own.accuracy)
+    assert new.classes == own.classes
+    assert new.loss == pytest.approx(own.loss, rel=1e-5)
+    found, wanted = pixels_of(pixelprep.open(new.entry)), pixels_of(own_of(photos))
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+    assert pixelprep.open(new.entry).scaling.fixed
+    again = evaluate(trained, Path(layout.split("/")[0]), quiet=True)
+    assert again == new
+
+
+def test_a_class_may_be_absent(trained: Path) -> None:
+    """Labels are matched by name, so that those of the rest stay right; the absent are told."""
+    draw(Path("lab"), 5, ("dog", "owl"))
+    with listening() as said:
+        found = evaluate(trained, "./lab", quiet=True)
+    assert "lab: no image of cat" in said
+    assert "./lab: decoded as in training: --size 12x12 --color grey" in said
+    assert [(one.class_name, one.images) for one in found.classes] == [
+        ("cat", 0), ("dog", 8), ("owl", 8)
+    ]  # fmt: skip
+    seen = pixelprep.predict(trained, ["lab/dog", "lab/owl"], top=1, quiet=True).images
+    right = [one.top[0].class_name == Path(one.path).parent.name for one in seen]
+    assert found.accuracy == np.mean(right)
+
+
+def test_a_class_that_the_run_lacks_is_refused_by_name(trained: Path) -> None:
+    """Whatever the model would say of it would be wrong."""
+    draw(Path("zoo"), 6)
+    shutil.move("zoo/owl", "zoo/yak")
+    with pytest.raises(UsageError, match="expected classes cat, dog, owl, as") as caught:
+        evaluate(trained, "./zoo", quiet=True)
+    assert caught.value.message.endswith("was trained on, found yak, too")
+    way = "leave their images out, or give them the name of a known class"
+    assert caught.value.hint == way
+
+
+def test_what_is_new_in_a_folder_counts(trained: Path) -> None:
+    """It is read again, though there is an entry of it."""
+    draw(Path("lab"), 7)
+    assert evaluate(trained, "./lab", quiet=True).images == 24
+    shutil.copy("lab/cat/0.png", "lab/cat/more.png")
+    assert evaluate(trained, "./lab", quiet=True).images == 25
+
+
+def test_the_data_of_training_keeps_its_splits(photos: Path, trained: Path) -> None:
+    """What the run was trained on is never counted as test: its own entry is taken, and said."""
+    cache = photos.parent / "cache"
+    with listening() as said:
+        found = evaluate(trained, photos, cache_dir=cache, quiet=True)
+    assert found.entry == own_of(photos).path
+    assert f"{photos}: {trained} was trained on it: its own splits are taken" in said
+
+
+def test_arrays_in_another_order_of_classes(runs_on_arrays: tuple[Path, Arrays]) -> None:
+    """Accuracy, loss and recalls are those of the same rows in the run's own entry, to the last
+    bit: from an npz of test alone, and from arrays whose classes are numbered otherwise.
+    """
+    folder, source = runs_on_arrays
+    images, labels = source.splits["test"]
+    own = evaluate(folder, quiet=True)
+    np.savez("new.npz", x_test=images, y_test=labels)
+    new = evaluate(folder, "./new.npz", quiet=True)
+    turned = Arrays("turned", (images, 3 - labels), class_names=("3", "2", "1", "0"))
+    other = evaluate(folder, turned, quiet=True)
+    for found in (new, other):
+        assert (found.accuracy, found.loss, found.classes) == (own.accuracy, own.loss, own.classes)
+        assert (found.images, found.split, found.exact) == (70, "test", True)
+
+
+@pytest.fixture(scope="module")
+def runs_on_arrays(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Arrays]:
+    """Return a run on arrays, and these."""
+    top, source = tmp_path_factory.mktemp("arrays"), arrays(120, 70, (12, 12, 1))
+    entry = pixelprep.prepare(source, cache_dir=top / "cache", mode="center", quiet=True)
+    pixelprep.train(entry, model=TINY, epochs=1, run_dir=top / "run", quiet=True)
+    return top / "run", source
+
+
+def test_what_the_model_cannot_take_is_refused(runs_on_arrays: tuple[Path, Arrays]) -> None:
+    """Scaled floats, arrays of another size, names of nothing: one line each."""
+    folder, source = runs_on_arrays
+    images, labels = source.splits["test"]
+    np.savez("scaled.npz", x_test=images / 255, y_test=labels)
+    with pytest.raises(SourceError, match="expected 1 channel of uint8") as caught:
+        evaluate(folder, "./scaled.npz", quiet=True)
+    assert caught.value.hint == "give the raw pixels as they were there, before any scaling"
+    np.savez("small.npz", x_test=images[:, 2:], y_test=labels)
+    with pytest.raises(UsageError, match="expected images 12×12×1 uint8"):
+        evaluate(folder, "./small.npz", quiet=True)
+    with pytest.raises(UsageError, match="'nothing': expected one of mnist") as unknown:
+        evaluate(folder, "nothing", quiet=True)
+    assert unknown.value.hint == "a path to images of your own is written with a slash: ./nothing"
+
+
+def test_a_scaling_of_each_image_is_not_for_other_data(
+    runs_on_arrays: tuple[Path, Arrays],
+) -> None:
+    """The way on is an entry of the data's own, whose raw pixels the model gets."""
+    folder, source = runs_on_arrays
+    finished = load_finished(folder)
+    other = pixelprep.prepare(source, per="image", quiet=True)
+    with pytest.raises(UsageError, match="its scaling, per image, is not for other data") as caught:
+        entry_of(replace(finished, manifest=other.manifest), arrays(seed=3), None, quiet=True)
+    assert caught.value.hint == "prepare the data with a scaling of its own, and name the entry"
+    own = pixelprep.prepare(Arrays("own", source.splits["test"]), mode="normalize", quiet=True)
+    found = evaluate(folder, own.path, split="train", quiet=True)
+    assert found.accuracy == evaluate(folder, quiet=True).accuracy
+
+
+@pytest.mark.long
+def test_new_data_on_the_command_line(trained: Path) -> None:
+    """A path is all it needs; JSON has what the library returns."""
+    draw(Path("lab"), 8, ("cat", "owl"))
+    done = run("evaluate", str(trained), "./lab", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert [one["images"] for one in answer["classes"]] == [8, 0, 8]
+    assert "lab: no image of dog" in done.stderr
+    assert "all of it is a test split" in done.stderr
