@@ -197,13 +197,13 @@ def _made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     if "/" not in os.fspath(name):
         return []
     data = os.path.realpath(fs.expand_user(name))
-    origins = ((path, requests.origin(path, cache)) for path in entry_paths(cache))
+    origins = ((path, requests.load(path, cache).origin) for path in entry_paths(cache))
     return [path for path, own in origins if own and "/" in own and os.path.realpath(own) == data]
 
 
 def _from(path: Path, cache: Path) -> str:
     """Say what user's data an entry was made from, in brackets; nothing of a known name."""
-    own = requests.origin(path, cache)
+    own = requests.load(path, cache).origin
     return f" ({own})" if own and "/" in own else ""
 
 

@@ -113,9 +113,9 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     cache = fs.cache_dir(options.get("cache_dir"))
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
-    made_from = requests.origin(entry.path, cache) or entry.dataset
     for option, value in options.items():
         if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
+            made_from = requests.load(entry.path, cache).origin or entry.dataset
             own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
             raise UsageError(
                 f"{name} is an entry {own}, but {option} {value} was given",
@@ -127,11 +127,12 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
 def data_of(name: str, cache: Path, quiet: bool) -> tuple[str, dict[str, Any]]:
     """Return what the entry of this name was made from, and its options but for the mode."""
     entry = entries.open_named(name, cache, quiet)
-    made_from = requests.origin(entry.path, cache)
+    recorded = requests.load(entry.path, cache)
+    made_from = recorded.origin
     if made_from is None:
         unknown = f"{name}: it is not recorded what this entry was made from"
         raise EntryError(unknown, "give the dataset, or the path of the data")
-    options = requests.options_of(entry.manifest)
+    options = requests.options_of(entry.manifest, recorded.request)
     return made_from, {option: value for option, value in options.items() if option != "mode"}
 
 
@@ -150,14 +151,18 @@ def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
     pool = parallel.WorkerPool(call.workers, call.scheduler)
     context = sources.SourceContext(fs.cache_dir(call.cache_dir), pool, call.quiet)
     with fs.translate_oserror(context.cache), pool, context, notices.collect() as told:
-        entry = _find_or_build(call, source, context, only)
-        is_known = entry.cached and requests.has_request(entry.path, context.cache)
-        if is_known and not told:  # the data was not read again
-            for line in requests.load_told(entry.path, context.cache):
+        entry, is_read = _find_or_build(call, source, context, only)
+        known = requests.Recorded()
+        if entry.cached:
+            known = requests.load(entry.path, context.cache)
+        if not is_read:  # nor was anything told of the data
+            for line in known.told:
                 notices.tell(line)
-        if dataset is not None and not is_known:
-            # The arguments that make the same entry again.
-            request = {"dataset": dataset} | {name: getattr(call, name) for name in REPAIR_OPTIONS}
+            told.duplicates += known.duplicates
+        if known.request is None and (dataset is not None or told):
+            # The arguments that make the same entry again; none of an object in memory.
+            names = REPAIR_OPTIONS if dataset is not None else ()
+            request = {"dataset": dataset} | {name: getattr(call, name) for name in names}
             given = {name: value for name, value in request.items() if value is not None}
             requests.save_request(entry.path, context.cache, given, told)
     return entry
@@ -185,7 +190,8 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
 
 def _find_or_build(
     call: PrepareCall, source: sources.Source, context: sources.SourceContext, only: Path | None
-) -> Entry:
+) -> tuple[Entry, bool]:
+    """Return the entry, and whether the raw data was read for it."""
     cache = context.cache
     # Raw data is summed up while it is read, unless there seems to be such an entry already.
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
@@ -205,12 +211,12 @@ def _find_or_build(
 
     staging.collect_garbage(cache)  # puts back what a killed process only meant to replace
     if entry := existing(LOG.warning):
-        return entry
+        return entry, data is not None
     with locks.lock(cache, locks.entry_lock_name(path)):
         if entry := existing():  # made by another process meanwhile
-            return entry
+            return entry, data is not None
         from pixelprep.pipeline.build import build  # loads h5py, which a hit does without
 
         staging.collect_garbage(cache)
         data = data or raw_data.read_again(source, context, call, record)
-        return build(source, data, recipe, context, lambda: existing() is not None)
+        return build(source, data, recipe, context, lambda: existing() is not None), True

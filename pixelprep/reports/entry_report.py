@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixelprep.cache import entries
+from pixelprep.cache.inventory import describe
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import UsageError, unknown_choice
 from pixelprep.numerics.scaling import MODES
@@ -114,7 +115,7 @@ def report(
         entry = entries.open_named(entry, cache, quiet)
     path = _destination(out, entry, cache, format)
     with progress.bar("reading", entry.rows, " images", quiet) as bar:
-        profile = profile_entry(entry, bar.update)
+        profile = profile_entry(entry, bar.update, describe(entry, cache_dir=cache))
     if format == "html":
         content = _html(profile)
     else:
