@@ -136,7 +136,7 @@ class Raw:
         """Return the dataset itself; raise `SourceError` if its splits do not fit each other."""
         try:
             "".join(self.class_names).encode()
-        except UnicodeEncodeError as error:
+        except (TypeError, UnicodeEncodeError) as error:
             raise SourceError(f"{where}: a class name is not valid text: {error}") from None
         images = [split.images for split in self.splits.values()]
         kinds = {(array.shape[1:], array.dtype.name) for array in images}
