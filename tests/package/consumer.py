@@ -33,8 +33,9 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     assert_type(entry.scaling, pixelprep.Scaling)
     assert_type(entry.splits, dict[str, pixelprep.Split])
     assert_type((entry.train, entry.test), tuple[pixelprep.Split, pixelprep.Split])
+    if "val" in entry.splits:
+        assert_type(entry.val, pixelprep.Split)
     assert_type((entry.held_out, entry.is_exact), tuple[pixelprep.Split | None, bool])
-    assert_type(entry.val, pixelprep.Split | None)
 
 
 def look_at_split(split: pixelprep.Split) -> None:

@@ -81,7 +81,7 @@ def test_val_is_compared_with_test(recwarn: pytest.WarningsRecorder) -> None:
     with pytest.raises(SourceError, match="1 of 6 val images is in train"):
         prepared(replace(source, on_leak="fail"))
     entry = prepared(replace(source, on_leak="drop"))
-    assert (len(entry.val or ()), len(entry.test)) == (5, 11)
+    assert (len(entry.val), len(entry.test)) == (5, 11)
     raw = entry.scaling.invert(entry.test.to_numpy()[0])
     assert (raw == np.delete(test, [2, 5, 9], axis=0).reshape(raw.shape)).all()
     counts = {"val in train": 1, "test in train": 1, "test in val": 2}
