@@ -87,11 +87,12 @@ def find_entry(call: PrepareCall) -> Entry:
     EntryError, UsageError
         When it is not prepared, or damaged; when an option is wrong.
     """
-    if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset):
+    cache = fs.cache_dir(call.cache_dir)
+    if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset, cache):
         names = declared_options(RecipeOptions)
         given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
         return prepare_or_open(call.dataset, cache_dir=call.cache_dir, quiet=call.quiet, **given)
-    cache, (source, _) = fs.cache_dir(call.cache_dir), _find_source(call)
+    source, _ = _find_source(call)
     with fs.translate_oserror(cache):
         if record := raw_data.recall(source, cache):
             path = cache / source.name / Recipe.of(call, record).folder
@@ -108,9 +109,9 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
 
     Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """
-    if not entries.is_entry_name(name):
-        return prepare(name, **options)
     cache = fs.cache_dir(options.get("cache_dir"))
+    if not entries.is_entry_name(name, cache):
+        return prepare(name, **options)
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
     for option, value in options.items():

@@ -210,7 +210,8 @@ def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
     if settings.early_stopping and "val" not in entry.splits:
         given = f"`early_stopping={settings.early_stopping}`"
         message = f"{given}: expected a validation split, which {entry.path} has not"
-        raise UsageError(message, "add `val_fraction`, such as 0.1")
+        hint = "add `val_fraction=0.1`; of an entry, give what it was made from"
+        raise UsageError(message, hint)
     events = _events_folder(settings, run)
     # An empty one is of a process that was killed before it had anything to write.
     if events is not None and os.path.lexists(events) and not fs.is_empty_dir(events):
