@@ -80,7 +80,7 @@ def read(
         dtype = raw.splits["train"].images.dtype
         per, _ = normalize_options(options.mode, options.per, options.rescale, dtype)
         scopes = {name: scope(name, per) for name in raw.splits}
-    on_leak = getattr(source, "on_leak", None)  # of a source that says
+    on_leak = sources.on_leak_of(source)
     return sources.survey(raw, context.pool, source.name, context.quiet, scopes, on_leak)
 
 

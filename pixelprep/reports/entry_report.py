@@ -198,7 +198,7 @@ def _html(profile: EntryProfile) -> bytes:
             profile=profile,
             name=_name(profile),
             about=_about(profile),
-            recipe=[(name, _word(value)) for name, value in recipe],
+            recipe=[(name, formatting.format_value(value)) for name, value in recipe],
             samples=_samples(profile, raw_scale, stored_scale),
             sample_scales=scales,
             balance=entry_charts.balance(profile),
@@ -228,7 +228,7 @@ def _about(profile: EntryProfile) -> list[tuple[str, str]]:
     for name, value in profile.decode.items():
         if name == "skipped" and isinstance(value, list):
             value = f"{len(value):,} damaged ones"
-        rows.append((f"{name} of the images", _word(value)))
+        rows.append((f"{name} of the images", formatting.format_value(value)))
     rows.append(("classes", f"{len(profile.class_names):,}"))
     for name, split in profile.splits.items():
         files = formatting.pluralize(len(split.files), "file")
@@ -240,10 +240,6 @@ def _how_stored(profile: EntryProfile) -> str:
     if profile.recipe.storage == "raw":
         return f"stored as they came, scaled to {profile.dtype} when they are read"
     return f"stored as {profile.dtype}"
-
-
-def _word(value: object) -> str:
-    return "none" if value is None else str(value)
 
 
 def _stored_scale(profile: EntryProfile) -> ColorScale:

@@ -5,7 +5,15 @@ of the group ``pixelprep.sources``: a callable that is given `Options` and retur
 """
 
 from pixelprep.sources.arrays import Arrays
-from pixelprep.sources.base import Options, Provenance, Raw, RawSplit, Source, SourceContext
+from pixelprep.sources.base import (
+    Options,
+    Provenance,
+    Raw,
+    RawSplit,
+    Source,
+    SourceContext,
+    on_leak_of,
+)
 from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
 from pixelprep.sources.leaks import EqualImages, handle_leaks
@@ -22,5 +30,12 @@ from pixelprep.sources.resolve import (
 __all__ = ["REGISTRY", "Arrays", "DatasetSummary", "EqualImages", "KnownDatasets", "LazyArray"]
 __all__ += ["Options", "Provenance", "Raw", "RawSplit", "RegisteredSource", "Source"]
 __all__ += ["SourceContext", "Survey", "block_ranges", "datasets", "find_source", "handle_leaks"]
-__all__ += ["images_digest", "iter_blocks", "labels_digest", "names_digest", "normalize_dataset"]
+__all__ += [
+    "images_digest",
+    "iter_blocks",
+    "labels_digest",
+    "names_digest",
+    "normalize_dataset",
+    "on_leak_of",
+]
 __all__ += ["refuse_unsupported", "slice_rows", "survey"]

@@ -236,7 +236,10 @@ def label_range(labels: LazyArray) -> tuple[int, int]:
 
 
 class Source(Protocol):
-    """A dataset that `prepare` can read."""
+    """A dataset that `prepare` can read.
+
+    It may also have `on_leak`, as `prepare` has that option (`on_leak_of`).
+    """
 
     @property
     def name(self) -> str:
@@ -266,6 +269,12 @@ class Source(Protocol):
         Raw
             The splits, each with images (N, H, W, C) and labels (N,), and the class names.
         """
+
+
+def on_leak_of(source: Source) -> str | None:
+    """Return what is to be done about images in several splits, where a source says so."""
+    on_leak = getattr(source, "on_leak", None)
+    return None if on_leak is None else str(on_leak)
 
 
 def with_names(where: str, split: RawSplit, names: Sequence[str]) -> RawSplit:

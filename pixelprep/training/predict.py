@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, ClassVar  # Any: pixels of whichever type
 
@@ -21,7 +21,7 @@ from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import decode_options
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
 from pixelprep.sources import LazyArray, image_file
-from pixelprep.system import formatting, fs, progress, tf_runtime
+from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
 from pixelprep.training.models import check_probabilities
 from pixelprep.training.run_folder import MODEL, SERVING, FinishedRun, load_finished
@@ -229,10 +229,15 @@ def _check_same_data(run: FinishedRun, entry: Entry) -> None:
         )
     known, given = _data_of(run.manifest), _data_of(entry.manifest)
     for what, then in known.items():
-        if then != given[what]:
-            expected = f"expected {what} {then}, as {run.folder} was trained on"
+        now = given[what]
+        if then != now:
+            expected = f"expected {what} {formatting.shorten(then)}, as {run.folder} was trained on"
+            found = f"found {formatting.shorten(now)}"
+            pairs = enumerate(zip_longest(then, now))
+            first, (before, here) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+            found += f"; number {first} was {before}, is {here}" if len(then) > 1 else ""
             hint = _hint_of_scaled(run.manifest, entry.manifest)
-            raise UsageError(f"{entry.path}: {expected}, found {given[what]}", hint)
+            raise UsageError(f"{entry.path}: {expected}, {found}", hint)
 
 
 def _hint_of_scaled(known: Manifest, given: Manifest) -> str | None:
@@ -245,11 +250,11 @@ def _hint_of_scaled(known: Manifest, given: Manifest) -> str | None:
     return f"its pixels, {limits}, look scaled already: prepare the raw ones"
 
 
-def _data_of(manifest: Manifest) -> dict[str, str]:
+def _data_of(manifest: Manifest) -> dict[str, tuple[str, ...]]:
     """Describe the images and classes that a model knows."""
     shape = formatting.format_shape(manifest.splits["train"].shape[1:])
-    classes = ", ".join(manifest.source.class_names)
-    return {"images": f"{shape} {manifest.scaling.raw_dtype}", "classes": classes}
+    images = f"{shape} {manifest.scaling.raw_dtype}"
+    return {"images": (images,), "classes": manifest.source.class_names}
 
 
 class _Model:
@@ -361,7 +366,7 @@ def predict(
             bar.update(len(found) + len(unread) - bar.n)
     if unread:
         told = (len(unread), len(paths), unread[0].path, unread[0].reason)
-        LOG.warning("not predicted: %d of %d images, such as %s: %s", *told)
+        notices.tell("not predicted: %d of %d images, such as %s: %s", *told)
     return PredictResult(finished.folder, tuple(found), tuple(unread))
 
 
@@ -373,7 +378,7 @@ def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     kept = int(told.get("alpha") == "keep")
     colors = {count + kept: name for name, count in image_file.COLORS.items()}
     if channels not in colors or dtype not in ("uint8", "uint16"):
-        image = _data_of(run.manifest)["images"]
+        (image,) = _data_of(run.manifest)["images"]
         message = f"{run.folder}: its model takes {image}, which no image file holds"
         raise UsageError(message, f"load {SERVING} and give it arrays")
     return image_file.ImageDecoder(
@@ -412,18 +417,16 @@ def _decoded(
     assert decoder.format is not None
     step = max(1, PREDICT_BYTES // decoder.format.bytes)
     first: image_file.ImageError | None = None
-    decoded: list[tuple[str, NDArray[Any]]] = []
-    some = False
-    for number, path in enumerate(paths, 1):
-        try:
-            with image_file.strict_pillow():
-                decoded.append((path, decoder.read(path)))
-        except image_file.ImageError as error:
-            first = first or error
-            unread.append(UnreadImage(path, error.message.removeprefix(f"{path}: ")))
-        if decoded and (len(decoded) == step or number == len(paths)):
-            some = True
-            yield [one for one, _ in decoded], np.stack([pixels for _, pixels in decoded])
-            decoded = []
-    if not some and first is not None:  # whose hint is for whole datasets
+    for start in range(0, len(paths), step):
+        decoded: list[tuple[str, NDArray[Any]]] = []
+        with image_file.strict_pillow():
+            for path in paths[start : start + step]:
+                try:
+                    decoded.append((path, decoder.read(path)))
+                except image_file.ImageError as error:
+                    first = first or error
+                    unread.append(UnreadImage(path, error.message.removeprefix(f"{path}: ")))
+        if decoded:
+            yield [path for path, _ in decoded], np.stack([pixels for _, pixels in decoded])
+    if first is not None and len(unread) == len(paths):  # whose hint is for whole datasets
         raise SourceError(first.message, HINTS[first.problems[0].kind])

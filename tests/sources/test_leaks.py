@@ -195,3 +195,16 @@ def test_another_answer_is_refused() -> None:
         prepared(replace(SOURCE, on_leak="ignore"))
     with pytest.raises(UsageError, match="unknown `on_leak`"):
         pixelprep.prepare("sample", on_leak="ignore")
+
+
+def test_all_that_was_told_is_told_again(tmp_path: Path) -> None:
+    """A second call says what the first did: of the data, and of the options, once each."""
+    path = write_npz(tmp_path / "data.npz", ((X, Y), (LEAKING, LABELS)))
+    for _ in range(2):
+        with pytest.warns(PixelprepWarning) as caught:
+            prepared(path, test_fraction=0.1)
+        told = sorted(str(one.message) for one in caught)
+        assert told == [
+            "data: 2 of 20 test images are in train, too: test 3 = train 11, test 7 = train 5",
+            "data: `test_fraction` is not used: the data has a test split of its own",
+        ]

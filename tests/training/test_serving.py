@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import pixelprep
-from pixelprep import Entry, Scaling, TrainError, UsageError
+from pixelprep import Arrays, Entry, Scaling, TrainError, UsageError
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.reports.results import TrainResult
 from pixelprep.training import predict
@@ -335,6 +336,24 @@ def test_predict_on_the_command_line(photos: Path) -> None:
     assert failure(run(*asked, "empty"), 2)[0].startswith("no image was given")
     Image.fromarray(np.zeros((12, 12), np.uint16)).save("deep.png")
     assert "is 12×12×1 uint16, but what" in failure(run(*asked, "deep.png"))[0]
+
+
+def test_long_lists_of_classes_are_cut_in_errors() -> None:
+    """Of many classes that are not those of the run, the first few and the first odd one show."""
+    images = np.arange(200, dtype=np.uint16).repeat(4).reshape(200, 2, 2)
+    names = [f"kind {i}" for i in range(200)]
+    given = [names, [*names[:150], "odd", *names[151:]]]
+    made = [
+        pixelprep.prepare(
+            Arrays("many", (images, np.arange(200)), class_names=tuple(one)), quiet=True
+        )
+        for one in given
+    ]
+    run_of: Any = SimpleNamespace(manifest=made[0].manifest, folder=Path("run"))
+    with pytest.raises(UsageError, match=r"kind 4, … \(200 in all\)") as caught:
+        predict._check_same_data(run_of, made[1])
+    assert caught.value.message.endswith("; number 150 was kind 150, is odd")
+    assert len(caught.value.message) < 400
 
 
 def test_a_damaged_picture_stops_no_folder(photos: Path) -> None:
