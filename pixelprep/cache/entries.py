@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
 from pixelprep.sources.registry import known_name
-from pixelprep.system import fs, locks
+from pixelprep.system import formatting, fs, locks
 
 LOG = logging.getLogger("pixelprep")
 
@@ -102,17 +103,31 @@ def hold_entry(path: Path, cache: Path) -> Iterator[None]:
         yield
 
 
-def is_entry_name(name: str) -> bool:
-    """Tell whether a name stands for an entry rather than for a dataset."""
+def is_entry_name(name: str, cache: Path) -> bool:
+    """Tell whether a name stands for an entry rather than for a dataset.
+
+    That of data of one's own does: `prepare` knows such data by its path alone.
+    """
     if "/" in name:
         matches = re.fullmatch(f"[^./][^/]*/{FOLDER_NAME.pattern}", name) is not None
         return matches or (fs.expand_user(name) / manifests.NAME).is_file()
-    return re.fullmatch("[0-9a-f]{4,12}", name) is not None
+    if re.fullmatch("[0-9a-f]{4,12}", name):
+        return True
+    if not _dataset_entries(name, cache) or _is_known(name):
+        return False
+    return not os.path.exists(name)  # noqa: PTH110 - long names
+
+
+def _is_known(name: str) -> bool:
+    from pixelprep import sources  # an entry that is there needs none of them
+
+    known = sources.datasets()
+    return name in [*(one.name for one in known.datasets), *(one.name for one in known.plugins)]
 
 
 def is_known(name: str, cache: Path) -> bool:
     """Tell whether there is an entry, or more than one, that a name may stand for."""
-    return is_entry_name(name) or bool(_find(name, cache, damaged=False))
+    return is_entry_name(name, cache) or bool(_find(name, cache, damaged=False))
 
 
 def entry_paths(cache: Path) -> list[Path]:
@@ -169,11 +184,18 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
         raise EntryError(f"{name}: ambiguous, {len(found)} entries in {cache} match", hint)
     if not found and "/" in name and os.path.exists(fs.expand_user(name)):  # noqa: PTH110 - long names
         none = f"{name}: no entry, and none in {cache} was made from it"
-        raise EntryError(none, "prepare it first, with the same `cache_dir`")
+        raise EntryError(none, _prepare_first(name, cache))
     if not found:
+        none = f"{name}: no entry of this name here or in {cache}"
         hint = "give a folder, a key, DATASET/MODE-KEY, or a dataset with one entry"
-        raise EntryError(f"{name}: no entry of this name here or in {cache}", hint)
+        raise EntryError(none, _prepare_first(name, cache) if _is_known(name) else hint)
     return found[0]
+
+
+def _prepare_first(name: str, cache: Path) -> str:
+    options = {} if cache == fs.cache_dir(None) else {"cache_dir": cache}
+    command = ["pixelprep", "prepare", name, *formatting.options(options)]
+    return f"prepare it first: {shlex.join(command)}"
 
 
 def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
@@ -205,13 +227,13 @@ def made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     if "/" not in os.fspath(name):
         return []
     data = os.path.realpath(fs.expand_user(name))
-    origins = ((path, requests.origin(path, cache)) for path in entry_paths(cache))
+    origins = ((path, requests.load(path, cache).origin) for path in entry_paths(cache))
     return [path for path, own in origins if own and "/" in own and os.path.realpath(own) == data]
 
 
 def _from(path: Path, cache: Path) -> str:
     """Say what user's data an entry was made from, in brackets; nothing of a known name."""
-    own = requests.origin(path, cache)
+    own = requests.load(path, cache).origin
     return f" ({own})" if own and "/" in own else ""
 
 

@@ -17,8 +17,10 @@ from typing import Literal
 
 from pixelprep.cache import entries, requests
 from pixelprep.cache.trust import TrustRecord
+from pixelprep.dataset.entry import Entry
 from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
+from pixelprep.format.manifest import Manifest
 from pixelprep.sources.download import PART, stale_parts
 from pixelprep.sources.registry import known_name
 from pixelprep.system import canonical, fs, locks, notices, records, staging
@@ -43,10 +45,13 @@ class EntrySummary:
     images : int
         The number of images in all splits.
     options : mapping
-        The arguments of `prepare` that make it, where they are not the defaults.
+        The arguments of `prepare` that make it, where they are not the defaults. Some of how its
+        data was read are known only of an entry in the cache.
     origin : str, optional
         What it was made from: a known name, or the path of data of one's own; None where that is
         not recorded, as of arrays in memory.
+    duplicates : tuple of Duplicates
+        The images that its data has more than once, as far as that is recorded.
     """
 
     dataset: str
@@ -57,6 +62,7 @@ class EntrySummary:
     images: int
     options: Mapping[str, object]
     origin: str | None
+    duplicates: tuple[notices.Duplicates, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,21 +152,21 @@ def list(*, cache_dir: str | os.PathLike[str] | None = None) -> tuple[CacheItem,
 
 
 def describe(
-    entry: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None
+    entry: Entry | str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None
 ) -> EntrySummary:
     """Describe an entry: what it is, what it was made from, and by which options.
 
     Parameters
     ----------
-    entry : str or path
-        As for `pixelprep.open`; an `Entry` will do.
+    entry : Entry, str or path
+        An entry, or what `pixelprep.open` takes.
     cache_dir : path, optional
         As for `list`.
 
     Returns
     -------
     EntrySummary
-        Its origin is known only of an entry in the cache.
+        Its origin and its duplicates are known only of an entry in the cache.
 
     Raises
     ------
@@ -175,8 +181,10 @@ def describe(
     'sample'
     """
     cache = fs.cache_dir(cache_dir)
+    if isinstance(entry, Entry):
+        return _summary(entry.path, entry.manifest, cache)
     path = entries.resolve(entry, cache)
-    return _summary(path, cache)
+    return _summary(path, entries.read_manifest(path, cache), cache)
 
 
 def remove(
@@ -393,7 +401,7 @@ def _discard(path: Path, cache: Path) -> None:
 def _entry_item(path: Path, cache: Path) -> CacheItem:
     entry, problem = None, None
     try:
-        entry = _summary(path, cache)
+        entry = _summary(path, entries.read_manifest(path, cache), cache)
     except (EntryError, CacheError) as error:
         problem = error.message
     size, made = _size_and_time(path)
@@ -402,12 +410,13 @@ def _entry_item(path: Path, cache: Path) -> CacheItem:
     return CacheItem("entry", name, path, size, made, used, entry, problem)
 
 
-def _summary(path: Path, cache: Path) -> EntrySummary:
-    manifest = entries.read_manifest(path, cache)
+def _summary(path: Path, manifest: Manifest, cache: Path) -> EntrySummary:
     names = (manifest.dataset, manifest.mode, manifest.per, manifest.key)
     images = sum(split.rows for split in manifest.splits.values())
-    options, origin = requests.options_of(manifest), requests.origin(path, cache)
-    return EntrySummary(*names, manifest.recipe.source, images, options, origin)
+    recorded = requests.load(path, cache)
+    options = requests.options_of(manifest, recorded.request)
+    about = (recorded.origin, recorded.duplicates)
+    return EntrySummary(*names, manifest.recipe.source, images, options, *about)
 
 
 def _raw_items(cache: Path) -> Iterator[CacheItem]:

@@ -4,16 +4,18 @@ The record lies outside the entry: the path of the user's data says nothing abou
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any  # Any: arguments of `prepare`, of several types
 from urllib.parse import unquote_to_bytes
 
+from pixelprep.cache.trust import in_cache
 from pixelprep.format import layout
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import (
     REPAIR_OPTIONS,
+    DecodeOptions,
     RecipeOptions,
     declared_options,
     decode_options,
@@ -21,24 +23,42 @@ from pixelprep.format.options import (
 )
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.sources.registry import REGISTRY
-from pixelprep.system import fs, records
+from pixelprep.system import fs, notices, records
 
 # Recorded as URLs: the bytes of a path need not be text.
 PATHS = ("dataset", "source", "scaling_of")
 FILE = "file://"
 KINDS: dict[str, tuple[type, ...]] = {"dataset": (str,)}
 KINDS |= {name: json_types(name) for name in REPAIR_OPTIONS}
-TOLD = "told"  # beside the arguments: what was said of the data when it was read
+NO_EFFECT = (None, "warn", "fail")  # values of options that change no entry
+TOLD, DUPLICATES = "told", "duplicates"  # beside the arguments: what was said of the data
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is recorded of an entry: how it was made, and what was told of its data then."""
+
+    request: dict[str, Any] | None = None  # the arguments of `prepare`
+    told: tuple[str, ...] = ()
+    duplicates: tuple[notices.Duplicates, ...] = ()
+
+    @property
+    def origin(self) -> str | None:
+        """What it was made from: a known name, or the path of a user's; None if unknown."""
+        return None if self.request is None else str(self.request["dataset"])
 
 
 def save_request(
-    path: Path, cache: Path, request: Mapping[str, Any], told: Sequence[str] = ()
+    path: Path, cache: Path, request: Mapping[str, Any], told: notices.Told | None = None
 ) -> None:
     """Record the arguments of `prepare` that made the entry in this folder of the cache.
 
-    Also record what was told of the data meanwhile (`system.notices`).
+    Also record what was told of the data meanwhile.
     """
-    record = dict(request) | ({TOLD: [*told]} if told else {})
+    record = dict(request)
+    if told:
+        duplicates = [one.to_dict() for one in told.duplicates]
+        record |= {TOLD: told.lines, DUPLICATES: duplicates}
     for name in PATHS:
         value = record.get(name)
         if value is not None and (name != "dataset" or os.sep in os.fspath(value)):
@@ -46,43 +66,31 @@ def save_request(
     records.write(_record_path(path, cache), record)
 
 
-def load_request(path: Path, cache: Path) -> dict[str, Any] | None:
-    """Return the recorded arguments of `prepare`; None if there are none, or odd ones."""
-    record = records.read(_record_path(path, cache))
-    if record is not None:
-        record = {name: value for name, value in record.items() if name != TOLD}
-    if record is None or not isinstance(record.get("dataset"), str):
+def load(path: Path, cache: Path) -> Recorded:
+    """Return what is recorded of the entry in this folder; of one that is elsewhere, nothing."""
+    record = records.read(_record_path(path, cache)) if in_cache(path, cache) else None
+    if record is None:
+        return Recorded()
+    told, duplicates = record.pop(TOLD, []), record.pop(DUPLICATES, [])
+    try:
+        found = tuple(map(notices.Duplicates.from_dict, duplicates))
+    except (ValueError, TypeError):  # somebody changed it
+        found = ()
+    lines = tuple(map(str, told)) if isinstance(told, list) else ()
+    return Recorded(_checked(record), lines, found)
+
+
+def _checked(request: dict[str, Any]) -> dict[str, Any] | None:
+    """Return arguments of `prepare` as they were given; None if there are none, or odd ones."""
+    if not isinstance(request.get("dataset"), str):
         return None
-    if not all(name in KINDS and isinstance(record[name], KINDS[name]) for name in record):
+    if not all(name in KINDS and isinstance(request[name], KINDS[name]) for name in request):
         return None  # `prepare` checks the values
     for name in PATHS:
-        value = record.get(name)
+        value = request.get(name)
         if isinstance(value, str) and value.startswith(FILE):
-            record[name] = os.fsdecode(unquote_to_bytes(value.removeprefix(FILE)))
-    return record
-
-
-def origin(path: Path, cache: Path) -> str | None:
-    """Return what the entry in this folder was made from: a known name, or the path of a user's.
-
-    None where that is not recorded, as of arrays in memory.
-    """
-    request = load_request(path, cache)
-    return None if request is None else str(request["dataset"])
-
-
-def load_told(path: Path, cache: Path) -> list[str]:
-    """Return what was told of the data when the entry in this folder was made."""
-    told = (records.read(_record_path(path, cache)) or {}).get(TOLD, [])
-    return [str(line) for line in told] if isinstance(told, list) else []
-
-
-def has_request(path: Path, cache: Path) -> bool:
-    """Tell whether there is a record, without reading it."""
-    try:
-        return _record_path(path, cache).stat().st_size > 0
-    except OSError:
-        return False
+            request[name] = os.fsdecode(unquote_to_bytes(value.removeprefix(FILE)))
+    return request
 
 
 def delete_request(path: Path, cache: Path) -> None:
@@ -100,8 +108,11 @@ def request_of(manifest: Manifest) -> dict[str, Any]:
     return {"dataset": manifest.dataset, **{name: recipe[name] for name in names}}
 
 
-def options_of(manifest: Manifest) -> dict[str, Any]:
-    """Return the options that make such an entry: the mode, and all that are not the default."""
+def options_of(manifest: Manifest, request: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options that make such an entry: the mode, and all that are not the default.
+
+    Of how its data was read, some are in no manifest, but in the `request` that made it.
+    """
     defaults, decode = asdict(RecipeOptions()), manifest.source.decode
     options = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
     most = max(split.rows for split in manifest.splits.values())
@@ -119,4 +130,7 @@ def options_of(manifest: Manifest) -> dict[str, Any]:
     changed = {name: options[name] for name in names}
     if manifest.dataset in REGISTRY:  # how its files are read is no choice
         return changed
-    return changed | decode_options(decode) | ({"on_error": "skip"} if "skipped" in decode else {})
+    asked = {name: (request or {}).get(name) for name in declared_options(DecodeOptions)}
+    read = {n: v for n, v in asked.items() if v not in (*NO_EFFECT, getattr(DecodeOptions, n))}
+    read |= decode_options(decode) | ({"on_error": "skip"} if "skipped" in decode else {})
+    return changed | read | ({"on_leak": "drop"} if "dropped" in decode else {})

@@ -289,9 +289,11 @@ def datasets(as_json: Json = False) -> None:
 def info(entry: EntryName, cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """Describe a prepared entry, and check its files."""
     opened = pixelprep.open(entry, cache_dir=cache_dir)
-    origin = pixelprep.cache.describe(opened, cache_dir=cache_dir).origin
-    result = {"path": str(opened.path), "origin": origin, **opened.manifest.to_dict()}
-    output.show(result, as_json, lambda: output.print_info(opened, origin))
+    about = pixelprep.cache.describe(opened, cache_dir=cache_dir)
+    duplicates = [one.to_dict() for one in about.duplicates]
+    result = {"path": str(opened.path), "origin": about.origin, "duplicates": duplicates}
+    result |= opened.manifest.to_dict()
+    output.show(result, as_json, lambda: output.print_info(opened, about))
 
 
 @app.command()

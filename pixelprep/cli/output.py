@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
-    from pixelprep.cache import CacheItem
+    from pixelprep.cache import CacheItem, EntrySummary
     from pixelprep.dataset.entry import Entry
     from pixelprep.pipeline.verify import VerifyResult
     from pixelprep.reports.results import CompareResult, TrainResult
@@ -62,6 +62,9 @@ def show(result: dict[str, Any], as_json: bool, print_table: Callable[[], None])
 
 def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
     """Return what ``--json`` holds of a prepared entry."""
+    from pixelprep.cache import requests
+
+    found = requests.load(entry.path, entry.path.parent.parent).duplicates
     scaling = entry.manifest.scaling.to_dict()
     splits = {name: entry.manifest.splits[name].to_dict() for name in entry.splits}
     shown = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
@@ -69,6 +72,7 @@ def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
         "path": str(entry.path),
         "hit": entry.cached,
         "seconds": seconds,
+        "duplicates": [one.to_dict() for one in found],
         "scaling": {name: scaling[name] for name in ("mean", "std", "scale", "offset")},
         "splits": {name: {k: split[k] for k in shown} for name, split in splits.items()},
     }
@@ -80,10 +84,10 @@ def print_prepared(entry: "Entry", seconds: float) -> None:
     say(str(entry.path), f"{size(entry.size)}, {done}")
 
 
-def print_info(entry: "Entry", origin: str | None) -> None:
+def print_info(entry: "Entry", summary: "EntrySummary") -> None:
     _print_entry(entry)
-    if origin:
-        _print_field("from", origin)
+    if summary.origin:
+        _print_field("from", summary.origin)
     about = entry.manifest.provenance
     _print_field("data", f"{about.title}; licence {about.licence}")
     for text in filter(None, (about.citation, about.homepage)):
@@ -98,6 +102,9 @@ def print_info(entry: "Entry", origin: str | None) -> None:
     _print_field("splits", ", ".join([f"{' and '.join(own)} as the data has", *taken]))
     shown = ", ".join(f"{k} {v}" for k, v in sorted(recipe.items()) if v is not None)
     _print_field("recipe", shown)
+    for one in summary.duplicates:
+        left_out = ", left out" if one.dropped else ""
+        _print_field("equal", f"{formatting.pluralize(one.images, 'image')}: {one.kind}{left_out}")
     exact = entry.is_exact
     _print_field("raw", f"pixels are {'exactly' if exact else 'approximately'} recoverable")
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
@@ -291,6 +298,7 @@ def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]
             values["problem"] = item.problem
         elif item.entry:
             values |= asdict(item.entry)
+            del values["duplicates"]  # up to a thousand of each kind
         values |= {"made": _time(item.made), "used": _time(item.used)}
         values["age_seconds"] = max(0.0, time.time() - item.used)
         kinds[names[item.kind]].append(values)

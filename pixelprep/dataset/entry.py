@@ -430,9 +430,15 @@ class Entry:
         return self.splits["train"]
 
     @property
-    def val(self) -> Split | None:
-        """The validation split; None where there is none."""
-        return self.splits.get("val")
+    def val(self) -> Split:
+        """The validation split; `splits` has those that there are.
+
+        Raises
+        ------
+        UsageError
+            When there is none.
+        """
+        return self._held_out("val", "`val_fraction=0.1`")
 
     @property
     def test(self) -> Split:
@@ -443,10 +449,13 @@ class Entry:
         UsageError
             When there is none.
         """
-        if "test" not in self.splits:
-            message = f"{self.path}: has no test split"
-            raise UsageError(message, "take one from train when preparing: `test_fraction=0.2`")
-        return self.splits["test"]
+        return self._held_out("test", "`test_fraction=0.2`")
+
+    def _held_out(self, name: str, option: str) -> Split:
+        if name not in self.splits:
+            message = f"{self.path}: has no {name} split"
+            raise UsageError(message, f"take one from train when preparing: {option}")
+        return self.splits[name]
 
     @property
     def is_exact(self) -> bool:
@@ -457,7 +466,7 @@ class Entry:
     @property
     def held_out(self) -> Split | None:
         """The split that models are scored on: test, else validation; None without either."""
-        return self.splits.get("test") or self.val
+        return self.splits.get("test") or self.splits.get("val")
 
 
 def split_of(

@@ -226,8 +226,8 @@ class DecodeOptions:
     )
     on_leak: str | None = option(
         None,
-        "When an image of train is in another split, too: say so (warn), stop (fail), or leave it"
-        " out there (drop).",
+        "When the same image is in several of train, val and test: say so (warn), stop (fail), or"
+        " leave it in the first of them alone (drop).",
         choices=ON_LEAK,
     )
     orientation: str = option(

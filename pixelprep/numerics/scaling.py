@@ -379,7 +379,7 @@ def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
         largest = float(np.abs(exact).max())
         raise UsageError(
             f"scaled values reach ±{largest:.6g}, more than {np.dtype(dtype)} can hold",
-            "use `dtype=float32`, or `rescale=True`",
+            "use `dtype=float32`; integers fit with `rescale=True`, too",
         )
     return rounded
 

@@ -37,7 +37,7 @@ def build(
     `keep_existing` is called before an entry of the same name is replaced: is that one to stay?
     """
     cache = context.cache
-    splits = divide(data, recipe, source.name, getattr(source, "on_leak", None))
+    splits = divide(data, recipe, source.name, sources.on_leak_of(source))
     cache.mkdir(parents=True, exist_ok=True)
     # An interrupted build of several files a split continues; of one there is nothing to keep.
     resumable = recipe.shard_rows is not None

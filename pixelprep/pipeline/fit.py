@@ -44,7 +44,8 @@ def divide(
         taken = {n: splits[n] for n in recipe.splits if "train" in (n, recipe.splits[n])}
         divided = replace(data.raw, splits=taken)
         stop = "fail" if on_leak in ("fail", "drop") else None
-        sources.handle_leaks(divided, {n: keys[n] for n in taken}, where, stop, TAKEN_HINT)
+        equal = sources.EqualImages.among({name: keys[name] for name in taken})
+        sources.handle_leaks(divided, equal, where, stop, TAKEN_HINT)
     return {name: splits[name] for name in SPLITS if name in splits}
 
 

@@ -89,11 +89,12 @@ def find_entry(call: PrepareCall) -> Entry:
     EntryError, UsageError
         When it is not prepared, or damaged; when an option is wrong.
     """
-    if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset):
+    cache = fs.cache_dir(call.cache_dir)
+    if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset, cache):
         names = [*declared_options(RecipeOptions), "scaling_of"]
         given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
         return prepare_or_open(call.dataset, cache_dir=call.cache_dir, quiet=call.quiet, **given)
-    cache, (source, _) = fs.cache_dir(call.cache_dir), _find_source(call)
+    source, _ = _find_source(call)
     with fs.translate_oserror(cache):
         call, known = given_scaling.take_over(call, cache)
         if record := raw_data.recall(source, cache):
@@ -111,14 +112,14 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
 
     Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """
-    if not entries.is_entry_name(name):
-        return prepare(name, **options)
     cache = fs.cache_dir(options.get("cache_dir"))
+    if not entries.is_entry_name(name, cache):
+        return prepare(name, **options)
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
-    made_from = requests.origin(entry.path, cache) or entry.dataset
     for option, value in options.items():
         if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
+            made_from = requests.load(entry.path, cache).origin or entry.dataset
             own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
             raise UsageError(
                 f"{name} is an entry {own}, but {option} {value} was given",
@@ -130,11 +131,12 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
 def data_of(name: str, cache: Path, quiet: bool) -> tuple[str, dict[str, Any]]:
     """Return what the entry of this name was made from, and its options but for the mode."""
     entry = entries.open_named(name, cache, quiet)
-    made_from = requests.origin(entry.path, cache)
+    recorded = requests.load(entry.path, cache)
+    made_from = recorded.origin
     if made_from is None:
         unknown = f"{name}: it is not recorded what this entry was made from"
         raise EntryError(unknown, "give the dataset, or the path of the data")
-    options = requests.options_of(entry.manifest)
+    options = requests.options_of(entry.manifest, recorded.request)
     return made_from, {option: value for option, value in options.items() if option != "mode"}
 
 
@@ -154,14 +156,18 @@ def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
     pool = parallel.WorkerPool(call.workers, call.scheduler)
     context = sources.SourceContext(fs.cache_dir(call.cache_dir), pool, call.quiet)
     with fs.translate_oserror(context.cache), pool, context, notices.collect() as told:
-        entry = _find_or_build(call, source, context, known, only)
-        is_known = entry.cached and requests.has_request(entry.path, context.cache)
-        if is_known and not told:  # the data was not read again
-            for line in requests.load_told(entry.path, context.cache):
+        entry, is_read = _find_or_build(call, source, context, known, only)
+        recorded = requests.Recorded()
+        if entry.cached:
+            recorded = requests.load(entry.path, context.cache)
+        if not is_read:  # nor was anything told of the data
+            for line in recorded.told:
                 notices.tell(line)
-        if dataset is not None and not is_known:
-            # The arguments that make the same entry again.
-            request = {"dataset": dataset} | {name: getattr(call, name) for name in REPAIR_OPTIONS}
+            told.duplicates += recorded.duplicates
+        if recorded.request is None and (dataset is not None or told):
+            # The arguments that make the same entry again; none of an object in memory.
+            names = REPAIR_OPTIONS if dataset is not None else ()
+            request = {"dataset": dataset} | {name: getattr(call, name) for name in names}
             given = {name: value for name, value in request.items() if value is not None}
             requests.save_request(entry.path, context.cache, given, told)
     return entry
@@ -203,28 +209,36 @@ def _recipe(
     return Recipe.of(call, record)
 
 
+def _tell_of_splits(
+    call: PrepareCall, name: str, record: SourceRecord, recipe: Recipe, all_test: bool
+) -> None:
+    """Tell of fractions that are not used, and of data that is all taken for a test split."""
+    divided = record.decode.get("groups") or {}  # by the source itself
+    for split in TAKEN:
+        fraction = getattr(call, f"{split}_fraction")
+        is_taken = isinstance(divided, dict) and divided.get(f"{split}_fraction") == fraction
+        if fraction and recipe.splits.get(split) != "train" and not is_taken:
+            has = f"a {split} split of its own" if "train" in recipe.splits else "no train split"
+            notices.tell(f"{name}: `{split}_fraction` is not used: the data has {has}")
+    if all_test:
+        notices.tell("%s: all of it is a test split; `test_fraction` would leave train", name)
+
+
 def _find_or_build(
     call: PrepareCall,
     source: sources.Source,
     context: sources.SourceContext,
     known: Manifest | None,
     only: Path | None,
-) -> Entry:
+) -> tuple[Entry, bool]:
+    """Return the entry, and whether the raw data was read for it."""
     cache = context.cache
     # Raw data is summed up while it is read, unless there seems to be such an entry already.
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
     record, data = raw_data.identify(source, context, call if is_new else None)
     recipe = _recipe(call, source, record, known)
-    divided = record.decode.get("groups") or {}  # by the source itself
-    for name in TAKEN:
-        fraction = getattr(call, f"{name}_fraction")
-        is_taken = isinstance(divided, dict) and divided.get(f"{name}_fraction") == fraction
-        if fraction and recipe.splits.get(name) != "train" and not is_taken:
-            own = "no train split" if "train" not in recipe.splits else f"a {name} split of its own"
-            notices.tell(f"{source.name}: `{name}_fraction` is not used: the data has {own}")
     all_test = known is not None and given_scaling.is_test(record, call)
-    if all_test:
-        LOG.info("%s: all of it is a test split; `test_fraction` would leave train", source.name)
+    _tell_of_splits(call, source.name, record, recipe, all_test)
     path = cache / source.name / recipe.folder
     if only not in (None, path):
         was = f"{only.parent.name}/{only.name}"
@@ -235,13 +249,13 @@ def _find_or_build(
 
     staging.collect_garbage(cache)  # puts back what a killed process only meant to replace
     if entry := existing(LOG.warning):
-        return entry
+        return entry, data is not None
     with locks.lock(cache, locks.entry_lock_name(path)):
         if entry := existing():  # made by another process meanwhile
-            return entry
+            return entry, data is not None
         from pixelprep.pipeline.build import build  # loads h5py, which a hit does without
 
         staging.collect_garbage(cache)
         data = data or raw_data.read_again(source, context, call, record)
         data = given_scaling.survey_as_test(data) if all_test else data
-        return build(source, data, recipe, context, lambda: existing() is not None)
+        return build(source, data, recipe, context, lambda: existing() is not None), True

@@ -81,7 +81,7 @@ def read(
         per, _ = normalize_options(options.mode, options.per, options.rescale, dtype)
         per = "dataset" if options.scaling_of else per  # nothing is fitted
         scopes = {name: scope(name, per) for name in raw.splits}
-    on_leak = getattr(source, "on_leak", None)  # of a source that says
+    on_leak = sources.on_leak_of(source)
     return sources.survey(raw, context.pool, source.name, context.quiet, scopes, on_leak)
 
 

@@ -142,7 +142,7 @@ def _verify(path: Path, cache: Path, repair: bool, quiet: bool) -> VerifyResult:
     try:
         if not in_cache(path, cache):
             raise EntryError("it is not in the cache", "copy it again from where it came")
-        request = requests.load_request(path, cache)
+        request = requests.load(path, cache).request
         if request is None:
             request = requests.request_of(manifests.read(path))
             if request["dataset"] not in REGISTRY:

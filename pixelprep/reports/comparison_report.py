@@ -12,6 +12,7 @@ import numpy as np
 from pixelprep.numerics import significance
 from pixelprep.reports import html
 from pixelprep.reports.results import CompareResult
+from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,7 +36,8 @@ def render(result: CompareResult) -> str:
         intervals = _svg(result, _intervals, "Differences from the best mode")
         curves = [_curve(result, name) for name in CURVES]
     model = result.settings.get("model") or "the reference CNN"
-    settings = {k.replace("_", " "): v for k, v in {**result.settings, "model": model}.items()}
+    own = {**result.settings, "model": model}
+    settings = {k.replace("_", " "): formatting.format_value(v) for k, v in own.items()}
     settings |= {f"entry of {m.mode}": f"per {m.per}, key {m.key}" for m in result.modes}
     return html.render(
         "compare.html",

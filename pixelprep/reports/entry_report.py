@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixelprep.cache import entries
+from pixelprep.cache.inventory import describe
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import UsageError, unknown_choice
 from pixelprep.numerics.scaling import MODES
@@ -114,7 +115,7 @@ def report(
         entry = entries.open_named(entry, cache, quiet)
     path = _destination(out, entry, cache, format)
     with progress.bar("reading", entry.rows, " images", quiet) as bar:
-        profile = profile_entry(entry, bar.update)
+        profile = profile_entry(entry, bar.update, describe(entry, cache_dir=cache))
     if format == "html":
         content = _html(profile)
     else:
@@ -198,7 +199,7 @@ def _html(profile: EntryProfile) -> bytes:
             profile=profile,
             name=_name(profile),
             about=_about(profile),
-            recipe=[(name, _word(value)) for name, value in recipe],
+            recipe=[(name, formatting.format_value(value)) for name, value in recipe],
             samples=_samples(profile, raw_scale, stored_scale),
             sample_scales=scales,
             balance=entry_charts.balance(profile),
@@ -228,7 +229,7 @@ def _about(profile: EntryProfile) -> list[tuple[str, str]]:
     for name, value in profile.decode.items():
         if name == "skipped" and isinstance(value, list):
             value = f"{len(value):,} damaged ones"
-        rows.append((f"{name} of the images", _word(value)))
+        rows.append((f"{name} of the images", formatting.format_value(value)))
     rows.append(("classes", f"{len(profile.class_names):,}"))
     for name, split in profile.splits.items():
         files = formatting.pluralize(len(split.files), "file")
@@ -240,10 +241,6 @@ def _how_stored(profile: EntryProfile) -> str:
     if profile.recipe.storage == "raw":
         return f"stored as they came, scaled to {profile.dtype} when they are read"
     return f"stored as {profile.dtype}"
-
-
-def _word(value: object) -> str:
-    return "none" if value is None else str(value)
 
 
 def _stored_scale(profile: EntryProfile) -> ColorScale:

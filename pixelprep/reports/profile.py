@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import sources
-from pixelprep.cache import requests
+from pixelprep.cache.inventory import EntrySummary
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import REPAIR_HINT, EntryError
@@ -20,6 +20,7 @@ from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, p
 from pixelprep.reports.colormap import downsample
 from pixelprep.system import formatting
 from pixelprep.system.json_record import Record
+from pixelprep.system.notices import Duplicates
 
 BLOCK_BYTES = 4 << 20  # of raw images in memory at once
 MAX_BINS = 256  # of a histogram
@@ -111,6 +112,7 @@ class EntryProfile:
     decode: Mapping[str, object]
     scaling: ScalingRecord
     prepare: tuple[str, ...]  # the arguments of the command that makes the entry
+    duplicates: tuple[Duplicates, ...]  # in its data, as far as that is recorded
     is_named: bool  # whether these name the dataset; else a path stands for where the data is
     splits: Mapping[str, SplitProfile]
     mean_image: Float  # (H, W, C), of the first split's raw pixels: train's, if it is there
@@ -150,8 +152,8 @@ class PixelAccumulator:
         return PixelStats(overall, tuple(Summary.of(moments)), histograms)
 
 
-def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
-    """Profile an entry.
+def profile(entry: Entry, on_progress: OnProgress, summary: EntrySummary) -> EntryProfile:
+    """Profile an entry, of which the cache has this to say.
 
     Every row is read once; where the stored values are not those of the raw ones in the same
     order, images are read a second time for their range.
@@ -168,7 +170,7 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
     named = {*(one.name for one in known.datasets), *(one.name for one in known.plugins)}
     dataset = entry.dataset if entry.dataset in named else f"./{entry.dataset}"
     given = {"scaling_of": "ENTRY"} if manifest.recipe.constants else {}
-    options = formatting.options(requests.options_of(manifest) | given)
+    options = formatting.options({**summary.options, **given})
     names = ("dataset", "mode", "per", "key", "class_names")
     facts = {name: getattr(entry, name) for name in names}
     facts |= {name: getattr(manifest, name) for name in ("provenance", "recipe", "scaling")}
@@ -182,6 +184,7 @@ def profile(entry: Entry, on_progress: OnProgress) -> EntryProfile:
         task=manifest.source.task,
         decode=manifest.source.decode,
         prepare=("prepare", dataset, *options),
+        duplicates=summary.duplicates,
         is_named=entry.dataset in named,
         splits=splits,
         mean_image=per_pixel.mean,

@@ -12,11 +12,12 @@ from pixelprep.sources.base import (
     RawSplit,
     Source,
     SourceContext,
+    on_leak_of,
     with_test_from,
 )
 from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
-from pixelprep.sources.leaks import handle_leaks
+from pixelprep.sources.leaks import EqualImages, handle_leaks
 from pixelprep.sources.registered import DatasetSummary, RegisteredSource
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.sources.resolve import (
@@ -27,8 +28,8 @@ from pixelprep.sources.resolve import (
     refuse_unsupported,
 )
 
-__all__ = ["REGISTRY", "Arrays", "DatasetSummary", "KnownDatasets", "LazyArray", "Options"]
-__all__ += ["Provenance", "Raw", "RawSplit", "RegisteredSource", "Source", "SourceContext"]
-__all__ += ["block_ranges", "datasets", "find_source", "images_digest", "iter_blocks"]
-__all__ += ["Survey", "labels_digest", "names_digest", "normalize_dataset", "refuse_unsupported"]
-__all__ += ["handle_leaks", "slice_rows", "survey", "with_test_from"]
+__all__ = ["REGISTRY", "Arrays", "DatasetSummary", "EqualImages", "KnownDatasets", "LazyArray"]
+__all__ += ["Options", "Provenance", "Raw", "RawSplit", "RegisteredSource", "Source"]
+__all__ += ["SourceContext", "Survey", "block_ranges", "datasets", "find_source", "handle_leaks"]
+__all__ += ["images_digest", "iter_blocks", "labels_digest", "names_digest", "normalize_dataset"]
+__all__ += ["on_leak_of", "refuse_unsupported", "slice_rows", "survey", "with_test_from"]

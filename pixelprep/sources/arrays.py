@@ -7,13 +7,22 @@ from typing import Any  # Any: pixels and labels of whichever type
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import unknown_choice
+from pixelprep.errors import SourceError, UsageError, unknown_choice
 from pixelprep.format.options import ON_LEAK, check_layout
 from pixelprep.format.source_record import TASKS
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Provenance, Raw, SourceContext
 
 IN_MEMORY = Provenance("arrays in memory", "not stated")
+# What arguments have to be, and how that is said.
+KINDS: tuple[tuple[str, tuple[type, ...], str], ...] = (
+    ("name", (str,), "text"),
+    ("class_names", (tuple, list), "a tuple of text"),
+    ("provenance", (Provenance,), "a pixelprep.sources.Provenance"),
+    ("names", (Mapping, type(None)), "the names of each split's rows, by split"),
+    ("labels_from", (int, type(None)), "a whole number"),
+    ("renumber", (bool,), "True or False"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,24 @@ class Arrays:
     renumber: bool = False
     on_leak: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse arguments of other types, before anything acts on them."""
+        pair: object
+        for name, pair in {"train": self.train, "test": self.test, "val": self.val}.items():
+            if pair is None and name != "train":
+                continue
+            parts = len(pair) if isinstance(pair, tuple | list) else 0
+            if parts != 2:
+                got = type(pair).__name__ + (f" of {parts}" if parts else "")
+                wrong = f"`{name}`: expected two arrays, images and labels, got {got}"
+                raise UsageError(wrong, f"{name}=(images, labels)")
+        for name, kind, expected in KINDS:
+            if not isinstance(value := getattr(self, name), kind):
+                raise UsageError(f"`{name}={value!r:.80}`: expected {expected}")
+        if not all(isinstance(one, str) for one in self.class_names):
+            wrong = f"`class_names={self.class_names!r:.80}`: expected the text of each"
+            raise UsageError(wrong, 'class_names=("cat", "dog")')
+
     @property
     def splits(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
         """Images and labels of the splits that there are, by name."""
@@ -113,5 +140,9 @@ class Arrays:
             raise unknown_choice("on_leak", str(self.on_leak), ON_LEAK)
         if self.layout is not None:
             check_layout("layout", self.layout)
-        pairs = {n: (np.asarray(x), np.asarray(y)) for n, (x, y) in self.splits.items()}
+        try:
+            pairs = {n: (np.asarray(x), np.asarray(y)) for n, (x, y) in self.splits.items()}
+        except ValueError as error:  # of lists: "setting an array element with a sequence. …"
+            uneven = f"{self.name}: images or labels are no array: {str(error).partition('.')[0]}"
+            raise SourceError(uneven, "give each row the same shape") from None
         return assemble(self.name, pairs, self, self.task, self.class_names, self.names)

@@ -147,7 +147,7 @@ class Raw:
         """Return the dataset itself; raise `SourceError` if its splits do not fit each other."""
         try:
             "".join(self.class_names).encode()
-        except UnicodeEncodeError as error:
+        except (TypeError, UnicodeEncodeError) as error:
             raise SourceError(f"{where}: a class name is not valid text: {error}") from None
         images = [split.images for split in self.splits.values()]
         kinds = {(array.shape[1:], array.dtype.name) for array in images}
@@ -247,7 +247,10 @@ def label_range(labels: LazyArray) -> tuple[int, int]:
 
 
 class Source(Protocol):
-    """A dataset that `prepare` can read."""
+    """A dataset that `prepare` can read.
+
+    It may also have `on_leak`, as `prepare` has that option (`on_leak_of`).
+    """
 
     @property
     def name(self) -> str:
@@ -277,6 +280,12 @@ class Source(Protocol):
         Raw
             The splits, each with images (N, H, W, C) and labels (N,), and the class names.
         """
+
+
+def on_leak_of(source: Source) -> str | None:
+    """Return what is to be done about images in several splits, where a source says so."""
+    on_leak = getattr(source, "on_leak", None)
+    return None if on_leak is None else str(on_leak)
 
 
 def with_names(where: str, split: RawSplit, names: Sequence[str]) -> RawSplit:

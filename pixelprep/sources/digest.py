@@ -42,7 +42,7 @@ def survey(
     """Describe raw data and sum up its splits, reading it once.
 
     The moments are of those splits for which `scopes` says what pixels share a statistic (`PER`).
-    Images of train in another split are told of or, by `on_leak`, refused or left out; then the
+    Images that are in several splits are told of or, by `on_leak`, refused or left out; then the
     rest is read again.
     """
     splits, moments, keys = {}, {}, {}
@@ -65,10 +65,11 @@ def survey(
         if per:
             sums = (piece.moments for piece in pieces)
             moments[name] = pairwise_sum(one for one in sums if one is not None)
-    rest = leaks.handle_leaks(raw, keys, where, on_leak)
+    equal = leaks.EqualImages.among(keys)
+    rest = leaks.handle_leaks(raw, equal, where, on_leak)
     if rest is not raw:
         return survey(rest, pool, where, quiet, scopes)
-    leaks.tell_conflicts(raw, keys, where)
+    leaks.tell_conflicts(raw, equal, where)
     record = SourceRecord(splits, raw.task, tuple(raw.class_names), dict(raw.decode))
     return Survey(raw, record, moments, keys)
 

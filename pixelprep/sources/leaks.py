@@ -1,33 +1,57 @@
-"""Find equal images: in train and another split, or with different labels."""
+"""Find equal images: in several splits, or with different labels."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
+from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.base import Raw
 from pixelprep.sources.lazy_arrays import AnyArray
 from pixelprep.system import notices
 
 KEY = np.dtype("V16")  # of an image: the first bytes of its SHA-256
-EXAMPLES = 3
+EXAMPLES = 3  # in a line
+MAX_KEPT, MAX_OF_ONE = 1000, 10  # in a record: pairs, or groups of so many equal images at most
 
-Row = tuple[str, int]  # a split and a row of it
+Mask = NDArray[np.bool_]
+Names = tuple[str, ...]  # of equal images
 
 
 @dataclass(frozen=True, slots=True)
-class _Equal:
-    """The images that are there more than once, and which of them are equal."""
+class EqualImages:
+    """The images that are there more than once, by split and row, and which of them are equal."""
 
-    split: AnyArray  # (M,), the name of the split of each
+    split: NDArray[np.int64]  # (M,), the place in `SPLITS` of each
     row: NDArray[np.int64]  # (M,), in its split
     group: NDArray[np.int64]  # (M,), equal of equal images
 
-    def where(self, mask: NDArray[np.bool_]) -> "_Equal":
-        return _Equal(self.split[mask], self.row[mask], self.group[mask])
+    @classmethod
+    def among(cls, keys: Mapping[str, AnyArray]) -> "EqualImages":
+        """Find them, given the keys of all images by split."""
+        names = [name for name in SPLITS if name in keys]
+        every = np.concatenate([keys[name] for name in names])
+        words = every.view("<u8").reshape(-1, 2)[:, 0]  # sorted faster than keys; the rest is exact
+        order = np.argsort(words, kind="stable")
+        same = words[order[1:]] == words[order[:-1]]
+        places = np.sort(order[np.append(same, False) | np.append(False, same)])
+        _, groups, counts = np.unique(every[places], return_inverse=True, return_counts=True)
+        ends = np.cumsum([len(keys[name]) for name in names])
+        split = np.searchsorted(ends, places, side="right")
+        numbers = np.array([SPLITS.index(name) for name in names])
+        found = cls(numbers[split], places - np.append(0, ends)[split], groups)
+        return found.where(counts[groups] > 1)
+
+    def where(self, mask: Mask) -> "EqualImages":
+        return EqualImages(self.split[mask], self.row[mask], self.group[mask])
+
+    def homes(self) -> NDArray[np.int64]:
+        """Return, of each image, the number of the first that is equal: of train, val, test."""
+        _, first, group = np.unique(self.group, return_index=True, return_inverse=True)
+        return first[group]
 
 
 def keys_of(pixels: memoryview, rows: int) -> list[bytes]:
@@ -39,95 +63,80 @@ def keys_of(pixels: memoryview, rows: int) -> list[bytes]:
 
 def handle_leaks(
     raw: Raw,
-    keys: Mapping[str, AnyArray],
+    equal: EqualImages,
     where: str,
     on_leak: str | None,
     hint: str = "`on_leak=drop` leaves them out",
 ) -> Raw:
-    """Tell of images of train in other splits, given the keys of all by split; return the rest.
+    """Tell of images that are in an earlier one of train, val and test, too; return the rest.
 
     `on_leak` is "fail" or "drop"; with any other value they are only told.
     """
-    equal, rest = _find(keys), raw
-    in_train = np.isin(equal.group, equal.group[equal.split == "train"])
-    for name, split in raw.splits.items():
-        leaked = equal.where(in_train & (equal.split == name))
-        if name == "train" or not len(leaked.row):
-            continue
-        line = f"{where}: {_tell(raw, equal, leaked)}"
-        if on_leak == "fail":
-            raise SourceError(line, hint)
-        if on_leak == "drop":
-            if len(leaked.row) == len(split.labels):
+    homes, rest, drops = equal.homes(), raw, on_leak == "drop"
+    stay = {name: np.ones(len(split.labels), np.bool_) for name, split in raw.splits.items()}
+    for place, name in enumerate(SPLITS):
+        for first, kept in enumerate(SPLITS[:place]):
+            leaked = np.flatnonzero((equal.split == place) & (equal.split[homes] == first))
+            if not len(leaked):
+                continue
+            names = _names(raw, equal, zip(leaked[:MAX_KEPT], homes[leaked], strict=False))
+            found = notices.Duplicates(f"{name} in {kept}", len(leaked), drops, names)
+            line = f"{where}: {_line(name, kept, found, len(stay[name]))}"
+            stay[name][equal.row[leaked]] = False
+            if on_leak == "fail":
+                raise SourceError(line, hint)
+            if drops and not stay[name].any():
                 raise SourceError(line, "nothing else is in it: leave the split out")
-            rest = _without(rest, name, leaked.row)
-            line += ": left out"
-        notices.tell("%s", line)
+            notices.tell("%s", line + ": left out" * drops, duplicates=found)
+            if drops:
+                rest = _without(rest, raw, found, np.flatnonzero(stay[name]))
     return rest
 
 
-def _tell(raw: Raw, equal: _Equal, leaked: _Equal) -> str:
-    name, rows = str(leaked.split[0]), leaked.row[:EXAMPLES].tolist()
-    twins = [
-        equal.row[(equal.group == group) & (equal.split == "train")][0]
-        for group in leaked.group[:EXAMPLES]
-    ]
-    pairs = [
-        f"{_name(raw, (name, row))} = {_name(raw, ('train', int(twin)))}"
-        for row, twin in zip(rows, twins, strict=True)
-    ]
-    count, total = len(leaked.row), len(raw.splits[name].labels)
-    more = ", …" if count > EXAMPLES else ""
-    are = "is" if count == 1 else "are"
-    return f"{count:,} of {total:,} {name} images {are} in train, too: {', '.join(pairs)}{more}"
+def _line(name: str, kept: str, found: notices.Duplicates, total: int) -> str:
+    listed = ", ".join(" = ".join(pair) for pair in found.equal[:EXAMPLES])
+    more = ", …" if found.images > EXAMPLES else ""
+    are = "is" if found.images == 1 else "are"
+    return f"{found.images:,} of {total:,} {name} images {are} in {kept}, too: {listed}{more}"
 
 
-def _find(keys: Mapping[str, AnyArray]) -> _Equal:
-    every = np.concatenate(list(keys.values()))
-    words = every.view("<u8").reshape(-1, 2)[:, 0]  # sorted faster than keys; the rest is exact
-    order = np.argsort(words, kind="stable")
-    same = words[order[1:]] == words[order[:-1]]
-    places = np.sort(order[np.append(same, False) | np.append(False, same)])
-    _, groups, counts = np.unique(every[places], return_inverse=True, return_counts=True)
-    ends = np.cumsum([len(one) for one in keys.values()])
-    split = np.searchsorted(ends, places, side="right")
-    found = _Equal(np.array(list(keys))[split], places - np.append(0, ends)[split], groups)
-    return found.where(counts[groups] > 1)
+def _names(raw: Raw, equal: EqualImages, groups: Iterable[Iterable[int]]) -> tuple[Names, ...]:
+    """Name equal images by their files, or by their rows."""
+
+    def name(place: int) -> str:
+        split, row = SPLITS[equal.split[place]], int(equal.row[place])
+        names = raw.splits[split].names
+        return f"{split} {row}" if names is None else names[row : row + 1][0].decode()
+
+    return tuple(tuple(map(name, group)) for group in groups)
 
 
-def _name(raw: Raw, row: Row) -> str:
-    """Name an image by its file, or by its row."""
-    split, number = row
-    names = raw.splits[split].names
-    return f"{split} {number}" if names is None else names[number : number + 1][0].decode()
+def _without(rest: Raw, raw: Raw, found: notices.Duplicates, stay: NDArray[np.int64]) -> Raw:
+    """Leave all rows of a split of `raw` out but those that stay, and record it."""
+    name, dropped = found.kind.split()[0], rest.decode.get("dropped", {})
+    assert isinstance(dropped, Mapping)
+    decode = {**rest.decode, "dropped": {**dropped, found.kind: found.images}}
+    return replace(rest, splits={**rest.splits, name: raw.splits[name].take(stay)}, decode=decode)
 
 
-def _without(raw: Raw, name: str, rows: NDArray[np.int64]) -> Raw:
-    split = raw.splits[name]
-    stay = np.setdiff1d(np.arange(len(split.labels)), rows)
-    dropped = dict(raw.decode.get("dropped", {}))  # type: ignore[call-overload] # a JSON object
-    dropped[f"{name} in train"] = len(rows)
-    decode = {**raw.decode, "dropped": dropped}
-    return replace(raw, splits={**raw.splits, name: split.take(stay)}, decode=decode)
-
-
-def tell_conflicts(raw: Raw, keys: Mapping[str, AnyArray], where: str) -> None:
+def tell_conflicts(raw: Raw, equal: EqualImages, where: str) -> None:
     """Tell of equal images whose labels differ."""
-    equal = _find(keys)
     if not len(equal.row):
         return
     labels = np.empty((len(equal.row), *next(iter(raw.splits.values())).labels.shape[1:]), np.int64)
     for name, split in raw.splits.items():
-        labels[equal.split == name] = split.labels[equal.row[equal.split == name]]
-    _, codes = np.unique(labels, axis=0, return_inverse=True)
-    low = np.full(int(equal.group.max()) + 1, len(codes))
-    high = np.zeros_like(low)
-    np.minimum.at(low, equal.group, codes.reshape(-1))
-    np.maximum.at(high, equal.group, codes.reshape(-1))
-    differing = equal.where((low != high)[equal.group])
-    if groups := list(dict.fromkeys(differing.group.tolist())):
-        of_first = np.flatnonzero(differing.group == groups[0])[:EXAMPLES]
-        such = [(str(differing.split[i]), int(differing.row[i])) for i in of_first]
-        listed = " = ".join(_name(raw, row) for row in such)
-        told = (where, len(groups), "image has" if len(groups) == 1 else "images have", listed)
-        notices.tell("%s: %d %s more than one label: %s", *told)
+        of_split = equal.split == SPLITS.index(name)
+        labels[of_split] = split.labels[equal.row[of_split]]
+    first = labels[equal.homes()]
+    differs = (labels != first).reshape(len(labels), -1).any(axis=1)
+    groups = np.unique(equal.group[differs])
+    if not len(groups):
+        return
+    order = np.argsort(equal.group, kind="stable")
+    starts = np.searchsorted(equal.group[order], groups[:MAX_KEPT])
+    ends = np.searchsorted(equal.group[order], groups[:MAX_KEPT], side="right")
+    members = (order[i : min(j, i + MAX_OF_ONE)] for i, j in zip(starts, ends, strict=True))
+    found = notices.Duplicates("label conflicts", len(groups), False, _names(raw, equal, members))
+    have = "image has" if len(groups) == 1 else "images have"
+    told = (where, len(groups), have, " = ".join(found.equal[0][:EXAMPLES]))
+    notices.tell("%s: %d %s more than one label: %s", *told, duplicates=found)

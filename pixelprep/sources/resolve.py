@@ -53,7 +53,8 @@ def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
     if isinstance(dataset, os.PathLike):
         return os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
     if not (isinstance(dataset, str) or hasattr(dataset, "load")):
-        raise UsageError(f"`dataset={dataset!r}`: expected a name, a path or a source")
+        wrong = f"`dataset`: expected a name, a path or a source, got {type(dataset).__name__}"
+        raise UsageError(wrong, 'arrays: pixelprep.Arrays("a-name", (images, labels))')
     if isinstance(dataset, str) and known_name(dataset) != dataset:
         if not os.path.exists(dataset):  # noqa: PTH110 - as in `_plugin_source`
             return known_name(dataset)

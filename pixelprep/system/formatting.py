@@ -27,6 +27,16 @@ def format_shape(sides: Iterable[int]) -> str:
     return "×".join(map(str, sides))
 
 
+def format_value(value: object) -> str:
+    """Format a JSON value as people write it: none, 64×64, train source, cat, dog."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {format_value(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        is_shape = value and all(type(side) is int for side in value)
+        return format_shape(value) if is_shape else shorten(map(format_value, value))
+    return "none" if value is None else str(value)
+
+
 def pluralize(count: int, singular: str, plural: str = "") -> str:
     """Format a count of things: 1 step, 1,000 steps."""
     return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"

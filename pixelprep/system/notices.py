@@ -6,21 +6,61 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixelprep.errors import PixelprepWarning
+from pixelprep.system.json_record import LenientRecord
 
 PACKAGE = os.fspath(Path(__file__).parents[1])
 
-_told: ContextVar[list[str] | None] = ContextVar("told", default=None)
+
+@dataclass(frozen=True, slots=True)
+class Duplicates(LenientRecord):
+    """Images that the raw data has more than once.
+
+    Parameters
+    ----------
+    kind : str
+        ``test in train``, and so on, for images of one split that are in another; or ``label
+        conflicts``, for equal images with different labels.
+    images : int
+        How many images of the first split; of conflicts, how many different images.
+    dropped : bool
+        Whether these were left out.
+    equal : tuple of tuple of str
+        The files, or else the rows in the data, that are equal: of a thousand such pairs or
+        groups at most, and ten of a group.
+    """
+
+    kind: str
+    images: int
+    dropped: bool
+    equal: tuple[tuple[str, ...], ...]
 
 
-def tell(message: str, *values: object) -> None:
+@dataclass(slots=True)
+class Told:
+    """What was told of data, in order."""
+
+    lines: list[str] = field(default_factory=list)
+    duplicates: list[Duplicates] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.lines)
+
+
+_told: ContextVar[Told | None] = ContextVar("told", default=None)
+
+
+def tell(message: str, *values: object, duplicates: Duplicates | None = None) -> None:
     """Warn of something that users should know of their data: one line, formatted with values."""
     message = message % values if values else message
-    told = _told.get()
-    if told is not None and message not in told:
-        told.append(message)
+    if (told := _told.get()) is not None:
+        if message in told.lines:
+            return
+        told.lines.append(message)
+        told.duplicates += [duplicates] if duplicates else []
     warnings.warn(message, PixelprepWarning, stacklevel=_callers_level())
 
 
@@ -33,9 +73,9 @@ def _callers_level() -> int:
 
 
 @contextmanager
-def collect() -> Iterator[list[str]]:
-    """Collect what is told meanwhile, in order."""
-    told: list[str] = []
+def collect() -> Iterator[Told]:
+    """Collect what is told meanwhile."""
+    told = Told()
     before = _told.set(told)
     try:
         yield told

@@ -106,8 +106,9 @@ def compare(
     settings = TrainSettings(epochs, batch_size, seed, model=model)
     seeds = range(seed, seed + check_int("repeats", repeats, 1))
     replace(settings, seed=seeds[-1])  # is refused now, not after hours
-    if isinstance(dataset, str) and is_entry_name(dataset):
-        dataset, own = data_of(dataset, fs.cache_dir(options.get("cache_dir")), quiet)
+    cache = fs.cache_dir(options.get("cache_dir"))
+    if isinstance(dataset, str) and is_entry_name(dataset, cache):
+        dataset, own = data_of(dataset, cache, quiet)
         options |= {
             k: v for k, v in own.items() if options.get(k) in (None, getattr(PrepareOptions, k))
         }

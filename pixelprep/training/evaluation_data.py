@@ -35,7 +35,7 @@ def entry_of(
     dataset = sources.normalize_dataset(data)
     if isinstance(dataset, str):
         # A path is read, so that what is new in it counts; any other name may be an entry's.
-        is_path = "/" in dataset and not entries.is_entry_name(dataset)
+        is_path = "/" in dataset and not entries.is_entry_name(dataset, cache)
         if not is_path and entries.is_known(dataset, cache):
             return entries.open_named(dataset, cache, quiet)
         if any(path.name.endswith(f"-{own.key}") for path in entries.made_from(dataset, cache)):

@@ -19,7 +19,7 @@ from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
 from pixelprep.sources import LazyArray, Source, image_file
-from pixelprep.system import formatting, fs, progress, tf_runtime
+from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
 from pixelprep.training.evaluation_data import decoding, entry_of, labels_of_run
 from pixelprep.training.models import check_probabilities
@@ -361,7 +361,7 @@ def predict(
             bar.update(len(found) + len(unread) - bar.n)
     if unread:
         told = (len(unread), len(paths), unread[0].path, unread[0].reason)
-        LOG.warning("not predicted: %d of %d images, such as %s: %s", *told)
+        notices.tell("not predicted: %d of %d images, such as %s: %s", *told)
     return PredictResult(finished.folder, tuple(found), tuple(unread))
 
 
@@ -409,18 +409,16 @@ def _decoded(
     assert decoder.format is not None
     step = max(1, PREDICT_BYTES // decoder.format.bytes)
     first: image_file.ImageError | None = None
-    decoded: list[tuple[str, NDArray[Any]]] = []
-    some = False
-    for number, path in enumerate(paths, 1):
-        try:
-            with image_file.strict_pillow():
-                decoded.append((path, decoder.read(path)))
-        except image_file.ImageError as error:
-            first = first or error
-            unread.append(UnreadImage(path, error.message.removeprefix(f"{path}: ")))
-        if decoded and (len(decoded) == step or number == len(paths)):
-            some = True
-            yield [one for one, _ in decoded], np.stack([pixels for _, pixels in decoded])
-            decoded = []
-    if not some and first is not None:  # whose hint is for whole datasets
+    for start in range(0, len(paths), step):
+        decoded: list[tuple[str, NDArray[Any]]] = []
+        with image_file.strict_pillow():
+            for path in paths[start : start + step]:
+                try:
+                    decoded.append((path, decoder.read(path)))
+                except image_file.ImageError as error:
+                    first = first or error
+                    unread.append(UnreadImage(path, error.message.removeprefix(f"{path}: ")))
+        if decoded:
+            yield [path for path, _ in decoded], np.stack([pixels for _, pixels in decoded])
+    if first is not None and len(unread) == len(paths):  # whose hint is for whole datasets
         raise SourceError(first.message, HINTS[first.problems[0].kind])

@@ -208,10 +208,11 @@ def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
     if entry.manifest.source.task != "classification":
         message = f"{entry.path}: its rows have several classes, `train` needs one"
         raise TrainError(message, "stream it into a model of your own by `entry.train.to_tf`")
-    if settings.early_stopping and entry.val is None:
+    if settings.early_stopping and "val" not in entry.splits:
         given = f"`early_stopping={settings.early_stopping}`"
         message = f"{given}: expected a validation split, which {entry.path} has not"
-        raise UsageError(message, "add `val_fraction`, such as 0.1")
+        hint = "add `val_fraction=0.1`; of an entry, give what it was made from"
+        raise UsageError(message, hint)
     events = _events_folder(settings, run)
     # An empty one is of a process that was killed before it had anything to write.
     if events is not None and os.path.lexists(events) and not fs.is_empty_dir(events):
@@ -354,7 +355,7 @@ def _fit(model: keras.Model, entry: Entry, checkpointer: Checkpointer, quiet: bo
             entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
             epochs=first if state.stops_early else settings.epochs,
             initial_epoch=first,
-            validation_data=None if entry.val is None else entry.val.to_tf(size),
+            validation_data=entry.val.to_tf(size) if "val" in entry.splits else None,
             shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
             verbose=0,
             callbacks=[callback],

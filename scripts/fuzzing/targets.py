@@ -297,9 +297,8 @@ def use_entry(folder: Path, whole: bool) -> None:
     repr(entry), entry.size, entry.class_names, entry.dataset
     scaling = entry.scaling
     _ = scaling.mean, scaling.std, scaling.scale, scaling.offset
-    for split in (entry.train, entry.val, entry.test):
-        if split is not None:
-            _read(entry, split)
+    for split in entry.splits.values():
+        _read(entry, split)
     raw = np.zeros((2, *entry.train.shape[1:]), scaling.raw_dtype)
     scaling.apply(raw)
     json.dumps(entry.manifest.to_dict(), allow_nan=False)

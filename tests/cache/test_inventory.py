@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,10 @@ import pytest
 import pixelprep
 from pixelprep import EntryError, UsageError
 from pixelprep.sources import Raw, SourceContext
-from pixelprep.system import locks, staging
+from pixelprep.system import formatting, locks, staging
 from tests.helpers.cli import failure, on_terminal, run, start, wait_until_it_writes
 from tests.helpers.data import arrays, write_digits
+from tests.helpers.raw_files import PAIRS, write_npz
 from tests.helpers.workers import leave_unfinished
 
 DAY = 86400
@@ -102,6 +104,28 @@ def test_list_tells_entries_apart(digits: str) -> None:
     assert rows[0].split()[-3:] == ["options", "made", "from"]
     told = "--per pixel --val-fraction 0.2 --compression gzip"
     assert sorted(told in row for row in rows[1:3]) == [False, True]
+
+
+def test_how_data_was_read_is_listed(tmp_path: Path) -> None:
+    """Options that no manifest has, but change which data an entry has, are known of those of the
+    cache; and the report's command makes the same entry.
+    """
+    (images, labels), (others, numbers) = PAIRS
+    leaking = np.concatenate([images[:3], others[3:]])
+    numbers = np.concatenate([labels[:3], numbers[3:]])
+    path = write_npz(tmp_path / "data.npz", ((images, labels + 1), (leaking, numbers + 1)))
+    tried: tuple[dict[str, Any], ...]
+    tried = ({"renumber": True, "on_leak": "drop"}, {"labels_from": 1, "on_leak": "warn"})
+    for options in tried:
+        entry = pixelprep.prepare(path, quiet=True, **options)
+        told = {name: value for name, value in options.items() if value != "warn"}
+        assert pixelprep.cache.describe(entry).options == {"mode": "standardize", **told}
+        assert " ".join(formatting.options(told)) in run("cache", "list").stdout
+        report = pixelprep.report(entry, tmp_path / "facts.json", format="json", quiet=True)
+        command = json.loads(report.path.read_bytes())["commands"]["prepare"]
+        again = run(*shlex.split(command.replace("./data", str(path)))[1:], "--json")
+        answer = json.loads(again.stdout)
+        assert (answer["hit"], answer["key"]) == (True, entry.key)
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:

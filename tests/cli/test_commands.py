@@ -409,7 +409,8 @@ def test_info_json_is_the_manifest_and_the_path(digits: str) -> None:
     done = run("info", str(path), "--json")
     manifest = json.loads((path / "manifest.json").read_text())
     origin = str(Path(digits).absolute())
-    assert json.loads(done.stdout) == {"path": str(path), "origin": origin, **manifest}
+    about = {"path": str(path), "origin": origin, "duplicates": []}
+    assert json.loads(done.stdout) == {**about, **manifest}
     assert done.stderr == ""
 
 

@@ -322,6 +322,49 @@ def test_bad_arrays_are_refused(cache: Path, bad: str) -> None:
     assert nothing_is_left(cache)
 
 
+NO_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "images alone": ({"train": images(8)}, "`train`: expected two arrays, images and labels, got"),
+    "one of a pair": ({"train": (images(8),)}, "got tuple of 1"),
+    "three of a pair": ({"test": (images(8), labels(8), labels(8))}, "`test`: expected two arrays"),
+    "no train": ({"train": None}, "got NoneType"),
+    "classes that are numbers": (
+        {"class_names": (1, 2)},
+        "`class_names=(1, 2)`: expected the text",
+    ),
+    "classes in one text": ({"class_names": "ab"}, "`class_names='ab'`: expected a tuple of text"),
+    "a name that is a number": ({"name": 5}, "`name=5`: expected text"),
+    "provenance as text": ({"provenance": "me"}, "`provenance='me'`: expected a pixelprep.sources"),
+    "names without a split": ({"names": 5}, "`names=5`: expected the names of each split"),
+    "a first class as text": ({"labels_from": "1"}, "`labels_from='1'`: expected a whole number"),
+}
+
+
+@pytest.mark.parametrize("bad", NO_ARRAYS)
+def test_arguments_of_arrays_are_checked_at_once(bad: str) -> None:
+    """`Arrays` refuses arguments of other types by their names, as wrong usage."""
+    given, reason = NO_ARRAYS[bad]
+    with pytest.raises(UsageError) as caught:
+        Arrays(**{"name": "bad", "train": (images(8), labels(8)), **given})
+    assert caught.value.message.startswith("`")
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize("given", [images(8), (images(8), labels(8)), [1], {"train": 1}], ids=type)
+def test_arrays_that_are_no_source_are_told_of_arrays(given: Any) -> None:
+    """`prepare(images)` names the class that takes arrays, and prints none of them."""
+    with pytest.raises(UsageError) as caught:
+        pixelprep.prepare(given)
+    got = f"`dataset`: expected a name, a path or a source, got {type(given).__name__}"
+    assert caught.value.message == got
+    assert "pixelprep.Arrays(" in str(caught.value.hint)
+
+
+def test_lists_of_several_lengths_are_no_arrays() -> None:
+    """Where NumPy makes no array of what is given, that is said."""
+    with pytest.raises(SourceError, match="bad: images or labels are no array"):
+        pixelprep.prepare(Arrays("bad", (images(2), [1, [2]])))  # type: ignore[arg-type]
+
+
 HUGE_LABEL = """
 import numpy as np, pixelprep
 images, labels = np.zeros((8, 6, 5, 3), np.uint8), np.arange(8) % 4

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import pixelprep
+from pixelprep.system import formatting
 from tests.helpers.cli import on_terminal, run
 from tests.helpers.data import arrays, write_digits
 
@@ -115,3 +116,19 @@ def test_durations_are_short() -> None:
     assert [format_duration(one) for one in (0.4, 89.4, 91, 3540, 3599, 3900, 90_000)] == [
         *("0 s", "89 s", "2 min", "59 min", "1 h 0 min", "1 h 5 min", "25 h 0 min")
     ]
+
+
+def test_values_are_shown_as_people_write_them() -> None:
+    """Pages show a size as 64×64, and no brackets or quotes of Python's; many names are cut."""
+    shown = {
+        "64×64": [64, 64],
+        "none": None,
+        "cat, dog": ("cat", "dog"),
+        "train source, test train": {"train": "source", "test": "train"},
+        "test in train 2": {"test in train": 2},
+        "a, b, c, d, e, … (7 in all)": list("abcdefg"),
+        "True": True,
+    }
+    assert {text: formatting.format_value(value) for text, value in shown.items()} == {
+        text: text for text in shown
+    }

@@ -176,3 +176,14 @@ def test_a_pass_goes_on_after_a_fork() -> None:
     command = [sys.executable, "-W", "ignore", "-c", code, path]
     done = execute(command)
     assert done.stdout == f"{whole[1:]}\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_a_split_that_there_is_not_says_how_to_take_one(name: str) -> None:
+    """`Entry.val` and `Entry.test` raise where there is none; `splits` has those that there are."""
+    (images, labels) = arrays().train
+    entry = pixelprep.prepare(pixelprep.Arrays("alone", (images, labels)), quiet=True)
+    assert (list(entry.splits), entry.held_out) == (["train"], None)
+    with pytest.raises(pixelprep.UsageError, match=f"has no {name} split") as caught:
+        getattr(entry, name)
+    assert f"`{name}_fraction=" in str(caught.value.hint)

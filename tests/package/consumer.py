@@ -33,8 +33,9 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     assert_type(entry.scaling, pixelprep.Scaling)
     assert_type(entry.splits, dict[str, pixelprep.Split])
     assert_type((entry.train, entry.test), tuple[pixelprep.Split, pixelprep.Split])
+    if "val" in entry.splits:
+        assert_type(entry.val, pixelprep.Split)
     assert_type((entry.held_out, entry.is_exact), tuple[pixelprep.Split | None, bool])
-    assert_type(entry.val, pixelprep.Split | None)
 
 
 def look_at_split(split: pixelprep.Split) -> None:
@@ -168,7 +169,11 @@ def main() -> None:
     assert_type(exported.files[0].sha256, str | None)
     assert pixelprep.cache.list()
     assert_type(pixelprep.cache.path(), Path)
-    assert_type(pixelprep.cache.describe(entry).origin, str | None)
+    summary = pixelprep.cache.describe(entry)
+    assert_type(summary.origin, str | None)
+    for found in summary.duplicates:
+        assert_type((found.kind, found.images, found.dropped), tuple[str, int, bool])
+        assert_type(found.equal, tuple[tuple[str, ...], ...])
     known = pixelprep.datasets()
     assert_type(known, pixelprep.KnownDatasets)
     assert_type([(plugin.name, plugin.origin) for plugin in known.plugins], list[tuple[str, str]])

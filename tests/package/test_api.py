@@ -144,6 +144,7 @@ cache.prune(cache_dir=FILE)
 cache.remove("nothing")
 cache.remove("nothing", cache_dir=FILE)
 Entry.test
+Entry.val
 Split.read(0, 1, "names")
 Split.read(0, 1 << 40)
 Split.mean

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import pixelprep
+from pixelprep.cache import describe
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.reports import colormap
 from pixelprep.reports import profile as facts_of
@@ -45,7 +46,7 @@ def entry_of(given: Arrays, **options: Any) -> pixelprep.Entry:
 
 def facts_in(entry: pixelprep.Entry) -> EntryProfile:
     """Return all facts of an entry."""
-    return facts_of.profile(entry, lambda rows: None)
+    return facts_of.profile(entry, lambda rows: None, describe(entry))
 
 
 def in_memory(split: pixelprep.Split, entry: pixelprep.Entry) -> tuple[np.ndarray, np.ndarray]:

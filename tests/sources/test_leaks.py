@@ -1,5 +1,7 @@
 """The same picture in train and in another split, or with two labels, is found by its pixels."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from PIL import Image
 import pixelprep
 from pixelprep import PixelprepWarning, SourceError, UsageError
 from pixelprep.sources import Arrays
+from tests.helpers.cli import run
 from tests.helpers.raw_files import PAIRS, write_hdf5, write_npz
 from tests.helpers.sources import check, nothing_is_left, prepared, refused
 
@@ -59,6 +62,72 @@ def test_files_take_the_option(tmp_path: Path, cache: Path) -> None:
     for path in tmp_path.glob("?.*"):
         assert len(prepared(path).test) == 20
         assert len(prepared(path, on_leak="drop").test) == 18
+
+
+def test_val_is_compared_with_test(recwarn: pytest.WarningsRecorder) -> None:
+    """An image of val in test is told, too; `on_leak=drop` leaves each where it is first: in train,
+    else in val.
+    """
+    val, test = X2[:6].copy(), X2[6:].copy()
+    val[1], test[[2, 5, 9]] = X[11], (X[11], val[3], val[4])
+    labels = Y2[6:].copy()
+    labels[[2, 5, 9]] = Y[11], Y2[3], Y2[4]
+    source = Arrays("three", (X, Y), (test, labels), val=(val, Y2[:6]))
+    prepared(source)
+    found = ["1 of 6 val images is in train, too: val 1 = train 11"]
+    found += ["1 of 14 test images is in train, too: test 2 = train 11"]
+    found += ["2 of 14 test images are in val, too: test 5 = val 3, test 9 = val 4"]
+    assert [one for one in warnings(recwarn) if "too:" in one] == [f"three: {one}" for one in found]
+    with pytest.raises(SourceError, match="1 of 6 val images is in train"):
+        prepared(replace(source, on_leak="fail"))
+    entry = prepared(replace(source, on_leak="drop"))
+    assert (len(entry.val), len(entry.test)) == (5, 11)
+    raw = entry.scaling.invert(entry.test.to_numpy()[0])
+    assert (raw == np.delete(test, [2, 5, 9], axis=0).reshape(raw.shape)).all()
+    counts = {"val in train": 1, "test in train": 1, "test in val": 2}
+    assert entry.manifest.source.decode == {"dropped": counts}
+
+
+@pytest.mark.parametrize("kind", ["arrays", "file"])
+def test_duplicates_are_recorded_with_the_entry(tmp_path: Path, kind: str) -> None:
+    """The pairs of equal images and of contradicting labels are in `cache.describe`, and so in
+    `--json` and reports: also of an entry that was found, not of a copy elsewhere.
+    """
+    labels = LABELS.copy()
+    labels[3] = 3 - labels[3]
+    path = write_npz(tmp_path / "data.npz", ((X, Y), (LEAKING, labels)))
+    source = path if kind == "file" else Arrays("data", (X, Y), (LEAKING, labels))
+    pairs = [["test 3", "train 11"], ["test 7", "train 5"]]
+    conflicts = {"kind": "label conflicts", "images": 1, "equal": [["train 11", "test 3"]]}
+    expected = [{"kind": "test in train", "images": 2, "equal": pairs}, conflicts]
+    for cached in (False, True):
+        entry = prepared(source)
+        assert entry.cached == cached
+        found = pixelprep.cache.describe(entry).duplicates
+        assert [one.to_dict() for one in found] == [one | {"dropped": False} for one in expected]
+    answer = json.loads(run("info", entry.key, "--json").stdout)
+    assert [one["equal"] for one in answer["duplicates"]] == [one["equal"] for one in expected]
+    copy = shutil.copytree(entry.path, tmp_path / entry.dataset / entry.path.name)
+    assert pixelprep.cache.describe(copy).duplicates == ()
+    told = pixelprep.report(entry, tmp_path / "facts.json", format="json", quiet=True)
+    assert json.loads(told.path.read_bytes())["duplicates"] == answer["duplicates"]
+    if kind == "file":
+        again = json.loads(run("prepare", str(path), "--json").stdout)
+        assert again["duplicates"] == answer["duplicates"]
+        page = pixelprep.report(entry, tmp_path / "page.html", quiet=True).path.read_text()
+        assert all(name in page for name in ("test in train: 2", "test 7", "train 5"))
+
+
+def test_of_many_duplicates_a_thousand_are_recorded() -> None:
+    """Their number is whole, and so is that of conflicts; the listing is cut."""
+    many = np.arange(1500, dtype=np.uint16).repeat(4).reshape(1500, 2, 2)
+    labels = np.arange(1500) % 2
+    leaks, conflicts = pixelprep.cache.describe(
+        prepared(Arrays("many", (many, labels), (many, 1 - labels)))
+    ).duplicates
+    assert (leaks.images, conflicts.images) == (1500, 1500)
+    assert leaks.equal[-1] == ("test 999", "train 999")
+    assert (len(leaks.equal), len(conflicts.equal)) == (1000, 1000)
 
 
 def test_a_split_of_nothing_else_is_not_dropped(cache: Path) -> None:
@@ -126,3 +195,16 @@ def test_another_answer_is_refused() -> None:
         prepared(replace(SOURCE, on_leak="ignore"))
     with pytest.raises(UsageError, match="unknown `on_leak`"):
         pixelprep.prepare("sample", on_leak="ignore")
+
+
+def test_all_that_was_told_is_told_again(tmp_path: Path) -> None:
+    """A second call says what the first did: of the data, and of the options, once each."""
+    path = write_npz(tmp_path / "data.npz", ((X, Y), (LEAKING, LABELS)))
+    for _ in range(2):
+        with pytest.warns(PixelprepWarning) as caught:
+            prepared(path, test_fraction=0.1)
+        told = sorted(str(one.message) for one in caught)
+        assert told == [
+            "data: 2 of 20 test images are in train, too: test 3 = train 11, test 7 = train 5",
+            "data: `test_fraction` is not used: the data has a test split of its own",
+        ]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import pixelprep
-from pixelprep import Entry, Scaling, TrainError, UsageError
+from pixelprep import Arrays, Entry, Scaling, TrainError, UsageError
 from pixelprep.numerics.scaling import MODES, PER, fixed_scaling
 from pixelprep.reports.results import TrainResult
 from pixelprep.training import predict
+from pixelprep.training.evaluation_data import labels_of_run
 from pixelprep.training.run_folder import load_finished
 from pixelprep.training.serving import serving_model
 from pixelprep.training.train import train
@@ -345,6 +347,24 @@ def test_predict_on_the_command_line(photos: Path) -> None:
     assert failure(run(*asked, "empty"), 2)[0].startswith("no image was given")
     Image.fromarray(np.zeros((12, 12), np.uint16)).save("deep.png")
     assert "is 12×12×1 uint16, but what" in failure(run(*asked, "deep.png"))[0]
+
+
+def test_long_lists_of_classes_are_cut_in_errors() -> None:
+    """Of many classes that are not those of the run, the first few and the first odd one show."""
+    images = np.arange(200, dtype=np.uint16).repeat(4).reshape(200, 2, 2)
+    names = [f"kind {i}" for i in range(200)]
+    given = [names, [*names[:150], "odd", *names[151:]]]
+    made = [
+        pixelprep.prepare(
+            Arrays("many", (images, np.arange(200)), class_names=tuple(one)), quiet=True
+        )
+        for one in given
+    ]
+    run_of: Any = SimpleNamespace(manifest=made[0].manifest, folder=Path("run"))
+    with pytest.raises(UsageError, match=r"kind 4, … \(200 in all\)") as caught:
+        labels_of_run(run_of, made[1], "train")
+    assert caught.value.message.endswith("found odd, too")
+    assert len(caught.value.message) < 400
 
 
 def test_a_damaged_picture_stops_no_folder(photos: Path) -> None:
