@@ -16,6 +16,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError, UsageErr
 from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
+from pixelprep.sources import known_name
 from pixelprep.system import fs, locks
 
 LOG = logging.getLogger("pixelprep")
@@ -185,6 +186,7 @@ def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
 def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     """List the folders of a dataset's entries in a cache."""
     plain = os.fspath(name).rstrip("/")
+    plain = known_name(plain) or plain
     if not schema.is_folder_name(plain):
         return []
     with suppress(OSError):  # another user's, which cannot be read

@@ -167,6 +167,7 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
     """Return the source of a call's dataset; and the dataset as text, unless it is an object."""
     dataset = sources.normalize_dataset(call.dataset)
     if isinstance(dataset, str):
+        dataset = sources.meant(dataset)
         given = {field.name: getattr(call, field.name) for field in fields(sources.Options)}
         folder = None if call.source is None else fs.expand_user(call.source)
         options = sources.Options(**given | {"source": folder})

@@ -15,6 +15,8 @@ from pixelprep.sources.resolve import (
     KnownDatasets,
     datasets,
     find_source,
+    known_name,
+    meant,
     normalize_dataset,
     refuse_unsupported,
 )
@@ -23,4 +25,4 @@ __all__ = ["REGISTRY", "Arrays", "DatasetSummary", "KnownDatasets", "LazyArray",
 __all__ += ["Provenance", "Raw", "RawSplit", "RegisteredSource", "Source", "SourceContext"]
 __all__ += ["block_ranges", "datasets", "find_source", "images_digest", "iter_blocks"]
 __all__ += ["Survey", "labels_digest", "names_digest", "normalize_dataset", "refuse_unsupported"]
-__all__ += ["handle_leaks", "slice_rows", "survey"]
+__all__ += ["handle_leaks", "known_name", "meant", "slice_rows", "survey"]

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,34 @@ def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
     if not (isinstance(dataset, str) or hasattr(dataset, "load")):
         raise UsageError(f"`dataset={dataset!r}`: expected a name, a path or a source")
     return dataset
+
+
+def meant(dataset: str) -> str:
+    """Return the known name that this is another spelling of; else a path of what is here."""
+    if dataset in REGISTRY:
+        return dataset
+    is_path = "/" in dataset or os.sep in dataset
+    exists = os.path.exists(fs.expand_user(dataset))  # noqa: PTH110 - pathlib fails on long names
+    known = None if is_path and exists else known_name(dataset)
+    if known is not None and dataset not in plugins():
+        here = f"; for what is here, write ./{dataset}" if exists else ""
+        LOG.info("%s is taken as the known dataset %s%s", dataset, known, here)
+        return known
+    if exists and not is_path and dataset not in plugins():
+        own = os.path.join(os.curdir, dataset)  # noqa: PTH118 - as above
+        LOG.info("no known dataset is called %s: taken as the path %s", dataset, own)
+        return own
+    return dataset
+
+
+def known_name(name: str) -> str | None:
+    """Return the known name that is spelled like this one, but for case, blanks and hyphens."""
+    spelled = {_letters(known): known for known in REGISTRY}
+    return spelled.get(_letters(name))
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +149,7 @@ def _plugin_source(dataset: str, options: Options) -> Source:
     found = plugins()
     if dataset not in found:
         own = f"a path to images of your own is written with a slash: ./{dataset}"
-        exists = os.path.exists(dataset)  # noqa: PTH110 - pathlib fails on a name that is too long
-        raise unknown_choice("dataset", dataset, [*REGISTRY, *found], own, certain=exists)
+        raise unknown_choice("dataset", dataset, [*REGISTRY, *found], own)
     where = f"{dataset}: its package's {found[dataset].value}"
     try:
         make: Callable[[Options], Source] = found[dataset].load()
