@@ -20,6 +20,7 @@ from pixelprep.format.options import (
     json_types,
 )
 from pixelprep.numerics.scaling import normalize_options
+from pixelprep.sources import is_path
 from pixelprep.system import fs, records
 
 PATHS = ("dataset", "source")  # recorded as URLs: the bytes of a path need not be text
@@ -39,7 +40,7 @@ def save_request(
     record = dict(request) | ({TOLD: [*told]} if told else {})
     for name in PATHS:
         value = record.get(name)
-        if value is not None and (name == "source" or os.sep in os.fspath(value)):
+        if value is not None and (name == "source" or is_path(value)):
             record[name] = fs.expand_user(value).absolute().as_uri()
     records.write(_record_path(path, cache), record)
 

@@ -9,9 +9,15 @@ from pixelprep.sources.idx import NAMES
 from pixelprep.sources.image_folder import ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.npz import NpzFile
+from pixelprep.sources.parquet import ParquetFiles, parquet_files
 from pixelprep.sources.registered import name_variants
 
-FILE_TYPES: dict[str, type[LocalSource]] = {".npz": NpzFile, ".h5": Hdf5File, ".hdf5": Hdf5File}
+FILE_TYPES: dict[str, type[LocalSource]] = {
+    ".npz": NpzFile,
+    ".h5": Hdf5File,
+    ".hdf5": Hdf5File,
+    ".parquet": ParquetFiles,
+}
 
 
 def local_source_type(path: Path) -> type[LocalSource]:
@@ -19,6 +25,8 @@ def local_source_type(path: Path) -> type[LocalSource]:
     if path.is_dir():
         if (path / "manifest.json").is_file() and (path / "manifest.sha256").is_file():
             raise scaled_already(path)
+        if parquet_files(path):
+            return ParquetFiles
         variants = [v for pair in NAMES.values() for name in pair for v in name_variants(name)]
         return IdxFolder if any((path / name).exists() for name in variants) else ImageFolder
     if not path.exists():

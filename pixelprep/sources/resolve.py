@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("pixelprep")
 
+# Of names LIBRARY:NAME, the module with its `find`: from a name and options to a source.
+LIBRARIES = {
+    "hf": "hub",
+    "sklearn": "sklearn_data",
+    "tfds": "tfds_data",
+    "torchvision": "torchvision_data",
+}
+
 
 def find_source(dataset: str, options: Options) -> Source:
     """Return the source with this name, or that of the file or folder at this path."""
@@ -31,6 +39,9 @@ def find_source(dataset: str, options: Options) -> Source:
             LOG.info("%s is the known dataset; for the folder here, write ./%s", dataset, dataset)
         refuse_unsupported(dataset, options)
         return RegisteredSource(REGISTRY[dataset], options)
+    library, _, name = dataset.partition(":")
+    if name and library in LIBRARIES:
+        return _library_source(dataset, options)
     if "/" not in dataset and os.sep not in dataset:
         return _plugin_source(dataset, options)
     if options.source is not None:
@@ -52,22 +63,41 @@ def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
     if isinstance(dataset, os.PathLike):
         return os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
     if not (isinstance(dataset, str) or hasattr(dataset, "load")):
-        raise UsageError(f"`dataset={dataset!r}`: expected a name, a path or a source")
+        wrong = f"`dataset={dataset!r:.80}`: expected a name, a path or a source"
+        raise UsageError(" ".join(wrong.split()), _maker(dataset))
     return dataset
+
+
+def is_path(dataset: str) -> bool:
+    """Tell whether a dataset is a path, not a name."""
+    is_name = dataset in REGISTRY or dataset.partition(":")[0] in LIBRARIES
+    return not is_name and ("/" in dataset or os.sep in dataset)
+
+
+def _maker(data: object) -> str | None:
+    """Tell what makes a source of an object."""
+    if hasattr(data, "dtype") or isinstance(data, tuple):
+        return "of arrays: pixelprep.Arrays(name, (images, labels))"
+    if hasattr(data, "__getitem__"):
+        return "of a dataset of another library: pixelprep.from_dataset(…)"
+    if callable(data) or hasattr(data, "__iter__"):
+        return "of a generator: pixelprep.from_generator(name, {'train': function})"
+    return None
 
 
 def meant(dataset: str) -> str:
     """Return the known name that this is another spelling of; else a path of what is here."""
     if dataset in REGISTRY:
         return dataset
-    is_path = "/" in dataset or os.sep in dataset
+    if dataset.partition(":")[0] in LIBRARIES:
+        return dataset
     exists = os.path.exists(fs.expand_user(dataset))  # noqa: PTH110 - pathlib fails on long names
-    known = None if is_path and exists else known_name(dataset)
+    known = None if is_path(dataset) and exists else known_name(dataset)
     if known is not None and dataset not in plugins():
         here = f"; for what is here, write ./{dataset}" if exists else ""
         LOG.info("%s is taken as the known dataset %s%s", dataset, known, here)
         return known
-    if exists and not is_path and dataset not in plugins():
+    if exists and not is_path(dataset) and dataset not in plugins():
         own = os.path.join(os.curdir, dataset)  # noqa: PTH118 - as above
         LOG.info("no known dataset is called %s: taken as the path %s", dataset, own)
         return own
@@ -161,6 +191,19 @@ def _plugin_source(dataset: str, options: Options) -> Source:
     required = ("name", "provenance", "fingerprints", "load")
     if missing := [name for name in required if not hasattr(source, name)]:
         raise SourceError(f"{where} gives a {type(source).__name__}: lacks {', '.join(missing)}")
+    return source
+
+
+def _library_source(dataset: str, options: Options) -> Source:
+    """Return the source of a dataset that another library knows by name."""
+    from importlib import import_module
+
+    library, _, name = dataset.partition(":")
+    if options.source is not None:
+        raise UsageError(f"`source`: does not apply to {dataset}", "leave the option out")
+    module = import_module(f"pixelprep.sources.{LIBRARIES[library]}")
+    refuse_unsupported(dataset, options, module.SUPPORTED)
+    source: Source = module.find(name, options)
     return source
 
 

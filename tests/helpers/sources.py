@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import pixelprep
-from pixelprep import SourceError, UsageError
-from pixelprep.sources import Arrays
+from pixelprep import SourceError, UsageError, sources
 from tests.helpers.reference import Source, divided, rows_of_splits
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -22,7 +21,7 @@ IMAGE_FACTS = {"orientation": "followed", "alpha": "opaque", "class_order": "cod
 NUMBERS = ("0", "1", "2", "3")  # the class names of what has none
 
 
-def prepared(dataset: str | Path | Arrays, **options: Any) -> pixelprep.Entry:
+def prepared(dataset: str | Path | sources.Source, **options: Any) -> pixelprep.Entry:
     """Return the entry, quietly."""
     return pixelprep.prepare(dataset, quiet=True, **options)
 
