@@ -16,7 +16,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError, UsageErr
 from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
-from pixelprep.sources import known_name
+from pixelprep.sources import is_library_name, known_name
 from pixelprep.system import fs, locks
 
 LOG = logging.getLogger("pixelprep")
@@ -180,7 +180,7 @@ def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
     if "/" in name:
         return [cache / name] if _exists(cache / name, damaged) else _made_from(name, cache)
     by_key = re.fullmatch("[0-9a-f]{4,12}", name) and sorted(cache.glob(f"[!.]*/*-{name}*"))
-    return by_key or _dataset_entries(name, cache)
+    return by_key or _dataset_entries(name, cache) or _made_from(name, cache)
 
 
 def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
@@ -195,11 +195,13 @@ def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
 
 
 def _made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
-    """List the entries of a cache that were made from the data at this path."""
+    """List the entries of a cache that were made from the data at this path, or LIBRARY:NAME."""
+    origins = ((path, requests.origin(path, cache)) for path in entry_paths(cache))
+    if is_library_name(os.fspath(name)):
+        return [path for path, own in origins if own == name]
     if "/" not in os.fspath(name):
         return []
     data = os.path.realpath(fs.expand_user(name))
-    origins = ((path, requests.origin(path, cache)) for path in entry_paths(cache))
     return [path for path, own in origins if own and "/" in own and os.path.realpath(own) == data]
 
 

@@ -59,7 +59,12 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars, no messages; results only.")]
 Dataset = Annotated[
-    str, argument("A known name (see `pixelprep datasets`) or a path, ./digits.", "DATASET")
+    str,
+    argument(
+        "A known name (see `pixelprep datasets`), a path, ./digits; or of another library:"
+        " hf:OWNER/NAME, torchvision:NAME, tfds:NAME, sklearn:NAME.",
+        "DATASET",
+    ),
 ]
 EntryName = Annotated[
     str,

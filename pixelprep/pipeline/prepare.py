@@ -42,8 +42,9 @@ def prepare(call: PrepareCall) -> Entry:
     ----------
     dataset : str, path or Source
         A known name, a path to images of your own (a string with a ``/`` in it, or a `Path`: a
-        folder of images or of IDX files, an ``.npz`` or HDF5 file), or a source object such as
-        `pixelprep.Arrays`.
+        folder of images or of IDX files, an ``.npz``, HDF5 or Parquet file), what another library
+        knows (``hf:OWNER/NAME``, ``torchvision:NAME``, ``tfds:NAME``, ``sklearn:NAME``), or a
+        source object, which `Arrays`, `from_dataset` and `from_generator` of this package make.
     {options}
 
     Returns

@@ -15,6 +15,7 @@ from pixelprep.sources.resolve import (
     KnownDatasets,
     datasets,
     find_source,
+    is_library_name,
     is_path,
     known_name,
     meant,
@@ -26,4 +27,12 @@ __all__ = ["REGISTRY", "Arrays", "DatasetSummary", "KnownDatasets", "LazyArray",
 __all__ += ["Provenance", "Raw", "RawSplit", "RegisteredSource", "Source", "SourceContext"]
 __all__ += ["block_ranges", "datasets", "find_source", "images_digest", "iter_blocks"]
 __all__ += ["Survey", "labels_digest", "names_digest", "normalize_dataset", "refuse_unsupported"]
-__all__ += ["handle_leaks", "is_path", "known_name", "meant", "slice_rows", "survey"]
+__all__ += [
+    "handle_leaks",
+    "is_library_name",
+    "is_path",
+    "known_name",
+    "meant",
+    "slice_rows",
+    "survey",
+]

@@ -9,6 +9,7 @@ from pixelprep.format.source_record import TASKS
 from pixelprep.sources.base import Provenance, Source
 from pixelprep.sources.spool import ROW_OPTIONS, Row, Rows, RowsSource
 
+OPTIONS = ROW_OPTIONS | {"layout"}
 GENERATED = Provenance("rows of a generator", "not stated")
 
 
@@ -43,7 +44,8 @@ def from_generator(
         The origin of the images, and the terms of their use.
     **decode : object
         How pictures are decoded, as `prepare` has these options: ``size``, ``color``, ``alpha``,
-        ``orientation``, ``page``, ``on_error``; ``labels_from``, ``renumber``, ``on_leak``.
+        ``orientation``, ``page``, ``on_error``; of arrays ``layout``; and ``labels_from``,
+        ``renumber``, ``on_leak``.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def from_generator(
 def row_options(given: Mapping[str, object]) -> DecodeOptions:
     """Check options of decoding that are given by name."""
     for name in given:
-        if name not in ROW_OPTIONS:
-            raise unknown_choice("decode", name, sorted(ROW_OPTIONS))
+        if name not in OPTIONS:
+            raise unknown_choice("decode", name, sorted(OPTIONS))
     checked: DecodeOptions = PrepareOptions(**given)  # type: ignore[arg-type] # it checks them
     return checked

@@ -196,6 +196,7 @@ def _bars(quiet: bool) -> Iterator[None]:
 def _library() -> Any:
     try:
         import huggingface_hub
+        import huggingface_hub.errors  # which it does not load by itself
     except ImportError as error:
         raise missing_extra("huggingface_hub", "hub", "a dataset of the hub") from error
     return huggingface_hub

@@ -39,8 +39,7 @@ def find_source(dataset: str, options: Options) -> Source:
             LOG.info("%s is the known dataset; for the folder here, write ./%s", dataset, dataset)
         refuse_unsupported(dataset, options)
         return RegisteredSource(REGISTRY[dataset], options)
-    library, _, name = dataset.partition(":")
-    if name and library in LIBRARIES:
+    if is_library_name(dataset):
         return _library_source(dataset, options)
     if "/" not in dataset and os.sep not in dataset:
         return _plugin_source(dataset, options)
@@ -68,9 +67,15 @@ def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
     return dataset
 
 
+def is_library_name(dataset: str) -> bool:
+    """Tell whether a dataset is one that another library knows: LIBRARY:NAME."""
+    library, _, name = dataset.partition(":")
+    return library in LIBRARIES and name != ""
+
+
 def is_path(dataset: str) -> bool:
     """Tell whether a dataset is a path, not a name."""
-    is_name = dataset in REGISTRY or dataset.partition(":")[0] in LIBRARIES
+    is_name = dataset in REGISTRY or is_library_name(dataset)
     return not is_name and ("/" in dataset or os.sep in dataset)
 
 
@@ -89,7 +94,7 @@ def meant(dataset: str) -> str:
     """Return the known name that this is another spelling of; else a path of what is here."""
     if dataset in REGISTRY:
         return dataset
-    if dataset.partition(":")[0] in LIBRARIES:
+    if is_library_name(dataset):
         return dataset
     exists = os.path.exists(fs.expand_user(dataset))  # noqa: PTH110 - pathlib fails on long names
     known = None if is_path(dataset) and exists else known_name(dataset)

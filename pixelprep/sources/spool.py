@@ -79,6 +79,8 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
             notices.tell("%s: %s: no row has a label: not used", where, name)
         else:
             spooled[name] = found
+    if options.layout is not None and pixels.record():
+        raise UsageError(f"`layout`: {where}: is of arrays alone, not of pictures and tensors")
     pairs = {name: (one.images, _label_array(where, name, one)) for name, one in spooled.items()}
     names = {name: one.names for name, one in spooled.items() if one.names}
     raw = assemble(where, pairs, options, rows.task, rows.class_names, names)

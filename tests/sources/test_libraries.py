@@ -1,6 +1,8 @@
 """What other libraries know by name, and tables in Hugging Face's form."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 import pixelprep
 from pixelprep import DownloadError, SourceError, UsageError
+from tests.helpers.cli import run
 from tests.helpers.data import idx
 from tests.helpers.hub import Hub
 from tests.helpers.sources import nothing_is_left, prepared
@@ -112,12 +115,12 @@ def test_damaged_parquet_is_refused_in_one_line(tmp_path: Path, cache: Path) -> 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Return a hub of one's own, which `huggingface_hub` asks in place of the real one."""
-    library = pytest.importorskip("huggingface_hub")
+    constants = pytest.importorskip("huggingface_hub.constants")
     server = Hub()
     template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(library.constants, "ENDPOINT", server.url)  # read from HF_ENDPOINT
-    monkeypatch.setattr(library.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(library.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)  # read from HF_ENDPOINT
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     yield server
     server.stop()
 
@@ -150,6 +153,20 @@ def test_a_dataset_of_the_hub_is_read_by_its_commit(hub: Hub) -> None:
     assert prepared(f"hf:zoo/digits@{first}").key == entry.key
     hub.stop()
     assert prepared(f"hf:zoo/digits@{first}").key == entry.key
+
+
+@pytest.mark.long  # seconds, to start the command and import the library
+def test_the_command_line_reads_the_hub(hub: Hub, tmp_path: Path) -> None:
+    """A command reads from the hub that HF_ENDPOINT names, says which commit it took, and knows
+    the entry by the same name afterwards.
+    """
+    commit = hub.publish("zoo/digits", FILES)
+    places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    done = run("prepare", "hf:zoo/digits", "--json", env=os.environ | places)
+    assert done.returncode == 0, done.stderr
+    assert f"hf-zoo-digits: commit {commit}" in done.stderr
+    assert json.loads(done.stdout)["splits"]["train"]["rows"] == 12
+    assert run("info", "hf:zoo/digits").stdout.count("hf:zoo/digits") == 1
 
 
 def test_the_hub_may_be_away(hub: Hub) -> None:
@@ -244,6 +261,7 @@ def test_sklearn_digits_are_those_of_scikit_learn() -> None:
     assert entry.class_names == tuple("0123456789")
     assert entry.dataset == "sklearn-digits"
     assert prepared("sklearn:digits", mode="normalize").cached
+    assert pixelprep.open("sklearn:digits").key == entry.key
 
 
 @pytest.mark.parametrize(
@@ -348,3 +366,28 @@ def test_tensorflow_datasets_are_read_by_name(cache: Path) -> None:
         assert (raw(entry, split) == np.stack([row["image"] for row in rows])).all()
         assert entry.splits[split].labels.tolist() == [int(row["label"]) for row in rows]
     assert (entry.class_names, entry.dataset) == (NAMES, "tfds-pixelprep_digits")
+
+
+LACKING = {
+    "hf:a/b": ("huggingface_hub", "hub"),
+    "sklearn:digits": ("sklearn", "sklearn"),
+    "torchvision:MNIST": ("torchvision", "torchvision"),
+    "tfds:mnist": ("tensorflow_datasets", "tfds"),
+    "./t.parquet": ("pyarrow", "hub"),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_an_extra_that_is_missing_is_named(
+    here: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Without the library the error names the data, and the extra that brings it."""
+    library, extra = LACKING[name]
+    write(here, t=b"PAR1")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(
+        pixelprep.MissingExtraError, match=r"needs .*, which is not installed"
+    ) as no:
+        prepared(name)
+    assert no.value.hint == f'pip install "pixelprep[{extra}]"'
+    assert nothing_is_left(cache)

@@ -160,6 +160,29 @@ def test_options_of_pictures_do_not_fit_arrays(cache: Path) -> None:
     assert nothing_is_left(cache)
 
 
+def test_arrays_with_channels_first_need_a_word(cache: Path) -> None:
+    """What looks like channels first is refused, and turned by `layout`; pictures take none."""
+    wide = RANDOM.integers(0, 256, (12, 6, 8, 3), np.uint8)
+    rows = {"train": rows_of(wide.transpose(0, 3, 1, 2), Y)}
+    with pytest.raises(SourceError, match="looks like channels first") as caught:
+        prepared(pixelprep.from_generator("g", rows))
+    assert "`layout=nchw` turns them" in (caught.value.hint or "")
+    files = {"train": rows_of(map(encoded, wide), Y)}
+    pictures = pixelprep.from_generator("g", files, layout="nchw")
+    with pytest.raises(UsageError, match="`layout`: g: is of arrays alone"):
+        prepared(pictures)
+    assert nothing_is_left(cache)
+    assert (raw(prepared(pixelprep.from_generator("g", rows, layout="nchw"))) == wide).all()
+
+
+def test_any_number_of_workers_gives_the_same_bytes() -> None:
+    """Rows that were spooled, mixed ones too, are read by other processes alike."""
+    rows = {"train": rows_of(X, np.sort(Y))}
+    source = pixelprep.from_generator("g", rows)
+    one, two = (prepared(source, workers=count, force=True).manifest for count in (1, 2))
+    assert one.to_dict() == two.to_dict()
+
+
 def test_pictures_are_decoded_as_those_of_a_folder(tmp_path: Path) -> None:
     """Size, color and orientation of pictures are treated as they are in a folder of them."""
     exif = Image.Exif()
