@@ -71,13 +71,15 @@ class HubSource:
         commit, names = self._state
         LOG.info("%s: commit %s", self.name, commit)
         wanted = self._of_config([name for name in names if name.endswith(parquet.SUFFIX)])
-        top = self._snapshot([*wanted, CARD], local=bool(self.options.offline))
+        splits = parquet.files_by_split(self.name, list(map(Path, wanted)))
+        used = [path.as_posix() for paths in splits.values() for path in paths]
+        top = self._snapshot([*used, CARD], local=bool(self.options.offline))
         if top.name != commit:
             raise SourceError(f"{self.name}: the hub has a new commit meanwhile", "run it again")
-        splits = parquet.files_by_split(self.name, [top / name for name in wanted])
+        files = {split: [top / path for path in paths] for split, paths in splits.items()}
         keys = self.options.images_key, self.options.labels_key
         card = partial(_card_features, top / CARD, self.config)
-        rows = parquet.open_rows(splits, *keys, card)
+        rows = parquet.open_rows(files, *keys, card)
         return load_rows(self.name, rows, self.options, context)
 
     @cached_property

@@ -194,6 +194,14 @@ def test_configurations_are_chosen_by_name(hub: Hub) -> None:
     assert prepared("hf:zoo/many/coarse").dataset == "hf-zoo-many-coarse"
 
 
+def test_only_what_is_used_is_downloaded(hub: Hub) -> None:
+    """Files of no split of ours, such as SVHN's extra images, are named and stay at the hub."""
+    hub.publish("zoo/svhn", {"d/train-0.parquet": table(), "d/extra-0.parquet": b"many"})
+    with pytest.warns(pixelprep.PixelprepWarning, match=r"not used: extra-0\.parquet"):
+        assert prepared("hf:zoo/svhn").rows == 12
+    assert not any("extra" in path for path in hub.asked)
+
+
 def test_a_card_describes_columns_of_plain_files(hub: Hub) -> None:
     """Where the files tell nothing of their columns, the dataset's page gives the class names."""
     card = """---
