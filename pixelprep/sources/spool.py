@@ -24,7 +24,6 @@ LOG = logging.getLogger("pixelprep")
 Row = Sequence[Any]  # (image, label), or (image, label, name)
 DECODED = ("size", "color", "on_error", "orientation", "alpha", "page")  # options of pictures
 ROW_OPTIONS = frozenset({*DECODED, "labels_from", "renumber", "on_leak"})
-UNLABELLED = (None, -1)  # a label that is none: Hugging Face has -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
     pixels, spooled = _Pixels(options), dict[str, _Spooled]()
     for name, start in rows.splits.items():
         found = _spool(where, name, start(), pixels, context)
-        if name != "train" and all(one is None or one == -1 for one in map(_plain, found.labels)):
+        if name != "train" and all(_is_missing(_plain(label)) for label in found.labels):
             notices.tell("%s: %s: no row has a label: not used", where, name)
         else:
             spooled[name] = found
@@ -215,10 +214,14 @@ def _plain(label: Any) -> Any:
     return label.item() if hasattr(label, "item") and getattr(label, "ndim", 0) == 0 else label
 
 
+def _is_missing(label: Any) -> bool:
+    return label is None or (isinstance(label, int) and label == -1)  # as Hugging Face has it
+
+
 def _label_array(where: str, split: str, spooled: _Spooled) -> AnyArray:
     labels = [_plain(label) for label in spooled.labels]
-    if None in [label for label in labels if label is None]:
-        row = next(number for number, label in enumerate(labels) if label is None)
+    row = next((number for number, label in enumerate(labels) if label is None), None)
+    if row is not None:
         raise SourceError(f"{where}: {split}: row {row} (counted from 0) has no label")
     try:
         return np.asarray(labels)

@@ -75,6 +75,15 @@ def test_a_generator_gives_the_very_rows(form: str) -> None:
         assert prepared(one).key == entry.key
 
 
+def test_rows_may_have_several_classes() -> None:
+    """Rows of 0 and 1, arrays or lists, are labels of several classes."""
+    many = np.array([[row % 2, row % 3 == 0, 1] for row in range(12)], np.uint8)
+    splits = {"train": rows_of(X, many), "test": rows_of(X[:6], many[:6].tolist())}
+    entry = prepared(pixelprep.from_generator("g", splits, NAMES, task="multilabel"))
+    assert entry.train.labels.tolist() == many.tolist()
+    assert entry.splits["test"].labels.tolist() == many[:6].tolist()
+
+
 def test_rows_are_never_all_in_memory() -> None:
     """Rows go to the disk one by one: 60 MB of them take no more than a few."""
     one = np.zeros((1000, 1000), np.uint8)
