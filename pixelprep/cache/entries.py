@@ -196,11 +196,12 @@ def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
 
 def _made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     """List the entries of a cache that were made from the data at this path, or LIBRARY:NAME."""
-    origins = ((path, requests.origin(path, cache)) for path in entry_paths(cache))
-    if is_library_name(os.fspath(name)):
-        return [path for path, own in origins if own == name]
-    if "/" not in os.fspath(name):
+    is_name = is_library_name(os.fspath(name))
+    if "/" not in os.fspath(name) and not is_name:
         return []
+    origins = ((path, requests.origin(path, cache)) for path in entry_paths(cache))
+    if is_name:
+        return [path for path, own in origins if own == name]
     data = os.path.realpath(fs.expand_user(name))
     return [path for path, own in origins if own and "/" in own and os.path.realpath(own) == data]
 
