@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pixelprep.reports.entry_report import Report, report
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.sources import Arrays, DatasetSummary, KnownDatasets, datasets
+    from pixelprep.sources.adapters import from_dataset
+    from pixelprep.sources.generator import from_generator
     from pixelprep.training.compare import compare
     from pixelprep.training.predict import EvaluationResult, PredictResult, evaluate, predict
     from pixelprep.training.train import resume, train
@@ -37,10 +39,13 @@ __all__ += ["EntryError", "EvaluationResult", "Export", "KnownDatasets", "Missin
 __all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult", "Report"]
 __all__ += ["Scaling", "SourceError", "Split", "TrainError", "TrainResult", "UsageError"]
 __all__ += ["VerifyResult", "WorkerError", "cache", "compare", "datasets", "evaluate", "export"]
-__all__ += ["find_entry", "open", "predict", "prepare", "report", "resume", "train", "verify"]
+__all__ += ["find_entry", "from_dataset", "from_generator"]
+__all__ += ["open", "predict", "prepare", "report", "resume", "train", "verify"]
 
 _HOMES = {
     "sources": "Arrays DatasetSummary KnownDatasets datasets",
+    "sources.adapters": "from_dataset",
+    "sources.generator": "from_generator",
     "reports.results": "CompareResult TrainResult",
     "dataset.entry": "Entry Split",
     "training.predict": "EvaluationResult PredictResult evaluate predict",

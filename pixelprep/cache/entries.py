@@ -17,6 +17,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError, UsageErr
 from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
+from pixelprep.sources import is_library_name
 from pixelprep.sources.registry import known_name
 from pixelprep.system import formatting, fs, locks
 
@@ -209,12 +210,13 @@ def _find(name: str, cache: Path, damaged: bool) -> list[Path]:
             return [cache / name]
         return made_from(name, cache) or _dataset_entries(name, cache)
     by_key = re.fullmatch("[0-9a-f]{4,12}", name) and sorted(cache.glob(f"[!.]*/*-{name}*"))
-    return by_key or _dataset_entries(name, cache)
+    return by_key or _dataset_entries(name, cache) or made_from(name, cache)
 
 
 def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     """List the folders of a dataset's entries in a cache."""
-    plain = known_name(os.fspath(name).rstrip("/"))
+    plain = os.fspath(name).rstrip("/")
+    plain = known_name(plain) or plain
     if not schema.is_folder_name(plain):
         return []
     with suppress(OSError):  # another user's, which cannot be read
@@ -223,11 +225,14 @@ def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
 
 
 def made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
-    """List the entries of a cache that were made from the data at this path."""
-    if "/" not in os.fspath(name):
+    """List the entries of a cache that were made from the data at this path, or LIBRARY:NAME."""
+    is_name = is_library_name(os.fspath(name))
+    if "/" not in os.fspath(name) and not is_name:
         return []
-    data = os.path.realpath(fs.expand_user(name))
     origins = ((path, requests.load(path, cache).origin) for path in entry_paths(cache))
+    if is_name:
+        return [path for path, own in origins if own == name]
+    data = os.path.realpath(fs.expand_user(name))
     return [path for path, own in origins if own and "/" in own and os.path.realpath(own) == data]
 
 

@@ -327,7 +327,8 @@ def _named_items(
             items[name.path] = name
             continue
         listed = list(cache_dir=cache) if listed is None else listed
-        plain = known_name(os.fspath(name).rstrip("/"))
+        plain = os.fspath(name).rstrip("/")
+        plain = known_name(plain) or plain
         meant = [i for i in listed if i.kind in ("entry", "raw") and i.name.split("/")[0] == plain]
         if not meant:
             paths = entries.named_paths([name], cache)

@@ -22,6 +22,7 @@ from pixelprep.format.options import (
     json_types,
 )
 from pixelprep.numerics.scaling import normalize_options
+from pixelprep.sources import is_path
 from pixelprep.sources.registry import REGISTRY
 from pixelprep.system import fs, notices, records
 
@@ -61,7 +62,7 @@ def save_request(
         record |= {TOLD: told.lines, DUPLICATES: duplicates}
     for name in PATHS:
         value = record.get(name)
-        if value is not None and (name != "dataset" or os.sep in os.fspath(value)):
+        if value is not None and (name != "dataset" or is_path(value)):
             record[name] = fs.expand_user(value).absolute().as_uri()
     records.write(_record_path(path, cache), record)
 

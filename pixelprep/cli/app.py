@@ -64,7 +64,10 @@ OTHERWISE = {
     "--test-split": "--test-fraction F",
     "--normali[sz]e": "--mode normalize",
     "--standardi[sz]e": "--mode standardize",
+    "--cent(er|re)": "--mode center",
+    "--dataset": "{command} DATASET",
 }
+OUT = ("--out", "-o")
 SAME_AGAIN = "give the same command again: what is finished stays"
 
 app = typer.Typer(
@@ -197,7 +200,11 @@ def compare(
     val_fraction: ValFraction = 0.1,
     out: Annotated[
         Path | None,
-        option("Folder of runs and page (default: compare-DATASET); goes on with its own.", "DIR"),
+        option(
+            "Folder of runs and page (default: compare-DATASET); goes on with its own.",
+            "DIR",
+            *OUT,
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -301,7 +308,7 @@ def report(
     entry: EntryName,
     out: Annotated[
         Path | None,
-        option("The file, or a folder for it (default: DATASET-MODE-KEY.html here).", "PATH"),
+        option("The file, or a folder for it (default: DATASET-MODE-KEY.html here).", "PATH", *OUT),
     ] = None,
     format: Annotated[str, one_of("html|json", "A page, or its figures as JSON.")] = "html",
     open_it: Annotated[bool, Option("--open", help="Show it in the browser.")] = False,
@@ -386,6 +393,7 @@ def _cache(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
+@cache_app.command("ls", hidden=True)
 @cache_app.command("list")
 def cache_list(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """List entries, raw downloads, and what is left over."""
@@ -404,6 +412,7 @@ def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
     output.show({"cache": folder}, as_json, lambda: typer.echo(folder))
 
 
+@cache_app.command("rm", hidden=True)
 @cache_app.command("remove")
 def cache_remove(
     entry: Annotated[
@@ -600,7 +609,8 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     hint = f"{context.command_path if context else 'pixelprep'} --help"
     elsewhere = [way for name, way in OTHERWISE.items() if re.search(rf"{name}\b", message)]
     if elsewhere:
-        hint = f"did you mean '{elsewhere[0]}'?"
+        command = context.command_path if context else "pixelprep"
+        hint = f"did you mean '{elsewhere[0].format(command=command)}'?"
     elif suggested:
         told, names = (re.findall("[a-z-]+", text) for text in (message, suggested[0]))
         hint = f"did you mean '{difflib.get_close_matches(told[-1], names, n=1, cutoff=0)[0]}'?"

@@ -12,13 +12,15 @@ from pixelprep.format.options import PREPARE_OPTIONS, PrepareOptions, option_typ
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
+SHORT = {"workers": "-j", "force": "-f"}  # of options of `prepare`
+
 
 def argument(help: str, metavar: str) -> Any:
     return typer.Argument(help=help, metavar=metavar)
 
 
-def option(help: str, metavar: str | None = None) -> Any:
-    return typer.Option(help=help, metavar=metavar)
+def option(help: str, metavar: str | None = None, *flags: str) -> Any:
+    return typer.Option(*flags, help=help, metavar=metavar)
 
 
 def one_of(values: str, help: str) -> Any:
@@ -28,7 +30,7 @@ def one_of(values: str, help: str) -> Any:
 def prepare_option(name: str) -> Any:
     """Return the option of `prepare` that is declared by this name."""
     declared = PREPARE_OPTIONS[name]
-    flags = [f"--{name.replace('_', '-')}"] if _cli_type(name) is bool else []
+    flags = [f"--{name.replace('_', '-')}", *filter(None, [SHORT.get(name)])]
     return typer.Option(
         *flags,
         help=declared.help,
@@ -55,9 +57,14 @@ CacheDir = Annotated[Path | None, prepare_option("cache_dir")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No bars, no messages; results only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars, no messages; results only.")]
 Dataset = Annotated[
-    str, argument("A known name (see `pixelprep datasets`) or a path, ./digits.", "DATASET")
+    str,
+    argument(
+        "A known name (see `pixelprep datasets`), a path, ./digits; or of another library:"
+        " hf:OWNER/NAME, torchvision:NAME, tfds:NAME, sklearn:NAME.",
+        "DATASET",
+    ),
 ]
 EntryName = Annotated[
     str,

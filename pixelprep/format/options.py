@@ -32,6 +32,7 @@ from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
 MAX_SIDE = 1 << 16  # pixels
 ON_LEAK = ("warn", "fail", "drop")
 MATLAB = "matlab"  # a layout: that of MATLAB 7.3
+COLORS = dict.fromkeys(("gray", "greyscale", "grayscale", "l"), "grey") | {"color": "rgb"}
 SWITCHES = dict.fromkeys(("0", "false", "f", "no", "n", "off"), False)
 SWITCHES |= dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True)
 
@@ -50,6 +51,12 @@ class Option:
     choices: Collection[str] = ()  # the values that it may have, if these are few
     check: Check | None = None
     env: str | None = None  # the environment variable that gives the value where None is given
+    others: Mapping[str, str] = field(default_factory=dict)  # what else a choice is called, if any
+
+    def meant(self, value: Any) -> Any:
+        """Return the choice that is called otherwise, or in another case; else the value."""
+        word = str(value).lower() if self.others else value
+        return word if word in self.choices else self.others.get(word, value)
 
 
 def option(default: T, help: str, metavar: str | None = None, **details: Any) -> T:
@@ -197,7 +204,7 @@ class DecodeOptions:
         check=_image_size,
     )
     color: str | None = option(
-        None, "Convert the images of a folder to these.", choices=("grey", "rgb")
+        None, "Convert the images of a folder to these.", choices=("grey", "rgb"), others=COLORS
     )
     on_error: str | None = option(
         None,
@@ -380,6 +387,7 @@ class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOption
             if value is None:
                 value = getattr(type(self), name)  # the default
             if value is not None:
+                value = declared.meant(value)
                 if declared.choices and value not in tuple(declared.choices):
                     raise unknown_choice(name, str(value), declared.choices)
                 value = declared.check(name, value) if declared.check else value

@@ -44,8 +44,9 @@ def prepare(call: PrepareCall) -> Entry:
     ----------
     dataset : str, path or Source
         A known name, a path to images of your own (a string with a ``/`` in it, or a `Path`: a
-        folder of images or of IDX files, an ``.npz`` or HDF5 file), or a source object such as
-        `pixelprep.Arrays`.
+        folder of images or of IDX files, an ``.npz``, HDF5 or Parquet file), what another library
+        knows (``hf:OWNER/NAME``, ``torchvision:NAME``, ``tfds:NAME``, ``sklearn:NAME``), or a
+        source object, which `Arrays`, `from_dataset` and `from_generator` of this package make.
     {options}
 
     Returns
@@ -177,6 +178,7 @@ def _find_source(call: PrepareCall) -> tuple[sources.Source, str | None]:
     """Return the source of a call's dataset; and the dataset as text, unless it is an object."""
     dataset = sources.normalize_dataset(call.dataset)
     if isinstance(dataset, str):
+        dataset = sources.meant(dataset)
         given = {field.name: getattr(call, field.name) for field in fields(sources.Options)}
         folder = None if call.source is None else fs.expand_user(call.source)
         options = sources.Options(**given | {"source": folder})

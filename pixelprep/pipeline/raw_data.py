@@ -72,7 +72,7 @@ def read(
     Not without `options`, nor if they take a split from train: that would change the moments.
     """
     context.pool.start()  # workers need a while to start, as listing and unpacking do
-    raw = sources.with_test_from(source.load(context), source.name, _test_from(source))
+    raw = sources.as_requested(source.load(context), source)
     if not context.pool.inline:
         raw = raw.materialize(context)
     scopes = {}
@@ -85,14 +85,9 @@ def read(
     return sources.survey(raw, context.pool, source.name, context.quiet, scopes, on_leak)
 
 
-def _test_from(source: sources.Source) -> str | None:
-    return getattr(getattr(source, "options", None), "test_from", None)  # of a source that has any
-
-
 def _identities(source: sources.Source) -> list[Mapping[str, Any]]:
-    """Return a source's fingerprints, each with what its splits are taken as."""
-    own = {"test_from": _test_from(source)} if _test_from(source) else {}
-    return [{**identity, **own} for identity in source.fingerprints()]
+    """Return a source's fingerprints, each with what was asked of its splits and classes."""
+    return [{**identity, **sources.requested(source)} for identity in source.fingerprints()]
 
 
 def _recall(identity: Mapping[str, Any], cache: Path) -> SourceRecord | None:

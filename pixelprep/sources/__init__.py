@@ -13,17 +13,20 @@ from pixelprep.sources.base import (
     Source,
     SourceContext,
     on_leak_of,
-    with_test_from,
 )
 from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
 from pixelprep.sources.leaks import EqualImages, handle_leaks
 from pixelprep.sources.registered import DatasetSummary, RegisteredSource
 from pixelprep.sources.registry import REGISTRY
+from pixelprep.sources.requested import as_requested, requested
 from pixelprep.sources.resolve import (
     KnownDatasets,
     datasets,
     find_source,
+    is_library_name,
+    is_path,
+    meant,
     normalize_dataset,
     refuse_unsupported,
 )
@@ -31,5 +34,7 @@ from pixelprep.sources.resolve import (
 __all__ = ["REGISTRY", "Arrays", "DatasetSummary", "EqualImages", "KnownDatasets", "LazyArray"]
 __all__ += ["Options", "Provenance", "Raw", "RawSplit", "RegisteredSource", "Source"]
 __all__ += ["SourceContext", "Survey", "block_ranges", "datasets", "find_source", "handle_leaks"]
+__all__ += ["as_requested"]
 __all__ += ["images_digest", "iter_blocks", "labels_digest", "names_digest", "normalize_dataset"]
-__all__ += ["on_leak_of", "refuse_unsupported", "slice_rows", "survey", "with_test_from"]
+__all__ += ["is_library_name", "is_path", "meant"]
+__all__ += ["on_leak_of", "refuse_unsupported", "requested", "slice_rows", "survey"]

@@ -9,7 +9,7 @@ from typing import Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import SourceError, UsageError
+from pixelprep.errors import SourceError
 from pixelprep.format.options import DecodeOptions, NetworkOptions, declared_options, documented
 from pixelprep.format.recipe import class_counts
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
@@ -301,21 +301,6 @@ def with_names(where: str, split: RawSplit, names: Sequence[str]) -> RawSplit:
     if max(map(len, encoded)) > MAX_NAME_BYTES:
         raise SourceError(f"{where}: a name is longer than {MAX_NAME_BYTES:,} bytes")
     return replace(split, names=np.array(encoded))
-
-
-def with_test_from(raw: Raw, where: str, split: str | None) -> Raw:
-    """Return the dataset with one of its splits as test; refuse it where it has a test split."""
-    if split is None:
-        return raw
-    for name, fits in ((split, split in raw.splits), ("test", "test" not in raw.splits)):
-        if not fits:
-            has = "has a test split of its own" if name == "test" else f"has no {name} split"
-            raise UsageError(
-                f"{where}: `test_from={split}`: the data {has}", "leave the option out"
-            )
-    notices.tell("%s: its %s split is taken as test", where, split)
-    splits = {"test" if name == split else name: one for name, one in raw.splits.items()}
-    return replace(raw, splits=splits)
 
 
 def read_pairs(

@@ -12,6 +12,7 @@ from pixelprep.sources.image_folder import ARCHIVES, ImageArchive, ImageFolder
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.mat_file import MatFile
 from pixelprep.sources.npz import NumpyFiles
+from pixelprep.sources.parquet import ParquetFiles, parquet_files
 from pixelprep.sources.pixel_table import PixelTable
 
 ARRAY_FILES: dict[str, type[LocalSource]] = {  # which a folder may have several of
@@ -20,6 +21,7 @@ ARRAY_FILES: dict[str, type[LocalSource]] = {  # which a folder may have several
 }
 FILE_TYPES: dict[str, type[LocalSource]] = {
     **ARRAY_FILES,
+    ".parquet": ParquetFiles,
     **dict.fromkeys((".csv", ".tsv"), PixelTable),
     **dict.fromkeys(ARCHIVES, ImageArchive),  # of images
 }
@@ -33,6 +35,8 @@ def local_source_type(path: Path) -> type[LocalSource]:
     if path.is_dir():
         if (path / "manifest.json").is_file() and (path / "manifest.sha256").is_file():
             raise scaled_already(path)
+        if parquet_files(path):
+            return ParquetFiles
         return _type_of_arrays(path) or ImageFolder
     is_family = SPLIT in path.name and not path.exists()
     if not (path.exists() or is_family):

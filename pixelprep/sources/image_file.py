@@ -4,7 +4,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -207,9 +207,24 @@ class ImageDecoder:
     def examine(self, path: str) -> tuple[AnyArray | None, list[Problem]]:
         """Return the pixels of an image as far as they can be had, and all problems of it."""
         content = self.archive.read(path) if self.archive else read_file(path, self.folder)
+        return self.examine_bytes(path, content)
+
+    def examine_bytes(self, path: str, content: bytes) -> tuple[AnyArray | None, list[Problem]]:
+        """Do the same with the bytes of a file, wherever they come from."""
+        return self._examine(path, lambda problems: self._decode(content, problems))
+
+    def examine_image(
+        self, path: str, image: "PillowImage"
+    ) -> tuple[AnyArray | None, list[Problem]]:
+        """Do the same with an image that Pillow has opened."""
+        return self._examine(path, lambda problems: self._pixels(image, problems))
+
+    def _examine(
+        self, path: str, decode: Callable[[list[Problem]], AnyArray]
+    ) -> tuple[AnyArray | None, list[Problem]]:
         problems: list[Problem] = []
         try:
-            pixels = self._decode(content, problems)
+            pixels = decode(problems)
         except _ProblemError as error:
             return None, [*problems, error.problem]
         except MemoryError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, overload  # Any: JSON values
+from typing import Any, ClassVar, overload  # Any: JSON values
 
 import numpy as np
 
@@ -76,6 +76,8 @@ class ImageFolder(LocalSource):
         | {"fit", "filter", "follow_links", "labels", "columns", "label_delimiter", "group_column"}
         | {"group_pattern", "classes", "class_map", "labels_from", "renumber"}
     )
+
+    chooses_classes: ClassVar[bool] = True  # before anything is decoded
 
     def load(self, context: SourceContext) -> Raw:
         """Decode every image, the workers sharing the work."""

@@ -14,7 +14,6 @@ class MatFile(LocalSource):
 
     supported_options = frozenset(
         {"images_key", "labels_key", "layout", "labels_from", "renumber", "on_leak"}
-        | {"classes", "class_map"}
     )
 
     def load(self, context: SourceContext) -> Raw:

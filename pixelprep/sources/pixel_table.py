@@ -51,9 +51,7 @@ class _Form:
 class PixelTable(LocalSource):
     """A CSV file of labels and pixels, as Kaggle has MNIST's relatives and FER2013."""
 
-    supported_options = frozenset(
-        {"layout", "labels_from", "renumber", "on_leak", "columns", "classes", "class_map"}
-    )
+    supported_options = frozenset({"layout", "labels_from", "renumber", "on_leak", "columns"})
 
     def load(self, context: SourceContext) -> Raw:
         """Parse all rows; the splits are those of the column split, if there is one."""

@@ -1,5 +1,6 @@
 """Register the datasets that are known by name; a new one is one entry in `DATASETS`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -369,7 +370,13 @@ DATASETS: tuple[RegisteredDataset, ...] = (
 REGISTRY: Mapping[str, RegisteredDataset] = MappingProxyType({d.name: d for d in DATASETS})
 
 
-def known_name(name: str) -> str:
-    """Return the registered name of a dataset spelled with a slash; of others what was given."""
-    plain = name.replace("/", "-")
-    return plain if plain in REGISTRY and REGISTRY[plain].spelled == name else name
+def known_name(name: str) -> str | None:
+    """Return the known name that is spelled like this one, but for case, blanks and signs."""
+    return SPELLED.get(_letters(name))
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\s/_-]", "", name).lower()
+
+
+SPELLED = {_letters(name): name for name in REGISTRY}

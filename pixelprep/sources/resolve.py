@@ -12,14 +12,22 @@ from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Source
 from pixelprep.sources.registered import DatasetSummary, RegisteredSource
 from pixelprep.sources.registry import REGISTRY, known_name
+from pixelprep.sources.requested import BY_ALL
 from pixelprep.system import fs, notices
 from pixelprep.system.json_record import Record
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-BY_ALL = frozenset({"test_from"})  # decoding options that mean something to every dataset
 LOG = logging.getLogger("pixelprep")
+
+# Of names LIBRARY:NAME, the module with its `find`: from a name and options to a source.
+LIBRARIES = {
+    "hf": "hub",
+    "sklearn": "sklearn_data",
+    "tfds": "tfds_data",
+    "torchvision": "torchvision_data",
+}
 
 
 def find_source(dataset: str, options: Options) -> Source:
@@ -31,6 +39,8 @@ def find_source(dataset: str, options: Options) -> Source:
             LOG.info("%s is the known dataset; for the folder here, write ./%s", dataset, dataset)
         refuse_unsupported(dataset, options, BY_ALL)
         return RegisteredSource(REGISTRY[dataset], options)
+    if is_library_name(dataset):
+        return _library_source(dataset, options)
     if "/" not in dataset and os.sep not in dataset:
         return _plugin_source(dataset, options)
     _refuse_unknown_part(dataset)
@@ -54,11 +64,52 @@ def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
         return os.path.join(os.curdir, dataset)  # noqa: PTH118 - Path drops the dot and slash
     if not (isinstance(dataset, str) or hasattr(dataset, "load")):
         wrong = f"`dataset`: expected a name, a path or a source, got {type(dataset).__name__}"
-        raise UsageError(wrong, 'arrays: pixelprep.Arrays("a-name", (images, labels))')
-    if isinstance(dataset, str) and known_name(dataset) != dataset:
-        if not os.path.exists(dataset):  # noqa: PTH110 - as in `_plugin_source`
-            return known_name(dataset)
+        raise UsageError(wrong, _maker(dataset))
+    return dataset
+
+
+def is_library_name(dataset: str) -> bool:
+    """Tell whether a dataset is one that another library knows: LIBRARY:NAME."""
+    library, _, name = dataset.partition(":")
+    return library in LIBRARIES and name != ""
+
+
+def is_path(dataset: str) -> bool:
+    """Tell whether a dataset is a path, not a name."""
+    is_name = dataset in REGISTRY or is_library_name(dataset)
+    return not is_name and ("/" in dataset or os.sep in dataset)
+
+
+def _maker(data: object) -> str | None:
+    """Tell what makes a source of an object."""
+    if hasattr(data, "dtype") or isinstance(data, tuple):
+        return 'arrays: pixelprep.Arrays("a-name", (images, labels))'
+    if hasattr(data, "__getitem__"):
+        return "of a dataset of another library: pixelprep.from_dataset(…)"
+    if callable(data) or hasattr(data, "__iter__"):
+        return "of a generator: pixelprep.from_generator(name, {'train': function})"
+    return None
+
+
+def meant(dataset: str) -> str:
+    """Return the known name that this is another spelling of; else a path of what is here."""
+    if dataset in REGISTRY or is_library_name(dataset):
+        return dataset
+    exists = os.path.exists(fs.expand_user(dataset))  # noqa: PTH110 - pathlib fails on long names
+    known = known_name(dataset)
+    if known is not None and is_path(dataset) and exists:
         notices.tell("%s: taken as the path here, not as the known dataset", dataset)
+        return dataset
+    if known is not None and REGISTRY[known].spelled == dataset:
+        return known
+    if known is not None and dataset not in plugins():
+        here = f"; for what is here, write ./{dataset}" if exists else ""
+        LOG.info("%s is taken as the known dataset %s%s", dataset, known, here)
+        return known
+    if exists and not is_path(dataset) and dataset not in plugins():
+        own = os.path.join(os.curdir, dataset)  # noqa: PTH118 - as above
+        LOG.info("no known dataset is called %s: taken as the path %s", dataset, own)
+        return own
     return dataset
 
 
@@ -136,9 +187,8 @@ def _plugin_source(dataset: str, options: Options) -> Source:
     if dataset not in found:
         _refuse_unknown_part(dataset)
         own = f"a path to images of your own is written with a slash: ./{dataset}"
-        exists = os.path.exists(dataset)  # noqa: PTH110 - pathlib fails on a name that is too long
         names = [known.spelled for known in REGISTRY.values()]
-        raise unknown_choice("dataset", dataset, [*names, *found], own, certain=exists)
+        raise unknown_choice("dataset", dataset, [*names, *found], own)
     where = f"{dataset}: its package's {found[dataset].value}"
     try:
         make: Callable[[Options], Source] = found[dataset].load()
@@ -152,6 +202,19 @@ def _plugin_source(dataset: str, options: Options) -> Source:
         refuse_unsupported(dataset, DecodeOptions(test_from=options.test_from))
     if missing := [name for name in required if not hasattr(source, name)]:
         raise SourceError(f"{where} gives a {type(source).__name__}: lacks {', '.join(missing)}")
+    return source
+
+
+def _library_source(dataset: str, options: Options) -> Source:
+    """Return the source of a dataset that another library knows by name."""
+    from importlib import import_module
+
+    library, _, name = dataset.partition(":")
+    if options.source is not None:
+        raise UsageError(f"`source`: does not apply to {dataset}", "leave the option out")
+    module = import_module(f"pixelprep.sources.{LIBRARIES[library]}")
+    refuse_unsupported(dataset, options, module.SUPPORTED | BY_ALL)
+    source: Source = module.find(name, options)
     return source
 
 

@@ -126,7 +126,7 @@ def _parquet(content: bytes) -> dict[str, list[Any]]:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise missing_extra("pyarrow", "parquet", "a table in Parquet") from error
+        raise missing_extra("pyarrow", "hub", "a table in Parquet") from error
     return dict(pyarrow.parquet.read_table(io.BytesIO(content)).to_pydict())
 
 

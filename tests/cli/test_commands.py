@@ -16,8 +16,10 @@ import pytest
 
 import pixelprep
 from pixelprep.format.layout import COMPRESSIONS, DTYPES
+from pixelprep.format.options import PrepareOptions
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.sources import REGISTRY
+from pixelprep.sources.registry import known_name
 from tests.helpers.cli import failure, prepared, run
 from tests.helpers.data import bytes_of
 from tests.helpers.process import execute
@@ -154,6 +156,66 @@ def test_a_folder_of_a_known_name_is_not_meant(tmp_path: Path) -> None:
     assert "sample is the known dataset; for the folder here, write ./sample" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["Sample", "SAMPLE", "sam_ple", "sam-ple"])
+def test_a_known_name_is_known_however_it_is_spelled(tmp_path: Path, name: str) -> None:
+    """Case, blanks and hyphens of a known name do not matter, also where it names the entry; what
+    is taken is said, and that a folder of this name is not meant.
+    """
+    (tmp_path / name).mkdir()
+    done = run("prepare", name, "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run("prepare", name, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["dataset"] == "sample"
+    taken = f"{name} is taken as the known dataset sample; for what is here, write ./{name}"
+    assert done.stderr.splitlines() == [taken]
+    assert run("info", name).stdout == run("info", "sample").stdout
+
+
+def test_all_known_names_are_told_apart() -> None:
+    """However the known names are spelled, none is taken for another one."""
+    assert {known_name(name.upper().replace("-", "_")) for name in REGISTRY} == set(REGISTRY)
+    for name in ("fashion_mnist", "FashionMNIST", "Fashion-MNIST", "Fashion MNIST"):
+        assert known_name(name) == "fashion-mnist"
+    assert (known_name("CIFAR10"), known_name("photos")) == ("cifar10", None)
+
+
+def test_a_folder_here_needs_no_slash(digits: str) -> None:
+    """Where no dataset has the name, the folder here is taken, as if it had a slash; it is said."""
+    folder = Path(digits)
+    done = run("prepare", folder.name, "--json", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    said = f"no known dataset is called {folder.name}: taken as the path ./{folder.name}"
+    assert done.stderr.splitlines()[0] == said
+    key = json.loads(done.stdout)["key"]
+    again = run("path", f"./{folder.name}", cwd=folder.parent).stdout
+    assert again == run("path", folder.name, cwd=folder.parent).stdout
+    assert again.strip().endswith(key)
+    assert "digits" in run("info", key).stdout
+
+
+def test_short_options_and_other_words(digits: str, tmp_path: Path) -> None:
+    """-j, -f, -q and -o are --workers, --force, --quiet and --out; `cache ls` and `cache rm` are
+    `cache list` and `cache remove`.
+    """
+    made = run("prepare", digits, "-j", "1", "-q", "--json")
+    key = json.loads(made.stdout)["key"]
+    assert "prepared in" in run("prepare", digits, "-f", "-q").stdout
+    assert run("report", key, "-q", "-o", str(tmp_path / "page.html")).returncode == 0
+    assert (tmp_path / "page.html").is_file()
+    assert run("cache", "ls").stdout == run("cache", "list").stdout
+    assert run("cache", "rm", key, "-y").returncode == 0
+    assert "no entries" in run("cache", "ls").stdout or key not in run("cache", "ls").stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("grayscale", "grey"), ("gray", "grey"), ("L", "grey"), ("Grey", "grey"), ("RGB", "rgb")],
+)
+def test_colors_have_other_names(word: str, meant: str) -> None:
+    """What other libraries call grey and rgb means the same, whatever its case."""
+    assert PrepareOptions(color=word).color == meant
+
+
 @pytest.mark.parametrize(
     ("mode", "told"),
     [("center", "file; of all of train: mean 0)"), ("normalize", "read back from the file)")],
@@ -218,13 +280,17 @@ def test_offline_can_be_set_in_the_environment() -> None:
         (["prepare", "sample", "--mode", "standardise"], "standardize"),
         (["prepare", "sample", "--mode", "Centre"], "center"),
         (["prepare", "sampel"], "sample"),
-        (["prepare", "fashion_mnist"], "fashion-mnist"),
+        (["prepare", "fashion-mnits"], "fashion-mnist"),
         (["prepare", "sample", "--per", "chanel"], "channel"),
         (["prepare", "sample", "--dtype", "float61"], "float16"),
         (["prepare", "sample", "--compression", "gizp"], "gzip"),
         (["train", "sample", "--epoch", "3"], "--epochs"),
         (["prepare", "sample", "--grayscale"], "--color grey"),
         (["train", "sample", "--validation-split", "0.1"], "--val-fraction F"),
+        (["prepare", "--normalize"], "--mode normalize"),
+        (["train", "--standardise"], "--mode standardize"),
+        (["prepare", "--center"], "--mode center"),
+        (["train", "--dataset", "sample"], "pixelprep train DATASET"),
     ],
 )
 def test_misspelt_words_are_answered_with_the_right_one(

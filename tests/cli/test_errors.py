@@ -133,7 +133,6 @@ def test_zipped_and_plain_files_make_the_same_entry(digits: str) -> None:
     [
         ("./nowhere", None, SourceError, "nowhere: no such file or folder", ""),
         ("/dev/null", None, SourceError, "/dev/null: expected a folder", ""),
-        ("digits", None, UsageError, "unknown `dataset` 'digits'", "with a slash: ./digits"),
         ("nowhere", None, UsageError, "unknown `dataset` 'nowhere'", "with a slash: ./nowhere"),
         ("sample", "nowhere", SourceError, "`source=nowhere`: no such folder", ""),
         ("sample", f"digits/{TRAIN}", SourceError, "no such folder", ""),

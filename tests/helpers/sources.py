@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import pixelprep
-from pixelprep import SourceError, UsageError
+from pixelprep import SourceError, UsageError, sources
 from pixelprep.format.options import PrepareOptions
-from pixelprep.sources import Arrays, Options, Raw, RawSplit, SourceContext, find_source
+from pixelprep.sources import Options, Raw, RawSplit, SourceContext, find_source
 from tests.helpers.reference import Source, divided, rows_of_splits
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -24,7 +24,7 @@ IMAGE_FACTS = {"orientation": "followed", "alpha": "opaque", "class_order": "cod
 NUMBERS = ("0", "1", "2", "3")  # the class names of what has none
 
 
-def prepared(dataset: str | Path | Arrays, **options: Any) -> pixelprep.Entry:
+def prepared(dataset: str | Path | sources.Source, **options: Any) -> pixelprep.Entry:
     """Return the entry, quietly."""
     return pixelprep.prepare(dataset, quiet=True, **options)
 

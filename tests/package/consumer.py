@@ -1,5 +1,6 @@
 """Somebody else's program, with all that pixelprep's public interface has: typed, and it runs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -124,6 +125,11 @@ def train(entry: pixelprep.Entry) -> None:
     assert_type((page.path, page.entry, page.format, page.bytes), tuple[Path, Path, str, int])
 
 
+def rows() -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Yield images and labels."""
+    yield from ((np.full((4, 4), 9 * row, np.uint8), row % 2) for row in range(6))
+
+
 def fail() -> str:
     """Return each error has a message, and perhaps a hint."""
     try:
@@ -183,6 +189,10 @@ def main() -> None:
     assert_type((one.classes, one.download_bytes), tuple[int, int | None])
     assert_type((one.val, one.task, one.tried), tuple[int, str, bool])
     assert_type((one.title, one.licence, one.homepage, one.citation), tuple[str, str, str, str])
+    spooled = pixelprep.from_generator("rows", {"train": rows}, ("a", "b"), on_leak="warn")
+    assert_type(spooled, Source)
+    assert_type(pixelprep.from_dataset(list(rows()), name="rows", test=None, val=None), Source)
+    assert pixelprep.prepare(spooled, quiet=True).class_names == ("a", "b")
     look_at_entry(entry)
     look_at_split(entry.train)
     scale(source.train[0][..., None])

@@ -147,6 +147,8 @@ Entry.test
 Entry.val
 Split.read(0, 1, "names")
 Split.read(0, 1 << 40)
+from_dataset(5)
+from_generator("g", {"training": list})
 Split.mean
 Split.std
 Split.batches(0)

@@ -723,7 +723,7 @@ def test_values_that_cannot_be_are_refused(
         (["./pets", "--images-key", "x"], 2, "--images-key: does not apply to ./pets"),
         (["./pets", "--test-fraction", "1.5"], 2, "--test-fraction 1.5: expected 0 or more"),
         (["./k.npz", "--source", "."], 2, "takes no --source"),
-        (["k.npz"], 2, "unknown dataset 'k.npz'"),
+        (["z.npz"], 2, "unknown dataset 'z.npz'"),
         (["./k.nzp"], 1, "./k.nzp: no such file or folder".removeprefix("./")),
         (["./x.txt"], 1, "a file that ends in .npz, .npy, .h5, .hdf5"),
     ],
@@ -735,8 +735,8 @@ def test_the_command_line_says_so(
     Path("x.txt").write_bytes(b"")
     error, hint = failure(run("prepare", *command), status)
     assert reason in error
-    assert command != ["k.npz"] or hint == (
-        "a path to images of your own is written with a slash: ./k.npz"
+    assert command != ["z.npz"] or hint == (
+        "a path to images of your own is written with a slash: ./z.npz"
     )
     assert nothing_is_left(cache)
 

@@ -1,0 +1,401 @@
+"""What other libraries know by name, and tables in Hugging Face's form."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pixelprep
+from pixelprep import DownloadError, SourceError, UsageError
+from tests.helpers.cli import run
+from tests.helpers.data import idx
+from tests.helpers.hub import Hub
+from tests.helpers.sources import nothing_is_left, prepared
+from tests.sources.test_rows import NAMES, X, Y, encoded, raw
+
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+FEATURES = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(NAMES)}}
+
+
+def table(rows: slice = slice(None), features: Any = FEATURES, **columns: Any) -> bytes:
+    """Return a Parquet file of pictures and labels as `datasets` writes it."""
+    images = [{"bytes": encoded(one), "path": f"{at}.png"} for at, one in enumerate(X)][rows]
+    data = {"img": pa.array(images, IMAGE), "label": Y[rows].tolist(), **columns}
+    about = {"huggingface": json.dumps({"info": {"features": features}})} if features else None
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table(data).replace_schema_metadata(about), sink, row_group_size=5)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+# Parquet
+
+
+def write(folder: Path, **files: bytes) -> Path:
+    """Write Parquet files to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / f"{name}.parquet").write_bytes(content)
+    return folder
+
+
+def test_a_parquet_file_is_what_datasets_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pixels, labels, class names and paths of a file in Hugging Face's form are those that its own
+    library gives.
+    """
+    datasets = pytest.importorskip("datasets")
+    path = write(tmp_path, digits=table()) / "digits.parquet"
+    entry = prepared(path)
+    peer = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "peer"))
+    assert (raw(entry) == np.stack([np.asarray(row["img"]) for row in peer])).all()
+    assert entry.train.labels.tolist() == peer["label"][:]
+    assert entry.class_names == tuple(peer.features["label"].names)
+    assert (entry.train.name_of(3), entry.dataset) == ("3.png", "digits")
+    assert prepared(path).cached
+
+
+@pytest.mark.parametrize("top", ["own", "own/data"])
+def test_a_folder_of_parquet_files_has_splits_by_their_names(tmp_path: Path, top: str) -> None:
+    """Shards of a split follow each other, and words in names tell the splits."""
+    files = {"train-00000-of-00002": slice(7), "train-00001-of-00002": slice(7, None)}
+    files |= {"validation-00000-of-00001": slice(6), "test": slice(3, 9)}
+    write(tmp_path / top, **{name: table(rows) for name, rows in files.items()})
+    entry = prepared(tmp_path / "own")
+    assert (raw(entry) == X).all()
+    assert (raw(entry, "val") == X[:6]).all()
+    assert (raw(entry, "test") == X[3:9]).all()
+
+
+def test_columns_of_plain_parquet_are_guessed(tmp_path: Path, cache: Path) -> None:
+    """Without the library's own words, a column of bytes is the image, one called label the label;
+    where that leaves a choice the columns are named.
+    """
+    path = write(tmp_path, plain=table(features=None)) / "plain.parquet"
+    assert prepared(path).class_names == ("0", "1", "2")
+    two = write(tmp_path, two=table(features=None, target=Y.tolist())) / "two.parquet"
+    with pytest.raises(SourceError, match="2 columns may be the label: label, target"):
+        prepared(two)
+    assert prepared(two, labels_key="target").train.labels.tolist() == Y.tolist()
+
+
+def test_a_path_in_a_parquet_file_is_never_followed(tmp_path: Path, cache: Path) -> None:
+    """A table may name any file of the machine: only the bytes that it holds are read."""
+    (tmp_path / "secret.png").write_bytes(encoded(X[0]))
+    rows = [{"bytes": None, "path": str(tmp_path / "secret.png")}] * 2
+    about = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
+    made = pa.table({"img": pa.array(rows, IMAGE), "label": [0, 1]})
+    parquet.write_table(made.replace_schema_metadata(about), tmp_path / "t.parquet")
+    with pytest.raises(SourceError, match="img: expected the bytes of an image"):
+        prepared(tmp_path / "t.parquet")
+    assert nothing_is_left(cache)
+
+
+def test_damaged_parquet_is_refused_in_one_line(tmp_path: Path, cache: Path) -> None:
+    """What is no Parquet, or is cut, is named in one line."""
+    for content in (b"PAR1", table()[:-100], b"x" * 500):
+        path = write(tmp_path, bad=content) / "bad.parquet"
+        with pytest.raises(SourceError, match="not a readable Parquet file") as caught:
+            prepared(path)
+        assert "\n" not in str(caught.value)
+    assert nothing_is_left(cache)
+
+
+# Hugging Face's hub
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Return a hub of one's own, which `huggingface_hub` asks in place of the real one."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    server = Hub()
+    template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)  # read from HF_ENDPOINT
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    yield server
+    server.stop()
+
+
+FILES = {"data/train-00000-of-00001.parquet": table(), "data/test-0.parquet": table(slice(6))}
+
+
+def asked_for_files(server: Hub) -> int:
+    """Return how many times a file of a dataset was asked for."""
+    return sum("/resolve/" in path for path in server.asked)
+
+
+def test_a_dataset_of_the_hub_is_read_by_its_commit(hub: Hub) -> None:
+    """`hf:OWNER/NAME` gives the very rows of its Parquet files; a hit asks only for the commit; a
+    new commit of the same revision is other data.
+    """
+    hub.publish("zoo/digits", {**FILES, ".gitattributes": b"more", "README.md": b"---\n---\n"})
+    entry = prepared("hf:zoo/digits")
+    assert (raw(entry) == X).all()
+    assert (raw(entry, "test") == X[:6]).all()
+    assert (entry.class_names, entry.dataset) == (NAMES, "hf-zoo-digits")
+    assert pixelprep.cache.describe(entry).origin == "hf:zoo/digits"
+    files = asked_for_files(hub)
+    assert prepared("hf:zoo/digits").cached
+    assert asked_for_files(hub) == files
+    assert prepared("hf:zoo/digits", mode="center", offline=True).key != entry.key  # no connection
+    first = hub.heads["zoo/digits", "main"]
+    hub.publish("zoo/digits", {"train.parquet": table(slice(9))})
+    assert prepared("hf:zoo/digits").rows == 9
+    assert prepared(f"hf:zoo/digits@{first}").key == entry.key
+    hub.stop()
+    assert prepared(f"hf:zoo/digits@{first}").key == entry.key
+
+
+@pytest.mark.long  # seconds, to start the command and import the library
+def test_the_command_line_reads_the_hub(hub: Hub, tmp_path: Path) -> None:
+    """A command reads from the hub that HF_ENDPOINT names, says which commit it took, and knows
+    the entry by the same name afterwards.
+    """
+    commit = hub.publish("zoo/digits", FILES)
+    places = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    done = run("prepare", "hf:zoo/digits", "--json", env=os.environ | places)
+    assert done.returncode == 0, done.stderr
+    assert f"hf-zoo-digits: commit {commit}" in done.stderr
+    assert json.loads(done.stdout)["splits"]["train"]["rows"] == 12
+    assert run("info", "hf:zoo/digits").stdout.count("hf:zoo/digits") == 1
+
+
+def test_the_hub_may_be_away(hub: Hub) -> None:
+    """Without a connection what was downloaded is taken, which is said; else the error says so."""
+    hub.publish("zoo/digits", FILES)
+    key = prepared("hf:zoo/digits").key
+    hub.stop()
+    assert prepared("hf:zoo/digits").key == key
+    for options in ({}, {"offline": True}):
+        with pytest.raises(DownloadError, match=r"^hf:zoo/more: is not downloaded, and "):
+            prepared("hf:zoo/more", **options)
+
+
+def test_configurations_are_chosen_by_name(hub: Hub) -> None:
+    """A dataset with several configurations is refused with their names before anything is
+    downloaded, and each is read by its own.
+    """
+    many = {"fine/train-0.parquet": table(), "coarse/train/0000.parquet": table(slice(6))}
+    hub.publish("zoo/many", many)
+    with pytest.raises(SourceError, match="expected one of its configurations, coarse, fine") as no:
+        prepared("hf:zoo/many")
+    assert no.value.hint == "choose one: hf:zoo/many/coarse"
+    assert asked_for_files(hub) == 0
+    assert prepared("hf:zoo/many/fine").rows == 12
+    assert prepared("hf:zoo/many/coarse").dataset == "hf-zoo-many-coarse"
+
+
+def test_only_what_is_used_is_downloaded(hub: Hub) -> None:
+    """Files of no split of ours, such as SVHN's extra images, are named and stay at the hub."""
+    hub.publish("zoo/svhn", {"d/train-0.parquet": table(), "d/extra-0.parquet": b"many"})
+    with pytest.warns(pixelprep.PixelprepWarning, match=r"not used: extra-0\.parquet"):
+        assert prepared("hf:zoo/svhn").rows == 12
+    assert not any("extra" in path for path in hub.asked)
+
+
+def test_a_card_describes_columns_of_plain_files(hub: Hub) -> None:
+    """Where the files tell nothing of their columns, the dataset's page gives the class names."""
+    card = """---
+dataset_info:
+  features:
+  - name: img
+    dtype: image
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': a
+          '1': b
+          '2': c
+---
+"""
+    hub.publish("zoo/plain", {"train.parquet": table(features=None), "README.md": card.encode()})
+    assert prepared("hf:zoo/plain").class_names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason", "hint"),
+    [
+        ("hf:zoo", UsageError, "hf:zoo: expected hf:OWNER/NAME", ""),
+        ("hf:zoo/none", DownloadError, "no such dataset on the hub, or a private", "hf auth login"),
+        ("hf:zoo/code@v2", DownloadError, "hf:zoo/code: has no revision v2", ""),
+        ("hf:zoo/code", SourceError, "no Parquet files", "hf:zoo/code@refs/convert/parquet"),
+    ],
+)
+def test_what_the_hub_has_not_is_said(
+    hub: Hub, cache: Path, name: str, kind: type[pixelprep.PixelprepError], reason: str, hint: str
+) -> None:
+    """A name, revision or kind of file that is not there is one line that says which."""
+    hub.publish("zoo/code", {"code.py": b"run me"})
+    with pytest.raises(kind) as caught:
+        prepared(name)
+    assert reason in caught.value.message
+    assert hint in (caught.value.hint or "")
+    assert "\n" not in str(caught.value)
+    assert nothing_is_left(cache)
+
+
+# Options
+
+
+@pytest.mark.parametrize("name", ["hf:a/b", "sklearn:digits"])
+def test_names_of_libraries_take_no_folder(tmp_path: Path, cache: Path, name: str) -> None:
+    """A folder, and options of arrays, are refused for data that comes through a library."""
+    for options, reason in (({"source": tmp_path}, "`source`: "), ({"layout": "nchw"}, "`layout`")):
+        with pytest.raises(UsageError, match=f"^{reason}.*does not apply to {name} "):
+            prepared(name, **options)
+    assert nothing_is_left(cache)
+
+
+# scikit-learn
+
+
+def test_sklearn_digits_are_those_of_scikit_learn() -> None:
+    """`sklearn:digits` has the images, the labels and the type that scikit-learn gives."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    entry, digits = prepared("sklearn:digits", mode="normalize"), datasets.load_digits()
+    images, labels = entry.train.to_numpy()
+    assert np.array_equal(images[..., 0], (digits.images / 16).astype(np.float32))
+    assert labels.tolist() == digits.target.tolist()
+    assert entry.class_names == tuple("0123456789")
+    assert entry.dataset == "sklearn-digits"
+    assert prepared("sklearn:digits", mode="normalize").cached
+    assert pixelprep.open("sklearn:digits").key == entry.key
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("sklearn:iris", "has no images"), ("sklearn:digit", "unknown `dataset` 'sklearn:digit'")],
+)
+def test_sklearn_without_images_is_refused(cache: Path, name: str, reason: str) -> None:
+    """A table of numbers is no set of images, and a name that is not there is named."""
+    pytest.importorskip("sklearn.datasets")
+    with pytest.raises((SourceError, UsageError)) as caught:
+        prepared(name)
+    assert reason in caught.value.message
+    assert nothing_is_left(cache)
+
+
+def test_sklearn_offline_downloads_nothing(cache: Path) -> None:
+    """A set that scikit-learn would download is refused where no connection may be opened."""
+    pytest.importorskip("sklearn.datasets")
+    with pytest.raises(DownloadError, match=r"^sklearn:olivetti_faces: "):
+        prepared("sklearn:olivetti_faces", offline=True)
+
+
+# torchvision and TensorFlow Datasets, which are large: only where they are installed
+
+
+def write_idx(folder: Path) -> None:
+    """Write MNIST's four files, tiny, where torchvision looks for them."""
+    folder.mkdir(parents=True)
+    images, labels = X[..., 0], Y.astype(np.uint8)
+    for name, rows in (("train", slice(None)), ("t10k", slice(6))):
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images[rows]))
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels[rows]))
+
+
+@pytest.mark.long
+def test_torchvision_is_read_by_name(cache: Path) -> None:
+    """`torchvision:NAME` gives the items, splits and class names of its class, from files that are
+    in the cache already; data without a split is all train.
+    """
+    datasets = pytest.importorskip("torchvision.datasets", reason="no torchvision")
+    root = cache / ".raw" / "torchvision-MNIST"
+    write_idx(root / "MNIST" / "raw")
+    entry = prepared("torchvision:mnist", offline=True)
+    for split, train in (("train", True), ("test", False)):
+        peer = datasets.MNIST(root, train=train)
+        assert (raw(entry, split)[..., 0] == peer.data.numpy()).all()
+        assert entry.splits[split].labels.tolist() == peer.targets.tolist()
+    assert (entry.class_names, entry.dataset) == (tuple(peer.classes), "torchvision-MNIST")
+    assert prepared("torchvision:MNIST", offline=True).cached
+    with pytest.raises(UsageError, match="unknown `dataset` 'torchvision:MMNIST'"):
+        prepared("torchvision:MMNIST")
+    with pytest.raises(DownloadError, match=r"^torchvision:KMNIST: Dataset not found"):
+        prepared("torchvision:KMNIST", offline=True)
+    with pytest.raises(SourceError, match=r"^torchvision:DatasetFolder: needs loader, which"):
+        prepared("torchvision:DatasetFolder")
+    with pytest.raises(SourceError, match=r"^torchvision:EMNIST: has no split train"):
+        prepared("torchvision:EMNIST")
+
+
+@pytest.mark.long
+def test_a_folder_through_torchvision_is_our_own_folder(tmp_path: Path) -> None:
+    """Torchvision's `ImageFolder` has the very rows and classes that we read of the folder."""
+    datasets = pytest.importorskip("torchvision.datasets", reason="no torchvision")
+    for row, pixels in enumerate(X):
+        (tmp_path / "pets" / NAMES[Y[row]]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / NAMES[Y[row]] / f"{row}.png").write_bytes(encoded(pixels))
+    theirs = prepared(pixelprep.from_dataset(datasets.ImageFolder(tmp_path / "pets")))
+    ours = prepared(tmp_path / "pets")
+    assert (raw(theirs) == raw(ours)).all()  # both are sorted by class, and so mixed
+    assert theirs.train.labels.tolist() == ours.train.labels.tolist()
+    assert theirs.class_names == ours.class_names
+
+
+@pytest.mark.long
+def test_tensorflow_datasets_are_read_by_name(cache: Path) -> None:
+    """`tfds:NAME` gives the images, labels, class names and splits of its builder, `validation`
+    as val.
+    """
+    tfds = pytest.importorskip("tensorflow_datasets", reason="no tensorflow-datasets")
+
+    class PixelprepDigits(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc, name-defined]
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            label = tfds.features.ClassLabel(names=list(NAMES))
+            features = {"image": tfds.features.Image(shape=(5, 4, 3)), "label": label}
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, _: Any) -> Any:
+            return {"train": self._generate_examples(12), "validation": self._generate_examples(6)}
+
+        def _generate_examples(self, count: int) -> Any:
+            yield from ((row, {"image": X[row], "label": int(Y[row])}) for row in range(count))
+
+    name = "tfds:pixelprep_digits"
+    with pytest.raises(DownloadError, match="is not downloaded, and `offline`"):
+        prepared(name, offline=True)
+    entry = prepared(name)
+    peer = tfds.builder("pixelprep_digits", data_dir=cache / ".raw" / "tfds")
+    for split, word in (("train", "train"), ("val", "validation")):
+        rows = list(peer.as_data_source(split=word))
+        assert (raw(entry, split) == np.stack([row["image"] for row in rows])).all()
+        assert entry.splits[split].labels.tolist() == [int(row["label"]) for row in rows]
+    assert (entry.class_names, entry.dataset) == (NAMES, "tfds-pixelprep_digits")
+
+
+LACKING = {
+    "hf:a/b": ("huggingface_hub", "hub"),
+    "sklearn:digits": ("sklearn", "sklearn"),
+    "torchvision:MNIST": ("torchvision", "torchvision"),
+    "tfds:mnist": ("tensorflow_datasets", "tfds"),
+    "./t.parquet": ("pyarrow", "hub"),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_an_extra_that_is_missing_is_named(
+    here: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Without the library the error names the data, and the extra that brings it."""
+    library, extra = LACKING[name]
+    write(here, t=b"PAR1")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(
+        pixelprep.MissingExtraError, match=r"needs .*, which is not installed"
+    ) as no:
+        prepared(name)
+    assert no.value.hint == f'pip install "pixelprep[{extra}]"'
+    assert nothing_is_left(cache)
