@@ -216,7 +216,8 @@ def print_datasets(known: "KnownDatasets") -> None:
     say("")
     _table(about)
     say("")
-    say("* never downloaded by pixelprep's makers: tested with files made after its description")
+    say("* never downloaded by us: tested with files")
+    say("  made after its published description")
     for plugin in known.plugins:
         say(f"{plugin.name}  from {plugin.origin}")
 

@@ -55,7 +55,9 @@ class Option:
 
     def meant(self, value: Any) -> Any:
         """Return the choice that is called otherwise, or in another case; else the value."""
-        word = str(value).lower() if self.others else value
+        if not self.others:
+            return value
+        word = str(value).lower()
         return word if word in self.choices else self.others.get(word, value)
 
 
@@ -95,6 +97,7 @@ def _file(name: str, value: object) -> str:
 def _image_size(name: str, value: Any) -> tuple[int, int]:  # Any: whatever the user wrote
     try:
         sides = map(int, re.split("[xX×]", value)) if isinstance(value, str) else value
+        sides = (sides,) if isinstance(sides, int) else sides
         given = [check_int(name, side, 1, MAX_SIDE) for side in sides]
         height, width = given * 2 if len(given) == 1 else given
     except (TypeError, ValueError):
@@ -197,7 +200,7 @@ class NetworkOptions:
 class DecodeOptions:
     """Options of how a source reads its pixels; each is supported by some sources only."""
 
-    size: str | tuple[int, int] | None = option(
+    size: str | int | tuple[int, int] | None = option(
         None,
         "Resize the images of a folder to this height and width (224: 224x224).",
         "HxW",

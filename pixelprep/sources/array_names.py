@@ -186,12 +186,17 @@ def _guess(
     found: dict[str, dict[str | None, list[Place]]] = {role: defaultdict(list) for role in ROLES}
     for place in arrays:
         own, file = meaning(place.key), meaning(PurePath(place.file).stem)
-        if not own.known or ATTRIBUTE in place.key:
+        if not own.known or ATTRIBUTE in place.key or not _is_plain(place.key):
             continue
         role = file.role if own.role is None or (own.weak and file.role) else own.role
         if role:
             found[role][own.split or (file.split if by_file else None)].append(place)
     return found
+
+
+def _is_plain(key: str) -> bool:
+    """Tell a key from a path that leads out of an archive."""
+    return not (key.startswith("/") or "\\" in key or ".." in key.split("/"))
 
 
 def _of_splits(

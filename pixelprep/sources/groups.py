@@ -53,8 +53,8 @@ def divided(where: str, layout: Layout, options: GroupOptions) -> Layout:
             splits[name] = replace(
                 listed, groups=of_names(where, listed.names, options.group_pattern)
             )
-    train = splits["train"]
-    if not train.groups:
+    train = splits.get("train")
+    if train is None or not train.groups:
         return layout
     wanted = {name: getattr(options, f"{name}_fraction") for name in TAKEN if name not in splits}
     taken = _divide(where, train, wanted, options.split_seed)

@@ -146,7 +146,7 @@ class ImageDecoder:
     def of(cls, options: DecodeOptions) -> "ImageDecoder":
         """Return the decoder for these options of `prepare`."""
         size = options.size
-        assert not isinstance(size, str)  # checked, and so a tuple
+        assert not isinstance(size, str | int)  # checked, and so a tuple
         for name in ("fit", "filter"):
             value = getattr(options, name)
             if size is None and value != getattr(DecodeOptions, name):

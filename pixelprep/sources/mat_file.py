@@ -1,8 +1,10 @@
 """Read a user's MATLAB file of a version before 7.3; later ones are HDF5."""
 
 import os
+from dataclasses import replace
 
 from pixelprep.errors import UsageError
+from pixelprep.format.options import MATLAB
 from pixelprep.sources import mat
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Raw, SourceContext
@@ -23,4 +25,5 @@ class MatFile(LocalSource):
             raise UsageError("`images_key` and `labels_key`: expected both or none")
         keys = ((images, labels),) if images and labels else mat.USUAL_KEYS
         pairs = mat.read_arrays({"train": self.path}, keys, context)
-        return assemble(os.fspath(self.path), pairs, self.options)
+        options = replace(self.options, layout=self.options.layout or MATLAB)
+        return assemble(os.fspath(self.path), pairs, options)

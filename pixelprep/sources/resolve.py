@@ -82,8 +82,11 @@ def is_path(dataset: str) -> bool:
 
 def _maker(data: object) -> str | None:
     """Tell what makes a source of an object."""
+    arrays = 'arrays: pixelprep.Arrays("a-name", (images, labels))'
     if hasattr(data, "dtype") or isinstance(data, tuple):
-        return 'arrays: pixelprep.Arrays("a-name", (images, labels))'
+        return arrays
+    if isinstance(data, list | dict):
+        return f"{arrays}; pairs of these: pixelprep.from_dataset(…)"
     if hasattr(data, "__getitem__"):
         return "of a dataset of another library: pixelprep.from_dataset(…)"
     if callable(data) or hasattr(data, "__iter__"):

@@ -115,5 +115,7 @@ def test_a_name_that_is_also_a_folder_here_is_no_entry(digits: str) -> None:
     pixelprep.prepare(arrays(name="memory"), quiet=True)
     assert pixelprep.find_entry("memory").dataset == "memory"
     Path("memory").mkdir()
-    with pytest.raises(pixelprep.UsageError, match="unknown `dataset` 'memory'"):
+    with pytest.raises(
+        pixelprep.EntryError, match="memory, standardize, with these options: not prepared"
+    ):
         pixelprep.find_entry("memory")

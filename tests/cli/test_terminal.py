@@ -34,7 +34,7 @@ def test_tables_fit() -> None:
             assert words <= set(text.split())
     assert "train  6,000   28×28×1  float32" in texts["info", 120]
     assert "images      6,000       1,000" in texts["info", 60]
-    assert shown(50, "datasets").splitlines()[:2] == ["mnist", "  train       60,000"]
+    assert shown(50, "datasets").splitlines()[:2] == ["mnist", "  train     60,000"]
 
 
 def test_wide_letters_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:

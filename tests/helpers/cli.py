@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import resource
 import signal
 import subprocess
@@ -117,14 +118,18 @@ def prepared(*arguments: str) -> dict[str, Any]:
     return answer
 
 
+EARLIER = re.compile("raw |[^:]+: (train|val|test) is ")  # what may be said before an error
+
+
 def failure(done: Done, status: int = 1) -> tuple[str, str]:
     """Return error and hint of a command, once it is sure that it says nothing else.
 
-    The lines on the raw data may come first: they are there before anything can go wrong.
+    The lines on the raw data may come first: they are there before anything can go wrong. So may
+    which arrays are which.
     """
     assert done.returncode == status, (done.returncode, done.stderr)
     assert done.stdout == ""
-    error, *hints = [line for line in done.stderr.splitlines() if not line.startswith("raw ")]
+    error, *hints = [line for line in done.stderr.splitlines() if not EARLIER.match(line)]
     assert error.startswith("error: ")
     assert len(hints) <= 1
     assert all(hint.startswith("hint: ") for hint in hints)

@@ -85,7 +85,7 @@ def test_matlab_files_by_their_own_ending(tmp_path: Path, cache: Path) -> None:
     x, y = PAIRS[0]
     path = tmp_path / "old.mat"
     path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(600))
-    assert "-v7.3" in str(refused(cache, path, path, "expected a file of MATLAB 7.3").hint)
+    refused(cache, path, path, "not a readable MATLAB file")
     path = write_matlab(tmp_path / "new.mat", {"X": x.transpose(1, 2, 3, 0), "y": y[:, None] + 1.0})
     assert refused(cache, path, path, "was written by MATLAB").hint == "turn it: `layout=matlab`"
     entry = prepared(path, layout="matlab", labels_from=1)

@@ -408,7 +408,9 @@ def bad_folder(top: Path, bad: str) -> tuple[Path, str]:  # noqa: C901 - a table
         case "a split without train":
             shutil.rmtree(top / "train")
             write(top / "Val", numbered({"cat": 1, "dog": 1}))
-            return top, "has Val and test, but no folder train"
+            return Path(
+                "pets"
+            ), "expected a train split to fit the scaling to, found val and test alone"
         case "a split twice":
             for name in ("val", "Validation"):
                 write(top / name, numbered({"cat": 1, "dog": 1}))

@@ -323,19 +323,3 @@ def test_cells_of_a_matlab_file_are_not_read(tmp_path: Path) -> None:
     mat_file(path, np.array([0, 1]), names=np.array(["a", 2], object))
     with pytest.raises(SourceError, match="names: expected numbers, got cell"):
         list(mat.copy_arrays({"train": str(path)}, str(tmp_path), [("names", "y")]))
-
-
-def test_matlab_7_3_is_read_as_the_hdf5_that_it_is(tmp_path: Path) -> None:
-    """A file of version 7.3 has HDF5 behind 512 bytes, its axes reversed: it is turned."""
-    import h5py
-
-    path = tmp_path / "own.mat"
-    images = np.random.default_rng(2).integers(0, 256, (6, 4, 5, 3), np.uint8)
-    with h5py.File(path, "w", userblock_size=512) as file:
-        file["images"] = images.transpose(0, 3, 2, 1)  # as libhdf5 shows H×W×C×N
-        file["images"].attrs["MATLAB_class"] = np.bytes_("uint8")
-        file["labels"] = np.array([[0, 1, 2, 0, 1, 2]], np.uint8)
-    with path.open("r+b") as raw:
-        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64")
-    entry = prepared(path, mode="normalize")
-    assert (entry.scaling.invert(entry.train.to_numpy()[0]) == images).all()

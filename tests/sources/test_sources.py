@@ -396,6 +396,9 @@ def test_a_bad_hdf5_file_is_refused(tmp_path: Path, cache: Path, bad: str, given
         del file[KEY]
         put(file)
     keys = {"images_key": "{split}/images", "labels_key": "{split}/labels"}
+    if bad == "a group that is a link" and not given:  # it is as if there were no such group
+        refused(cache, path, "bad", "expected a train split to fit the scaling to, found test")
+        return
     refused(cache, path, path, reason, **keys if given else {})
 
 
@@ -700,9 +703,9 @@ def test_options_that_mean_nothing_are_refused(here: Path, cache: Path, dataset:
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("size", size) for size in ("3", "3x", "axb", "0x3", "3x-1", "1x2x3", "70000x1", "")),
-        *(("size", size) for size in (3, (3,), (3, 4, 5), (0, 1), (3.5, 4.5), (None, 3))),
-        *(("color", color) for color in ("gray", "RGB", "")),
+        *(("size", size) for size in ("3x", "axb", "0x3", "3x-1", "1x2x3", "70000x1", "")),
+        *(("size", size) for size in ((3, 4, 5), (0, 1), (3.5, 4.5), (None, 3))),
+        *(("color", color) for color in ("blue", "")),
         ("on_error", "ignore"),
         *(("test_fraction", fraction) for fraction in (1.0, -0.5, float("nan"), 1e9)),
     ],
