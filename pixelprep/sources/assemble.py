@@ -20,16 +20,17 @@ def assemble(
     where: str,
     pairs: Mapping[str, tuple[LazyArray, LazyArray]],
     options: ArrayOptions,
-    task: str = "classification",
+    task: str | None = None,
     class_names: Sequence[str] = (),
     names: Mapping[str, Sequence[str]] | None = None,
 ) -> Raw:
-    """Return the raw data of images and labels by split."""
+    """Return the raw data of images and labels by split, of the task that is given or seen."""
     split, (first, given) = next(iter(pairs.items()))
     rows = max(given.shape, default=0)  # labels may be (N,), (N, 1) or (1, N)
     order = axes.resolved(f"{where}: {split}", options.layout, first.shape, rows)
     images = {n: axes.turned(f"{where}: {n}", pair[0], order) for n, pair in pairs.items()}
     columns = {n: (pair[1], len(images[n])) for n, pair in pairs.items()}
+    task = task or labels.task_of(where, columns)
     numbered = labels.numbered(where, columns, options, task, class_names)
     splits = {name: RawSplit(images[name], numbered.labels[name]) for name in pairs}
     for name, rows_names in (names or {}).items():

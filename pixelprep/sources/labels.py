@@ -61,6 +61,22 @@ def numbered(
     return Numbered(labels, tuple(class_names) or names)
 
 
+def task_of(where: str, columns: Mapping[str, tuple[LazyArray, int]]) -> str:
+    """Tell labels of several classes a row, 0 and 1 of (N, K), from those of one a row."""
+    for name, (labels, rows) in columns.items():
+        shape = labels.shape
+        if len(shape) != 2 or shape[0] != rows or shape[1] < 2 or labels.dtype.kind not in "uib":
+            continue
+        blocks = list(lazy_arrays.iter_blocks(labels, fs.HASH_BYTES))
+        if not all(((block == 0) | (block == 1)).all() for block in blocks):
+            continue
+        if any((block.sum(axis=1) != 1).any() for block in blocks):
+            told = (where, name, labels.dtype, shape, shape[1])
+            notices.tell("%s: %s: labels are %s %s, several or none a row: %d classes", *told)
+            return "multilabel"
+    return "classification"
+
+
 def _several(where: str, labels: LazyArray) -> LazyArray:
     """Check labels of several classes a row: 0 and 1, (N, K), integers or booleans."""
     if labels.dtype.kind in "uib" and len(labels.shape) == 2 and labels.shape[1]:

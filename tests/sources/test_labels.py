@@ -126,7 +126,7 @@ BAD: dict[str, tuple[np.ndarray, str]] = {
     "halves": (Y / 2, "labels are float64 (40,) and not all whole, such as 0.5"),
     "no number": (np.where(Y > 2, np.nan, Y), "and not all whole, such as nan"),
     "infinity": (np.where(Y > 2, np.inf, Y), "and not all whole, such as inf"),
-    "two ones in a row": (np.ones((40, 4), int), "labels are int64 (40, 4): expected integers"),
+    "two ones in a row": (np.ones((40, 4), int), "labels are int64 (20,): expected 0 and 1"),
     "shares of classes": (np.eye(4)[Y] * 0.9 + 0.025, "labels are float64 (40, 4): expected"),
     "one-hot of other rows": (np.eye(4, dtype=int)[:, Y], "labels are int64 (4, 40): expected"),
     "complex numbers": (Y * 1j, "labels are complex128 (40,): expected integers (N,), or text"),
@@ -143,11 +143,12 @@ def test_other_labels_are_refused_by_what_they_are(tmp_path: Path, cache: Path, 
     refused(cache, path, path, reason)
 
 
-def test_several_classes_a_row_are_named_as_such(tmp_path: Path, cache: Path) -> None:
-    """Rows with two ones are no classes; the hint tells where such labels are taken."""
-    path = write_npz(tmp_path / "many.npz", ((X, np.ones((40, 2), int)), (X2, Y2)))
-    error = refused(cache, path, path, "labels are int64 (40, 2)")
-    assert "task='multilabel'" in str(error.hint)
+def test_several_classes_a_row_are_named_as_such(cache: Path) -> None:
+    """Rows with two ones are no classes where such were announced; the hint tells the way on."""
+    arrays = Arrays("many", (X, np.ones((40, 2), int)), (X2, Y2))
+    with pytest.raises(SourceError, match=r"labels are int64 \(40, 2\)") as caught:
+        prepared(arrays)
+    assert "task='multilabel'" in str(caught.value.hint)
 
 
 # Classes without an image
@@ -254,3 +255,16 @@ def test_fractions_that_would_take_a_class_are_refused(cache: Path) -> None:
     with pytest.raises(UsageError, match=r"`val_fraction=0\.5`: takes 3 of 5 .* at most 2, so"):
         prepared(source, test_fraction=0.5, val_fraction=0.5)
     assert nothing_is_left(cache)
+
+
+def test_files_may_have_several_classes_a_row(tmp_path: Path, cache: Path) -> None:
+    """MedMNIST's form, (N, 14) of 0 and 1 with several or none in a row, is seen, said and read."""
+    several = np.array([[(row >> k) & 1 for k in range(3)] for row in range(len(X))], np.uint8)
+    others = np.eye(3, dtype=np.uint8)[Y2 % 3]  # a single one in each row of this split
+    path = write_npz(tmp_path / "data.npz", ((X, several), (X2, others)))
+    said = r"train: labels are uint8 \(40, 3\), several or none a row: 3 classes"
+    with pytest.warns(pixelprep.PixelprepWarning, match=said):
+        entry = prepared(path)
+    assert entry.manifest.source.task == "multilabel"
+    np.testing.assert_array_equal(entry.train.labels, several)
+    np.testing.assert_array_equal(entry.test.labels, others)
