@@ -10,6 +10,9 @@ from pixelprep.errors import missing_extra, unknown_choice
 
 FORMAT, FORMAT_VERSION = "pixelprep", 1
 EXPORTED = b"pixelprep: scaled images"  # the comment of an npz file that holds an export
+EXPORTED_NAMES: Mapping[str, str] = {  # of columns there: with _SPLIT behind them, the arrays' keys
+    **{"images": "x", "labels": "y", "mean": "mean", "std": "std", "names": "names"},
+}
 CHUNK_BYTES = 1 << 20  # the largest chunk that fits into HDF5's default chunk cache (1 MiB)
 COLUMN_CHUNK_BYTES = 512 << 10  # of what is not images: few requests where a file is far away
 FILE_BYTES = 256 << 20  # images per file, before compression

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
+from pixelprep.format import manifest as manifests
 from pixelprep.format.options import DecodeOptions, NetworkOptions, declared_options, documented
 from pixelprep.format.recipe import class_counts
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
@@ -233,10 +234,11 @@ def _check_split(where: str, split: RawSplit, classes: int, task: str) -> None:
         raise SourceError(wrong, "`renumber` numbers those that occur" if low < 0 else None)
 
 
-def scaled_already(path: str | Path) -> SourceError:
+def scaled_already(path: str | Path, more: str = "") -> SourceError:
     """Make the error for images that pixelprep itself has scaled, in an export or an entry."""
-    found = f"{path}: pixelprep has scaled these images already"
-    return SourceError(found, "give the raw data, or an export to png; open an entry by its folder")
+    found = f"{path}: pixelprep has scaled these images already{more}"
+    known = f"an export with its {manifests.EXPORTED} beside it"
+    return SourceError(found, f"give the raw data, or {known}; open an entry by its folder")
 
 
 def label_range(labels: LazyArray) -> tuple[int, int]:
