@@ -820,7 +820,12 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
 
 
 def test_names_of_a_split_that_is_not_there_are_refused() -> None:
-    """A misspelt split loses no names in silence; labels of no class are no labels."""
+    """A misspelt split loses no names in silence, nor what is no list of names; labels of no class
+    are no labels.
+    """
+    for odd in (5, "ab"):
+        with pytest.raises(UsageError, match="expected a list of each split's names"):
+            Arrays("named", (X[:2], Y[:2]), names={"train": odd})  # type: ignore[dict-item]
     source = Arrays("named", (X, Y), names={"tarin": ["a"] * len(X)})
     with pytest.raises(SourceError, match="names of 'tarin': expected those of train"):
         pixelprep.prepare(source, quiet=True)
