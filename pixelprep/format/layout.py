@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any  # Any: attributes of several types
@@ -40,6 +41,17 @@ STORED: Mapping[str, str] = {  # the types that images may be stored in
 }
 STORAGES = ("scaled", "raw")
 MAX_ATTRIBUTE_BYTES = 32 << 10  # what is longer is only in the manifest
+
+
+UNSAFE = re.compile(r"^\.|[%/\\\x00-\x1f\x7f]")  # in a class name that becomes a folder's
+
+
+def class_folder(name: str) -> str:
+    """Return a class name as a folder of an export: what a path cannot hold is spelled as in URLs.
+
+    An empty name becomes a lone %, which none of the others can be.
+    """
+    return UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", name) or "%"
 
 
 def is_stored(attribute: Any) -> bool:

@@ -207,13 +207,13 @@ def read(path: Path) -> Manifest:
     expected = _content(path / DIGEST, 1000)
     if digest_line(content) != expected:
         raise EntryError(f"{path / NAME}: differs from its digest in {DIGEST}", REPAIR_HINT)
-    return _parsed(path / NAME, content)
+    return parse(path / NAME, content)
 
 
 def read_exported(folder: Path) -> Manifest:
     """Read the manifest beside the files of an export, and check its version and its content."""
     path = folder / EXPORTED
-    return _parsed(path, _content(path, _most_bytes(folder, "*.[hn][5p]*")))
+    return parse(path, _content(path, _most_bytes(folder, "*.[hn][5p]*")))
 
 
 def _most_bytes(folder: Path, files: str) -> int:
@@ -225,7 +225,8 @@ def _most_bytes(folder: Path, files: str) -> int:
     return schema.MAX_BYTES + MAX_SHARE * stored
 
 
-def _parsed(path: Path, content: bytes) -> Manifest:
+def parse(path: Path, content: bytes) -> Manifest:
+    """Return the manifest of a file's content; check its version and its content."""
     try:
         values = json.loads(
             content.decode(),

@@ -1,19 +1,20 @@
 """Undo the scaling of an export of ours: the raw data that its entry was made of."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from pixelprep.errors import PixelprepError, SourceError
 from pixelprep.format import manifest as manifests
-from pixelprep.format.layout import DatasetLayout
+from pixelprep.format.layout import DatasetLayout, class_folder
 from pixelprep.format.manifest import Manifest
 from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
 from pixelprep.sources.base import Options, Raw, RawSplit, SourceContext, scaled_already
+from pixelprep.sources.layouts import Layout
 from pixelprep.sources.lazy_arrays import (
     BLOCK_BYTES,
     AnyArray,
@@ -69,10 +70,38 @@ def undone(
         raw = write_array(context.file(f"{name}-raw"), found["images"].shape, blocks)
         names = found["names"][:].astype(expected["names"].dtype) if "names" in found else None
         splits[name] = RawSplit(raw, found["labels"], names)
-    entry = f"{manifest.dataset}/{manifest.mode}-{manifest.key}"
-    LOG.info("%s: is an export of %s: its scaling is undone", path, entry)
+    LOG.info("%s: is an export of %s: its scaling is undone", path, _entry(manifest))
     source = manifest.source
     return Raw(splits, source.class_names, source.decode, source.task).checked(str(path))
+
+
+def with_classes(where: str, layout: Layout, read: Callable[[str], bytes]) -> Layout:
+    """Return the layout of a folder of pictures with its classes as in the entry that it exports.
+
+    Only if it has just these; where it is no export, it stays as it is.
+    """
+    manifest = None
+    found = [one for one in layout.unused if PurePosixPath(one).name == manifests.EXPORTED]
+    with suppress(PixelprepError):  # it is of something else
+        manifest = manifests.parse(Path(where, *found), read(*found)) if len(found) == 1 else None
+    if manifest is None:
+        return layout
+    names = manifest.source.class_names
+    folders = [class_folder(name) for name in names]
+    if sorted(folders) != sorted(layout.class_names):
+        return layout
+    layout = replace(layout, unused=[one for one in layout.unused if one not in found])
+    if names == layout.class_names:
+        return layout
+    LOG.info("%s: is an export of %s: its classes are named as there", where, _entry(manifest))
+    numbers = np.array([folders.index(folder) for folder in layout.class_names], np.int64)
+    splits = {name: replace(one, labels=numbers[one.labels]) for name, one in layout.splits.items()}
+    decode = {**layout.decode, "class_order": "given"}
+    return replace(layout, class_names=names, splits=splits, decode=decode)
+
+
+def _entry(manifest: Manifest) -> str:
+    return f"{manifest.dataset}/{manifest.mode}-{manifest.key}"
 
 
 def _manifest(path: Path) -> Manifest | None:

@@ -91,6 +91,27 @@ def test_an_export_of_a_folder_keeps_how_it_was_decoded(tmp_path: Path) -> None:
         prepared(path, layout="nchw")
 
 
+def test_a_folder_of_png_files_keeps_classes_and_splits(tmp_path: Path) -> None:
+    """Classes have the names and numbers of the entry, whose order is not that of their folders;
+    splits and each image's label are the same; the order of images is the folder's own. Where a
+    class was renamed since, the folders alone count.
+    """
+    x, y = RNG.integers(0, 256, (24, 4, 4), np.uint8), np.arange(24) % 3
+    source = Arrays("digits", (x, y), class_names=("zwei/2", "10", "a"))
+    entry = prepared(source, val_fraction=0.25)
+    path = pixelprep.export(entry, tmp_path / "out", "png", quiet=True).path
+    again = prepared(path, mode="center", cache_dir=tmp_path / "again")
+    assert again.class_names == ("zwei/2", "10", "a")
+    for name, split in entry.splits.items():
+        own, other = entry.scaling.invert(split.to_numpy()[0]), again.splits[name]
+        found = zip(again.scaling.invert(other.to_numpy()[0]), other.labels, strict=True)
+        labels = dict(zip(map(bytes, own), split.labels.tolist(), strict=True))
+        assert {bytes(image): label for image, label in found} == labels
+    for folder in path.glob("*/a"):
+        folder.rename(folder.with_name("b"))
+    assert prepared(path, cache_dir=tmp_path / "again").class_names == ("10", "b", "zwei%2F2")
+
+
 def test_splits_taken_from_train_are_splits_of_an_export(tmp_path: Path) -> None:
     """What was drawn from train comes back as a split of its own, with the same raw images."""
     source = arrays()
