@@ -70,7 +70,7 @@ def export(
 
     All of it is read back and compared with the entry, bit for bit, before the folder is there.
     Whatever happens meanwhile, there is no folder, or a whole one. Memory does not grow with the
-    number of images.
+    number of images. `prepare` takes what npz, hdf5-single and png make for the raw data again.
 
     Parameters
     ----------
