@@ -133,5 +133,7 @@ def options_of(manifest: Manifest, request: Mapping[str, Any] | None) -> dict[st
         return changed
     asked = {name: (request or {}).get(name) for name in declared_options(DecodeOptions)}
     read = {n: v for n, v in asked.items() if v not in (*NO_EFFECT, getattr(DecodeOptions, n))}
-    read |= decode_options(decode) | ({"on_error": "skip"} if "skipped" in decode else {})
-    return changed | read | ({"on_leak": "drop"} if "dropped" in decode else {})
+    if request is None:  # which knows better: an export's data was decoded by another
+        read |= decode_options(decode) | ({"on_error": "skip"} if "skipped" in decode else {})
+        read |= {"on_leak": "drop"} if "dropped" in decode else {}
+    return changed | read

@@ -17,7 +17,6 @@ from pixelprep.format import manifest as manifests
 from pixelprep.system import fs, progress, staging
 from pixelprep.system.json_record import Record
 
-MANIFEST = "entry.json"  # beside the files, the entry's manifest
 ELSEWHERE = "name another DIR"
 
 
@@ -71,7 +70,7 @@ def export(
 
     All of it is read back and compared with the entry, bit for bit, before the folder is there.
     Whatever happens meanwhile, there is no folder, or a whole one. Memory does not grow with the
-    number of images.
+    number of images. `prepare` takes what npz, hdf5-single and png make for the raw data again.
 
     Parameters
     ----------
@@ -135,8 +134,8 @@ def export(
             manifest = _manifest(entry)
             with progress.bar("writing", entry.rows, " images", quiet) as bar:
                 exporter.write(entry, private, bar.update)
-            (private / MANIFEST).write_bytes(manifest)
-            fs.fsync(private / MANIFEST)
+            (private / manifests.EXPORTED).write_bytes(manifest)
+            fs.fsync(private / manifests.EXPORTED)
             _check(exporter, entry, private, final, quiet)
             files = _list_files(private, digests)  # all that may fail comes before publishing
             _publish(private, final)
@@ -168,8 +167,8 @@ def _check(exporter: Exporter, entry: Entry, private: Path, final: Path, quiet: 
     try:
         with progress.bar("checking", entry.rows, " images", quiet) as bar:
             exporter.check(entry, private, bar.update)
-        if (private / MANIFEST).read_bytes() != _manifest(entry):
-            raise ValueError(f"{MANIFEST} is not the entry's manifest")
+        if (private / manifests.EXPORTED).read_bytes() != _manifest(entry):
+            raise ValueError(f"{manifests.EXPORTED} is not the entry's manifest")
     except (EntryError, CacheError):  # of the entry
         raise
     except Exception as error:  # libraries say in many ways that a file is damaged

@@ -10,10 +10,8 @@ import numpy as np
 
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.exporters.base import Exporter, OnProgress, columns_of, compare, row_blocks
-from pixelprep.format.layout import EXPORTED
+from pixelprep.format.layout import EXPORTED, EXPORTED_NAMES
 from pixelprep.system import fs
-
-NAMES = {"images": "x", "labels": "y", "mean": "mean", "std": "std", "names": "names"}
 
 
 class NpzExporter(Exporter):
@@ -54,7 +52,7 @@ def _arrays(entry: Entry) -> Iterator[tuple[str, Split, str]]:
     """List the arrays: each one's name, split and column."""
     for split in entry.splits.values():
         for column in columns_of(split):
-            yield f"{NAMES[column]}_{split.name}", split, column
+            yield f"{EXPORTED_NAMES[column]}_{split.name}", split, column
 
 
 def _header(split: Split, column: str) -> dict[str, Any]:

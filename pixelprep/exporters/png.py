@@ -1,6 +1,5 @@
 """Export to folders of PNG files with the raw pixels that the entry was made of."""
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
 from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
+from pixelprep.format.layout import class_folder
 from pixelprep.sources import image_file
 from pixelprep.system import fs, parallel
 
 CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are
-UNSAFE = re.compile(r"^\.|[%/\\\x00-\x1f\x7f]")  # in a class name that becomes a folder's
 MOST_NAME = 255  # bytes
 ELSEWHERE = "export to npz or hdf5-single"
 
@@ -149,9 +148,8 @@ class _PngImages:
 
 
 def _folders(entry: Entry) -> list[str]:
-    """Return the class names as folders: what a path cannot hold is spelled as in URLs."""
-    # An empty name becomes a lone %, which none of the others can be.
-    names = [UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", n) or "%" for n in entry.class_names]
+    """Return the class names as folders."""
+    names = list(map(class_folder, entry.class_names))
     if len(set(names)) < len(names):
         raise UsageError("`to=png`: two classes have the same name", ELSEWHERE)
     if too_long := [name for name in names if len(name.encode()) > MOST_NAME]:

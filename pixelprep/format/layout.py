@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any  # Any: attributes of several types
@@ -10,6 +11,9 @@ from pixelprep.errors import missing_extra, unknown_choice
 
 FORMAT, FORMAT_VERSION = "pixelprep", 1
 EXPORTED = b"pixelprep: scaled images"  # the comment of an npz file that holds an export
+EXPORTED_NAMES: Mapping[str, str] = {  # of columns there: with _SPLIT behind them, the arrays' keys
+    **{"images": "x", "labels": "y", "mean": "mean", "std": "std", "names": "names"},
+}
 CHUNK_BYTES = 1 << 20  # the largest chunk that fits into HDF5's default chunk cache (1 MiB)
 COLUMN_CHUNK_BYTES = 512 << 10  # of what is not images: few requests where a file is far away
 FILE_BYTES = 256 << 20  # images per file, before compression
@@ -37,6 +41,17 @@ STORED: Mapping[str, str] = {  # the types that images may be stored in
 }
 STORAGES = ("scaled", "raw")
 MAX_ATTRIBUTE_BYTES = 32 << 10  # what is longer is only in the manifest
+
+
+UNSAFE = re.compile(r"^\.|[%/\\\x00-\x1f\x7f]")  # in a class name that becomes a folder's
+
+
+def class_folder(name: str) -> str:
+    """Return a class name as a folder of an export: what a path cannot hold is spelled as in URLs.
+
+    An empty name becomes a lone %, which none of the others can be.
+    """
+    return UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", name) or "%"
 
 
 def is_stored(attribute: Any) -> bool:

@@ -21,6 +21,7 @@ from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import LenientRecord
 
 NAME, DIGEST = "manifest.json", "manifest.sha256"
+EXPORTED = "entry.json"  # its name beside the files of an export
 NEWER = "install a newer pixelprep"
 FIRST_BATCH = 64  # rows whose figures are recorded
 # Manifest bytes per stored byte: statistics per pixel are six numbers of 25 digits for at least two
@@ -202,27 +203,43 @@ class Manifest(LenientRecord):
 
 def read(path: Path) -> Manifest:
     """Read an entry's manifest, and check its digest, its version and its content."""
-    try:
-        stored = sum(file.lstat().st_blocks * 512 for file in path.glob("*.h5"))
-    except OSError:
-        stored = 0
-    content = _content(path / NAME, schema.MAX_BYTES + MAX_SHARE * stored)
+    content = _content(path / NAME, _most_bytes(path, "*.h5"))
     expected = _content(path / DIGEST, 1000)
     if digest_line(content) != expected:
         raise EntryError(f"{path / NAME}: differs from its digest in {DIGEST}", REPAIR_HINT)
+    return parse(path / NAME, content)
+
+
+def read_exported(folder: Path) -> Manifest:
+    """Read the manifest beside the files of an export, and check its version and its content."""
+    path = folder / EXPORTED
+    return parse(path, _content(path, _most_bytes(folder, "*.[hn][5p]*")))
+
+
+def _most_bytes(folder: Path, files: str) -> int:
+    """Return how long a manifest may be beside files of this pattern."""
+    try:
+        stored = sum(file.lstat().st_blocks * 512 for file in folder.glob(files))
+    except OSError:
+        stored = 0
+    return schema.MAX_BYTES + MAX_SHARE * stored
+
+
+def parse(path: Path, content: bytes) -> Manifest:
+    """Return the manifest of a file's content; check its version and its content."""
     try:
         values = json.loads(
             content.decode(),
             parse_constant=schema.reject_constants,
             object_pairs_hook=schema.reject_duplicates,
         )
-        _check_version(path, values)
-        _check_recipe_known(path, values["recipe"])
+        _check_version(path.parent, values)
+        _check_recipe_known(path.parent, values["recipe"])
         schema.check(values)
         return Manifest.from_dict(values)
     except schema.BAD_JSON as error:
         reason = str(error) if isinstance(error, schema.SchemaError) else repr(error)
-        raise EntryError(f"{path / NAME}: not a manifest: {reason[:200]}", REPAIR_HINT) from error
+        raise EntryError(f"{path}: not a manifest: {reason[:200]}", REPAIR_HINT) from error
 
 
 def digest_line(manifest: bytes) -> bytes:

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Protocol  # Any: JSON values
 import numpy as np
 
 from pixelprep.errors import SourceError
-from pixelprep.sources import array_names, axes
+from pixelprep.sources import array_names, axes, exported
 from pixelprep.sources.array_names import SPLIT, Header, Keys, Place
 from pixelprep.sources.assemble import assemble
-from pixelprep.sources.base import Raw, SourceContext
-from pixelprep.sources.lazy_arrays import single_file_array
+from pixelprep.sources.base import Raw, SourceContext, scaled_already
+from pixelprep.sources.lazy_arrays import FileArray, single_file_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices
@@ -36,6 +36,9 @@ class Container(Protocol):
 
     def texts(self, key: str) -> list[str]:
         """Return an array of text."""
+
+    def exported_key(self, split: str, column: str) -> str | None:
+        """Return the key of a split's column in an export of ours; None in any other file."""
 
 
 class Opener(Protocol):
@@ -65,21 +68,19 @@ class ArrayFiles(LocalSource):
             "family": _family(self.path),
             "folder": os.fspath(context.folder()),
             "layout": options.layout,
+            "export": exported.columns(self.path),
         }
         found = self._copied(arguments)
+        if "export" in found:
+            arrays = {split: _in_files(columns) for split, columns in found["export"].items()}
+            return exported.undone(self.path, arrays, options, context)
         LOG.info("%s: %s", self.name, found["taken"])
         if found["unused"]:
             notices.tell("%s: arrays not used: %s", self.name, formatting.shorten(found["unused"]))
         if found["class_names"]:
             told = (self.name, found["names_from"], formatting.shorten(found["class_names"]))
             LOG.info("%s: classes are named by %s: %s", *told)
-        arrays = {
-            split: {
-                role: single_file_array(Path(p), tuple(shape), np.dtype(dtype))
-                for role, (p, shape, dtype) in pair.items()
-            }
-            for split, pair in found["pairs"].items()
-        }
+        arrays = {split: _in_files(pair) for split, pair in found["pairs"].items()}
         pairs = {
             split: (axes.shaped(f"{where}: {split}", pair["images"], options.shape), pair["labels"])
             for split, pair in arrays.items()
@@ -91,7 +92,7 @@ class ArrayFiles(LocalSource):
         raise NotImplementedError
 
     def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
-        files = self._main() | self._others()
+        files = self._main() | self._others() | exported.beside(self.path)
         return [(name, fs.file_stamp(files[name])) for name in sorted(files)]
 
     def _main(self) -> dict[str, Path]:
@@ -126,6 +127,14 @@ class ArrayFiles(LocalSource):
             if not path.is_file():
                 raise SourceError(f"{path}: no such file", f"write FILE:KEY, FILE beside {name}")
         return found
+
+
+def _in_files(copies: Mapping[str, Any]) -> dict[str, FileArray]:  # JSON values
+    """Describe the files of arrays that were copied."""
+    return {
+        name: single_file_array(Path(path), tuple(shape), np.dtype(dtype))
+        for name, (path, shape, dtype) in copies.items()
+    }
 
 
 def expand(path: Path) -> dict[str, Path]:
@@ -163,12 +172,22 @@ def copied(
     family: str | None,
     folder: str,
     layout: str | None,
+    export: Mapping[str, list[str]] | None,
 ) -> Iterator[Any]:  # what the sandbox passes on
-    """Copy arrays to files; yield None as signs of life, and in the end what was found."""
+    """Copy arrays to files; yield None as signs of life, and in the end what was found.
+
+    Of an export of ours, copy these columns of its splits.
+    """
     asked = Keys(list(files), keys, PurePath(path).name not in files)
     wanted = [place for role, key in keys.items() if key for _, place in asked.wanted(role)]
     with ExitStack() as stack:
         opened = {n: opener(Path(p), stack, layout) for n, p in {**files, **others}.items()}
+        if any(one.exported_key("", "images") for one in opened.values()):
+            if export is None or len(opened) > 1:
+                raise scaled_already(path)
+            (one,) = opened.values()
+            yield from _copied_export(path, one, export, folder)
+            return
         arrays = {
             Place(name, key): header
             for name, one in opened.items()
@@ -200,6 +219,22 @@ def copied(
             array_names.spell(place, several) for place in selection.class_names
         ),
     }
+
+
+def _copied_export(
+    path: str, opened: Container, export: Mapping[str, list[str]], folder: str
+) -> Iterator[Any]:
+    found: dict[str, dict[str, Any]] = {split: {} for split in export}
+    held = opened.headers([])
+    for split, columns in export.items():
+        for column in columns:
+            key, target = opened.exported_key(split, column), Path(folder, f"{split}-{column}.0")
+            if key is None or key not in held:
+                raise SourceError(f"{path}: no array under the key {key}", "export it again")
+            role = "labels" if column == "names" else "images"
+            shape, dtype = yield from opened.copy(key, role, target)
+            found[split][column] = os.fspath(target), shape, dtype
+    yield {"export": found}
 
 
 def _refuse_part_of_family(

@@ -95,6 +95,10 @@ class Arrays:
         for name, kind, expected in KINDS:
             if not isinstance(value := getattr(self, name), kind):
                 raise UsageError(f"`{name}={value!r:.80}`: expected {expected}")
+        for rows in (self.names or {}).values():
+            if isinstance(rows, str | bytes) or not hasattr(rows, "__len__"):
+                wrong = f"`names={self.names!r:.80}`: expected a list of each split's names"
+                raise UsageError(wrong, 'names={"train": ["a.png", "b.png"]}')
         if not all(isinstance(one, str) for one in self.class_names):
             wrong = f"`class_names={self.class_names!r:.80}`: expected the text of each"
             raise UsageError(wrong, 'class_names=("cat", "dog")')

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
+from pixelprep.format import manifest as manifests
 from pixelprep.format.options import DecodeOptions, NetworkOptions, declared_options, documented
 from pixelprep.format.recipe import class_counts
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
@@ -153,18 +154,19 @@ class Raw:
         kinds = {(array.shape[1:], array.dtype.name) for array in images}
         if len(kinds) != 1:
             raise SourceError(f"{where}: the splits differ in image shape or type: {sorted(kinds)}")
-        for name, split in self.splits.items():
-            _check_split(f"{where}: {name}", split, len(self.class_names), self.task)
+        counts = {
+            name: _checked_counts(f"{where}: {name}", split, len(self.class_names), self.task)
+            for name, split in self.splits.items()
+        }
         height, width, channels = images[0].shape[1:]
         if channels > 4:
             notices.tell("%s: images of %d×%d with %d channels", where, height, width, channels)
-        self._check_classes(where)
+        self._check_classes(where, counts)
         return self
 
-    def _check_classes(self, where: str) -> None:
+    def _check_classes(self, where: str, counts: Mapping[str, NDArray[np.int64]]) -> None:
         """Tell of classes without an image; refuse those that train lacks and another split has."""
         names = np.array(self.class_names, object)
-        counts = {name: self._class_counts(split) for name, split in self.splits.items()}
         total = sum(counts.values(), np.zeros(len(names), np.int64))
         for name, of_split in counts.items():
             only = names[(counts.get("train", of_split) == 0) & (of_split > 0)]
@@ -180,12 +182,6 @@ class Raw:
             if len(lacking := names[(of_split == 0) & (total > 0)]):
                 listed = _classes(lacking), _with_counts(names, of_split)
                 notices.tell("%s: %s: no image of %s; there are %s", where, name, *listed)
-
-    def _class_counts(self, split: RawSplit) -> NDArray[np.int64]:
-        counts = np.zeros(len(self.class_names), np.int64)
-        for block in lazy_arrays.iter_blocks(split.labels, fs.HASH_BYTES):
-            counts += class_counts(block.astype(np.int64), len(counts))
-        return counts
 
     def materialize(self, context: SourceContext) -> "Raw":
         """Return the same data in files, which other processes can read."""
@@ -217,26 +213,36 @@ def _in_file(array: LazyArray, path: Path) -> LazyArray:
     return lazy_arrays.write_array(path, array.shape, lazy_arrays.iter_blocks(array))
 
 
-def _check_split(where: str, split: RawSplit, classes: int, task: str) -> None:
+def _checked_counts(where: str, split: RawSplit, classes: int, task: str) -> NDArray[np.int64]:
+    """Return how many images each class has in a split; refuse a split that is wrong in itself."""
     images, labels = split.images, split.labels
     if len(images) != len(labels):
         differ = f"{where}: {len(images)} images but {len(labels)} labels"
         raise SourceError(differ, "the two must belong together")
     check_images(where, images.shape, images.dtype)
+    highest, row = (1, (classes,)) if task == "multilabel" else (classes - 1, ())
+    counts = np.zeros(classes, np.int64)
+    for block in lazy_arrays.iter_blocks(labels, fs.HASH_BYTES):
+        if block.shape[1:] != row or block.min() < 0 or block.max() > highest:
+            raise _wrong_labels(where, labels, classes, task)
+        counts += class_counts(block.astype(np.int64), classes)
+    return counts
+
+
+def _wrong_labels(where: str, labels: LazyArray, classes: int, task: str) -> SourceError:
     low, high = label_range(labels)
     if task == "multilabel":
-        if labels.shape[1:] != (classes,) or low < 0 or high > 1:
-            expected = f"expected 0 and 1, (N, {classes}), of {classes} classes"
-            raise SourceError(f"{where}: labels {labels.shape} are {low} to {high}: {expected}")
-    elif low < 0 or high >= classes:
-        wrong = f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}"
-        raise SourceError(wrong, "`renumber` numbers those that occur" if low < 0 else None)
+        expected = f"expected 0 and 1, (N, {classes}), of {classes} classes"
+        return SourceError(f"{where}: labels {labels.shape} are {low} to {high}: {expected}")
+    wrong = f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}"
+    return SourceError(wrong, "`renumber` numbers those that occur" if low < 0 else None)
 
 
-def scaled_already(path: str | Path) -> SourceError:
+def scaled_already(path: str | Path, more: str = "") -> SourceError:
     """Make the error for images that pixelprep itself has scaled, in an export or an entry."""
-    found = f"{path}: pixelprep has scaled these images already"
-    return SourceError(found, "give the raw data, or an export to png; open an entry by its folder")
+    found = f"{path}: pixelprep has scaled these images already{more}"
+    known = f"an export with its {manifests.EXPORTED} beside it"
+    return SourceError(found, f"give the raw data, or {known}; open an entry by its folder")
 
 
 def label_range(labels: LazyArray) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from pixelprep.format import sandbox, untrusted
 from pixelprep.format.options import MATLAB
 from pixelprep.sources.array_files import ArrayFiles, Container, Stored, copied
 from pixelprep.sources.array_names import ATTRIBUTE, CLASS_NAMES, Header
-from pixelprep.sources.base import scaled_already
 from pixelprep.sources.lazy_arrays import BLOCK_BYTES, block_rows
 from pixelprep.system import fs
 
@@ -46,8 +45,6 @@ def copy_arrays(**arguments: Any) -> Iterator[Any]:  # JSON values
 
 def _open(path: Path, stack: ExitStack, layout: str | None) -> Container:
     file = stack.enter_context(untrusted.open_untrusted(path))
-    if untrusted.is_ours(file):
-        raise scaled_already(path)
     return Hdf5(file, path, layout)
 
 
@@ -89,6 +86,9 @@ class Hdf5:
                 out.write(np.ascontiguousarray(block).data)
                 yield None
         return array.shape, dtype.str
+
+    def exported_key(self, split: str, column: str) -> str | None:
+        return f"{split}/{column}" if untrusted.is_ours(self.file) else None
 
     def texts(self, key: str) -> list[str]:
         owner, is_attribute, name = key.rpartition(ATTRIBUTE)

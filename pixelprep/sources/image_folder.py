@@ -12,9 +12,10 @@ from typing import Any, ClassVar, overload  # Any: JSON values
 import numpy as np
 
 from pixelprep.errors import SourceError
+from pixelprep.format.manifest import EXPORTED
 from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
-from pixelprep.sources import classes, groups, image_file, tables
+from pixelprep.sources import classes, exported, groups, image_file, tables
 from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
 from pixelprep.sources.image_file import ImageDecoder, ImageError, ImageFormat, Problem
 from pixelprep.sources.labelled import find_tables, labelled_layout
@@ -214,7 +215,9 @@ class ImageFolder(LocalSource):
             layout = labelled_layout(
                 where, listing.names, given, is_picture, self.options, required=required
             )
-        layout = layout or find_layout(where, listing.names, is_picture, read_text)
+        layout = layout or exported.with_classes(
+            where, find_layout(where, listing.names, is_picture, read_text), read
+        )
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
         for line in layout.told:
             notices.tell("%s", line)
@@ -274,7 +277,7 @@ def has_suffix(name: str) -> bool:
 
 
 def _may_be_read(name: str) -> bool:
-    ends = (*image_file.SUFFIXES, ANNOTATIONS, *tables.FOUND_BY_ITSELF)
+    ends = (*image_file.SUFFIXES, ANNOTATIONS, *tables.FOUND_BY_ITSELF, EXPORTED)
     return not has_suffix(name) or name.lower().endswith(ends)
 
 

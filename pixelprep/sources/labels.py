@@ -174,6 +174,8 @@ def _counted(
     where: str, labels: Mapping[str, LazyArray], first: int, classes: int, unnamed: bool
 ) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
     """Name classes, where they are unnamed, by their numbers, the least of which is `first`."""
+    if not (first or unnamed):
+        return dict(labels), ()  # `Raw.checked` looks at them
     lowest, highest = 0, classes - 1
     images = sum(map(len, labels.values()))
     for one in labels.values():

@@ -12,11 +12,10 @@ from typing import IO, Any  # Any: JSON values
 import numpy as np
 
 from pixelprep.errors import SourceError
-from pixelprep.format.layout import EXPORTED
+from pixelprep.format.layout import EXPORTED, EXPORTED_NAMES
 from pixelprep.sources import gzip_file, npy
 from pixelprep.sources.array_files import ArrayFiles, Container, Stored, copied
 from pixelprep.sources.array_names import Header
-from pixelprep.sources.base import scaled_already
 from pixelprep.system import fs
 
 MAX_TEXT = 1 << 20  # bytes of an array of class names
@@ -46,8 +45,6 @@ def _open(path: Path, stack: ExitStack, layout: str | None) -> Container:
         return Npy(path)
     with _reading(path):
         archive = stack.enter_context(zipfile.ZipFile(path))
-    if archive.comment == EXPORTED:
-        raise scaled_already(path)
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     return Npz(path, archive, members)
 
@@ -83,6 +80,9 @@ class Npy:
             names = np.frombuffer(member.read(), dtype, count=shape[0])
         return list(map(str, names.astype(np.str_).tolist()))
 
+    def exported_key(self, split: str, column: str) -> str | None:
+        return None
+
     def _keys(self) -> Iterable[str]:
         return [""]
 
@@ -102,6 +102,10 @@ class Npz(Npy):
 
     archive: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]  # by key
+
+    def exported_key(self, split: str, column: str) -> str | None:
+        ours = self.archive.comment == EXPORTED
+        return f"{EXPORTED_NAMES[column]}_{split}" if ours else None
 
     def _keys(self) -> Iterable[str]:
         return self.members

@@ -26,7 +26,7 @@ from pixelprep.training.run_folder import MODEL, Variables, load_finished
 if TYPE_CHECKING:
     import keras
 
-SMALLEST = 10  # pixels of height and width that the reference CNN's layers need
+SMALLEST = 10  # pixels of height and width that the reference CNN's layers need without padding
 LOOKED_AT = 8  # images whose output is looked at before a model is trained
 TOLERANCE = 0.01  # of probabilities that add up to 1, also in bfloat16
 
@@ -47,20 +47,24 @@ def _is_function(model: str) -> bool:
 
 
 def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """Build the CNN that the scalings are compared on, for images (H, W, C), H and W ≥ 10."""
+    """Build the CNN that the scalings are compared on, for images (H, W, C).
+
+    Those smaller than 10×10 are padded with zeros in each layer, as they would end as nothing.
+    """
     import keras
 
+    padding = "valid"
     if min(input_shape[:2]) < SMALLEST:
-        needed, got = f"{SMALLEST}×{SMALLEST}", formatting.format_shape(input_shape[:2])
-        message = f"the reference CNN needs images of {needed} or more, got {got}"
-        raise TrainError(message, "give a model of your own with `model=module:function`")
+        padding, size = "same", formatting.format_shape(input_shape[:2])
+        needed = f"{SMALLEST}×{SMALLEST}"
+        LOG.info("images of %s: the reference CNN pads its layers, as below %s", size, needed)
     layers, last = keras.layers, "channels_last"  # whatever the user's keras.json says
     model = [
         keras.Input(input_shape),
-        layers.Conv2D(32, 3, activation="relu", data_format=last),
-        layers.MaxPooling2D(2, data_format=last),
-        layers.Conv2D(64, 3, activation="relu", data_format=last),
-        layers.MaxPooling2D(2, data_format=last),
+        layers.Conv2D(32, 3, padding=padding, activation="relu", data_format=last),
+        layers.MaxPooling2D(2, padding=padding, data_format=last),
+        layers.Conv2D(64, 3, padding=padding, activation="relu", data_format=last),
+        layers.MaxPooling2D(2, padding=padding, data_format=last),
         layers.Flatten(data_format=last),
         layers.Dense(64, activation="relu"),
         layers.Dense(classes, activation="softmax"),
@@ -193,6 +197,11 @@ def _variables(model: keras.Model) -> list[Any]:
 def values(model: keras.Model) -> list[NDArray[Any]]:
     """Copy the values of a model's variables."""
     return [variable.numpy().copy() for variable in _variables(model)]
+
+
+def are_weights_finite(model: keras.Model) -> bool:
+    """Return whether no weight of a model is nan or infinite."""
+    return all(bool(np.isfinite(weight.numpy()).all()) for weight in model.weights)
 
 
 def restore(model: keras.Model, saved: Variables, checkpoint: Path) -> None:

@@ -390,14 +390,16 @@ class Checkpointer:
 
     def _check_finite(self, loss: float) -> None:
         """Stop a run that has diverged; what was saved of it before stays."""
-        if math.isfinite(loss):
-            return
+        what = f"the loss of epoch {self.state.epochs + 1} is {loss}"
+        if math.isfinite(loss):  # as it was before the epoch's last step
+            if models.are_weights_finite(self.model):
+                return
+            what = f"after epoch {self.state.epochs + 1} the model has weights of nan or inf"
         saved = self.run.load().state.epochs if self.run.checkpoint.exists() else 0
         hint = "check the model; pixels that are scaled to a small range help: `mode=standardize`"
         if saved:
             hint = f"what was trained before can be finished with `epochs={saved}`"
-        message = f"{self.run.final}: the loss of epoch {self.state.epochs + 1} is {loss}"
-        raise TrainError(f"{message}: expected a finite number", hint)
+        raise TrainError(f"{self.run.final}: {what}: expected finite numbers", hint)
 
     def restore_best(self) -> None:
         """Set the model to what it was after the best epoch, where the run may stop early."""

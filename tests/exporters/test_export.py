@@ -229,7 +229,7 @@ def test_class_names_become_folders(tmp_path: Path) -> None:
         "\u00e4 \u00f6",
     ]
     assert sorted(found.name for found in tmp_path.iterdir()) == ["cache", "out"]
-    assert len(pixelprep.prepare(path, quiet=True).class_names) == len(NAMES)
+    assert pixelprep.prepare(path, quiet=True).class_names == NAMES
 
 
 def test_a_class_without_images_has_its_folder(tmp_path: Path) -> None:

@@ -46,6 +46,13 @@ def tiny(shape: Shape, classes: int) -> Any:
     return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), last])
 
 
+def root(shape: Shape, classes: int) -> Any:
+    """Return a model whose first gradients are infinite: those of a root of 0."""
+    layers = [keras.layers.Flatten(), keras.layers.Dense(classes, kernel_initializer="zeros")]
+    layers += [keras.layers.Activation("relu"), keras.layers.Activation(keras.ops.sqrt)]
+    return keras.Sequential([keras.Input(shape), *layers, keras.layers.Softmax()])
+
+
 def logits(shape: Shape, classes: int) -> Any:
     """Return a model that ends without softmax."""
     last = keras.layers.Dense(classes)

@@ -11,7 +11,8 @@ import pytest
 
 import pixelprep
 from pixelprep import SourceError, UsageError
-from pixelprep.sources import Arrays
+from pixelprep.sources import Arrays, Options
+from pixelprep.sources.assemble import assemble
 from tests.helpers.data import write_digits
 from tests.helpers.raw_files import PAIRS, write_hdf5, write_npz
 from tests.helpers.sources import Pair, check, nothing_is_left, prepared, refused
@@ -268,3 +269,28 @@ def test_files_may_have_several_classes_a_row(tmp_path: Path, cache: Path) -> No
     assert entry.manifest.source.task == "multilabel"
     np.testing.assert_array_equal(entry.train.labels, several)
     np.testing.assert_array_equal(entry.test.labels, others)
+
+
+class Counting:
+    """Labels that count how many of them are read."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels, self.shape, self.dtype, self.read = labels, labels.shape, labels.dtype, 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        found: np.ndarray = self.labels[rows]
+        self.read += len(found)
+        return found
+
+
+def test_labels_of_named_classes_are_looked_at_once() -> None:
+    """Their range and the images of each class are found in one pass; the wrong ones are named."""
+    labels = Counting(Y)
+    raw = assemble("data", {"train": (X, labels)}, Options(), class_names=list("abcd"))
+    assert labels.read == len(Y)
+    assert raw.class_names == tuple("abcd")
+    with pytest.raises(SourceError, match=f"expected labels 0 to 1, got 0 to {Y.max()}"):
+        assemble("data", {"train": (X, Y)}, Options(), class_names=["a", "b"])

@@ -803,16 +803,12 @@ def test_other_pixels_within_a_coarse_step_of_file_times_are_other_data(
     assert len([*cache.glob(".sources/*")]) == 1
 
 
-@pytest.mark.parametrize("to", ["npz", "hdf5-single", "entry", "file"])
-def test_what_is_scaled_already_is_not_scaled_again(tmp_path: Path, to: str) -> None:
-    """An export, an entry's folder and one of its files are no raw data; an export to png is."""
+@pytest.mark.parametrize("file", ["", "train.h5"])
+def test_what_is_scaled_already_is_not_scaled_again(file: str) -> None:
+    """An entry's folder and one of its files are no raw data (exports: see test_exported)."""
     entry = pixelprep.prepare("sample", mode="center", quiet=True)
-    given = {"entry": entry.path, "file": entry.path / "train.h5"}.get(to)
-    if given is None:
-        folder = pixelprep.export(entry, tmp_path / "out", to, quiet=True).path
-        (given,) = [path for path in folder.iterdir() if path.suffix in (".npz", ".h5")]
     with pytest.raises(SourceError, match="pixelprep has scaled these images already"):
-        pixelprep.prepare(given, quiet=True)
+        pixelprep.prepare(entry.path / file, quiet=True)
 
 
 def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
@@ -824,7 +820,12 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
 
 
 def test_names_of_a_split_that_is_not_there_are_refused() -> None:
-    """A misspelt split loses no names in silence; labels of no class are no labels."""
+    """A misspelt split loses no names in silence, nor what is no list of names; labels of no class
+    are no labels.
+    """
+    for odd in (5, "ab"):
+        with pytest.raises(UsageError, match="expected a list of each split's names"):
+            Arrays("named", (X[:2], Y[:2]), names={"train": odd})  # type: ignore[dict-item]
     source = Arrays("named", (X, Y), names={"tarin": ["a"] * len(X)})
     with pytest.raises(SourceError, match="names of 'tarin': expected those of train"):
         pixelprep.prepare(source, quiet=True)

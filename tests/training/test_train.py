@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import os
 import shutil
@@ -137,7 +138,7 @@ def own(folder: Path) -> None:
         ("own_models:narrow", r"expected input .* and output \(4,\)"),
         ("own_models:logits", r"own_models:logits: its outputs are no probabilities: .*softmax"),
         ("own_models:bytewise", "its input is of uint8, which would cut the scaled pixels"),
-        ("own_models:diverging", "run: the loss of epoch 1 is nan: expected a finite number"),
+        ("own_models:diverging", "run: the loss of epoch 1 is nan: expected finite numbers"),
         ("own_models:nothing", "expected a Keras model, got NoneType"),
         ("own_models:missing", "missing"),
         ("failing:linear", "`model=failing:linear`: .* has no attribute 'nothing'$"),
@@ -161,10 +162,33 @@ def test_a_run_is_never_overwritten(entry: Entry) -> None:
         train(entry, epochs=1, run_dir="run", quiet=True)
 
 
-def test_small_images_need_a_model_of_their_own() -> None:
-    """Images below 10×10 do not fit the reference CNN; the error says what to do."""
-    with pytest.raises(pixelprep.TrainError, match="10×10 or more, got 6×5"):
-        train(pixelprep.prepare(arrays()), epochs=1, run_dir="run", quiet=True)
+def test_small_images_get_a_reference_cnn_that_fits(caplog: pytest.LogCaptureFixture) -> None:
+    """For images of any size below 10×10 its layers are padded, and a line says so."""
+    with caplog.at_level(logging.INFO, "pixelprep"):
+        for shape in ((1, 1, 1), (8, 8, 1), (2, 40, 3)):
+            found = reference_cnn(shape, 3)(np.ones((2, *shape), np.float32))
+            assert np.allclose(found.numpy().sum(axis=1), 1)
+    assert "images of 8×8: the reference CNN pads its layers, as below 10×10" in caplog.messages
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (10, 10, 3)])
+def test_from_10x10_on_no_layer_is_padded(shape: tuple[int, int, int]) -> None:
+    """Of one seed, weights and outputs are those of the layers that Keras makes by default."""
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    plain = keras.Sequential(
+        [
+            *(keras.Input(shape), layers.Conv2D(32, 3, activation="relu"), layers.MaxPooling2D(2)),
+            *(layers.Conv2D(64, 3, activation="relu"), layers.MaxPooling2D(2), layers.Flatten()),
+            *(layers.Dense(64, activation="relu"), layers.Dense(10, activation="softmax")),
+        ]
+    )
+    keras.utils.set_random_seed(3)
+    model = reference_cnn(shape, 10)
+    pairs = zip(plain.get_weights(), model.get_weights(), strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    images = np.random.default_rng(0).random((4, *shape), np.float32)
+    assert np.array_equal(plain(images), model(images))
 
 
 def test_train_alone_prepares_first(folder: Path) -> None:
@@ -244,6 +268,18 @@ def test_a_diverging_run_keeps_what_was_saved(
     assert refused.value.resume_command == "pixelprep train --resume run.unfinished"
     assert not Path("run").exists()
     assert len(resume(unfinished, epochs=1).history["loss"]) == 1
+
+
+def test_weights_that_the_last_step_spoils_are_not_published() -> None:
+    """The loss of a run's only step is of before it: that is finite, the weights afterwards are
+    not. Nothing is published or saved, though there is no split to evaluate on.
+    """
+    x, y = np.ones((20, 4, 4), np.uint8), np.arange(20) % 2
+    entry = pixelprep.prepare(pixelprep.Arrays("alone", (x, y)), mode="normalize")
+    model, message = f"{models.__name__}:root", "after epoch 1 the model has weights of nan or inf"
+    with pytest.raises(pixelprep.TrainError, match=message):
+        train(entry, epochs=1, model=model, run_dir="run", quiet=True)
+    assert list(Path().glob("run*")) == []
 
 
 def test_a_subclassed_model_is_trained(entry: Entry) -> None:
