@@ -15,7 +15,7 @@ from typing import Any  # Any: huggingface_hub, and a dataset's card
 from pixelprep.errors import DownloadError, SourceError, UsageError, missing_extra
 from pixelprep.sources import parquet
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
-from pixelprep.sources.split_names import split_of
+from pixelprep.sources.split_names import files_by_split, split_of
 from pixelprep.sources.spool import load_rows, option_values
 from pixelprep.system import formatting
 
@@ -71,7 +71,7 @@ class HubSource:
         commit, names = self._state
         LOG.info("%s: commit %s", self.name, commit)
         wanted = self._of_config([name for name in names if name.endswith(parquet.SUFFIX)])
-        splits = parquet.files_by_split(self.name, list(map(Path, wanted)))
+        splits = files_by_split(self.name, list(map(Path, wanted)))
         used = [path.as_posix() for paths in splits.values() for path in paths]
         top = self._snapshot([*used, CARD], local=bool(self.options.offline))
         if top.name != commit:
