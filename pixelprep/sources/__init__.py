@@ -19,7 +19,7 @@ from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, 
 from pixelprep.sources.leaks import EqualImages, handle_leaks
 from pixelprep.sources.registered import DatasetSummary, RegisteredSource
 from pixelprep.sources.registry import REGISTRY
-from pixelprep.sources.requested import as_requested, requested
+from pixelprep.sources.requested import as_requested, refuse_unsupported, requested
 from pixelprep.sources.resolve import (
     KnownDatasets,
     datasets,
@@ -28,7 +28,6 @@ from pixelprep.sources.resolve import (
     is_path,
     meant,
     normalize_dataset,
-    refuse_unsupported,
 )
 
 __all__ = ["REGISTRY", "Arrays", "DatasetSummary", "EqualImages", "KnownDatasets", "LazyArray"]

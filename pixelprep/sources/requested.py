@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any  # Any: values of options
 
 from pixelprep.errors import UsageError
+from pixelprep.format.options import DecodeOptions
 from pixelprep.sources import classes
-from pixelprep.sources.base import Options, Raw, Source
+from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, Source
 from pixelprep.system import notices
 
 BY_ALL = frozenset({"test_from", "classes", "class_map"})  # what means something to every dataset
@@ -30,6 +31,15 @@ def as_requested(raw: Raw, source: Source) -> Raw:
         options = source.options  # type: ignore[attr-defined] # there, as there are requests
         raw = classes.apply(source.name, raw, options)
     return raw
+
+
+def refuse_unsupported(
+    dataset: str, options: DecodeOptions, supported: frozenset[str] = frozenset()
+) -> None:
+    """Refuse options that do not apply to this source, rather than ignoring them."""
+    for name in DECODE_OPTIONS:
+        if name not in supported and getattr(options, name) != getattr(Options, name, None):
+            raise UsageError(f"`{name}`: does not apply to {dataset}", "leave the option out")
 
 
 def _with_test_from(raw: Raw, where: str, split: str) -> Raw:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
 from pixelprep.format.options import DecodeOptions
-from pixelprep.sources.base import DECODE_OPTIONS, Options, Source
+from pixelprep.sources.base import Options, Source
 from pixelprep.sources.picture_sets import PictureArchive
 from pixelprep.sources.registered import DatasetSummary, RegisteredDataset, RegisteredSource
 from pixelprep.sources.registry import REGISTRY, known_name
-from pixelprep.sources.requested import BY_ALL
+from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 from pixelprep.system import fs, notices
 from pixelprep.system.json_record import Record
 
@@ -230,12 +230,3 @@ def _library_source(dataset: str, options: Options) -> Source:
     refuse_unsupported(dataset, options, module.SUPPORTED | BY_ALL)
     source: Source = module.find(name, options)
     return source
-
-
-def refuse_unsupported(
-    dataset: str, options: DecodeOptions, supported: frozenset[str] = frozenset()
-) -> None:
-    """Refuse options that do not apply to this source, rather than ignoring them."""
-    for name in DECODE_OPTIONS:
-        if name not in supported and getattr(options, name) != getattr(Options, name, None):
-            raise UsageError(f"`{name}`: does not apply to {dataset}", "leave the option out")
