@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any  # Any: huggingface_hub, and a dataset's card
 
 from pixelprep.errors import DownloadError, SourceError, UsageError, missing_extra
-from pixelprep.sources import image_file, parquet
+from pixelprep.sources import hub_card, image_file, parquet
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
 from pixelprep.sources.image_folder import ImageFolder
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 from pixelprep.sources.split_names import files_by_split, split_of
 from pixelprep.sources.spool import load_rows, option_values
 from pixelprep.sources.tables import FOUND_BY_ITSELF
-from pixelprep.system import formatting
+from pixelprep.system import formatting, notices
 
 LOG = logging.getLogger("pixelprep")
 
@@ -83,13 +83,14 @@ class HubSource:
         if not tables and (pictures := self._pictures(names)):
             return self._load_pictures(pictures, context)
         refuse_unsupported(f"hf:{self.repository}", self.options, OF_ROWS | BY_ALL)
-        splits = files_by_split(self.name, list(map(Path, self._of_config(tables))))
+        card = self._card() if CARD in names else {}
+        splits = hub_card.files(f"hf:{self.repository}", card, self.config, tables)
+        splits = splits or files_by_split(self.name, list(map(Path, self._of_config(tables))))
         used = [path.as_posix() for paths in splits.values() for path in paths]
         top = self._of_commit([*used, CARD])
         files = {split: [top / path for path in paths] for split, paths in splits.items()}
         keys = self.options.images_key, self.options.labels_key
-        card = partial(_card_features, top / CARD, self.config)
-        rows = parquet.open_rows(files, *keys, card)
+        rows = parquet.open_rows(files, *keys, partial(hub_card.features, card, self.config))
         return load_rows(self.name, rows, self.options, context)
 
     def _pictures(self, names: Sequence[str]) -> list[str]:
@@ -110,6 +111,15 @@ class HubSource:
         # Its files are links into the library's own folder; classes are chosen later.
         options = replace(self.options, follow_links=True, classes=None, class_map=None)
         return ImageFolder(top / prefix, options).load(context)
+
+    def _card(self) -> Mapping[str, Any]:
+        """Return what the card tells programs; nothing, and a line, where it is broken."""
+        path = self._of_commit([CARD]) / CARD
+        try:
+            return _library().metadata_load(path) or {}
+        except Exception as error:  # of whichever library reads YAML
+            notices.tell("%s: its card cannot be read: %s", self.name, _line(error))
+            return {}
 
     def _of_commit(self, names: Sequence[str]) -> Path:
         """Return the folder with these files of the commit, downloaded where they lack."""
@@ -196,25 +206,6 @@ def _config_of(name: str) -> str:
     """Return the configuration that a file belongs to: its first folder, if that has the name."""
     top, slash, _ = name.partition("/")
     return top if slash and top != "data" and split_of(top) is None else ""
-
-
-def _card_features(card: Path, config: str | None) -> Mapping[str, Any] | None:
-    """Return the features that a dataset's card describes, as its Parquet files would have them."""
-    if not card.is_file():
-        return None
-    about = _library().DatasetCard.load(card).data.to_dict().get("dataset_info") or {}
-    several = about if isinstance(about, list) else [about]
-    fitting = [one for one in several if config in (None, one.get("config_name"))] or several
-    found: dict[str, Any] = {}
-    for feature in fitting[0].get("features") or ():
-        kind = feature.get("dtype")
-        names = kind.get("class_label", {}).get("names") if isinstance(kind, dict) else None
-        if names is not None:  # by number, as text
-            ordered = [names[key] for key in sorted(names, key=int)]
-            found[feature["name"]] = {"_type": "ClassLabel", "names": ordered}
-        else:
-            found[feature["name"]] = {"_type": "Image"} if kind == "image" else {}
-    return found or None
 
 
 def _line(error: Exception) -> str:

@@ -202,6 +202,48 @@ def test_only_what_is_used_is_downloaded(hub: Hub) -> None:
     assert not any("extra" in path for path in hub.asked)
 
 
+CONFIGS = """---
+configs:
+- config_name: {}
+  data_files:
+  - split: train
+    path: ["a-*.parquet", "more/**/a.parquet"]
+  - split: validation
+    path: held/out.parquet
+  - split: extra
+    path: a-?.parquet
+- config_name: small
+  data_dir: more
+  data_files: "*.parquet"
+---
+"""
+
+
+def test_a_card_tells_the_files_of_splits(hub: Hub) -> None:
+    """The patterns of the card's configurations choose the files, whatever these are called: a
+    star ends at a folder, two do not; a pattern of no split is of train.
+    """
+    files = {"a-0.parquet": table(slice(4)), "more/x/y/a.parquet": table(slice(4, 12))}
+    files |= {"held/out.parquet": table(slice(6)), "more/b.parquet": table(slice(5))}
+    files |= {"a-0/not.parquet": b"not used"}
+    hub.publish("zoo/own", {**files, "README.md": CONFIGS.format("default").encode()})
+    with pytest.warns(pixelprep.PixelprepWarning, match="hf:zoo/own: splits that .*: extra"):
+        entry = prepared("hf:zoo/own")
+    assert (raw(entry) == X).all()
+    assert (raw(entry, "val") == X[:6]).all()
+    assert (raw(prepared("hf:zoo/own/small")) == X[:5]).all()
+    hub.publish("zoo/two", {**files, "README.md": CONFIGS.format("large").encode()})
+    with pytest.raises(SourceError, match="expected one of its configurations, large, small"):
+        prepared("hf:zoo/two")
+
+
+def test_a_broken_card_is_told(hub: Hub) -> None:
+    """Where the card is no YAML, the names of files tell the splits, and a line says so."""
+    hub.publish("zoo/broken", {**FILES, "README.md": b"---\na: [\n---\n"})
+    with pytest.warns(pixelprep.PixelprepWarning, match="hf-zoo-broken: its card cannot be read"):
+        assert len(prepared("hf:zoo/broken").train) == 12
+
+
 PHOTOS = {
     f"data/{split}/{'ab'[row % 2]}/{row} [x].png": encoded(X[row])
     for split, rows in {"train": range(8), "test": range(8, 12)}.items()
