@@ -206,9 +206,9 @@ def print_datasets(known: "KnownDatasets") -> None:
     counts: Rows = [("name", "train", "val", "test", "shape", "classes", "download")]
     about: Rows = [("name", "what it is; licence")]
     for one in known.datasets:
-        splits = (f"{one.train:,}", f"{one.val:,}" if one.val else "", f"{one.test:,}")
+        splits = [f"{count:,}" if count else "" for count in (one.train, one.val, one.test)]
         name = one.name if one.tried else f"{one.name} *"
-        what = (formatting.format_shape(one.shape), str(one.classes), _download(one))
+        what = (formatting.format_shape(one.shape) or "varies", str(one.classes), _download(one))
         counts.append((name, *splits, *what))
         several = "; several classes an image" if one.task == "multilabel" else ""
         about.append((one.name, f"{one.title}{several}; {one.licence}"))

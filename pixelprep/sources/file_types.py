@@ -1,6 +1,8 @@
 """Choose what reads a user's file or folder; a new kind of file is one entry in `FILE_TYPES`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pixelprep.errors import SourceError
@@ -8,12 +10,16 @@ from pixelprep.sources import idx, image_file
 from pixelprep.sources.array_names import SPLIT
 from pixelprep.sources.base import scaled_already
 from pixelprep.sources.hdf5 import Hdf5Files
-from pixelprep.sources.image_folder import ARCHIVES, ImageArchive, ImageFolder
+from pixelprep.sources.image_folder import ARCHIVES, ImageArchive, ImageFolder, has_suffix
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.mat_file import MatFile
+from pixelprep.sources.members import TAR, is_hidden
 from pixelprep.sources.npz import NumpyFiles
 from pixelprep.sources.parquet import ParquetFiles, parquet_files
 from pixelprep.sources.pixel_table import PixelTable
+from pixelprep.sources.split_names import split_of
+from pixelprep.sources.webdataset import NUMBERS, WebDataset, is_webdataset, tars_at
+from pixelprep.system import formatting
 
 ARRAY_FILES: dict[str, type[LocalSource]] = {  # which a folder may have several of
     **dict.fromkeys(NumpyFiles.endings, NumpyFiles),
@@ -33,11 +39,9 @@ PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))  # how 
 def local_source_type(path: Path) -> type[LocalSource]:
     """Return the class that reads the file or folder at this path."""
     if path.is_dir():
-        if (path / "manifest.json").is_file() and (path / "manifest.sha256").is_file():
-            raise scaled_already(path)
-        if parquet_files(path):
-            return ParquetFiles
-        return _type_of_arrays(path) or ImageFolder
+        return _type_of_folder(path)
+    if NUMBERS.search(path.name) and not path.exists():
+        return _type_of_numbered(path)
     is_family = SPLIT in path.name and not path.exists()
     if not (path.exists() or is_family):
         raise SourceError(f"{path}: no such file or folder")
@@ -45,6 +49,8 @@ def local_source_type(path: Path) -> type[LocalSource]:
         _refuse_pickle(path)
         if path.suffix.lower() == ".mat" and not _is_hdf5(path):
             return MatFile
+        if path.name.lower().endswith(TAR) and is_webdataset(path):
+            return WebDataset
     name = path.name.lower()
     found = next((kind for ending, kind in FILE_TYPES.items() if name.endswith(ending)), None)
     if found is None or not (path.is_file() or is_family):
@@ -52,6 +58,64 @@ def local_source_type(path: Path) -> type[LocalSource]:
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"
         raise SourceError(f"{path}: expected {expected}")
     return found
+
+
+def _type_of_folder(path: Path) -> type[LocalSource]:
+    if (path / "manifest.json").is_file() and (path / "manifest.sha256").is_file():
+        raise scaled_already(path)
+    if parquet_files(path):
+        return ParquetFiles
+    if (tars := tars_at(path)) and is_webdataset(tars[0]):
+        return WebDataset
+    found = _type_of_arrays(path)
+    if found is None:
+        _refuse_containers(path)
+    return found or ImageFolder
+
+
+def _refuse_containers(folder: Path) -> None:
+    """Refuse a folder without any picture but with files that hold data; name the way on."""
+    found = list[Path]()
+    with suppress(OSError):  # which is told where the folder is read
+        for name in _names_below(folder):
+            if name.lower().endswith(image_file.SUFFIXES) or not has_suffix(name):
+                return  # a picture, or perhaps one: it is known after a few names
+            if name.lower().endswith(tuple(FILE_TYPES)):
+                found.append(Path(name))
+    if not found:
+        return
+    named = formatting.shorten(path.relative_to(folder) for path in sorted(found))
+    tops, first = {path.parent for path in found}, min(found)
+    if all(path.name.lower().endswith(ARCHIVES) and split_of(path.stem) for path in found):
+        way = f"unpack them side by side, {first} as {first.with_suffix('')}/"
+    elif len(found) > 1 and len(tops) == 1 and folder not in tops and _type_of_arrays(first.parent):
+        way = f"give the folder that they are in: {first.parent}"
+    else:
+        way = f"give {'it' if len(found) == 1 else 'one of them'}: {first}"
+    raise SourceError(f"{folder}: no image in it; it holds {named}", way)
+
+
+def _names_below(folder: Path) -> Iterator[str]:
+    """Yield the files at any depth below a folder, one by one."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _names_below(Path(entry.path))
+            else:
+                yield entry.path
+
+
+def _type_of_numbered(path: Path) -> type[LocalSource]:
+    """Return what reads files of one name with numbers, all of which there must be."""
+    paths = tars_at(path)
+    if missing := next((one for one in paths if not one.is_file()), None):
+        raise SourceError(f"{missing}: no such file", f"{path} means {len(paths):,} files")
+    if not (paths and path.name.lower().endswith(TAR) and is_webdataset(paths[0])):
+        expected = "expected tars of pictures, KEY.jpg, and their classes, KEY.cls or KEY.json"
+        raise SourceError(f"{path}: {expected}")
+    return WebDataset
 
 
 def _type_of_arrays(folder: Path) -> type[LocalSource] | None:

@@ -1,4 +1,4 @@
-"""Read a dataset of the Hugging Face hub: the Parquet files of one commit.
+"""Read a dataset of the Hugging Face hub: the Parquet files of one commit, or its pictures.
 
 They are kept where its own library keeps them (``HF_HOME``), which other programs share.
 """
@@ -7,21 +7,28 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any  # Any: huggingface_hub, and a dataset's card
 
 from pixelprep.errors import DownloadError, SourceError, UsageError, missing_extra
-from pixelprep.sources import parquet
+from pixelprep.sources import hub_card, image_file, parquet
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
-from pixelprep.sources.split_names import split_of
+from pixelprep.sources.image_folder import ImageFolder
+from pixelprep.sources.requested import BY_ALL, refuse_unsupported
+from pixelprep.sources.split_names import files_by_split, split_of
 from pixelprep.sources.spool import load_rows, option_values
-from pixelprep.system import formatting
+from pixelprep.sources.tables import FOUND_BY_ITSELF
+from pixelprep.system import formatting, notices
 
 LOG = logging.getLogger("pixelprep")
 
-SUPPORTED = parquet.ParquetFiles.supported_options
+OF_ROWS = parquet.ParquetFiles.supported_options
+OF_PICTURES = ImageFolder.supported_options - {  # what means files of this machine, or groups
+    *("follow_links", "labels", "group_column", "group_pattern")
+}
+SUPPORTED = OF_ROWS | OF_PICTURES
 NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?:@(\S+))?")
 SPELLED = "hf:OWNER/NAME, hf:OWNER/NAME/CONFIG, and perhaps @REVISION behind it"
 CONVERTED = "refs/convert/parquet"  # the revision where the hub keeps a Parquet copy of its own
@@ -39,7 +46,9 @@ def find(name: str, options: Options) -> "HubSource":
 
 @dataclass
 class HubSource:
-    """The Parquet files of a dataset's revision; of one of its configurations, if it has more."""
+    """The Parquet files of a dataset's revision, or its folders of pictures where it has none; of
+    one of its configurations, if it has more.
+    """
 
     repository: str
     config: str | None
@@ -70,17 +79,54 @@ class HubSource:
         """Download what is missing, and copy all rows."""
         commit, names = self._state
         LOG.info("%s: commit %s", self.name, commit)
-        wanted = self._of_config([name for name in names if name.endswith(parquet.SUFFIX)])
-        splits = parquet.files_by_split(self.name, list(map(Path, wanted)))
+        tables = [name for name in names if _is_table(name)]
+        if not tables and (pictures := self._pictures(names)):
+            return self._load_pictures(pictures, context)
+        refuse_unsupported(f"hf:{self.repository}", self.options, OF_ROWS | BY_ALL)
+        card = self._card() if CARD in names else {}
+        splits = hub_card.files(f"hf:{self.repository}", card, self.config, tables)
+        splits = splits or files_by_split(self.name, list(map(Path, self._of_config(tables))))
         used = [path.as_posix() for paths in splits.values() for path in paths]
-        top = self._snapshot([*used, CARD], local=bool(self.options.offline))
-        if top.name != commit:
-            raise SourceError(f"{self.name}: the hub has a new commit meanwhile", "run it again")
+        top = self._of_commit([*used, CARD])
         files = {split: [top / path for path in paths] for split, paths in splits.items()}
         keys = self.options.images_key, self.options.labels_key
-        card = partial(_card_features, top / CARD, self.config)
-        rows = parquet.open_rows(files, *keys, card)
+        rows = parquet.open_rows(files, *keys, partial(hub_card.features, card, self.config))
         return load_rows(self.name, rows, self.options, context)
+
+    def _pictures(self, names: Sequence[str]) -> list[str]:
+        """Select the pictures of the configuration, and the tables of their labels."""
+        prefix = f"{self.config}/" if self.config else ""
+        every = [name for name in names if name.startswith(prefix)]
+        has_any = any(name.lower().endswith(image_file.SUFFIXES) for name in every)
+        ends = (*image_file.SUFFIXES, *FOUND_BY_ITSELF)
+        return [name for name in every if name.lower().endswith(ends)] if has_any else []
+
+    def _load_pictures(self, names: Sequence[str], context: SourceContext) -> Raw:
+        """Download the pictures, and read them as a folder of the user's."""
+        refuse_unsupported(f"hf:{self.repository}", self.options, OF_PICTURES | BY_ALL)
+        prefix = f"{self.config}/" if self.config else ""
+        # Patterns by ending: the library compares each file with each pattern.
+        endings = sorted({Path(name).suffix for name in names})
+        top = self._of_commit([CARD, *(f"{prefix}*{ending}" for ending in endings)])
+        # Its files are links into the library's own folder; classes are chosen later.
+        options = replace(self.options, follow_links=True, classes=None, class_map=None)
+        return ImageFolder(top / prefix, options).load(context)
+
+    def _card(self) -> Mapping[str, Any]:
+        """Return what the card tells programs; nothing, and a line, where it is broken."""
+        path = self._of_commit([CARD]) / CARD
+        try:
+            return _library().metadata_load(path) or {}
+        except Exception as error:  # of whichever library reads YAML
+            notices.tell("%s: its card cannot be read: %s", self.name, _line(error))
+            return {}
+
+    def _of_commit(self, names: Sequence[str]) -> Path:
+        """Return the folder with these files of the commit, downloaded where they lack."""
+        top = self._snapshot(names, local=bool(self.options.offline))
+        if top.name != self._state[0]:
+            raise SourceError(f"{self.name}: the hub has a new commit meanwhile", "run it again")
+        return top
 
     @cached_property
     def _state(self) -> tuple[str, Sequence[str]]:
@@ -141,7 +187,7 @@ class HubSource:
             by_config.setdefault(_config_of(name), []).append(name)
         if not names:
             hint = f"the hub's own copy: hf:{self.repository}@{CONVERTED}"
-            raise SourceError(f"hf:{self.repository}: it has no Parquet files", hint)
+            raise SourceError(f"hf:{self.repository}: it has no Parquet files, and no images", hint)
         config = self.config or (next(iter(by_config)) if len(by_config) == 1 else "")
         if config not in by_config:
             listed, at = sorted(filter(None, by_config)), self.revision and f"@{self.revision}"
@@ -151,29 +197,15 @@ class HubSource:
         return by_config[config]
 
 
+def _is_table(name: str) -> bool:
+    """Return whether a file is a table of rows; not one that lies beside pictures."""
+    return name.endswith(parquet.SUFFIX) and Path(name).name not in FOUND_BY_ITSELF
+
+
 def _config_of(name: str) -> str:
     """Return the configuration that a file belongs to: its first folder, if that has the name."""
     top, slash, _ = name.partition("/")
     return top if slash and top != "data" and split_of(top) is None else ""
-
-
-def _card_features(card: Path, config: str | None) -> Mapping[str, Any] | None:
-    """Return the features that a dataset's card describes, as its Parquet files would have them."""
-    if not card.is_file():
-        return None
-    about = _library().DatasetCard.load(card).data.to_dict().get("dataset_info") or {}
-    several = about if isinstance(about, list) else [about]
-    fitting = [one for one in several if config in (None, one.get("config_name"))] or several
-    found: dict[str, Any] = {}
-    for feature in fitting[0].get("features") or ():
-        kind = feature.get("dtype")
-        names = kind.get("class_label", {}).get("names") if isinstance(kind, dict) else None
-        if names is not None:  # by number, as text
-            ordered = [names[key] for key in sorted(names, key=int)]
-            found[feature["name"]] = {"_type": "ClassLabel", "names": ordered}
-        else:
-            found[feature["name"]] = {"_type": "Image"} if kind == "image" else {}
-    return found or None
 
 
 def _line(error: Exception) -> str:

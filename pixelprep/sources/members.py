@@ -8,10 +8,11 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import IO, TYPE_CHECKING, Literal, Self
 
 from pixelprep.errors import SourceError
 from pixelprep.system import fs
@@ -125,15 +126,8 @@ class Archive:
         """Return the archive at a path; a tar's content goes to a private file."""
         if path.name.lower().endswith(ZIP):
             return cls(os.fspath(path), os.fspath(path.absolute()))
-        import tarfile  # folders do not need it
-        from lzma import LZMAError
-
-        try:
+        with _reading_tar(path):
             _copy_tar(path, private)
-        except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # of the system, perhaps of the disk that is written to
-            raise _unreadable(path, error) from error
         return cls(os.fspath(path), os.fspath(private))
 
     def listing(self) -> Listing:
@@ -212,11 +206,30 @@ def _check(archive: str, name: str, size: int, is_plain: bool) -> None:
     raise SourceError(f"{archive}: {printable(name)}: {reason}", "unpack what you trust of it")
 
 
-def _copy_tar(path: Path, private: Path) -> None:
-    """Copy the files of a tar into a new zip, one after the other."""
-    import shutil
+def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a tar in its order, names and contents, one at a time in memory."""
+    with _reading_tar(path):
+        for name, _, file in _tar_members(path):
+            if file is not None:
+                yield name, file.read()
+
+
+@contextmanager
+def _reading_tar(path: Path) -> Iterator[None]:
+    import tarfile  # folders do not need it
+    from lzma import LZMAError
+
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the system, perhaps of the disk that is written to
+        raise _unreadable(path, error) from error
+
+
+def _tar_members(path: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+    """Yield the files and folders of a tar in its order: name, size, content; folders have none."""
     import tarfile
-    import zipfile
 
     class Header(tarfile.TarInfo):
         """One that is damaged or cut off is an error; tarfile takes it for the end."""
@@ -230,18 +243,28 @@ def _copy_tar(path: Path, private: Path) -> None:
             except tarfile.HeaderError as error:
                 raise tarfile.ReadError(f"no header at byte {tar.offset:,}: {error}") from None
 
-    with tarfile.open(path, tarinfo=Header) as tar, zipfile.ZipFile(private, "x") as copy:
+    with tarfile.open(path, tarinfo=Header) as tar:
         for member in tar:
             tar.members.clear()  # type: ignore[attr-defined] # or it would remember all
             name = printable(member.name).removeprefix("./")
             if name == ".":
                 continue
             _check(os.fspath(path), name, member.size, member.isfile() or member.isdir())
-            info = zipfile.ZipInfo(name + "/" * member.isdir())
-            info.file_size = member.size
-            fs.require_free_space(private.parent, member.size)
-            with copy.open(info, "w") as to:
-                if file := tar.extractfile(member):  # a folder has none
-                    shutil.copyfileobj(file, to, PIECE)
+            yield name + "/" * member.isdir(), member.size, tar.extractfile(member)
         while tar.fileobj.read(PIECE):  # to the end, where the checksum of a compressed one is
             pass
+
+
+def _copy_tar(path: Path, private: Path) -> None:
+    """Copy the files of a tar into a new zip, one after the other."""
+    import shutil
+    import zipfile
+
+    with zipfile.ZipFile(private, "x") as copy:
+        for name, size, file in _tar_members(path):
+            info = zipfile.ZipInfo(name)
+            info.file_size = size
+            fs.require_free_space(private.parent, size)
+            with copy.open(info, "w") as to:
+                if file is not None:
+                    shutil.copyfileobj(file, to, PIECE)

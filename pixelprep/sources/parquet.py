@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,10 +11,10 @@ from pixelprep.errors import SourceError, missing_extra
 from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.features import Columns, find_columns
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.split_names import split_of
+from pixelprep.sources.split_names import files_by_split
 from pixelprep.sources.spool import ROW_OPTIONS, Row, Rows, load_rows
 from pixelprep.sources.tables import FOUND_BY_ITSELF
-from pixelprep.system import formatting, fs, notices
+from pixelprep.system import fs
 
 BATCH = 64  # rows in memory at once: pictures may be large
 SUFFIX = ".parquet"
@@ -37,10 +36,9 @@ class ParquetFiles(LocalSource):
 
     def load(self, context: SourceContext) -> Raw:
         """Copy the rows of all files, one split after the other."""
-        files = self._files()
-        splits = (
-            files_by_split(os.fspath(self.path), files) if self.path.is_dir() else {"train": files}
-        )
+        splits, files, path = {"train": [self.path]}, self._files(), self.path
+        if path.is_dir():
+            splits = files_by_split(os.fspath(path), files, path)
         keys = self.options.images_key, self.options.labels_key
         return load_rows(self.name, open_rows(splits, *keys), self.options, context)
 
@@ -49,29 +47,6 @@ def parquet_files(folder: Path) -> list[Path]:
     """List the Parquet files in a folder, or in its folder ``data``, by name."""
     every = (path for top in (folder, folder / "data") for path in sorted(top.glob(f"*{SUFFIX}")))
     return [path for path in every if path.name not in FOUND_BY_ITSELF]  # a table of pictures
-
-
-def files_by_split(where: str, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Tell the splits of files by a word in their names, or else in their folder's; all are train
-    where none has such a word.
-    """
-    splits, others = dict[str, list[Path]](), list[str]()
-    for path in files:
-        split = _split_of_file(path)
-        if split is None:
-            others.append(path.name)
-        else:
-            splits.setdefault(split, []).append(path)
-    if splits and others:
-        notices.tell("%s: of no split, not used: %s", where, formatting.shorten(others))
-    return splits or {"train": list(files)}
-
-
-def _split_of_file(path: Path) -> str | None:
-    words = [
-        word for name in (path.stem, path.parent.name) for word in re.split("[^A-Za-z]+", name)
-    ]
-    return next(filter(None, map(split_of, words)), None)
 
 
 def open_rows(

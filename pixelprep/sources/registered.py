@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from pixelprep.errors import SourceError
 from pixelprep.sources import download, gzip_file, idx
@@ -22,7 +23,7 @@ class DatasetSummary(Record):
     name : str
         What `prepare` takes.
     shape : tuple of int
-        (H, W, C), of each image.
+        (H, W, C), of each image; empty where they differ.
     train, test : int
         The images of each split.
     classes : int
@@ -66,7 +67,7 @@ class RegisteredDataset:
     embedded: bool = False  # whether the package contains the files
     group: str = ""  # the first part of its name where that is one of several: emnist/letters
     counts: Mapping[str, int] = field(default_factory=dict)  # the images of each split
-    shape: tuple[int, int, int] = (28, 28, 1)  # (H, W, C)
+    shape: tuple[int, ...] = (28, 28, 1)  # (H, W, C); none where sizes vary
     task: str = "classification"
     tried: bool = False  # whether the published files were read when pixelprep was made
 
@@ -104,7 +105,7 @@ class RegisteredDataset:
             self.spelled,
             self.shape,
             train=self.rows["train"],
-            test=self.rows["test"],
+            test=self.rows.get("test", 0),
             val=self.rows.get("val", 0),
             classes=self.classes,
             download_bytes=0 if self.embedded else known,
@@ -164,6 +165,8 @@ class IdxPairs(RegisteredDataset):
 class RegisteredSource:
     """A registered dataset, with the options that say where its files are."""
 
+    supported_options: ClassVar[frozenset[str]] = frozenset()  # besides those of any dataset
+
     dataset: RegisteredDataset
     options: Options
 
@@ -181,14 +184,16 @@ class RegisteredSource:
         Nothing while one of those might still be changed without a change of its stamp.
         """
         folder, files = self.options.source, self.dataset.files
-        pinned = dict[str, object](name=self.name, pinned=[file.pin for file in files])
+        about: dict[str, object] = {"name": self.name}
+        about |= {name: getattr(self.options, name) for name in sorted(self.supported_options)}
+        pinned = {**about, "pinned": [file.pin for file in files]}
         if folder is None:
             return [pinned]
         stamps = [fs.file_stamp(find_file(folder, file.name)) for file in files]
         if not all(map(fs.settle, stamps)):
             return []
         where = ascii(os.fspath(folder.resolve()))
-        return [{"name": self.name, "folder": where, "files": stamps}, pinned]
+        return [{**about, "folder": where, "files": stamps}, pinned]
 
     def load(self, context: SourceContext) -> Raw:
         """Read the files, downloading those that are missing."""
@@ -200,6 +205,9 @@ class RegisteredSource:
             mirrors = [*filter(None, [options.mirror]), *self.dataset.mirrors]
             download.link_from_siblings(self.dataset.files, folder)
             download.fetch(self.dataset.files, folder, mirrors, self.name, options)
+        return self._read(folder, context)
+
+    def _read(self, folder: Path, context: SourceContext) -> Raw:
         return self.dataset.read(folder, context)
 
 

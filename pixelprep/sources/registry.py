@@ -12,6 +12,7 @@ from pixelprep.sources.idx_sets import Emnist, Qmnist
 from pixelprep.sources.mat import MatSet
 from pixelprep.sources.medmnist import MEDMNIST
 from pixelprep.sources.npz_sets import NpzSet, Place
+from pixelprep.sources.picture_sets import PICTURE_SETS
 from pixelprep.sources.registered import IdxPairs, Pair, RegisteredDataset
 from pixelprep.sources.stl10 import Stl10
 
@@ -346,6 +347,7 @@ DATASETS: tuple[RegisteredDataset, ...] = (
     SVHN,
     STL10,
     *MEDMNIST,
+    *PICTURE_SETS,
     IdxPairs(
         name="sample",
         tried=True,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
 from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import Options, Source
-from pixelprep.sources.registered import DatasetSummary, RegisteredSource
+from pixelprep.sources.picture_sets import PictureArchive
+from pixelprep.sources.registered import DatasetSummary, RegisteredDataset, RegisteredSource
 from pixelprep.sources.registry import REGISTRY, known_name
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 from pixelprep.system import fs, notices
@@ -37,8 +38,9 @@ def find_source(dataset: str, options: Options) -> Source:
     if dataset in REGISTRY:
         if Path(dataset).is_dir():
             LOG.info("%s is the known dataset; for the folder here, write ./%s", dataset, dataset)
-        refuse_unsupported(dataset, options, BY_ALL)
-        return RegisteredSource(REGISTRY[dataset], options)
+        source_of = _registered_type(REGISTRY[dataset])
+        refuse_unsupported(dataset, options, source_of.supported_options | BY_ALL)
+        return source_of(REGISTRY[dataset], options)
     if is_library_name(dataset):
         return _library_source(dataset, options)
     if "/" not in dataset and os.sep not in dataset:
@@ -56,6 +58,15 @@ def find_source(dataset: str, options: Options) -> Source:
         raise SourceError(f"{path}: cannot read: {error.strerror}") from error
     refuse_unsupported(dataset, options, source_type.supported_options | BY_ALL)
     return source_type(path, options)
+
+
+def _registered_type(dataset: RegisteredDataset) -> type[RegisteredSource]:
+    """Return what reads a registered dataset."""
+    if not isinstance(dataset, PictureArchive):
+        return RegisteredSource
+    from pixelprep.sources.picture_source import PictureSource  # others do not need these
+
+    return PictureSource
 
 
 def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:

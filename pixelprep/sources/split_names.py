@@ -1,5 +1,11 @@
 """Know a split by the words that people have for it."""
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pixelprep.system import formatting, notices
+
 SPLIT_WORDS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
@@ -11,3 +17,26 @@ SPLITS_BY_WORD = {word: split for split, words in SPLIT_WORDS.items() for word i
 def split_of(word: str) -> str | None:
     """Return the split that a word names, whatever its case; None if it names none."""
     return SPLITS_BY_WORD.get(word.lower())
+
+
+def files_by_split(where: str, files: Sequence[Path], top: Path = Path()) -> dict[str, list[Path]]:
+    """Tell the splits of files by a word in their names, or else in their folder's below `top`; all
+    are train where none has such a word.
+    """
+    splits, others = dict[str, list[Path]](), list[str]()
+    for path in files:
+        split = _split_of_file(path.relative_to(top))
+        if split is None:
+            others.append(path.name)
+        else:
+            splits.setdefault(split, []).append(path)
+    if splits and others:
+        notices.tell("%s: of no split, not used: %s", where, formatting.shorten(others))
+    return splits or {"train": list(files)}
+
+
+def _split_of_file(path: Path) -> str | None:
+    words = [
+        word for name in (path.stem, path.parent.name) for word in re.split("[^A-Za-z]+", name)
+    ]
+    return next(filter(None, map(split_of, words)), None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar  # Any: pixels of whichever type
@@ -23,6 +24,7 @@ from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
 from pixelprep.training.evaluation_data import decoding, entry_of, labels_of_run
 from pixelprep.training.models import check_probabilities
+from pixelprep.training.pictures import Picture, list_pictures
 from pixelprep.training.run_folder import MODEL, SERVING, FinishedRun, load_finished
 
 LOG = logging.getLogger("pixelprep")
@@ -306,10 +308,10 @@ def predict(
     run : path
         The run's folder.
     images : path or iterable of path
-        Image files of the formats that `prepare` reads, or folders, of which all that is in them
-        or deeper is taken, but for what is hidden. Each is resized and turned grey or RGB; fit,
-        filter, orientation, transparency and pages are those of the images that the model was
-        trained on.
+        Image files of the formats that `prepare` reads, or folders and archives (zip, tar), of
+        which all images in them or deeper are taken, but for what is hidden. Each is resized and
+        turned grey or RGB; fit, filter, orientation, transparency and pages are those of the images
+        that the model was trained on.
     top : int
         How many classes to return of each image, at least 1.
     quiet : bool
@@ -343,15 +345,26 @@ def predict(
     tf_runtime.require("predict")
     image_file.require("predict")
     given = [images] if isinstance(images, str | os.PathLike) else images
-    decoder, paths = _decoder(finished), list(_files(given))
+    decoder = _decoder(finished)
+    with ExitStack() as work:
+        return _predict(finished, decoder, list(list_pictures(given, work)), top, quiet)
+
+
+def _predict(
+    run: FinishedRun,
+    decoder: image_file.ImageDecoder,
+    pictures: Sequence[Picture],
+    top: int,
+    quiet: bool,
+) -> PredictResult:
     unread: list[UnreadImage] = []
-    blocks = _decoded(paths, decoder, unread)
+    blocks = _decoded(pictures, decoder, unread)
     first = next(blocks)  # a wrong file is reported at once
     LOG.info("images are read as %s", decoder.format)
     tf_runtime.start_keras("predict")
-    model, names = _Model(finished), finished.manifest.source.class_names
+    model, names = _Model(run), run.manifest.source.class_names
     found: list[Prediction] = []
-    with progress.bar("predicting", len(paths), " images", quiet) as bar:
+    with progress.bar("predicting", len(pictures), " images", quiet) as bar:
         for block, pixels in chain([first], blocks):
             every = model.probabilities(pixels)
             for path, each in zip(block, every, strict=True):
@@ -360,9 +373,9 @@ def predict(
                 found.append(Prediction(path, tuple(likeliest)))
             bar.update(len(found) + len(unread) - bar.n)
     if unread:
-        told = (len(unread), len(paths), unread[0].path, unread[0].reason)
+        told = (len(unread), len(pictures), unread[0].path, unread[0].reason)
         notices.tell("not predicted: %d of %d images, such as %s: %s", *told)
-    return PredictResult(finished.folder, tuple(found), tuple(unread))
+    return PredictResult(run.folder, tuple(found), tuple(unread))
 
 
 def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
@@ -382,25 +395,8 @@ def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     )
 
 
-def _files(images: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """List the files that are meant, those of folders by name."""
-    found = False
-    for path in map(Path, images):
-        if not path.exists():
-            raise SourceError(f"{path}: no such file")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in inside:
-            if any(part.startswith(".") for part in file.relative_to(path).parts):
-                continue  # hidden, as ._x.png of macOS: no picture of the data, as in `prepare`
-            if file == path or (file.suffix.lower() in image_file.SUFFIXES and file.is_file()):
-                found = True
-                yield os.fspath(file)
-    if not found:
-        raise UsageError("no image was given: expected image files, or folders with some in them")
-
-
 def _decoded(
-    paths: Sequence[str], decoder: image_file.ImageDecoder, unread: list[UnreadImage]
+    pictures: Sequence[Picture], decoder: image_file.ImageDecoder, unread: list[UnreadImage]
 ) -> Iterator[tuple[list[str], NDArray[Any]]]:
     """Yield files, and their pixels (n, H, W, C); add those that cannot be decoded to `unread`.
 
@@ -409,16 +405,19 @@ def _decoded(
     assert decoder.format is not None
     step = max(1, PREDICT_BYTES // decoder.format.bytes)
     first: image_file.ImageError | None = None
-    for start in range(0, len(paths), step):
+    for start in range(0, len(pictures), step):
         decoded: list[tuple[str, NDArray[Any]]] = []
         with image_file.strict_pillow():
-            for path in paths[start : start + step]:
+            for one in pictures[start : start + step]:
                 try:
-                    decoded.append((path, decoder.read(path)))
+                    pixels = replace(decoder, archive=one.archive).read(one.path)
                 except image_file.ImageError as error:
                     first = first or error
-                    unread.append(UnreadImage(path, error.message.removeprefix(f"{path}: ")))
+                    reason = error.message.removeprefix(f"{one.path}: ")
+                    unread.append(UnreadImage(one.path, reason))
+                else:
+                    decoded.append((one.path, pixels))
         if decoded:
             yield [path for path, _ in decoded], np.stack([pixels for _, pixels in decoded])
-    if first is not None and len(unread) == len(paths):  # whose hint is for whole datasets
+    if first is not None and len(unread) == len(pictures):  # whose hint is for whole datasets
         raise SourceError(first.message, HINTS[first.problems[0].kind])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any  # Any: each a dataset of its own type
 
 import numpy as np
+from PIL import Image
 
 from pixelprep.sources import REGISTRY
 from pixelprep.sources.cifar import Cifar
@@ -190,6 +191,52 @@ def mat_bytes(images: np.ndarray, labels: np.ndarray, **more: Any) -> bytes:
     turned = np.moveaxis(images, 0, -1)
     arrays = {"X": turned, "y": labels.astype(np.uint8)[:, None], **more}
     scipy.io.savemat(held, arrays, do_compression=True)
+    return held.getvalue()
+
+
+def pictures_twin(name: str, folder: Path) -> Twin:
+    """Write a small archive of pictures, each of one color, like the known one of this name.
+
+    Of each split the colors are given in place of images.
+    """
+    known: Any = REGISTRY[name]
+    words = known.class_names or tuple(f"n{i:08d}" for i in range(3))
+    folders = known.folders or words
+    top = {"imagenette": "imagenette2-160", "eurosat": "2750"}.get(name, "tiny-imagenet-200")
+    members, splits, number = dict[str, bytes](), Splits(), 0
+    for split in known.rows:
+        colors, labels, table = [], [], ""
+        for label, class_name in enumerate(folders * 2):
+            size = known.shape[:2] or (12 + label, 15)
+            colors.append((number := number + 1, 2 * number, 255 - number))
+            labels.append(label % len(folders))
+            file = io.BytesIO()
+            Image.fromarray(np.full((*size, 3), colors[-1], np.uint8)).save(file, "PNG")
+            path = f"{split}/{class_name}/{class_name}_{number}.JPEG"
+            if name == "eurosat":
+                path = f"{class_name}/{class_name}_{number}.png"
+            elif name == "tiny-imagenet" and split == "val":
+                path = f"val/images/val_{number}.JPEG"
+                table += f"val_{number}.JPEG\t{class_name}\t0\t0\t9\t9\n"
+            members[f"{top}/{path}"] = file.getvalue()
+        if table:
+            members[f"{top}/val/val_annotations.txt"] = table.encode()
+        splits[split] = np.array(colors), np.array(labels)
+    if name == "tiny-imagenet":
+        members[f"{top}/test/images/test_0.JPEG"] = file.getvalue()
+    folder.mkdir(parents=True, exist_ok=True)
+    content = (_zip if known.archive.name.endswith(".zip") else _tar)(members)
+    archive = pin(folder, known.archive, content)
+    count = known.class_count and len(folders)
+    made = replace(known, archive=archive, class_count=count, mirrors=())
+    return Twin(made, folder, splits, words)
+
+
+def _zip(members: Mapping[str, bytes]) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
     return held.getvalue()
 
 

@@ -18,11 +18,17 @@ import pytest
 import pixelprep
 from pixelprep import DownloadError, SourceError, UsageError
 from pixelprep.sources import REGISTRY, mat
-from tests.helpers.known_sets import Twin, mat_bytes, twin
+from pixelprep.sources.picture_sets import PictureArchive
+from tests.helpers.known_sets import Twin, mat_bytes, pictures_twin, twin
 from tests.helpers.server import Server
 from tests.helpers.sources import prepared
 
-EVERY = [n for n in REGISTRY if n not in ("mnist", "fashion-mnist", "kmnist", "cifar10", "sample")]
+EVERY = [
+    name
+    for name, known in REGISTRY.items()
+    if name not in ("mnist", "fashion-mnist", "kmnist", "cifar10", "sample")
+    and not isinstance(known, PictureArchive)
+]
 # Those of one kind are alike but for names and counts.
 SOME: tuple[str, ...] = (
     "emnist-letters",
@@ -93,6 +99,55 @@ def test_a_known_set_is_downloaded_and_read(
     assert pixelprep.cache.describe(entry).options == {"mode": "normalize"}
 
 
+PICTURES = {
+    "imagenette": {"size": (12, 12)},
+    "eurosat": {},
+    "tiny-imagenet": {},
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_known_set_of_pictures_is_read_as_an_archive(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path, name: str
+) -> None:
+    """Every picture has its class, by the words that the maker has for it; splits are the maker's;
+    what is chosen of options is an entry of its own, found again without a connection.
+    """
+    made = pictures_twin(name, tmp_path / "web")
+    known_as(monkeypatch, made, server.url)
+    options = {"mode": "normalize", **PICTURES[name]}
+    entry = prepared(name, **options)
+    assert list(entry.splits) == list(made.splits)
+    for split, (colors, labels) in made.splits.items():
+        stored, numbers = entry.splits[split].to_numpy()
+        pixels = entry.scaling.invert(stored)
+        assert (pixels == pixels[:, :1, :1]).all()  # each picture is of one color
+        expected = sorted(zip(colors.tolist(), labels.tolist(), strict=True))
+        assert sorted(zip(pixels[:, 0, 0].tolist(), numbers.tolist(), strict=True)) == expected
+    assert entry.class_names == made.class_names
+    assert entry.path.parent == cache / name
+    asked = len(server.requests)
+    assert prepared(name, offline=True, **options).cached
+    assert not prepared(name, offline=True, **{**options, "size": (6, 6)}).cached
+    assert prepared(name, source=tmp_path / "web", **options).path == entry.path
+    assert (
+        prepared(name, source=tmp_path / "web", **{**options, "size": (6, 6)}).train.shape[1] == 6
+    )
+    assert len(server.requests) == asked
+
+
+def test_pictures_of_several_sizes_need_one(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """Imagenette has pictures of many sizes: the option that makes them equal is named."""
+    known_as(monkeypatch, pictures_twin("imagenette", tmp_path / "web"), server.url)
+    with pytest.raises(
+        SourceError, match=r"imagenette2-160\.tgz/imagenette2-160/train/n0"
+    ) as caught:
+        prepared("imagenette")
+    assert "`size=" in str(caught.value.hint)
+
+
 def test_the_names_of_classes_are_those_of_the_numbers() -> None:
     """EMNIST's letters go from A to Z; where small and capital are one class, 15 of the small
     letters have none of their own.
@@ -135,6 +190,9 @@ PUBLISHED = {
     "cifar100": "0077abae647e0287e45c1c6d82d2d642ccc52a94b2a9e7320fbdf64671620d94",
     "svhn": "cf970f1c7afd1b00d0163a8cdc1a52188d78f24a44f2efcad05ab731ca740b8c",
     "stl10": "5107c41683765c9de79b27c146024fe5c0c7dc3701bc3060b6007adea9f76617",
+    "imagenette": "3d3e0668169eece76dd32d6cc560c6a7d17e2814ef4693b70846088fe2f6d7cd",
+    "eurosat": "0b4ac8d7499689d1034d1f79c7f0ddb2e4af3d80c70c2f1128adba83eb4d8e96",
+    "tiny-imagenet": "8b9bc5c06c02ede946854ea54d12bd9c1d090a8830955b029c167d0891e23f0c",
     "medmnist": "26264fa8c1416337efe25717faeafdd99d70dbc5575542780e9137445315936c",
 }
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pixelprep import SourceError
 from pixelprep.sources.layouts import Layout, find_layout
-from tests.helpers.sources import prepared
+from tests.helpers.sources import prepared, refused
 from tests.sources.test_image_folder import numbered, picture, save, write
 
 WORDS = {
@@ -224,3 +224,34 @@ def test_classes_and_pictures_are_those_of_other_libraries(tmp_path: Path, libra
         path: (image.tobytes(), label) for path, (image, label) in zip(relative, pairs, strict=True)
     }
     assert theirs == ours
+
+
+def containers(folder: Path, *names: str) -> Path:
+    """Make a folder of files that hold data, by their names."""
+    for name in ("LICENSE.txt", *names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"whatever")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "told", "way"),
+    [
+        (["test.zip", "train.zip"], "test.zip, train.zip", "unpack them side by side, {}/test.zip"),
+        (["all.zip"], "all.zip", "give it: {}/all.zip"),
+        (["a.csv", "b.csv"], "a.csv, b.csv", "give one of them: {}/a.csv"),
+        (
+            ["arrays/x_test.npy", "arrays/x_train.npy"],
+            "arrays/x_test.npy, arrays/x_train.npy",
+            "give the folder that they are in: {}/arrays",
+        ),
+    ],
+)
+def test_a_folder_of_containers_is_told_the_way(
+    tmp_path: Path, cache: Path, names: list[str], told: str, way: str
+) -> None:
+    """Where a folder has no picture but files that hold data, they are named with what to do."""
+    folder = containers(tmp_path / "own", *names)
+    error = refused(cache, folder, folder, f"no image in it; it holds {told}")
+    assert error.hint is not None
+    assert error.hint.startswith(way.format(folder))

@@ -202,6 +202,89 @@ def test_only_what_is_used_is_downloaded(hub: Hub) -> None:
     assert not any("extra" in path for path in hub.asked)
 
 
+CONFIGS = """---
+configs:
+- config_name: {}
+  data_files:
+  - split: train
+    path: ["a-*.parquet", "more/**/a.parquet"]
+  - split: validation
+    path: held/out.parquet
+  - split: extra
+    path: a-?.parquet
+- config_name: small
+  data_dir: more
+  data_files: "*.parquet"
+---
+"""
+
+
+def test_a_card_tells_the_files_of_splits(hub: Hub) -> None:
+    """The patterns of the card's configurations choose the files, whatever these are called: a
+    star ends at a folder, two do not; a pattern of no split is of train.
+    """
+    files = {"a-0.parquet": table(slice(4)), "more/x/y/a.parquet": table(slice(4, 12))}
+    files |= {"held/out.parquet": table(slice(6)), "more/b.parquet": table(slice(5))}
+    files |= {"a-0/not.parquet": b"not used"}
+    hub.publish("zoo/own", {**files, "README.md": CONFIGS.format("default").encode()})
+    with pytest.warns(pixelprep.PixelprepWarning, match="hf:zoo/own: splits that .*: extra"):
+        entry = prepared("hf:zoo/own")
+    assert (raw(entry) == X).all()
+    assert (raw(entry, "val") == X[:6]).all()
+    assert (raw(prepared("hf:zoo/own/small")) == X[:5]).all()
+    hub.publish("zoo/two", {**files, "README.md": CONFIGS.format("large").encode()})
+    with pytest.raises(SourceError, match="expected one of its configurations, large, small"):
+        prepared("hf:zoo/two")
+
+
+def test_a_broken_card_is_told(hub: Hub) -> None:
+    """Where the card is no YAML, the names of files tell the splits, and a line says so."""
+    hub.publish("zoo/broken", {**FILES, "README.md": b"---\na: [\n---\n"})
+    with pytest.warns(pixelprep.PixelprepWarning, match="hf-zoo-broken: its card cannot be read"):
+        assert len(prepared("hf:zoo/broken").train) == 12
+
+
+PHOTOS = {
+    f"data/{split}/{'ab'[row % 2]}/{row} [x].png": encoded(X[row])
+    for split, rows in {"train": range(8), "test": range(8, 12)}.items()
+    for row in rows
+}
+
+
+def test_pictures_of_the_hub_are_read_as_a_folder(hub: Hub, tmp_path: Path) -> None:
+    """Without Parquet, folders of pictures give what they give on the disk; what is used no more is
+    downloaded, and the entry is found again without a connection.
+    """
+    hub.publish("zoo/photos", {**PHOTOS, "README.md": b"---\n---\n", "model.bin": b"large"})
+    entry = prepared("hf:zoo/photos", color="grey")
+    for name, content in PHOTOS.items():
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).write_bytes(content)
+    own = prepared(tmp_path / "own" / "data", color="grey")
+    assert (raw(entry) == raw(own)).all()
+    assert entry.test.labels.tolist() == own.test.labels.tolist()
+    assert (entry.class_names, entry.dataset) == (("a", "b"), "hf-zoo-photos")
+    assert not any("model.bin" in path for path in hub.asked)
+    assert prepared("hf:zoo/photos", color="grey").cached
+    hub.stop()
+    turned = prepared("hf:zoo/photos", color="grey", classes="b,a", offline=True)
+    assert turned.class_names == ("b", "a")
+
+
+def test_a_table_of_labels_lies_beside_pictures_of_the_hub(hub: Hub, cache: Path) -> None:
+    """metadata.csv names the labels, as `datasets` has it; options of rows are refused."""
+    files = {f"{row}.png": encoded(X[row]) for row in range(12)}
+    lines = ["file_name,label", *(f"{row}.png,{NAMES[Y[row]]}" for row in range(12))]
+    hub.publish("zoo/table", {**files, "metadata.csv": "\n".join(lines).encode()})
+    entry = prepared("hf:zoo/table")
+    assert (entry.class_names, entry.rows) == (NAMES, 12)
+    with pytest.raises(UsageError, match=r"`images_key`: does not apply to hf:zoo/table"):
+        prepared("hf:zoo/table", images_key="image")
+    hub.publish("zoo/digits", FILES)
+    with pytest.raises(UsageError, match=r"`fit`: does not apply to hf:zoo/digits"):
+        prepared("hf:zoo/digits", size=4, fit="crop")
+
+
 def test_a_card_describes_columns_of_plain_files(hub: Hub) -> None:
     """Where the files tell nothing of their columns, the dataset's page gives the class names."""
     card = """---

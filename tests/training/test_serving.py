@@ -323,6 +323,24 @@ def test_pictures_are_seen_as_the_data_was(photos: Path) -> None:
     assert told[-1].top[0].probability == pytest.approx(wanted.max(), abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_predict_reads_archives_and_names_without_endings(photos: Path, kind: str) -> None:
+    """Pictures in an archive, and those whose names have no ending, are predicted as files are."""
+    folder = Path("some")
+    folder.mkdir()
+    shutil.copy(photos / "dark/00.png", folder / "a.png")
+    shutil.copy(photos / "light/00.png", folder / "b")
+    (folder / "LICENSE").write_text("text")
+    wanted = predict.predict(
+        photos.parent / "run", [photos / "dark/00.png", photos / "light/00.png"]
+    )
+    archive = shutil.make_archive("more", kind, folder)
+    for top in (str(folder), archive):
+        found = predict.predict(photos.parent / "run", top)
+        assert [one.path for one in found.images] == [f"{top}/a.png", f"{top}/b"]
+        assert [one.top for one in found.images] == [one.top for one in wanted.images]
+
+
 def test_predict_on_the_command_line(photos: Path) -> None:
     """A line an image, or JSON; what is no picture is named, and nothing else is said."""
     asked = ("predict", str(photos.parent / "run"))

@@ -1,0 +1,142 @@
+"""WebDataset tars: rows are files of one key that follow each other."""
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers.sources import prepared, refused
+from tests.sources.test_rows import X, Y, encoded, raw
+
+Files = Sequence[tuple[str, bytes]]
+
+
+def tar(path: Path, files: Files, mode: Any = "w") -> Path:
+    """Write a tar with these files in this order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as archive:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def samples(rows: range, label: str = "cls", kind: str = "png") -> Files:
+    """Return pictures and classes as the library's writer puts them into a tar."""
+    files = []
+    for row in rows:
+        text = str(Y[row])
+        if label == "json":
+            text = json.dumps({"label": f"class {Y[row]}", "width": 4})
+        files += [(f"{row:06d}.{kind}", encoded(X[row])), (f"{row:06d}.{label}", text.encode())]
+    return files
+
+
+def test_a_tar_of_keys_is_a_dataset(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Pixels, labels and names are those in the tar, in its order; one line says what was read."""
+    extra = [("000000.txt", b"a caption")]
+    path = tar(tmp_path / "digits.tar", [*extra, *samples(range(12))])
+    entry = prepared(path)
+    assert (raw(entry) == X).all()
+    assert entry.train.labels.tolist() == Y.tolist()
+    assert (entry.train.name_of(3), entry.dataset) == ("000003.png", "digits")
+    assert [str(one.message) for one in recwarn] == [
+        f"{path}: a WebDataset of 1 tar: pictures .png, labels .cls, not used: .txt"
+    ]
+    assert prepared(path).cached
+
+
+def test_classes_are_taken_from_json(tmp_path: Path) -> None:
+    """A class in JSON may be text, which is the name of the class then."""
+    entry = prepared(tar(tmp_path / "digits.tgz", samples(range(12), "json"), "w:gz"))
+    assert (raw(entry) == X).all()
+    assert entry.class_names == ("class 0", "class 1", "class 2")
+    assert entry.train.labels.tolist() == Y.tolist()
+    assert entry.dataset == "digits"
+
+
+def test_shards_follow_each_other_and_names_tell_splits(tmp_path: Path) -> None:
+    """A folder of tars is one dataset, its splits by names of files or folders; numbers in braces
+    stand for each of them.
+    """
+    for shard in range(3):
+        part = range(4 * shard, 4 * shard + 4)
+        tar(tmp_path / "own" / f"digits-train-{shard:06d}.tar", samples(part))
+        tar(tmp_path / "test" / "train" / f"{shard}.tar", samples(part))
+    for folder in ("own/validation", "test/val"):
+        tar(tmp_path / folder / "0.tar", samples(range(6)))
+    entry = prepared(tmp_path / "own")
+    assert (raw(entry) == X).all()
+    assert (raw(entry, "val") == X[:6]).all()
+    assert entry.manifest.source.digest == prepared(tmp_path / "test").manifest.source.digest
+    some = prepared(tmp_path / "own" / "digits-train-{000001..000002}.tar")
+    assert (raw(some) == X[4:]).all()
+    assert some.dataset == "digits-train"
+
+
+def test_a_shard_that_is_not_there_is_named(tmp_path: Path, cache: Path) -> None:
+    """None of those that are asked for is left out."""
+    tar(tmp_path / "d-0.tar", samples(range(6)))
+    error = refused(cache, tmp_path / "d-{0..1}.tar", tmp_path / "d-1.tar", "no such file")
+    assert "d-{0..1}.tar means 2 files" in str(error.hint)
+    refused(cache, tmp_path / "d-{1..0}.tar", tmp_path, "expected tars of pictures")
+
+
+def test_what_is_no_row_is_named(tmp_path: Path, cache: Path) -> None:
+    """A key without its class, with two pictures, or twice is refused, never left out."""
+    every = list(samples(range(6)))
+    bad = {
+        "000007: expected one picture, and its class in a .cls or .json file, got no class": [
+            ("000007.png", encoded(X[0]))
+        ],
+        "000008: expected one picture, and its class in a .cls or .json file, got 2 pictures": [
+            ("000008.png", b""),
+            ("000008.jpg", b""),
+            ("000008.cls", b"1"),
+        ],
+        "contains 000009.png twice": [("000009.png", b""), ("000009.png", b"")],
+        "a .json file: cannot read": [("000010.png", b""), ("000010.json", b"{")],
+    }
+    for reason, files in bad.items():
+        path = tar(tmp_path / "bad.tar", [*every, *files])
+        refused(cache, path, path, reason)
+
+
+@pytest.mark.parametrize("size", [20_480, 24_064])  # between two rows; within the last label
+def test_a_tar_that_is_cut_is_damaged(tmp_path: Path, cache: Path, size: int) -> None:
+    """Where a tar ends too soon, its rows before that are not taken for all."""
+    path = tar(tmp_path / "cut.tar", samples(range(12)))
+    path.write_bytes(path.read_bytes()[:size])
+    refused(cache, path, path, "cannot read: ")
+
+
+def test_a_tar_of_class_folders_is_an_archive_of_pictures(tmp_path: Path) -> None:
+    """Pictures without classes beside them have their folders as classes, as ever, whatever else
+    lies beside them.
+    """
+    files = [(f"{'ab'[row % 2]}/{row}.png", encoded(X[row])) for row in range(8)]
+    path = tar(tmp_path / "pets.tar", [*files, ("a/0.json", b'{"width": 4}')])
+    assert prepared(path).class_names == ("a", "b")
+
+
+@pytest.mark.long
+def test_rows_are_those_of_the_library(tmp_path: Path) -> None:
+    """What the library webdataset writes and reads is read alike."""
+    wds = pytest.importorskip("webdataset")
+    (tmp_path / "own").mkdir()
+    with wds.ShardWriter(str(tmp_path / "own" / "d-%06d.tar"), maxcount=5, verbose=0) as writer:
+        for row in range(12):
+            writer.write({"__key__": f"a/{row:04d}", "png": X[row], "cls": int(Y[row])})
+    shards = str(tmp_path / "own" / "d-{000000..000002}.tar")
+    peer = wds.WebDataset(shards, shardshuffle=False, empty_check=False).decode("rgb8")
+    images, labels = zip(*peer.to_tuple("png", "cls"), strict=True)
+    for path in (tmp_path / "own", shards):
+        entry = prepared(path)
+        assert (raw(entry) == np.stack(images)).all()
+        assert entry.train.labels.tolist() == list(labels)
