@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,17 @@ def test_an_export_of_a_folder_keeps_how_it_was_decoded(tmp_path: Path) -> None:
     assert item.entry.options == options
     with pytest.raises(UsageError, match=r"`layout`: does not apply to an export of pixelprep"):
         prepared(path, layout="nchw")
+
+
+def test_the_layout_that_was_turned_is_not_turned_again(tmp_path: Path) -> None:
+    """An option that the pixels were read with may be given again: they are as they were."""
+    turned = Arrays("turned", (RNG.integers(0, 256, (9, 3, 5, 4), np.uint8), np.arange(9) % 3))
+    entry = prepared(replace(turned, layout="nchw"))
+    path = exported(entry, tmp_path, "npz")
+    again = prepared(path, layout="nchw", cache_dir=tmp_path / "again")
+    assert again.manifest.source == entry.manifest.source
+    with pytest.raises(UsageError, match=r"`layout`: does not apply to an export of pixelprep"):
+        prepared(path, layout="nwh")
 
 
 def test_a_folder_of_png_files_keeps_classes_and_splits(tmp_path: Path) -> None:
