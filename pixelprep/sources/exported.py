@@ -12,6 +12,7 @@ from pixelprep.errors import PixelprepError, SourceError
 from pixelprep.format import manifest as manifests
 from pixelprep.format.layout import DatasetLayout, class_folder
 from pixelprep.format.manifest import Manifest
+from pixelprep.format.options import decode_options
 from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
 from pixelprep.sources.base import Options, Raw, RawSplit, SourceContext, scaled_already
 from pixelprep.sources.layouts import Layout
@@ -51,10 +52,12 @@ def undone(
 
     It is refused unless the manifest's scaling, undone and applied again, gives the same bits.
     """
-    refuse_unsupported(f"an export of pixelprep ({path})", options, BY_ALL | {"on_leak"})
     manifest = _manifest(path)
     if manifest is None:
         raise scaled_already(path)
+    known = decode_options(manifest.source.decode)  # which shaped the pixels, and need not again
+    done = {name for name, value in known.items() if getattr(options, name) == value}
+    refuse_unsupported(f"an export of pixelprep ({path})", options, BY_ALL | {"on_leak", *done})
     scaling, dtype = manifest.scaling.scaling(manifest.mode, manifest.per), manifest.recipe.dtype
     if not scaling.is_exact(dtype):
         inexact = f"{scaling.raw_dtype} pixels cannot be recovered exactly from {dtype}"
