@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +52,9 @@ class EntrySummary:
         not recorded, as of arrays in memory.
     duplicates : tuple of Duplicates
         The images that its data has more than once, as far as that is recorded.
+    files : mapping
+        How many of its image files are of each format, type and size, and how many were resized,
+        stretched or turned, as far as that is recorded.
     """
 
     dataset: str
@@ -63,6 +66,7 @@ class EntrySummary:
     options: Mapping[str, object]
     origin: str | None
     duplicates: tuple[notices.Duplicates, ...] = ()
+    files: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,7 +420,7 @@ def _summary(path: Path, manifest: Manifest, cache: Path) -> EntrySummary:
     images = sum(split.rows for split in manifest.splits.values())
     recorded = requests.load(path, cache)
     options = requests.options_of(manifest, recorded.request)
-    about = (recorded.origin, recorded.duplicates)
+    about = (recorded.origin, recorded.duplicates, recorded.files)
     return EntrySummary(*names, manifest.recipe.source, images, options, *about)
 
 

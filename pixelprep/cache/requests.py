@@ -5,7 +5,7 @@ The record lies outside the entry: the path of the user's data says nothing abou
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any  # Any: arguments of `prepare`, of several types
 from urllib.parse import unquote_to_bytes
@@ -32,7 +32,11 @@ FILE = "file://"
 KINDS: dict[str, tuple[type, ...]] = {"dataset": (str,)}
 KINDS |= {name: json_types(name) for name in REPAIR_OPTIONS}
 NO_EFFECT = (None, "warn", "fail")  # values of options that change no entry
-TOLD, DUPLICATES = "told", "duplicates"  # beside the arguments: what was said of the data
+TOLD, DUPLICATES, FILES = (
+    "told",
+    "duplicates",
+    "files",
+)  # beside the arguments: what was said of the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Recorded:
     request: dict[str, Any] | None = None  # the arguments of `prepare`
     told: tuple[str, ...] = ()
     duplicates: tuple[notices.Duplicates, ...] = ()
+    files: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # what they are
 
     @property
     def origin(self) -> str | None:
@@ -59,7 +64,7 @@ def save_request(
     record = dict(request)
     if told:
         duplicates = [one.to_dict() for one in told.duplicates]
-        record |= {TOLD: told.lines, DUPLICATES: duplicates}
+        record |= {TOLD: told.lines, DUPLICATES: duplicates, FILES: told.files}
     for name in PATHS:
         value = record.get(name)
         if value is not None and (name != "dataset" or is_path(value)):
@@ -73,12 +78,23 @@ def load(path: Path, cache: Path) -> Recorded:
     if record is None:
         return Recorded()
     told, duplicates = record.pop(TOLD, []), record.pop(DUPLICATES, [])
+    files = record.pop(FILES, {})
     try:
         found = tuple(map(notices.Duplicates.from_dict, duplicates))
     except (ValueError, TypeError):  # somebody changed it
         found = ()
     lines = tuple(map(str, told)) if isinstance(told, list) else ()
-    return Recorded(_checked(record), lines, found)
+    counted = files if _are_counts(files) else {}
+    return Recorded(_checked(record), lines, found, counted)
+
+
+def _are_counts(files: object) -> bool:
+    """Tell counts by kind, as they are recorded, from what somebody made of them."""
+    inner = files.values() if isinstance(files, dict) else [None]
+    return all(
+        isinstance(counts, dict) and all(type(count) is int for count in counts.values())
+        for counts in inner
+    )
 
 
 def _checked(request: dict[str, Any]) -> dict[str, Any] | None:

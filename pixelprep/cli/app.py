@@ -299,7 +299,7 @@ def info(entry: EntryName, cache_dir: CacheDir = None, as_json: Json = False) ->
     about = pixelprep.cache.describe(opened, cache_dir=cache_dir)
     duplicates = [one.to_dict() for one in about.duplicates]
     result = {"path": str(opened.path), "origin": about.origin, "duplicates": duplicates}
-    result |= opened.manifest.to_dict()
+    result |= {"files": about.files} | opened.manifest.to_dict()
     output.show(result, as_json, lambda: output.print_info(opened, about))
 
 

@@ -102,6 +102,9 @@ def print_info(entry: "Entry", summary: "EntrySummary") -> None:
     _print_field("splits", ", ".join([f"{' and '.join(own)} as the data has", *taken]))
     shown = ", ".join(f"{k} {v}" for k, v in sorted(recipe.items()) if v is not None)
     _print_field("recipe", shown)
+    for kind, counts in summary.files.items():
+        told = (f"{what} {count:,}" for what, count in counts.items())
+        _print_field(kind, formatting.shorten(told))
     for one in summary.duplicates:
         left_out = ", left out" if one.dropped else ""
         _print_field("equal", f"{formatting.pluralize(one.images, 'image')}: {one.kind}{left_out}")
@@ -299,7 +302,7 @@ def group_by_kind(items: "Iterable[CacheItem]") -> dict[str, list[dict[str, Any]
             values["problem"] = item.problem
         elif item.entry:
             values |= asdict(item.entry)
-            del values["duplicates"]  # up to a thousand of each kind
+            del values["duplicates"], values["files"]  # up to a thousand of each kind
         values |= {"made": _time(item.made), "used": _time(item.used)}
         values["age_seconds"] = max(0.0, time.time() - item.used)
         kinds[names[item.kind]].append(values)

@@ -165,6 +165,7 @@ def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
             for line in recorded.told:
                 notices.tell(line)
             told.duplicates += recorded.duplicates
+            told.files = told.files or recorded.files
         if recorded.request is None and (dataset is not None or told):
             # The arguments that make the same entry again; none of an object in memory.
             names = REPAIR_OPTIONS if dataset is not None else ()

@@ -113,6 +113,7 @@ class EntryProfile:
     scaling: ScalingRecord
     prepare: tuple[str, ...]  # the arguments of the command that makes the entry
     duplicates: tuple[Duplicates, ...]  # in its data, as far as that is recorded
+    files: Mapping[str, Mapping[str, int]]  # of each format and so on; likewise
     is_named: bool  # whether these name the dataset; else a path stands for where the data is
     splits: Mapping[str, SplitProfile]
     mean_image: Float  # (H, W, C), of the first split's raw pixels: train's, if it is there
@@ -185,6 +186,7 @@ def profile(entry: Entry, on_progress: OnProgress, summary: EntrySummary) -> Ent
         decode=manifest.source.decode,
         prepare=("prepare", dataset, *options),
         duplicates=summary.duplicates,
+        files=summary.files,
         is_named=entry.dataset in named,
         splits=splits,
         mean_image=per_pixel.mean,

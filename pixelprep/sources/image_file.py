@@ -19,6 +19,7 @@ from pixelprep.sources import dicom, image_damage, image_depth, image_pixels, sc
 from pixelprep.sources.bands import Bands, UnreadError
 from pixelprep.sources.lazy_arrays import AnyArray
 from pixelprep.sources.members import Archive
+from pixelprep.sources.met import Met
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
@@ -139,8 +140,7 @@ class ImageDecoder:
     archive: Archive | None = None  # that files are in
     fit: str = "stretch"  # or crop, pad: of images of another aspect than that of size
     filter: str = "bilinear"  # Pillow's name of how images are resized
-    # Collects the aspects, W/H, of images that are stretched.
-    stretched: list[float] | None = field(default=None, compare=False)
+    met: Met | None = field(default=None, compare=False)  # counts what is decoded
 
     @classmethod
     def of(cls, options: DecodeOptions) -> "ImageDecoder":
@@ -265,6 +265,8 @@ class ImageDecoder:
                 size = f"{image.width:,}×{image.height:,}"
                 more = f"{size} pixels: expected at most {MAX_PIXELS:,}"
                 raise _ProblemError(Problem("pixels", more))
+            self._note("format", image.format)
+            self._note("type", image.mode)
             pages = max(getattr(image, "n_frames", 1), tiff.imagej_pages(tags))
             self._check_pages(pages, problems)
             is_cut = image.mode in ("I", "F") or RAW_16.search(_raw_mode(image))
@@ -281,12 +283,16 @@ class ImageDecoder:
         """Read a TIFF that Pillow does not read rightly."""
         with _scientific(tiff.name(tags)):
             image, pages = scientific.read_tiff(content, tags, MAX_PIXELS)
+            self._note("format", "TIFF")
+            self._note("type", _type_of(image))
             self._check_pages(pages, problems)
             return self._finished(image, tags.get(tiff.ORIENTATION), problems)
 
     def _dicom(self, content: bytes, problems: list[Problem]) -> AnyArray:
         with _scientific("DICOM file"):
             image, frames = dicom.read(content, MAX_PIXELS)
+            self._note("format", "DICOM")
+            self._note("type", _type_of(image))
             self._check_pages(frames, problems)
             return self._finished(image, None, problems)
 
@@ -307,15 +313,17 @@ class ImageDecoder:
             problems.append(_transparency(image.alpha))
         if self.orientation == "follow":
             image = image.turned(orientation)
+            self._note("done", "turned" if orientation in range(2, 9) else None)
         height, width = image.pixels.shape[:2]
-        self._note_aspect(width, height)
+        self._note_size(width, height)
         return image.finished(self.alpha, self.color, self._resized if self.size else None)
 
     def _pixels(self, image: "PillowImage", problems: list[Problem]) -> AnyArray:
         from PIL import Image
 
         deep, raw_mode = _is_deep(image), _raw_mode(image)
-        image = image_pixels.load(image, self.orientation == "follow")
+        image, is_turned = image_pixels.load(image, self.orientation == "follow")
+        self._note("done", "turned" if is_turned else None)
         alpha = image_pixels.alpha_of(image, raw_mode)
         if alpha is not None and self.alpha is None:
             problems.append(_transparency(alpha))
@@ -329,7 +337,7 @@ class ImageDecoder:
             plain = _converted(plain, self.color)
         if self.alpha == "keep":
             plain.putalpha(255 if alpha is None else Image.fromarray(alpha))
-        self._note_aspect(*plain.size)
+        self._note_size(*plain.size)
         pixels = np.asarray(self._resized(plain))
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
@@ -342,7 +350,7 @@ class ImageDecoder:
         if alpha is not None and self.alpha in image_pixels.BACKGROUNDS:
             background = image_pixels.BACKGROUNDS[self.alpha] * 257
             pixels = np.where(alpha == 0, np.uint16(background), pixels)
-        self._note_aspect(pixels.shape[1], pixels.shape[0])
+        self._note_size(pixels.shape[1], pixels.shape[0])
         # Pillow resizes only one byte order of it correctly.
         resized = np.asarray(self._resized(Image.fromarray(pixels)))
         return np.repeat(resized[:, :, None], COLORS[self.color or "grey"], axis=2)
@@ -364,13 +372,21 @@ class ImageDecoder:
         padded.paste(image.resize((inner[0], inner[1]), resample), corner)
         return padded
 
-    def _note_aspect(self, width: int, height: int) -> None:
-        """Note that an image of this size is stretched, if it is by more than a little."""
-        if self.stretched is None or self.size is None or self.fit != "stretch":
+    def _note(self, kind: str, what: str | None) -> None:
+        if self.met is not None and what is not None:
+            self.met.note(kind, what)
+
+    def _note_size(self, width: int, height: int) -> None:
+        """Count an image of this size; and if it is resized, or stretched by more than a little."""
+        self._note("size", f"{width}×{height}")
+        if self.met is None or self.size in (None, (height, width)):
             return
+        self.met.note("done", "resized")
+        assert self.size is not None
         aspect = width / height
-        if abs(math.log(aspect * self.size[0] / self.size[1])) > LOG_STRETCH:
-            self.stretched.append(aspect)
+        is_stretched = abs(math.log(aspect * self.size[0] / self.size[1])) > LOG_STRETCH
+        if self.fit == "stretch" and is_stretched:
+            self.met.note_stretched(aspect)
 
     def differences(self, found: ImageFormat) -> list[Problem]:
         """Tell in what an image is unlike the format that all must have."""
@@ -423,6 +439,11 @@ def format_of(pixels: AnyArray) -> ImageFormat:
 def _is_deep(image: "PillowImage") -> bool:
     """Tell whether an image is grey of 16 bits, which Pillow keeps."""
     return image.mode in GREY_16 or (image.mode, image.format) == ("I", "PPM")
+
+
+def _type_of(image: Bands) -> str:
+    channels = image.pixels.shape[2]
+    return f"{formatting.pluralize(channels, 'band')} of {image.pixels.dtype}"
 
 
 def _raw_mode(image: "PillowImage") -> str:

@@ -23,6 +23,7 @@ from pixelprep.sources.layouts import ANNOTATIONS, ImageList, Layout, find_layou
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.members import TAR, ZIP, Archive, Folder, printable
+from pixelprep.sources.met import Met
 from pixelprep.system import formatting, fs, notices, progress, staging
 
 ARCHIVES = (*ZIP, *TAR)  # endings
@@ -49,24 +50,11 @@ class _Paths(Sequence[str]):
 
 
 @dataclass(slots=True)
-class _Stretched:
-    """How many images are stretched, and the lowest and highest of their aspects."""
-
-    count: int = 0
-    aspects: Sequence[float] = ()
-
-    def add(self, count: int, aspects: Sequence[float]) -> None:
-        every = [*self.aspects, *aspects]
-        self.count += count
-        self.aspects = [min(every), max(every)] if every else []
-
-
-@dataclass(slots=True)
 class _Findings:
     """What was met in decoding."""
 
     skipped: list[str] = field(default_factory=list)  # paths of images that were left out
-    stretched: _Stretched = field(default_factory=_Stretched)
+    met: Met = field(default_factory=Met)
 
 
 class ImageFolder(LocalSource):
@@ -89,12 +77,10 @@ class ImageFolder(LocalSource):
         every = _Paths(prefix, list(chain(*(listed.names for listed in images.values()))))
         decoder = replace(ImageDecoder.of(self.options), archive=archive).with_reference(every)
         work = context.work(self.name)
-        splits, skipped, stretched = {}, list[str](), _Stretched()
+        splits, found = {}, _Findings()
         try:
             for name, listed in images.items():
-                splits[name], found = self._decode(name, listed, decoder, work, context)
-                skipped += found.skipped
-                stretched.add(found.stretched.count, found.stretched.aspects)
+                splits[name] = self._decode(name, listed, decoder, work, context, found)
         except ImageError as error:
             raise _all_problems(every, decoder, context) or error from error
         for name, split in splits.items():
@@ -105,11 +91,10 @@ class ImageFolder(LocalSource):
             if empty := np.flatnonzero(before * (left == 0)).tolist():
                 of_class = f"no image of class {layout.class_names[empty[0]]} can be read"
                 raise SourceError(f"{self.path}: {name}: {of_class}")
-        if stretched.count:
-            self._tell_stretched(stretched, len(every))
+        self._tell_met(found.met, len(every))
         record = decoder.record() | dict(layout.decode)
-        if skipped:
-            record["skipped"] = sorted(skipped)
+        if found.skipped:
+            record["skipped"] = sorted(found.skipped)
         raw = Raw(splits, layout.class_names, record, layout.task)
         return raw.checked(os.fspath(self.path))
 
@@ -120,8 +105,9 @@ class ImageFolder(LocalSource):
         decoder: ImageDecoder,
         work: Path,
         context: SourceContext,
-    ) -> tuple[RawSplit, _Findings]:
-        """Decode the images of one split; return it, and what was met."""
+        found: _Findings,
+    ) -> RawSplit:
+        """Decode the images of one split; return it, and add to what was found."""
         assert decoder.format is not None  # that of the reference
         total, row_bytes = len(listed.names), decoder.format.bytes
         fs.require_free_space(context.cache, total * row_bytes)
@@ -132,11 +118,11 @@ class ImageFolder(LocalSource):
             (work, f"{split}.{i}", paths[start : start + rows], decoder)
             for i, start in enumerate(range(0, total, rows))
         )
-        skipped, found = list[int](), _Findings()
+        skipped = list[int]()
         with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
             for i, receipt in enumerate(context.pool.map(_run_task, tasks)):
                 skipped += [i * rows + row for row in receipt["skipped"]]
-                found.stretched.add(*receipt.get("stretched", (0, ())))
+                found.met.add(receipt["met"])
                 bar.update(min(rows, total - i * rows))
         stem = os.fspath(work / staging.FILES / f"{split}.")
         shape, dtype = (total, *decoder.format.shape), np.dtype(decoder.format.dtype)
@@ -144,19 +130,21 @@ class ImageFolder(LocalSource):
         decoded = RawSplit(FileArray(stem, rows, shape, dtype), listed.labels)
         decoded = with_names(f"{self.path}: {split}", decoded, names)
         if not skipped:
-            return decoded, found
+            return decoded
         found.skipped += (gone := [names[row] for row in skipped])
         left_out = f"left out of {split}: {len(gone)} of {total} images, such as {gone[0]}"
         notices.tell(f"{self.name}: {left_out}")
-        return decoded.take(np.setdiff1d(np.arange(total), skipped)), found
+        return decoded.take(np.setdiff1d(np.arange(total), skipped))
 
-    def _tell_stretched(self, stretched: _Stretched, total: int) -> None:
-        assert self.options.size is not None
-        height, width = self.options.size
-        low, high = stretched.aspects
-        of = f"aspect {low:.2f} to {high:.2f} becomes {width / height:.2f}"
-        told = f"{stretched.count:,} of {total:,} images are stretched, {of}"
-        notices.tell(f"{self.name}: {told}: `fit=crop|pad` keeps it")
+    def _tell_met(self, met: Met, total: int) -> None:
+        """Record what the files are; tell of images that are stretched."""
+        notices.record_files(met.commonest())
+        if met.aspects and self.options.size is not None:
+            height, width = self.options.size
+            low, high = met.aspects
+            of = f"aspect {low:.2f} to {high:.2f} becomes {width / height:.2f}"
+            stretched = f"{met.counts['done']['stretched']:,} of {total:,} images are stretched"
+            notices.tell(f"{self.name}: {stretched}, {of}: `fit=crop|pad` keeps it")
 
     def _archive(self, context: SourceContext) -> Archive | None:
         """Return the archive that the images are in, where they are in one."""
@@ -292,8 +280,7 @@ def _run_task(
 def _write_pixels(
     paths: Sequence[str], decoder: ImageDecoder, private: Path
 ) -> dict[str, Any]:  # a step's receipt
-    decoder = replace(decoder, stretched=(aspects := list[float]()))
-    stretched = _Stretched()
+    decoder = replace(decoder, met=(met := Met()))
     image_format, skipped = decoder.format, []
     assert image_format is not None  # set before the work is divided
     # The rows of skipped images stay zero, and are left out later.
@@ -307,11 +294,10 @@ def _write_pixels(
                     raise
                 skipped.append(row)
     private.write_bytes(pixels.data)
-    stretched.add(len(aspects), aspects)
     return {
         "sha256": hashlib.sha256(pixels.data).hexdigest(),
         "skipped": skipped,
-        "stretched": [stretched.count, stretched.aspects],
+        "met": met.to_json(),
     }
 
 

@@ -13,8 +13,8 @@ BACKGROUNDS = {"white": 255, "black": 0}
 GREY_STEPS = {"L;2": 85, "L;4": 17}  # by raw mode: how far apart 8-bit greys of fewer bits are
 
 
-def load(image: "PillowImage", follow: bool) -> "PillowImage":
-    """Decode an image, turned as its file says, or as the pixels are stored.
+def load(image: "PillowImage", follow: bool) -> tuple["PillowImage", bool]:
+    """Decode an image, turned as its file says, or as the pixels are stored; tell if it was turned.
 
     Pillow itself turns those of TIFF alone. A block of EXIF that is broken says nothing.
     """
@@ -35,7 +35,8 @@ def load(image: "PillowImage", follow: bool) -> "PillowImage":
         turn = turns.get({6: 8, 8: 6}.get(stored, stored))  # back again
     else:
         turn = turns.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
+    is_turned = follow and (turn is not None or stored in turns)
+    return (image if turn is None else image.transpose(turn)), is_turned
 
 
 def orientation(image: "PillowImage") -> Any:  # Any: whatever the file says

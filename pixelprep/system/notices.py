@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -45,9 +45,10 @@ class Told:
 
     lines: list[str] = field(default_factory=list)
     duplicates: list[Duplicates] = field(default_factory=list)
+    files: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.lines)
+        return bool(self.lines or self.files)
 
 
 _told: ContextVar[Told | None] = ContextVar("told", default=None)
@@ -62,6 +63,12 @@ def tell(message: str, *values: object, duplicates: Duplicates | None = None) ->
         told.lines.append(message)
         told.duplicates += [duplicates] if duplicates else []
     warnings.warn(message, PixelprepWarning, stacklevel=_callers_level())
+
+
+def record_files(files: Mapping[str, Mapping[str, int]]) -> None:
+    """Keep, to be looked up, what the files of the data are: how many of each format and so on."""
+    if (told := _told.get()) is not None:
+        told.files = files
 
 
 def _callers_level() -> int:

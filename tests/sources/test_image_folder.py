@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import pixelprep
 from pixelprep import PixelprepWarning, SourceError, UsageError
 from tests.helpers.cli import failure, run
 from tests.helpers.process import execute
@@ -578,7 +579,6 @@ def test_what_was_left_out_is_listed_by_any_name(pets: tuple[Path, Rows, Rows], 
 
 WATCH = """
 import json, os, sys
-import pixelprep
 
 top, opened = sys.argv[1], []
 
@@ -818,3 +818,25 @@ def test_a_lack_of_memory_is_no_damage(
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", failing)
     refused(cache, pets[0], pets[0], "not enough memory", on_error="skip")
+
+
+@pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
+def test_what_the_files_are_is_counted(tmp_path: Path, cache: Path) -> None:
+    """Formats, types and sizes of the files, and how many were resized, stretched and turned."""
+    top = tmp_path / "mixed"
+    for number in range(4):
+        save(top / f"a/{number}.png", picture(number, (8, 8)))
+        save(top / f"b/{number}.jpg", picture(number, (8, 16, 3)))
+    exif = Image.Exif()
+    exif[274] = 6
+    save(top / "b/turned.png", Image.fromarray(picture(9, (8, 8, 3))), exif=exif)
+    entry = prepared(top, size="8x8", color="rgb", workers=2)
+    files = pixelprep.cache.describe(entry).files
+    assert files == {
+        "done": {"resized": 4, "stretched": 4, "turned": 1},
+        "format": {"PNG": 5, "JPEG": 4},
+        "size": {"8×8": 5, "16×8": 4},
+        "type": {"RGB": 5, "L": 4},
+    }
+    again = prepared(top, size="8x8", color="rgb")
+    assert (again.cached, pixelprep.cache.describe(again).files) == (True, files)
