@@ -8,7 +8,7 @@ libhdf5 does all of it in a process of its own (`sandbox`).
 import math
 import os
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -168,7 +168,20 @@ def _check_storage(file: Any, key: str, dataset: Any, kinds: str) -> None:
     if chunk > MAX_CHUNK_BYTES and chunk > dataset.id.get_storage_size() * MAX_RATIO:
         raise SourceError(f"{too_large}: chunks of {chunk:,} bytes")
     if dataset.id.get_num_chunks() < least:
-        raise SourceError(f"{too_large}: chunks are missing")
+        raise SourceError(f"{path}: {key}: {_unwritten(dataset, least)}", "store it without them")
+
+
+def _unwritten(dataset: Any, expected: int) -> str:
+    """Say which rows lack chunks, of which all rows together have an expected number."""
+    total, rows, stored = len(dataset), dataset.chunks[0], Counter[int]()
+    dataset.id.chunk_iter(lambda chunk: stored.update([chunk.chunk_offset[0]]))
+    starts = range(0, total, rows)
+    needed = expected // len(starts)
+    written = sum(min(rows, total - start) for start, n in stored.items() if n == needed)
+    first = next(start for start in starts if stored[start] < needed)
+    return (
+        f"{total - written:,} of {total:,} rows were never written, the first of them row {first}"
+    )
 
 
 def _chunk_count(dataset: Any) -> int:

@@ -12,6 +12,7 @@ import termios
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,15 @@ def wait_until_it_writes(process: Process, cache: Path) -> None:
         time.sleep(0.001)
 
 
+@cache
+def command_line() -> Any:
+    """Return the command line as click has it."""
+    return get_command(app)
+
+
 def parse(arguments: list[str]) -> None:
     """Have a command line understood, without doing what it says."""
-    command, rest = get_command(app), list(arguments)
+    command, rest = command_line(), list(arguments)
     while hasattr(command, "commands"):
         command = command.commands[rest.pop(0)]
     command.make_context(command.name, rest)

@@ -371,6 +371,12 @@ BAD_HDF5: dict[str, tuple[Callable[[Any], Any], str]] = {
         ),
         "declares more than the file holds",
     ),
+    "rows never written": (
+        lambda file: file.create_dataset(KEY, X.shape, "u1", chunks=(9, 6, 5, 3)).write_direct(
+            X, np.s_[9:18], np.s_[9:18]
+        ),
+        "31 of 40 rows were never written, the first of them row 0",
+    ),
     "rows": (lambda file: file.update({KEY: X[:, 0, 0]}), "flat rows"),
     "an image too few": (lambda file: file.update({KEY: X[1:]}), "39 images but 40 labels"),
     "images of another size": (lambda file: file.update({KEY: X[:, :5]}), "differ in image shape"),
