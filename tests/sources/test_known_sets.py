@@ -99,14 +99,17 @@ def test_a_known_set_is_downloaded_and_read(
     assert pixelprep.cache.describe(entry).options == {"mode": "normalize"}
 
 
-PICTURES = {
+PICTURES: dict[str, dict[str, Any]] = {
     "imagenette": {"size": (12, 12)},
     "eurosat": {},
     "tiny-imagenet": {},
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == "imagenette" else pytest.mark.long) for n in PICTURES],
+)
 def test_a_known_set_of_pictures_is_read_as_an_archive(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path, name: str
 ) -> None:
