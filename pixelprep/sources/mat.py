@@ -7,17 +7,15 @@ import math
 import os
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any  # Any: SciPy has no types
 
 import numpy as np
 
 from pixelprep.errors import SourceError, missing_extra
-from pixelprep.sources import axes, download, gzip_file
-from pixelprep.sources.base import Raw, RawSplit, SourceContext
+from pixelprep.sources import gzip_file
+from pixelprep.sources.base import SourceContext
 from pixelprep.sources.lazy_arrays import FileArray, single_file_array
-from pixelprep.sources.registered import RegisteredDataset, find_pinned
 from pixelprep.system import formatting, fs
 
 Keys = tuple[str, str]  # of images and labels
@@ -27,27 +25,6 @@ USUAL_KEYS: tuple[Keys, ...] = (("X", "y"), ("images", "labels"))
 ORDER = "ncwh"  # H×W×C×N of MATLAB, in the order of the bytes
 WIDTHS = {"logical": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 WIDTHS |= {"int64": 8, "uint64": 8, "single": 4, "double": 8}  # bytes by class of MATLAB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatSet(RegisteredDataset):
-    """A file for each split, as SVHN: X of H×W×C×N, y of N×1, in which 10 stands for 0."""
-
-    parts: Mapping[str, download.RegistryFile] = field(default_factory=dict)
-    shape: tuple[int, int, int] = (32, 32, 3)
-
-    @property
-    def files(self) -> list[download.RegistryFile]:
-        return list(self.parts.values())
-
-    def read(self, folder: Path, context: SourceContext) -> Raw:
-        paths = {name: find_pinned(folder, file) for name, file in self.parts.items()}
-        splits = {}
-        for name, (images, labels) in read_arrays(paths, USUAL_KEYS[:1], context).items():
-            numbers = labels[:].reshape(-1).astype(np.int64)
-            turned = axes.turned(f"{self.spelled}: {name}", images, ORDER)
-            splits[name] = RawSplit(turned, np.where(numbers == 10, 0, numbers))
-        return self.raw(splits, {**axes.record(ORDER), "labels": "10 is 0"})
 
 
 def read_arrays(

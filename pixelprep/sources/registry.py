@@ -9,12 +9,12 @@ from pixelprep.sources.base import Provenance
 from pixelprep.sources.cifar import Cifar, Labels
 from pixelprep.sources.download import RegistryFile
 from pixelprep.sources.idx_sets import Emnist, Qmnist
-from pixelprep.sources.mat import MatSet
 from pixelprep.sources.medmnist import MEDMNIST
 from pixelprep.sources.npz_sets import NpzSet, Place
 from pixelprep.sources.picture_sets import PICTURE_SETS
 from pixelprep.sources.registered import IdxPairs, Pair, RegisteredDataset
 from pixelprep.sources.stl10 import Stl10
+from pixelprep.sources.svhn import MatSet
 
 DIGITS = tuple("0123456789")
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")

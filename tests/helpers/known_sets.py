@@ -21,7 +21,7 @@ from pixelprep.sources import REGISTRY
 from pixelprep.sources.cifar import Cifar
 from pixelprep.sources.download import RegistryFile
 from pixelprep.sources.idx_sets import Emnist, Qmnist
-from pixelprep.sources.mat import MatSet
+from pixelprep.sources.svhn import MatSet
 from pixelprep.sources.npz_sets import NpzSet
 from pixelprep.sources.registered import Pair, RegisteredDataset
 from pixelprep.sources.stl10 import Stl10
