@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pixelprep.reports.entry_report import Report, report
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.sources import Arrays, DatasetSummary, KnownDatasets, datasets
-    from pixelprep.sources.adapters import from_dataset
-    from pixelprep.sources.generator import from_generator
+    from pixelprep.sources.libraries.adapters import from_dataset
+    from pixelprep.sources.libraries.generator import from_generator
     from pixelprep.training.compare import compare
     from pixelprep.training.predict import EvaluationResult, PredictResult, evaluate, predict
     from pixelprep.training.train import resume, train
@@ -44,8 +44,8 @@ __all__ += ["open", "predict", "prepare", "report", "resume", "train", "verify"]
 
 _HOMES = {
     "sources": "Arrays DatasetSummary KnownDatasets datasets",
-    "sources.adapters": "from_dataset",
-    "sources.generator": "from_generator",
+    "sources.libraries.adapters": "from_dataset",
+    "sources.libraries.generator": "from_generator",
     "reports.results": "CompareResult TrainResult",
     "dataset.entry": "Entry Split",
     "training.predict": "EvaluationResult PredictResult evaluate predict",

@@ -21,8 +21,8 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
-from pixelprep.sources.download import PART, stale_parts
-from pixelprep.sources.registry import known_name
+from pixelprep.sources.known.download import PART, stale_parts
+from pixelprep.sources.known.registry import known_name
 from pixelprep.system import canonical, fs, locks, notices, records, staging
 
 LOG = logging.getLogger("pixelprep")

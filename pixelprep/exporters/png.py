@@ -16,7 +16,7 @@ from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
 from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
 from pixelprep.format.layout import class_folder
-from pixelprep.sources import image_file
+from pixelprep.sources.pictures import image_file
 from pixelprep.system import fs, parallel
 
 CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are

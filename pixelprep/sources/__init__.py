@@ -15,10 +15,10 @@ from pixelprep.sources.base import (
     on_leak_of,
 )
 from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
+from pixelprep.sources.known.registered import DatasetSummary, RegisteredSource
+from pixelprep.sources.known.registry import REGISTRY
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
 from pixelprep.sources.leaks import EqualImages, handle_leaks
-from pixelprep.sources.registered import DatasetSummary, RegisteredSource
-from pixelprep.sources.registry import REGISTRY
 from pixelprep.sources.requested import as_requested, refuse_unsupported, requested
 from pixelprep.sources.resolve import (
     KnownDatasets,

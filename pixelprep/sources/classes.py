@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pixelprep.errors import SourceError
 from pixelprep.sources import lazy_arrays
 from pixelprep.sources.base import Raw
-from pixelprep.sources.layouts import Layout
 from pixelprep.sources.lazy_arrays import AnyArray, LazyArray
+from pixelprep.sources.pictures.layouts import Layout
 from pixelprep.system import formatting, fs, notices
 
 LEFT_OUT = -1  # instead of a class's new number

@@ -6,19 +6,20 @@ from contextlib import suppress
 from pathlib import Path
 
 from pixelprep.errors import SourceError
-from pixelprep.sources import idx, image_file
-from pixelprep.sources.array_names import SPLIT
 from pixelprep.sources.base import scaled_already
-from pixelprep.sources.hdf5 import Hdf5Files
-from pixelprep.sources.image_folder import ARCHIVES, ImageArchive, ImageFolder, has_suffix
+from pixelprep.sources.containers import idx
+from pixelprep.sources.containers.array_names import SPLIT
+from pixelprep.sources.containers.hdf5 import Hdf5Files
+from pixelprep.sources.containers.mat_file import MatFile
+from pixelprep.sources.containers.npz import NumpyFiles
+from pixelprep.sources.containers.pixel_table import PixelTable
+from pixelprep.sources.libraries.parquet import ParquetFiles, parquet_files
+from pixelprep.sources.libraries.webdataset import NUMBERS, WebDataset, is_webdataset, tars_at
 from pixelprep.sources.local import IdxFolder, LocalSource
-from pixelprep.sources.mat_file import MatFile
-from pixelprep.sources.members import TAR, is_hidden
-from pixelprep.sources.npz import NumpyFiles
-from pixelprep.sources.parquet import ParquetFiles, parquet_files
-from pixelprep.sources.pixel_table import PixelTable
+from pixelprep.sources.pictures import image_file
+from pixelprep.sources.pictures.image_folder import ARCHIVES, ImageArchive, ImageFolder, has_suffix
+from pixelprep.sources.pictures.members import TAR, is_hidden
 from pixelprep.sources.split_names import split_of
-from pixelprep.sources.webdataset import NUMBERS, WebDataset, is_webdataset, tars_at
 from pixelprep.system import formatting
 
 ARRAY_FILES: dict[str, type[LocalSource]] = {  # which a folder may have several of

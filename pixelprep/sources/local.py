@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pixelprep.sources import base, idx, lazy_arrays
-from pixelprep.sources.array_names import SPLIT
+from pixelprep.sources import base, lazy_arrays
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
-from pixelprep.sources.registry import REGISTRY
+from pixelprep.sources.containers import idx
+from pixelprep.sources.containers.array_names import SPLIT
+from pixelprep.sources.known.registry import REGISTRY
 from pixelprep.system import fs, notices
 
 

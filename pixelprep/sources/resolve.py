@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
 from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import Options, Source
-from pixelprep.sources.picture_sets import PictureArchive
-from pixelprep.sources.registered import DatasetSummary, RegisteredDataset, RegisteredSource
-from pixelprep.sources.registry import REGISTRY, known_name
+from pixelprep.sources.known.picture_sets import PictureArchive
+from pixelprep.sources.known.registered import DatasetSummary, RegisteredDataset, RegisteredSource
+from pixelprep.sources.known.registry import REGISTRY, known_name
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 from pixelprep.system import fs, notices
 from pixelprep.system.json_record import Record
@@ -64,7 +64,7 @@ def _registered_type(dataset: RegisteredDataset) -> type[RegisteredSource]:
     """Return what reads a registered dataset."""
     if not isinstance(dataset, PictureArchive):
         return RegisteredSource
-    from pixelprep.sources.picture_source import PictureSource  # others do not need these
+    from pixelprep.sources.known.picture_source import PictureSource  # others do not need these
 
     return PictureSource
 
@@ -226,7 +226,7 @@ def _library_source(dataset: str, options: Options) -> Source:
     library, _, name = dataset.partition(":")
     if options.source is not None:
         raise UsageError(f"`source`: does not apply to {dataset}", "leave the option out")
-    module = import_module(f"pixelprep.sources.{LIBRARIES[library]}")
+    module = import_module(f"pixelprep.sources.libraries.{LIBRARIES[library]}")
     refuse_unsupported(dataset, options, module.SUPPORTED | BY_ALL)
     source: Source = module.find(name, options)
     return source

@@ -14,7 +14,7 @@ from pixelprep.errors import UsageError
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import decode_options
 from pixelprep.pipeline.prepare import prepare
-from pixelprep.sources import image_file
+from pixelprep.sources.pictures import image_file
 from pixelprep.system import formatting, fs
 from pixelprep.training.run_folder import ENTRY, FinishedRun
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pixelprep.errors import SourceError, UsageError
-from pixelprep.sources import image_file
-from pixelprep.sources.members import TAR, ZIP, Archive
+from pixelprep.sources.pictures import image_file
+from pixelprep.sources.pictures.members import TAR, ZIP, Archive
 
 START = 16  # bytes that tell a picture
 

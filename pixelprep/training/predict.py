@@ -19,7 +19,8 @@ from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
-from pixelprep.sources import LazyArray, Source, image_file
+from pixelprep.sources import LazyArray, Source
+from pixelprep.sources.pictures import image_file
 from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
 from pixelprep.training.evaluation_data import decoding, entry_of, labels_of_run

@@ -33,11 +33,11 @@ from fuzzing.seals import (
 from fuzzing.seeds import Files
 from pixelprep.cli.app import app
 from pixelprep.sources.base import Options, SourceContext
+from pixelprep.sources.containers.hdf5 import Hdf5Files
+from pixelprep.sources.containers.idx import read as read_idx
+from pixelprep.sources.containers.npz import NumpyFiles
 from pixelprep.sources.digest import survey
-from pixelprep.sources.hdf5 import Hdf5Files
-from pixelprep.sources.idx import read as read_idx
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.npz import NumpyFiles
 
 PERTURB = -6  # option of mallopt
 CACHE = "cache"  # beside an input's folder

@@ -16,7 +16,7 @@ import pytest
 
 import pixelprep
 from pixelprep import Arrays, EntryError, PixelprepError, SourceError, UsageError
-from pixelprep.sources.registered import embedded
+from pixelprep.sources.known.registered import embedded
 from tests.helpers.cli import failure, prepared, run, start, wait_until_it_writes
 from tests.helpers.damage import flip_a_byte
 from tests.helpers.data import bytes_of, flipped, idx, write_digits

@@ -15,7 +15,7 @@ from pixelprep import SourceError
 from pixelprep.errors import CacheError
 from pixelprep.format import h5, sandbox, untrusted
 from pixelprep.sources import Options, SourceContext
-from pixelprep.sources.hdf5 import Hdf5Files
+from pixelprep.sources.containers.hdf5 import Hdf5Files
 from tests.helpers.data import arrays
 from tests.helpers.raw_files import PAIRS, write_hdf5
 from tests.helpers.sources import refused

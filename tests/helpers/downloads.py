@@ -4,8 +4,8 @@ import gzip
 import hashlib
 from pathlib import Path
 
-from pixelprep.sources.download import RegistryFile
-from pixelprep.sources.registered import Pair
+from pixelprep.sources.known.download import RegistryFile
+from pixelprep.sources.known.registered import Pair
 from tests.helpers.data import write_digits
 
 
@@ -23,7 +23,7 @@ def pinned(archive: bytes, name: str = "numbers.gz", by_content: bool = True) ->
 
 ONLY_HERE = """
 import socket
-from pixelprep.sources import download
+from pixelprep.sources.known import download
 ask = socket.getaddrinfo
 def here(host, *rest, **named):
     if host != "127.0.0.1":
@@ -36,10 +36,10 @@ download.BACK_OFF = 0.0
 
 TINY_MNIST = """
 import dataclasses, sys
-from pixelprep.sources import download
-from pixelprep.sources.download import RegistryFile
+from pixelprep.sources.known import download
+from pixelprep.sources.known.download import RegistryFile
 from pixelprep.sources import REGISTRY
-from pixelprep.sources.registered import Pair
+from pixelprep.sources.known.registered import Pair
 splits = SPLITS
 tiny = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False, splits=splits)
 sys.modules["pixelprep.sources.resolve"].REGISTRY = {**REGISTRY, "mnist": tiny}

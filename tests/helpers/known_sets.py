@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 
 from pixelprep.sources import REGISTRY
-from pixelprep.sources.cifar import Cifar
-from pixelprep.sources.download import RegistryFile
-from pixelprep.sources.idx_sets import Emnist, Qmnist
-from pixelprep.sources.svhn import MatSet
-from pixelprep.sources.npz_sets import NpzSet
-from pixelprep.sources.registered import Pair, RegisteredDataset
-from pixelprep.sources.stl10 import Stl10
+from pixelprep.sources.known.cifar import Cifar
+from pixelprep.sources.known.download import RegistryFile
+from pixelprep.sources.known.idx_sets import Emnist, Qmnist
+from pixelprep.sources.known.npz_sets import NpzSet
+from pixelprep.sources.known.registered import Pair, RegisteredDataset
+from pixelprep.sources.known.stl10 import Stl10
+from pixelprep.sources.known.svhn import MatSet
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 

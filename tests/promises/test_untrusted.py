@@ -34,8 +34,8 @@ from PIL import Image
 import pixelprep
 from pixelprep import EntryError, SourceError, TrainError
 from pixelprep.sources import REGISTRY
-from pixelprep.sources.cifar import Cifar
-from pixelprep.sources.registered import embedded
+from pixelprep.sources.known.cifar import Cifar
+from pixelprep.sources.known.registered import embedded
 from pixelprep.training.run_folder import unfinished
 from tests.helpers.cli import failure, run
 from tests.helpers.data import idx, write_digits

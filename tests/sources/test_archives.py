@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelprep.sources import members
+from pixelprep.sources.pictures import members
 from tests.helpers.sources import prepared, refused
 from tests.sources.test_image_folder import RGB, numbered, picture, save, write
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import pixelprep
 from pixelprep import SourceError, UsageError
 from pixelprep.sources import Arrays
-from pixelprep.sources.array_names import Header, Keys, Place, meaning, select
+from pixelprep.sources.containers.array_names import Header, Keys, Place, meaning, select
 from pixelprep.sources.split_names import SPLIT_WORDS
 from tests.helpers.raw_files import random_pairs
 from tests.helpers.sources import check, prepared, refused

@@ -16,8 +16,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
-from pixelprep.sources import dicom
-from pixelprep.sources.image_file import ImageDecoder, ImageError, strict_pillow
+from pixelprep.sources.pictures import dicom
+from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, strict_pillow
 
 RANDOM = np.random.default_rng(0)
 CT, MPEG2 = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.4.100"

@@ -29,9 +29,11 @@ from hypothesis import strategies as st
 
 import pixelprep
 from pixelprep import DownloadError
-from pixelprep.sources import REGISTRY, Options, SourceContext, download, idx
-from pixelprep.sources.download import ATTEMPTS, RegistryFile
-from pixelprep.sources.registered import RegisteredSource, embedded
+from pixelprep.sources import REGISTRY, Options, SourceContext
+from pixelprep.sources.containers import idx
+from pixelprep.sources.known import download
+from pixelprep.sources.known.download import ATTEMPTS, RegistryFile
+from pixelprep.sources.known.registered import RegisteredSource, embedded
 from tests.helpers import cli
 from tests.helpers.cli import failure
 from tests.helpers.downloads import ONLY_HERE, pinned

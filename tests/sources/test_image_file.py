@@ -16,8 +16,8 @@ import tifffile
 from PIL import Image
 
 from pixelprep import SourceError
-from pixelprep.sources.bands import Bands
-from pixelprep.sources.image_file import ImageDecoder, ImageError, strict_pillow
+from pixelprep.sources.pictures.bands import Bands
+from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, strict_pillow
 from tests.helpers.pictures import Order, tiff_file, turned
 
 RANDOM = np.random.default_rng(0)

@@ -786,7 +786,7 @@ def test_a_failing_file_system_stops(
         return Path(file).open(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pixelprep.sources.image_file.open", failing, raising=False)
+        patch.setattr("pixelprep.sources.pictures.image_file.open", failing, raising=False)
         error = refused(cache, top, path, os.strerror(number), on_error=on_error)
         assert "on_error" not in (error.hint or "")
     check(prepared(top, on_error=on_error), in_order(train, 0), in_order(test, 2), ("cat", "dog"))

@@ -17,8 +17,9 @@ import pytest
 
 import pixelprep
 from pixelprep import DownloadError, SourceError, UsageError
-from pixelprep.sources import REGISTRY, mat
-from pixelprep.sources.picture_sets import PictureArchive
+from pixelprep.sources import REGISTRY
+from pixelprep.sources.containers import mat
+from pixelprep.sources.known.picture_sets import PictureArchive
 from tests.helpers.known_sets import Twin, mat_bytes, pictures_twin, twin
 from tests.helpers.server import Server
 from tests.helpers.sources import prepared

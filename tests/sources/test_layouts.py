@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelprep import SourceError
-from pixelprep.sources.layouts import Layout, find_layout
+from pixelprep.sources.pictures.layouts import Layout, find_layout
 from tests.helpers.sources import prepared, refused
 from tests.sources.test_image_folder import numbered, picture, save, write
 

@@ -10,7 +10,7 @@ import pytest
 
 import pixelprep
 from pixelprep.sources import REGISTRY
-from pixelprep.sources.registered import embedded
+from pixelprep.sources.known.registered import embedded
 from pixelprep.training.train import train
 from tests.helpers.packages import ROOT
 from tests.helpers.process import execute

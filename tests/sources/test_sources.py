@@ -27,9 +27,9 @@ from PIL import Image
 import pixelprep
 from pixelprep import SourceError, UsageError
 from pixelprep.sources import REGISTRY, Arrays, Provenance
-from pixelprep.sources.cifar import Cifar
+from pixelprep.sources.containers.npz import NumpyFiles
 from pixelprep.sources.file_types import FILE_TYPES
-from pixelprep.sources.npz import NumpyFiles
+from pixelprep.sources.known.cifar import Cifar
 from pixelprep.system import fs
 from tests.helpers.cli import failure, run
 from tests.helpers.data import flipped, idx, write_digits

@@ -20,7 +20,7 @@ import pixelprep
 from pixelprep.dataset.entry import Entry
 from pixelprep.pipeline.prepare import prepare_or_open
 from pixelprep.reports.results import TrainResult
-from pixelprep.sources.registered import embedded
+from pixelprep.sources.known.registered import embedded
 from pixelprep.training.models import reference_cnn
 from pixelprep.training.run_folder import RunFolder, load_finished
 from pixelprep.training.train import Checkpointer, resume, train

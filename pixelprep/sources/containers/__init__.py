@@ -1,0 +1,1 @@
+"""Read files that hold arrays: which of them are images and labels, and their values."""

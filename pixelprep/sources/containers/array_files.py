@@ -1,0 +1,280 @@
+"""Read arrays that a user's files hold: one file, a file a split, or a folder of them."""
+
+import logging
+import os
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path, PurePath
+from typing import Any, ClassVar, Protocol  # Any: JSON values
+
+import numpy as np
+
+from pixelprep.errors import SourceError
+from pixelprep.sources import axes
+from pixelprep.sources.assemble import assemble
+from pixelprep.sources.base import Raw, SourceContext, scaled_already
+from pixelprep.sources.containers import array_names, exported
+from pixelprep.sources.containers.array_names import SPLIT, Header, Keys, Place
+from pixelprep.sources.lazy_arrays import FileArray, single_file_array
+from pixelprep.sources.local import LocalSource
+from pixelprep.sources.split_names import split_of
+from pixelprep.system import formatting, fs, notices
+
+LOG = logging.getLogger("pixelprep")
+
+Stored = tuple[tuple[int, ...], str]  # shape and dtype of an array that was copied to a file
+
+
+class Container(Protocol):
+    """A file that holds arrays, open for reading."""
+
+    def headers(self, wanted: Iterable[str]) -> Mapping[str, Header]:
+        """Return the arrays by key; those `wanted`, too, wherever they are."""
+
+    def copy(self, key: str, role: str, target: Path) -> Generator[None, None, Stored]:
+        """Copy an array to a new file, C order; yield as signs of life."""
+
+    def texts(self, key: str) -> list[str]:
+        """Return an array of text."""
+
+    def exported_key(self, split: str, column: str) -> str | None:
+        """Return the key of a split's column in an export of ours; None in any other file."""
+
+
+class Opener(Protocol):
+    """What opens a container."""
+
+    def __call__(self, path: Path, stack: ExitStack, layout: str | None) -> Container: ...
+
+
+class ArrayFiles(LocalSource):
+    """Files that hold arrays; subclasses open them."""
+
+    supported_options: ClassVar[frozenset[str]] = frozenset(
+        {"images_key", "labels_key", "layout", "shape", "labels_from", "renumber", "on_leak"}
+    )
+    endings: ClassVar[tuple[str, ...]]
+
+    def load(self, context: SourceContext) -> Raw:
+        """Read train and what other splits there are; without splits, all images as train."""
+        where = os.fspath(self.path)
+        options = self.options
+        keys = {role: getattr(options, f"{role}_key") for role in array_names.ROLES}
+        arguments = {
+            "path": where,
+            "files": {name: os.fspath(path) for name, path in self._main().items()},
+            "others": {name: os.fspath(path) for name, path in self._others().items()},
+            "keys": keys,
+            "family": _family(self.path),
+            "folder": os.fspath(context.folder()),
+            "layout": options.layout,
+            "export": exported.columns(self.path),
+        }
+        found = self._copied(arguments)
+        if "export" in found:
+            arrays = {split: _in_files(columns) for split, columns in found["export"].items()}
+            return exported.undone(self.path, arrays, options, context)
+        LOG.info("%s: %s", self.name, found["taken"])
+        if found["unused"]:
+            notices.tell("%s: arrays not used: %s", self.name, formatting.shorten(found["unused"]))
+        if found["class_names"]:
+            told = (self.name, found["names_from"], formatting.shorten(found["class_names"]))
+            LOG.info("%s: classes are named by %s: %s", *told)
+        arrays = {split: _in_files(pair) for split, pair in found["pairs"].items()}
+        pairs = {
+            split: (axes.shaped(f"{where}: {split}", pair["images"], options.shape), pair["labels"])
+            for split, pair in arrays.items()
+        }
+        return assemble(where, pairs, options, class_names=found["class_names"])
+
+    def _copied(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `copied` finds, of these arguments."""
+        raise NotImplementedError
+
+    def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
+        files = self._main() | self._others() | exported.beside(self.path)
+        return [(name, fs.file_stamp(files[name])) for name in sorted(files)]
+
+    def _main(self) -> dict[str, Path]:
+        """Return the files that the path stands for, by name."""
+        if self.path.is_dir():
+            paths = [p for p in fs.sorted_dir(self.path) if p.suffix.lower() in self.endings]
+            shown = [path for path in paths if not path.name.startswith(".")]
+            return {path.name: path for path in shown if path.is_file()}
+        if SPLIT in self.path.name and not self.path.exists():
+            of_splits = expand(self.path)
+            if not of_splits:
+                expected = f"{SPLIT} stands for train, val or test, or another word for these"
+                raise SourceError(f"{self.path}: no such files: {expected}")
+            return {path.name: path for path in of_splits.values()}
+        return {self.path.name: self.path}
+
+    def _others(self) -> dict[str, Path]:
+        """Return the files that options name, by the name there."""
+        folder = self.path if self.path.is_dir() else self.path.parent
+        found: dict[str, Path] = {}
+        for role in array_names.ROLES:
+            name, _ = array_names.file_and_key(getattr(self.options, f"{role}_key") or "")
+            if SPLIT in name:
+                paths = expand(folder / name).values()
+                found |= {os.fspath(path.relative_to(folder)): path for path in paths}
+            elif name:
+                found[name] = folder / name
+            if name and not name.endswith(self.endings):
+                ours = " or ".join(self.endings)
+                raise SourceError(f"`{role}_key`: {name}: expected a file that ends in {ours}")
+        for name, path in found.items():
+            if not path.is_file():
+                raise SourceError(f"{path}: no such file", f"write FILE:KEY, FILE beside {name}")
+        return found
+
+
+def _in_files(copies: Mapping[str, Any]) -> dict[str, FileArray]:  # JSON values
+    """Describe the files of arrays that were copied."""
+    return {
+        name: single_file_array(Path(path), tuple(shape), np.dtype(dtype))
+        for name, (path, shape, dtype) in copies.items()
+    }
+
+
+def expand(path: Path) -> dict[str, Path]:
+    """Return the files that a path with {split} in its name stands for, by split."""
+    pattern = "(.*)".join(map(re.escape, path.name.split(SPLIT, 1)))
+    found: dict[str, Path] = {}
+    for other in fs.sorted_dir(path.parent):
+        match = re.fullmatch(pattern, other.name)
+        if match and (split := split_of(match[1])):
+            if split in found:
+                both = f"{found[split].name} and {other.name}"
+                raise SourceError(f"{path}: two files are {split}: {both}", "move one away")
+            found[split] = other
+    return found
+
+
+def _family(path: Path) -> str | None:
+    """Return the path with {split} of a file beside which those of other splits lie."""
+    if SPLIT in path.name or path.is_dir():
+        return None
+    for word in re.finditer("[A-Za-z][a-z]*", path.stem):
+        if split_of(word[0]):
+            name = path.name[: word.start()] + SPLIT + path.name[word.end() :]
+            if len(expand(path.with_name(name))) > 1:
+                return _spelled(path.with_name(name))
+    return None
+
+
+def copied(
+    opener: Opener,
+    path: str,
+    files: Mapping[str, str],
+    others: Mapping[str, str],
+    keys: Mapping[str, str | None],
+    family: str | None,
+    folder: str,
+    layout: str | None,
+    export: Mapping[str, list[str]] | None,
+) -> Iterator[Any]:  # what the sandbox passes on
+    """Copy arrays to files; yield None as signs of life, and in the end what was found.
+
+    Of an export of ours, copy these columns of its splits.
+    """
+    asked = Keys(list(files), keys, PurePath(path).name not in files)
+    wanted = [place for role, key in keys.items() if key for _, place in asked.wanted(role)]
+    with ExitStack() as stack:
+        opened = {n: opener(Path(p), stack, layout) for n, p in {**files, **others}.items()}
+        if any(one.exported_key("", "images") for one in opened.values()):
+            if export is None or len(opened) > 1:
+                raise scaled_already(path)
+            (one,) = opened.values()
+            yield from _copied_export(path, one, export, folder)
+            return
+        arrays = {
+            Place(name, key): header
+            for name, one in opened.items()
+            for key, header in one.headers([k for n, k in wanted if n == name]).items()
+        }
+        selection = array_names.select(path, arrays, asked)
+        places = [place for pair in selection.pairs.values() for place in pair.values()]
+        _refuse_part_of_family(path, selection, arrays, asked, family)
+        names = {tuple(opened[place.file].texts(place.key)) for place in selection.class_names}
+        if len(names) > 1:
+            listed = formatting.shorten(map(array_names.spell, selection.class_names))
+            raise SourceError(f"{path}: class names differ: {listed}", "keep one of them")
+        pairs: dict[str, dict[str, Any]] = {}
+        for split, pair in selection.pairs.items():
+            pairs[split] = {}
+            for role, place in pair.items():
+                if place.file not in opened or place not in arrays:
+                    _raise_missing(path, place, arrays, opened)
+                target = Path(folder, f"{split}-{role}.0")
+                shape, dtype = yield from opened[place.file].copy(place.key, role, target)
+                pairs[split][role] = os.fspath(target), shape, dtype
+    several = len({place.file for place in places}) > 1
+    yield {
+        "pairs": pairs,
+        "taken": selection.describe(),
+        "unused": sorted(array_names.spell(place, len(opened) > 1) for place in selection.unused),
+        "class_names": list(*names),
+        "names_from": formatting.shorten(
+            array_names.spell(place, several) for place in selection.class_names
+        ),
+    }
+
+
+def _copied_export(
+    path: str, opened: Container, export: Mapping[str, list[str]], folder: str
+) -> Iterator[Any]:
+    found: dict[str, dict[str, Any]] = {split: {} for split in export}
+    held = opened.headers([])
+    for split, columns in export.items():
+        for column in columns:
+            key, target = opened.exported_key(split, column), Path(folder, f"{split}-{column}.0")
+            if key is None or key not in held:
+                raise SourceError(f"{path}: no array under the key {key}", "export it again")
+            role = "labels" if column == "names" else "images"
+            shape, dtype = yield from opened.copy(key, role, target)
+            found[split][column] = os.fspath(target), shape, dtype
+    yield {"export": found}
+
+
+def _refuse_part_of_family(
+    path: str,
+    selection: array_names.Selection,
+    arrays: Mapping[Place, Header],
+    asked: Keys,
+    family: str | None,
+) -> None:
+    """Refuse a file that holds one split, where files of the others lie beside it."""
+    found = [set(pair.values()) & arrays.keys() for pair in selection.pairs.values()]
+    found = [places for places in found if places]
+    if not family or len(found) != 1 or any(asked.given.values()):
+        return
+    if len(found[0]) < len(array_names.ROLES):  # the labels lie in another file, too
+        raise SourceError(
+            f"{path}: is one file of several", f"give their folder: {_spelled(Path(path).parent)}"
+        )
+    pair = next(pair for pair in selection.pairs.values() if found[0] & set(pair.values()))
+    alone = " ".join(f"`{role}_key={place.key}`" for role, place in pair.items())
+    beside = f"{path}: is one split, and files of others lie beside it"
+    raise SourceError(beside, f"give them all: {family}; or this one alone: {alone}")
+
+
+def _raise_missing(
+    path: str,
+    place: Place,
+    arrays: Mapping[Place, Header],
+    opened: Mapping[str, Container],
+) -> None:
+    if place.file in opened:
+        opened[place.file].headers([place.key])  # says more where the key is a link
+    name = array_names.spell(place, len(opened) > 1 or place.file not in opened)
+    missing = f"{path}: no array under the key {name}; it holds"
+    hint = f"where other files hold the rest, give their folder: {_spelled(Path(path).parent)}"
+    beside = len(opened) == 1 and array_names.meaning(PurePath(path).stem)[:2] != (None, None)
+    raise SourceError(f"{missing} {array_names.describe_held(arrays)}", hint if beside else None)
+
+
+def _spelled(path: Path) -> str:
+    """Spell a path with a slash, which tells it from a name."""
+    return os.fspath(path) if "/" in os.fspath(path) else f"./{path}"

@@ -1,0 +1,198 @@
+"""Read pixels that stand in a table: one in each column, or all of an image in one cell."""
+
+import csv
+import math
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any  # Any: pixels of whichever type
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import SourceError
+from pixelprep.sources import lazy_arrays
+from pixelprep.sources.assemble import assemble
+from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.lazy_arrays import (
+    AnyArray,
+    AnyDType,
+    FileArray,
+    LazyArray,
+    TakeView,
+    single_file_array,
+)
+from pixelprep.sources.local import LocalSource
+from pixelprep.sources.pictures import tables
+from pixelprep.system import formatting, notices
+
+PIXEL_COLUMN = re.compile(r"(?:pixel|px|p|x|v|attr|feature)?[ _]?\d+(?:x\d+)?", re.IGNORECASE)
+PIXELS_CELL = "pixels"  # a column whose cells hold all pixels of an image, with blanks between
+LABEL_COLUMNS = (*tables.ROLES["label"], "emotion")  # the last is FER2013's
+MIN_PIXELS = 9  # columns of numbers that are taken for an image
+ROWS = 2048  # parsed at once
+TYPES = ("u1", "u2", "f8")  # of pixels, the narrowest that holds all is taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a table holds images."""
+
+    path: Path
+    delimiter: str
+    header: bool
+    pixels: tuple[int, ...]  # numbers of the columns; one alone is that of cells with all pixels
+    label: int
+    split: int | None
+
+
+class PixelTable(LocalSource):
+    """A CSV file of labels and pixels, as Kaggle has MNIST's relatives and FER2013."""
+
+    supported_options = frozenset({"layout", "labels_from", "renumber", "on_leak", "columns"})
+
+    def load(self, context: SourceContext) -> Raw:
+        """Parse all rows; the splits are those of the column split, if there is one."""
+        where = os.fspath(self.path)
+        try:
+            form = _form(self.path, self.options.columns or {})
+            labels, splits = _labels(form)
+            images = _as_squares(where, _write_pixels(form, len(labels), context))
+        except (ValueError, OSError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
+            raise SourceError(f"{where}: cannot read the table: {error}") from error
+        pairs: dict[str, tuple[LazyArray, LazyArray]] = {"train": (images, labels)}
+        if splits is not None:
+            rows = {name: np.flatnonzero(splits == name) for name in np.unique(splits).tolist()}
+            pairs = {n: (TakeView(images, i), labels[i]) for n, i in rows.items()}
+        if "train" not in pairs:
+            raise SourceError(f"{where}: expected rows of train, got {', '.join(pairs)}")
+        return assemble(where, pairs, self.options)
+
+
+def _as_squares(where: str, images: LazyArray) -> LazyArray:
+    """Take flat rows for square grey images, where they can be."""
+    pixels = images.shape[1]
+    side = math.isqrt(pixels)
+    if side * side != pixels:
+        return images
+    notices.tell("%s: %d pixels a row: taken as images of %d×%d", where, pixels, side, side)
+    return lazy_arrays.reshape_rows(images, (side, side))
+
+
+def _form(path: Path, given: Mapping[str, str]) -> _Form:
+    """Tell the columns of a table from its first line."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        delimiter = tables.delimiter_of(file.read(tables.HEAD_BYTES))
+        file.seek(0)
+        names = [name.strip() for name in next(csv.reader(file, delimiter=delimiter), [])]
+    if len(names) > MIN_PIXELS and all(map(_is_number, names)):
+        told = "no header: the first column is taken as labels, the other %d as pixels"
+        notices.tell(f"%s: {told}", path, len(names) - 1)
+        return _Form(path, delimiter, False, tuple(range(1, len(names))), 0, None)
+    spelled = {name.casefold(): column for column, name in enumerate(names)}
+    label = _first(spelled, [given["label"]] if "label" in given else LABEL_COLUMNS)
+    split = _first(spelled, [given["split"]] if "split" in given else tables.ROLES["split"])
+    pixels = _pixel_columns(names, spelled, {label, split})
+    if label is None or not pixels:
+        lacks = "labels" if pixels else f"pixels: pixel0, pixel1, …, or {PIXELS_CELL} alone"
+        hint = "of pictures in files give the folder, and `labels=TABLE`"
+        named = "name the column: `columns=label=NAME`" if pixels else hint
+        raise SourceError(f"{path}: no {lacks}; it has {formatting.shorten(names)}", named)
+    roles = tables.Roles(None, (names[label],), None if split is None else names[split])
+    others = [name for column, name in enumerate(names) if column not in pixels]
+    columns = formatting.pluralize(len(pixels), "column")
+    notices.tell("%s: pixels in %s; %s", path, columns, roles.told(others))
+    return _Form(path, delimiter, True, tuple(pixels), label, split)
+
+
+def _first(spelled: Mapping[str, int], names: Iterable[str]) -> int | None:
+    return next((spelled[name.casefold()] for name in names if name.casefold() in spelled), None)
+
+
+def _pixel_columns(
+    names: Sequence[str], spelled: Mapping[str, int], others: Collection[int | None]
+) -> list[int]:
+    if PIXELS_CELL in spelled:
+        return [spelled[PIXELS_CELL]]
+    named = [n for n, name in enumerate(names) if n not in others and PIXEL_COLUMN.fullmatch(name)]
+    return named if len(named) >= MIN_PIXELS else []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _labels(form: _Form) -> tuple[AnyArray, AnyArray | None]:
+    """Return the labels of all rows, integers or text, and their splits, if a column has these."""
+    columns = [form.label] if form.split is None else [form.label, form.split]
+    cells = np.concatenate([*_blocks(form, columns, np.dtype(np.str_))])
+    labels = np.char.strip(cells[:, 0])
+    if all(map(str.isdecimal, labels.tolist())):
+        labels = labels.astype(np.int64)
+    if form.split is None:
+        return labels, None
+    splits = list(tables.splits(str(form.path), "its split", np.char.strip(cells[:, 1]).tolist()))
+    if None in splits:
+        raise SourceError(f"{form.path}: row {splits.index(None) + 1}: expected a split")
+    return labels, np.array(splits)
+
+
+def _blocks(form: _Form, columns: Sequence[int], dtype: AnyDType) -> Iterator[AnyArray]:
+    """Parse columns of all rows, some rows at once: (rows, columns)."""
+    first = 2 if form.header else 1
+    with form.path.open(encoding="utf-8-sig", newline="") as file:
+        if form.header:
+            file.readline()
+        while lines := list(islice(file, ROWS)):
+            filled = [line for line in lines if not line.isspace()]
+            yield _parsed(form, first, filled, dtype, delimiter=form.delimiter, usecols=columns)
+            first += len(lines)
+
+
+def _pixels(form: _Form) -> Iterator[NDArray[np.float64]]:
+    """Parse the pixels of all rows, some rows at once: (rows, pixels)."""
+    if len(form.pixels) > 1:
+        yield from _blocks(form, form.pixels, np.dtype(np.float64))
+        return
+    first = 2
+    for block in _blocks(form, form.pixels, np.dtype(np.str_)):
+        yield _parsed(form, first, block[:, 0].tolist(), np.dtype(np.float64))
+        first += len(block)
+
+
+def _parsed(form: _Form, first: int, lines: list[str], dtype: AnyDType, **how: Any) -> AnyArray:
+    try:
+        return np.loadtxt(lines, dtype, ndmin=2, quotechar='"', comments=None, **how)
+    except ValueError as error:
+        wrong = str(error).partition(";")[0]  # what follows is of NumPy's arguments
+        raise SourceError(f"{form.path}: in the rows from line {first} on: {wrong}") from error
+
+
+def _write_pixels(form: _Form, rows: int, context: SourceContext) -> FileArray:
+    """Write the pixels of all rows to a file, in the narrowest type that holds them."""
+    narrowest, written = 0, 0
+    while True:
+        dtype, written, width = np.dtype(TYPES[narrowest]), 0, 0
+        path = context.file(f"pixels-{narrowest}")
+        with path.open("xb") as file:
+            for block in _pixels(form):
+                if width and block.shape[1] != width:
+                    found = f"expected {width} pixels, as before, got {block.shape[1]}"
+                    raise SourceError(f"{form.path}: rows from {written + 1} on: {found}")
+                pixels = block.astype(dtype)
+                if (pixels != block).any():
+                    break
+                file.write(pixels.data)
+                written, width = written + len(block), block.shape[1]
+            else:
+                break
+        narrowest += 1
+    if written != rows:
+        raise SourceError(f"{form.path}: {rows} labels but pixels of {written} images")
+    return single_file_array(path, (rows, width), dtype)

@@ -1,0 +1,1 @@
+"""Know datasets by name: their files, digests and quirks."""

@@ -1,0 +1,33 @@
+"""Read a registered archive of pictures, with the options of a user's own."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from pixelprep.errors import SourceError
+from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.known.picture_sets import PictureArchive
+from pixelprep.sources.known.registered import RegisteredSource, find_pinned
+from pixelprep.sources.pictures.image_folder import ImageArchive
+
+
+class PictureSource(RegisteredSource):
+    """Pictures in folders by class: of whatever sizes, which options make equal."""
+
+    supported_options: ClassVar[frozenset[str]] = frozenset(
+        {"size", "color", "on_error", "orientation", "alpha", "page", "fit", "filter"}
+    )
+
+    def _read(self, folder: Path, context: SourceContext) -> Raw:
+        """Decode the pictures, the workers sharing the work."""
+        known = self.dataset
+        assert isinstance(known, PictureArchive)
+        path = find_pinned(folder, known.archive)
+        # Classes are chosen later, by the names that they have then.
+        options = replace(self.options, classes=None, class_map=None)
+        raw = ImageArchive(path, options).load(context)
+        expected = known.folders or known.class_names or raw.class_names
+        if raw.class_names != expected or len(expected) != known.classes:
+            wrong = f"expected {known.classes} folders of classes, got {', '.join(raw.class_names)}"
+            raise SourceError(f"{path}: {wrong}")
+        return replace(raw, class_names=known.class_names or raw.class_names)

@@ -1,0 +1,1 @@
+"""Read the datasets of other libraries."""

@@ -1,0 +1,146 @@
+"""Use datasets of other libraries as a source: Hugging Face's, and torch's."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any  # Any: objects of other libraries
+
+from pixelprep.errors import SourceError, UsageError
+from pixelprep.sources.base import Provenance, Source
+from pixelprep.sources.libraries.features import Columns, find_columns
+from pixelprep.sources.libraries.generator import row_options
+from pixelprep.sources.libraries.spool import Row, Rows, RowsSource
+from pixelprep.sources.split_names import split_of
+from pixelprep.system import formatting
+
+GIVEN = "give `test` and `val` as datasets of their own"
+
+
+def from_dataset(
+    train: Any,
+    *,
+    test: Any = None,
+    val: Any = None,
+    name: str | None = None,
+    class_names: Sequence[str] = (),
+    images_key: str | None = None,
+    labels_key: str | None = None,
+    **decode: object,
+) -> Source:
+    """Make a source of a dataset of Hugging Face's `datasets`, or of torch's with a length.
+
+    It is read row by row, every time that it is prepared. The bytes of Hugging Face's pictures are
+    decoded as files are; other formats and transforms that are set there do not count. Of torch's
+    the items are taken, (image, label), with their transforms: an image is one of Pillow's, an
+    array (H, W, C) or a tensor (C, H, W). Random transforms are better left to training.
+
+    Parameters
+    ----------
+    train : Dataset or DatasetDict
+        The training data, or all splits.
+    test, val : Dataset, optional
+        The other splits.
+    name : str, optional
+        The name of the dataset's folder in the cache. Default: the library's, or ``dataset``.
+    class_names : sequence of str, optional
+        Default: those of its ``ClassLabel``, or its ``classes``; else the labels, as text.
+    images_key, labels_key : str, optional
+        The columns, where Hugging Face's features leave a choice.
+    **decode : object
+        As for `from_generator`.
+
+    Returns
+    -------
+    Source
+        What `prepare` takes.
+
+    Raises
+    ------
+    UsageError, SourceError
+        When it is no such dataset, or its columns leave a choice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pixelprep
+    >>> items = [(np.full((8, 8), 9 * i, np.uint8), i % 2) for i in range(20)]
+    >>> source = pixelprep.from_dataset(items, name="shades")
+    >>> pixelprep.prepare(source, mode="normalize", quiet=True).train.shape
+    (20, 8, 8, 1)
+    """
+    given = {"train": train, "val": val, "test": test}
+    found = {split: one for split, one in given.items() if one is not None}
+    if isinstance(train, Mapping):
+        if len(found) > 1:
+            raise UsageError("`train` holds all splits: expected no `test` and no `val`")
+        found = _by_split(train)
+    for split, one in found.items():
+        if not (hasattr(one, "__getitem__") and hasattr(one, "__len__")):
+            got = f"`{split}`: expected a dataset with a length, got a {type(one).__name__}"
+            raise UsageError(got, "for what only iterates: pixelprep.from_generator")
+    kind, first = type(next(iter(found.values()))).__name__, next(iter(found.values()))
+    names: Sequence[str] = tuple(class_names)
+    if hasattr(first, "features"):
+        columns = find_columns(kind, first.features.to_dict(), images_key, labels_key)
+        rows = {split: partial(_hugging_face_rows, one, columns) for split, one in found.items()}
+        own, names = first.info.dataset_name, names or columns.class_names
+    else:
+        rows = {split: partial(Items, one) for split, one in found.items()}
+        own, names = None, names or classes_of(first)
+    about = Provenance(f"a dataset in memory ({kind})", "not stated")
+    every = Rows(rows, tuple(names))
+    return RowsSource(name or own or "dataset", lambda _: every, about, row_options(decode))
+
+
+def _by_split(splits: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the splits of a `DatasetDict` by the words that people have for them."""
+    found: dict[str, Any] = {}
+    for word, one in splits.items():
+        split = split_of(str(word))
+        if split is None or split in found:
+            listed = formatting.shorten(list(map(str, splits)))
+            raise SourceError(f"splits {listed}: expected train, and perhaps val and test", GIVEN)
+        found[split] = one
+    return found
+
+
+def _hugging_face_rows(dataset: Any, columns: Columns) -> "Items":
+    """Read a dataset of `datasets`, pictures as the bytes of their files."""
+    from datasets import Image
+
+    plain = dataset.with_format(None).select_columns([columns.image, columns.label])
+    if columns.dtype is None:
+        plain = plain.cast_column(columns.image, Image(decode=False))
+
+    def convert(row: Mapping[str, Any]) -> Row:
+        image = row[columns.image]
+        if columns.dtype is None and image["bytes"] is None:  # as of `imagefolder`
+            image = {**image, "bytes": Path(image["path"]).read_bytes()}
+        return columns.row(image, row[columns.label])
+
+    return Items(plain, convert)
+
+
+def _as_it_is(item: Any) -> Row:
+    return item  # type: ignore[no-any-return] # whatever it is, it is checked
+
+
+class Items:
+    """The items of a dataset, by their index."""
+
+    def __init__(self, dataset: Any, convert: Callable[[Any], Row] = _as_it_is) -> None:
+        self._dataset, self._convert = dataset, convert
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self._convert(self._dataset[row]) for row in range(len(self)))
+
+
+def classes_of(dataset: Any) -> tuple[str, ...]:
+    """Return the class names of a dataset of torchvision's, or of a `Subset` of it."""
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    classes: Iterable[Any] = getattr(dataset, "classes", None) or ()
+    return tuple(one[0] if isinstance(one, tuple) else str(one) for one in classes)

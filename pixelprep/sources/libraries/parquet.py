@@ -1,0 +1,123 @@
+"""Read Parquet files in Hugging Face's form: a column of images, and one of labels."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any  # Any: pyarrow's objects, which have no types
+
+from pixelprep.errors import SourceError, missing_extra
+from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.libraries.features import Columns, find_columns
+from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, load_rows
+from pixelprep.sources.local import LocalSource
+from pixelprep.sources.pictures.tables import FOUND_BY_ITSELF
+from pixelprep.sources.split_names import files_by_split
+from pixelprep.system import fs
+
+BATCH = 64  # rows in memory at once: pictures may be large
+SUFFIX = ".parquet"
+
+
+class ParquetFiles(LocalSource):
+    """One Parquet file, which is train; or a folder of them, whose names tell their splits."""
+
+    supported_options = ROW_OPTIONS | {"images_key", "labels_key"}
+
+    def _files(self) -> list[Path]:
+        return parquet_files(self.path) if self.path.is_dir() else [self.path]
+
+    def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
+        return [
+            (os.fspath(path.relative_to(self.path.parent)), fs.file_stamp(path))
+            for path in self._files()
+        ]
+
+    def load(self, context: SourceContext) -> Raw:
+        """Copy the rows of all files, one split after the other."""
+        splits, files, path = {"train": [self.path]}, self._files(), self.path
+        if path.is_dir():
+            splits = files_by_split(os.fspath(path), files, path)
+        keys = self.options.images_key, self.options.labels_key
+        return load_rows(self.name, open_rows(splits, *keys), self.options, context)
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """List the Parquet files in a folder, or in its folder ``data``, by name."""
+    every = (path for top in (folder, folder / "data") for path in sorted(top.glob(f"*{SUFFIX}")))
+    return [path for path in every if path.name not in FOUND_BY_ITSELF]  # a table of pictures
+
+
+def open_rows(
+    splits: Mapping[str, Sequence[Path]],
+    images_key: str | None = None,
+    labels_key: str | None = None,
+    described: Callable[[], Mapping[str, Any] | None] = lambda: None,
+) -> Rows:
+    """Return the rows of files; `described` gives the columns' features where they tell none."""
+    first = next(iter(splits.values()))[0]
+    own = _features(first) or described() or _guessed_features(first)
+    columns = find_columns(os.fspath(first), own, images_key, labels_key)
+    readers = {name: partial(_read, files, columns) for name, files in splits.items()}
+    return Rows(readers, columns.class_names)
+
+
+def _open(path: Path) -> Any:
+    """Open a file; say in one line what is wrong with it."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise missing_extra("pyarrow", "hub", "a Parquet file") from error
+    try:
+        return parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"{path}: not a readable Parquet file: {reason}") from error
+
+
+def _features(path: Path) -> Mapping[str, Any] | None:
+    """Return what `datasets` wrote of the columns, if it wrote the file."""
+    with _open(path) as file:
+        written = (file.schema_arrow.metadata or {}).get(b"huggingface")
+    try:
+        features = json.loads(written)["info"]["features"] if written else None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return features if isinstance(features, dict) else None
+
+
+def _guessed_features(path: Path) -> Mapping[str, Any]:
+    """Take columns of bytes, or of bytes with a path, for images."""
+    with _open(path) as file:
+        schema = file.schema_arrow
+    is_image = {
+        one.name: "binary" in str(one.type) and not str(one.type).startswith("list")
+        for one in schema
+    }
+    return {name: {"_type": "Image"} if image else {} for name, image in is_image.items()}
+
+
+def _read(files: Sequence[Path], columns: Columns) -> Iterator[Row]:
+    for path in files:
+        with _open(path) as file:
+            yield from _rows_of(path, file, columns)
+
+
+def _rows_of(path: Path, file: Any, columns: Columns) -> Iterator[Row]:
+    import pyarrow
+
+    wanted = [columns.image, columns.label]
+    if missing := [name for name in wanted if name not in file.schema_arrow.names]:
+        raise SourceError(f"{path}: lacks the column {missing[0]}, which other files have")
+    try:
+        for batch in file.iter_batches(BATCH, columns=wanted):
+            for image, label in zip(*(batch.column(n).to_pylist() for n in wanted), strict=True):
+                if isinstance(image, dict) and image.get("bytes") is None:
+                    # Never a path: it could lead to any file of this machine.
+                    raise SourceError(f"{path}: {columns.image}: expected the bytes of an image")
+                yield columns.row(image, label)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"{path}: not a readable Parquet file: {reason}") from error

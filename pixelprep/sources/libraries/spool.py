@@ -1,0 +1,242 @@
+"""Write the rows of iterators to files, one by one: never more than a few are in memory."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from typing import Any  # Any: images and labels of whichever library
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import SourceError, UsageError
+from pixelprep.format.options import DecodeOptions
+from pixelprep.format.recipe import SPLITS
+from pixelprep.numerics import permutation
+from pixelprep.sources.assemble import assemble
+from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext
+from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
+from pixelprep.sources.pictures import image_file
+from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError
+from pixelprep.system import formatting, notices, progress
+
+LOG = logging.getLogger("pixelprep")
+
+Row = Sequence[Any]  # (image, label), or (image, label, name)
+DECODED = ("size", "color", "on_error", "orientation", "alpha", "page")  # options of pictures
+ROW_OPTIONS = frozenset({*DECODED, "labels_from", "renumber", "on_leak"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A dataset as iterators: by split a function that starts one, and what labels stand for."""
+
+    splits: Mapping[str, Callable[[], Iterable[Row]]]
+    class_names: Sequence[str] = ()
+    task: str = "classification"
+
+
+@dataclass(frozen=True, slots=True)
+class RowsSource:
+    """A source that is read row by row; without an `identity` it is read every time."""
+
+    name: str
+    open: Callable[[SourceContext], Rows]
+    provenance: Provenance
+    options: DecodeOptions
+    identity: Mapping[str, object] | None = None
+
+    @property
+    def on_leak(self) -> str | None:
+        """What is done where an image of train is in another split, too."""
+        return self.options.on_leak
+
+    def fingerprints(self) -> list[dict[str, object]]:
+        """Return the identity, and the options by which the rows are read."""
+        if self.identity is None:
+            return []
+        return [{**self.identity, "options": option_values(self.options, ROW_OPTIONS)}]
+
+    def load(self, context: SourceContext) -> Raw:
+        """Write all rows to the context's files."""
+        return load_rows(self.name, self.open(context), self.options, context)
+
+
+def option_values(options: DecodeOptions, names: Iterable[str]) -> dict[str, object]:
+    """Return options by name, for an identity."""
+    return {name: getattr(options, name) for name in sorted(names)}
+
+
+def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceContext) -> Raw:
+    """Write the rows of all splits to the context's files; those sorted by class are mixed."""
+    if "train" not in rows.splits:
+        listed = formatting.shorten(rows.splits)
+        raise SourceError(f"{where}: expected a split train, got {listed or 'none'}")
+    pixels, spooled = _Pixels(options), dict[str, _Spooled]()
+    for name, start in rows.splits.items():
+        found = _spool(where, name, start(), pixels, context)
+        if name != "train" and all(_is_missing(_plain(label)) for label in found.labels):
+            notices.tell("%s: %s: no row has a label: not used", where, name)
+        else:
+            spooled[name] = found
+    if options.layout is not None and pixels.record():
+        raise UsageError(f"`layout`: {where}: is of arrays alone, not of pictures and tensors")
+    pairs = {name: (one.images, _label_array(where, name, one)) for name, one in spooled.items()}
+    names = {name: one.names for name, one in spooled.items() if one.names}
+    raw = assemble(where, pairs, options, rows.task, rows.class_names, names)
+    record = pixels.record() | dict(raw.decode)
+    if skipped := sorted(one for split in spooled.values() for one in split.skipped):
+        notices.tell("%s: left out: %d images, such as %s", where, len(skipped), skipped[0])
+        record["skipped"] = skipped
+    mixed = {name: _mixed(where, name, split) for name, split in raw.splits.items()}
+    return replace(raw, splits=mixed, decode=record)
+
+
+@dataclass(slots=True)
+class _Spooled:
+    """One split: its images in a file, and the rest in memory."""
+
+    images: FileArray
+    labels: list[Any] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def _spool(
+    where: str, split: str, rows: Iterable[Row], pixels: "_Pixels", context: SourceContext
+) -> _Spooled:
+    """Write the images of a split to a file; all are of the first one's shape and type."""
+    path, first = context.file(f"{split}-rows"), None
+    found = _Spooled(single_file_array(path, (0,), np.dtype(np.uint8)))
+    total = len(rows) if isinstance(rows, Sized) else 0
+    bar = progress.bar(f"reading {split}", total, " images", context.quiet or not total)
+    with path.open("xb") as file, bar:
+        for number, row in enumerate(rows):
+            at = f"{where}: {split}: row {number} (counted from 0)"
+            image, label, name = _parts(at, row)
+            try:
+                one = pixels(at, image)
+            except ImageError as error:
+                if not (pixels.decoder.skip and error.is_damage):
+                    raise
+                found.skipped.append(f"{split}/{number if name is None else name}")
+                continue
+            if first is None:
+                first = number, one.shape, one.dtype
+            elif first[1:] != (one.shape, one.dtype):
+                differs = f"{at}: is {_format(one)}, but row {first[0]} is {_kind(*first[1:])}"
+                raise SourceError(differs, "give all images one shape and one type")
+            file.write(np.ascontiguousarray(one).data)
+            found.labels.append(label)
+            found.names += [] if name is None else [str(name)]
+            bar.update()
+    if first is None:
+        raise SourceError(f"{where}: {split}: expected rows (image, label), got none")
+    if found.names and len(found.names) != len(found.labels):
+        raise SourceError(f"{where}: {split}: only some rows have a name")
+    found.images = single_file_array(path, (len(found.labels), *first[1]), first[2])
+    return found
+
+
+def _parts(at: str, row: Row) -> tuple[Any, Any, Any]:
+    if not isinstance(row, tuple | list) or len(row) not in (2, 3):
+        got = f"{len(row)} values" if isinstance(row, tuple | list) else type(row).__name__
+        raise SourceError(f"{at}: expected (image, label) or (image, label, name), got {got}")
+    image, label, name = (*row, None)[:3]
+    return image, label, name
+
+
+def _format(image: AnyArray) -> str:
+    return _kind(image.shape, image.dtype)
+
+
+def _kind(shape: tuple[int, ...], dtype: object) -> str:
+    return f"{formatting.format_shape(shape)} {dtype}"
+
+
+class _Pixels:
+    """Turn an image of any library into an array (H, W) or (H, W, C)."""
+
+    def __init__(self, options: DecodeOptions) -> None:
+        self.options = options
+        self.decoder = ImageDecoder.of(options)
+        self._turned: str | None = None  # the order of axes of the tensors
+
+    def record(self) -> dict[str, object]:
+        """Return what the source digest covers of how pictures were decoded."""
+        found = self.decoder.record() if self.decoder.format else {}
+        return found | ({"layout": self._turned} if self._turned else {})
+
+    def __call__(self, at: str, image: Any) -> AnyArray:
+        if isinstance(image, bytes) or hasattr(image, "getexif"):  # of a file, or Pillow's
+            return self._decode(at, image)
+        self._refuse_options(at)
+        if hasattr(image, "detach"):
+            return self._from_tensor(at, image.detach().cpu().numpy())
+        pixels = np.asarray(image)
+        if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "uif":
+            got = f"{type(image).__name__} {pixels.dtype} {pixels.shape}"
+            raise SourceError(f"{at}: expected an image (H, W) or (H, W, C), got {got}")
+        return pixels
+
+    def _decode(self, at: str, image: Any) -> AnyArray:
+        image_file.require("a dataset of pictures")
+        examine = self.decoder.examine_bytes if isinstance(image, bytes) else None
+        with image_file.strict_pillow():
+            pixels, problems = (examine or self.decoder.examine_image)(at, image)
+        if problems or pixels is None:
+            raise ImageError.of(at, problems)
+        if self.decoder.format is None:
+            form = image_file.format_of(pixels)
+            self.decoder = replace(self.decoder, format=form, reference=at)
+        return pixels
+
+    def _from_tensor(self, at: str, pixels: AnyArray) -> AnyArray:
+        """Turn a tensor of torch's, whose channels come first."""
+        if pixels.ndim == 2:
+            return pixels
+        if pixels.ndim != 3 or pixels.shape[0] > 4:
+            expected = f"{at}: expected a tensor (C, H, W), of at most 4 channels"
+            raise SourceError(f"{expected}, got {pixels.shape}", "give arrays (H, W, C) instead")
+        if self._turned is None:
+            self._turned, floats = "nchw", pixels.dtype.kind == "f"
+            scaled = ", floats 0 to 1 as by ToTensor" if floats and pixels.max() <= 1 else ""
+            notices.tell("%s: a tensor (C, H, W)%s: turned to (H, W, C)", at, scaled)
+        return pixels.transpose(1, 2, 0)
+
+    def _refuse_options(self, at: str) -> None:
+        for name in DECODED:
+            if getattr(self.options, name) != getattr(DecodeOptions, name):
+                raise UsageError(f"`{name}`: {at}: an array is taken as it is", "leave it out")
+
+
+def _plain(label: Any) -> Any:
+    """Return a label as Python has it."""
+    return label.item() if hasattr(label, "item") and getattr(label, "ndim", 0) == 0 else label
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or (isinstance(label, int) and label == -1)  # as Hugging Face has it
+
+
+def _label_array(where: str, split: str, spooled: _Spooled) -> AnyArray:
+    labels = [_plain(label) for label in spooled.labels]
+    row = next((number for number, label in enumerate(labels) if label is None), None)
+    if row is not None:
+        raise SourceError(f"{where}: {split}: row {row} (counted from 0) has no label")
+    try:
+        return np.asarray(labels)
+    except ValueError as error:  # lists of several lengths
+        raise SourceError(f"{where}: {split}: labels are unlike each other: {error}") from None
+
+
+def _mixed(where: str, name: str, split: RawSplit) -> RawSplit:
+    """Give rows that are sorted by class the format's seeded order, as those of folders have."""
+    labels: NDArray[Any] = np.asarray(split.labels[:])
+    if labels.ndim != 1 or labels[0] == labels[-1] or (np.diff(labels.astype(np.int64)) < 0).any():
+        return split
+    LOG.info("%s: %s: rows are sorted by class: they are mixed, by a fixed seed", where, name)
+    source = permutation.Stream.SOURCE
+    rows = len(labels)
+    return split.take(
+        permutation.permutation(rows, seed=0, stream=source, index=SPLITS.index(name))
+    )

@@ -1,0 +1,170 @@
+"""Read WebDataset tars: files that follow each other and share a key are one row.
+
+```
+KEY.jpg, KEY.cls    the picture, and its class: a number or text
+KEY.jpg, KEY.json   likewise, the class as label, class or cls of an object, or as it is
+```
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any  # Any: JSON values
+
+from pixelprep.errors import SourceError
+from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, load_rows
+from pixelprep.sources.local import LocalSource
+from pixelprep.sources.pictures import image_file, members
+from pixelprep.sources.split_names import files_by_split, split_of
+from pixelprep.system import formatting, fs, notices
+
+# As the library webdataset has it: a key ends at the first point of the last part of a name.
+KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
+LABELS, IN_JSON = ("cls", "json"), ("label", "class", "cls")
+NUMBERS = re.compile(r"\{(\d+)\.\.(\d+)\}")  # in a name that stands for several: {000..009}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kinds:
+    """The endings that were met, each once."""
+
+    pictures: dict[str, None] = field(default_factory=dict)
+    labels: dict[str, None] = field(default_factory=dict)
+    unused: dict[str, None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        named = {"pictures": self.pictures, "labels": self.labels, "not used:": self.unused}
+        return ", ".join(f"{what} {_listed(kinds)}" for what, kinds in named.items() if kinds)
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    return formatting.shorten(f".{kind}" for kind in kinds)
+
+
+class WebDataset(LocalSource):
+    """A tar, several of a name with numbers, {000..009}, or a folder of them."""
+
+    supported_options = ROW_OPTIONS
+
+    @property
+    def name(self) -> str:
+        """The name without endings and numbers."""
+        bare = NUMBERS.sub("", self.path.name)
+        ending = next((one for one in members.TAR if bare.lower().endswith(one)), "")
+        stem = bare.removesuffix(bare[len(bare) - len(ending) :]).rstrip("-_.")
+        return LocalSource(self.path.with_name(stem or "images"), self.options).name
+
+    def _stamps(self) -> list[tuple[str, tuple[int, ...]]]:
+        paths = tars_at(self.path)
+        return [(os.path.relpath(path, self.path), fs.file_stamp(path)) for path in paths]
+
+    def load(self, context: SourceContext) -> Raw:
+        """Read all tars once, in the order of their names."""
+        splits, tars, kinds = {"train": tars_at(self.path)}, tars_at(self.path), _Kinds()
+        if self.path.is_dir():
+            splits = files_by_split(os.fspath(self.path), tars, self.path)
+        rows = Rows({split: partial(_rows, paths, kinds) for split, paths in splits.items()})
+        raw = load_rows(self.name, rows, self.options, context)
+        what = formatting.pluralize(sum(map(len, splits.values())), "tar")
+        notices.tell("%s: a WebDataset of %s: %s", self.path, what, kinds)
+        return raw
+
+
+def is_webdataset(path: Path) -> bool:
+    """Return whether the first picture in a tar has its class beside it."""
+    try:
+        for _, parts in _samples(path):
+            if pictures := _pictures(parts):
+                return len(pictures) == 1 and _label(path, parts) is not None
+    except SourceError:  # damaged, which is told when it is read
+        pass
+    return False
+
+
+def tars_at(path: Path) -> list[Path]:
+    """List the tars that a path means, by name; of a folder that holds other data, none."""
+    if numbers := NUMBERS.search(path.name):
+        first, last = numbers.groups()
+        every = (f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1))
+        return [path.with_name(NUMBERS.sub(number, path.name, count=1)) for number in every]
+    if not path.is_dir():
+        return [path]
+    found = list[Path]()
+    for one in fs.sorted_dir(path):
+        if members.is_hidden(one.name):
+            continue
+        if one.is_dir() and split_of(one.name):
+            found += tars_at(one)
+        elif one.is_dir() or one.name.lower().endswith(image_file.SUFFIXES):
+            return []
+        elif one.name.lower().endswith(members.TAR):
+            found.append(one)
+    return found
+
+
+def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield each key of a tar, and its files by their endings."""
+    key, parts = "", dict[str, bytes]()
+    for name, content in members.read_tar(path):
+        match = KEY.fullmatch(name)
+        if match is None or any(map(members.is_hidden, name.split("/"))):
+            continue
+        if match[1] != key and parts:
+            yield key, parts
+            parts = {}
+        key, ending = match[1], match[2].lower()
+        if ending in parts:
+            raise SourceError(f"{path}: contains {name} twice", members.NEW_COPY)
+        parts[ending] = content
+    if parts:
+        yield key, parts
+
+
+def _pictures(parts: Iterable[str]) -> list[str]:
+    return [ending for ending in parts if f".{ending}" in image_file.SUFFIXES]
+
+
+def _label(path: Path, parts: dict[str, bytes]) -> tuple[str, Any] | None:
+    """Return the ending of the file that has a row's class, and the class; None without one."""
+    for kind in LABELS:
+        if kind not in parts:
+            continue
+        try:
+            text = parts[kind].decode().strip()
+            label = _in_json(json.loads(text)) if kind == "json" else _number_or_text(text)
+        except ValueError as error:
+            raise SourceError(f"{path}: a .{kind} file: cannot read: {error}") from error
+        if label is not None and label != "":
+            return kind, label
+    return None
+
+
+def _number_or_text(text: str) -> int | str:
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
+
+
+def _in_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return next((value[key] for key in IN_JSON if value.get(key) is not None), None)
+    return value
+
+
+def _rows(paths: Sequence[Path], kinds: _Kinds) -> Iterator[Row]:
+    for path in paths:
+        for key, parts in _samples(path):
+            pictures, label = _pictures(parts), _label(path, parts)
+            if not pictures and label is None:  # of no row
+                kinds.unused.update(dict.fromkeys(parts))
+                continue
+            if label is None or len(pictures) != 1:
+                found = "no class" if label is None else f"{len(pictures)} pictures"
+                expected = "expected one picture, and its class in a .cls or .json file"
+                raise SourceError(f"{path}: {key}: {expected}, got {found}: {_listed(parts)}")
+            kinds.pictures[pictures[0]] = kinds.labels[label[0]] = None
+            kinds.unused.update(dict.fromkeys(parts.keys() - {pictures[0], label[0]}))
+            yield parts[pictures[0]], label[1], f"{key}.{pictures[0]}"

@@ -1,0 +1,374 @@
+"""Read a folder of images that are sorted into folders by class."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar, overload  # Any: JSON values
+
+import numpy as np
+
+from pixelprep.errors import SourceError
+from pixelprep.format.manifest import EXPORTED
+from pixelprep.format.recipe import SPLITS, class_counts
+from pixelprep.numerics import permutation
+from pixelprep.sources import classes
+from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
+from pixelprep.sources.containers import exported
+from pixelprep.sources.lazy_arrays import FileArray
+from pixelprep.sources.local import LocalSource
+from pixelprep.sources.pictures import groups, image_file, tables
+from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, ImageFormat, Problem
+from pixelprep.sources.pictures.labelled import find_tables, labelled_layout
+from pixelprep.sources.pictures.layouts import ANNOTATIONS, ImageList, Layout, find_layout, kinds
+from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, printable
+from pixelprep.sources.pictures.met import Met
+from pixelprep.system import formatting, fs, notices, progress, staging
+
+ARCHIVES = (*ZIP, *TAR)  # endings
+
+
+@dataclass(frozen=True, slots=True)
+class _Paths(Sequence[str]):
+    """The paths of names below a folder, each made when it is wanted."""
+
+    prefix: str
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self.prefix + name for name in self.names[at]]
+        return self.prefix + self.names[at]
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What was met in decoding."""
+
+    skipped: list[str] = field(default_factory=list)  # paths of images that were left out
+    met: Met = field(default_factory=Met)
+
+
+class ImageFolder(LocalSource):
+    """Pictures sorted into folders by class, as `layouts` has it; all of one size."""
+
+    supported_options = frozenset(
+        {"size", "color", "on_error", "on_leak", "orientation", "alpha", "page"}
+        | {"fit", "filter", "follow_links", "labels", "columns", "label_delimiter", "group_column"}
+        | {"group_pattern", "classes", "class_map", "labels_from", "renumber"}
+    )
+
+    chooses_classes: ClassVar[bool] = True  # before anything is decoded
+
+    def load(self, context: SourceContext) -> Raw:
+        """Decode every image, the workers sharing the work."""
+        image_file.require()
+        archive = self._archive(context)
+        layout = self._layout(archive)
+        prefix, images = f"{self.path}/", layout.splits
+        every = _Paths(prefix, list(chain(*(listed.names for listed in images.values()))))
+        decoder = replace(ImageDecoder.of(self.options), archive=archive).with_reference(every)
+        work = context.work(self.name)
+        splits, found = {}, _Findings()
+        try:
+            for name, listed in images.items():
+                splits[name] = self._decode(name, listed, decoder, work, context, found)
+        except ImageError as error:
+            raise _all_problems(every, decoder, context) or error from error
+        for name, split in splits.items():
+            before, left = (
+                np.array(class_counts(labels, len(layout.class_names)))
+                for labels in (images[name].labels, split.labels[:])
+            )
+            if empty := np.flatnonzero(before * (left == 0)).tolist():
+                of_class = f"no image of class {layout.class_names[empty[0]]} can be read"
+                raise SourceError(f"{self.path}: {name}: {of_class}")
+        self._tell_met(found.met, len(every))
+        record = decoder.record() | dict(layout.decode)
+        if found.skipped:
+            record["skipped"] = sorted(found.skipped)
+        raw = Raw(splits, layout.class_names, record, layout.task)
+        return raw.checked(os.fspath(self.path))
+
+    def _decode(
+        self,
+        split: str,
+        listed: ImageList,
+        decoder: ImageDecoder,
+        work: Path,
+        context: SourceContext,
+        found: _Findings,
+    ) -> RawSplit:
+        """Decode the images of one split; return it, and add to what was found."""
+        assert decoder.format is not None  # that of the reference
+        total, row_bytes = len(listed.names), decoder.format.bytes
+        fs.require_free_space(context.cache, total * row_bytes)
+        # A task takes 1/64 of the images, or fewer if they have more than 64 MiB of pixels.
+        rows = max(1, min(-(-total // 64), (64 << 20) // row_bytes))
+        paths = _Paths(f"{self.path}/", listed.names)
+        tasks = (
+            (work, f"{split}.{i}", paths[start : start + rows], decoder)
+            for i, start in enumerate(range(0, total, rows))
+        )
+        skipped = list[int]()
+        with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
+            for i, receipt in enumerate(context.pool.map(_run_task, tasks)):
+                skipped += [i * rows + row for row in receipt["skipped"]]
+                found.met.add(receipt["met"])
+                bar.update(min(rows, total - i * rows))
+        stem = os.fspath(work / staging.FILES / f"{split}.")
+        shape, dtype = (total, *decoder.format.shape), np.dtype(decoder.format.dtype)
+        names = list(map(printable, listed.names))
+        decoded = RawSplit(FileArray(stem, rows, shape, dtype), listed.labels)
+        decoded = with_names(f"{self.path}: {split}", decoded, names)
+        if not skipped:
+            return decoded
+        found.skipped += (gone := [names[row] for row in skipped])
+        left_out = f"left out of {split}: {len(gone)} of {total} images, such as {gone[0]}"
+        notices.tell(f"{self.name}: {left_out}")
+        return decoded.take(np.setdiff1d(np.arange(total), skipped))
+
+    def _tell_met(self, met: Met, total: int) -> None:
+        """Record what the files are; tell of images that are stretched."""
+        notices.record_files(met.commonest())
+        if met.aspects and self.options.size is not None:
+            height, width = self.options.size
+            low, high = met.aspects
+            of = f"aspect {low:.2f} to {high:.2f} becomes {width / height:.2f}"
+            stretched = f"{met.counts['done']['stretched']:,} of {total:,} images are stretched"
+            notices.tell(f"{self.name}: {stretched}, {of}: `fit=crop|pad` keeps it")
+
+    def _archive(self, context: SourceContext) -> Archive | None:
+        """Return the archive that the images are in, where they are in one."""
+        return None
+
+    def _folder(self) -> Folder:
+        return Folder(self.path, self.options.follow_links)
+
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield every folder, and every file that may be read, with its `fs.file_stamp`."""
+        has_table = False
+        for kind, name, entry in self._folder().walk():
+            if kind == "folder":
+                yield name, ()
+            elif kind == "file" and _may_be_read(name):
+                try:
+                    stamp = fs.file_stamp(entry)
+                except OSError as error:
+                    raise SourceError(f"{entry.path}: cannot read: {error.strerror}") from error
+                yield name, stamp
+            has_table |= name.lower().endswith(tables.FOUND_BY_ITSELF)
+        yield from self._labels_stamps(has_table)
+
+    def _labels_stamps(self, has_table: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield the table that was given; and, where rows may have groups, how they are divided."""
+        options = self.options
+        if file := self._labels_file():
+            try:
+                yield os.fspath(file), fs.file_stamp(file)
+            except OSError as error:
+                raise SourceError(f"{file}: cannot read: {error.strerror}") from error
+        if has_table or file or options.group_pattern is not None:
+            shares = options.val_fraction, options.test_fraction, options.split_seed
+            yield f"divided by {shares}", ()
+
+    def _layout(self, archive: Archive | None) -> Layout:
+        """Return the images of each split, in the order of the raw data."""
+        listing = (archive or self._folder()).listing()
+
+        def read(name: str) -> bytes:
+            path = f"{self.path}/{name}"
+            return archive.read(path) if archive else image_file.read_file(path)
+
+        def is_picture(name: str) -> bool:
+            if has_suffix(name):
+                return name.lower().endswith(image_file.SUFFIXES)
+            return image_file.is_picture(read(name))
+
+        def read_text(name: str) -> str:
+            return read(name).decode(errors="backslashreplace")
+
+        where, given = os.fspath(self.path), self._tables(listing.names, read)
+        layout = None
+        if given:
+            required = self.options.labels is not None
+            layout = labelled_layout(
+                where, listing.names, given, is_picture, self.options, required=required
+            )
+        layout = layout or exported.with_classes(
+            where, find_layout(where, listing.names, is_picture, read_text), read
+        )
+        layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
+        for line in layout.told:
+            notices.tell("%s", line)
+        if listing.hidden:
+            hidden = formatting.shorten(map(printable, sorted(listing.hidden)))
+            notices.tell("%s: hidden folders, not used: %s", self.path, hidden)
+        if unused := [*layout.unused, *listing.other]:
+            such = f"{formatting.pluralize(len(unused), 'file')} ({kinds(unused)}), such as"
+            notices.tell(f"{self.name}: not used: {such} {self.path}/{printable(unused[0])}")
+        source, splits = permutation.Stream.SOURCE, {}
+        for name, split in layout.splits.items():  # what is sorted gets the format's seeded order
+            index = SPLITS.index(name)
+            order = permutation.permutation(len(split.names), seed=0, stream=source, index=index)
+            splits[name] = split.take(order)
+        return replace(layout, splits=splits)
+
+    def _labels_file(self) -> Path | None:
+        """Return the path of the table that was given, which may be meant in the folder."""
+        given = self.options.labels
+        return None if given is None else self.path / given  # of two, an absolute one is it
+
+    def _tables(
+        self, names: Sequence[str], read: Callable[[str], bytes]
+    ) -> dict[str, tables.Table]:
+        """Return the tables that name pictures, each by the folder that it is for."""
+        if file := self._labels_file():
+            return {"": tables.read(os.fspath(file), image_file.read_file(os.fspath(file)))}
+        found = {name[: name.rfind("/") + 1]: name for name in find_tables(names)}
+        return {
+            folder: tables.read(f"{self.path}/{name}", read(name)) for folder, name in found.items()
+        }
+
+
+class ImageArchive(ImageFolder):
+    """A zip or tar of such a folder."""
+
+    supported_options = ImageFolder.supported_options - {"follow_links"}
+
+    @property
+    def name(self) -> str:
+        """The archive's name without its endings."""
+        name = self.path.name
+        ending = next(one for one in ARCHIVES if name.lower().endswith(one))
+        return LocalSource(self.path.with_name(name[: -len(ending)] or "images"), self.options).name
+
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield self.path.name, fs.file_stamp(self.path)
+        yield from self._labels_stamps(has_table=True)  # perhaps
+
+    def _archive(self, context: SourceContext) -> Archive:
+        return Archive.open(self.path, context.file("members"))
+
+
+def has_suffix(name: str) -> bool:
+    """Return whether the last part of a name has an ending."""
+    return "." in name[name.rfind("/") + 1 :]
+
+
+def _may_be_read(name: str) -> bool:
+    ends = (*image_file.SUFFIXES, ANNOTATIONS, *tables.FOUND_BY_ITSELF, EXPORTED)
+    return not has_suffix(name) or name.lower().endswith(ends)
+
+
+def _run_task(
+    task: tuple[Path, str, Sequence[str], ImageDecoder],
+) -> dict[str, Any]:  # a step's receipt
+    """Decode images into a file of the work folder, unless an interrupted run did."""
+    work, name, paths, decoder = task
+    return staging.run_step(work, name, partial(_write_pixels, paths, decoder))
+
+
+def _write_pixels(
+    paths: Sequence[str], decoder: ImageDecoder, private: Path
+) -> dict[str, Any]:  # a step's receipt
+    decoder = replace(decoder, met=(met := Met()))
+    image_format, skipped = decoder.format, []
+    assert image_format is not None  # set before the work is divided
+    # The rows of skipped images stay zero, and are left out later.
+    pixels = np.zeros((len(paths), *image_format.shape), image_format.dtype)
+    with image_file.strict_pillow():
+        for row, path in enumerate(paths):
+            try:
+                pixels[row] = decoder.read(path)
+            except ImageError as error:
+                if not (decoder.skip and error.is_damage):
+                    raise
+                skipped.append(row)
+    private.write_bytes(pixels.data)
+    return {
+        "sha256": hashlib.sha256(pixels.data).hexdigest(),
+        "skipped": skipped,
+        "met": met.to_json(),
+    }
+
+
+def _all_problems(
+    paths: Sequence[str], decoder: ImageDecoder, context: SourceContext
+) -> SourceError | None:
+    """Look at every image, so that the user is told of all that is wrong at once."""
+    seen, step = _Survey(), 64
+    alone = replace(decoder, format=None)  # what most images are is known at the end
+    tasks = ((paths[start : start + step], alone) for start in range(0, len(paths), step))
+    with progress.bar("looking for more such", len(paths), " images", context.quiet) as bar:
+        for i, some in enumerate(context.pool.map(_survey, tasks)):
+            seen.add(some)
+            bar.update(min(step, len(paths) - i * step))
+    found = seen.problems(decoder)
+    if not found:
+        return None  # the file is another meanwhile
+    problems = [problem for problem, *_ in found]
+    if len(found) == 1 and found[0][2] == 1:
+        return ImageError.of(found[0][1], problems)
+    told = (
+        f"{path}: {problem.reason} ({count:,} of {len(paths):,} images)"
+        for problem, path, count in found
+    )
+    return SourceError("; ".join(told), image_file.hint_of(problems))
+
+
+@dataclass(slots=True)
+class _Survey:
+    """What images are: of each kind of problem, and of each format, the first path, how many."""
+
+    kinds: dict[str, tuple[Problem, str, int]] = field(default_factory=dict)
+    formats: dict[ImageFormat, tuple[str, int]] = field(default_factory=dict)
+
+    def note(self, problem: Problem, path: str, count: int = 1) -> None:
+        first, where, before = self.kinds.get(problem.kind, (problem, path, 0))
+        self.kinds[problem.kind] = first, where, before + count
+
+    def note_format(self, found: ImageFormat, path: str, count: int = 1) -> None:
+        where, before = self.formats.get(found, (path, 0))
+        self.formats[found] = where, before + count
+
+    def add(self, other: "_Survey") -> None:
+        for problem, path, count in other.kinds.values():
+            self.note(problem, path, count)
+        for found, (path, count) in other.formats.items():
+            self.note_format(found, path, count)
+
+    def problems(self, decoder: ImageDecoder) -> list[tuple[Problem, str, int]]:
+        """Return those of each kind, among them that formats are unlike the commonest."""
+        if self.formats:
+            usual = max(self.formats, key=lambda one: self.formats[one][1])
+            decoder = replace(decoder, format=usual, reference=self.formats[usual][0])
+        for found, (path, count) in self.formats.items():
+            for problem in decoder.differences(found):
+                self.note(problem, path, count)
+        return list(self.kinds.values())
+
+
+def _survey(task: tuple[Sequence[str], ImageDecoder]) -> _Survey:
+    """Look at some images."""
+    paths, decoder = task
+    seen = _Survey()
+    with image_file.strict_pillow():
+        for path in paths:
+            pixels, problems = decoder.examine(path)
+            if pixels is not None:
+                seen.note_format(image_file.format_of(pixels), path)
+            for problem in problems:
+                if problem.kind != image_file.DAMAGE or not decoder.skip:
+                    seen.note(problem, path)
+    return seen

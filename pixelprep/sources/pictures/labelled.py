@@ -1,0 +1,201 @@
+"""Find splits and classes of pictures in a table that lies beside them (see `tables`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any  # Any: cells of a table
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import SourceError
+from pixelprep.format.recipe import SPLITS
+from pixelprep.sources import labels
+from pixelprep.sources.base import Options
+from pixelprep.sources.pictures import picture_names, tables
+from pixelprep.sources.pictures.layouts import ImageList, Layout
+from pixelprep.sources.pictures.tables import Roles, Table
+from pixelprep.sources.split_names import split_of
+from pixelprep.system import formatting, notices
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What tables say of pictures: of each its name, split, group and labels."""
+
+    names: list[str]
+    splits: list[str | None]
+    groups: list[str]  # none where no column has them
+    cells: list[Any]  # a label, or several
+
+
+def find_tables(names: Sequence[str]) -> list[str]:
+    """Return the tables among the files of a folder that are found by their names."""
+    found = [name for name in names if PurePosixPath(name).name.lower() in tables.FOUND_BY_ITSELF]
+    return [one for one in found if not any(_is_below(one, other) for other in found)]
+
+
+def _is_below(one: str, other: str) -> bool:
+    folder = other[: other.rfind("/") + 1]
+    return one != other and one.startswith(folder) and "/" in one[len(folder) :]
+
+
+def labelled_layout(
+    where: str,
+    names: Sequence[str],
+    given: Mapping[str, Table],
+    is_picture: Callable[[str], bool],
+    options: Options,
+    *,
+    required: bool,
+) -> Layout | None:
+    """Find the splits and classes of pictures by tables.
+
+    `given` are the tables by the folder, with a slash behind it, whose pictures they name. Where
+    none is `required`, those without labels are told of, and nothing is returned.
+    """
+    pictures = [name for name in names if not name.endswith("/") and is_picture(name)]
+    rows, used = _Rows([], [], [], []), set[str]()
+    several = False
+    for folder, table in given.items():
+        roles = tables.roles(table, options.columns or {}, options.group_column)
+        if not required and not (roles.labels and roles.file):
+            notices.tell("%s: not used: it has no column of labels", table.path)
+            return None
+        tables.require(table, roles, "file", "label")
+        notices.tell("%s: %s", table.path, roles.told(list(table.columns)))
+        several |= len(roles.labels) > 1
+        _add(rows, folder, table, roles, [p for p in pictures if p.startswith(folder)], options)
+        used |= set(rows.names)
+    if several:
+        classes = roles.labels
+        found = _one_column_a_class(where, rows, classes)
+    elif options.label_delimiter is not None or isinstance(rows.cells[0], list | tuple):
+        found = _delimited(where, rows, options)
+    else:
+        found = _numbered(where, rows, options)
+    unused = [name for name in names if not name.endswith("/") and name not in used]
+    unused = [name for name in unused if PurePosixPath(name).name not in tables.FOUND_BY_ITSELF]
+    return replace(found, unused=unused)
+
+
+def _add(
+    rows: _Rows, folder: str, table: Table, roles: Roles, pictures: Sequence[str], options: Options
+) -> None:
+    """Add what a table says of the pictures that are there."""
+    assert roles.file is not None
+    wanted = [str(name) for name in table.columns[roles.file]]
+    where = str(table.path)
+    means = picture_names.match(where, [name[len(folder) :] for name in pictures], wanted)
+    absent = [name for name, number in zip(wanted, means, strict=True) if number is None]
+    if absent:
+        of = f"{len(absent):,} of {len(wanted):,} pictures are not there, such as {absent[0]}"
+        if options.on_error != "skip" or len(absent) == len(wanted):
+            raise SourceError(f"{where}: {of}", "leave them out: `on_error=skip`")
+        notices.tell("%s: left out: %s", where, of)
+    known = {number for number in means if number is not None}
+    if len(known) < len(means) - len(absent):
+        twice = next(p for n, p in enumerate(pictures) if means.count(n) > 1)
+        raise SourceError(f"{where}: more than one row for {twice}")
+    splits: Sequence[str | None] = [None] * len(means)
+    if roles.split is not None:
+        splits = list(tables.splits(table.path, roles.split, table.columns[roles.split]))
+    for row, number in enumerate(means):
+        if number is not None:
+            rows.names.append(pictures[number])
+            rows.splits.append(splits[row] or _split_of_path(pictures[number]))
+            cells = [table.columns[name][row] for name in roles.labels]
+            rows.cells.append(cells[0] if len(cells) == 1 else tuple(cells))
+            if roles.group is not None:
+                rows.groups.append(str(table.columns[roles.group][row]))
+
+
+def _split_of_path(name: str) -> str | None:
+    return next(filter(None, map(split_of, PurePosixPath(name).parts[:-1])), None)
+
+
+def _rows_of_splits(where: str, rows: _Rows) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each split; all are of train where none says otherwise."""
+    named = set(rows.splits)
+    if named == {None}:
+        return {"train": np.arange(len(rows.names))}
+    if None in named:
+        name = rows.names[rows.splits.index(None)]
+        raise SourceError(f"{where}: {name}: of no split, but others are of one")
+    if "train" not in named:
+        raise SourceError(f"{where}: expected pictures of train, got {', '.join(map(str, named))}")
+    splits = np.array(rows.splits)
+    return {name: np.flatnonzero(splits == name) for name in SPLITS if name in named}
+
+
+def _layout(
+    where: str,
+    rows: _Rows,
+    labels_by_split: Mapping[str, NDArray[Any]],
+    class_names: Sequence[str],
+    **more: Any,
+) -> Layout:
+    splits = {}
+    for name, of_split in _rows_of_splits(where, rows).items():
+        groups = [rows.groups[row] for row in of_split] if rows.groups else ()
+        names = [rows.names[row] for row in of_split]
+        splits[name] = ImageList(names, labels_by_split[name], groups)
+    return Layout(tuple(class_names), splits, **more)
+
+
+def _numbered(where: str, rows: _Rows, options: Options) -> Layout:
+    """Give numbers to classes of one label a picture, integers or text."""
+    cells = np.array([_scalar(where, cell) for cell in rows.cells], np.str_)
+    values = cells.astype(np.int64) if np.char.isdecimal(cells).all() else cells
+    by_split = _rows_of_splits(where, rows)
+    columns = {name: (values[of_split], len(of_split)) for name, of_split in by_split.items()}
+    numbered = labels.numbered(where, columns, options, "classification", ())
+    own = {name: np.asarray(one[:], np.int64) for name, one in numbered.labels.items()}
+    return _layout(where, rows, own, numbered.class_names, decode=numbered.decode)
+
+
+def _scalar(where: str, cell: object) -> str:
+    text = str(cell).strip()
+    if isinstance(cell, bool | dict) or cell is None or not text:
+        raise SourceError(f"{where}: a label is {cell!r:.80}: expected text or a number")
+    return text
+
+
+def _delimited(where: str, rows: _Rows, options: Options) -> Layout:
+    """Give numbers to classes of several labels a picture."""
+    lists = []
+    for cell in rows.cells:
+        parts = cell if isinstance(cell, list | tuple) else str(cell).split(options.label_delimiter)
+        lists.append([text for part in parts if (text := str(part).strip())])
+    names = sorted({label for several in lists for label in several})
+    if not names:
+        raise SourceError(f"{where}: no label in any row")
+    numbers = {name: number for number, name in enumerate(names)}
+    table = np.zeros((len(lists), len(names)), np.uint8)
+    for row, several in enumerate(lists):
+        table[row, [numbers[label] for label in several]] = 1
+    listed = (where, len(names), formatting.shorten(names))
+    notices.tell("%s: several labels a picture: %d classes: %s", *listed)
+    return _multilabel(where, rows, table, names, "code points")
+
+
+def _one_column_a_class(where: str, rows: _Rows, classes: Sequence[str]) -> Layout:
+    """Take a column of 0 and 1 for each class: one label a picture if each has a single 1."""
+    table = np.array(rows.cells, np.float64)
+    if not np.isin(table, (0, 1)).all():
+        raise SourceError(f"{where}: columns of classes: expected 0 and 1, got {table.max():g}")
+    if (table.sum(axis=1) == 1).all():
+        notices.tell("%s: %d columns of classes, one a picture", where, len(classes))
+        column = table.argmax(axis=1)
+        own = {name: column[of] for name, of in _rows_of_splits(where, rows).items()}
+        return _layout(where, rows, own, classes, decode={"class_order": "given"})
+    notices.tell("%s: %d columns of classes, several or none a picture", where, len(classes))
+    return _multilabel(where, rows, table.astype(np.uint8), classes, "given")
+
+
+def _multilabel(
+    where: str, rows: _Rows, table: NDArray[np.uint8], names: Sequence[str], order: str
+) -> Layout:
+    own = {name: table[of] for name, of in _rows_of_splits(where, rows).items()}
+    more = {"task": "multilabel", "decode": {"class_order": order}}
+    return _layout(where, rows, own, names, **more)

@@ -1,0 +1,269 @@
+"""Find splits and classes in the names of files below a folder: by the names alone.
+
+```
+CLASS/*.png                     all of it train; pictures may lie at any depth below a class
+train/CLASS/*.png               likewise val and test, under any of the words for them
+NAME/train/CLASS/*.png          a single folder around it all, as archives have
+val/images/*, val/val_annotations.txt   a table of classes instead of folders (Tiny ImageNet)
+test/*                          no classes: not used
+```
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import Any, NoReturn  # Any: labels of two kinds
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelprep.errors import SourceError
+from pixelprep.format.recipe import SPLITS
+from pixelprep.sources.pictures.members import printable
+from pixelprep.sources.split_names import SPLIT_WORDS, split_of
+from pixelprep.system import formatting
+
+ANNOTATIONS = "_annotations.txt"  # the end of the name of a table of classes
+FLAT = {"images", "image", "imgs", "img", "pictures", "data", "all", "unknown", "unlabeled"}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageList:
+    """The images of one split before they are decoded: names, and labels as of `RawSplit`."""
+
+    names: Sequence[str]
+    labels: NDArray[Any]  # int64 (N,), or uint8 (N, K)
+    groups: Sequence[str] = ()  # of each image, where they are known
+
+    def take(self, rows: NDArray[np.int64]) -> "ImageList":
+        """Select the images with these indices, in this order."""
+        groups = [self.groups[row] for row in rows] if self.groups else ()
+        return ImageList([self.names[row] for row in rows], self.labels[rows], groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which images there are: by split, sorted by class and name; and what else was met."""
+
+    class_names: tuple[str, ...]
+    splits: Mapping[str, ImageList]
+    unused: Sequence[str] = ()  # files that are no image of a split
+    task: str = "classification"  # or "multilabel": labels are 0 and 1, (N, K)
+    decode: Mapping[str, object] = field(default_factory=lambda: {"class_order": "code points"})
+    told: Sequence[str] = ()  # what was guessed or left out, each a line
+
+
+def find_layout(
+    where: str,
+    names: Iterable[str],
+    is_picture: Callable[[str], bool],
+    read_text: Callable[[str], str],
+) -> Layout:
+    """Find the splits and classes of files.
+
+    `names` are those of files and, with a slash behind them, of folders; `read_text` returns the
+    content of a file.
+    """
+    return _Finder(where, is_picture, read_text).find(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder's content: names by the first folder below it, and of its own files."""
+
+    prefix: str  # its name with a slash behind it; of the top, nothing
+    folders: Mapping[str, list[str]]
+    files: list[str]
+
+    @classmethod
+    def of(cls, prefix: str, names: Iterable[str]) -> "_Folder":
+        folders, files, start = dict[str, list[str]](), list[str](), len(prefix)
+        for name in names:
+            head, slash, _ = name[start:].partition("/")
+            if slash:
+                folders.setdefault(head, []).append(name)
+            elif head:
+                files.append(name)
+        return cls(prefix, folders, files)
+
+    def enter(self, name: str) -> "_Folder":
+        """Return one of the folders in it."""
+        return _Folder.of(f"{self.prefix}{name}/", self.folders[name])
+
+    def all_files(self, but: Iterable[str] = ()) -> list[str]:
+        """Return the files in it and, but for those in some folders, below it."""
+        below = chain(*(names for name, names in self.folders.items() if name not in but))
+        return [*self.files, *(name for name in below if not name.endswith("/"))]
+
+
+@dataclass(slots=True)
+class _Finder:
+    where: str
+    is_picture: Callable[[str], bool]
+    read_text: Callable[[str], str]
+    unused: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def find(self, names: Iterable[str]) -> Layout:
+        top = self._start(_Folder.of("", names))
+        tops = self._tops(top)
+        self.unused += top.all_files(but=[path.prefix.split("/")[-2] for path in tops.values()])
+        first = next((split for split in SPLITS if split in tops), None)  # train, where it is there
+        if first is None:
+            folder, self.unused = top, list(top.files)
+        else:
+            folder = tops.pop(first)
+            self.unused += folder.files
+        class_names, images = self._first(folder)
+        splits = {first or "train": images}
+        for split, folder in tops.items():
+            if found := self._split(split, folder, class_names):
+                splits[split] = found
+        return Layout(class_names, splits, self.unused, told=self.told)
+
+    def _path(self, folder: _Folder, name: str = "") -> str:
+        return f"{self.where}/{folder.prefix}{name}".removesuffix("/")
+
+    def _pictures(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if not name.endswith("/") and self.is_picture(name)]
+
+    def _start(self, top: _Folder) -> _Folder:
+        """Return the folder that all else lies in: a single one in the top, or the top itself."""
+        inner = top
+        while len(inner.folders) == 1 and not any(map(split_of, inner.folders)):
+            inner = inner.enter(*inner.folders)
+            if self._pictures(inner.files):
+                break  # a class
+        is_start = len(inner.folders) > 1 and not self._pictures(inner.files)
+        if inner is top or not (is_start or "train" in map(split_of, inner.folders)):
+            return top
+        self.told.append(f"{self.where}: all is read from its folder {inner.prefix[:-1]}")
+        self.unused += [name for name in top.all_files() if not name.startswith(inner.prefix)]
+        return inner
+
+    def _tops(self, top: _Folder) -> dict[str, _Folder]:
+        """Return the folders of splits; none where all is train."""
+        folders = sorted(top.folders)
+        every = {split: [n for n in folders if split_of(n) == split] for split in SPLIT_WORDS}
+        found = {split: names for split, names in every.items() if names}
+        meant = sorted(chain(*found.values()))
+        if "train" not in found:
+            is_split = meant and len(meant) == len(top.folders)
+            for name in () if is_split else meant:
+                taken = f"{self._path(top, name)}: taken for a class: there is no folder train"
+                self.told.append(taken)
+            if not is_split:
+                return {}
+        for split, several in found.items():
+            if len(several) > 1:
+                twice = f"{self._path(top)}: expected one folder for {split}, found"
+                raise SourceError(f"{twice} {' and '.join(several)}", "rename or merge them")
+        named = [f"{name} as {split}" for split, [name] in found.items() if name != split]
+        if named:
+            self.told.append(f"{self._path(top)}: folders are read so: {', '.join(named)}")
+        return {split: top.enter(name) for split, [name] in found.items()}
+
+    def _first(self, folder: _Folder) -> tuple[tuple[str, ...], ImageList]:
+        """List the images of the split that says which classes there are."""
+        class_names = tuple(sorted(folder.folders))
+        if len(class_names) < 2:
+            expected = f"{self.where}: expected a folder of images for each of two classes or more"
+            found = f"found {len(class_names)}: {formatting.shorten(class_names) or 'none'}"
+            hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
+            raise SourceError(f"{expected}, {found}", hint)
+        images = self._by_class(folder, class_names)
+        counts = np.bincount(images.labels, minlength=len(class_names))
+        if not counts.all():
+            self._refuse_empty(folder, class_names[int(counts.argmin())])
+        if all(map(str.isdecimal, class_names)) and sorted(class_names, key=int) != [*class_names]:
+            listed = formatting.shorten(f"{i} is {name}" for i, name in enumerate(class_names))
+            self.told.append(f"{self._path(folder)}: classes sort by code points: label {listed}")
+        return class_names, images
+
+    def _refuse_empty(self, folder: _Folder, name: str) -> NoReturn:
+        path, files = self._path(folder, name), folder.enter(name).all_files()
+        if not files:
+            raise SourceError(f"{path}: an empty class: no image in it")
+        no_image = f"{path}: expected images of a class, got {kinds(files)}"
+        raise SourceError(no_image, "none of these is a picture that is read")
+
+    def _by_class(self, folder: _Folder, class_names: Sequence[str]) -> ImageList:
+        """List the pictures at any depth below each class, by name."""
+        names, counts = list[str](), []
+        for name in class_names:
+            inside = folder.folders.get(name, [])
+            pictures = sorted(self._pictures(inside))
+            self.unused += _others(inside, pictures)
+            names += pictures
+            counts.append(len(pictures))
+        return ImageList(names, np.repeat(np.arange(len(counts)), counts))
+
+    def _split(self, split: str, folder: _Folder, class_names: tuple[str, ...]) -> ImageList | None:
+        """List the images of val or test; none where they have no classes."""
+        if tables := [name for name in folder.files if name.endswith(ANNOTATIONS)]:
+            return self._annotated(folder, tables[0], class_names)
+        found = {name for name in folder.folders if self._pictures(folder.folders[name])}
+        if not found or (len(found) == 1 and found <= FLAT - set(class_names)):
+            self._tell_flat(split, folder)
+            return None
+        if unknown := sorted(found - set(class_names)):
+            differ = f"these differ: {formatting.shorten(unknown)}"
+            expected = f"{self._path(folder)}: expected the classes of train, {differ}"
+            raise SourceError(expected, "add them to train, or leave them out")
+        self.unused += folder.all_files(but=class_names)
+        return self._by_class(folder, class_names)
+
+    def _tell_flat(self, split: str, folder: _Folder) -> None:
+        files = folder.all_files()
+        pictures = self._pictures(files)
+        self.unused += _others(files, pictures)
+        what = formatting.pluralize(len(pictures), "image") if pictures else "no image"
+        way = f": `{split}_fraction` takes such a split from train"
+        told = f"{self._path(folder)}: not used: {what}, in no folder of a class{way}"
+        self.told.append(told)
+
+    def _annotated(self, folder: _Folder, table: str, class_names: Sequence[str]) -> ImageList:
+        """List the pictures that a table has classes of: lines of name, tab, class."""
+        lines = [line.split("\t") for line in self.read_text(table).splitlines() if line.strip()]
+        if short := next((line for line in lines if len(line) < 2), None):
+            wrong = (
+                f"{self.where}/{table}: expected lines of FILE, tab, CLASS, got {short[0]!r:.80}"
+            )
+            raise SourceError(wrong)
+        classes = {name: class_name for name, class_name, *_ in lines}
+        labels = {name: label for label, name in enumerate(class_names)}
+        if unknown := sorted(set(classes.values()) - labels.keys()):
+            listed = formatting.shorten(unknown)
+            differ = f"expected the classes of train, these differ: {listed}"
+            raise SourceError(f"{self.where}/{table}: {differ}")
+        found = list[tuple[int, str]]()
+        for name in folder.all_files():
+            class_name = classes.get(PurePosixPath(name).name)
+            if class_name is None or not self.is_picture(name):
+                self.unused += [name] * (name != table)
+            else:
+                found.append((labels[class_name], name))
+        told = f"{self.where}/{table}: names the classes of {len(found):,} images"
+        absent = len(classes) - len({PurePosixPath(name).name for _, name in found})
+        self.told.append(told + (f"; no image of {absent:,} more" if absent else ""))
+        found.sort()
+        return ImageList([name for _, name in found], np.array([i for i, _ in found], np.int64))
+
+
+def _others(names: Sequence[str], pictures: Sequence[str]) -> list[str]:
+    """Return the files that are no pictures; mostly there are none."""
+    if len(names) == len(pictures):
+        return []
+    known = set(pictures)
+    return [name for name in names if name not in known and not name.endswith("/")]
+
+
+def kinds(names: Sequence[str]) -> str:
+    """Count files by their endings: 4 .pgm, 1 without ending."""
+    counts = dict[str, int]()
+    for name in names:
+        kind = PurePosixPath(name).suffix.lower() or "without ending"
+        counts[kind] = counts.get(kind, 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return formatting.shorten(f"{count:,} {printable(kind)}" for kind, count in ordered)
