@@ -1,10 +1,12 @@
 """Shared by all tests: where the real MNIST is, small generated sources, a cache per test."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -24,13 +26,36 @@ for name in list(os.environ):
 # Where the tests run in the background, Ctrl-C is ignored; what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("few", max_examples=25, deadline=None)
+settings.register_profile("few", max_examples=15, deadline=None)
 settings.register_profile("many", max_examples=300, deadline=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Try few examples of what Hypothesis draws, unless the long tests are asked for."""
     settings.load_profile("few" if config.option.markexpr == "not long" else "many")
+
+
+# Tests that import TensorFlow, or fork commands that have it imported.
+TENSORFLOW = re.compile(
+    r"tests/training/|/test_(run_report|frameworks|equivalence)\.py"
+    r"|\[training|bar_of_training|tfrecord|(?i:keras)"
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give one worker all tests that need TensorFlow, so that no other imports it, which takes as
+    long as dozens of tests; of the others each file goes to whoever is free.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc] # xdist is not typed
+        def _split_scope(self, nodeid: str) -> str:
+            return "TensorFlow" if TENSORFLOW.search(nodeid) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 LIMITS = {False: 300, True: 3600}  # seconds that a test may take, a long one too

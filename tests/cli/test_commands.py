@@ -156,7 +156,14 @@ def test_a_folder_of_a_known_name_is_not_meant(tmp_path: Path) -> None:
     assert "sample is the known dataset; for the folder here, write ./sample" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["Sample", "SAMPLE", "sam_ple", "sam-ple"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Sample",
+        "sam_ple",
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("SAMPLE", "sam-ple")),
+    ],
+)
 def test_a_known_name_is_known_however_it_is_spelled(tmp_path: Path, name: str) -> None:
     """Case, blanks and hyphens of a known name do not matter, also where it names the entry; what
     is taken is said, and that a folder of this name is not meant.
@@ -498,7 +505,7 @@ def test_a_closed_pipe_is_no_traceback(digits: str, arguments: list[str]) -> Non
     """Nobody reading standard output any more ends the command without a word on it."""
     reader, writer = os.pipe()
     os.close(reader)
-    done = run(*arguments, stdout=writer)
+    done = run(*arguments, stdout=writer, hurried=False)
     os.close(writer)
     assert [line for line in done.stderr.splitlines() if not line.startswith("raw ")] == []
     assert done.returncode == 1
@@ -526,7 +533,7 @@ needs_full_disk = pytest.mark.skipif(
 def test_output_that_cannot_be_written_is_an_error(digits: str, arguments: list[str]) -> None:
     """Standard output on a full disk exits 1 with one line, not 0 and not a traceback."""
     with Path("/dev/full").open("w") as full:
-        done = run(*arguments, stdout=full)
+        done = run(*arguments, stdout=full, hurried=False)
     said = [line for line in done.stderr.splitlines() if not line.startswith("raw ")]
     assert (done.returncode, said) == (1, ["error: No space left on device"])
 
@@ -540,7 +547,7 @@ def test_messages_that_cannot_be_written_change_no_status(
 ) -> None:
     """Standard error on a full disk loses messages, and neither the work nor its exit status."""
     with Path("/dev/full").open("w") as full:
-        done = run(*arguments, stderr=full)
+        done = run(*arguments, stderr=full, hurried=False)
     assert done.returncode == status
     assert bool(done.stdout) == (status == 0)
 

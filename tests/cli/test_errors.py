@@ -440,7 +440,7 @@ def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ["--compression", "gzip"],
         ["--shard-rows", "64"],
-        ["--per", "image"],
+        pytest.param(["--per", "image"], marks=pytest.mark.long),
         pytest.param([], marks=pytest.mark.long),
         pytest.param(["--per", "pixel"], marks=pytest.mark.long),
     ],

@@ -29,8 +29,15 @@ def source_of(rows: int = 40, test: int = 9) -> Arrays:
     return Arrays("several", **pairs, class_names=CLASSES, task="multilabel", names=names)
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip"])
-@pytest.mark.parametrize("storage", ["scaled", "raw"])
+@pytest.mark.parametrize(
+    ("compression", "storage"),
+    [
+        ("none", "scaled"),
+        ("gzip", "raw"),
+        pytest.param("none", "raw", marks=pytest.mark.long),
+        pytest.param("gzip", "scaled", marks=pytest.mark.long),
+    ],
+)
 def test_labels_and_names_are_those_of_the_source(compression: str, storage: str) -> None:
     """In several files, with a validation split taken as a share of all rows: pixelprep and the
     page read the same, and `verify` finds nothing amiss.

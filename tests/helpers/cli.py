@@ -43,20 +43,24 @@ def start(
     limits: Mapping[int, int] | None = None,
     cold: bool = False,
     bare: bool = False,
+    hurried: bool = True,
     **options: Any,
 ) -> Process:
     """Start the command, after Python `code`, within `limits` as `resource.setrlimit` has them.
 
     A process that has all imported forks it; a `bare` one without TensorFlow and the like, as for
-    what is refused at once. Only where it is `cold`, as for what happens while it starts and
-    imports, Python is started for it. Options are those of `subprocess.Popen`; by default standard
-    error is text in a pipe.
+    what is refused at once. `hurried`, the interpreter's own end, half of what a command costs, is
+    left out, but for those that start workers. Only where it is `cold`, as for what happens while
+    it starts and imports, Python is started for it. Options are those of `subprocess.Popen`; by
+    default standard error is text in a pipe.
     """
     settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True} | options
     if not cold and hasattr(os, "pidfd_open"):
         wanted = (IMPORTS[one] for one in arguments if one in IMPORTS and not bare)
         modules: tuple[str, ...] = next(wanted, ())
-        return Forked(fork_server(*modules), arguments, code=code, limits=limits, **settings)
+        hurried = hurried and not {*arguments} & {"--workers", "-j", "--scheduler"}
+        settings |= {"code": code, "limits": limits, "hurried": hurried}
+        return Forked(fork_server(*modules), arguments, **settings)
 
     def limit() -> None:
         for kind, number in (limits or {}).items():

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,7 @@ def attached(child: int, trace: Path, fault: Sequence[str]) -> Iterator[None]:
         yield
 
 
+@cache
 def why_not() -> str:
     """Why there is no test with strace on this machine; empty where there is."""
     if shutil.which("strace") is None:

@@ -23,6 +23,7 @@ FINISHED = [
 ]
 RANDOM = "tests.helpers.models:random"
 TINY = "tests.helpers.models:tiny"
+SUBCLASSED = "tests.helpers.models:subclassed"
 MODELS = Path(__file__).with_name("models.py")  # to be copied to where a command has no `tests`
 
 

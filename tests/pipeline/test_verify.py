@@ -72,7 +72,10 @@ def test_every_recipe_keeps_its_promises(mode: str, raw: str, dtype: str, per: s
     assert verdict.bytes == entry.size
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "lzf", "lz4", "zstd"])
+@pytest.mark.parametrize(
+    "compression",
+    ["none", "gzip", "zstd", *(pytest.param(c, marks=pytest.mark.long) for c in ("lzf", "lz4"))],
+)
 def test_every_layout_is_found_right(compression: str) -> None:
     """Several files, a last one of few rows, and every compression."""
     entry = pixelprep.prepare(
@@ -570,7 +573,10 @@ def in_images(path: Path, row: int) -> int:
     return int(chunk.byte_offset + chunk.size // 2)
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "lzf", "lz4", "zstd"])
+@pytest.mark.parametrize(
+    "compression",
+    ["none", "gzip", "zstd", *(pytest.param(c, marks=pytest.mark.long) for c in ("lzf", "lz4"))],
+)
 def test_a_rotten_row_is_never_delivered(digits: str, cache: Path, compression: str) -> None:
     """What the checks at opening cannot see, the chunk's own checksum does, before a row is out."""
     options: dict[str, Any] = {"compression": compression, "quiet": True}

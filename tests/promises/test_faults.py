@@ -8,7 +8,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -414,13 +414,15 @@ EXPORTS = ("npz", "hdf5-single", "png")  # TensorFlow writes TFRecord with threa
 
 LONG = pytest.mark.long
 SUBJECTS = [*CASES, *map("export-{}".format, EXPORTS), "download", "training"]
-RARE = ("noted", "sharded", "export-npz", "export-hdf5-single")  # none of these by default
+RARE = ("noted", "sharded", "gzipped", "export-npz", "export-hdf5-single")  # none by default
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=LONG) if name in RARE else name for name in SUBJECTS],
-)
+def often(names: Iterable[str], *less: str) -> list[Any]:
+    """Return names for `subject`, of which the rare ones and `less` are long."""
+    return [pytest.param(name, marks=LONG) if name in (*RARE, *less) else name for name in names]
+
+
+@pytest.fixture(scope="module", params=often(SUBJECTS))
 def subject(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Disturbed]:
@@ -461,6 +463,7 @@ def test_killed_at_any_call(
 
 
 @AMOUNTS
+@pytest.mark.parametrize("subject", often(SUBJECTS, "training"), indirect=True)
 def test_any_call_fails(subject: Disturbed, every: bool, request: pytest.FixtureRequest) -> None:
     """Whatever call fails, the command says so in one line or does well without it; what was there
     stays as it was, nothing is left over, and the next one succeeds.
@@ -475,7 +478,7 @@ def test_any_call_fails(subject: Disturbed, every: bool, request: pytest.Fixture
 
 
 @AMOUNTS
-@pytest.mark.parametrize("subject", CASES, indirect=True)
+@pytest.mark.parametrize("subject", often(CASES), indirect=True)
 def test_killed_at_any_moment(subject: Bench, every: bool, request: pytest.FixtureRequest) -> None:
     """The same at random moments, also over what others left that were killed, and with threads."""
     tally, moments = Tally(request.node.name), random.Random(17)

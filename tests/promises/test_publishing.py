@@ -125,7 +125,13 @@ class Made:
     calls: list[Call]  # of the command
 
 
-@pytest.fixture(scope="module", params=OPTIONS)
+LESS = ("sharded", "gzipped")  # `workers` has shards too; compressed bytes are written as others
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(o, marks=pytest.mark.long) if o in LESS else o for o in OPTIONS],
+)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Return an entry that is made in several ways; with `forced` it is there already."""
     options, folder = OPTIONS[request.param], tmp_path_factory.mktemp("made")

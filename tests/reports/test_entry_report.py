@@ -207,10 +207,10 @@ def test_json_has_every_digit(tmp_path: Path) -> None:
 RECIPES = [
     "",
     "--mode center --per pixel --dtype float16",
-    "--mode normalize --compression gzip",
-    "--per image --rescale",
     "--val-fraction 0.1 --split-seed 18446744073709551615",
-    "--shard-rows 7",
+    pytest.param("--mode normalize --compression gzip", marks=pytest.mark.long),
+    pytest.param("--per image --rescale", marks=pytest.mark.long),
+    pytest.param("--shard-rows 7", marks=pytest.mark.long),
 ]
 
 

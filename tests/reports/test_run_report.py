@@ -26,8 +26,13 @@ from tests.helpers.browser import CHROMIUM, chromium, seen
 from tests.helpers.data import arrays
 from tests.helpers.training import TINY, listening
 
-pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-pytest.importorskip("jinja2", reason="the extra `train` is not installed")
+
+@pytest.fixture(scope="module", autouse=True)
+def frameworks() -> None:
+    """Import TensorFlow where these tests run, not wherever they are collected: it takes long."""
+    for name in ("tensorflow", "jinja2"):
+        pytest.importorskip(name, reason="the extra `train` is not installed")
+
 
 NAMES = ("<script>alert(1)</script>", "$\\frac{$ & 'x'\"", "long " * 30, "plain")
 

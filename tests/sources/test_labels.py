@@ -62,7 +62,12 @@ FORMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+ALIKE = ("one-hot booleans", "a row of floats", "four axes")  # to others
+
+
+@pytest.mark.parametrize(
+    "form", [pytest.param(f, marks=pytest.mark.long) if f in ALIKE else f for f in FORMS]
+)
 def test_labels_of_a_certain_meaning_are_taken(
     read: Callable[..., pixelprep.Entry], told: Callable[[str], bool], form: str
 ) -> None:

@@ -3,12 +3,15 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
 from pixelprep.reports import run_report
+from pixelprep.reports.results import TrainSettings
+from pixelprep.training import models
 from tests.helpers.data import arrays
 from tests.helpers.training import listening, settings
 
@@ -17,6 +20,28 @@ from tests.helpers.training import listening, settings
 def folder(here: Path) -> Path:
     """Return the current folder, which is empty."""
     return here
+
+
+@pytest.fixture(scope="package", autouse=True)
+def frameworks() -> None:
+    """Import TensorFlow where these tests run, not wherever they are collected: it takes long."""
+    for name in ("tensorflow", "keras"):
+        pytest.importorskip(name, reason="the extra `train` is not installed")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def plain_steps(frameworks: None) -> Iterator[None]:
+    """Have Keras trace a step instead of a loop over steps, which takes twice as long. That changes
+    no result: runs of commands, which have the loop, are compared with these bit for bit.
+    """
+    build, default = models.compiled, TrainSettings().steps_per_execution
+
+    def compiled(entry: Entry, given: str | None, steps: int) -> Any:
+        return build(entry, given, 1 if steps == default else steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "compiled", compiled)
+        yield
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -37,7 +62,7 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
 
 
 @pytest.fixture(scope="package")
-def runs(entry: Entry, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(entry: Entry, plain_steps: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with ``whole``, the run of `settings`, which nothing interrupted, and
     ``run.unfinished``, what a kill after its first epoch would have left.
     """

@@ -27,8 +27,6 @@ from tests.helpers.cli import failure, run, start
 from tests.helpers.data import arrays
 from tests.helpers.training import TINY, check_same, interrupted_at, listening
 
-pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-
 
 def write_images(folder: Path) -> None:
     """Write random images that are large enough for the CNN to a file, ``digits.npz``."""

@@ -15,8 +15,6 @@ from tests.helpers.cli import run
 from tests.helpers.data import arrays
 from tests.helpers.training import interrupted_at, listening, results, settings, variables
 
-pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-
 
 def stopping(run_dir: str, **options: Any) -> dict[str, Any]:
     """Return the settings of up to thirty epochs of which two may be worse than the best.

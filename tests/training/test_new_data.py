@@ -19,8 +19,6 @@ from tests.helpers.cli import run
 from tests.helpers.data import arrays
 from tests.helpers.training import TINY, listening
 
-pytest.importorskip("keras", reason="the extra `train` is not installed")
-
 CLASSES = {"cat": 40, "dog": 120, "owl": 210}  # the shade of each
 
 

@@ -22,12 +22,12 @@ from pixelprep.errors import REPAIR_HINT, resume_command
 from pixelprep.reports.results import TrainSettings
 from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, load_finished
 from pixelprep.training.train import resume, train
-from tests.helpers import models
 from tests.helpers.cli import run, start
 from tests.helpers.data import arrays
 from tests.helpers.training import (
     FINISHED,
     FIRST,
+    RANDOM,
     TINY,
     check_same,
     interrupted_at,
@@ -36,11 +36,11 @@ from tests.helpers.training import (
     settings,
 )
 
-tf = pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
-
 
 def shown(run: str) -> dict[str, list[tuple[int, float]]]:
     """Return steps and values by folder and tag, in the order in which TensorBoard reads them."""
+    import tensorflow as tf
+
     found = defaultdict(list)
     for file in sorted(Path("logs", run).rglob("events.out.tfevents.*")):
         with suppress(tf.errors.DataLossError):  # where it is cut short
@@ -95,7 +95,9 @@ def test_killed_at_the_worst_moments(entry: Entry, whole: Path) -> None:
     check_same(Path("run"), whole, tensorboard=str(Path("logs").absolute()))
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_interrupted_says_how_to_go_on(entry: Entry, stop: signal.Signals) -> None:
     """Ctrl-C, or the SIGTERM of a scheduler, after an epoch exits 130 with the command that goes
     on; before, nobody else could.
@@ -148,7 +150,7 @@ def test_what_contradicts_the_run_is_refused(unfinished: Path) -> None:
     for option, value, has in (
         ("seed", 5, 7),
         ("batch_size", 64, 32),
-        ("model", TINY, models.__name__ + ":random"),
+        ("model", TINY, RANDOM),
         ("steps_per_execution", 1, 32),
         ("early_stopping", 3, None),
         ("mode", "center", "standardize"),
@@ -326,6 +328,8 @@ def test_a_damaged_checkpoint_is_refused(unfinished: Path) -> None:
 
 def test_another_model_is_refused(unfinished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the function returns another model than before, its variables are not forced on it."""
+    from tests.helpers import models
+
     build = models.random
     monkeypatch.setattr(models, "random", lambda *asked: build(*asked, models.Noise()))
     with pytest.raises(pixelprep.TrainError, match="variables are not those of the model"):
@@ -337,6 +341,8 @@ def test_a_failure_at_the_end_loses_no_epoch(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that cannot be saved fails after its epochs; repaired, they are not trained again."""
+    from tests.helpers import models
+
     build, ended = models.random, RunFolder(Path("run").absolute()).load().state.history
     with monkeypatch.context() as patch:
         patch.setattr(models, "random", lambda *asked: build(*asked, models.Secretive()))

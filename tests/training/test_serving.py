@@ -31,8 +31,6 @@ from tests.helpers.data import arrays
 from tests.helpers.process import execute
 from tests.helpers.training import TINY
 
-keras = pytest.importorskip("keras", reason="the extra `train` is not installed")
-
 SHAPE = (12, 11, 3)
 RECIPES = [*product(MODES, PER)]
 NAMES = ("a cat/dog", 'a "ü" \\', "1")
@@ -52,6 +50,8 @@ def raw_pixels(dtype: str, count: int = 40) -> NDArray[Any]:
 
 def what_it_scales(scaling: Scaling, stored: str, folder: Path, raw: NDArray[Any]) -> NDArray[Any]:
     """Return what a serving model, loaded by plain Keras, hands to a model that changes nothing."""
+    import keras
+
     same = keras.Sequential(
         [keras.Input(SHAPE, dtype=stored), keras.layers.Activation("linear", dtype=stored)]
     )
@@ -106,6 +106,8 @@ def test_it_scales_as_an_entry_of_a_given_scaling_does(tmp_path: Path) -> None:
 def test_plain_keras_scales_as_the_entry_does(backend: str, tmp_path: Path) -> None:
     """Keras alone, also on PyTorch or JAX, gets the very values that are stored, too."""
     pytest.importorskip(backend, reason=f"the extra `{backend}` is not installed")
+    import keras
+
     raw = raw_pixels("uint8")
     np.save(tmp_path / "raw.npy", raw)
     for mode, per in RECIPES:
@@ -134,6 +136,8 @@ def test_it_takes_any_number_as_it_is(tmp_path: Path) -> None:
     """Nothing is cut to whole numbers or wrapped at the raw type's limits; names of classes with a
     slash, a quote or an accent come back from plain Keras.
     """
+    import keras
+
     raw = raw_pixels("uint8")
     scaling = Scaling.fit(raw, "standardize")
     odd = np.full((1, *SHAPE), 100.9, np.float32)
@@ -148,6 +152,8 @@ def test_it_takes_any_number_as_it_is(tmp_path: Path) -> None:
 
 def test_a_constant_image_is_harmless(tmp_path: Path) -> None:
     """An image of one value has no deviation; large ones, whose squares are not exact, neither."""
+    import keras
+
     raw = np.full((2, 300, 300, 1), 65_535, np.uint16)
     raw[1, 0, 0, 0] = 0
     same = keras.Sequential([keras.Input(raw.shape[1:]), keras.layers.Activation("linear")])
@@ -180,6 +186,8 @@ def test_a_run_serves_what_it_has_trained(entry: Entry, trained: TrainResult) ->
     """The two models of a run agree, once plain Keras has loaded them in its safe mode; nothing of
     pixelprep is in the file.
     """
+    import keras
+
     model, serving = (
         keras.saving.load_model(trained.run / name, safe_mode=True)
         for name in ("model.keras", "serving.keras")
@@ -276,6 +284,8 @@ def test_pixels_that_are_scaled_already_are_refused(trained: TrainResult) -> Non
 
 def test_what_is_no_probability_is_never_shown(entry: Entry, trained: TrainResult) -> None:
     """A run of another pixelprep whose model ends without softmax is refused."""
+    import keras
+
     shutil.copytree(trained.run, "run")
     last = keras.layers.Dense(4, kernel_initializer="ones")
     layers = keras.Input((12, 12, 1)), keras.layers.Flatten(), last
@@ -306,6 +316,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pictures_are_seen_as_the_data_was(photos: Path) -> None:
     """Files and folders are resized and greyed as the training images, and classified by name."""
+    import keras
+
     result = predict.predict(photos.parent / "run", [photos / "light", photos / "dark/00.png"])
     assert predict.PredictResult.from_dict(result.to_dict()) == result
     told = result.images

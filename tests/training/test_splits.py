@@ -12,8 +12,6 @@ from tests.helpers.cli import run
 from tests.helpers.data import arrays
 from tests.helpers.training import TINY
 
-pytest.importorskip("keras", reason="the extra `train` is not installed")
-
 IMAGES = arrays(120, 40, (12, 12, 1))
 
 

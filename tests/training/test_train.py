@@ -24,12 +24,9 @@ from pixelprep.sources.known.registered import embedded
 from pixelprep.training.models import reference_cnn
 from pixelprep.training.run_folder import RunFolder, load_finished
 from pixelprep.training.train import Checkpointer, resume, train
-from tests.helpers import models
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
-from tests.helpers.training import FINISHED, TINY, interrupted_at, listening
-
-keras = pytest.importorskip("keras", reason="the extra `train` is not installed")
+from tests.helpers.training import FINISHED, SUBCLASSED, TINY, interrupted_at, listening
 
 
 def test_reference_cnn_is_the_one_described() -> None:
@@ -82,6 +79,8 @@ def test_saved_model_is_the_trained_one(entry: Entry, trained: TrainResult) -> N
     """model.keras loads in plain Keras in safe mode, has made steps × epochs steps, and scores what
     metrics.json says: by Keras's own evaluation to the last bit.
     """
+    import keras
+
     model = keras.saving.load_model(trained.run / "model.keras", safe_mode=True)
     assert int(model.optimizer.iterations) == 2 * 4
     images, labels = entry.test.to_numpy()
@@ -198,7 +197,7 @@ def test_train_alone_prepares_first(folder: Path) -> None:
     """
     Path("sample").mkdir()
     Path("sample", "manifest.json").write_text("{}")
-    done = run("train", "sample", "--epochs", "1", "--json")
+    done = run("train", "sample", "--epochs", "1", "--model", TINY, "--json")
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
     assert metrics["epochs"] == 1
@@ -242,6 +241,8 @@ def test_a_model_that_prints_leaves_json(entry: Entry, own: None) -> None:
     """`--model module:function` is found in the current folder and used. What a model prints goes
     to standard error.
     """
+    import keras
+
     asked = ("train", str(entry.path), "--epochs", "1", "--model", "own_models:chatty", "--json")
     done = run(*asked, "--run-dir", "run")
     assert done.returncode == 0, done.stderr
@@ -286,14 +287,15 @@ def test_a_subclassed_model_is_trained(entry: Entry) -> None:
     """Of a subclass of `keras.Model` no shape is known before it is called; it is trained, saved
     and evaluated like any other.
     """
-    model = f"{models.__name__}:subclassed"
-    trained = train(entry, epochs=1, model=model, run_dir="run", quiet=True)
+    trained = train(entry, epochs=1, model=SUBCLASSED, run_dir="run", quiet=True)
     assert pixelprep.evaluate("run", quiet=True).accuracy == pytest.approx(trained.test_accuracy)
 
 
 @pytest.fixture
 def keras_settings() -> Iterator[Any]:
     """Give Keras's settings, which are as they were afterwards."""
+    import keras
+
     before = keras.config.floatx(), keras.config.image_data_format()
     yield keras.config
     keras.config.set_floatx(before[0])
