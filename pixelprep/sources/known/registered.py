@@ -27,7 +27,7 @@ class DatasetSummary(Record):
     shape : tuple of int
         (H, W, C), of each image; empty where they differ.
     train, test : int
-        The images of each split.
+        The images of each split; 0 where these are not known, or there is no such split.
     classes : int
         The number of classes.
     download_bytes : int, optional
@@ -106,7 +106,7 @@ class RegisteredDataset:
         return DatasetSummary(
             self.spelled,
             self.shape,
-            train=self.rows["train"],
+            train=self.rows.get("train", 0),
             test=self.rows.get("test", 0),
             val=self.rows.get("val", 0),
             classes=self.classes,
