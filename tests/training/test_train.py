@@ -173,6 +173,8 @@ def test_small_images_get_a_reference_cnn_that_fits(caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize("shape", [(28, 28, 1), (10, 10, 3)])
 def test_from_10x10_on_no_layer_is_padded(shape: tuple[int, int, int]) -> None:
     """Of one seed, weights and outputs are those of the layers that Keras makes by default."""
+    import keras
+
     layers = keras.layers
     keras.utils.set_random_seed(3)
     plain = keras.Sequential(
@@ -275,6 +277,8 @@ def test_weights_that_the_last_step_spoils_are_not_published() -> None:
     """The loss of a run's only step is of before it: that is finite, the weights afterwards are
     not. Nothing is published or saved, though there is no split to evaluate on.
     """
+    from tests.helpers import models
+
     x, y = np.ones((20, 4, 4), np.uint8), np.arange(20) % 2
     entry = pixelprep.prepare(pixelprep.Arrays("alone", (x, y)), mode="normalize")
     model, message = f"{models.__name__}:root", "after epoch 1 the model has weights of nan or inf"
