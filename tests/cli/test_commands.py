@@ -482,7 +482,7 @@ def test_info_json_is_the_manifest_and_the_path(digits: str) -> None:
     done = run("info", str(path), "--json")
     manifest = json.loads((path / "manifest.json").read_text())
     origin = str(Path(digits).absolute())
-    about = {"path": str(path), "origin": origin, "duplicates": []}
+    about = {"path": str(path), "origin": origin, "duplicates": [], "files": {}}
     assert json.loads(done.stdout) == {**about, **manifest}
     assert done.stderr == ""
 

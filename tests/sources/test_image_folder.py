@@ -579,6 +579,7 @@ def test_what_was_left_out_is_listed_by_any_name(pets: tuple[Path, Rows, Rows], 
 
 WATCH = """
 import json, os, sys
+import pixelprep
 
 top, opened = sys.argv[1], []
 

@@ -45,7 +45,9 @@ class ParquetFiles(LocalSource):
 
 def parquet_files(folder: Path) -> list[Path]:
     """List the Parquet files in a folder, or in its folder ``data``, by name."""
-    every = (path for top in (folder, folder / "data") for path in sorted(top.glob(f"*{SUFFIX}")))
+    inner = folder / "data"
+    tops = [folder] if inner.is_symlink() else [folder, inner]  # no link is followed
+    every = (path for top in tops for path in sorted(top.glob(f"*{SUFFIX}")))
     return [path for path in every if path.name not in FOUND_BY_ITSELF]  # a table of pictures
 
 

@@ -98,7 +98,7 @@ def tars_at(path: Path) -> list[Path]:
     for one in fs.sorted_dir(path):
         if members.is_hidden(one.name):
             continue
-        if one.is_dir() and split_of(one.name):
+        if one.is_dir() and split_of(one.name) and not one.is_symlink():
             found += tars_at(one)
         elif one.is_dir() or one.name.lower().endswith(image_file.SUFFIXES):
             return []
