@@ -1,8 +1,7 @@
 """Read relatives of MNIST whose IDX files lie in a zip archive, or say more than the class."""
 
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,13 @@ from pixelprep.sources import axes, gzip_file
 from pixelprep.sources.base import Raw, RawSplit, SourceContext
 from pixelprep.sources.containers import idx
 from pixelprep.sources.known import download
-from pixelprep.sources.known.registered import Pair, RegisteredDataset, find_pinned, read_pinned
+from pixelprep.sources.known.registered import (
+    IdxPairs,
+    Pair,
+    RegisteredDataset,
+    find_pinned,
+    read_pinned,
+)
 from pixelprep.sources.lazy_arrays import FileArray
 
 if TYPE_CHECKING:
@@ -71,18 +76,8 @@ def _member(archive: "ZipFile", name: str, content_size: int, context: SourceCon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Qmnist(RegisteredDataset):
+class Qmnist(IdxPairs):
     """IDX files of images, and of labels (N, 8): class, writer and other facts of each digit."""
-
-    splits: Mapping[str, Pair] = field(default_factory=dict)
-
-    @property
-    def files(self) -> list[download.RegistryFile]:
-        return [file for pair in self.splits.values() for file in (pair.images, pair.labels)]
-
-    @property
-    def rows(self) -> dict[str, int]:
-        return {name: pair.rows for name, pair in self.splits.items()}
 
     def read(self, folder: Path, context: SourceContext) -> Raw:
         splits = {}
