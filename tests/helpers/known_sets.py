@@ -204,7 +204,7 @@ def pictures_twin(name: str, folder: Path) -> Twin:
     folders = known.folders or words
     top = {"imagenette": "imagenette2-160", "eurosat": "2750"}.get(name, "tiny-imagenet-200")
     members, splits, number = dict[str, bytes](), Splits(), 0
-    for split in known.rows:
+    for split in ("train",) if name == "eurosat" else ("train", "val"):
         colors, labels, table = [], [], ""
         for label, class_name in enumerate(folders * 2):
             size = known.shape[:2] or (12 + label, 15)
