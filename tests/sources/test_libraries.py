@@ -75,6 +75,36 @@ def test_a_folder_of_parquet_files_has_splits_by_their_names(tmp_path: Path, top
     assert (raw(entry, "test") == X[3:9]).all()
 
 
+def named(order: str, rows: slice = slice(None)) -> bytes:
+    """Return a Parquet file of these rows, whose class names are the letters in this order."""
+    kind = {"_type": "ClassLabel", "names": list(order)}
+    numbers = [order.index(NAMES[label]) for label in Y[rows]]
+    columns: Any = {"label": numbers}
+    return table(rows, FEATURES | {"label": kind}, **columns)
+
+
+@pytest.mark.parametrize("files", [("train", "test"), ("train-0", "train-1", "test-0")])
+def test_classes_are_matched_by_name(tmp_path: Path, files: tuple[str, ...]) -> None:
+    """Splits and shards that count the same class names in another order have train's numbers,
+    which is said; names without an image are no fault.
+    """
+    orders = ("abc", "cab", "dbca")
+    parts = dict(zip(files, map(named, orders), strict=False))
+    with pytest.warns(pixelprep.PixelprepWarning, match="class names differ from those of train"):
+        entry = prepared(write(tmp_path / "own", **parts), on_leak="warn")
+    assert entry.class_names == NAMES
+    assert entry.train.labels.tolist() == Y.tolist() * (len(files) - 1)
+    assert entry.test.labels.tolist() == Y.tolist()
+
+
+def test_a_class_that_train_has_not_is_refused(tmp_path: Path, cache: Path) -> None:
+    """An image whose class name train does not know is refused by that name, never renamed."""
+    parts = {"train": named("abz", slice(0, 2)), "test": named("abc")}
+    with pytest.raises(SourceError, match=r"test\.parquet: an image of class c, which train has"):
+        prepared(write(tmp_path / "own", **parts))
+    assert nothing_is_left(cache)
+
+
 def test_columns_of_plain_parquet_are_guessed(tmp_path: Path, cache: Path) -> None:
     """Without the library's own words, a column of bytes is the image, one called label the label;
     where that leaves a choice the columns are named.

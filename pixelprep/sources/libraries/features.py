@@ -43,10 +43,14 @@ def find_columns(
     plain = [name for name in features if name.lower() in LABELS and name not in images]
     found_image = _one(where, "image", image, images, features)
     found_label = _one(where, "label", label, labels or plain, features)
-    names = features[found_label].get("names") or ()
     kind = kinds.get(found_image)
     dtype = str(features[found_image]["dtype"]) if kind in ARRAYS else None
-    return Columns(found_image, found_label, tuple(map(str, names)), dtype)
+    return Columns(found_image, found_label, names_of(features, found_label), dtype)
+
+
+def names_of(features: Mapping[str, Any], label: str) -> tuple[str, ...]:
+    """Return the class names that a column's labels count; none where it has no such."""
+    return tuple(map(str, features.get(label, {}).get("names") or ()))
 
 
 def _one(

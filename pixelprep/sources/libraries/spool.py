@@ -1,14 +1,14 @@
 """Write the rows of iterators to files, one by one: never more than a few are in memory."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any  # Any: images and labels of whichever library
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import SourceError, UsageError
+from pixelprep.errors import PixelprepError, SourceError, UsageError
 from pixelprep.format.options import DecodeOptions
 from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
@@ -61,6 +61,31 @@ class RowsSource:
         return load_rows(self.name, self.open(context), self.options, context)
 
 
+def class_matcher(where: str, own: Sequence[str], train: Sequence[str]) -> Callable[[Any], Any]:
+    """Return what turns a label that counts the class names of a part of the data into train's.
+
+    Text stays as it is; so do all labels where either has no names.
+    """
+    if not own or not train or tuple(own) == tuple(train):
+        return lambda label: label
+    numbers = {name: number for number, name in enumerate(train)}
+    notices.tell("%s: class names differ from those of train: matched by name", where)
+
+    def match(label: Any) -> Any:
+        number = _plain(label)
+        if isinstance(number, str) or _is_missing(number):
+            return number
+        if not isinstance(number, int) or not 0 <= number < len(own):
+            expected = f"expected the number of one of {len(own)} classes, got {number!r}"
+            raise SourceError(f"{where}: class names differ from those of train: {expected}")
+        if own[number] not in numbers:
+            lacks = f"{where}: an image of class {own[number]}, which train has not"
+            raise SourceError(f"{lacks}; its classes are {formatting.shorten(train)}")
+        return numbers[own[number]]
+
+    return match
+
+
 def option_values(options: DecodeOptions, names: Iterable[str]) -> dict[str, object]:
     """Return options by name, for an identity."""
     return {name: getattr(options, name) for name in sorted(names)}
@@ -110,8 +135,7 @@ def _spool(
     total = len(rows) if isinstance(rows, Sized) else 0
     bar = progress.bar(f"reading {split}", total, " images", context.quiet or not total)
     with path.open("xb") as file, bar:
-        for number, row in enumerate(rows):
-            at = f"{where}: {split}: row {number} (counted from 0)"
+        for at, number, row in _numbered(f"{where}: {split}", rows):
             image, label, name = _parts(at, row)
             try:
                 one = pixels(at, image)
@@ -135,6 +159,24 @@ def _spool(
         raise SourceError(f"{where}: {split}: only some rows have a name")
     found.images = single_file_array(path, (len(found.labels), *first[1]), first[2])
     return found
+
+
+def _numbered(where: str, rows: Iterable[Row]) -> Iterator[tuple[str, int, Row]]:
+    """Yield each row with what it is called and its number; name the one that cannot be had."""
+    number, every = 0, iter(rows)
+    while True:
+        at = f"{where}: row {number} (counted from 0)"
+        try:
+            row = next(every)
+        except StopIteration:
+            return
+        except (PixelprepError, MemoryError):
+            raise
+        except Exception as error:  # of whichever library, or the user's own
+            said = f"{type(error).__name__}: {error}"
+            raise SourceError(f"{at}: the dataset fails: {said}") from error
+        yield at, number, row
+        number += 1
 
 
 def _parts(at: str, row: Row) -> tuple[Any, Any, Any]:
