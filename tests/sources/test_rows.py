@@ -184,6 +184,18 @@ def test_arrays_with_channels_first_need_a_word(cache: Path) -> None:
     assert (raw(prepared(pixelprep.from_generator("g", rows, layout="nchw"))) == wide).all()
 
 
+def test_flat_rows_take_a_shape() -> None:
+    """Flat rows are images of the shape that is given; without one the hint says how to give it."""
+    rows = {"train": rows_of(X.reshape(12, -1), Y)}
+    with pytest.raises(SourceError, match=r"g: train: .* got \(12, 60\)") as caught:
+        prepared(pixelprep.from_generator("g", rows))
+    assert "`shape=" in (caught.value.hint or "")
+    assert (raw(prepared(pixelprep.from_generator("g", rows, shape="5x4x3"))) == X).all()
+    whole = pixelprep.from_generator("g", {"train": rows_of(X, Y)}, shape="5x4x3")
+    with pytest.raises(SourceError, match=r"`shape`: expected flat rows \(N, 60\)"):
+        prepared(whole)
+
+
 def test_any_number_of_workers_gives_the_same_bytes() -> None:
     """Rows that were spooled, mixed ones too, are read by other processes alike."""
     rows = {"train": rows_of(X, np.sort(Y))}
@@ -332,9 +344,8 @@ class Items:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Any, int]:
-        return self.convert(X[row]), int(
-            self.labels[row]
-        )  # IndexError past the end, as any sequence has
+        label = int(self.labels[row])  # IndexError past the end, as any sequence has
+        return self.convert(X[row]), label
 
 
 def test_datasets_with_a_length_are_read_item_by_item() -> None:

@@ -81,6 +81,7 @@ def from_dataset(
     first = found.get("train", next(iter(found.values())))
     kind = type(first).__name__
     names: Sequence[str] = tuple(class_names)
+    rows: Mapping[str, Callable[[], Iterable[Row]]]
     if hasattr(first, "features"):
         columns = find_columns(kind, first.features.to_dict(), images_key, labels_key)
         rows = {

@@ -95,14 +95,21 @@ def _features(path: Path) -> Mapping[str, Any] | None:
 
 
 def _guessed_features(path: Path) -> Mapping[str, Any]:
-    """Take columns of bytes, or of bytes with a path, for images."""
+    """Describe columns as `datasets` does; those of bytes, or of bytes with a path, are images."""
     with _open(path) as file:
-        schema = file.schema_arrow
-    is_image = {
-        one.name: "binary" in str(one.type) and not str(one.type).startswith("list")
-        for one in schema
-    }
-    return {name: {"_type": "Image"} if image else {} for name, image in is_image.items()}
+        return {one.name: _feature(one.type) for one in file.schema_arrow}
+
+
+def _feature(kind: Any) -> dict[str, Any]:
+    from pyarrow import types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return {"_type": "List", "feature": _feature(kind.value_type)}
+    names = {"halffloat": "float16", "float": "float32", "double": "float64"}  # of pyarrow's types
+    if "binary" in str(kind):
+        return {"_type": "Image"}
+    is_plain = not types.is_nested(kind)
+    return {"_type": "Value" if is_plain else "", "dtype": names.get(str(kind), str(kind))}
 
 
 def _read(files: Sequence[Path], columns: Columns) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from pixelprep.errors import PixelprepError, SourceError, UsageError
 from pixelprep.format.options import DecodeOptions
 from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
+from pixelprep.sources import axes
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
@@ -23,7 +24,7 @@ LOG = logging.getLogger("pixelprep")
 
 Row = Sequence[Any]  # (image, label), or (image, label, name)
 DECODED = ("size", "color", "on_error", "orientation", "alpha", "page")  # options of pictures
-ROW_OPTIONS = frozenset({*DECODED, "labels_from", "renumber", "on_leak"})
+ROW_OPTIONS = frozenset({*DECODED, "shape", "labels_from", "renumber", "on_leak"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,10 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
             spooled[name] = found
     if options.layout is not None and pixels.record():
         raise UsageError(f"`layout`: {where}: is of arrays alone, not of pictures and tensors")
-    pairs = {name: (one.images, _label_array(where, name, one)) for name, one in spooled.items()}
+    shape = options.shape
+    assert not isinstance(shape, str)  # it is checked
+    images = {n: axes.shaped(f"{where}: {n}", one.images, shape) for n, one in spooled.items()}
+    pairs = {name: (images[name], _label_array(where, name, spooled[name])) for name in images}
     names = {name: one.names for name, one in spooled.items() if one.names}
     raw = assemble(where, pairs, options, rows.task, rows.class_names, names)
     record = pixels.record() | dict(raw.decode)
@@ -214,8 +218,8 @@ class _Pixels:
         self._refuse_options(at)
         if hasattr(image, "detach"):
             return self._from_tensor(at, image.detach().cpu().numpy())
-        pixels = np.asarray(image)
-        if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "uif":
+        pixels = self._from_lists(at, image) if isinstance(image, list) else np.asarray(image)
+        if pixels.ndim not in (1, 2, 3) or pixels.dtype.kind not in "uif":
             got = f"{type(image).__name__} {pixels.dtype} {pixels.shape}"
             raise SourceError(f"{at}: expected an image (H, W) or (H, W, C), got {got}")
         return pixels
@@ -231,6 +235,19 @@ class _Pixels:
             form = image_file.format_of(pixels)
             self.decoder = replace(self.decoder, format=form, reference=at)
         return pixels
+
+    def _from_lists(self, at: str, image: Sequence[Any]) -> AnyArray:
+        """Turn lists of numbers, whose integers have no width, into an array; these into bytes."""
+        try:
+            pixels = np.asarray(image)
+        except ValueError:
+            raise SourceError(f"{at}: lists of several lengths: expected an image") from None
+        if pixels.dtype.kind != "i" or not pixels.size:
+            return pixels
+        if pixels.min() < 0 or pixels.max() > 255:
+            found = f"{at}: whole numbers {pixels.min()} to {pixels.max()} in lists"
+            raise SourceError(f"{found}: expected 0 to 255", "give arrays of a type of their own")
+        return pixels.astype(np.uint8)
 
     def _from_tensor(self, at: str, pixels: AnyArray) -> AnyArray:
         """Turn a tensor of torch's, whose channels come first."""
