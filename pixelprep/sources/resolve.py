@@ -190,10 +190,10 @@ def plugins() -> "dict[str, EntryPoint]":
 
 def _refuse_unknown_part(dataset: str) -> None:
     """Refuse what looks like one of several datasets, such as ``emnist/leters``, and is none."""
-    group = dataset.split("/")[0]
+    group, _, part = dataset.lower().partition("/")
     names = [known.spelled for known in REGISTRY.values() if group and known.group == group]
     if names and not os.path.exists(dataset):  # noqa: PTH110 - as in `_plugin_source`
-        raise unknown_choice("dataset", dataset, names)
+        raise unknown_choice("dataset", dataset, names, f"choose one: {names[0]}", not part)
 
 
 def _plugin_source(dataset: str, options: Options) -> Source:
@@ -202,7 +202,9 @@ def _plugin_source(dataset: str, options: Options) -> Source:
         _refuse_unknown_part(dataset)
         own = f"a path to images of your own is written with a slash: ./{dataset}"
         names = [known.spelled for known in REGISTRY.values()]
-        raise unknown_choice("dataset", dataset, [*names, *found], own)
+        here = known_name(dataset.partition(":")[2])  # as of another library: keras:mnist
+        hint = f"did you mean '{REGISTRY[here].spelled}'?" if here else own
+        raise unknown_choice("dataset", dataset, [*names, *found], hint, here is not None)
     where = f"{dataset}: its package's {found[dataset].value}"
     try:
         make: Callable[[Options], Source] = found[dataset].load()

@@ -4,9 +4,11 @@ No host of these datasets can be reached from where tests run, so each file is m
 published description, and is downloaded, checked and read by the very code that reads the real one.
 """
 
+import gzip
 import hashlib
 import logging
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 import pixelprep
 from pixelprep import DownloadError, SourceError, UsageError
-from pixelprep.sources import REGISTRY
+from pixelprep.sources import REGISTRY, resolve
 from pixelprep.sources.containers import mat
 from pixelprep.sources.known.picture_sets import PictureArchive
 from tests.helpers.known_sets import Twin, mat_bytes, pictures_twin, twin
@@ -256,6 +258,55 @@ def test_a_wrong_part_of_a_name_is_told_the_right_ones(given: str) -> None:
     with pytest.raises(UsageError) as caught:
         prepared(given, mode="normalize")
     assert f"expected one of {given.split('/')[0]}/" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("PathMNIST", "medmnist-pathmnist"),
+        ("organ_a_mnist", "medmnist-organamnist"),
+        ("cifar100/fine", "cifar100"),
+        ("digits", "digits"),  # could be anything
+    ],
+)
+def test_a_part_that_is_called_by_its_own_name_is_meant(given: str, meant: str) -> None:
+    """MedMNIST's sets are known without its name, and CIFAR-100's fine labels are itself."""
+    assert resolve.meant(given) == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("MedMNIST", "choose one: medmnist/pathmnist"),
+        ("emnist", "choose one: emnist/balanced"),
+        ("emnist/leters", "did you mean 'emnist/letters'?"),
+        ("keras:mnist", "did you mean 'mnist'?"),
+        ("keras:CIFAR-10", "did you mean 'cifar10'?"),
+    ],
+)
+def test_a_name_of_others_is_answered_with_ours(given: str, hint: str) -> None:
+    """A set of several parts is answered with these, one of another library with ours."""
+    with pytest.raises(UsageError, match=f"unknown `dataset` '{given}'") as caught:
+        prepared(given)
+    assert caught.value.hint == hint
+
+
+def test_unpacked_files_of_emnist_are_images_of_ones_own(tmp_path: Path, cache: Path) -> None:
+    """Where the archive is expected and its files lie there unpacked, the hint names the folder and
+    the options by which these are read, and they give the very images.
+    """
+    made = twin("emnist-letters", tmp_path / "web")
+    (own := tmp_path / "own").mkdir()
+    with zipfile.ZipFile(tmp_path / "web" / "gzip.zip") as archive:
+        for name in archive.namelist()[1:]:
+            (own / Path(name).stem).write_bytes(gzip.decompress(archive.read(name)))
+    with pytest.raises(SourceError, match=r"own: expected gzip\.zip, found no such") as caught:
+        prepared("emnist/letters", source=own)
+    assert str(caught.value.hint).endswith(f": {own}, with `layout=nwh` `labels_from=1`")
+    entry = prepared(own, layout="nwh", labels_from=1, mode="normalize")
+    images, labels = entry.train.to_numpy()
+    assert (entry.scaling.invert(images) == made.splits["train"][0]).all()
+    assert labels.tolist() == made.splits["train"][1].tolist()
 
 
 def test_one_archive_is_downloaded_once_for_all_its_parts(

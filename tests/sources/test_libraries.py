@@ -75,6 +75,36 @@ def test_a_folder_of_parquet_files_has_splits_by_their_names(tmp_path: Path, top
     assert (raw(entry, "test") == X[3:9]).all()
 
 
+def named(order: str, rows: slice = slice(None)) -> bytes:
+    """Return a Parquet file of these rows, whose class names are the letters in this order."""
+    kind = {"_type": "ClassLabel", "names": list(order)}
+    numbers = [order.index(NAMES[label]) for label in Y[rows]]
+    columns: Any = {"label": numbers}
+    return table(rows, FEATURES | {"label": kind}, **columns)
+
+
+@pytest.mark.parametrize("files", [("train", "test"), ("train-0", "train-1", "test-0")])
+def test_classes_are_matched_by_name(tmp_path: Path, files: tuple[str, ...]) -> None:
+    """Splits and shards that count the same class names in another order have train's numbers,
+    which is said; names without an image are no fault.
+    """
+    orders = ("abc", "cab", "dbca")
+    parts = dict(zip(files, map(named, orders), strict=False))
+    with pytest.warns(pixelprep.PixelprepWarning, match="class names differ from those of train"):
+        entry = prepared(write(tmp_path / "own", **parts), on_leak="warn")
+    assert entry.class_names == NAMES
+    assert entry.train.labels.tolist() == Y.tolist() * (len(files) - 1)
+    assert entry.test.labels.tolist() == Y.tolist()
+
+
+def test_a_class_that_train_has_not_is_refused(tmp_path: Path, cache: Path) -> None:
+    """An image whose class name train does not know is refused by that name, never renamed."""
+    parts = {"train": named("abz", slice(0, 2)), "test": named("abc")}
+    with pytest.raises(SourceError, match=r"test\.parquet: an image of class c, which train has"):
+        prepared(write(tmp_path / "own", **parts))
+    assert nothing_is_left(cache)
+
+
 def test_columns_of_plain_parquet_are_guessed(tmp_path: Path, cache: Path) -> None:
     """Without the library's own words, a column of bytes is the image, one called label the label;
     where that leaves a choice the columns are named.
@@ -85,6 +115,62 @@ def test_columns_of_plain_parquet_are_guessed(tmp_path: Path, cache: Path) -> No
     with pytest.raises(SourceError, match="2 columns may be the label: label, target"):
         prepared(two)
     assert prepared(two, labels_key="target").train.labels.tolist() == Y.tolist()
+
+
+def plain(path: Path, **columns: Any) -> Path:
+    """Write a Parquet file of these columns as other programs do."""
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def hinted(hint: str | None) -> dict[str, Any]:
+    """Return the option that a hint names: ``name it: `labels_key=fine` ``."""
+    assert hint is not None
+    name, value = hint.split("`")[1].split("=")
+    return {name: value}
+
+
+def test_the_column_that_a_hint_names_can_be_it(tmp_path: Path) -> None:
+    """Where no column is the label, the hint is of one that can be: never of pictures or lists."""
+    path = tmp_path / "cifar.parquet"
+    images, boxes = [encoded(one) for one in X], pa.array([[1.5]] * 12)
+    plain(path, img=pa.array(images), boxes=boxes, id=range(12), fine_label=Y.tolist())
+    with pytest.raises(SourceError, match="no column is the label: img, boxes, id, fine") as caught:
+        prepared(path)
+    entry = prepared(path, **hinted(caught.value.hint))
+    assert entry.train.labels.tolist() == Y.tolist()
+
+
+GREY = X[..., 0].reshape(12, 20)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.float32()])
+def test_pixels_of_parquet_may_be_lists(tmp_path: Path, cache: Path, kind: Any) -> None:
+    """Lists of numbers are flat rows, which need their shape, or images where lists are in lists;
+    whole numbers without a width of their own become bytes.
+    """
+    flat = plain(tmp_path / "flat.parquet", pixels=pa.array(GREY.tolist(), pa.list_(kind)), label=Y)
+    with pytest.raises(SourceError, match=r"expected images of .* got \(12, 20\)") as caught:
+        prepared(flat)
+    assert "`shape=HxW`" in (caught.value.hint or "")
+    entry = prepared(flat, shape="5x4")
+    assert np.allclose(raw(entry)[..., 0], X[..., 0], atol=1e-4)
+    assert raw(entry).dtype == ("float32" if kind == pa.float32() else "uint8")
+    nested = pa.array(X[..., 0].tolist(), pa.list_(pa.list_(kind)))
+    assert prepared(plain(tmp_path / "nested.parquet", image=nested, label=Y)).key == entry.key
+
+
+def test_lists_of_other_numbers_are_refused(tmp_path: Path, cache: Path) -> None:
+    """Whole numbers that are no bytes, and lists of several lengths, are named with their row; of
+    a table without pictures the hint says what is expected.
+    """
+    for row, reason in (([300] * 20, "whole numbers 300 to 300"), ([1], "is 1 uint8, but row 0")):
+        path = plain(tmp_path / "t.parquet", image=[*GREY.tolist()[:3], row], label=Y[:4])
+        with pytest.raises(SourceError, match=rf"row 3 \(counted from 0\): .*{reason}"):
+            prepared(path, shape="5x4")
+    with pytest.raises(SourceError, match="no column is the image: text, label") as caught:
+        prepared(plain(tmp_path / "t.parquet", text=["a"] * 12, label=Y))
+    assert caught.value.hint == "expected a column of the bytes of pictures, or of lists of numbers"
 
 
 def test_a_path_in_a_parquet_file_is_never_followed(tmp_path: Path, cache: Path) -> None:

@@ -184,6 +184,18 @@ def test_arrays_with_channels_first_need_a_word(cache: Path) -> None:
     assert (raw(prepared(pixelprep.from_generator("g", rows, layout="nchw"))) == wide).all()
 
 
+def test_flat_rows_take_a_shape() -> None:
+    """Flat rows are images of the shape that is given; without one the hint says how to give it."""
+    rows = {"train": rows_of(X.reshape(12, -1), Y)}
+    with pytest.raises(SourceError, match=r"g: train: .* got \(12, 60\)") as caught:
+        prepared(pixelprep.from_generator("g", rows))
+    assert "`shape=" in (caught.value.hint or "")
+    assert (raw(prepared(pixelprep.from_generator("g", rows, shape="5x4x3"))) == X).all()
+    whole = pixelprep.from_generator("g", {"train": rows_of(X, Y)}, shape="5x4x3")
+    with pytest.raises(SourceError, match=r"`shape`: expected flat rows \(N, 60\)"):
+        prepared(whole)
+
+
 def test_any_number_of_workers_gives_the_same_bytes() -> None:
     """Rows that were spooled, mixed ones too, are read by other processes alike."""
     rows = {"train": rows_of(X, np.sort(Y))}
@@ -326,13 +338,14 @@ class Items:
     """What torch calls a map-style dataset."""
 
     def __init__(self, convert: Callable[[np.ndarray], Any], classes: Any = ()) -> None:
-        self.convert, self.classes = convert, classes
+        self.convert, self.classes, self.labels = convert, classes, Y
 
     def __len__(self) -> int:
-        return len(X)
+        return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Any, int]:
-        return self.convert(X[row]), int(Y[row])  # IndexError past the end, as any sequence has
+        label = int(self.labels[row])  # IndexError past the end, as any sequence has
+        return self.convert(X[row]), label
 
 
 def test_datasets_with_a_length_are_read_item_by_item() -> None:
@@ -341,6 +354,48 @@ def test_datasets_with_a_length_are_read_item_by_item() -> None:
         entry = prepared(pixelprep.from_dataset(Items(convert, list(NAMES)), name="items"))
         assert (raw(entry) == X).all()
         assert entry.class_names == NAMES
+
+
+def test_class_names_of_other_splits_are_matched(cache: Path) -> None:
+    """Splits that count their classes otherwise, as two folders do of which one lacks a class, get
+    train's numbers; a class that train has not is refused by name.
+    """
+    train, part = Items(np.asarray, NAMES), Items(np.asarray, ["b", "c"])
+    part.labels = Y[:3] % 2
+    with pytest.warns(pixelprep.PixelprepWarning, match="test: class names differ from those of"):
+        entry = prepared(pixelprep.from_dataset(train, test=part, on_leak="warn"))
+    assert entry.test.labels.tolist() == (1 + Y[:3] % 2).tolist()
+    other = Items(np.asarray, ["b", "dog"])
+    other.labels = Y[:3] % 2
+    with pytest.raises(SourceError, match="test: an image of class dog, which train has not") as no:
+        prepared(pixelprep.from_dataset(train, test=other))
+    assert "a, b, c" in no.value.message
+
+
+def test_class_labels_of_hugging_face_are_matched() -> None:
+    """A `Dataset` whose `ClassLabel` has another order gives the same classes by name."""
+    datasets = pytest.importorskip("datasets")
+    train = hugging_face(label=Y.tolist())
+    features = train.features.copy()
+    features["label"] = datasets.ClassLabel(names=["c", "a", "b"])
+    test = datasets.Dataset.from_dict({"img": train["img"], "label": ((Y + 1) % 3).tolist()})
+    entry = prepared(pixelprep.from_dataset(train, test=test.cast(features), on_leak="warn"))
+    assert entry.test.labels.tolist() == Y.tolist()
+
+
+def test_an_item_that_fails_is_named(cache: Path) -> None:
+    """What a dataset of one's own raises for an item is one line with its number and the cause."""
+
+    def fails(pixels: np.ndarray) -> np.ndarray:
+        if (pixels == X[5]).all():
+            raise KeyError("no such file")
+        return pixels
+
+    message = r"items: train: row 5 \(counted from 0\): the dataset fails: KeyError: 'no such file'"
+    with pytest.raises(SourceError, match=message) as caught:
+        prepared(pixelprep.from_dataset(Items(fails, NAMES), name="items"))
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert nothing_is_left(cache)
 
 
 def test_what_has_no_length_is_refused() -> None:

@@ -40,6 +40,10 @@ class Emnist(RegisteredDataset):
     def files(self) -> list[download.RegistryFile]:
         return [self.archive]
 
+    @property
+    def own_options(self) -> str:
+        return "`layout=nwh`" + (f" `labels_from={self.first}`" if self.first else "")
+
     def read(self, folder: Path, context: SourceContext) -> Raw:
         import zipfile  # most datasets need neither
         import zlib

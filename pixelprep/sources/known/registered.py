@@ -74,6 +74,11 @@ class RegisteredDataset:
     tried: bool = False  # whether the published files were read when pixelprep was made
 
     @property
+    def own_options(self) -> str:
+        """The options by which files of this form are read as images of one's own."""
+        return ""
+
+    @property
     def spelled(self) -> str:
         """The name as it is shown: ``emnist/letters``, whose folder is ``emnist-letters``."""
         return (
@@ -191,7 +196,8 @@ class RegisteredSource:
         pinned = {**about, "pinned": [file.pin for file in files]}
         if folder is None:
             return [pinned]
-        stamps = [fs.file_stamp(find_file(folder, file.name)) for file in files]
+        own = self.dataset.own_options
+        stamps = [fs.file_stamp(find_file(folder, file.name, own)) for file in files]
         if not all(map(fs.settle, stamps)):
             return []
         where = ascii(os.fspath(folder.resolve()))
@@ -238,23 +244,29 @@ def find_pinned(folder: Path, file: download.RegistryFile) -> Path:
 
 def not_official(path: Path, file: download.RegistryFile) -> SourceError:
     """Make the error for a file that is not the pinned one."""
-    compared = "archive and content" if file.content_sha256 else "only the file's own is known"
+    compared = " (archive and content)" if file.content_sha256 else ""
     kind = "SHA-256" if file.sha256 else "MD5"
-    folder = os.fspath(path.parent)
-    own = folder if "/" in folder else f"./{folder}"  # a dataset's path has a slash
+    differs = f"{path}: not the official {file.name}: its {kind} differs{compared}"
+    return SourceError(differs, _own_hint(path.parent))
+
+
+def _own_hint(path: Path, options: str = "") -> str:
+    """Return the way to files that are one's own, not the official ones."""
+    own = os.fspath(path)
+    own = own if "/" in own else f"./{own}"  # a dataset's path has a slash
     hint = f"to prepare images of your own, give their folder as the dataset: {own}"
-    differs = f"{path}: not the official {file.name}: its {kind} differs ({compared})"
-    return SourceError(differs, hint)
+    return f"{hint}, with {options}" if options else hint
 
 
-def find_file(folder: Path, name: str) -> Path:
+def find_file(folder: Path, name: str, own_options: str = "") -> Path:
     """Find the file with this official name in a folder, gzipped or plain, in either spelling."""
     for variant in name_variants(name):
         if (folder / variant).is_file():
             return folder / variant
+    hint = _own_hint(folder, own_options) if own_options else None
     if (plain := name.removesuffix(".gz")) == name:
-        raise SourceError(f"{folder}: expected {name}, found no such file")
-    raise SourceError(f"{folder}: expected {name} (or {plain}), found neither")
+        raise SourceError(f"{folder}: expected {name}, found no such file", hint)
+    raise SourceError(f"{folder}: expected {name} (or {plain}), found neither", hint)
 
 
 def name_variants(name: str) -> list[str]:

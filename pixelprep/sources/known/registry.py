@@ -381,4 +381,8 @@ def _letters(name: str) -> str:
     return re.sub(r"[\s/_-]", "", name).lower()
 
 
-SPELLED = {_letters(name): name for name in REGISTRY}
+# MedMNIST's parts are known without its name, too, as nothing else is called so.
+OTHERWISE = {"cifar100fine": "cifar100"} | {
+    _letters(part.spelled.removeprefix("medmnist/")): part.name for part in MEDMNIST
+}
+SPELLED = {**OTHERWISE, **{_letters(name): name for name in REGISTRY}}

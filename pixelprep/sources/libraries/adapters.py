@@ -7,9 +7,9 @@ from typing import Any  # Any: objects of other libraries
 
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources.base import Provenance, Source
-from pixelprep.sources.libraries.features import Columns, find_columns
+from pixelprep.sources.libraries.features import Columns, find_columns, names_of
 from pixelprep.sources.libraries.generator import row_options
-from pixelprep.sources.libraries.spool import Row, Rows, RowsSource
+from pixelprep.sources.libraries.spool import Row, Rows, RowsSource, class_matcher
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting
 
@@ -78,14 +78,18 @@ def from_dataset(
         if not (hasattr(one, "__getitem__") and hasattr(one, "__len__")):
             got = f"`{split}`: expected a dataset with a length, got a {type(one).__name__}"
             raise UsageError(got, "for what only iterates: pixelprep.from_generator")
-    kind, first = type(next(iter(found.values()))).__name__, next(iter(found.values()))
+    first = found.get("train", next(iter(found.values())))
+    kind = type(first).__name__
     names: Sequence[str] = tuple(class_names)
+    rows: Mapping[str, Callable[[], Iterable[Row]]]
     if hasattr(first, "features"):
         columns = find_columns(kind, first.features.to_dict(), images_key, labels_key)
-        rows = {split: partial(_hugging_face_rows, one, columns) for split, one in found.items()}
+        rows = {
+            split: partial(_hugging_face_rows, split, one, columns) for split, one in found.items()
+        }
         own, names = first.info.dataset_name, names or columns.class_names
     else:
-        rows = {split: partial(Items, one) for split, one in found.items()}
+        rows = items_by_split(found)
         own, names = None, names or classes_of(first)
     about = Provenance(f"a dataset in memory ({kind})", "not stated")
     every = Rows(rows, tuple(names))
@@ -104,31 +108,45 @@ def _by_split(splits: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _hugging_face_rows(dataset: Any, columns: Columns) -> "Items":
+def _hugging_face_rows(split: str, dataset: Any, columns: Columns) -> "Items":
     """Read a dataset of `datasets`, pictures as the bytes of their files."""
     from datasets import Image
 
     plain = dataset.with_format(None).select_columns([columns.image, columns.label])
     if columns.dtype is None:
         plain = plain.cast_column(columns.image, Image(decode=False))
+    own = names_of(dataset.features.to_dict(), columns.label)
+    match = class_matcher(split, own, columns.class_names)
 
     def convert(row: Mapping[str, Any]) -> Row:
         image = row[columns.image]
         if columns.dtype is None and image["bytes"] is None:  # as of `imagefolder`
             image = {**image, "bytes": Path(image["path"]).read_bytes()}
-        return columns.row(image, row[columns.label])
+        return columns.row(image, match(row[columns.label]))
 
     return Items(plain, convert)
 
 
-def _as_it_is(item: Any) -> Row:
-    return item  # type: ignore[no-any-return] # whatever it is, it is checked
+def items_by_split(datasets: Mapping[str, Any]) -> dict[str, Callable[[], Iterable[Row]]]:
+    """Read datasets of torch's, labels as those of train count the classes."""
+    train = classes_of(datasets.get("train"))
+    return {split: partial(_items, split, one, train) for split, one in datasets.items()}
+
+
+def _items(split: str, dataset: Any, train: Sequence[str]) -> "Items":
+    match = class_matcher(split, classes_of(dataset), train)
+
+    def convert(item: Any) -> Row:  # whatever it is, it is checked later
+        is_row = isinstance(item, tuple | list) and len(item) > 1
+        return (item[0], match(item[1]), *item[2:]) if is_row else item
+
+    return Items(dataset, convert)
 
 
 class Items:
     """The items of a dataset, by their index."""
 
-    def __init__(self, dataset: Any, convert: Callable[[Any], Row] = _as_it_is) -> None:
+    def __init__(self, dataset: Any, convert: Callable[[Any], Row]) -> None:
         self._dataset, self._convert = dataset, convert
 
     def __len__(self) -> int:

@@ -44,8 +44,8 @@ def from_generator(
         The origin of the images, and the terms of their use.
     **decode : object
         How pictures are decoded, as `prepare` has these options: ``size``, ``color``, ``alpha``,
-        ``orientation``, ``page``, ``on_error``; of arrays ``layout``; and ``labels_from``,
-        ``renumber``, ``on_leak``.
+        ``orientation``, ``page``, ``on_error``; of arrays ``layout``, of flat rows ``shape``; and
+        ``labels_from``, ``renumber``, ``on_leak``.
 
     Returns
     -------

@@ -9,8 +9,14 @@ from typing import Any  # Any: pyarrow's objects, which have no types
 
 from pixelprep.errors import SourceError, missing_extra
 from pixelprep.sources.base import Raw, SourceContext
-from pixelprep.sources.libraries.features import Columns, find_columns
-from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, load_rows
+from pixelprep.sources.libraries.features import Columns, find_columns, names_of
+from pixelprep.sources.libraries.spool import (
+    ROW_OPTIONS,
+    Row,
+    Rows,
+    class_matcher,
+    load_rows,
+)
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures.tables import FOUND_BY_ITSELF
 from pixelprep.sources.split_names import files_by_split
@@ -58,7 +64,7 @@ def open_rows(
     described: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> Rows:
     """Return the rows of files; `described` gives the columns' features where they tell none."""
-    first = next(iter(splits.values()))[0]
+    first = next(iter(splits.get("train") or next(iter(splits.values()))))
     own = _features(first) or described() or _guessed_features(first)
     columns = find_columns(os.fspath(first), own, images_key, labels_key)
     readers = {name: partial(_read, files, columns) for name, files in splits.items()}
@@ -91,23 +97,33 @@ def _features(path: Path) -> Mapping[str, Any] | None:
 
 
 def _guessed_features(path: Path) -> Mapping[str, Any]:
-    """Take columns of bytes, or of bytes with a path, for images."""
+    """Describe columns as `datasets` does; those of bytes, or of bytes with a path, are images."""
     with _open(path) as file:
-        schema = file.schema_arrow
-    is_image = {
-        one.name: "binary" in str(one.type) and not str(one.type).startswith("list")
-        for one in schema
-    }
-    return {name: {"_type": "Image"} if image else {} for name, image in is_image.items()}
+        return {one.name: _feature(one.type) for one in file.schema_arrow}
+
+
+def _feature(kind: Any) -> dict[str, Any]:
+    from pyarrow import types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return {"_type": "List", "feature": _feature(kind.value_type)}
+    names = {"halffloat": "float16", "float": "float32", "double": "float64"}  # of pyarrow's types
+    if "binary" in str(kind):
+        return {"_type": "Image"}
+    is_plain = not types.is_nested(kind)
+    return {"_type": "Value" if is_plain else "", "dtype": names.get(str(kind), str(kind))}
 
 
 def _read(files: Sequence[Path], columns: Columns) -> Iterator[Row]:
     for path in files:
+        own = names_of(_features(path) or {}, columns.label)
+        match = class_matcher(os.fspath(path), own, columns.class_names)
         with _open(path) as file:
-            yield from _rows_of(path, file, columns)
+            for image, label in _rows_of(path, file, columns):
+                yield columns.row(image, match(label))
 
 
-def _rows_of(path: Path, file: Any, columns: Columns) -> Iterator[Row]:
+def _rows_of(path: Path, file: Any, columns: Columns) -> Iterator[tuple[Any, Any]]:
     import pyarrow
 
     wanted = [columns.image, columns.label]
@@ -119,7 +135,7 @@ def _rows_of(path: Path, file: Any, columns: Columns) -> Iterator[Row]:
                 if isinstance(image, dict) and image.get("bytes") is None:
                     # Never a path: it could lead to any file of this machine.
                     raise SourceError(f"{path}: {columns.image}: expected the bytes of an image")
-                yield columns.row(image, label)
+                yield image, label
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise SourceError(f"{path}: not a readable Parquet file: {reason}") from error

@@ -1,17 +1,18 @@
 """Write the rows of iterators to files, one by one: never more than a few are in memory."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any  # Any: images and labels of whichever library
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import SourceError, UsageError
+from pixelprep.errors import PixelprepError, SourceError, UsageError
 from pixelprep.format.options import DecodeOptions
 from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
+from pixelprep.sources import axes
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
@@ -23,7 +24,7 @@ LOG = logging.getLogger("pixelprep")
 
 Row = Sequence[Any]  # (image, label), or (image, label, name)
 DECODED = ("size", "color", "on_error", "orientation", "alpha", "page")  # options of pictures
-ROW_OPTIONS = frozenset({*DECODED, "labels_from", "renumber", "on_leak"})
+ROW_OPTIONS = frozenset({*DECODED, "shape", "labels_from", "renumber", "on_leak"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,31 @@ class RowsSource:
         return load_rows(self.name, self.open(context), self.options, context)
 
 
+def class_matcher(where: str, own: Sequence[str], train: Sequence[str]) -> Callable[[Any], Any]:
+    """Return what turns a label that counts the class names of a part of the data into train's.
+
+    Text stays as it is; so do all labels where either has no names.
+    """
+    if not own or not train or tuple(own) == tuple(train):
+        return lambda label: label
+    numbers = {name: number for number, name in enumerate(train)}
+    notices.tell("%s: class names differ from those of train: matched by name", where)
+
+    def match(label: Any) -> Any:
+        number = _plain(label)
+        if isinstance(number, str) or _is_missing(number):
+            return number
+        if not isinstance(number, int) or not 0 <= number < len(own):
+            expected = f"expected the number of one of {len(own)} classes, got {number!r}"
+            raise SourceError(f"{where}: class names differ from those of train: {expected}")
+        if own[number] not in numbers:
+            lacks = f"{where}: an image of class {own[number]}, which train has not"
+            raise SourceError(f"{lacks}; its classes are {formatting.shorten(train)}")
+        return numbers[own[number]]
+
+    return match
+
+
 def option_values(options: DecodeOptions, names: Iterable[str]) -> dict[str, object]:
     """Return options by name, for an identity."""
     return {name: getattr(options, name) for name in sorted(names)}
@@ -80,7 +106,10 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
             spooled[name] = found
     if options.layout is not None and pixels.record():
         raise UsageError(f"`layout`: {where}: is of arrays alone, not of pictures and tensors")
-    pairs = {name: (one.images, _label_array(where, name, one)) for name, one in spooled.items()}
+    shape = options.shape
+    assert not isinstance(shape, str)  # it is checked
+    images = {n: axes.shaped(f"{where}: {n}", one.images, shape) for n, one in spooled.items()}
+    pairs = {name: (images[name], _label_array(where, name, spooled[name])) for name in images}
     names = {name: one.names for name, one in spooled.items() if one.names}
     raw = assemble(where, pairs, options, rows.task, rows.class_names, names)
     record = pixels.record() | dict(raw.decode)
@@ -110,8 +139,7 @@ def _spool(
     total = len(rows) if isinstance(rows, Sized) else 0
     bar = progress.bar(f"reading {split}", total, " images", context.quiet or not total)
     with path.open("xb") as file, bar:
-        for number, row in enumerate(rows):
-            at = f"{where}: {split}: row {number} (counted from 0)"
+        for at, number, row in _numbered(f"{where}: {split}", rows):
             image, label, name = _parts(at, row)
             try:
                 one = pixels(at, image)
@@ -135,6 +163,24 @@ def _spool(
         raise SourceError(f"{where}: {split}: only some rows have a name")
     found.images = single_file_array(path, (len(found.labels), *first[1]), first[2])
     return found
+
+
+def _numbered(where: str, rows: Iterable[Row]) -> Iterator[tuple[str, int, Row]]:
+    """Yield each row with what it is called and its number; name the one that cannot be had."""
+    number, every = 0, iter(rows)
+    while True:
+        at = f"{where}: row {number} (counted from 0)"
+        try:
+            row = next(every)
+        except StopIteration:
+            return
+        except (PixelprepError, MemoryError):
+            raise
+        except Exception as error:  # of whichever library, or the user's own
+            said = f"{type(error).__name__}: {error}"
+            raise SourceError(f"{at}: the dataset fails: {said}") from error
+        yield at, number, row
+        number += 1
 
 
 def _parts(at: str, row: Row) -> tuple[Any, Any, Any]:
@@ -172,8 +218,8 @@ class _Pixels:
         self._refuse_options(at)
         if hasattr(image, "detach"):
             return self._from_tensor(at, image.detach().cpu().numpy())
-        pixels = np.asarray(image)
-        if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "uif":
+        pixels = self._from_lists(at, image) if isinstance(image, list) else np.asarray(image)
+        if pixels.ndim not in (1, 2, 3) or pixels.dtype.kind not in "uif":
             got = f"{type(image).__name__} {pixels.dtype} {pixels.shape}"
             raise SourceError(f"{at}: expected an image (H, W) or (H, W, C), got {got}")
         return pixels
@@ -189,6 +235,19 @@ class _Pixels:
             form = image_file.format_of(pixels)
             self.decoder = replace(self.decoder, format=form, reference=at)
         return pixels
+
+    def _from_lists(self, at: str, image: Sequence[Any]) -> AnyArray:
+        """Turn lists of numbers, whose integers have no width, into an array; these into bytes."""
+        try:
+            pixels = np.asarray(image)
+        except ValueError:
+            raise SourceError(f"{at}: lists of several lengths: expected an image") from None
+        if pixels.dtype.kind != "i" or not pixels.size:
+            return pixels
+        if pixels.min() < 0 or pixels.max() > 255:
+            found = f"{at}: whole numbers {pixels.min()} to {pixels.max()} in lists"
+            raise SourceError(f"{found}: expected 0 to 255", "give arrays of a type of their own")
+        return pixels.astype(np.uint8)
 
     def _from_tensor(self, at: str, pixels: AnyArray) -> AnyArray:
         """Turn a tensor of torch's, whose channels come first."""

@@ -8,8 +8,8 @@ from typing import Any  # Any: torchvision's classes, and their datasets
 
 from pixelprep.errors import DownloadError, SourceError, missing_extra, unknown_choice
 from pixelprep.sources.base import Options, Provenance, SourceContext
-from pixelprep.sources.libraries.adapters import Items, classes_of
-from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, RowsSource
+from pixelprep.sources.libraries.adapters import classes_of, items_by_split
+from pixelprep.sources.libraries.spool import ROW_OPTIONS, Rows, RowsSource
 from pixelprep.system import fs
 
 SUPPORTED = ROW_OPTIONS
@@ -57,9 +57,7 @@ def _open(cls: Any, options: Options, context: SourceContext) -> Rows:
         raise DownloadError(said, _hint(given.get("root"))) from error
     if "train" not in found:
         raise SourceError(f"{where}: has no split train", IN_PYTHON)
-    splits: dict[str, Callable[[], Iterable[Row]]]
-    splits = {split: partial(Items, dataset) for split, dataset in found.items()}
-    return Rows(splits, classes_of(found["train"]))
+    return Rows(items_by_split(found), classes_of(found["train"]))
 
 
 def _splits(make: Callable[..., Any], parameters: Iterable[str]) -> dict[str, Any]:
