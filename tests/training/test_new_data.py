@@ -187,6 +187,29 @@ def test_a_scaling_of_each_image_is_not_for_other_data(
     assert found.accuracy == evaluate(folder, quiet=True).accuracy
 
 
+def test_floats_that_are_scaled_already_are_refused(tmp_path: Path) -> None:
+    """A model of floats from 0 to 200 is not scored on the same from 0 to 1, wherever they come
+    from: arrays, an entry of their own, TIFF; pictures as it was trained on are predicted alike.
+    """
+    tifffile = pytest.importorskip("tifffile", reason="the extra `scientific` is not installed")
+    images = np.random.default_rng(1).uniform(0, 200, (40, 8, 8, 1)).astype(np.float32)
+    labels = np.arange(40) % 2
+    entry = pixelprep.prepare(Arrays("floats", (images, labels), (images, labels)), quiet=True)
+    pixelprep.train(entry, model=TINY, epochs=1, run_dir="run", quiet=True)
+    unit = Arrays("unit", (images / 200, labels))
+    for given in (unit, pixelprep.prepare(unit, quiet=True)):
+        with pytest.raises(SourceError, match=r"the scaling is for .* look scaled already"):
+            evaluate("run", given, split="train" if isinstance(given, Entry) else None, quiet=True)
+    for name, pixels in {"raw.tif": images[3], "unit.tif": images[3] / 200}.items():
+        tifffile.imwrite(name, pixels[..., 0])
+    [seen] = pixelprep.predict("run", "raw.tif", quiet=True).images
+    expected = load_finished(Path("run")).model("model.keras").predict(entry.train.read(3, 4))
+    found = {one.label: one.probability for one in seen.top}
+    assert [found[0], found[1]] == pytest.approx(expected[0].tolist(), rel=1e-5)
+    with pytest.raises(SourceError, match=r"unit.tif: pixels of .* look scaled already"):
+        pixelprep.predict("run", "unit.tif", quiet=True)
+
+
 @pytest.mark.long
 def test_new_data_on_the_command_line(trained: Path) -> None:
     """A path is all it needs; JSON has what the library returns."""
