@@ -48,6 +48,7 @@ from pixelprep.errors import (
     resume_command,
 )
 from pixelprep.exporters import format_names
+from pixelprep.format.options import PREPARE_OPTIONS, READING
 from pixelprep.numerics.modes import MODES
 from pixelprep.system import formatting
 
@@ -228,12 +229,14 @@ def compare(
 
 
 @app.command()
+@partial(with_prepare_options, without=PREPARE_OPTIONS.keys() - READING)
 def evaluate(
     run: RunDir,
     entry: Annotated[
         str | None,
         argument("An entry (default: the one trained on), or new data: ./photos.", "ENTRY|DATA"),
     ] = None,
+    *,
     split: Annotated[
         str | None, one_of("test|val|train", "Split of the entry (default: test, else val).")
     ] = None,
@@ -241,15 +244,15 @@ def evaluate(
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    **choices: Any,
 ) -> None:
     """Evaluate a run's model on an entry or on new data.
 
     The model gets raw pixels, whatever the scaling of the entry; new data is prepared for it.
     """
     _messages(quiet)
-    scores = pixelprep.evaluate(
-        run, entry, split=split, batch_size=batch_size, cache_dir=cache_dir, quiet=quiet
-    )
+    options = {"batch_size": batch_size, "cache_dir": cache_dir, "quiet": quiet, **choices}
+    scores = pixelprep.evaluate(run, entry, split=split, **options)
     output.show(scores.to_dict(), as_json, lambda: output.print_scores(scores, split is None))
 
 

@@ -225,7 +225,7 @@ def _tell_of_splits(
             has = f"a {split} split of its own" if "train" in recipe.splits else "no train split"
             notices.tell(f"{name}: `{split}_fraction` is not used: the data has {has}")
     if all_test:
-        notices.tell("%s: all of it is a test split; `test_fraction` would leave train", name)
+        notices.tell("%s: all of it is a test split", name)
 
 
 def _find_or_build(

@@ -24,7 +24,12 @@ from pixelprep.sources import LazyArray, Source
 from pixelprep.sources.pictures import image_file
 from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
-from pixelprep.training.evaluation_data import decoding, entry_of, labels_of_run
+from pixelprep.training.evaluation_data import (
+    check_reading,
+    decoding,
+    entry_of,
+    labels_of_run,
+)
 from pixelprep.training.models import check_probabilities
 from pixelprep.training.pictures import Picture, list_pictures
 from pixelprep.training.run_folder import MODEL, FinishedRun, load_finished
@@ -140,6 +145,7 @@ def evaluate(
     batch_size: int = 64,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
+    **options: Any,
 ) -> EvaluationResult:
     """Evaluate a finished run's model on the raw pixels of an entry, or of new data.
 
@@ -160,6 +166,9 @@ def evaluate(
         Default: ``PIXELPREP_CACHE_DIR``, else the system's folder for caches.
     quiet : bool
         Draw no progress bar.
+    **options
+        How new data is read, as for `prepare`: ``on_error``, ``labels_from`` and so on; not what
+        the run decides, as the size of images.
 
     Returns
     -------
@@ -187,12 +196,13 @@ def evaluate(
     0.98
     """
     check_int("batch_size", batch_size, 1)
+    check_reading(options)
     finished = load_finished(fs.expand_user(run))
     tf_runtime.require("evaluate")
-    entry = entry_of(finished, entry, cache_dir, quiet)
+    entry = entry_of(finished, entry, cache_dir, quiet, options)
     _check_same_images(finished, entry)
     split = _choose_split(entry, split)
-    labels = labels_of_run(finished, entry, split)
+    labels = labels_of_run(finished, entry, split, fs.cache_dir(cache_dir))
     tf_runtime.start_keras("evaluate")
     model, raw = _Model(finished), raw_view(entry.splits[split], entry.scaling)
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:

@@ -129,8 +129,8 @@ def test_how_data_was_read_is_listed(tmp_path: Path) -> None:
 
 
 def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    """Each entry says what it was made from; a path means the entries made from it alone; taking
-    all of a name says that it means several folders.
+    """Each entry says what it was made from; a path means the entries made from it alone; of a
+    name, those of its folder here are taken, and nothing where it is in none of the places.
     """
     folders = [write_digits(tmp_path / place / "digits", 20 + i) for i, place in enumerate("ab")]
     made = [pixelprep.prepare(folder) for folder in folders]
@@ -142,8 +142,13 @@ def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert all(os.fspath(folder) in str(hint) for folder in folders)
     only = pixelprep.cache.remove(f"{folders[0]}/", dry_run=True)
     assert [item.path for item in only] == [made[0].path]
-    with pytest.warns(pixelprep.PixelprepWarning, match="digits: entries made from 2 places"):
-        assert len(pixelprep.cache.remove("digits", dry_run=True)) == 2
+    places = ", ".join(map(os.fspath, folders))
+    error, hint = failure(run("cache", "remove", "digits", "--yes", cwd=tmp_path))
+    assert error == f"digits: ambiguous, its entries were made from 2 places: {places}"
+    assert hint == "give a path of these, a key or DATASET/MODE-KEY"
+    done = run("cache", "remove", "digits", "--yes", cwd=folders[1].parent)
+    assert "digits: taken as ./digits: 1 of 2 entries of this name" in done.stderr
+    assert [item.path for item in pixelprep.cache.list() if item.entry] == [made[0].path]
     error, hint = failure(run("verify", os.fspath(folders[0].parent)))
     assert "no entry, and none in" in error
 

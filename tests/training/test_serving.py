@@ -392,7 +392,7 @@ def test_long_lists_of_classes_are_cut_in_errors() -> None:
     ]
     run_of: Any = SimpleNamespace(manifest=made[0].manifest, folder=Path("run"))
     with pytest.raises(UsageError, match=r"kind 4, … \(200 in all\)") as caught:
-        labels_of_run(run_of, made[1], "train")
+        labels_of_run(run_of, made[1], "train", Path())
     assert caught.value.message.endswith("found odd, too")
     assert len(caught.value.message) < 400
 
