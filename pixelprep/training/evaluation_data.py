@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any  # Any: options of `prepare`
@@ -114,10 +115,11 @@ def _supported_options(dataset: str, run: FinishedRun, own: Mapping[str, Any]) -
     """Return the options by which data is decoded as that of training, as far as it takes them."""
     source = sources.find_source(dataset, sources.Options())
     supported: frozenset[str] = getattr(source, "supported_options", frozenset())
-    told = decoding(run.manifest) | {n: own[n] for n in ("on_error",) if n in own}
+    told = {name: value for name, value in decoding(run.manifest).items() if name != "layout"}
+    told |= {name: own[name] for name in ("on_error", "layout") if name in own}  # as given
     options = {name: value for name, value in told.items() if name in supported}
     if options:
-        LOG.info("%s: decoded as in training: %s", dataset, " ".join(formatting.options(options)))
+        LOG.info("%s: decoded as in training: %s", dataset, shlex.join(formatting.options(options)))
     return options
 
 

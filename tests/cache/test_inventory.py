@@ -128,6 +128,25 @@ def test_how_data_was_read_is_listed(tmp_path: Path) -> None:
         assert (answer["hit"], answer["key"]) == (True, entry.key)
 
 
+def test_options_are_listed_as_they_are_typed(digits: str, cache: Path) -> None:
+    """Names of classes with commas, mappings by their file, paths quoted; what is ambiguous shows
+    the options that differ. What other classes left out is no leak that was dropped.
+    """
+    entry = pixelprep.prepare(digits, classes="1,0", per="pixel", quiet=True)
+    pixelprep.prepare(digits, class_map={"0": "nought"}, per="pixel", quiet=True)
+    shown = run("cache", "list").stdout
+    assert "--per pixel --classes 1,0 " in shown
+    assert "--per pixel --class-map FILE " in shown
+    _, hint = failure(run("info", digits))
+    path = os.fspath(Path(digits).absolute())
+    assert f"({path} --classes 1,0)" in hint
+    assert f"({path} --class-map FILE)" in hint
+    written = formatting.options({"columns": {"file": "a b", "label": "c"}, "labels": "my t.csv"})
+    assert written == ["--columns", "file=a b,label=c", "--labels", "my t.csv"]
+    (cache / ".origins" / "digits" / f"{entry.path.name}.json").unlink()
+    assert pixelprep.cache.describe(entry).options == {"mode": "standardize", "per": "pixel"}
+
+
 def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     """Each entry says what it was made from; a path means the entries made from it alone; of a
     name, those of its folder here are taken, and nothing where it is in none of the places.
