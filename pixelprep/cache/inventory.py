@@ -342,7 +342,7 @@ def _named_items(
                 hint = "give a folder, a key, DATASET/MODE-KEY or a dataset of this cache"
                 raise EntryError(f"{paths[0]}: is not an entry in {cache}", hint)
         else:
-            meant = _of_one_place(plain, meant, cache)
+            meant = [*_of_one_place(plain, meant, cache)]
         items |= {item.path: item for item in meant}
     return items.values()
 

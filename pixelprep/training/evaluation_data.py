@@ -107,7 +107,7 @@ def _prepared(
 
 def _options_of(run: FinishedRun, cache: Path) -> dict[str, Any]:
     """Return the options that the run's entry was prepared with, as far as they are known."""
-    path = cache / run.result.entry.parent.name / run.result.entry.name
+    path = cache / run.manifest.dataset / run.manifest.recipe.folder
     return requests.options_of(run.manifest, requests.load(path, cache).request)
 
 

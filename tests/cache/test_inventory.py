@@ -308,6 +308,15 @@ def test_it_asks_before_it_deletes(three: list[pixelprep.Entry]) -> None:
     assert all(entry.path.exists() for entry in three)
 
 
+def test_a_nightly_prune_takes_what_nobody_owns(three: list[pixelprep.Entry], cache: Path) -> None:
+    """Notes and leftovers alone need no yes where nobody can give it; an entry does."""
+    (cache / ".trash" / "old").mkdir(parents=True)
+    done = run("cache", "prune", stdin=subprocess.DEVNULL)
+    assert (done.returncode, names("leftover")) == (0, [])
+    done = run("cache", "prune", "--keep", "0", stdin=subprocess.DEVNULL)
+    assert (done.returncode, len(names("entry"))) == (1, 3)
+
+
 def test_only_a_yes_deletes(three: list[pixelprep.Entry]) -> None:
     """On a terminal it shows what is to go and waits for an answer; no answer is a no."""
     for typed, status in (("n\n", 1), ("\n", 1), ("y\n", 0)):
