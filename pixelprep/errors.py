@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 # The way out of a damaged entry.
 REPAIR_HINT = "verify it with `repair=True` to rebuild it; if this is a copy, copy it again"
+MAX_CHOICES = 12  # listed in an error; of more, the first few
 
 
 def one_line(text: str) -> str:
@@ -131,6 +132,8 @@ def unknown_choice(
     names = list(known)
     near = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near and not certain else otherwise
+    if len(names) > MAX_CHOICES:
+        names = [*names[:5], f"… ({len(names)} in all)"]
     return UsageError(f"unknown `{argument}` '{got}': expected one of {', '.join(names)}", hint)
 
 

@@ -179,7 +179,9 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
             found = _find(name, cache, damaged)
     if len(found) > 1:
         listed = found[:MAX_LISTED]
-        names = [f"{path.parent.name}/{path.name}{_from(path, cache)}" for path in listed]
+        names = [
+            f"{path.parent.name}/{path.name}{told}" for path, told in _told_apart(listed, cache)
+        ]
         more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
         hint = f"choose one of: {', '.join(names)}{more}"
         raise EntryError(f"{name}: ambiguous, {len(found)} entries in {cache} match", hint)
@@ -236,10 +238,22 @@ def made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
     return [path for path, own in origins if own and "/" in own and os.path.realpath(own) == data]
 
 
-def _from(path: Path, cache: Path) -> str:
-    """Say what user's data an entry was made from, in brackets; nothing of a known name."""
-    own = requests.load(path, cache).origin
-    return f" ({own})" if own and "/" in own else ""
+def _told_apart(paths: Iterable[Path], cache: Path) -> list[tuple[Path, str]]:
+    """Say of entries, in brackets, what user's data they were made from and how they differ."""
+    recorded = {path: requests.load(path, cache) for path in paths}
+    options: dict[Path, dict[str, object]] = {path: {} for path in recorded}
+    for path, about in recorded.items():
+        with suppress(EntryError):  # it is damaged
+            options[path] = requests.options_of(read_manifest(path, cache), about.request)
+    told = []
+    for path, about in recorded.items():
+        others = [one for other, one in options.items() if other != path]
+        own = {k: v for k, v in options[path].items() if k != "mode"}  # which the name tells
+        differ = {k: v for k, v in own.items() if any(one.get(k) != v for one in others)}
+        origin = [about.origin] if about.origin and "/" in about.origin else []
+        words = [*origin, *([shlex.join(formatting.options(differ))] if differ else [])]
+        told.append((path, f" ({' '.join(words)})" if words else ""))
+    return told
 
 
 def _seems_entry(path: Path) -> bool:

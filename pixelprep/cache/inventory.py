@@ -22,8 +22,8 @@ from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
 from pixelprep.sources.known.download import PART, stale_parts
-from pixelprep.sources.known.registry import known_name
-from pixelprep.system import canonical, fs, locks, notices, records, staging
+from pixelprep.sources.known.registry import REGISTRY, known_name
+from pixelprep.system import canonical, formatting, fs, locks, notices, records, staging
 
 LOG = logging.getLogger("pixelprep")
 
@@ -222,7 +222,8 @@ def remove(
     Raises
     ------
     EntryError
-        When there is nothing of a name in the cache.
+        When there is nothing of a name in the cache; or entries made from folders of this name in
+        several places, none of them here.
     CacheError
         When nothing could be deleted.
 
@@ -340,12 +341,27 @@ def _named_items(
             if not meant:
                 hint = "give a folder, a key, DATASET/MODE-KEY or a dataset of this cache"
                 raise EntryError(f"{paths[0]}: is not an entry in {cache}", hint)
-        origins = {item.entry.origin for item in meant if item.entry}
-        if len(origins) > 1:  # folders of one name, in several places
-            listing = ", ".join(sorted(str(one) for one in origins))
-            notices.tell(f"{plain}: entries made from {len(origins)} places: {listing}")
+        else:
+            meant = [*_of_one_place(plain, meant, cache)]
         items |= {item.path: item for item in meant}
     return items.values()
+
+
+def _of_one_place(name: str, items: Sequence[CacheItem], cache: Path) -> Sequence[CacheItem]:
+    """Return the items of a dataset's name; of folders of that name, those of the one here."""
+    origins = {item.entry.origin for item in items if item.entry}
+    if len(origins) < 2 or name in REGISTRY:
+        return items
+    own = os.path.join(os.curdir, name)  # noqa: PTH118 - Path drops the dot and slash
+    here = entries.made_from(own, cache)
+    if found := [item for item in items if item.path in here]:
+        LOG.info(
+            "%s: taken as %s: %d of %d entries of this name", name, own, len(found), len(items)
+        )
+        return found
+    listing = formatting.shorten(sorted(one or "data in memory" for one in origins))
+    message = f"{name}: ambiguous, its entries were made from {len(origins)} places: {listing}"
+    raise EntryError(message, "give a path of these, a key or DATASET/MODE-KEY")
 
 
 def _remove(items: Iterable[CacheItem], cache: Path, unless_used: bool) -> tuple[CacheItem, ...]:

@@ -125,6 +125,11 @@ def request_of(manifest: Manifest) -> dict[str, Any]:
     return {"dataset": manifest.dataset, **{name: recipe[name] for name in names}}
 
 
+def _dropped(decode: Mapping[str, object]) -> set[str]:
+    found = decode.get("dropped")
+    return set(found) if isinstance(found, dict) else set()
+
+
 def options_of(manifest: Manifest, request: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the options that make such an entry: the mode, and all that are not the default.
 
@@ -151,5 +156,5 @@ def options_of(manifest: Manifest, request: Mapping[str, Any] | None) -> dict[st
     read = {n: v for n, v in asked.items() if v not in (*NO_EFFECT, getattr(DecodeOptions, n))}
     if request is None:  # which knows better: an export's data was decoded by another
         read |= decode_options(decode) | ({"on_error": "skip"} if "skipped" in decode else {})
-        read |= {"on_leak": "drop"} if "dropped" in decode else {}
+        read |= {"on_leak": "drop"} if _dropped(decode) - {"other classes"} else {}
     return changed | read

@@ -48,6 +48,7 @@ from pixelprep.errors import (
     resume_command,
 )
 from pixelprep.exporters import format_names
+from pixelprep.format.options import PREPARE_OPTIONS, READING
 from pixelprep.numerics.modes import MODES
 from pixelprep.system import formatting
 
@@ -228,12 +229,14 @@ def compare(
 
 
 @app.command()
+@partial(with_prepare_options, without=PREPARE_OPTIONS.keys() - READING)
 def evaluate(
     run: RunDir,
     entry: Annotated[
         str | None,
         argument("An entry (default: the one trained on), or new data: ./photos.", "ENTRY|DATA"),
     ] = None,
+    *,
     split: Annotated[
         str | None, one_of("test|val|train", "Split of the entry (default: test, else val).")
     ] = None,
@@ -241,15 +244,15 @@ def evaluate(
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    **choices: Any,
 ) -> None:
     """Evaluate a run's model on an entry or on new data.
 
     The model gets raw pixels, whatever the scaling of the entry; new data is prepared for it.
     """
     _messages(quiet)
-    scores = pixelprep.evaluate(
-        run, entry, split=split, batch_size=batch_size, cache_dir=cache_dir, quiet=quiet
-    )
+    options = {"batch_size": batch_size, "cache_dir": cache_dir, "quiet": quiet, **choices}
+    scores = pixelprep.evaluate(run, entry, split=split, **options)
     output.show(scores.to_dict(), as_json, lambda: output.print_scores(scores, split is None))
 
 
@@ -373,15 +376,21 @@ def verify(
 @app.command()
 def export(
     entry: EntryName,
-    directory: Annotated[Path, argument("Folder to be made, new or empty.", "DIR")],
+    directory: Annotated[Path | None, argument("Folder to be made, new or empty.", "DIR")] = None,
+    *,
     to: Annotated[str, one_of("|".join(format_names()), "The new format.")],
+    out: Annotated[Path | None, option("The same folder.", "DIR", *OUT)] = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write an entry in another format, and read it back. png has the raw pixels."""
     _messages(quiet)
-    done = pixelprep.export(entry, directory, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
+    if (directory is None) == (out is None):
+        raise UsageError("export: expected one folder, DIR or --out", "pixelprep export --help")
+    folder = directory or out
+    assert folder is not None
+    done = pixelprep.export(entry, folder, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
     files = f"{len(done.files):,} files, {output.size(done.bytes)}"
     made = f"{files}, written and checked in {done.seconds:.1f} s"
     output.show(done.to_dict(), as_json, lambda: output.say(str(done.path), made))
@@ -447,6 +456,8 @@ def cache_prune(
     """Delete leftovers and, if asked, entries not used lately."""
     _messages(quiet=False)
     items = pixelprep.cache.prune(older_than, keep, dry_run=True, cache_dir=cache_dir)
+    is_rubbish = all(item.kind in ("leftover", "metadata") for item in items)
+    yes = yes or (is_rubbish and not sys.stdin.isatty())  # as in a nightly job
     _remove(items, yes, dry_run, cache_dir, as_json, unless_used=True)
 
 

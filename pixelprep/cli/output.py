@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -322,7 +323,7 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
             given = item.entry.options if item.entry else {}  # other than the defaults
             options = formatting.options({k: v for k, v in given.items() if k != "mode"})
             origin = (item.entry.origin if item.entry else None) or ""
-            last = (" ".join(options), origin if "/" in origin else "")
+            last = (shlex.join(options), origin if "/" in origin else "")
             rows.append((name, images, size(item.bytes), _ago(item.made), used, *last))
     if len(rows) > 1:
         _table(_without_empty(rows))

@@ -322,6 +322,11 @@ class DecodeOptions:
     )
 
 
+# Of these, what a model was trained on; the others say how data is written down.
+FIXED = frozenset({"size", "color", "fit", "filter", "orientation", "alpha", "page"})
+READING = declared_options(DecodeOptions).keys() - FIXED
+
+
 # What the manifest's `decode` has of each choice; opaque: no image has transparency.
 RECORDED: dict[str, dict[str | None, str]] = {
     "orientation": {"follow": "followed", "ignore": "ignored"},

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,10 +31,12 @@ def build(
     recipe: Recipe,
     context: sources.SourceContext,
     keep_existing: Callable[[], bool],
+    check_limits: Callable[[Collection[manifests.RawLimits]], object] = bool,
 ) -> Entry:
     """Fit, scale and write the entry of a recipe, and publish it in the cache.
 
     `keep_existing` is called before an entry of the same name is replaced: is that one to stay?
+    `check_limits` may refuse the pixels before anything is written.
     """
     cache = context.cache
     splits = divide(data, recipe, source.name, sources.on_leak_of(source))
@@ -49,6 +51,8 @@ def build(
         moments = sum_up(
             splits, "dataset" if recipe.constants else recipe.per, data.moments, context
         )
+        limits = {name: manifests.RawLimits.of(moments[name]) for name in splits}
+        check_limits(limits.values())
         first = next(iter(splits))  # train, if it is there
         scaling = fit(recipe, splits[first].images.dtype, moments[first])
         plan = manifests.Manifest(
@@ -63,7 +67,6 @@ def build(
         )
         (work / PLAN).write_bytes(canonical.dumps(plan.to_dict()))
         digests = _write_files(work, splits, recipe, context)
-        limits = {name: manifests.RawLimits.of(moments[name]) for name in splits}
         stored = {
             name: _record(work, name, split, plan, limits[name], digests)
             for name, split in splits.items()

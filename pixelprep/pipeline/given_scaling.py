@@ -2,19 +2,21 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from pixelprep import sources
 from pixelprep.cache import entries
 from pixelprep.errors import SourceError, UsageError
-from pixelprep.format.manifest import Manifest
+from pixelprep.format.manifest import Manifest, RawLimits
 from pixelprep.format.options import PrepareOptions
 from pixelprep.format.recipe import TAKEN, Constants
 from pixelprep.format.source_record import SourceRecord
-from pixelprep.system import formatting
+from pixelprep.system import formatting, notices
 
 LOG = logging.getLogger("pixelprep")
 
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 TAKEN_OVER = ("mode", "per", "rescale")
 RAW = "give the raw pixels as they were there, before any scaling"
+FAR = 50  # times as large a range of floats is another unit, or was scaled
 
 
 def take_over(call: Call, cache: Path) -> tuple[Call, Manifest | None]:
@@ -65,6 +68,23 @@ def constants_of(known: Manifest, source: str, record: SourceRecord) -> Constant
         sizes = formatting.format_shape(first.shape[1:3]), formatting.format_shape(image[:2])
         LOG.info("%s: images of %s, there of %s", source, *sizes)
     return Constants.of(known.scaling.scaling(known.mode, known.per))
+
+
+def check_range(where: str, known: Manifest, limits: Iterable[RawLimits]) -> None:
+    """Refuse floats that look scaled already, beside those that a scaling was fitted to.
+
+    Tell where they are of another order of magnitude.
+    """
+    found, fitted = list(limits), known.splits[known.first_split].raw
+    low, high = min(one.minimum for one in found), max(one.maximum for one in found)
+    spans = sorted([high - low, fitted.maximum - fitted.minimum])
+    if np.dtype(known.scaling.raw_dtype).kind != "f" or spans[1] < FAR * spans[0] or low == high:
+        return
+    own = f"{fitted.minimum:.4g} to {fitted.maximum:.4g}"
+    message = f"{where}: pixels of {low:.4g} to {high:.4g}, the scaling is for {own}"
+    if low >= -1 and high <= 1 and spans[0] == high - low:
+        raise SourceError(f"{message}: they look scaled already", RAW)
+    notices.tell(f"{message}: are they of the same unit?")
 
 
 def is_test(record: SourceRecord, call: PrepareOptions) -> bool:

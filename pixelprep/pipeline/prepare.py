@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any  # options that a caller passes on by name
 
@@ -224,7 +225,7 @@ def _tell_of_splits(
             has = f"a {split} split of its own" if "train" in recipe.splits else "no train split"
             notices.tell(f"{name}: `{split}_fraction` is not used: the data has {has}")
     if all_test:
-        notices.tell("%s: all of it is a test split; `test_fraction` would leave train", name)
+        notices.tell("%s: all of it is a test split", name)
 
 
 def _find_or_build(
@@ -261,4 +262,5 @@ def _find_or_build(
         staging.collect_garbage(cache)
         data = data or raw_data.read_again(source, context, call, record)
         data = given_scaling.survey_as_test(data) if all_test else data
-        return build(source, data, recipe, context, lambda: existing() is not None), True
+        check = partial(given_scaling.check_range, source.name, known) if known else bool
+        return build(source, data, recipe, context, lambda: existing() is not None, check), True

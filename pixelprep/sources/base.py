@@ -1,5 +1,6 @@
 """Define what a source of raw data is: options, splits, provenance, and what it needs to load."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,8 @@ class Options(DecodeOptions, NetworkOptions):
         As of the recipe: where rows are kept together by groups, a source divides them itself.
     split_seed : int
         Likewise.
+    scaling_of : path, optional
+        The entry whose scaling is taken over: nothing is fitted, so one class is enough.
     """
 
     size: tuple[int, int] | None = None  # (H, W), whichever way it was given
@@ -104,6 +107,7 @@ class Options(DecodeOptions, NetworkOptions):
     val_fraction: float = 0.0
     test_fraction: float = 0.0
     split_seed: int = 0
+    scaling_of: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offline", bool(self.offline))  # None: neither asked for, nor set

@@ -16,7 +16,10 @@ def options(arguments: Mapping[str, object]) -> list[str]:
             continue
         words.append(f"--{name.replace('_', '-')}")
         if isinstance(value, list | tuple):
-            words.append("x".join(map(str, value)))
+            words.append(("," if str in map(type, value) else "x").join(map(str, value)))
+        elif isinstance(value, Mapping):
+            pairs = ",".join(f"{key}={one}" for key, one in value.items())
+            words.append("FILE" if name == "class_map" else pairs)  # which may be anywhere
         elif value is not True:
             words.append(str(value))
     return words

@@ -2,17 +2,20 @@
 
 import logging
 import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any  # Any: options of `prepare`
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import sources
-from pixelprep.cache import entries
+from pixelprep.cache import entries, requests
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import UsageError
 from pixelprep.format.manifest import Manifest
-from pixelprep.format.options import decode_options
+from pixelprep.format.options import FIXED, READING, decode_options
 from pixelprep.pipeline.prepare import prepare
 from pixelprep.sources.pictures import image_file
 from pixelprep.system import formatting, fs
@@ -23,10 +26,40 @@ LOG = logging.getLogger("pixelprep")
 Data = Entry | str | os.PathLike[str] | sources.Source
 
 
+def check_reading(options: Iterable[str]) -> None:
+    """Refuse options that do not say how data is read, or that the run decides."""
+    for name in options:
+        if name not in READING:
+            why = "the run decides it" if name in FIXED else "no option of how data is read"
+            raise UsageError(f"`{name}`: {why}", "leave it out")
+
+
 def entry_of(
-    run: FinishedRun, data: Data | None, cache_dir: str | os.PathLike[str] | None, quiet: bool
+    run: FinishedRun,
+    data: Data | None,
+    cache_dir: str | os.PathLike[str] | None,
+    quiet: bool,
+    options: Mapping[str, Any],
 ) -> Entry:
-    """Return an entry: that of this name, of this data, or the one that the run was trained on."""
+    """Return an entry: that of this name, of this data, or the one that the run was trained on.
+
+    New data is read by these options.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    found = _existing(run, data, cache_dir, quiet)
+    if found is None:
+        return _prepared(run, data, cache_dir, quiet, given)
+    if given:
+        listed = " ".join(f"`{name}`" for name in given)
+        hint = "leave it out, or name new data"
+        raise UsageError(f"{listed}: {found.path} is prepared already", hint)
+    return found
+
+
+def _existing(
+    run: FinishedRun, data: Data | None, cache_dir: str | os.PathLike[str] | None, quiet: bool
+) -> Entry | None:
+    """Return the entry that is meant; None of new data."""
     if isinstance(data, Entry):
         return data
     cache, own = fs.cache_dir(cache_dir), run.result
@@ -41,6 +74,23 @@ def entry_of(
         if any(path.name.endswith(f"-{own.key}") for path in entries.made_from(dataset, cache)):
             LOG.info("%s: %s was trained on it: its own splits are taken", dataset, run.folder)
             return entries.open_recorded(own.entry, own.key, cache, quiet)
+    return None
+
+
+def _prepared(
+    run: FinishedRun,
+    data: Data | None,
+    cache_dir: str | os.PathLike[str] | None,
+    quiet: bool,
+    given: Mapping[str, Any],
+) -> Entry:
+    """Prepare new data with the run's scaling, read by the run's options and those given."""
+    assert data is not None  # that is the run's own entry
+    assert not isinstance(data, Entry)
+    cache, dataset = fs.cache_dir(cache_dir), sources.normalize_dataset(data)
+    options = dict(given)
+    if isinstance(dataset, str):
+        options = _supported_options(dataset, run, _options_of(run, cache)) | options
     if run.manifest.per not in ("dataset", "channel"):
         message = f"{run.folder}: its scaling, per {run.manifest.per}, is not for other data"
         raise UsageError(message, "prepare the data with a scaling of its own, and name the entry")
@@ -51,17 +101,25 @@ def entry_of(
         storage="raw" if np.dtype(run.manifest.scaling.raw_dtype).kind in "ui" else "scaled",
         cache_dir=cache,
         quiet=quiet,
-        **(_supported_options(dataset, run) if isinstance(dataset, str) else {}),
+        **options,
     )
 
 
-def _supported_options(dataset: str, run: FinishedRun) -> dict[str, Any]:
+def _options_of(run: FinishedRun, cache: Path) -> dict[str, Any]:
+    """Return the options that the run's entry was prepared with, as far as they are known."""
+    path = cache / run.manifest.dataset / run.manifest.recipe.folder
+    return requests.options_of(run.manifest, requests.load(path, cache).request)
+
+
+def _supported_options(dataset: str, run: FinishedRun, own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options by which data is decoded as that of training, as far as it takes them."""
     source = sources.find_source(dataset, sources.Options())
     supported: frozenset[str] = getattr(source, "supported_options", frozenset())
-    options = {name: v for name, v in decoding(run.manifest).items() if name in supported}
+    told = {name: value for name, value in decoding(run.manifest).items() if name != "layout"}
+    told |= {name: own[name] for name in ("on_error", "layout") if name in own}  # as given
+    options = {name: value for name, value in told.items() if name in supported}
     if options:
-        LOG.info("%s: decoded as in training: %s", dataset, " ".join(formatting.options(options)))
+        LOG.info("%s: decoded as in training: %s", dataset, shlex.join(formatting.options(options)))
     return options
 
 
@@ -74,12 +132,17 @@ def decoding(manifest: Manifest) -> dict[str, Any]:
     return told | {"size": tuple(size), "color": colors.get(channels)}
 
 
-def labels_of_run(run: FinishedRun, entry: Entry, split: str) -> NDArray[np.int64]:
+def labels_of_run(run: FinishedRun, entry: Entry, split: str, cache: Path) -> NDArray[np.int64]:
     """Return the labels of a split as the run numbers its classes; refuse those that it lacks."""
     known, given = run.manifest.source.class_names, entry.class_names
     labels = entry.splits[split].labels
     if given == known:
         return labels
+    renamed = _options_of(run, cache).get("class_map", {})
+    if merged := {n: renamed[n] for n in given if n not in known and n in renamed}:
+        listed = formatting.shorten(f"{name} is {new}" for name, new in merged.items())
+        LOG.info("%s: classes as in training: %s", entry.dataset, listed)
+        given = tuple(merged.get(name, name) for name in given)
     counts = entry.manifest.splits[split].class_counts
     present = [name for name, count in zip(given, counts, strict=True) if count]
     if unknown := [name for name in present if name not in known]:

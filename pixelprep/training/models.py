@@ -155,7 +155,7 @@ def _checked(model: object, name: str, entry: Entry) -> keras.Model:
         given, dtype = tuple(model.input_shape[1:]), str(model.inputs[0].dtype)
         if "float" not in dtype:
             message = f"{name}: its input is of {dtype}, which would cut the scaled pixels"
-            raise TrainError(f"{message}: expected floats", "leave `dtype` of its Input out")
+            raise TrainError(f"{message}: expected floats", "make its Input without a dtype")
     found = _outputs(model, name, entry) if given == shape else None
     output = tuple(model.output_shape[1:]) if found is None else found.shape[1:]
     if found is None or output != (classes,):
@@ -173,6 +173,12 @@ def _outputs(model: keras.Model, name: str, entry: Entry) -> NDArray[Any]:
         shape = formatting.format_shape(entry.train.shape[1:])
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise TrainError(f"{name}: fails on images of {shape}: {reason}") from error
+
+
+def check_trained(model: keras.Model, given: str | None, entry: Entry) -> None:
+    """Refuse a model that finds no probabilities any more; those it began with may be chance."""
+    name = given or "the reference CNN"
+    check_probabilities(_outputs(model, name, entry), name)
 
 
 def check_probabilities(found: NDArray[Any], name: str | Path) -> None:

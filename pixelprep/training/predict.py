@@ -17,16 +17,22 @@ from numpy.typing import NDArray
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
-from pixelprep.format.manifest import Manifest
+from pixelprep.format.manifest import Manifest, RawLimits
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
+from pixelprep.pipeline.given_scaling import check_range
 from pixelprep.sources import LazyArray, Source
 from pixelprep.sources.pictures import image_file
 from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
-from pixelprep.training.evaluation_data import decoding, entry_of, labels_of_run
+from pixelprep.training.evaluation_data import (
+    check_reading,
+    decoding,
+    entry_of,
+    labels_of_run,
+)
 from pixelprep.training.models import check_probabilities
 from pixelprep.training.pictures import Picture, list_pictures
-from pixelprep.training.run_folder import MODEL, SERVING, FinishedRun, load_finished
+from pixelprep.training.run_folder import MODEL, FinishedRun, load_finished
 
 LOG = logging.getLogger("pixelprep")
 
@@ -139,6 +145,7 @@ def evaluate(
     batch_size: int = 64,
     cache_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
+    **options: Any,
 ) -> EvaluationResult:
     """Evaluate a finished run's model on the raw pixels of an entry, or of new data.
 
@@ -159,6 +166,9 @@ def evaluate(
         Default: ``PIXELPREP_CACHE_DIR``, else the system's folder for caches.
     quiet : bool
         Draw no progress bar.
+    **options
+        How new data is read, as for `prepare`: ``on_error``, ``labels_from`` and so on; not what
+        the run decides, as the size of images.
 
     Returns
     -------
@@ -186,12 +196,13 @@ def evaluate(
     0.98
     """
     check_int("batch_size", batch_size, 1)
+    check_reading(options)
     finished = load_finished(fs.expand_user(run))
     tf_runtime.require("evaluate")
-    entry = entry_of(finished, entry, cache_dir, quiet)
+    entry = entry_of(finished, entry, cache_dir, quiet, options)
     _check_same_images(finished, entry)
     split = _choose_split(entry, split)
-    labels = labels_of_run(finished, entry, split)
+    labels = labels_of_run(finished, entry, split, fs.cache_dir(cache_dir))
     tf_runtime.start_keras("evaluate")
     model, raw = _Model(finished), raw_view(entry.splits[split], entry.scaling)
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
@@ -237,6 +248,9 @@ def _check_same_images(run: FinishedRun, entry: Entry) -> None:
         expected = f"expected images {known}, as {run.folder} was trained on"
         hint = _hint_of_scaled(run.manifest, entry.manifest)
         raise UsageError(f"{entry.path}: {expected}, found {given}", hint)
+    if not entry.manifest.recipe.constants:  # else `prepare` has looked at them
+        limits = (split.raw for split in entry.manifest.splits.values())
+        check_range(os.fspath(entry.path), run.manifest, limits)
 
 
 def _hint_of_scaled(known: Manifest, given: Manifest) -> str | None:
@@ -330,7 +344,7 @@ def predict(
     SourceError
         When a file cannot be read, or no image can be decoded as the training images were.
     UsageError
-        When no image is given, or the model takes what no image file holds.
+        When no image is given.
     MissingExtraError
         When TensorFlow or Pillow is not installed.
 
@@ -360,7 +374,9 @@ def _predict(
 ) -> PredictResult:
     unread: list[UnreadImage] = []
     blocks = _decoded(pictures, decoder, unread)
-    first = next(blocks)  # a wrong file is reported at once
+    first = paths, pixels = next(blocks)  # a wrong file is reported at once
+    limits = RawLimits(float(pixels.min()), float(pixels.max()))
+    check_range(paths[0], run.manifest, [limits])
     LOG.info("images are read as %s", decoder.format)
     tf_runtime.start_keras("predict")
     model, names = _Model(run), run.manifest.source.class_names
@@ -382,13 +398,7 @@ def _predict(
 def _decoder(run: FinishedRun) -> image_file.ImageDecoder:
     """Return what decodes image files as the run's model takes them."""
     height, width, channels = run.manifest.splits["train"].shape[1:]
-    dtype = run.manifest.scaling.raw_dtype
-    told = decoding(run.manifest)
-    of_files = "orientation" in run.manifest.source.decode  # which may be of any type and bands
-    if not of_files and (told["color"] is None or dtype not in ("uint8", "uint16")):
-        image = _images_of(run.manifest)
-        message = f"{run.folder}: its model takes {image}, which no image file holds"
-        raise UsageError(message, f"load {SERVING} and give it arrays")
+    dtype, told = run.manifest.scaling.raw_dtype, decoding(run.manifest)
     return image_file.ImageDecoder(
         **{name: told[name] for name in DECODED if name in told},
         format=image_file.ImageFormat((height, width, channels), dtype),

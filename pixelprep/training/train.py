@@ -129,6 +129,7 @@ def train(
     if run is not None:
         run.check_new()
     require("training")
+    _check_early(settings, dataset, options)
     entry = _entry(dataset, options, quiet)
     if run is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -200,6 +201,17 @@ def _entry(
     if isinstance(dataset, str):
         return prepare_or_open(dataset, **options, quiet=quiet)
     return prepare(dataset, **options, quiet=quiet)
+
+
+def _check_early(settings: TrainSettings, dataset: object, options: Mapping[str, Any]) -> None:
+    """Refuse to stop early on a known dataset without validation before anything is downloaded."""
+    known = sources.REGISTRY.get(dataset) if isinstance(dataset, str) else None
+    if not (settings.early_stopping and known) or options.get("val_fraction"):
+        return
+    if not known.summary().val:
+        given = f"`early_stopping={settings.early_stopping}`"
+        message = f"{given}: expected a validation split, which {dataset} has not"
+        raise UsageError(message, "add `val_fraction=0.1`")
 
 
 def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
@@ -285,6 +297,7 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     if held_out and scores and not math.isfinite(scores.loss):
         message = f"{run.final}: the loss on the {held_out.name} split is {scores.loss}"
         raise TrainError(f"{message}: expected a finite number", "check the model")
+    models.check_trained(model, settings.model, entry)
     result = _result(run, entry, state, scores if "test" in entry.splits else None)
     picture = {run_folder.PICTURE: run_report.picture(result)}
     files = {run_folder.MODEL: model, run_folder.SERVING: serving}

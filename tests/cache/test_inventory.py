@@ -128,9 +128,28 @@ def test_how_data_was_read_is_listed(tmp_path: Path) -> None:
         assert (answer["hit"], answer["key"]) == (True, entry.key)
 
 
+def test_options_are_listed_as_they_are_typed(digits: str, cache: Path) -> None:
+    """Names of classes with commas, mappings by their file, paths quoted; what is ambiguous shows
+    the options that differ. What other classes left out is no leak that was dropped.
+    """
+    entry = pixelprep.prepare(digits, classes="1,0", per="pixel", quiet=True)
+    pixelprep.prepare(digits, class_map={"0": "nought"}, per="pixel", quiet=True)
+    shown = run("cache", "list").stdout
+    assert "--per pixel --classes 1,0 " in shown
+    assert "--per pixel --class-map FILE " in shown
+    _, hint = failure(run("info", digits))
+    path = os.fspath(Path(digits).absolute())
+    assert f"({path} --classes 1,0)" in hint
+    assert f"({path} --class-map FILE)" in hint
+    written = formatting.options({"columns": {"file": "a b", "label": "c"}, "labels": "my t.csv"})
+    assert written == ["--columns", "file=a b,label=c", "--labels", "my t.csv"]
+    (cache / ".origins" / "digits" / f"{entry.path.name}.json").unlink()
+    assert pixelprep.cache.describe(entry).options == {"mode": "standardize", "per": "pixel"}
+
+
 def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    """Each entry says what it was made from; a path means the entries made from it alone; taking
-    all of a name says that it means several folders.
+    """Each entry says what it was made from; a path means the entries made from it alone; of a
+    name, those of its folder here are taken, and nothing where it is in none of the places.
     """
     folders = [write_digits(tmp_path / place / "digits", 20 + i) for i, place in enumerate("ab")]
     made = [pixelprep.prepare(folder) for folder in folders]
@@ -142,8 +161,13 @@ def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert all(os.fspath(folder) in str(hint) for folder in folders)
     only = pixelprep.cache.remove(f"{folders[0]}/", dry_run=True)
     assert [item.path for item in only] == [made[0].path]
-    with pytest.warns(pixelprep.PixelprepWarning, match="digits: entries made from 2 places"):
-        assert len(pixelprep.cache.remove("digits", dry_run=True)) == 2
+    places = ", ".join(map(os.fspath, folders))
+    error, hint = failure(run("cache", "remove", "digits", "--yes", cwd=tmp_path))
+    assert error == f"digits: ambiguous, its entries were made from 2 places: {places}"
+    assert hint == "give a path of these, a key or DATASET/MODE-KEY"
+    done = run("cache", "remove", "digits", "--yes", cwd=folders[1].parent)
+    assert "digits: taken as ./digits: 1 of 2 entries of this name" in done.stderr
+    assert [item.path for item in pixelprep.cache.list() if item.entry] == [made[0].path]
     error, hint = failure(run("verify", os.fspath(folders[0].parent)))
     assert "no entry, and none in" in error
 
@@ -282,6 +306,15 @@ def test_it_asks_before_it_deletes(three: list[pixelprep.Entry]) -> None:
     shown = run("cache", "prune", "--keep", "0", "--dry-run")
     assert shown.stdout.splitlines()[-1] == "nothing deleted"
     assert all(entry.path.exists() for entry in three)
+
+
+def test_a_nightly_prune_takes_what_nobody_owns(three: list[pixelprep.Entry], cache: Path) -> None:
+    """Notes and leftovers alone need no yes where nobody can give it; an entry does."""
+    (cache / ".trash" / "old").mkdir(parents=True)
+    done = run("cache", "prune", stdin=subprocess.DEVNULL)
+    assert (done.returncode, names("leftover")) == (0, [])
+    done = run("cache", "prune", "--keep", "0", stdin=subprocess.DEVNULL)
+    assert (done.returncode, len(names("entry"))) == (1, 3)
 
 
 def test_only_a_yes_deletes(three: list[pixelprep.Entry]) -> None:

@@ -310,7 +310,7 @@ def test_the_command_tells_every_file(digits: str, tmp_path: Path, to: str) -> N
     assert Path("out/entry.json").read_bytes() == (entry.path / "manifest.json").read_bytes()
     again = pixelprep.export(entry.path, "again", to, quiet=True).path
     assert digests(again) == digests(Path("out"))
-    done = run("export", entry.key, "--to", to, "said", "--quiet")
+    done = run("export", entry.key, "--to", to, "-o", "said", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     path, said = done.stdout.splitlines()
     assert path == str(tmp_path / "said")

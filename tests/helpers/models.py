@@ -59,6 +59,14 @@ def logits(shape: Shape, classes: int) -> Any:
     return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), last])
 
 
+def chance(shape: Shape, classes: int) -> Any:
+    """Return a model that ends without softmax, but begins with sums of 1."""
+    layers = keras.layers
+    start = keras.initializers.Constant(1 / classes)
+    last = layers.Dense(classes, kernel_initializer="zeros", bias_initializer=start)
+    return keras.Sequential([keras.Input(shape), layers.Flatten(), last])
+
+
 def bytewise(shape: Shape, classes: int) -> Any:
     """Return a model that takes bytes."""
     return keras.Sequential([keras.Input(shape, dtype="uint8"), *tiny(shape, classes).layers])

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,31 @@ def test_constants_that_are_none_are_refused(constants: Any, tmp_path: Path) -> 
         manifest.read(tmp_path)
     with pytest.raises((second_reader.Refused, KeyError)):
         second_reader.read_manifest(tmp_path)
+
+
+UNITS = {"0 to 1": (0, 1), "-1 to 1": (-1, 1), "0 to 2": (0, 2), "0 to 150": (0, 150)}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_floats_of_another_unit_are_refused_or_told(unit: str) -> None:
+    """A scaling for 0 to 200 is not for what is scaled already: 0 to 1, or -1 to 1; of any other
+    range that is 50 times as small it is told, of a similar one nothing.
+    """
+    low, high = UNITS[unit]
+    labels = np.arange(8) % 2
+    images = np.linspace(0, 1, 8 * 36, dtype=np.float32).reshape(8, 6, 6, 1)
+    known = make(Arrays("known", (images * 200, labels)))
+    new = Arrays("new", (images * np.float32(high - low) + np.float32(low), labels))
+    asked = "new: pixels of 0 to 2, the scaling is for 0 to 200: are they of the same unit?"
+    if high > 1:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert make(new, scaling_of=known).scaling.fixed
+        assert (asked in [str(one.message) for one in told]) == (high == 2)
+        return
+    with pytest.raises(SourceError, match="they look scaled already") as caught:
+        make(new, scaling_of=known)
+    found = f"new: pixels of {unit}, the scaling is for 0 to 200: they look scaled already"
+    assert caught.value.message == found
+    assert caught.value.hint == "give the raw pixels as they were there, before any scaling"
+    assert not (known.path.parents[1] / "new").exists()

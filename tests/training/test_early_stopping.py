@@ -98,3 +98,10 @@ def test_the_last_epoch_may_be_the_best(entry: Entry, whole: Path) -> None:
     assert (metrics.stopped_epoch, len(losses)) == (None, 3)
     assert metrics.best_epoch == 1 + losses.index(min(losses)) == 3
     assert variables(Path("run")) == variables(whole)
+
+
+def test_a_known_set_without_validation_is_refused_before_it_is_prepared(cache: Path) -> None:
+    """Whether it has one is known by its name: nothing is downloaded first."""
+    with pytest.raises(pixelprep.UsageError, match="a validation split, which sample has not"):
+        pixelprep.train("sample", early_stopping=3, quiet=True)
+    assert not cache.exists()

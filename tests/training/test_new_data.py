@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,9 @@ def test_what_the_model_cannot_take_is_refused(runs_on_arrays: tuple[Path, Array
     np.savez("small.npz", x_test=images[:, 2:], y_test=labels)
     with pytest.raises(UsageError, match="expected images 12×12×1 uint8"):
         evaluate(folder, "./small.npz", quiet=True)
-    with pytest.raises(UsageError, match="'nothing': expected one of mnist") as unknown:
+    with pytest.raises(
+        UsageError, match=r"'nothing': expected one of mnist, .* in all\)"
+    ) as unknown:
         evaluate(folder, "nothing", quiet=True)
     assert unknown.value.hint == "a path to images of your own is written with a slash: ./nothing"
 
@@ -180,11 +183,80 @@ def test_a_scaling_of_each_image_is_not_for_other_data(
     finished = load_finished(folder)
     other = pixelprep.prepare(source, per="image", quiet=True)
     with pytest.raises(UsageError, match="its scaling, per image, is not for other data") as caught:
-        entry_of(replace(finished, manifest=other.manifest), arrays(seed=3), None, quiet=True)
+        entry_of(replace(finished, manifest=other.manifest), arrays(seed=3), None, True, {})
     assert caught.value.hint == "prepare the data with a scaling of its own, and name the entry"
     own = pixelprep.prepare(Arrays("own", source.splits["test"]), mode="normalize", quiet=True)
     found = evaluate(folder, own.path, split="train", quiet=True)
     assert found.accuracy == evaluate(folder, quiet=True).accuracy
+
+
+def test_new_data_is_read_by_options_of_prepare(trained: Path) -> None:
+    """A damaged picture is left out when that is asked for; what the run decides is refused."""
+    draw(Path("lab"), 5)
+    Path("lab/cat/0.png").write_bytes(Path("lab/cat/0.png").read_bytes()[:-40])
+    with pytest.raises(SourceError, match=r"lab/cat/0.png") as caught:
+        evaluate(trained, "./lab", quiet=True)
+    assert str(caught.value.hint).endswith("`on_error=skip`")
+    assert evaluate(trained, "./lab", on_error="skip", quiet=True).images == 23
+    only = evaluate(trained, "./lab", classes="owl,dog", quiet=True)
+    assert [one.images for one in only.classes] == [0, 8, 8]
+    with pytest.raises(UsageError, match="`size`: the run decides it"):
+        evaluate(trained, "./lab", size="8x8", quiet=True)
+    with pytest.raises(UsageError, match=r"`on_error`: .* is prepared already"):
+        evaluate(trained, on_error="skip", cache_dir=trained.parent / "cache", quiet=True)
+
+
+def test_one_class_can_be_evaluated(photos: Path, trained: Path) -> None:
+    """Of a single class there is nothing to fit, but to score: its recall is that among all.
+    Nothing is advised that the run decides.
+    """
+    shutil.copytree(photos / "test" / "dog", "lab/dog")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = evaluate(trained, "./lab", quiet=True)
+    assert found.classes[1] == evaluate(trained, own_of(photos), quiet=True).classes[1]
+    assert not [one for one in told if "fit" in str(one.message) or "_" in str(one.message)]
+    with pytest.raises(SourceError, match="two classes or more, found 1: dog"):
+        pixelprep.prepare("./lab", size="12x12", quiet=True)
+
+
+def test_merged_classes_and_left_out_pictures_are_as_in_training() -> None:
+    """The class map and `on_error` of the run's entry hold for new data that its makers named."""
+    draw(Path("a/train"), 1)
+    draw(Path("a/test"), 2)
+    draw(Path("b"), 3)
+    for folder in ("a/train", "b"):
+        Path(folder, "cat/0.png").write_bytes(b"no picture")
+    options: dict[str, Any] = {"on_error": "skip", "class_map": {"cat": "pet", "dog": "pet"}}
+    entry = pixelprep.prepare("./a", size="12x12", color="grey", quiet=True, **options)
+    pixelprep.train(entry, model=TINY, epochs=1, run_dir="merged", quiet=True)
+    with listening() as said:
+        found = evaluate("merged", "./b", quiet=True)
+    assert [(one.class_name, one.images) for one in found.classes] == [("owl", 8), ("pet", 15)]
+    assert "b: classes as in training: cat is pet, dog is pet" in said
+
+
+def test_floats_that_are_scaled_already_are_refused(tmp_path: Path) -> None:
+    """A model of floats from 0 to 200 is not scored on the same from 0 to 1, wherever they come
+    from: arrays, an entry of their own, TIFF; pictures as it was trained on are predicted alike.
+    """
+    tifffile = pytest.importorskip("tifffile", reason="the extra `scientific` is not installed")
+    images = np.random.default_rng(1).uniform(0, 200, (40, 8, 8, 1)).astype(np.float32)
+    labels = np.arange(40) % 2
+    entry = pixelprep.prepare(Arrays("floats", (images, labels), (images, labels)), quiet=True)
+    pixelprep.train(entry, model=TINY, epochs=1, run_dir="run", quiet=True)
+    unit = Arrays("unit", (images / 200, labels))
+    for given in (unit, pixelprep.prepare(unit, quiet=True)):
+        with pytest.raises(SourceError, match=r"the scaling is for .* look scaled already"):
+            evaluate("run", given, split="train" if isinstance(given, Entry) else None, quiet=True)
+    for name, pixels in {"raw.tif": images[3], "unit.tif": images[3] / 200}.items():
+        tifffile.imwrite(name, pixels[..., 0])
+    [seen] = pixelprep.predict("run", "raw.tif", quiet=True).images
+    expected = load_finished(Path("run")).model("model.keras").predict(entry.train.read(3, 4))
+    found = {one.label: one.probability for one in seen.top}
+    assert [found[0], found[1]] == pytest.approx(expected[0].tolist(), rel=1e-5)
+    with pytest.raises(SourceError, match=r"unit.tif: pixels of .* look scaled already"):
+        pixelprep.predict("run", "unit.tif", quiet=True)
 
 
 @pytest.mark.long

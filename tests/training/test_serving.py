@@ -392,7 +392,7 @@ def test_long_lists_of_classes_are_cut_in_errors() -> None:
     ]
     run_of: Any = SimpleNamespace(manifest=made[0].manifest, folder=Path("run"))
     with pytest.raises(UsageError, match=r"kind 4, … \(200 in all\)") as caught:
-        labels_of_run(run_of, made[1], "train")
+        labels_of_run(run_of, made[1], "train", Path())
     assert caught.value.message.endswith("found odd, too")
     assert len(caught.value.message) < 400
 
@@ -476,12 +476,13 @@ def test_a_kept_alpha_is_given_to_the_model(tmp_path: Path) -> None:
 
 
 def test_no_picture_has_two_channels(trained: TrainResult) -> None:
-    """A model of what no image file can hold says so."""
+    """A model of what no PNG can hold names it; `test_floats_…` in test_new_data has a TIFF."""
     shutil.copytree(trained.run, "run")
     other = pixelprep.prepare(arrays(shape=(12, 12, 2)))
     for name, content in other.manifest.to_files().items():
         Path("run/entry", name).write_bytes(content)
-    with pytest.raises(UsageError, match="12×12×2 uint8, which no image file holds"):
+    Image.new("L", (12, 12)).save("a.png")
+    with pytest.raises(pixelprep.SourceError, match="12×12×2 uint8"):
         predict.predict("run", ["a.png"])
 
 

@@ -131,6 +131,14 @@ def own(folder: Path) -> None:
     (folder / "failing.py").write_text("import json; json.nothing")
 
 
+def test_probabilities_by_chance_are_not_published(entry: Entry, own: None) -> None:
+    """A model without softmax that begins with sums of 1 is found out once it is trained."""
+    message = r"own_models:chance: its outputs are no probabilities: .*softmax"
+    with pytest.raises(pixelprep.TrainError, match=message):
+        train(entry, epochs=1, model="own_models:chance", run_dir="run", quiet=True)
+    assert not Path("run").exists()
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [

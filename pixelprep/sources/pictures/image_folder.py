@@ -146,7 +146,8 @@ class ImageFolder(LocalSource):
             low, high = met.aspects
             of = f"aspect {low:.2f} to {high:.2f} becomes {width / height:.2f}"
             stretched = f"{met.counts['done']['stretched']:,} of {total:,} images are stretched"
-            notices.tell(f"{self.name}: {stretched}, {of}: `fit=crop|pad` keeps it")
+            way = "" if self.options.scaling_of else ": `fit=crop|pad` keeps it"
+            notices.tell(f"{self.name}: {stretched}, {of}{way}")
 
     def _archive(self, context: SourceContext) -> Archive | None:
         """Return the archive that the images are in, where they are in one."""
@@ -199,6 +200,7 @@ class ImageFolder(LocalSource):
             return read(name).decode(errors="backslashreplace")
 
         where, given = os.fspath(self.path), self._tables(listing.names, read)
+        least = 1 if self.options.scaling_of else 2  # which nothing is fitted to
         layout = None
         if given:
             required = self.options.labels is not None
@@ -206,7 +208,7 @@ class ImageFolder(LocalSource):
                 where, listing.names, given, is_picture, self.options, required=required
             )
         layout = layout or exported.with_classes(
-            where, find_layout(where, listing.names, is_picture, read_text), read
+            where, find_layout(where, listing.names, is_picture, read_text, least), read
         )
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
         for line in layout.told:

@@ -59,13 +59,14 @@ def find_layout(
     names: Iterable[str],
     is_picture: Callable[[str], bool],
     read_text: Callable[[str], str],
+    least: int = 2,
 ) -> Layout:
     """Find the splits and classes of files.
 
     `names` are those of files and, with a slash behind them, of folders; `read_text` returns the
-    content of a file.
+    content of a file. There must be `least` classes.
     """
-    return _Finder(where, is_picture, read_text).find(names)
+    return _Finder(where, is_picture, read_text, least).find(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class _Finder:
     where: str
     is_picture: Callable[[str], bool]
     read_text: Callable[[str], str]
+    least: int  # classes
     unused: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
@@ -167,8 +169,9 @@ class _Finder:
     def _first(self, folder: _Folder) -> tuple[tuple[str, ...], ImageList]:
         """List the images of the split that says which classes there are."""
         class_names = tuple(sorted(folder.folders))
-        if len(class_names) < 2:
-            expected = f"{self.where}: expected a folder of images for each of two classes or more"
+        if len(class_names) < self.least:
+            number = {1: "one class", 2: "two classes"}[self.least]
+            expected = f"{self.where}: expected a folder of images for each of {number} or more"
             found = f"found {len(class_names)}: {formatting.shorten(class_names) or 'none'}"
             hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
             raise SourceError(f"{expected}, {found}", hint)
