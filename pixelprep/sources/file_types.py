@@ -8,9 +8,10 @@ from pathlib import Path
 from pixelprep.errors import SourceError
 from pixelprep.sources.base import scaled_already
 from pixelprep.sources.containers import idx
+from pixelprep.sources.containers.array_files import expand
 from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.containers.hdf5 import Hdf5Files
-from pixelprep.sources.containers.mat_file import MatFile
+from pixelprep.sources.containers.mat_file import MatFiles
 from pixelprep.sources.containers.npz import NumpyFiles
 from pixelprep.sources.containers.pixel_table import PixelTable
 from pixelprep.sources.libraries.parquet import ParquetFiles, parquet_files
@@ -48,12 +49,11 @@ def local_source_type(path: Path) -> type[LocalSource]:
         raise SourceError(f"{path}: no such file or folder")
     if path.is_file():
         _refuse_pickle(path)
-        if path.suffix.lower() == ".mat" and not _is_hdf5(path):
-            return MatFile
         if path.name.lower().endswith(TAR) and is_webdataset(path):
             return WebDataset
     name = path.name.lower()
     found = next((kind for ending, kind in FILE_TYPES.items() if name.endswith(ending)), None)
+    found = _type_of_file(next(iter(expand(path).values()), path) if is_family else path) or found
     if found is None or not (path.is_file() or is_family):
         endings = ", ".join(FILE_TYPES)
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"
@@ -131,7 +131,7 @@ def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
                 _refuse_pickle(folder / entry.name)
             if not name.startswith("."):
                 others = others or name.endswith(image_file.SUFFIXES) or entry.is_dir()
-                found.add(ARRAY_FILES.get(Path(name).suffix))
+                found.add(_type_of_file(folder / entry.name))
     found.discard(None)  # notes, licences, lists
     if others or not found:
         return None
@@ -139,6 +139,13 @@ def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
         kinds = ", ".join(sorted(one.__name__ for one in found if one))
         raise SourceError(f"{folder}: holds arrays in files of several kinds: {kinds}", "give one")
     return found.pop()
+
+
+def _type_of_file(path: Path) -> type[LocalSource] | None:
+    """Return what reads a file of arrays, which a folder may have several of."""
+    if path.suffix.lower() == ".mat" and path.is_file() and not _is_hdf5(path):
+        return MatFiles
+    return ARRAY_FILES.get(path.suffix.lower())
 
 
 def _is_hdf5(path: Path) -> bool:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Protocol  # Any: JSON values
 
@@ -55,6 +56,7 @@ class ArrayFiles(LocalSource):
         {"images_key", "labels_key", "layout", "shape", "labels_from", "renumber", "on_leak"}
     )
     endings: ClassVar[tuple[str, ...]]
+    usual_layout: ClassVar[str | None] = None  # of images that are no flat rows
 
     def load(self, context: SourceContext) -> Raw:
         """Read train and what other splits there are; without splits, all images as train."""
@@ -86,6 +88,8 @@ class ArrayFiles(LocalSource):
             split: (axes.shaped(f"{where}: {split}", pair["images"], options.shape), pair["labels"])
             for split, pair in arrays.items()
         }
+        if all(len(pair["images"].shape) > 2 for pair in arrays.values()):
+            options = replace(options, layout=options.layout or self.usual_layout)
         return assemble(where, pairs, options, class_names=found["class_names"])
 
     def _copied(self, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ LABEL_WORDS = ("y", "labels", "label", "target", "targets", "ans")
 WEAK = "data"  # means images where nothing else says what an array is
 FILLERS = ("set", "dataset", "arr", "0")  # say nothing; arr_0 is NumPy's own name
 CLASS_NAMES = ("list_classes", "label_names", "class_names", "classes")
+TEXT = ("char", "cell")  # of MATLAB's classes those that may be text
 ATTRIBUTE = "@"  # between an array's key and the name of its attribute
 
 
@@ -41,7 +42,8 @@ class Header(NamedTuple):
 
     @property
     def is_text(self) -> bool:
-        return self.dtype.strip("|<>=")[:1] in ("S", "U", "o")  # h5py's text is `object`
+        is_numpy = self.dtype.strip("|<>=")[:1] in ("S", "U", "o")  # h5py's text is `object`
+        return is_numpy or self.dtype in TEXT
 
 
 class Meaning(NamedTuple):
