@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pixelprep.errors import SourceError
 from pixelprep.sources.base import scaled_already
-from pixelprep.sources.containers import idx
+from pixelprep.sources.containers import idx, pixel_table
 from pixelprep.sources.containers.array_files import expand
 from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.containers.hdf5 import Hdf5Files
 from pixelprep.sources.containers.mat_file import MatFiles
 from pixelprep.sources.containers.npz import NumpyFiles
-from pixelprep.sources.containers.pixel_table import PixelTable
+from pixelprep.sources.containers.pixel_table import PixelTable, tables_at
 from pixelprep.sources.libraries.parquet import ParquetFiles, parquet_files
 from pixelprep.sources.libraries.webdataset import NUMBERS, WebDataset, is_webdataset, tars_at
 from pixelprep.sources.local import IdxFolder, LocalSource
@@ -30,7 +30,7 @@ ARRAY_FILES: dict[str, type[LocalSource]] = {  # which a folder may have several
 FILE_TYPES: dict[str, type[LocalSource]] = {
     **ARRAY_FILES,
     ".parquet": ParquetFiles,
-    **dict.fromkeys((".csv", ".tsv"), PixelTable),
+    **dict.fromkeys(pixel_table.ENDINGS, PixelTable),
     **dict.fromkeys(ARCHIVES, ImageArchive),  # of images
 }
 
@@ -69,6 +69,8 @@ def _type_of_folder(path: Path) -> type[LocalSource]:
     if (tars := tars_at(path)) and is_webdataset(tars[0]):
         return WebDataset
     found = _type_of_arrays(path)
+    if found is None and tables_at(path):
+        return PixelTable
     if found is None:
         _refuse_containers(path)
     return found or ImageFolder

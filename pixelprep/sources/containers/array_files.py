@@ -68,7 +68,7 @@ class ArrayFiles(LocalSource):
             "files": {name: os.fspath(path) for name, path in self._main().items()},
             "others": {name: os.fspath(path) for name, path in self._others().items()},
             "keys": keys,
-            "family": _family(self.path),
+            "family": family_of(self.path),
             "folder": os.fspath(context.folder()),
             "layout": options.layout,
             "export": exported.columns(self.path),
@@ -156,7 +156,7 @@ def expand(path: Path) -> dict[str, Path]:
     return found
 
 
-def _family(path: Path) -> str | None:
+def family_of(path: Path) -> str | None:
     """Return the path with {split} of a file beside which those of other splits lie."""
     if SPLIT in path.name or path.is_dir():
         return None
