@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pixelprep.errors import SourceError
+from pixelprep.sources import gzip_file
 from pixelprep.sources.base import scaled_already
 from pixelprep.sources.containers import idx, pixel_table
 from pixelprep.sources.containers.array_files import expand
@@ -161,6 +162,9 @@ def _refuse_pickle(path: Path) -> None:
     """Refuse a file of pickled Python objects, by its ending or its first bytes."""
     with path.open("rb") as file:
         start = file.read(2)
+    if start == gzip_file.GZIP:
+        with suppress(SourceError):  # which is told where the file is read
+            start = next(iter(gzip_file.read_pieces(path)), b"")[:2]
     torch_zip = path.suffix.lower() in (".pt", ".pth")
     if not torch_zip and path.suffix.lower() not in (".pkl", ".pickle") and start not in PICKLES:
         return

@@ -78,6 +78,8 @@ class ArrayFiles(LocalSource):
             arrays = {split: _in_files(columns) for split, columns in found["export"].items()}
             return exported.undone(self.path, arrays, options, context)
         LOG.info("%s: %s", self.name, found["taken"])
+        for split, name in found["unlabelled"].items():
+            notices.tell("%s: no labels for %s: %s is left out", self.name, name, split)
         if found["unused"]:
             notices.tell("%s: arrays not used: %s", self.name, formatting.shorten(found["unused"]))
         if found["class_names"]:
@@ -198,6 +200,9 @@ def copied(
             for name, one in opened.items()
             for key, header in one.headers([k for n, k in wanted if n == name]).items()
         }
+        if [header.dtype for header in arrays.values()] == [array_names.UNREADABLE]:
+            [(file, key)] = arrays
+            yield from opened[file].copy(key, "images", Path(folder, "unread.0"))  # which says why
         selection = array_names.select(path, arrays, asked)
         places = [place for pair in selection.pairs.values() for place in pair.values()]
         _refuse_part_of_family(path, selection, arrays, asked, family)
@@ -218,6 +223,7 @@ def copied(
     yield {
         "pairs": pairs,
         "taken": selection.describe(),
+        "unlabelled": {n: array_names.spell(p, several) for n, p in selection.unlabelled.items()},
         "unused": sorted(array_names.spell(place, len(opened) > 1) for place in selection.unused),
         "class_names": list(*names),
         "names_from": formatting.shorten(

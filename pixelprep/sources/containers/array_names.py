@@ -24,6 +24,7 @@ WEAK = "data"  # means images where nothing else says what an array is
 FILLERS = ("set", "dataset", "arr", "0")  # say nothing; arr_0 is NumPy's own name
 CLASS_NAMES = ("list_classes", "label_names", "class_names", "classes")
 TEXT = ("char", "cell")  # of MATLAB's classes those that may be text
+UNREADABLE = "unreadable"  # a type
 ATTRIBUTE = "@"  # between an array's key and the name of its attribute
 
 
@@ -85,9 +86,13 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The arrays to read, by split and role; those of class names; and those of no use."""
+    """The arrays to read, by split and role; those of class names; and those of no use.
+
+    `unlabelled` are images of splits other than train without labels, which are left out.
+    """
 
     pairs: Mapping[str, Mapping[str, Place]]
+    unlabelled: Mapping[str, Place]
     class_names: Sequence[Place]
     unused: Sequence[Place]
 
@@ -143,10 +148,18 @@ def select(where: str, arrays: Mapping[Place, Header], keys: Keys) -> Selection:
         raise SourceError(none, f"{named} and test; FILE:KEY for another file")
     present = {split for column in columns.values() for split in column}
     pairs = {name: _pair(columns, name) for name in SPLITS if name in present}
-    used = {place for pair in pairs.values() for place in pair.values()}
+    unlabelled = {
+        split: pair["images"]
+        for split, pair in pairs.items()
+        if split != "train" and pair["images"] in arrays and pair["labels"] not in arrays
+    }
+    if "train" not in pairs or pairs["train"]["labels"] not in arrays:
+        unlabelled = {}  # which says that labels are elsewhere
+    pairs = {split: pair for split, pair in pairs.items() if split not in unlabelled}
+    used = {place for pair in pairs.values() for place in pair.values()} | {*unlabelled.values()}
     names = [place for place, header in arrays.items() if _names_classes(place, header, used)]
     unused = [p for p in arrays if p not in used and p not in names and ATTRIBUTE not in p.key]
-    return Selection(pairs, names, unused)
+    return Selection(pairs, unlabelled, names, unused)
 
 
 def describe_held(arrays: Mapping[Place, Header]) -> str:
