@@ -289,6 +289,13 @@ def test_a_pickle_is_refused_with_the_way_on(
     assert way in str(refused(cache, dataset, path, "never loaded").hint)
 
 
+def test_arrays_that_numpy_numbered_are_to_be_named(tmp_path: Path, cache: Path) -> None:
+    """No key with {split} reaches arr_0 to arr_3, so the hint is to save them by name."""
+    np.savez(path := tmp_path / "own.npz", X, Y, X2, Y2)
+    error = refused(cache, path, path, "it holds arr_0 (40, 5, 4) uint8, arr_1 (40,)")
+    assert "numpy.savez(FILE, x_train=…" in str(error.hint)
+
+
 def test_an_array_of_objects_is_refused_by_what_it_is(tmp_path: Path, cache: Path) -> None:
     """NumPy pickles objects in its own files: that is said, and what to save in their place."""
     path = tmp_path / "odd.npy"

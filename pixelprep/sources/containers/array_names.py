@@ -144,6 +144,9 @@ def select(where: str, arrays: Mapping[Place, Header], keys: Keys) -> Selection:
     if not any(columns.values()):
         held = describe_held(arrays)
         none = f"{where}: no images and labels under the usual names; it holds {held}"
+        if len(arrays) > 2 and all(re.fullmatch("arr_[0-9]+", place.key) for place in arrays):
+            way = "save them by name: numpy.savez(FILE, x_train=…, y_train=…, x_test=…, y_test=…)"
+            raise SourceError(none, way)
         named = f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train, val"
         raise SourceError(none, f"{named} and test; FILE:KEY for another file")
     present = {split for column in columns.values() for split in column}
