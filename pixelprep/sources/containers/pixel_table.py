@@ -116,10 +116,12 @@ def tables_at(path: Path) -> dict[str, Path]:
         return {split: found[split] for split in SPLITS if split in found}
     if not path.is_dir():
         return {"train": path}
-    shown = [one for one in fs.sorted_dir(path) if not one.name.startswith(".")]
-    tables = [one for one in shown if one.suffix.lower() in ENDINGS]
-    if any(one.is_dir() or one.name.lower().endswith(image_file.SUFFIXES) for one in shown):
-        return {}
+    with os.scandir(path) as entries:  # of a million pictures the first is enough
+        shown = (one for one in entries if not one.name.startswith("."))
+        if any(one.is_dir() or one.name.lower().endswith(image_file.SUFFIXES) for one in shown):
+            return {}
+    files = [one for one in fs.sorted_dir(path) if not one.name.startswith(".")]
+    tables = [one for one in files if one.suffix.lower() in ENDINGS]
     words = {one: re.split("[^A-Za-z]+", one.stem) for one in tables}
     named = {one: next(filter(None, map(split_of, found)), None) for one, found in words.items()}
     splits = {split: [one for one in tables if named[one] == split] for split in SPLITS}
