@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from pixelprep.errors import SourceError
-from pixelprep.sources import axes, labels
+from pixelprep.sources import axes, labels, lazy_arrays
 from pixelprep.sources.base import Raw, RawSplit, with_names
 from pixelprep.sources.lazy_arrays import LazyArray
+from pixelprep.system import notices
+
+UNLIKE = 50  # times the range of another split: 0 to 255 beside 0 to 1
 
 
 class ArrayOptions(labels.LabelOptions, Protocol):
@@ -38,4 +43,19 @@ def assemble(
             raise SourceError(f"{where}: names of {name!r}: expected those of {', '.join(splits)}")
         splits[name] = with_names(f"{where}: {name}", splits[name], rows_names)
     decode = {**axes.record(order), **numbered.decode}
-    return Raw(splits, numbered.class_names, decode, task).checked(where)
+    raw = Raw(splits, numbered.class_names, decode, task).checked(where)
+    _tell_unlike_ranges(where, images)
+    return raw
+
+
+def _tell_unlike_ranges(where: str, images: Mapping[str, LazyArray]) -> None:
+    """Tell of floats that are scaled in some splits only, by the first block of each."""
+    if next(iter(images.values())).dtype.kind != "f":
+        return
+    ranges = {
+        name: np.abs(next(lazy_arrays.iter_blocks(one))).max() for name, one in images.items()
+    }
+    found = {name: highest for name, highest in ranges.items() if 0 < highest < np.inf}
+    if found and max(found.values()) >= UNLIKE * min(found.values()):
+        listed = ", ".join(f"{name} up to {highest:g}" for name, highest in found.items())
+        notices.tell("%s: floats of unlike ranges: %s: scaled in some splits only?", where, listed)

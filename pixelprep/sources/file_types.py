@@ -6,13 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from pixelprep.errors import SourceError
+from pixelprep.sources import gzip_file
 from pixelprep.sources.base import scaled_already
-from pixelprep.sources.containers import idx
+from pixelprep.sources.containers import idx, pixel_table
+from pixelprep.sources.containers.array_files import expand
 from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.containers.hdf5 import Hdf5Files
-from pixelprep.sources.containers.mat_file import MatFile
+from pixelprep.sources.containers.mat_file import MatFiles
 from pixelprep.sources.containers.npz import NumpyFiles
-from pixelprep.sources.containers.pixel_table import PixelTable
+from pixelprep.sources.containers.pixel_table import PixelTable, tables_at
 from pixelprep.sources.libraries.parquet import ParquetFiles, parquet_files
 from pixelprep.sources.libraries.webdataset import NUMBERS, WebDataset, is_webdataset, tars_at
 from pixelprep.sources.local import IdxFolder, LocalSource
@@ -29,7 +31,7 @@ ARRAY_FILES: dict[str, type[LocalSource]] = {  # which a folder may have several
 FILE_TYPES: dict[str, type[LocalSource]] = {
     **ARRAY_FILES,
     ".parquet": ParquetFiles,
-    **dict.fromkeys((".csv", ".tsv"), PixelTable),
+    **dict.fromkeys(pixel_table.ENDINGS, PixelTable),
     **dict.fromkeys(ARCHIVES, ImageArchive),  # of images
 }
 
@@ -48,12 +50,11 @@ def local_source_type(path: Path) -> type[LocalSource]:
         raise SourceError(f"{path}: no such file or folder")
     if path.is_file():
         _refuse_pickle(path)
-        if path.suffix.lower() == ".mat" and not _is_hdf5(path):
-            return MatFile
         if path.name.lower().endswith(TAR) and is_webdataset(path):
             return WebDataset
     name = path.name.lower()
     found = next((kind for ending, kind in FILE_TYPES.items() if name.endswith(ending)), None)
+    found = _type_of_file(next(iter(expand(path).values()), path) if is_family else path) or found
     if found is None or not (path.is_file() or is_family):
         endings = ", ".join(FILE_TYPES)
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"
@@ -69,6 +70,8 @@ def _type_of_folder(path: Path) -> type[LocalSource]:
     if (tars := tars_at(path)) and is_webdataset(tars[0]):
         return WebDataset
     found = _type_of_arrays(path)
+    if found is None and tables_at(path):
+        return PixelTable
     if found is None:
         _refuse_containers(path)
     return found or ImageFolder
@@ -131,7 +134,7 @@ def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
                 _refuse_pickle(folder / entry.name)
             if not name.startswith("."):
                 others = others or name.endswith(image_file.SUFFIXES) or entry.is_dir()
-                found.add(ARRAY_FILES.get(Path(name).suffix))
+                found.add(_type_of_file(folder / entry.name))
     found.discard(None)  # notes, licences, lists
     if others or not found:
         return None
@@ -139,6 +142,13 @@ def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
         kinds = ", ".join(sorted(one.__name__ for one in found if one))
         raise SourceError(f"{folder}: holds arrays in files of several kinds: {kinds}", "give one")
     return found.pop()
+
+
+def _type_of_file(path: Path) -> type[LocalSource] | None:
+    """Return what reads a file of arrays, which a folder may have several of."""
+    if path.suffix.lower() == ".mat" and path.is_file() and not _is_hdf5(path):
+        return MatFiles
+    return ARRAY_FILES.get(path.suffix.lower())
 
 
 def _is_hdf5(path: Path) -> bool:
@@ -152,6 +162,9 @@ def _refuse_pickle(path: Path) -> None:
     """Refuse a file of pickled Python objects, by its ending or its first bytes."""
     with path.open("rb") as file:
         start = file.read(2)
+    if start == gzip_file.GZIP:
+        with suppress(SourceError):  # which is told where the file is read
+            start = next(iter(gzip_file.read_pieces(path)), b"")[:2]
     torch_zip = path.suffix.lower() in (".pt", ".pth")
     if not torch_zip and path.suffix.lower() not in (".pkl", ".pickle") and start not in PICKLES:
         return

@@ -101,6 +101,10 @@ def _column(where: str, labels: LazyArray, rows: int) -> tuple[LazyArray, int]:
         notices.tell("%s: taken as (%d,)", wrong, rows)
     if len(labels.shape) != 1:
         hint = "give each row one number, or a 1 among zeros in the column of its class"
+        if shape[0] == 1:
+            hint = (
+                "all of them in a row or a column: say how the images lie, such as `layout=matlab`"
+            )
         raise SourceError(f"{wrong}: expected integers (N,), or one-hot rows, of {rows:,}", hint)
     if kind in "ui" or classes:
         return labels, classes
@@ -116,7 +120,11 @@ def _one_hot(wrong: str, labels: LazyArray) -> NDArray[np.int64]:
     found = []
     for block in lazy_arrays.iter_blocks(labels, fs.HASH_BYTES):
         if not (((block == 0) | (block == 1)).all() and (block.sum(axis=1) == 1).all()):
-            hint = "of several classes a row: pixelprep.Arrays(…, task='multilabel')"
+            hint = "give the number of each row's class, such as labels.argmax(axis=1)"
+            if np.isin(block, (0, 1)).all():
+                hint = "of several classes a row: pixelprep.Arrays(…, task='multilabel')"
+            elif np.isin(block, (-1, 1)).all():
+                hint = "of -1 and 1 make 0 and 1: (labels > 0).astype('uint8')"
             raise SourceError(f"{wrong}: expected integers (N,), or a single 1 in each row", hint)
         found.append(block.argmax(axis=1))
     return np.concatenate(found)

@@ -1,5 +1,6 @@
 """Arrays known by their names: every usual spelling, in every container, is the same dataset."""
 
+import gzip
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -273,6 +274,7 @@ def test_a_shape_of_what_has_one_is_refused(tmp_path: Path, cache: Path) -> None
         ("a.pkl", b"", "pixelprep.Arrays("),
         ("a.pt", b"PK", "pixelprep.Arrays("),
         ("a.bin", b"\x80\x04", "pixelprep.Arrays("),
+        ("mnist.pkl.gz", gzip.compress(b"\x80\x03"), "pixelprep.Arrays("),
         ("cifar/data_batch_1", b"\x80\x02", "binary version"),
     ],
 )
@@ -285,6 +287,32 @@ def test_a_pickle_is_refused_with_the_way_on(
     path.write_bytes(content)
     dataset = path.parent if "/" in name else path
     assert way in str(refused(cache, dataset, path, "never loaded").hint)
+
+
+def test_arrays_that_numpy_numbered_are_to_be_named(tmp_path: Path, cache: Path) -> None:
+    """No key with {split} reaches arr_0 to arr_3, so the hint is to save them by name."""
+    np.savez(path := tmp_path / "own.npz", X, Y, X2, Y2)
+    error = refused(cache, path, path, "it holds arr_0 (40, 5, 4) uint8, arr_1 (40,)")
+    assert "numpy.savez(FILE, x_train=…" in str(error.hint)
+
+
+def test_an_array_of_objects_is_refused_by_what_it_is(tmp_path: Path, cache: Path) -> None:
+    """NumPy pickles objects in its own files: that is said, and what to save in their place."""
+    path = tmp_path / "odd.npy"
+    np.save(path, np.array([X, "text"], object), allow_pickle=True)
+    error = refused(cache, path, path, "holds pickled Python objects")
+    assert "array of numbers" in str(error.hint)
+
+
+@pytest.mark.parametrize("keys", [{}, {"images_key": "x_{split}", "labels_key": "y_{split}"}])
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_images_without_labels_are_told_and_left_out(
+    tmp_path: Path, suffix: str, keys: dict[str, str]
+) -> None:
+    """A contest's x_test has no y_test: train is read, and a test split can be taken from it."""
+    path = write(tmp_path / f"own{suffix}", {"x_train": X, "y_train": Y, "x_test": X2})
+    with pytest.warns(pixelprep.PixelprepWarning, match="own: no labels for x_test: test is left"):
+        check(prepared(path, test_fraction=0.25, **keys), (X, Y), None)
 
 
 # The maker's validation split as the test split

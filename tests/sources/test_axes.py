@@ -156,6 +156,19 @@ def test_many_channels_are_said(recwarn: pytest.WarningsRecorder) -> None:
     assert told == ["bands: images of 6×5 with 13 channels"]
 
 
+@pytest.mark.parametrize("unlike", [True, False])
+def test_floats_scaled_in_one_split_only_are_told(
+    recwarn: pytest.WarningsRecorder, unlike: bool
+) -> None:
+    """Train from 0 to 255 beside test from 0 to 1 is said in a line; twice the range is not."""
+    images, labels = np.full((8, 3, 4, 1), 255.0), np.arange(8) % 2
+    images[:, 0] = np.arange(8).reshape(8, 1, 1)
+    prepared(Arrays("floats", (images, labels), ((images + 1) / (255 if unlike else 2), labels)))
+    told = [str(one.message) for one in recwarn if "unlike ranges" in str(one.message)]
+    said = "train up to 255, test up to 1.00392: scaled in some splits only?"
+    assert told == [f"floats: floats of unlike ranges: {said}"] * unlike
+
+
 @pytest.mark.parametrize("axes", [(0, 2, 3, 1), (3, 1, 2, 0)])
 @pytest.mark.parametrize("kind", ["<u2", ">f4"])
 def test_a_turned_array_is_read_in_any_process(

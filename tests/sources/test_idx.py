@@ -7,9 +7,9 @@ import pytest
 
 import pixelprep
 from pixelprep import SourceError
-from tests.helpers.data import idx
+from tests.helpers.data import idx, write_digits
 from tests.helpers.raw_files import random_pairs
-from tests.helpers.sources import check, prepared, refused
+from tests.helpers.sources import check, prepared, raw_of, refused
 
 PAIRS = random_pairs(shape=(5, 4))
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # as LeCun's page has them
@@ -94,3 +94,13 @@ def test_several_datasets_in_a_folder_are_named(tmp_path: Path, cache: Path) -> 
     error = refused(cache, write(tmp_path), tmp_path, "several datasets: emnist-letters, without")
     assert isinstance(error, SourceError)
     assert "a folder of its own" in str(error.hint)
+
+
+def test_an_idx_file_of_colours_is_refused_with_the_way_on(tmp_path: Path) -> None:
+    """Four dimensions are no images of MNIST's kind: the error says how to prepare them."""
+    write_digits(tmp_path / "in")
+    path = tmp_path / "in" / "train-images-idx3-ubyte"
+    path.write_bytes(idx(np.zeros((40, 6, 6, 3), np.uint8)))
+    with pytest.raises(SourceError, match="expected 3 dimensions, the header says 4") as caught:
+        raw_of(tmp_path / "in")
+    assert "pixelprep.Arrays('NAME', (images, labels))" in str(caught.value.hint)

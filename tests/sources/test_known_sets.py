@@ -14,15 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import pixelprep
 from pixelprep import DownloadError, SourceError, UsageError
 from pixelprep.sources import REGISTRY, resolve
-from pixelprep.sources.containers import mat
 from pixelprep.sources.known.picture_sets import PictureArchive
-from tests.helpers.known_sets import Twin, mat_bytes, pictures_twin, twin
+from tests.helpers.known_sets import Twin, pictures_twin, twin
 from tests.helpers.server import Server
 from tests.helpers.sources import prepared
 
@@ -379,60 +377,3 @@ def test_files_of_another_shape_are_refused(
     known_as(monkeypatch, replace(made, dataset=wrong), server.url)
     with pytest.raises(SourceError, match=r"k49: train: expected images \(50, 28, 28, 1\), got"):
         prepared("k49", mode="normalize")
-
-
-# MATLAB files of one's own
-
-
-def mat_file(path: Path, labels: np.ndarray, **more: Any) -> np.ndarray:
-    """Write a MATLAB file of version 5 like SVHN's, and return its images."""
-    images = np.random.default_rng(1).integers(0, 256, (len(labels), 5, 7, 3), np.uint8)
-    path.write_bytes(mat_bytes(images, labels, **more))
-    return images
-
-
-def test_a_matlab_file_is_read_as_matlab_shows_it(tmp_path: Path) -> None:
-    """H×W×C×N becomes N×H×W×C, and labels that count from 1 are said to do so."""
-    labels = np.array([1, 2, 3, 3, 2, 1])
-    images = mat_file(tmp_path / "own.mat", labels)
-    with pytest.warns(pixelprep.PixelprepWarning, match="labels_from=1"):
-        entry = prepared(tmp_path / "own.mat", mode="normalize")
-    assert (entry.scaling.invert(entry.train.to_numpy()[0]) == images).all()
-    assert entry.manifest.source.decode == {"layout": "ncwh"}
-
-
-def test_keys_of_a_matlab_file_can_be_named(tmp_path: Path) -> None:
-    """Under other names, the error lists what there is, and the options name it."""
-    own = {"label": [1.0, 2, 3, 1], "faces": np.zeros((8, 8, 4), np.uint16)}
-    path = tmp_path / "own.mat"
-    import scipy.io
-
-    scipy.io.savemat(path, own)
-    with pytest.raises(SourceError, match=r"it holds label 1×4 double, faces 8×8×4 uint16"):
-        list(mat.copy_arrays({"train": str(path)}, str(tmp_path), mat.USUAL_KEYS))
-    names = {"images_key": "faces", "labels_key": "label"}
-    entry = prepared(path, mode="normalize", labels_from=1, **names)
-    assert entry.train.shape == (4, 8, 8, 1)
-    assert entry.train.labels.tolist() == [0, 1, 2, 0]
-    assert entry.class_names == ("1", "2", "3")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("keep", [0, 100, 200, 300])
-def test_a_damaged_matlab_file_is_refused(tmp_path: Path, keep: int) -> None:
-    """A file that breaks off anywhere is refused by its name, in one line."""
-    path = tmp_path / "own.mat"
-    mat_file(path, np.array([0, 1]))
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(SourceError) as caught:
-        prepared(path, mode="normalize")
-    assert str(path) in caught.value.message
-    assert "\n" not in str(caught.value)
-
-
-def test_cells_of_a_matlab_file_are_not_read(tmp_path: Path) -> None:
-    """What is no array of numbers is refused by what it is."""
-    path = tmp_path / "own.mat"
-    mat_file(path, np.array([0, 1]), names=np.array(["a", 2], object))
-    with pytest.raises(SourceError, match="names: expected numbers, got cell"):
-        list(mat.copy_arrays({"train": str(path)}, str(tmp_path), [("names", "y")]))

@@ -157,6 +157,24 @@ def test_several_classes_a_row_are_named_as_such(cache: Path) -> None:
     assert "task='multilabel'" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        (np.full((40, 4), 0.25), "labels.argmax(axis=1)"),
+        (np.resize([-1, 1], (40, 3)), "(labels > 0).astype('uint8')"),
+        (np.zeros((1, 39)), "`layout=matlab`"),
+    ],
+    ids=["soft", "signs", "a row of another number"],
+)
+def test_labels_that_cannot_be_read_are_refused_with_what_makes_them_so(
+    labels: np.ndarray, hint: str
+) -> None:
+    """Probabilities, -1 and 1, and the labels of images that lie along another axis."""
+    with pytest.raises(SourceError, match="labels are ") as caught:
+        prepared(Arrays("odd", (X, labels), (X2, Y2)))
+    assert hint in str(caught.value.hint)
+
+
 # Classes without an image
 
 

@@ -95,6 +95,69 @@ def test_what_is_no_such_table_is_said(
         raw_of(path)
 
 
+@pytest.mark.parametrize(
+    ("shape", "given", "hint"),
+    [((4, 4, 3), "4x4x3", "`shape=4x4x3`"), ((3, 5), "3x5", "`shape=HxW`")],
+)
+def test_pixels_that_make_no_square_take_a_shape(
+    tmp_path: Path, shape: tuple[int, ...], given: str, hint: str
+) -> None:
+    """Colours, as HAM10000's table has them, and oblongs: refused with the option, read with it."""
+    images = np.random.default_rng(0).integers(0, 256, (6, *shape))
+    names = ",".join(f"pixel{i:04}" for i in range(images[0].size))
+    rows = [",".join(map(str, [*one.reshape(-1), i % 2])) for i, one in enumerate(images)]
+    path = table(tmp_path / "colours.csv", f"{names},label", rows)
+    with pytest.warns(PixelprepWarning), pytest.raises(SourceError, match="flat rows") as caught:
+        raw_of(path)
+    assert hint in str(caught.value.hint)
+    with pytest.warns(PixelprepWarning):
+        found = raw_of(path, shape=given).splits["train"].images
+    np.testing.assert_array_equal(found, images.reshape(len(images), *(*shape, 1)[:3]))
+
+
+@pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
+@pytest.mark.parametrize("name", ["", "sign_{split}.csv"])
+def test_a_table_a_split_is_one_dataset(tmp_path: Path, name: str) -> None:
+    """The folder of two tables and a path with {split} give both, in a type that holds both; one
+    of them tells of the other.
+    """
+    (folder := tmp_path / "in").mkdir()
+    header = "label," + ",".join(f"pixel{i}" for i in range(9))
+    table(folder / "sign_train.csv", header, in_columns())
+    table(folder / "sign_test.csv", header, [*in_columns()[:4], "1" + ",256" * 9])
+    raw = raw_of(folder / name)
+    images = PIXELS.reshape(10, 3, 3, 1)
+    np.testing.assert_array_equal(raw.splits["train"].images[:], images)
+    np.testing.assert_array_equal(raw.splits["test"].images[:4], images[:4])
+    assert {one.images.dtype.name for one in raw.splits.values()} == {"uint16"}
+    assert (raw.splits["test"].images[4] == 256).all()
+    np.testing.assert_array_equal(raw.splits["test"].labels[:], [0, 1, 2, 0, 1])
+    with pytest.warns(
+        PixelprepWarning, match=r"beside it are not used; give all: .*sign_\{split\}.csv"
+    ):
+        assert raw_of(folder / "sign_train.csv").splits.keys() == {"train"}
+
+
+@pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
+def test_a_contests_test_without_labels_is_left_out(tmp_path: Path) -> None:
+    """Kaggle's test.csv has pixels and no label: it is told, and the list of answers no table."""
+    (folder := tmp_path / "in").mkdir()
+    pixels = ",".join(f"pixel{i}" for i in range(9))
+    table(folder / "train.csv", f"label,{pixels}", in_columns())
+    table(folder / "test.csv", pixels, [row.partition(",")[2] for row in in_columns()])
+    table(folder / "sample_submission.csv", "id,label", ["1,0"])
+    with pytest.warns(PixelprepWarning, match="test.csv: no labels: test is left out"):
+        assert raw_of(folder).splits.keys() == {"train"}
+
+
+def test_a_column_without_a_name_is_named_so(tmp_path: Path) -> None:
+    """Pandas writes its index under no name: what is not used is still said."""
+    header = ",label," + ",".join(f"pixel{i}" for i in range(9))
+    path = table(tmp_path / "idx.csv", header, [f"{i},{r}" for i, r in enumerate(in_columns())])
+    with pytest.warns(PixelprepWarning, match="not used: one without a name"):
+        raw_of(path)
+
+
 @pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
 def test_a_table_is_prepared(tmp_path: Path, cache: Path) -> None:
     """From the file to the entry: a split is taken as from any other data."""

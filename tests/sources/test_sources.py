@@ -149,8 +149,8 @@ def sized(content: bytes, size: int) -> bytes:
 X, Y = PAIRS[0]
 BAD_NPZ: dict[str, tuple[bytes, str]] = {
     "an array missing": (
-        npz(y_test=None),
-        "no array under the key y_test; it holds x_test",
+        npz(y_train=None),
+        "no array under the key y_train; it holds x_test",
     ),
     "a label too few": (npz(y_train=Y[:-1]), "40 images but 39 labels"),
     "labels of floats": (npz(y_train=Y / 2), "labels are float64"),

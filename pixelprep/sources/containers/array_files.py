@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Protocol  # Any: JSON values
 
@@ -55,6 +56,7 @@ class ArrayFiles(LocalSource):
         {"images_key", "labels_key", "layout", "shape", "labels_from", "renumber", "on_leak"}
     )
     endings: ClassVar[tuple[str, ...]]
+    usual_layout: ClassVar[str | None] = None  # of images that are no flat rows
 
     def load(self, context: SourceContext) -> Raw:
         """Read train and what other splits there are; without splits, all images as train."""
@@ -66,7 +68,7 @@ class ArrayFiles(LocalSource):
             "files": {name: os.fspath(path) for name, path in self._main().items()},
             "others": {name: os.fspath(path) for name, path in self._others().items()},
             "keys": keys,
-            "family": _family(self.path),
+            "family": family_of(self.path),
             "folder": os.fspath(context.folder()),
             "layout": options.layout,
             "export": exported.columns(self.path),
@@ -76,6 +78,8 @@ class ArrayFiles(LocalSource):
             arrays = {split: _in_files(columns) for split, columns in found["export"].items()}
             return exported.undone(self.path, arrays, options, context)
         LOG.info("%s: %s", self.name, found["taken"])
+        for split, name in found["unlabelled"].items():
+            notices.tell("%s: no labels for %s: %s is left out", self.name, name, split)
         if found["unused"]:
             notices.tell("%s: arrays not used: %s", self.name, formatting.shorten(found["unused"]))
         if found["class_names"]:
@@ -86,6 +90,8 @@ class ArrayFiles(LocalSource):
             split: (axes.shaped(f"{where}: {split}", pair["images"], options.shape), pair["labels"])
             for split, pair in arrays.items()
         }
+        if all(len(pair["images"].shape) > 2 for pair in arrays.values()):
+            options = replace(options, layout=options.layout or self.usual_layout)
         return assemble(where, pairs, options, class_names=found["class_names"])
 
     def _copied(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +158,7 @@ def expand(path: Path) -> dict[str, Path]:
     return found
 
 
-def _family(path: Path) -> str | None:
+def family_of(path: Path) -> str | None:
     """Return the path with {split} of a file beside which those of other splits lie."""
     if SPLIT in path.name or path.is_dir():
         return None
@@ -194,6 +200,9 @@ def copied(
             for name, one in opened.items()
             for key, header in one.headers([k for n, k in wanted if n == name]).items()
         }
+        if [header.dtype for header in arrays.values()] == [array_names.UNREADABLE]:
+            [(file, key)] = arrays
+            yield from opened[file].copy(key, "images", Path(folder, "unread.0"))  # which says why
         selection = array_names.select(path, arrays, asked)
         places = [place for pair in selection.pairs.values() for place in pair.values()]
         _refuse_part_of_family(path, selection, arrays, asked, family)
@@ -214,6 +223,7 @@ def copied(
     yield {
         "pairs": pairs,
         "taken": selection.describe(),
+        "unlabelled": {n: array_names.spell(p, several) for n, p in selection.unlabelled.items()},
         "unused": sorted(array_names.spell(place, len(opened) > 1) for place in selection.unused),
         "class_names": list(*names),
         "names_from": formatting.shorten(

@@ -23,6 +23,8 @@ LABEL_WORDS = ("y", "labels", "label", "target", "targets", "ans")
 WEAK = "data"  # means images where nothing else says what an array is
 FILLERS = ("set", "dataset", "arr", "0")  # say nothing; arr_0 is NumPy's own name
 CLASS_NAMES = ("list_classes", "label_names", "class_names", "classes")
+TEXT = ("char", "cell")  # of MATLAB's classes those that may be text
+UNREADABLE = "unreadable"  # a type
 ATTRIBUTE = "@"  # between an array's key and the name of its attribute
 
 
@@ -41,7 +43,8 @@ class Header(NamedTuple):
 
     @property
     def is_text(self) -> bool:
-        return self.dtype.strip("|<>=")[:1] in ("S", "U", "o")  # h5py's text is `object`
+        is_numpy = self.dtype.strip("|<>=")[:1] in ("S", "U", "o")  # h5py's text is `object`
+        return is_numpy or self.dtype in TEXT
 
 
 class Meaning(NamedTuple):
@@ -83,9 +86,13 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The arrays to read, by split and role; those of class names; and those of no use."""
+    """The arrays to read, by split and role; those of class names; and those of no use.
+
+    `unlabelled` are images of splits other than train without labels, which are left out.
+    """
 
     pairs: Mapping[str, Mapping[str, Place]]
+    unlabelled: Mapping[str, Place]
     class_names: Sequence[Place]
     unused: Sequence[Place]
 
@@ -137,14 +144,25 @@ def select(where: str, arrays: Mapping[Place, Header], keys: Keys) -> Selection:
     if not any(columns.values()):
         held = describe_held(arrays)
         none = f"{where}: no images and labels under the usual names; it holds {held}"
+        if len(arrays) > 2 and all(re.fullmatch("arr_[0-9]+", place.key) for place in arrays):
+            way = "save them by name: numpy.savez(FILE, x_train=…, y_train=…, x_test=…, y_test=…)"
+            raise SourceError(none, way)
         named = f"name them: `images_key=KEY` `labels_key=KEY`, {SPLIT} in them for train, val"
         raise SourceError(none, f"{named} and test; FILE:KEY for another file")
     present = {split for column in columns.values() for split in column}
     pairs = {name: _pair(columns, name) for name in SPLITS if name in present}
-    used = {place for pair in pairs.values() for place in pair.values()}
+    unlabelled = {
+        split: pair["images"]
+        for split, pair in pairs.items()
+        if split != "train" and pair["images"] in arrays and pair["labels"] not in arrays
+    }
+    if "train" not in pairs or pairs["train"]["labels"] not in arrays:
+        unlabelled = {}  # which says that labels are elsewhere
+    pairs = {split: pair for split, pair in pairs.items() if split not in unlabelled}
+    used = {place for pair in pairs.values() for place in pair.values()} | {*unlabelled.values()}
     names = [place for place, header in arrays.items() if _names_classes(place, header, used)]
     unused = [p for p in arrays if p not in used and p not in names and ATTRIBUTE not in p.key]
-    return Selection(pairs, names, unused)
+    return Selection(pairs, unlabelled, names, unused)
 
 
 def describe_held(arrays: Mapping[Place, Header]) -> str:

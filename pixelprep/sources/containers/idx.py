@@ -140,7 +140,9 @@ def _header(start: bytes, path: Path, dimensions: int) -> tuple[tuple[int, ...],
     accepted = (1, 2) if dimensions == 1 else (dimensions,)  # QMNIST has several labels a row
     if start[3] not in accepted:
         expected = f"expected {formatting.pluralize(dimensions, 'dimension')}"
-        raise SourceError(f"{path}: {expected}, the header says {start[3]}")
+        hint = "of colours: prepare pixelprep.Arrays('NAME', (images, labels)) of it in Python"
+        wrong = f"{path}: {expected}, the header says {start[3]}"
+        raise SourceError(wrong, hint if start[3] == 4 else None)
     if len(start) < _header_bytes(start[3]):
         raise SourceError(f"{path}: the file ends in its header")
     return struct.unpack_from(f">{start[3]}I", start, 4), np.dtype(TYPES[start[2]])

@@ -1,29 +1,30 @@
-"""Read a user's MATLAB file of a version before 7.3; later ones are HDF5."""
+"""Read a user's MATLAB files of a version before 7.3; later ones are HDF5."""
 
-import os
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any  # Any: JSON values
 
-from pixelprep.errors import UsageError
 from pixelprep.format.options import MATLAB
-from pixelprep.sources.assemble import assemble
-from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.containers import mat
-from pixelprep.sources.local import LocalSource
+from pixelprep.sources.containers.array_files import ArrayFiles, Container, copied
 
 
-class MatFile(LocalSource):
-    """One ``.mat`` file, all of whose images are train."""
+class MatFiles(ArrayFiles):
+    """MATLAB files, whose arrays SciPy copies in a sandbox."""
 
-    supported_options = frozenset(
-        {"images_key", "labels_key", "layout", "labels_from", "renumber", "on_leak"}
-    )
+    endings = (".mat",)
+    usual_layout = MATLAB
 
-    def load(self, context: SourceContext) -> Raw:
-        """Read images and labels, which a process of its own copies."""
-        images, labels = self.options.images_key, self.options.labels_key
-        if bool(images) != bool(labels):
-            raise UsageError("`images_key` and `labels_key`: expected both or none")
-        keys = ((images, labels),) if images and labels else mat.USUAL_KEYS
-        pairs = mat.read_arrays({"train": self.path}, keys, context)
-        options = replace(self.options, layout=self.options.layout or MATLAB)
-        return assemble(os.fspath(self.path), pairs, options)
+    def _copied(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        where = arguments["path"]
+        return dict(mat.run_in_sandbox(where, f"{__name__}:copy_arrays", **arguments))
+
+
+def copy_arrays(**arguments: Any) -> Iterator[Any]:  # JSON values
+    """Do what `copied` does, in the sandbox."""
+    return copied(_open, **arguments)
+
+
+def _open(path: Path, stack: ExitStack, layout: str | None) -> Container:
+    return mat.Mat(path)

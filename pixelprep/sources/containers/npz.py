@@ -16,7 +16,7 @@ from pixelprep.format.layout import EXPORTED, EXPORTED_NAMES
 from pixelprep.sources import gzip_file
 from pixelprep.sources.containers import npy
 from pixelprep.sources.containers.array_files import ArrayFiles, Container, Stored, copied
-from pixelprep.sources.containers.array_names import Header
+from pixelprep.sources.containers.array_names import UNREADABLE, Header
 from pixelprep.system import fs
 
 MAX_TEXT = 1 << 20  # bytes of an array of class names
@@ -59,7 +59,7 @@ class Npy:
     def headers(self, wanted: Iterable[str] = ()) -> dict[str, Header]:
         found = {}
         for key in self._keys():
-            found[key] = Header((), "unreadable")  # where it is used, copying says what is wrong
+            found[key] = Header((), UNREADABLE)  # where it is used, copying says what is wrong
             with suppress(SourceError, OSError), self._member(key) as (member, _):
                 shape, _, dtype = npy.read_header(self._where(key), member)
                 found[key] = Header(shape, dtype.str if dtype.kind in "SU" else dtype.name)

@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
-from pixelprep.sources import lazy_arrays
+from pixelprep.format.recipe import SPLITS
+from pixelprep.sources import axes, lazy_arrays
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.containers.array_files import expand, family_of
+from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.lazy_arrays import (
     AnyArray,
     AnyDType,
@@ -26,12 +29,14 @@ from pixelprep.sources.lazy_arrays import (
     single_file_array,
 )
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.pictures import tables
-from pixelprep.system import formatting, notices
+from pixelprep.sources.pictures import image_file, tables
+from pixelprep.sources.split_names import split_of
+from pixelprep.system import formatting, fs, notices
 
 PIXEL_COLUMN = re.compile(r"(?:pixel|px|p|x|v|attr|feature)?[ _]?\d+(?:x\d+)?", re.IGNORECASE)
 PIXELS_CELL = "pixels"  # a column whose cells hold all pixels of an image, with blanks between
 LABEL_COLUMNS = (*tables.ROLES["label"], "emotion")  # the last is FER2013's
+ENDINGS = (".csv", ".tsv")
 MIN_PIXELS = 9  # columns of numbers that are taken for an image
 ROWS = 2048  # parsed at once
 TYPES = ("u1", "u2", "f8")  # of pixels, the narrowest that holds all is taken
@@ -52,24 +57,77 @@ class _Form:
 class PixelTable(LocalSource):
     """A CSV file of labels and pixels, as Kaggle has MNIST's relatives and FER2013."""
 
-    supported_options = frozenset({"layout", "labels_from", "renumber", "on_leak", "columns"})
+    supported_options = frozenset(
+        {"layout", "shape", "labels_from", "renumber", "on_leak", "columns"}
+    )
 
     def load(self, context: SourceContext) -> Raw:
-        """Parse all rows; the splits are those of the column split, if there is one."""
+        """Parse all rows; the splits are files, or those of the column split, if there is one."""
         where = os.fspath(self.path)
         try:
-            form = _form(self.path, self.options.columns or {})
-            labels, splits = _labels(form)
-            images = _as_squares(where, _write_pixels(form, len(labels), context))
+            pairs = self._pairs(context)
         except (ValueError, OSError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
             raise SourceError(f"{where}: cannot read the table: {error}") from error
-        pairs: dict[str, tuple[LazyArray, LazyArray]] = {"train": (images, labels)}
-        if splits is not None:
-            rows = {name: np.flatnonzero(splits == name) for name in np.unique(splits).tolist()}
-            pairs = {n: (TakeView(images, i), labels[i]) for n, i in rows.items()}
         if "train" not in pairs:
             raise SourceError(f"{where}: expected rows of train, got {', '.join(pairs)}")
         return assemble(where, pairs, self.options)
+
+    def _pairs(self, context: SourceContext) -> dict[str, tuple[LazyArray, LazyArray]]:
+        where, files = os.fspath(self.path), tables_at(self.path)
+        if family := family_of(self.path):
+            notices.tell(
+                "%s: files of other splits beside it are not used; give all: %s", where, family
+            )
+        given = self.options.columns or {}
+        found = {split: _form(path, given, split) for split, path in files.items()}
+        forms = {split: form for split, form in found.items() if form is not None}
+        columns = {split: _labels(form) for split, form in forms.items()}
+        flat = _write_all(forms, {name: len(one) for name, (one, _) in columns.items()}, context)
+        images = {
+            name: axes.shaped(f"{where}: {name}", one, self.options.shape)
+            if self.options.shape
+            else _as_squares(where, one)
+            for name, one in flat.items()
+        }
+        pairs: dict[str, tuple[LazyArray, LazyArray]] = {
+            name: (one, columns[name][0]) for name, one in images.items()
+        }
+        for name, (labels, splits) in columns.items():
+            if splits is None:
+                continue
+            if len(files) > 1:
+                both = f"{files[name]}: has a column of splits, and is one file of several"
+                raise SourceError(both, "give it alone")
+            rows = {name: np.flatnonzero(splits == name) for name in np.unique(splits).tolist()}
+            pairs = {n: (TakeView(images[name], i), labels[i]) for n, i in rows.items()}
+        return pairs
+
+    def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
+        paths = [*tables_at(self.path).values()]
+        return [(path.name, fs.file_stamp(path)) for path in paths]
+
+
+def tables_at(path: Path) -> dict[str, Path]:
+    """Return by split the tables that a path stands for; none of a folder with other data."""
+    if SPLIT in path.name and not path.exists():
+        found = expand(path)
+        if not found:
+            raise SourceError(f"{path}: no such files: {SPLIT} stands for train, val or test")
+        return {split: found[split] for split in SPLITS if split in found}
+    if not path.is_dir():
+        return {"train": path}
+    with os.scandir(path) as entries:  # of a million pictures the first is enough
+        shown = (one for one in entries if not one.name.startswith("."))
+        if any(one.is_dir() or one.name.lower().endswith(image_file.SUFFIXES) for one in shown):
+            return {}
+    files = [one for one in fs.sorted_dir(path) if not one.name.startswith(".")]
+    tables = [one for one in files if one.suffix.lower() in ENDINGS]
+    words = {one: re.split("[^A-Za-z]+", one.stem) for one in tables}
+    named = {one: next(filter(None, map(split_of, found)), None) for one, found in words.items()}
+    splits = {split: [one for one in tables if named[one] == split] for split in SPLITS}
+    if not splits["train"] or any(len(of_split) > 1 for of_split in splits.values()):
+        return {}
+    return {split: of_split[0] for split, of_split in splits.items() if of_split}
 
 
 def _as_squares(where: str, images: LazyArray) -> LazyArray:
@@ -77,13 +135,13 @@ def _as_squares(where: str, images: LazyArray) -> LazyArray:
     pixels = images.shape[1]
     side = math.isqrt(pixels)
     if side * side != pixels:
-        return images
+        return axes.shaped(where, images, None)  # which says what shape it may be
     notices.tell("%s: %d pixels a row: taken as images of %d×%d", where, pixels, side, side)
     return lazy_arrays.reshape_rows(images, (side, side))
 
 
-def _form(path: Path, given: Mapping[str, str]) -> _Form:
-    """Tell the columns of a table from its first line."""
+def _form(path: Path, given: Mapping[str, str], split_of_file: str) -> _Form | None:
+    """Tell the columns of a table from its first line; None of a test table without labels."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         delimiter = tables.delimiter_of(file.read(tables.HEAD_BYTES))
         file.seek(0)
@@ -96,13 +154,16 @@ def _form(path: Path, given: Mapping[str, str]) -> _Form:
     label = _first(spelled, [given["label"]] if "label" in given else LABEL_COLUMNS)
     split = _first(spelled, [given["split"]] if "split" in given else tables.ROLES["split"])
     pixels = _pixel_columns(names, spelled, {label, split})
+    if label is None and pixels and split_of_file != "train":
+        notices.tell("%s: no labels: %s is left out", path, split_of_file)
+        return None
     if label is None or not pixels:
         lacks = "labels" if pixels else f"pixels: pixel0, pixel1, …, or {PIXELS_CELL} alone"
         hint = "of pictures in files give the folder, and `labels=TABLE`"
         named = "name the column: `columns=label=NAME`" if pixels else hint
         raise SourceError(f"{path}: no {lacks}; it has {formatting.shorten(names)}", named)
     roles = tables.Roles(None, (names[label],), None if split is None else names[split])
-    others = [name for column, name in enumerate(names) if column not in pixels]
+    others = [name or "one without a name" for n, name in enumerate(names) if n not in pixels]
     columns = formatting.pluralize(len(pixels), "column")
     notices.tell("%s: pixels in %s; %s", path, columns, roles.told(others))
     return _Form(path, delimiter, True, tuple(pixels), label, split)
@@ -174,12 +235,29 @@ def _parsed(form: _Form, first: int, lines: list[str], dtype: AnyDType, **how: A
         raise SourceError(f"{form.path}: in the rows from line {first} on: {wrong}") from error
 
 
-def _write_pixels(form: _Form, rows: int, context: SourceContext) -> FileArray:
-    """Write the pixels of all rows to a file, in the narrowest type that holds them."""
-    narrowest, written = 0, 0
+def _write_all(
+    forms: Mapping[str, _Form], rows: Mapping[str, int], context: SourceContext
+) -> dict[str, FileArray]:
+    """Write the pixels of all splits to files, in the narrowest type that holds them all."""
+    found, narrowest = dict[str, FileArray](), 0
+    while len(found) < len(forms):
+        for split, form in forms.items():
+            name = f"{split}-pixels"
+            if split not in found:
+                found[split] = _write_pixels(form, rows[split], context, name, narrowest)
+        narrowest = max(TYPES.index(one.dtype.str.lstrip("<>|")) for one in found.values())
+        found = {s: one for s, one in found.items() if one.dtype == np.dtype(TYPES[narrowest])}
+    return found
+
+
+def _write_pixels(
+    form: _Form, rows: int, context: SourceContext, name: str, narrowest: int
+) -> FileArray:
+    """Write the pixels of all rows to a file, in the narrowest type, from this one on, of all."""
+    written = 0
     while True:
         dtype, written, width = np.dtype(TYPES[narrowest]), 0, 0
-        path = context.file(f"pixels-{narrowest}")
+        path = context.file(f"{name}-{narrowest}")
         with path.open("xb") as file:
             for block in _pixels(form):
                 if width and block.shape[1] != width:

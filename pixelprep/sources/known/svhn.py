@@ -27,8 +27,9 @@ class MatSet(RegisteredDataset):
     def read(self, folder: Path, context: SourceContext) -> Raw:
         paths = {name: find_pinned(folder, file) for name, file in self.parts.items()}
         splits = {}
-        for name, (images, labels) in mat.read_arrays(paths, mat.USUAL_KEYS[:1], context).items():
-            numbers = labels[:].reshape(-1).astype(np.int64)
-            turned = axes.turned(f"{self.spelled}: {name}", images, mat.ORDER)
+        keys = {"images": "X", "labels": "y"}
+        for name, pair in mat.read_arrays(paths, keys, context).items():
+            numbers = pair["labels"][:].reshape(-1).astype(np.int64)
+            turned = axes.turned(f"{self.spelled}: {name}", pair["images"], mat.ORDER)
             splits[name] = RawSplit(turned, np.where(numbers == 10, 0, numbers))
         return self.raw(splits, {**axes.record(mat.ORDER), "labels": "10 is 0"})
