@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixelprep import PixelprepWarning, SourceError, prepare
+from pixelprep import PixelprepWarning, SourceError, UsageError, prepare
 from pixelprep.sources import Raw
 from tests.helpers.sources import raw_of
 from tests.sources.test_image_folder import save
@@ -148,6 +148,40 @@ def test_groups_stay_together(photos: Path, how: str) -> None:
     recorded = {"val_fraction": 0.25, "test_fraction": 0.25, "split_seed": 0}
     by = {"column": "patient"} if how == "column" else {"pattern": r"(\d)\.png"}
     assert raw.decode["groups"] == by | recorded
+
+
+def into_classes(photos: Path) -> None:
+    """Sort the pictures into folders by class."""
+    for number, animal in ANIMALS.items():
+        (photos / animal).mkdir(exist_ok=True)
+        (photos / f"all/{number}.png").rename(photos / animal / f"{number}.png")
+    (photos / "all").rmdir()
+
+
+def test_a_table_without_labels_has_groups_of_class_folders(photos: Path) -> None:
+    """Folders give classes, the table groups; a picture without a row is refused."""
+    into_classes(photos)
+    rows = [f"{n}.png,p{n // 3}" for n in ANIMALS]
+    write(photos / "metadata.csv", "file_name,patient", rows)
+    options: dict[str, Any] = {"group_column": "patient", "test_fraction": 0.3}
+    with pytest.warns(PixelprepWarning, match="groups by patient; classes by folders"):
+        raw = raw_of(photos, **options)
+    held = [{n // 3 for n in labels_of(raw, name)} for name in ("train", "test")]
+    assert held[1]
+    assert not held[0] & held[1]
+    assert labels_of(raw) | labels_of(raw, "test") == ANIMALS
+    write(photos / "metadata.csv", "file_name,patient", rows[1:])
+    with pytest.raises(SourceError, match="1 of 24 pictures have no row, such as cat/0"):
+        raw_of(photos, **options)
+
+
+@quiet
+@pytest.mark.parametrize("option", ["group_column", "columns", "label_delimiter"])
+def test_options_of_a_table_need_one(photos: Path, option: str) -> None:
+    """What a table's option asks for is not passed over where there is no table."""
+    into_classes(photos)
+    with pytest.raises(UsageError, match=f"`{option}` is of a table, and there is none"):
+        raw_of(photos, **{option: "label=kind" if option == "columns" else "kind"})
 
 
 @quiet

@@ -90,6 +90,18 @@ def test_without_split_folders_all_is_train() -> None:
     assert layout.told == ["top/test: taken for a class: there is no folder train"]
 
 
+def test_splits_below_each_class_are_read() -> None:
+    """CLASS/SPLIT is read as SPLIT/CLASS is, in any words, and said; others are no splits."""
+    names = [f"{c}/{s}/{i}.png" for c in ("cat", "dog") for s in ("Train", "test") for i in (0, 1)]
+    layout = find(names)
+    assert pairs(layout) == {
+        split: [(f"{c}/{word}/{i}.png", c) for c in ("cat", "dog") for i in (0, 1)]
+        for split, word in {"train": "Train", "test": "test"}.items()
+    }
+    assert layout.told == ["top: in each class, folders of splits: train, test"]
+    assert list(find([*names, "dog/more/0.png"]).splits) == ["train"]
+
+
 def test_words_for_splits_are_said() -> None:
     """What was taken for which split is one line."""
     layout = find([f"{s}/{c}/0.png" for s in ("Train", "valid", "test") for c in "ab"])

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, overload  # Any: JSON values
 
 import numpy as np
 
-from pixelprep.errors import SourceError
+from pixelprep.errors import SourceError, UsageError
 from pixelprep.format.manifest import EXPORTED
 from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
@@ -22,9 +22,9 @@ from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import groups, image_file, tables
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, ImageFormat, Problem
-from pixelprep.sources.pictures.labelled import find_tables, labelled_layout
+from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, with_groups
 from pixelprep.sources.pictures.layouts import ANNOTATIONS, ImageList, Layout, find_layout, kinds
-from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, printable
+from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, Listing, printable
 from pixelprep.sources.pictures.met import Met
 from pixelprep.system import formatting, fs, notices, progress, staging
 
@@ -201,14 +201,26 @@ class ImageFolder(LocalSource):
         where, given = os.fspath(self.path), self._tables(listing.names, read)
         layout = None
         if given:
-            required = self.options.labels is not None
+            required = self.options.labels is not None or self.options.group_column is not None
             layout = labelled_layout(
                 where, listing.names, given, is_picture, self.options, required=required
             )
-        layout = layout or exported.with_classes(
-            where, find_layout(where, listing.names, is_picture, read_text), read
-        )
+        else:
+            self._refuse_without_table()
+        if layout is None:
+            found = find_layout(where, listing.names, is_picture, read_text)
+            layout = with_groups(exported.with_classes(where, found, read), given, self.options)
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
+        self._tell_found(layout, listing)
+        source, splits = permutation.Stream.SOURCE, {}
+        for name, split in layout.splits.items():  # what is sorted gets the format's seeded order
+            index = SPLITS.index(name)
+            order = permutation.permutation(len(split.names), seed=0, stream=source, index=index)
+            splits[name] = split.take(order)
+        return replace(layout, splits=splits)
+
+    def _tell_found(self, layout: Layout, listing: Listing) -> None:
+        """Tell what was guessed of names, and what is not used."""
         for line in layout.told:
             notices.tell("%s", line)
         if listing.hidden:
@@ -217,17 +229,19 @@ class ImageFolder(LocalSource):
         if unused := [*layout.unused, *listing.other]:
             such = f"{formatting.pluralize(len(unused), 'file')} ({kinds(unused)}), such as"
             notices.tell(f"{self.name}: not used: {such} {self.path}/{printable(unused[0])}")
-        source, splits = permutation.Stream.SOURCE, {}
-        for name, split in layout.splits.items():  # what is sorted gets the format's seeded order
-            index = SPLITS.index(name)
-            order = permutation.permutation(len(split.names), seed=0, stream=source, index=index)
-            splits[name] = split.take(order)
-        return replace(layout, splits=splits)
 
     def _labels_file(self) -> Path | None:
         """Return the path of the table that was given, which may be meant in the folder."""
         given = self.options.labels
         return None if given is None else self.path / given  # of two, an absolute one is it
+
+    def _refuse_without_table(self) -> None:
+        """Refuse options that are about a table where there is none."""
+        for name in ("group_column", "columns", "label_delimiter"):
+            if getattr(self.options, name) is not None:
+                lacks = f"{self.path}: `{name}` is of a table, and there is none"
+                hint = f"name one, `labels=FILE`, or call it {tables.FOUND_BY_ITSELF[0]}"
+                raise UsageError(lacks, hint)
 
     def _tables(
         self, names: Sequence[str], read: Callable[[str], bytes]

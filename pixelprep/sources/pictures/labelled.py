@@ -59,6 +59,8 @@ def labelled_layout(
     several = False
     for folder, table in given.items():
         roles = tables.roles(table, options.columns or {}, options.group_column)
+        if _has_groups_alone(roles):
+            return None  # folders have the classes
         if not required and not (roles.labels and roles.file):
             notices.tell("%s: not used: it has no column of labels", table.path)
             return None
@@ -77,6 +79,42 @@ def labelled_layout(
     unused = [name for name in names if not name.endswith("/") and name not in used]
     unused = [name for name in unused if PurePosixPath(name).name not in tables.FOUND_BY_ITSELF]
     return replace(found, unused=unused)
+
+
+def _has_groups_alone(roles: Roles) -> bool:
+    return bool(roles.file and roles.group) and not roles.labels
+
+
+def with_groups(layout: Layout, given: Mapping[str, Table], options: Options) -> Layout:
+    """Return a layout of class folders with the groups that tables without labels have."""
+    known = dict[str, str]()
+    names = [name for listed in layout.splits.values() for name in listed.names]
+    for folder, table in given.items():
+        roles = tables.roles(table, options.columns or {}, options.group_column)
+        if not _has_groups_alone(roles):
+            return layout
+        told = replace(roles, split=None).told(list(table.columns))
+        notices.tell("%s: %s; classes by folders", table.path, told)
+        assert roles.file is not None
+        assert roles.group is not None
+        pictures = [name for name in names if name.startswith(folder)]
+        wanted = [str(name) for name in table.columns[roles.file]]
+        means = picture_names.match(
+            str(table.path), [name[len(folder) :] for name in pictures], wanted
+        )
+        for group, number in zip(table.columns[roles.group], means, strict=True):
+            if number is None:
+                continue
+            if known.setdefault(pictures[number], str(group)) != str(group):
+                raise SourceError(f"{table.path}: {pictures[number]} is of several groups")
+        if lacking := [name for name in pictures if name not in known]:
+            of = f"{len(lacking):,} of {len(pictures):,} pictures have no row, such as {lacking[0]}"
+            raise SourceError(f"{table.path}: {of}", "add their groups, or leave them out")
+    splits = {
+        name: replace(listed, groups=[known[one] for one in listed.names])
+        for name, listed in layout.splits.items()
+    }
+    return replace(layout, splits=splits)
 
 
 def _add(

@@ -2,6 +2,7 @@
 
 ```
 CLASS/*.png                     all of it train; pictures may lie at any depth below a class
+CLASS/train/*.png               likewise val and test, where every class has such folders alone
 train/CLASS/*.png               likewise val and test, under any of the words for them
 NAME/train/CLASS/*.png          a single folder around it all, as archives have
 val/images/*, val/val_annotations.txt   a table of classes instead of folders (Tiny ImageNet)
@@ -110,6 +111,8 @@ class _Finder:
         tops = self._tops(top)
         self.unused += top.all_files(but=[path.prefix.split("/")[-2] for path in tops.values()])
         first = next((split for split in SPLITS if split in tops), None)  # train, where it is there
+        if first is None and (below := self._splits_below(top)):
+            return below
         if first is None:
             folder, self.unused = top, list(top.files)
         else:
@@ -120,6 +123,26 @@ class _Finder:
         for split, folder in tops.items():
             if found := self._split(split, folder, class_names):
                 splits[split] = found
+        return Layout(class_names, splits, self.unused, told=self.told)
+
+    def _splits_below(self, top: _Folder) -> Layout | None:
+        """Read the splits below each class; None where not all folders there are of splits."""
+        class_names = tuple(sorted(top.folders))
+        inside = {name: top.enter(name) for name in class_names}
+        if len(inside) < 2 or not all(
+            one.folders and all(map(split_of, one.folders)) and not self._pictures(one.files)
+            for one in inside.values()
+        ):
+            return None
+        folders = dict[str, dict[str, list[str]]]()  # files by split and class
+        for name, one in inside.items():
+            for word, files in one.folders.items():
+                of_class = folders.setdefault(split_of(word) or word, {}).setdefault(name, [])
+                of_class += files
+        self.unused += [*top.files, *(file for one in inside.values() for file in one.files)]
+        found = {s: _Folder(top.prefix, folders[s], []) for s in SPLITS if s in folders}
+        self.told.append(f"{self._path(top)}: in each class, folders of splits: {', '.join(found)}")
+        splits = {split: self._by_class(folder, class_names) for split, folder in found.items()}
         return Layout(class_names, splits, self.unused, told=self.told)
 
     def _path(self, folder: _Folder, name: str = "") -> str:
