@@ -547,6 +547,38 @@ def test_damaged_images_can_be_left_out(
     assert found[0] == found[1]
 
 
+# By the ending of the one picture: bytes of its header that are damaged, and what the rest says.
+UNREAD: dict[str, tuple[slice, bytes, str]] = {
+    "bmp": (slice(30, 34), b"\0\0\4\0", "Unsupported BMP compression (262144)"),
+    "png": (slice(None), png(60_000, 60_000, 8, 2, bytes(50)), "pixels"),
+}
+
+
+@pytest.mark.parametrize("ending", UNREAD)
+def test_what_cannot_be_read_is_left_out_with_the_reason(
+    pets: tuple[Path, Rows, Rows], ending: str, cache: Path
+) -> None:
+    """A header that is damaged so that it means another kind of file does not block a folder; but
+    where most files are of such a kind, they are no exceptions.
+    """
+    at, damage, reason = UNREAD[ending]
+    bad = save(pets[0] / f"train/cat/bad.{ending}", RGB)
+    content = bytearray(bad.read_bytes())
+    content[at] = damage
+    bad.write_bytes(content)
+    error = refused(cache, pets[0], bad, reason)
+    assert "on_error" not in str(error.hint)
+    with pytest.warns(
+        PixelprepWarning, match=rf"such as train/cat/bad\.{ending}: .*(pixels|Unsup)"
+    ):
+        entry = prepared(pets[0], on_error="skip")
+    assert entry.manifest.source.decode["skipped"] == [f"train/cat/bad.{ending}"]
+    for number in range(40):
+        shutil.copy(bad, pets[0] / f"train/cat/{number}.{ending}")
+    with pytest.raises(SourceError, match=r"41 of \d+ images are of no kind that is read"):
+        prepared(pets[0], on_error="skip")
+
+
 def test_what_is_mixed_is_not_left_out(pets: tuple[Path, Rows, Rows], cache: Path) -> None:
     """--on-error skip is for damaged images: a whole one of another size is still refused."""
     path = save(pets[0] / "train" / "cat" / "004.png", picture(0, (3, 3, 3)))

@@ -65,6 +65,7 @@ class Problem:
 
 
 DAMAGE = "damage"
+UNREAD = (DAMAGE, "type", "pixels")  # kinds of what no option or extra reads; may be left out
 HELP = {
     DAMAGE: "leave out damaged images",
     "transparency": "lay images on white or black, or drop or keep their alpha",
@@ -72,7 +73,7 @@ HELP = {
     "size": "make them equal",
     "color": "make them equal",
     "depth": "keep images of 8 and 16 bits apart",
-    "type": "convert them to grey or RGB of 8 or 16 bits, or floats",
+    "type": "save them as PNG or TIFF: grey or RGB of 8 or 16 bits, or floats",
     "extra": 'pip install "pixelprep[scientific]"',
     "pixels": "make them smaller first",
 }
@@ -104,6 +105,11 @@ class ImageError(SourceError):
     def is_damage(self) -> bool:
         """Whether the file is damaged, or no image."""
         return any(problem.kind == DAMAGE for problem in self.problems)
+
+    @property
+    def unread(self) -> Problem | None:
+        """Why no option reads the file, so that it may be left out; None where one does."""
+        return next((problem for problem in self.problems if problem.kind in UNREAD), None)
 
 
 class _ProblemError(Exception):
@@ -139,7 +145,7 @@ class ImageDecoder:
     orientation: str = "follow"  # or ignore
     alpha: str | None = None  # white, black, drop or keep; None: there must be none
     page: str | None = None  # first; None: there must be one
-    skip: bool = False  # leave out damaged images
+    skip: bool = False  # leave out images that cannot be read
     values: str | None = None  # rescaled, where some are DICOM; else None
     format: ImageFormat | None = None  # that all images must have
     reference: str = ""  # the path of the first image, which has that format

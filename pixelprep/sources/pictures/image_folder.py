@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -56,6 +57,7 @@ class _Findings:
     """What was met in decoding."""
 
     skipped: list[str] = field(default_factory=list)  # paths of images that were left out
+    kinds: Counter[str] = field(default_factory=Counter)  # of why they were
     met: Met = field(default_factory=Met)
 
 
@@ -93,6 +95,10 @@ class ImageFolder(LocalSource):
             if empty := np.flatnonzero(before * (left == 0)).tolist():
                 of_class = f"no image of class {layout.class_names[empty[0]]} can be read"
                 raise SourceError(f"{self.path}: {name}: {of_class}")
+        sound = found.kinds.total() - found.kinds[image_file.DAMAGE]
+        if 2 * sound > len(every):
+            most = f"{self.path}: {sound:,} of {len(every):,} images are of no kind that is read"
+            raise SourceError(f"{most}, too many to leave out", image_file.HELP["type"])
         self._tell_met(found.met, len(every))
         record = decoder.record() | dict(layout.decode)
         if found.skipped:
@@ -120,10 +126,13 @@ class ImageFolder(LocalSource):
             (work, f"{split}.{i}", paths[start : start + rows], decoder)
             for i, start in enumerate(range(0, total, rows))
         )
-        skipped = list[int]()
+        skipped, reasons = list[int](), dict[str, str]()  # the first of each kind
         with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
             for i, receipt in enumerate(context.pool.map(_run_task, tasks)):
                 skipped += [i * rows + row for row in receipt["skipped"]]
+                for kind, reason in receipt.get("why", ()):
+                    found.kinds[kind] += 1
+                    reasons.setdefault(kind, reason)
                 found.met.add(receipt["met"])
                 bar.update(min(rows, total - i * rows))
         stem = os.fspath(work / staging.FILES / f"{split}.")
@@ -135,7 +144,7 @@ class ImageFolder(LocalSource):
             return decoded
         found.skipped += (gone := [names[row] for row in skipped])
         left_out = f"left out of {split}: {len(gone)} of {total} images, such as {gone[0]}"
-        notices.tell(f"{self.name}: {left_out}")
+        notices.tell(f"{self.name}: {left_out}: {'; '.join(reasons.values())}")
         return decoded.take(np.setdiff1d(np.arange(total), skipped))
 
     def _tell_met(self, met: Met, total: int) -> None:
@@ -297,7 +306,7 @@ def _write_pixels(
     paths: Sequence[str], decoder: ImageDecoder, private: Path
 ) -> dict[str, Any]:  # a step's receipt
     decoder = replace(decoder, met=(met := Met()))
-    image_format, skipped = decoder.format, []
+    image_format, skipped, why = decoder.format, list[int](), list[tuple[str, str]]()
     assert image_format is not None  # set before the work is divided
     # The rows of skipped images stay zero, and are left out later.
     pixels = np.zeros((len(paths), *image_format.shape), image_format.dtype)
@@ -306,13 +315,15 @@ def _write_pixels(
             try:
                 pixels[row] = decoder.read(path)
             except ImageError as error:
-                if not (decoder.skip and error.is_damage):
+                if not (decoder.skip and error.unread):
                     raise
                 skipped.append(row)
+                why.append((error.unread.kind, error.unread.reason))
     private.write_bytes(pixels.data)
     return {
         "sha256": hashlib.sha256(pixels.data).hexdigest(),
         "skipped": skipped,
+        "why": why,
         "met": met.to_json(),
     }
 
@@ -382,7 +393,8 @@ def _survey(task: tuple[Sequence[str], ImageDecoder]) -> _Survey:
             pixels, problems = decoder.examine(path)
             if pixels is not None:
                 seen.note_format(image_file.format_of(pixels), path)
+            if decoder.skip and any(problem.kind in image_file.UNREAD for problem in problems):
+                continue
             for problem in problems:
-                if problem.kind != image_file.DAMAGE or not decoder.skip:
-                    seen.note(problem, path)
+                seen.note(problem, path)
     return seen

@@ -87,6 +87,8 @@ def _has_groups_alone(roles: Roles) -> bool:
 
 def with_groups(layout: Layout, given: Mapping[str, Table], options: Options) -> Layout:
     """Return a layout of class folders with the groups that tables without labels have."""
+    if not given:
+        return layout
     known = dict[str, str]()
     names = [name for listed in layout.splits.values() for name in listed.names]
     for folder, table in given.items():
