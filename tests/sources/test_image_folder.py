@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -731,15 +732,33 @@ def test_all_problems_are_told_together(
     """One error names an image of each kind, how many there are, and all options that help."""
     top = pets[0]
     write_troubled(top)
-    error = refused(cache, top, "size.png", "is 3×4×3 uint8, but", workers=workers)
+    error = refused(
+        cache, top, "size.png", "is 3×4×3 uint8, but", workers=workers, orientation="ignore"
+    )
     told = error.message
     assert "grey.png: is 9×7×1 uint8" in told
     assert "clear.png: has transparency" in told
     assert "damaged.png: cannot read the image: not an image (1 of 25 images)" in told
     assert "has 2 pages or frames, of which an image is one (2 of 25 images)" in told
     assert error.hint is not None
-    options = ["size=9x7", "color=rgb", "alpha=white|black|drop|keep", "on_error=skip"]
-    assert sorted(error.hint.split()) == sorted(f"`{one}`" for one in [*options, "page=first"])
+    command, words = error.hint.split("; ")
+    assert words == "or `alpha=black`, drop, keep"
+    start = f"pixelprep prepare {shlex.quote(str(top))} --orientation ignore "
+    assert command.startswith(start)
+    options = ["size=9x7", "color=rgb", "alpha=white", "on_error=skip", "page=first"]
+    assert set(command.removeprefix(start).split()) == {f"`{one}`" for one in options}
+
+
+@pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
+def test_the_command_of_the_hint_works(pets: tuple[Path, Rows, Rows]) -> None:
+    """What the hint says, typed as it stands up to the words, prepares the folder."""
+    top = pets[0].rename(pets[0].with_name("my pets"))
+    write_troubled(top)
+    _, hint = failure(run("prepare", str(top), "--fit", "pad", "--size", "8x8"))
+    command = shlex.split(hint.split(";")[0])
+    assert command[:3] == ["pixelprep", "prepare", str(top)]
+    assert {"--fit", "--alpha", "--page", "--on-error"} <= set(command)
+    assert run(*command[1:]).returncode == 0
 
 
 def test_what_most_images_are_is_advised(tmp_path: Path, cache: Path) -> None:
@@ -751,7 +770,7 @@ def test_what_most_images_are_is_advised(tmp_path: Path, cache: Path) -> None:
         save(odd, picture(0, (5, 4)))
         error = refused(cache, top, odd, "is 5×4×1 uint8, but", test_fraction=0.5)
         assert "is 9×7×3 uint8" in error.message
-        assert error.hint == "`size=9x7` `color=rgb`"
+        assert str(error.hint).endswith(" --test-fraction 0.5 `size=9x7` `color=rgb`")
 
 
 def test_the_options_of_the_error_work(pets: tuple[Path, Rows, Rows]) -> None:

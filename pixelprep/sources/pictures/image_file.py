@@ -64,6 +64,7 @@ class Problem:
         return ": ".join(filter(None, [HELP[self.kind], self.option]))
 
 
+ANY_ALPHA = "`alpha=white|black|drop|keep`"
 DAMAGE = "damage"
 UNREAD = (DAMAGE, "type", "pixels")  # kinds of what no option or extra reads; may be left out
 HELP = {
@@ -79,13 +80,18 @@ HELP = {
 }
 
 
-def hint_of(problems: Sequence[Problem]) -> str:
-    """Return all options that help, and words where none does."""
+def hint_of(problems: Sequence[Problem], command: str = "") -> str:
+    """Return all options that help, behind a command that has the others, and words where none
+    does.
+    """
     if len(problems) == 1:
         return problems[0].hint
-    options = " ".join(dict.fromkeys(problem.option for problem in problems if problem.option))
+    given = dict.fromkeys(problem.option for problem in problems if problem.option)
+    options = " ".join(given).replace(ANY_ALPHA, "`alpha=white`")
     words = [HELP[problem.kind] for problem in problems if not problem.option]
-    return "; ".join(filter(None, [options, *words]))
+    if ANY_ALPHA in given:
+        words.insert(0, "or `alpha=black`, drop, keep")
+    return "; ".join(filter(None, [f"{command} {options}" if options else "", *words])).strip()
 
 
 class ImageError(SourceError):
@@ -421,7 +427,7 @@ class ImageDecoder:
 
 def _transparency(alpha: AnyArray) -> Problem:
     found = f"has transparency, alpha {alpha.min()} to {alpha.max()}"
-    return Problem("transparency", found, "`alpha=white|black|drop|keep`")
+    return Problem("transparency", found, ANY_ALPHA)
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -17,7 +18,7 @@ from pixelprep.format.manifest import EXPORTED
 from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
 from pixelprep.sources import classes
-from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
+from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, SourceContext, with_names
 from pixelprep.sources.containers import exported
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
@@ -72,8 +73,8 @@ class ImageFolder(LocalSource):
 
     chooses_classes: ClassVar[bool] = True  # before anything is decoded
 
-    def load(self, context: SourceContext) -> Raw:
-        """Decode every image, the workers sharing the work."""
+    def load(self, context: SourceContext, shown: str | None = None) -> Raw:
+        """Decode every image, the workers sharing the work; `shown` is what the user names it."""
         image_file.require()
         archive = self._archive(context)
         layout = self._layout(archive)
@@ -86,7 +87,9 @@ class ImageFolder(LocalSource):
             for name, listed in images.items():
                 splits[name] = self._decode(name, listed, decoder, work, context, found)
         except ImageError as error:
-            raise _all_problems(every, decoder, context) or error from error
+            own = replace(self.options, follow_links=self.options.follow_links and not shown)
+            command = _command(shown or self._shown(), own)
+            raise _all_problems(every, decoder, context, command) or error from error
         for name, split in splits.items():
             before, left = (
                 np.array(class_counts(labels, len(layout.class_names)))
@@ -239,6 +242,11 @@ class ImageFolder(LocalSource):
             such = f"{formatting.pluralize(len(unused), 'file')} ({kinds(unused)}), such as"
             notices.tell(f"{self.name}: not used: {such} {self.path}/{printable(unused[0])}")
 
+    def _shown(self) -> str:
+        """Return the path as that of a folder, not the name of a dataset."""
+        path = os.fspath(self.path)
+        return path if "/" in path else f"./{path}"
+
     def _labels_file(self) -> Path | None:
         """Return the path of the table that was given, which may be meant in the folder."""
         given = self.options.labels
@@ -329,7 +337,7 @@ def _write_pixels(
 
 
 def _all_problems(
-    paths: Sequence[str], decoder: ImageDecoder, context: SourceContext
+    paths: Sequence[str], decoder: ImageDecoder, context: SourceContext, command: str
 ) -> SourceError | None:
     """Look at every image, so that the user is told of all that is wrong at once."""
     seen, step = _Survey(), 64
@@ -349,7 +357,22 @@ def _all_problems(
         f"{path}: {problem.reason} ({count:,} of {len(paths):,} images)"
         for problem, path, count in found
     )
-    return SourceError("; ".join(told), image_file.hint_of(problems))
+    return SourceError("; ".join(told), image_file.hint_of(problems, command))
+
+
+def _command(dataset: str, options: Options) -> str:
+    """Spell the call of `prepare` as far as a source knows it."""
+    given = {
+        name: value
+        for name in (*DECODE_OPTIONS, "val_fraction", "test_fraction", "split_seed")
+        if (value := getattr(options, name)) != getattr(Options, name)
+    }
+    if isinstance(given.get("classes"), tuple):
+        given["classes"] = ",".join(given["classes"])
+    if isinstance(given.get("columns"), Mapping):
+        given["columns"] = ",".join(f"{role}={name}" for role, name in given["columns"].items())
+    given.pop("class_map", None)  # of a file that nobody knows any more
+    return shlex.join(["pixelprep", "prepare", dataset, *formatting.options(given)])
 
 
 @dataclass(slots=True)
