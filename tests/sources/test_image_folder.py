@@ -871,6 +871,13 @@ def test_a_lack_of_memory_is_no_damage(
     refused(cache, pets[0], pets[0], "not enough memory", on_error="skip")
 
 
+def test_images_of_cmyk_are_counted(pets: tuple[Path, Rows, Rows]) -> None:
+    """They become RGB, as Pillow converts them, and that is said."""
+    save(pets[0] / "train/cat/c.tif", Image.fromarray(RGB).convert("CMYK"))
+    with pytest.warns(PixelprepWarning, match=r"1 of \d+ images of CMYK, taken as RGB"):
+        prepared(pets[0])
+
+
 @pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
 def test_what_the_files_are_is_counted(tmp_path: Path, cache: Path) -> None:
     """Formats, types and sizes of the files, and how many were resized, stretched and turned."""

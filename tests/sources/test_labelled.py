@@ -122,6 +122,26 @@ def test_several_labels_a_picture(photos: Path) -> None:
     assert (labels_of(raw), raw.task) == (several, "multilabel")
 
 
+def test_labels_of_classes_that_are_not_chosen_are_counted(photos: Path) -> None:
+    """Several labels a picture: how many go, and how many pictures have none left, is said."""
+    several = {n: [a for k, a in enumerate("abc") if n >> k & 1] for n in range(COUNT)}
+    rows = [f"{n},{'|'.join(labels)}" for n, labels in several.items()]
+    table = write(photos / "delimited.csv", "id,label", rows)
+    gone = sum("c" in one for one in several.values())
+    emptied = sum(one == ["c"] for one in several.values())
+    said = f"left out: {gone} labels of other classes; without any now: {emptied} images"
+    with pytest.warns(PixelprepWarning, match=said):
+        raw = raw_of(photos, labels=table, label_delimiter="|", classes="b,a")
+    assert labels_of(raw) == {n: sorted({*one} - {"c"})[::-1] for n, one in several.items()}
+
+
+def test_a_table_in_another_encoding_is_named(photos: Path) -> None:
+    """The line is said, and what to do."""
+    (photos / "latin.csv").write_bytes("id,label\n0,a\n1,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(SourceError, match=r"latin\.csv: line 3: not UTF-8: byte 0xe9"):
+        raw_of(photos, labels=photos / "latin.csv")
+
+
 @quiet
 def test_a_column_a_class_with_a_single_one_is_one_label(photos: Path) -> None:
     """Where each row has a single 1, a picture has one class."""
@@ -204,6 +224,7 @@ def test_groups_are_prepared_by_fractions_of_their_own(photos: Path, cache: Path
     ("header", "row", "said"),
     [
         ("name,label", "0.png,a", "expected a column file_name or .*; it has name, label|it has"),
+        ("id,label", "0,a\n1, ", "all/1.png: a label is ''"),
         ("id,label", "99,a", "1 of 1 pictures are not there, such as 99"),
         ("id,label", "0,a\n0.png,b", "more than one row for all/0.png"),
         ("id,label", "0,a,b", "line 2: expected 2 values, got 3"),

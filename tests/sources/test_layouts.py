@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelprep import SourceError
+from pixelprep import PixelprepWarning, SourceError
 from pixelprep.sources.pictures.layouts import Layout, find_layout
-from tests.helpers.sources import prepared, refused
+from tests.helpers.sources import prepared, raw_of, refused
 from tests.sources.test_image_folder import numbered, picture, save, write
 
 WORDS = {
@@ -155,12 +155,15 @@ def test_a_class_that_train_lacks_is_refused() -> None:
         find([*train, "test/dog/0.png", "test/emu/0.png"])
 
 
-def test_numbers_out_of_order_are_said() -> None:
+def test_numbers_out_of_order_are_said(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """Labels follow code points; where names are numbers that sort otherwise, that is a line."""
-    layout = find(["1/0.png", "10/0.png", "2/0.png"])
-    assert layout.class_names == ("1", "10", "2")
-    assert layout.told == ["top: classes sort by code points: label 0 is 1, 1 is 10, 2 is 2"]
-    assert not find(["01/0.png", "02/0.png", "10/0.png"]).told
+    for name in ("1", "10", "2"):
+        save(tmp_path / "nums" / name / "0.png", picture(int(name)))
+    line = "nums: classes sort by code points: label 0 is 1, 1 is 10, 2 is 2"
+    with pytest.warns(PixelprepWarning, match=line):
+        assert raw_of(tmp_path / "nums").class_names == ("1", "10", "2")
+    assert raw_of(tmp_path / "nums", classes="10,2").class_names == ("10", "2")
+    assert not [one for one in recwarn if "0 is 1," in str(one.message)]  # untrue of that choice
 
 
 def test_a_class_missing_in_test_is_told_and_accepted(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class Problem:
         return ": ".join(filter(None, [HELP[self.kind], self.option]))
 
 
+FROM_CMYK = "CMYK as RGB"  # what was done with an image
 ANY_ALPHA = "`alpha=white|black|drop|keep`"
 DAMAGE = "damage"
 UNREAD = (DAMAGE, "type", "pixels")  # kinds of what no option or extra reads; may be left out
@@ -343,6 +344,7 @@ class ImageDecoder:
         deep, raw_mode = _is_deep(image), _raw_mode(image)
         image, is_turned = image_pixels.load(image, self.orientation == "follow")
         self._note("done", "turned" if is_turned else None)
+        self._note("done", FROM_CMYK if image.mode == "CMYK" else None)
         alpha = image_pixels.alpha_of(image, raw_mode)
         if alpha is not None and self.alpha is None:
             problems.append(_transparency(alpha))
@@ -502,7 +504,7 @@ def is_picture(content: bytes) -> bool:
     from PIL import Image
 
     Image.init()
-    return any(
+    return dicom.is_dicom(content) or any(
         accept is None or accept(content[:16]) is True
         for _, accept in map(Image.OPEN.__getitem__, IMAGE_FORMATS)
     )

@@ -25,7 +25,14 @@ from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import groups, image_file, tables
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, ImageFormat, Problem
 from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, with_groups
-from pixelprep.sources.pictures.layouts import ANNOTATIONS, ImageList, Layout, find_layout, kinds
+from pixelprep.sources.pictures.layouts import (
+    ANNOTATIONS,
+    ImageList,
+    Layout,
+    find_layout,
+    kinds,
+    tell_numbers,
+)
 from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, Listing, printable
 from pixelprep.sources.pictures.met import Met
 from pixelprep.system import formatting, fs, notices, progress, staging
@@ -104,6 +111,8 @@ class ImageFolder(LocalSource):
             raise SourceError(f"{most}, too many to leave out", image_file.HELP["type"])
         self._tell_met(found.met, len(every))
         record = decoder.record() | dict(layout.decode)
+        if found.met.count("format", "DICOM"):
+            record["values"] = "rescaled"  # also of files without an ending
         if found.skipped:
             record["skipped"] = sorted(found.skipped)
         raw = Raw(splits, layout.class_names, record, layout.task)
@@ -153,6 +162,9 @@ class ImageFolder(LocalSource):
     def _tell_met(self, met: Met, total: int) -> None:
         """Record what the files are; tell of images that are stretched."""
         notices.record_files(met.commonest())
+        if count := met.count("done", image_file.FROM_CMYK):
+            of = f"{count:,} of {formatting.pluralize(total, 'image')}"
+            notices.tell(f"{self.name}: {of} of CMYK, taken as RGB by Pillow, without its profile")
         if met.aspects and self.options.size is not None:
             height, width = self.options.size
             low, high = met.aspects
@@ -235,6 +247,8 @@ class ImageFolder(LocalSource):
         """Tell what was guessed of names, and what is not used."""
         for line in layout.told:
             notices.tell("%s", line)
+        if layout.decode.get("class_order") == "code points":
+            tell_numbers(os.fspath(self.path), layout.class_names)
         if listing.hidden:
             hidden = formatting.shorten(map(printable, sorted(listing.hidden)))
             notices.tell("%s: hidden folders, not used: %s", self.path, hidden)

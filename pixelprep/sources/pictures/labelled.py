@@ -130,7 +130,9 @@ def _add(
     absent = [name for name, number in zip(wanted, means, strict=True) if number is None]
     if absent:
         of = f"{len(absent):,} of {len(wanted):,} pictures are not there, such as {absent[0]}"
-        if options.on_error != "skip" or len(absent) == len(wanted):
+        if len(absent) == len(wanted):
+            raise SourceError(f"{where}: {of}", "give the folder that the names start from")
+        if options.on_error != "skip":
             raise SourceError(f"{where}: {of}", "leave them out: `on_error=skip`")
         notices.tell("%s: left out: %s", where, of)
     known = {number for number in means if number is not None}
@@ -185,7 +187,8 @@ def _layout(
 
 def _numbered(where: str, rows: _Rows, options: Options) -> Layout:
     """Give numbers to classes of one label a picture, integers or text."""
-    cells = np.array([_scalar(where, cell) for cell in rows.cells], np.str_)
+    labelled = zip(rows.names, rows.cells, strict=True)
+    cells = np.array([_scalar(f"{where}: {name}", cell) for name, cell in labelled], np.str_)
     values = cells.astype(np.int64) if np.char.isdecimal(cells).all() else cells
     by_split = _rows_of_splits(where, rows)
     columns = {name: (values[of_split], len(of_split)) for name, of_split in by_split.items()}
@@ -214,8 +217,9 @@ def _delimited(where: str, rows: _Rows, options: Options) -> Layout:
     table = np.zeros((len(lists), len(names)), np.uint8)
     for row, several in enumerate(lists):
         table[row, [numbers[label] for label in several]] = 1
-    listed = (where, len(names), formatting.shorten(names))
-    notices.tell("%s: several labels a picture: %d classes: %s", *listed)
+    count = formatting.pluralize(len(names), "class", "classes")
+    listed = (where, count, formatting.shorten(names))
+    notices.tell("%s: several labels a picture: %s: %s", *listed)
     return _multilabel(where, rows, table, names, "code points")
 
 

@@ -23,7 +23,7 @@ from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.pictures.members import printable
 from pixelprep.sources.split_names import SPLIT_WORDS, split_of
-from pixelprep.system import formatting
+from pixelprep.system import formatting, notices
 
 ANNOTATIONS = "_annotations.txt"  # the end of the name of a table of classes
 FLAT = {"images", "image", "imgs", "img", "pictures", "data", "all", "unknown", "unlabeled"}
@@ -67,6 +67,13 @@ def find_layout(
     content of a file.
     """
     return _Finder(where, is_picture, read_text).find(names)
+
+
+def tell_numbers(where: str, class_names: Sequence[str]) -> None:
+    """Tell the labels of classes whose names are numbers, if these sort otherwise."""
+    if all(map(str.isdecimal, class_names)) and sorted(class_names, key=int) != [*class_names]:
+        listed = formatting.shorten(f"{i} is {name}" for i, name in enumerate(class_names))
+        notices.tell("%s: classes sort by code points: label %s", where, listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +206,6 @@ class _Finder:
         counts = np.bincount(images.labels, minlength=len(class_names))
         if not counts.all():
             self._refuse_empty(folder, class_names[int(counts.argmin())])
-        if all(map(str.isdecimal, class_names)) and sorted(class_names, key=int) != [*class_names]:
-            listed = formatting.shorten(f"{i} is {name}" for i, name in enumerate(class_names))
-            self.told.append(f"{self._path(folder)}: classes sort by code points: label {listed}")
         return class_names, images
 
     def _refuse_empty(self, folder: _Folder, name: str) -> NoReturn:
