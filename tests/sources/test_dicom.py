@@ -251,5 +251,5 @@ def test_files_without_an_ending_are_known(tmp_path: Path) -> None:
         path.write_bytes(dicom_file(GREY_12 + np.uint16(number)))
     raw = raw_of(tmp_path / "scans")
     assert raw.decode["values"] == "rescaled"
-    held = {int(image[0, 0, 0]) for image in raw.splits["train"].images}
+    held = {*raw.splits["train"].images[:, 0, 0, 0].tolist()}
     assert held == {int(GREY_12[0, 0]) + number for number in range(4)}

@@ -142,6 +142,18 @@ def test_a_table_in_another_encoding_is_named(photos: Path) -> None:
         raw_of(photos, labels=photos / "latin.csv")
 
 
+def test_the_way_to_a_table_is_said(photos: Path) -> None:
+    """Where no folders have classes but a table is there, the hint names it; a table that is not
+    there is named as it was given.
+    """
+    table = write(photos / "train.csv", "id,label", [f"{n},{a}" for n, a in ANIMALS.items()])
+    with pytest.raises(SourceError, match="two classes or more, found 1") as caught:
+        raw_of(photos)
+    assert caught.value.hint == f"if train.csv has the labels: `labels={table}`"
+    with pytest.raises(SourceError, match="`labels=photos/no.csv`: no such file, neither here"):
+        raw_of(photos, labels="photos/no.csv")
+
+
 @quiet
 def test_a_column_a_class_with_a_single_one_is_one_label(photos: Path) -> None:
     """Where each row has a single 1, a picture has one class."""

@@ -102,6 +102,14 @@ def test_splits_below_each_class_are_read() -> None:
     assert list(find([*names, "dog/more/0.png"]).splits) == ["train"]
 
 
+def test_a_class_called_like_a_split_is_told() -> None:
+    """A folder `train` among classes is a split: the error says so."""
+    with pytest.raises(
+        SourceError, match=r"found 0: none \(top/train is taken for the split train"
+    ):
+        find(["bus/0.png", "car/0.png", "train/0.png"])
+
+
 def test_words_for_splits_are_said() -> None:
     """What was taken for which split is one line."""
     layout = find([f"{s}/{c}/0.png" for s in ("Train", "valid", "test") for c in "ab"])

@@ -27,6 +27,7 @@ from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, Imag
 from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, with_groups
 from pixelprep.sources.pictures.layouts import (
     ANNOTATIONS,
+    FewClassesError,
     ImageList,
     Layout,
     find_layout,
@@ -232,7 +233,13 @@ class ImageFolder(LocalSource):
         else:
             self._refuse_without_table()
         if layout is None:
-            found = find_layout(where, listing.names, is_picture, read_text)
+            try:
+                found = find_layout(where, listing.names, is_picture, read_text)
+            except FewClassesError as error:
+                if archive or not (beside := _tables_in(listing.names)):
+                    raise
+                hint = f"if {beside[0]} has the labels: `labels={where}/{beside[0]}`"
+                raise SourceError(error.message, hint) from None
             layout = with_groups(exported.with_classes(where, found, read), given, self.options)
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
         self._tell_found(layout, listing)
@@ -264,7 +271,12 @@ class ImageFolder(LocalSource):
     def _labels_file(self) -> Path | None:
         """Return the path of the table that was given, which may be meant in the folder."""
         given = self.options.labels
-        return None if given is None else self.path / given  # of two, an absolute one is it
+        if given is None:
+            return None
+        file = self.path / given  # of two, an absolute one is it
+        if not os.path.lexists(file):
+            raise SourceError(f"`labels={given}`: no such file, neither here nor in {self.path}")
+        return file
 
     def _refuse_without_table(self) -> None:
         """Refuse options that are about a table where there is none."""
@@ -304,6 +316,10 @@ class ImageArchive(ImageFolder):
 
     def _archive(self, context: SourceContext) -> Archive:
         return Archive.open(self.path, context.file("members"))
+
+
+def _tables_in(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.lower().endswith(tables.ENDINGS)]
 
 
 def has_suffix(name: str) -> bool:

@@ -25,8 +25,13 @@ from pixelprep.sources.pictures.members import printable
 from pixelprep.sources.split_names import SPLIT_WORDS, split_of
 from pixelprep.system import formatting, notices
 
+
 ANNOTATIONS = "_annotations.txt"  # the end of the name of a table of classes
 FLAT = {"images", "image", "imgs", "img", "pictures", "data", "all", "unknown", "unlabeled"}
+
+
+class FewClassesError(SourceError):
+    """There are no folders of classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +206,10 @@ class _Finder:
             expected = f"{self.where}: expected a folder of images for each of two classes or more"
             found = f"found {len(class_names)}: {formatting.shorten(class_names) or 'none'}"
             hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
-            raise SourceError(f"{expected}, {found}", hint)
+            if split := split_of(folder.prefix.rstrip("/").rpartition("/")[2]):
+                found += f" ({self._path(folder)} is taken for the split {split})"
+                hint += "; rename that folder if it is a class"
+            raise FewClassesError(f"{expected}, {found}", hint)
         images = self._by_class(folder, class_names)
         counts = np.bincount(images.labels, minlength=len(class_names))
         if not counts.all():
