@@ -150,8 +150,16 @@ def test_the_way_to_a_table_is_said(photos: Path) -> None:
     with pytest.raises(SourceError, match="two classes or more, found 1") as caught:
         raw_of(photos)
     assert caught.value.hint == f"if train.csv has the labels: `labels={table}`"
-    with pytest.raises(SourceError, match="`labels=photos/no.csv`: no such file, neither here"):
+    with pytest.raises(SourceError, match=r"`labels=photos/no\.csv`: no such file, neither here"):
         raw_of(photos, labels="photos/no.csv")
+
+
+def test_a_table_that_is_not_used_is_told(photos: Path) -> None:
+    """A table beside class folders, under any name, may be what has the classes."""
+    into_classes(photos)
+    table = write(photos / "HAM_metadata.csv", "image_id,dx", ["0,cat"])
+    with pytest.warns(PixelprepWarning, match=f"not used; if it has the labels: `labels={table}`"):
+        assert labels_of(raw_of(photos)) == ANIMALS
 
 
 @quiet

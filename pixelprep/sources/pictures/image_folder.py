@@ -38,6 +38,7 @@ from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, Listin
 from pixelprep.sources.pictures.met import Met
 from pixelprep.system import formatting, fs, notices, progress, staging
 
+MOST_TABLES = 3  # that are not used are told of
 ARCHIVES = (*ZIP, *TAR)  # endings
 
 
@@ -242,7 +243,7 @@ class ImageFolder(LocalSource):
                 raise SourceError(error.message, hint) from None
             layout = with_groups(exported.with_classes(where, found, read), given, self.options)
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
-        self._tell_found(layout, listing)
+        self._tell_found(layout, listing, archive)
         source, splits = permutation.Stream.SOURCE, {}
         for name, split in layout.splits.items():  # what is sorted gets the format's seeded order
             index = SPLITS.index(name)
@@ -250,7 +251,7 @@ class ImageFolder(LocalSource):
             splits[name] = split.take(order)
         return replace(layout, splits=splits)
 
-    def _tell_found(self, layout: Layout, listing: Listing) -> None:
+    def _tell_found(self, layout: Layout, listing: Listing, archive: Archive | None) -> None:
         """Tell what was guessed of names, and what is not used."""
         for line in layout.told:
             notices.tell("%s", line)
@@ -259,6 +260,10 @@ class ImageFolder(LocalSource):
         if listing.hidden:
             hidden = formatting.shorten(map(printable, sorted(listing.hidden)))
             notices.tell("%s: hidden folders, not used: %s", self.path, hidden)
+        if self.options.labels is None and not archive:
+            for name in _tables_in(layout.unused)[:MOST_TABLES]:
+                path = f"{self.path}/{printable(name)}"
+                notices.tell("%s: not used; if it has the labels: `labels=%s`", path, path)
         if unused := [*layout.unused, *listing.other]:
             such = f"{formatting.pluralize(len(unused), 'file')} ({kinds(unused)}), such as"
             notices.tell(f"{self.name}: not used: {such} {self.path}/{printable(unused[0])}")
@@ -401,6 +406,8 @@ def _command(dataset: str, options: Options) -> str:
         given["classes"] = ",".join(given["classes"])
     if isinstance(given.get("columns"), Mapping):
         given["columns"] = ",".join(f"{role}={name}" for role, name in given["columns"].items())
+    if given.get("on_error") == "fail":
+        del given["on_error"]  # which is so anyway, and may be what the hint changes
     given.pop("class_map", None)  # of a file that nobody knows any more
     return shlex.join(["pixelprep", "prepare", dataset, *formatting.options(given)])
 

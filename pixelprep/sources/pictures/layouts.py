@@ -25,7 +25,6 @@ from pixelprep.sources.pictures.members import printable
 from pixelprep.sources.split_names import SPLIT_WORDS, split_of
 from pixelprep.system import formatting, notices
 
-
 ANNOTATIONS = "_annotations.txt"  # the end of the name of a table of classes
 FLAT = {"images", "image", "imgs", "img", "pictures", "data", "all", "unknown", "unlabeled"}
 
