@@ -211,7 +211,7 @@ class DecodeOptions:
     )
     on_error: str | None = option(
         None,
-        "When an image of a folder is damaged: stop (fail), or leave it out and list it (skip).",
+        "When an image of a folder cannot be read: stop (fail), or leave it out, listed (skip).",
         choices=("fail", "skip"),
     )
     images_key: str | None = option(

@@ -74,6 +74,7 @@ def apply(where: str, raw: Data, options: ClassOptions) -> Data:
     for name, split in raw.splits.items():
         if raw.task == "multilabel":
             splits[name] = replace(split, labels=_columns(split.labels, choice))
+            _tell_labels(f"{where}: {name}", split.labels, splits[name].labels, choice)
             continue
         labels = choice.numbers[np.asarray(split.labels[:])]
         stay = np.flatnonzero(labels != LEFT_OUT)
@@ -100,6 +101,21 @@ def _columns(labels: LazyArray, choice: Choice) -> AnyArray:
         columns = [block[:, choice.numbers == new].max(axis=1) for new in range(len(choice.names))]
         blocks.append(np.stack(columns, axis=1))
     return np.concatenate(blocks)
+
+
+def _tell_labels(where: str, before: LazyArray, after: AnyArray, choice: Choice) -> None:
+    """Tell how many labels are left out, and how many rows have none left."""
+    lost, emptied, row = 0, 0, 0
+    for block in lazy_arrays.iter_blocks(before, fs.HASH_BYTES):
+        lost += int(block[:, choice.numbers == LEFT_OUT].sum())
+        left = after[row : row + len(block)]
+        emptied += int((block.any(axis=1) & ~left.any(axis=1)).sum())
+        row += len(block)
+    if lost:
+        of = formatting.pluralize(lost, "label")
+        notices.tell(
+            "%s: left out: %s of other classes; without any now: %d images", where, of, emptied
+        )
 
 
 def _refuse_unknown(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pixelprep import SourceError
 from pixelprep.sources.pictures import members
 from tests.helpers.sources import prepared, refused
 from tests.sources.test_image_folder import RGB, numbered, picture, save, write
@@ -189,3 +190,17 @@ def test_a_password_is_told(tmp_path: Path, cache: Path) -> None:
     path.write_bytes(content)
     error = refused(cache, path, path, "is encrypted, password required")
     assert error.hint == "unpack the archive"
+
+
+def test_backslashes_are_folders(tmp_path: Path) -> None:
+    """A zip whose names have Windows' slashes is read as any other; they do not lead out of it."""
+    write(tmp_path / "pets", numbered({"cat": 3, "dog": 3}))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
+        for path in sorted((tmp_path / "pets").glob("*/*")):
+            file.write(path, f"{path.parent.name}\\{path.name}")
+    assert prepared(tmp_path / "all.zip").train.names is not None
+    assert prepared(tmp_path / "all.zip").key == prepared(tmp_path / "pets").key
+    with zipfile.ZipFile(tmp_path / "all.zip", "a") as file:
+        file.writestr("..\\x.png", b"")
+    with pytest.raises(SourceError, match="not a plain name"):
+        prepared(tmp_path / "all.zip")

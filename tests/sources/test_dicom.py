@@ -18,6 +18,7 @@ from pydicom.uid import UID
 
 from pixelprep.sources.pictures import dicom
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, strict_pillow
+from tests.helpers.sources import raw_of
 
 RANDOM = np.random.default_rng(0)
 CT, MPEG2 = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.4.100"
@@ -240,3 +241,15 @@ def test_that_values_are_rescaled_is_recorded(tmp_path: Path) -> None:
     path.write_bytes(dicom_file(GREY_12))
     assert ImageDecoder().with_reference([str(path)]).record()["values"] == "rescaled"
     assert "values" not in ImageDecoder().record()
+
+
+def test_files_without_an_ending_are_known(tmp_path: Path) -> None:
+    """As scanners write them: by the mark behind the preamble, and recorded as others are."""
+    for number, name in enumerate(["a", "a", "b", "b"]):
+        path = tmp_path / "scans" / name / f"IM{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dicom_file(GREY_12 + np.uint16(number)))
+    raw = raw_of(tmp_path / "scans")
+    assert raw.decode["values"] == "rescaled"
+    held = {*raw.splits["train"].images[:, 0, 0, 0].tolist()}
+    assert held == {int(GREY_12[0, 0]) + number for number in range(4)}

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -547,6 +548,38 @@ def test_damaged_images_can_be_left_out(
     assert found[0] == found[1]
 
 
+# By the ending of the one picture: bytes of its header that are damaged, and what the rest says.
+UNREAD: dict[str, tuple[slice, bytes, str]] = {
+    "bmp": (slice(30, 34), b"\0\0\4\0", "Unsupported BMP compression (262144)"),
+    "png": (slice(None), png(60_000, 60_000, 8, 2, bytes(50)), "pixels"),
+}
+
+
+@pytest.mark.parametrize("ending", UNREAD)
+def test_what_cannot_be_read_is_left_out_with_the_reason(
+    pets: tuple[Path, Rows, Rows], ending: str, cache: Path
+) -> None:
+    """A header that is damaged so that it means another kind of file does not block a folder; but
+    where most files are of such a kind, they are no exceptions.
+    """
+    at, damage, reason = UNREAD[ending]
+    bad = save(pets[0] / f"train/cat/bad.{ending}", RGB)
+    content = bytearray(bad.read_bytes())
+    content[at] = damage
+    bad.write_bytes(content)
+    error = refused(cache, pets[0], bad, reason)
+    assert "on_error" not in str(error.hint)
+    with pytest.warns(
+        PixelprepWarning, match=rf"such as train/cat/bad\.{ending}: .*(pixels|Unsup)"
+    ):
+        entry = prepared(pets[0], on_error="skip")
+    assert entry.manifest.source.decode["skipped"] == [f"train/cat/bad.{ending}"]
+    for number in range(40):
+        shutil.copy(bad, pets[0] / f"train/cat/{number}.{ending}")
+    with pytest.raises(SourceError, match=r"41 of \d+ images are of no kind that is read"):
+        prepared(pets[0], on_error="skip")
+
+
 def test_what_is_mixed_is_not_left_out(pets: tuple[Path, Rows, Rows], cache: Path) -> None:
     """--on-error skip is for damaged images: a whole one of another size is still refused."""
     path = save(pets[0] / "train" / "cat" / "004.png", picture(0, (3, 3, 3)))
@@ -700,15 +733,33 @@ def test_all_problems_are_told_together(
     """One error names an image of each kind, how many there are, and all options that help."""
     top = pets[0]
     write_troubled(top)
-    error = refused(cache, top, "size.png", "is 3×4×3 uint8, but", workers=workers)
+    error = refused(
+        cache, top, "size.png", "is 3×4×3 uint8, but", workers=workers, orientation="ignore"
+    )
     told = error.message
     assert "grey.png: is 9×7×1 uint8" in told
     assert "clear.png: has transparency" in told
     assert "damaged.png: cannot read the image: not an image (1 of 25 images)" in told
     assert "has 2 pages or frames, of which an image is one (2 of 25 images)" in told
     assert error.hint is not None
-    options = ["size=9x7", "color=rgb", "alpha=white|black|drop|keep", "on_error=skip"]
-    assert sorted(error.hint.split()) == sorted(f"`{one}`" for one in [*options, "page=first"])
+    command, words = error.hint.split("; ")
+    assert words == "or `alpha=black`, drop, keep"
+    start = f"pixelprep prepare {shlex.quote(str(top))} --orientation ignore "
+    assert command.startswith(start)
+    options = ["size=9x7", "color=rgb", "alpha=white", "on_error=skip", "page=first"]
+    assert set(command.removeprefix(start).split()) == {f"`{one}`" for one in options}
+
+
+@pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
+def test_the_command_of_the_hint_works(pets: tuple[Path, Rows, Rows]) -> None:
+    """What the hint says, typed as it stands up to the words, prepares the folder."""
+    top = pets[0].rename(pets[0].with_name("my pets"))
+    write_troubled(top)
+    _, hint = failure(run("prepare", str(top), "--fit", "pad", "--size", "8x8"))
+    command = shlex.split(hint.split(";")[0])
+    assert command[:3] == ["pixelprep", "prepare", str(top)]
+    assert {"--fit", "--alpha", "--page", "--on-error"} <= set(command)
+    assert run(*command[1:]).returncode == 0
 
 
 def test_what_most_images_are_is_advised(tmp_path: Path, cache: Path) -> None:
@@ -720,7 +771,7 @@ def test_what_most_images_are_is_advised(tmp_path: Path, cache: Path) -> None:
         save(odd, picture(0, (5, 4)))
         error = refused(cache, top, odd, "is 5×4×1 uint8, but", test_fraction=0.5)
         assert "is 9×7×3 uint8" in error.message
-        assert error.hint == "`size=9x7` `color=rgb`"
+        assert str(error.hint).endswith(" --test-fraction 0.5 `size=9x7` `color=rgb`")
 
 
 def test_the_options_of_the_error_work(pets: tuple[Path, Rows, Rows]) -> None:
@@ -819,6 +870,13 @@ def test_a_lack_of_memory_is_no_damage(
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", failing)
     refused(cache, pets[0], pets[0], "not enough memory", on_error="skip")
+
+
+def test_images_of_cmyk_are_counted(pets: tuple[Path, Rows, Rows]) -> None:
+    """They become RGB, as Pillow converts them, and that is said."""
+    save(pets[0] / "train/cat/c.tif", Image.fromarray(RGB).convert("CMYK"))
+    with pytest.warns(PixelprepWarning, match=r"1 of \d+ images of CMYK, taken as RGB"):
+        prepared(pets[0])
 
 
 @pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixelprep import PixelprepWarning, SourceError, prepare
+from pixelprep import PixelprepWarning, SourceError, UsageError, prepare
 from pixelprep.sources import Raw
 from tests.helpers.sources import raw_of
 from tests.sources.test_image_folder import save
@@ -122,6 +122,46 @@ def test_several_labels_a_picture(photos: Path) -> None:
     assert (labels_of(raw), raw.task) == (several, "multilabel")
 
 
+def test_labels_of_classes_that_are_not_chosen_are_counted(photos: Path) -> None:
+    """Several labels a picture: how many go, and how many pictures have none left, is said."""
+    several = {n: [a for k, a in enumerate("abc") if n >> k & 1] for n in range(COUNT)}
+    rows = [f"{n},{'|'.join(labels)}" for n, labels in several.items()]
+    table = write(photos / "delimited.csv", "id,label", rows)
+    gone = sum("c" in one for one in several.values())
+    emptied = sum(one == ["c"] for one in several.values())
+    said = f"left out: {gone} labels of other classes; without any now: {emptied} images"
+    with pytest.warns(PixelprepWarning, match=said):
+        raw = raw_of(photos, labels=table, label_delimiter="|", classes="b,a")
+    assert labels_of(raw) == {n: sorted({*one} - {"c"})[::-1] for n, one in several.items()}
+
+
+def test_a_table_in_another_encoding_is_named(photos: Path) -> None:
+    """The line is said, and what to do."""
+    (photos / "latin.csv").write_bytes("id,label\n0,a\n1,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(SourceError, match=r"latin\.csv: line 3: not UTF-8: byte 0xe9"):
+        raw_of(photos, labels=photos / "latin.csv")
+
+
+def test_the_way_to_a_table_is_said(photos: Path) -> None:
+    """Where no folders have classes but a table is there, the hint names it; a table that is not
+    there is named as it was given.
+    """
+    table = write(photos / "train.csv", "id,label", [f"{n},{a}" for n, a in ANIMALS.items()])
+    with pytest.raises(SourceError, match="two classes or more, found 1") as caught:
+        raw_of(photos)
+    assert caught.value.hint == f"if train.csv has the labels: `labels={table}`"
+    with pytest.raises(SourceError, match=r"`labels=photos/no\.csv`: no such file, neither here"):
+        raw_of(photos, labels="photos/no.csv")
+
+
+def test_a_table_that_is_not_used_is_told(photos: Path) -> None:
+    """A table beside class folders, under any name, may be what has the classes."""
+    into_classes(photos)
+    table = write(photos / "HAM_metadata.csv", "image_id,dx", ["0,cat"])
+    with pytest.warns(PixelprepWarning, match=f"not used; if it has the labels: `labels={table}`"):
+        assert labels_of(raw_of(photos)) == ANIMALS
+
+
 @quiet
 def test_a_column_a_class_with_a_single_one_is_one_label(photos: Path) -> None:
     """Where each row has a single 1, a picture has one class."""
@@ -150,6 +190,40 @@ def test_groups_stay_together(photos: Path, how: str) -> None:
     assert raw.decode["groups"] == by | recorded
 
 
+def into_classes(photos: Path) -> None:
+    """Sort the pictures into folders by class."""
+    for number, animal in ANIMALS.items():
+        (photos / animal).mkdir(exist_ok=True)
+        (photos / f"all/{number}.png").rename(photos / animal / f"{number}.png")
+    (photos / "all").rmdir()
+
+
+def test_a_table_without_labels_has_groups_of_class_folders(photos: Path) -> None:
+    """Folders give classes, the table groups; a picture without a row is refused."""
+    into_classes(photos)
+    rows = [f"{n}.png,p{n // 3}" for n in ANIMALS]
+    write(photos / "metadata.csv", "file_name,patient", rows)
+    options: dict[str, Any] = {"group_column": "patient", "test_fraction": 0.3}
+    with pytest.warns(PixelprepWarning, match="groups by patient; classes by folders"):
+        raw = raw_of(photos, **options)
+    held = [{n // 3 for n in labels_of(raw, name)} for name in ("train", "test")]
+    assert held[1]
+    assert not held[0] & held[1]
+    assert labels_of(raw) | labels_of(raw, "test") == ANIMALS
+    write(photos / "metadata.csv", "file_name,patient", rows[1:])
+    with pytest.raises(SourceError, match="1 of 24 pictures have no row, such as cat/0"):
+        raw_of(photos, **options)
+
+
+@quiet
+@pytest.mark.parametrize("option", ["group_column", "columns", "label_delimiter"])
+def test_options_of_a_table_need_one(photos: Path, option: str) -> None:
+    """What a table's option asks for is not passed over where there is no table."""
+    into_classes(photos)
+    with pytest.raises(UsageError, match=f"`{option}` is of a table, and there is none"):
+        raw_of(photos, **{option: "label=kind" if option == "columns" else "kind"})
+
+
 @quiet
 def test_groups_are_prepared_by_fractions_of_their_own(photos: Path, cache: Path) -> None:
     """Another fraction or seed divides anew; the same one is found in the cache."""
@@ -170,6 +244,7 @@ def test_groups_are_prepared_by_fractions_of_their_own(photos: Path, cache: Path
     ("header", "row", "said"),
     [
         ("name,label", "0.png,a", "expected a column file_name or .*; it has name, label|it has"),
+        ("id,label", "0,a\n1, ", "all/1.png: a label is ''"),
         ("id,label", "99,a", "1 of 1 pictures are not there, such as 99"),
         ("id,label", "0,a\n0.png,b", "more than one row for all/0.png"),
         ("id,label", "0,a,b", "line 2: expected 2 values, got 3"),

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelprep import SourceError
+from pixelprep import PixelprepWarning, SourceError
 from pixelprep.sources.pictures.layouts import Layout, find_layout
-from tests.helpers.sources import prepared, refused
+from tests.helpers.sources import prepared, raw_of, refused
 from tests.sources.test_image_folder import numbered, picture, save, write
 
 WORDS = {
@@ -90,6 +90,26 @@ def test_without_split_folders_all_is_train() -> None:
     assert layout.told == ["top/test: taken for a class: there is no folder train"]
 
 
+def test_splits_below_each_class_are_read() -> None:
+    """CLASS/SPLIT is read as SPLIT/CLASS is, in any words, and said; others are no splits."""
+    names = [f"{c}/{s}/{i}.png" for c in ("cat", "dog") for s in ("Train", "test") for i in (0, 1)]
+    layout = find(names)
+    assert pairs(layout) == {
+        split: [(f"{c}/{word}/{i}.png", c) for c in ("cat", "dog") for i in (0, 1)]
+        for split, word in {"train": "Train", "test": "test"}.items()
+    }
+    assert layout.told == ["top: in each class, folders of splits: train, test"]
+    assert list(find([*names, "dog/more/0.png"]).splits) == ["train"]
+
+
+def test_a_class_called_like_a_split_is_told() -> None:
+    """A folder `train` among classes is a split: the error says so."""
+    with pytest.raises(
+        SourceError, match=r"found 0: none \(top/train is taken for the split train"
+    ):
+        find(["bus/0.png", "car/0.png", "train/0.png"])
+
+
 def test_words_for_splits_are_said() -> None:
     """What was taken for which split is one line."""
     layout = find([f"{s}/{c}/0.png" for s in ("Train", "valid", "test") for c in "ab"])
@@ -143,12 +163,15 @@ def test_a_class_that_train_lacks_is_refused() -> None:
         find([*train, "test/dog/0.png", "test/emu/0.png"])
 
 
-def test_numbers_out_of_order_are_said() -> None:
+def test_numbers_out_of_order_are_said(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """Labels follow code points; where names are numbers that sort otherwise, that is a line."""
-    layout = find(["1/0.png", "10/0.png", "2/0.png"])
-    assert layout.class_names == ("1", "10", "2")
-    assert layout.told == ["top: classes sort by code points: label 0 is 1, 1 is 10, 2 is 2"]
-    assert not find(["01/0.png", "02/0.png", "10/0.png"]).told
+    for name in ("1", "10", "2"):
+        save(tmp_path / "nums" / name / "0.png", picture(int(name)))
+    line = "nums: classes sort by code points: label 0 is 1, 1 is 10, 2 is 2"
+    with pytest.warns(PixelprepWarning, match=line):
+        assert raw_of(tmp_path / "nums").class_names == ("1", "10", "2")
+    assert raw_of(tmp_path / "nums", classes="10,2").class_names == ("10", "2")
+    assert not [one for one in recwarn if "0 is 1," in str(one.message)]  # untrue of that choice
 
 
 def test_a_class_missing_in_test_is_told_and_accepted(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class PictureSource(RegisteredSource):
         path = find_pinned(folder, known.archive)
         # Classes are chosen later, by the names that they have then.
         options = replace(self.options, classes=None, class_map=None)
-        raw = ImageArchive(path, options).load(context)
+        raw = ImageArchive(path, options).load(context, known.name)
         expected = known.folders or known.class_names or raw.class_names
         if raw.class_names != expected or len(expected) != known.classes:
             wrong = f"expected {known.classes} folders of classes, got {', '.join(raw.class_names)}"

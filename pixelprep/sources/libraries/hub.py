@@ -111,7 +111,9 @@ class HubSource:
         top = self._of_commit([CARD, *(f"{prefix}*{ending}" for ending in endings)])
         # Its files are links into the library's own folder; classes are chosen later.
         options = replace(self.options, follow_links=True, classes=None, class_map=None)
-        return ImageFolder(top / prefix, options).load(context)
+        shown = "/".join(filter(None, [f"hf:{self.repository}", self.config]))
+        shown += f"@{self.revision}" if self.revision else ""
+        return ImageFolder(top / prefix, options).load(context, shown)
 
     def _card(self) -> Mapping[str, Any]:
         """Return what the card tells programs; nothing, and a line, where it is broken."""

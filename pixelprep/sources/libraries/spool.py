@@ -144,7 +144,7 @@ def _spool(
             try:
                 one = pixels(at, image)
             except ImageError as error:
-                if not (pixels.decoder.skip and error.is_damage):
+                if not (pixels.decoder.skip and error.unread):
                     raise
                 found.skipped.append(f"{split}/{number if name is None else name}")
                 continue

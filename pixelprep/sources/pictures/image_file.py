@@ -64,7 +64,10 @@ class Problem:
         return ": ".join(filter(None, [HELP[self.kind], self.option]))
 
 
+FROM_CMYK = "CMYK as RGB"  # what was done with an image
+ANY_ALPHA = "`alpha=white|black|drop|keep`"
 DAMAGE = "damage"
+UNREAD = (DAMAGE, "type", "pixels")  # kinds of what no option or extra reads; may be left out
 HELP = {
     DAMAGE: "leave out damaged images",
     "transparency": "lay images on white or black, or drop or keep their alpha",
@@ -72,19 +75,24 @@ HELP = {
     "size": "make them equal",
     "color": "make them equal",
     "depth": "keep images of 8 and 16 bits apart",
-    "type": "convert them to grey or RGB of 8 or 16 bits, or floats",
+    "type": "save them as PNG or TIFF: grey or RGB of 8 or 16 bits, or floats",
     "extra": 'pip install "pixelprep[scientific]"',
     "pixels": "make them smaller first",
 }
 
 
-def hint_of(problems: Sequence[Problem]) -> str:
-    """Return all options that help, and words where none does."""
+def hint_of(problems: Sequence[Problem], command: str = "") -> str:
+    """Return all options that help, behind a command that has the others, and words where none
+    does.
+    """
     if len(problems) == 1:
         return problems[0].hint
-    options = " ".join(dict.fromkeys(problem.option for problem in problems if problem.option))
+    given = dict.fromkeys(problem.option for problem in problems if problem.option)
+    options = " ".join(given).replace(ANY_ALPHA, "`alpha=white`")
     words = [HELP[problem.kind] for problem in problems if not problem.option]
-    return "; ".join(filter(None, [options, *words]))
+    if ANY_ALPHA in given:
+        words.insert(0, "or `alpha=black`, drop, keep")
+    return "; ".join(filter(None, [f"{command} {options}" if options else "", *words])).strip()
 
 
 class ImageError(SourceError):
@@ -104,6 +112,11 @@ class ImageError(SourceError):
     def is_damage(self) -> bool:
         """Whether the file is damaged, or no image."""
         return any(problem.kind == DAMAGE for problem in self.problems)
+
+    @property
+    def unread(self) -> Problem | None:
+        """Why no option reads the file, so that it may be left out; None where one does."""
+        return next((problem for problem in self.problems if problem.kind in UNREAD), None)
 
 
 class _ProblemError(Exception):
@@ -139,7 +152,7 @@ class ImageDecoder:
     orientation: str = "follow"  # or ignore
     alpha: str | None = None  # white, black, drop or keep; None: there must be none
     page: str | None = None  # first; None: there must be one
-    skip: bool = False  # leave out damaged images
+    skip: bool = False  # leave out images that cannot be read
     values: str | None = None  # rescaled, where some are DICOM; else None
     format: ImageFormat | None = None  # that all images must have
     reference: str = ""  # the path of the first image, which has that format
@@ -331,6 +344,7 @@ class ImageDecoder:
         deep, raw_mode = _is_deep(image), _raw_mode(image)
         image, is_turned = image_pixels.load(image, self.orientation == "follow")
         self._note("done", "turned" if is_turned else None)
+        self._note("done", FROM_CMYK if image.mode == "CMYK" else None)
         alpha = image_pixels.alpha_of(image, raw_mode)
         if alpha is not None and self.alpha is None:
             problems.append(_transparency(alpha))
@@ -415,7 +429,7 @@ class ImageDecoder:
 
 def _transparency(alpha: AnyArray) -> Problem:
     found = f"has transparency, alpha {alpha.min()} to {alpha.max()}"
-    return Problem("transparency", found, "`alpha=white|black|drop|keep`")
+    return Problem("transparency", found, ANY_ALPHA)
 
 
 @contextmanager
@@ -490,7 +504,7 @@ def is_picture(content: bytes) -> bool:
     from PIL import Image
 
     Image.init()
-    return any(
+    return dicom.is_dicom(content) or any(
         accept is None or accept(content[:16]) is True
         for _, accept in map(Image.OPEN.__getitem__, IMAGE_FORMATS)
     )

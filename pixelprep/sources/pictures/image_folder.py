@@ -2,7 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -11,23 +13,32 @@ from typing import Any, ClassVar, overload  # Any: JSON values
 
 import numpy as np
 
-from pixelprep.errors import SourceError
+from pixelprep.errors import SourceError, UsageError
 from pixelprep.format.manifest import EXPORTED
 from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
 from pixelprep.sources import classes
-from pixelprep.sources.base import Raw, RawSplit, SourceContext, with_names
+from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, SourceContext, with_names
 from pixelprep.sources.containers import exported
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import groups, image_file, tables
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, ImageFormat, Problem
-from pixelprep.sources.pictures.labelled import find_tables, labelled_layout
-from pixelprep.sources.pictures.layouts import ANNOTATIONS, ImageList, Layout, find_layout, kinds
-from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, printable
+from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, with_groups
+from pixelprep.sources.pictures.layouts import (
+    ANNOTATIONS,
+    FewClassesError,
+    ImageList,
+    Layout,
+    find_layout,
+    kinds,
+    tell_numbers,
+)
+from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, Listing, printable
 from pixelprep.sources.pictures.met import Met
 from pixelprep.system import formatting, fs, notices, progress, staging
 
+MOST_TABLES = 3  # that are not used are told of
 ARCHIVES = (*ZIP, *TAR)  # endings
 
 
@@ -56,6 +67,7 @@ class _Findings:
     """What was met in decoding."""
 
     skipped: list[str] = field(default_factory=list)  # paths of images that were left out
+    kinds: Counter[str] = field(default_factory=Counter)  # of why they were
     met: Met = field(default_factory=Met)
 
 
@@ -70,8 +82,8 @@ class ImageFolder(LocalSource):
 
     chooses_classes: ClassVar[bool] = True  # before anything is decoded
 
-    def load(self, context: SourceContext) -> Raw:
-        """Decode every image, the workers sharing the work."""
+    def load(self, context: SourceContext, shown: str | None = None) -> Raw:
+        """Decode every image, the workers sharing the work; `shown` is what the user names it."""
         image_file.require()
         archive = self._archive(context)
         layout = self._layout(archive)
@@ -84,7 +96,9 @@ class ImageFolder(LocalSource):
             for name, listed in images.items():
                 splits[name] = self._decode(name, listed, decoder, work, context, found)
         except ImageError as error:
-            raise _all_problems(every, decoder, context) or error from error
+            own = replace(self.options, follow_links=self.options.follow_links and not shown)
+            command = _command(shown or self._shown(), own)
+            raise _all_problems(every, decoder, context, command) or error from error
         for name, split in splits.items():
             before, left = (
                 np.array(class_counts(labels, len(layout.class_names)))
@@ -93,8 +107,14 @@ class ImageFolder(LocalSource):
             if empty := np.flatnonzero(before * (left == 0)).tolist():
                 of_class = f"no image of class {layout.class_names[empty[0]]} can be read"
                 raise SourceError(f"{self.path}: {name}: {of_class}")
+        sound = found.kinds.total() - found.kinds[image_file.DAMAGE]
+        if 2 * sound > len(every):
+            most = f"{self.path}: {sound:,} of {len(every):,} images are of no kind that is read"
+            raise SourceError(f"{most}, too many to leave out", image_file.HELP["type"])
         self._tell_met(found.met, len(every))
         record = decoder.record() | dict(layout.decode)
+        if found.met.count("format", "DICOM"):
+            record["values"] = "rescaled"  # also of files without an ending
         if found.skipped:
             record["skipped"] = sorted(found.skipped)
         raw = Raw(splits, layout.class_names, record, layout.task)
@@ -120,10 +140,13 @@ class ImageFolder(LocalSource):
             (work, f"{split}.{i}", paths[start : start + rows], decoder)
             for i, start in enumerate(range(0, total, rows))
         )
-        skipped = list[int]()
+        skipped, reasons = list[int](), dict[str, str]()  # the first of each kind
         with progress.bar(f"decoding {split}", total, " images", context.quiet) as bar:
             for i, receipt in enumerate(context.pool.map(_run_task, tasks)):
                 skipped += [i * rows + row for row in receipt["skipped"]]
+                for kind, reason in receipt.get("why", ()):
+                    found.kinds[kind] += 1
+                    reasons.setdefault(kind, reason)
                 found.met.add(receipt["met"])
                 bar.update(min(rows, total - i * rows))
         stem = os.fspath(work / staging.FILES / f"{split}.")
@@ -135,12 +158,15 @@ class ImageFolder(LocalSource):
             return decoded
         found.skipped += (gone := [names[row] for row in skipped])
         left_out = f"left out of {split}: {len(gone)} of {total} images, such as {gone[0]}"
-        notices.tell(f"{self.name}: {left_out}")
+        notices.tell(f"{self.name}: {left_out}: {'; '.join(reasons.values())}")
         return decoded.take(np.setdiff1d(np.arange(total), skipped))
 
     def _tell_met(self, met: Met, total: int) -> None:
         """Record what the files are; tell of images that are stretched."""
         notices.record_files(met.commonest())
+        if count := met.count("done", image_file.FROM_CMYK):
+            of = f"{count:,} of {formatting.pluralize(total, 'image')}"
+            notices.tell(f"{self.name}: {of} of CMYK, taken as RGB by Pillow, without its profile")
         if met.aspects and self.options.size is not None:
             height, width = self.options.size
             low, high = met.aspects
@@ -203,22 +229,23 @@ class ImageFolder(LocalSource):
         least = 1 if self.options.scaling_of else 2  # which nothing is fitted to
         layout = None
         if given:
-            required = self.options.labels is not None
+            required = self.options.labels is not None or self.options.group_column is not None
             layout = labelled_layout(
                 where, listing.names, given, is_picture, self.options, required=required
             )
-        layout = layout or exported.with_classes(
-            where, find_layout(where, listing.names, is_picture, read_text, least), read
-        )
+        else:
+            self._refuse_without_table()
+        if layout is None:
+            try:
+                found = find_layout(where, listing.names, is_picture, read_text, least)
+            except FewClassesError as error:
+                if archive or not (beside := _tables_in(listing.names)):
+                    raise
+                hint = f"if {beside[0]} has the labels: `labels={where}/{beside[0]}`"
+                raise SourceError(error.message, hint) from None
+            layout = with_groups(exported.with_classes(where, found, read), given, self.options)
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
-        for line in layout.told:
-            notices.tell("%s", line)
-        if listing.hidden:
-            hidden = formatting.shorten(map(printable, sorted(listing.hidden)))
-            notices.tell("%s: hidden folders, not used: %s", self.path, hidden)
-        if unused := [*layout.unused, *listing.other]:
-            such = f"{formatting.pluralize(len(unused), 'file')} ({kinds(unused)}), such as"
-            notices.tell(f"{self.name}: not used: {such} {self.path}/{printable(unused[0])}")
+        self._tell_found(layout, listing, archive)
         source, splits = permutation.Stream.SOURCE, {}
         for name, split in layout.splits.items():  # what is sorted gets the format's seeded order
             index = SPLITS.index(name)
@@ -226,10 +253,45 @@ class ImageFolder(LocalSource):
             splits[name] = split.take(order)
         return replace(layout, splits=splits)
 
+    def _tell_found(self, layout: Layout, listing: Listing, archive: Archive | None) -> None:
+        """Tell what was guessed of names, and what is not used."""
+        for line in layout.told:
+            notices.tell("%s", line)
+        if layout.decode.get("class_order") == "code points":
+            tell_numbers(os.fspath(self.path), layout.class_names)
+        if listing.hidden:
+            hidden = formatting.shorten(map(printable, sorted(listing.hidden)))
+            notices.tell("%s: hidden folders, not used: %s", self.path, hidden)
+        if self.options.labels is None and not archive:
+            for name in _tables_in(layout.unused)[:MOST_TABLES]:
+                path = f"{self.path}/{printable(name)}"
+                notices.tell("%s: not used; if it has the labels: `labels=%s`", path, path)
+        if unused := [*layout.unused, *listing.other]:
+            such = f"{formatting.pluralize(len(unused), 'file')} ({kinds(unused)}), such as"
+            notices.tell(f"{self.name}: not used: {such} {self.path}/{printable(unused[0])}")
+
+    def _shown(self) -> str:
+        """Return the path as that of a folder, not the name of a dataset."""
+        path = os.fspath(self.path)
+        return path if "/" in path else f"./{path}"
+
     def _labels_file(self) -> Path | None:
         """Return the path of the table that was given, which may be meant in the folder."""
         given = self.options.labels
-        return None if given is None else self.path / given  # of two, an absolute one is it
+        if given is None:
+            return None
+        file = self.path / given  # of two, an absolute one is it
+        if not os.path.lexists(file):
+            raise SourceError(f"`labels={given}`: no such file, neither here nor in {self.path}")
+        return file
+
+    def _refuse_without_table(self) -> None:
+        """Refuse options that are about a table where there is none."""
+        for name in ("group_column", "columns", "label_delimiter"):
+            if getattr(self.options, name) is not None:
+                lacks = f"{self.path}: `{name}` is of a table, and there is none"
+                hint = f"name one, `labels=FILE`, or call it {tables.FOUND_BY_ITSELF[0]}"
+                raise UsageError(lacks, hint)
 
     def _tables(
         self, names: Sequence[str], read: Callable[[str], bytes]
@@ -263,6 +325,10 @@ class ImageArchive(ImageFolder):
         return Archive.open(self.path, context.file("members"))
 
 
+def _tables_in(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.lower().endswith(tables.ENDINGS)]
+
+
 def has_suffix(name: str) -> bool:
     """Return whether the last part of a name has an ending."""
     return "." in name[name.rfind("/") + 1 :]
@@ -285,7 +351,7 @@ def _write_pixels(
     paths: Sequence[str], decoder: ImageDecoder, private: Path
 ) -> dict[str, Any]:  # a step's receipt
     decoder = replace(decoder, met=(met := Met()))
-    image_format, skipped = decoder.format, []
+    image_format, skipped, why = decoder.format, list[int](), list[tuple[str, str]]()
     assert image_format is not None  # set before the work is divided
     # The rows of skipped images stay zero, and are left out later.
     pixels = np.zeros((len(paths), *image_format.shape), image_format.dtype)
@@ -294,19 +360,21 @@ def _write_pixels(
             try:
                 pixels[row] = decoder.read(path)
             except ImageError as error:
-                if not (decoder.skip and error.is_damage):
+                if not (decoder.skip and error.unread):
                     raise
                 skipped.append(row)
+                why.append((error.unread.kind, error.unread.reason))
     private.write_bytes(pixels.data)
     return {
         "sha256": hashlib.sha256(pixels.data).hexdigest(),
         "skipped": skipped,
+        "why": why,
         "met": met.to_json(),
     }
 
 
 def _all_problems(
-    paths: Sequence[str], decoder: ImageDecoder, context: SourceContext
+    paths: Sequence[str], decoder: ImageDecoder, context: SourceContext, command: str
 ) -> SourceError | None:
     """Look at every image, so that the user is told of all that is wrong at once."""
     seen, step = _Survey(), 64
@@ -326,7 +394,24 @@ def _all_problems(
         f"{path}: {problem.reason} ({count:,} of {len(paths):,} images)"
         for problem, path, count in found
     )
-    return SourceError("; ".join(told), image_file.hint_of(problems))
+    return SourceError("; ".join(told), image_file.hint_of(problems, command))
+
+
+def _command(dataset: str, options: Options) -> str:
+    """Spell the call of `prepare` as far as a source knows it."""
+    given = {
+        name: value
+        for name in (*DECODE_OPTIONS, "val_fraction", "test_fraction", "split_seed")
+        if (value := getattr(options, name)) != getattr(Options, name)
+    }
+    if isinstance(given.get("classes"), tuple):
+        given["classes"] = ",".join(given["classes"])
+    if isinstance(given.get("columns"), Mapping):
+        given["columns"] = ",".join(f"{role}={name}" for role, name in given["columns"].items())
+    if given.get("on_error") == "fail":
+        del given["on_error"]  # which is so anyway, and may be what the hint changes
+    given.pop("class_map", None)  # of a file that nobody knows any more
+    return shlex.join(["pixelprep", "prepare", dataset, *formatting.options(given)])
 
 
 @dataclass(slots=True)
@@ -370,7 +455,8 @@ def _survey(task: tuple[Sequence[str], ImageDecoder]) -> _Survey:
             pixels, problems = decoder.examine(path)
             if pixels is not None:
                 seen.note_format(image_file.format_of(pixels), path)
+            if decoder.skip and any(problem.kind in image_file.UNREAD for problem in problems):
+                continue
             for problem in problems:
-                if problem.kind != image_file.DAMAGE or not decoder.skip:
-                    seen.note(problem, path)
+                seen.note(problem, path)
     return seen

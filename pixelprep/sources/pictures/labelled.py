@@ -59,6 +59,8 @@ def labelled_layout(
     several = False
     for folder, table in given.items():
         roles = tables.roles(table, options.columns or {}, options.group_column)
+        if _has_groups_alone(roles):
+            return None  # folders have the classes
         if not required and not (roles.labels and roles.file):
             notices.tell("%s: not used: it has no column of labels", table.path)
             return None
@@ -79,6 +81,44 @@ def labelled_layout(
     return replace(found, unused=unused)
 
 
+def _has_groups_alone(roles: Roles) -> bool:
+    return bool(roles.file and roles.group) and not roles.labels
+
+
+def with_groups(layout: Layout, given: Mapping[str, Table], options: Options) -> Layout:
+    """Return a layout of class folders with the groups that tables without labels have."""
+    if not given:
+        return layout
+    known = dict[str, str]()
+    names = [name for listed in layout.splits.values() for name in listed.names]
+    for folder, table in given.items():
+        roles = tables.roles(table, options.columns or {}, options.group_column)
+        if not _has_groups_alone(roles):
+            return layout
+        told = replace(roles, split=None).told(list(table.columns))
+        notices.tell("%s: %s; classes by folders", table.path, told)
+        assert roles.file is not None
+        assert roles.group is not None
+        pictures = [name for name in names if name.startswith(folder)]
+        wanted = [str(name) for name in table.columns[roles.file]]
+        means = picture_names.match(
+            str(table.path), [name[len(folder) :] for name in pictures], wanted
+        )
+        for group, number in zip(table.columns[roles.group], means, strict=True):
+            if number is None:
+                continue
+            if known.setdefault(pictures[number], str(group)) != str(group):
+                raise SourceError(f"{table.path}: {pictures[number]} is of several groups")
+        if lacking := [name for name in pictures if name not in known]:
+            of = f"{len(lacking):,} of {len(pictures):,} pictures have no row, such as {lacking[0]}"
+            raise SourceError(f"{table.path}: {of}", "add their groups, or leave them out")
+    splits = {
+        name: replace(listed, groups=[known[one] for one in listed.names])
+        for name, listed in layout.splits.items()
+    }
+    return replace(layout, splits=splits)
+
+
 def _add(
     rows: _Rows, folder: str, table: Table, roles: Roles, pictures: Sequence[str], options: Options
 ) -> None:
@@ -90,7 +130,9 @@ def _add(
     absent = [name for name, number in zip(wanted, means, strict=True) if number is None]
     if absent:
         of = f"{len(absent):,} of {len(wanted):,} pictures are not there, such as {absent[0]}"
-        if options.on_error != "skip" or len(absent) == len(wanted):
+        if len(absent) == len(wanted):
+            raise SourceError(f"{where}: {of}", "give the folder that the names start from")
+        if options.on_error != "skip":
             raise SourceError(f"{where}: {of}", "leave them out: `on_error=skip`")
         notices.tell("%s: left out: %s", where, of)
     known = {number for number in means if number is not None}
@@ -145,7 +187,8 @@ def _layout(
 
 def _numbered(where: str, rows: _Rows, options: Options) -> Layout:
     """Give numbers to classes of one label a picture, integers or text."""
-    cells = np.array([_scalar(where, cell) for cell in rows.cells], np.str_)
+    labelled = zip(rows.names, rows.cells, strict=True)
+    cells = np.array([_scalar(f"{where}: {name}", cell) for name, cell in labelled], np.str_)
     values = cells.astype(np.int64) if np.char.isdecimal(cells).all() else cells
     by_split = _rows_of_splits(where, rows)
     columns = {name: (values[of_split], len(of_split)) for name, of_split in by_split.items()}
@@ -174,8 +217,9 @@ def _delimited(where: str, rows: _Rows, options: Options) -> Layout:
     table = np.zeros((len(lists), len(names)), np.uint8)
     for row, several in enumerate(lists):
         table[row, [numbers[label] for label in several]] = 1
-    listed = (where, len(names), formatting.shorten(names))
-    notices.tell("%s: several labels a picture: %d classes: %s", *listed)
+    count = formatting.pluralize(len(names), "class", "classes")
+    listed = (where, count, formatting.shorten(names))
+    notices.tell("%s: several labels a picture: %s: %s", *listed)
     return _multilabel(where, rows, table, names, "code points")
 
 

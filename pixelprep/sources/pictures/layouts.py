@@ -2,6 +2,7 @@
 
 ```
 CLASS/*.png                     all of it train; pictures may lie at any depth below a class
+CLASS/train/*.png               likewise val and test, where every class has such folders alone
 train/CLASS/*.png               likewise val and test, under any of the words for them
 NAME/train/CLASS/*.png          a single folder around it all, as archives have
 val/images/*, val/val_annotations.txt   a table of classes instead of folders (Tiny ImageNet)
@@ -22,10 +23,14 @@ from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.pictures.members import printable
 from pixelprep.sources.split_names import SPLIT_WORDS, split_of
-from pixelprep.system import formatting
+from pixelprep.system import formatting, notices
 
 ANNOTATIONS = "_annotations.txt"  # the end of the name of a table of classes
 FLAT = {"images", "image", "imgs", "img", "pictures", "data", "all", "unknown", "unlabeled"}
+
+
+class FewClassesError(SourceError):
+    """There are no folders of classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,13 @@ def find_layout(
     content of a file. There must be `least` classes.
     """
     return _Finder(where, is_picture, read_text, least).find(names)
+
+
+def tell_numbers(where: str, class_names: Sequence[str]) -> None:
+    """Tell the labels of classes whose names are numbers, if these sort otherwise."""
+    if all(map(str.isdecimal, class_names)) and sorted(class_names, key=int) != [*class_names]:
+        listed = formatting.shorten(f"{i} is {name}" for i, name in enumerate(class_names))
+        notices.tell("%s: classes sort by code points: label %s", where, listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,8 @@ class _Finder:
         tops = self._tops(top)
         self.unused += top.all_files(but=[path.prefix.split("/")[-2] for path in tops.values()])
         first = next((split for split in SPLITS if split in tops), None)  # train, where it is there
+        if first is None and (below := self._splits_below(top)):
+            return below
         if first is None:
             folder, self.unused = top, list(top.files)
         else:
@@ -122,6 +136,26 @@ class _Finder:
         for split, folder in tops.items():
             if found := self._split(split, folder, class_names):
                 splits[split] = found
+        return Layout(class_names, splits, self.unused, told=self.told)
+
+    def _splits_below(self, top: _Folder) -> Layout | None:
+        """Read the splits below each class; None where not all folders there are of splits."""
+        class_names = tuple(sorted(top.folders))
+        inside = {name: top.enter(name) for name in class_names}
+        if len(inside) < 2 or not all(
+            one.folders and all(map(split_of, one.folders)) and not self._pictures(one.files)
+            for one in inside.values()
+        ):
+            return None
+        folders = dict[str, dict[str, list[str]]]()  # files by split and class
+        for name, one in inside.items():
+            for word, files in one.folders.items():
+                of_class = folders.setdefault(split_of(word) or word, {}).setdefault(name, [])
+                of_class += files
+        self.unused += [*top.files, *(file for one in inside.values() for file in one.files)]
+        found = {s: _Folder(top.prefix, folders[s], []) for s in SPLITS if s in folders}
+        self.told.append(f"{self._path(top)}: in each class, folders of splits: {', '.join(found)}")
+        splits = {split: self._by_class(folder, class_names) for split, folder in found.items()}
         return Layout(class_names, splits, self.unused, told=self.told)
 
     def _path(self, folder: _Folder, name: str = "") -> str:
@@ -174,14 +208,14 @@ class _Finder:
             expected = f"{self.where}: expected a folder of images for each of {number} or more"
             found = f"found {len(class_names)}: {formatting.shorten(class_names) or 'none'}"
             hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
-            raise SourceError(f"{expected}, {found}", hint)
+            if split := split_of(folder.prefix.rstrip("/").rpartition("/")[2]):
+                found += f" ({self._path(folder)} is taken for the split {split})"
+                hint += "; rename that folder if it is a class"
+            raise FewClassesError(f"{expected}, {found}", hint)
         images = self._by_class(folder, class_names)
         counts = np.bincount(images.labels, minlength=len(class_names))
         if not counts.all():
             self._refuse_empty(folder, class_names[int(counts.argmin())])
-        if all(map(str.isdecimal, class_names)) and sorted(class_names, key=int) != [*class_names]:
-            listed = formatting.shorten(f"{i} is {name}" for i, name in enumerate(class_names))
-            self.told.append(f"{self._path(folder)}: classes sort by code points: label {listed}")
         return class_names, images
 
     def _refuse_empty(self, folder: _Folder, name: str) -> NoReturn:

@@ -135,6 +135,8 @@ class Archive:
         listing, known = Listing(), set[str]()
         for info in self._zip().infolist():
             name = info.filename
+            if "/" not in name:
+                name = name.replace("\\", "/")  # as some programs of Windows write it
             _check(self.path, name, info.file_size, not _is_special(info))
             if name in known:
                 raise SourceError(f"{self.path}: contains {name} twice", NEW_COPY)
@@ -152,7 +154,10 @@ class Archive:
         """Return the content of the file at this path, the archive's own with a name behind it."""
         name = path[len(self.path) + 1 :]
         try:
-            return self._zip().read(name)
+            file = self._zip()
+            if name not in file.NameToInfo:
+                name = name.replace("/", "\\")
+            return file.read(name)
         except (RuntimeError, NotImplementedError) as error:  # a password; a rare compression
             raise SourceError(f"{path}: cannot read: {error}", "unpack the archive") from error
         except (_bad_zip(), EOFError, OSError, zlib.error) as error:

@@ -20,6 +20,10 @@ class Met:
         """Count what was met: a ``format``, ``type`` or ``size``, or what was ``done``."""
         self.counts.setdefault(kind, Counter())[what] += count
 
+    def count(self, kind: str, what: str) -> int:
+        """Return how many of a kind were met."""
+        return self.counts.get(kind, Counter())[what]
+
     def note_stretched(self, aspect: float) -> None:
         """Count an image that is stretched."""
         self.note("done", "stretched")

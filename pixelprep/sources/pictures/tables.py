@@ -73,7 +73,12 @@ def read(path: str, content: bytes) -> Table:
             columns = _json_lines(path, content.decode("utf-8-sig"))
         else:
             columns = _csv(path, content.decode("utf-8-sig"))
-    except (ValueError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
+    except UnicodeDecodeError as error:
+        odd = content[error.start : error.start + 1].hex()
+        line = content.count(b"\n", 0, error.start) + 1
+        reason = f"{path}: line {line}: not UTF-8: byte 0x{odd}"
+        raise SourceError(reason, "save the table as UTF-8") from error
+    except (ValueError, csv.Error) as error:
         raise SourceError(f"{path}: cannot read the table: {error}") from error
     if not columns or not len(next(iter(columns.values()))):
         raise SourceError(f"{path}: a table without rows")
