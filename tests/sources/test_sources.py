@@ -633,8 +633,7 @@ def test_another_package_brings_a_dataset(installed: Path) -> None:
     listed = run("datasets", **with_it).stdout.splitlines()
     assert any(line.startswith("stripes  from stripes") for line in listed)
     assert not any(line.startswith("mnist  from") for line in listed)  # a known name stays known
-    error, hint = failure(run("prepare", "stripe", **with_it), 2)
-    assert "stripes" in error
+    _, hint = failure(run("prepare", "stripe", **with_it), 2)
     assert hint == "did you mean 'stripes'?"
 
 
