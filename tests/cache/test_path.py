@@ -190,3 +190,19 @@ def test_a_home_folder_is_followed_by_what_reads_runs(
     for read in (pixelprep.evaluate, lambda run: pixelprep.predict(run, "a.png")):
         with pytest.raises(TrainError, match=f"^{tmp_path}/run: no finished run"):
             read("~/run")
+
+
+def test_the_only_entry_of_data_is_meant_whatever_its_options(digits: str) -> None:
+    """As `info` does, `path` takes data's own path without its options; not once the data changed,
+    nor where another option is given, or there are several such entries.
+    """
+    made = pixelprep.prepare(digits, mode="center", dtype="float16", quiet=True)
+    assert run("path", digits).stdout.strip() == str(made.path)
+    assert find_entry(digits).path == made.path
+    assert "not prepared" in failure(run("path", digits, "--mode", "normalize"))[0]
+    pixelprep.prepare(digits, mode="normalize", quiet=True)
+    assert "not prepared" in failure(run("path", digits))[0]
+    pixelprep.cache.remove(f"{made.dataset}/{made.path.name}")
+    train = next(Path(digits).glob("train-images*"))
+    train.write_bytes(train.read_bytes())  # at another time: it may be other data
+    assert "not prepared" in failure(run("path", digits))[0]
