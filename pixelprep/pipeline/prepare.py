@@ -127,7 +127,10 @@ def _as_recorded(call: PrepareCall, cache: Path) -> PrepareCall | None:
     dataset = sources.meant(str(sources.normalize_dataset(call.dataset)))
     made = entries.made_from(dataset, cache)
     request = requests.load(made[0], cache).request if len(made) == 1 else None
-    if request is None:
+    scaling = ("mode", "per", "rescale", "dtype")  # asked for, even where it is the default
+    if request is None or any(
+        getattr(call, n) != request.get(n, getattr(call, n)) for n in scaling
+    ):
         return None
     return PrepareCall(**request | {"dataset": dataset}, cache_dir=cache, quiet=call.quiet)
 

@@ -192,17 +192,25 @@ def test_a_home_folder_is_followed_by_what_reads_runs(
             read("~/run")
 
 
-def test_the_only_entry_of_data_is_meant_whatever_its_options(digits: str) -> None:
-    """As `info` does, `path` takes data's own path without its options; not once the data changed,
-    nor where another option is given, or there are several such entries.
+def test_the_only_entry_of_data_is_meant_whatever_its_splits(digits: str) -> None:
+    """As `info` does, `path` takes data's own path without the options of its reading; not for
+    another scaling, nor where there are several such entries, nor once the data changed.
     """
-    made = pixelprep.prepare(digits, mode="center", dtype="float16", quiet=True)
+    made = pixelprep.prepare(digits, val_fraction=0.25, quiet=True)
     assert run("path", digits).stdout.strip() == str(made.path)
     assert find_entry(digits).path == made.path
     assert "not prepared" in failure(run("path", digits, "--mode", "normalize"))[0]
-    pixelprep.prepare(digits, mode="normalize", quiet=True)
+    other = pixelprep.prepare(digits, val_fraction=0.5, quiet=True)
     assert "not prepared" in failure(run("path", digits))[0]
-    pixelprep.cache.remove(f"{made.dataset}/{made.path.name}")
+    pixelprep.cache.remove(f"{other.dataset}/{other.path.name}")
+    assert find_entry(digits).path == made.path
     train = next(Path(digits).glob("train-images*"))
     train.write_bytes(train.read_bytes())  # at another time: it may be other data
     assert "not prepared" in failure(run("path", digits))[0]
+
+
+def test_another_scaling_than_the_one_that_is_there_is_not_meant(digits: str) -> None:
+    """The default scaling, named or not, is not the only other one that was prepared."""
+    pixelprep.prepare(digits, mode="center", quiet=True)
+    for options in ([], ["--mode", "standardize"]):
+        assert "not prepared" in failure(run("path", digits, *options))[0]
