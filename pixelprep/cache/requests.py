@@ -32,11 +32,8 @@ FILE = "file://"
 KINDS: dict[str, tuple[type, ...]] = {"dataset": (str,)}
 KINDS |= {name: json_types(name) for name in REPAIR_OPTIONS}
 NO_EFFECT = (None, "warn", "fail")  # values of options that change no entry
-TOLD, DUPLICATES, FILES = (
-    "told",
-    "duplicates",
-    "files",
-)  # beside the arguments: what was said of the data
+# Beside the arguments: what was said of the data, and found in it.
+TOLD, DUPLICATES, FILES = "told", "duplicates", "files"
 
 
 @dataclass(frozen=True, slots=True)

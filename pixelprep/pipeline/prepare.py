@@ -96,19 +96,20 @@ def find_entry(call: PrepareCall) -> Entry:
         names = [*declared_options(RecipeOptions), "scaling_of"]
         given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
         return prepare_or_open(call.dataset, cache_dir=call.cache_dir, quiet=call.quiet, **given)
-    source, _ = _find_source(call)
-    for asked in filter(None, (call, _as_recorded(call, cache))):
-        if entry := _recalled(asked, cache):
-            return entry
+    source, dataset = _find_source(call)
+    if entry := _recalled(call, source, cache):
+        return entry
+    before = _as_recorded(call, dataset, cache) if dataset is not None else None
+    if before and (entry := _recalled(before, _find_source(before)[0], cache)):
+        return entry
     raise EntryError(
         f"{source.name}, {call.mode}, with these options: not prepared in {cache}",
         "prepare it first, or here with `prepare`",
     )
 
 
-def _recalled(call: PrepareCall, cache: Path) -> Entry | None:
+def _recalled(call: PrepareCall, source: sources.Source, cache: Path) -> Entry | None:
     """Return the entry of a call, if it is there and its data is as it was."""
-    source, _ = _find_source(call)
     with fs.translate_oserror(cache):
         call, known = given_scaling.take_over(call, cache)
         if record := raw_data.recall(source, cache):
@@ -118,13 +119,10 @@ def _recalled(call: PrepareCall, cache: Path) -> Entry | None:
     return None
 
 
-def _as_recorded(call: PrepareCall, cache: Path) -> PrepareCall | None:
+def _as_recorded(call: PrepareCall, dataset: str, cache: Path) -> PrepareCall | None:
     """Return the call that made the only entry of this data, where no option was given."""
-    if not isinstance(call.dataset, str | os.PathLike):
-        return None
     if any(getattr(call, name) != getattr(PrepareCall, name) for name in REPAIR_OPTIONS):
         return None
-    dataset = sources.meant(str(sources.normalize_dataset(call.dataset)))
     made = entries.made_from(dataset, cache)
     request = requests.load(made[0], cache).request if len(made) == 1 else None
     scaling = ("mode", "per", "rescale", "dtype")  # asked for, even where it is the default

@@ -37,11 +37,6 @@ class Choice:
     numbers: NDArray[np.int64]  # of each class as it was, its new one, or `LEFT_OUT`
     order: str | None  # "given", where it was
 
-    @property
-    def changes(self) -> bool:
-        """Whether any class gets another number."""
-        return bool((self.numbers != np.arange(len(self.numbers))).any())
-
 
 def choose(where: str, names: Sequence[str], options: ClassOptions) -> Choice:
     """Return the classes that the options ask for, of those that there are."""

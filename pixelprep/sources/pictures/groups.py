@@ -103,7 +103,8 @@ def _divide(
 
 def _record(options: GroupOptions, fractions: Mapping[str, float]) -> dict[str, object]:
     """Return what the source digest covers of a division (data/FORMAT.md, section 4)."""
-    by = {"column": options.group_column or "group", "pattern": options.group_pattern}
-    known = {"pattern": by["pattern"]} if by["pattern"] is not None else {"column": by["column"]}
+    known = {"pattern": options.group_pattern}
+    if options.group_pattern is None:
+        known = {"column": options.group_column or "group"}
     shares = {f"{name}_fraction": fractions.get(name, 0.0) for name in TAKEN}
     return {"groups": {**known, **shares, "split_seed": options.split_seed}}

@@ -251,9 +251,8 @@ class ImageDecoder:
             raise SourceError(f"{path}: not enough memory to decode it") from error
         except Exception as error:  # Pillow's plugins raise errors of all kinds
             reason = f"cannot read the image: {error}"
-            if str(error).startswith(
-                "Unsupported"
-            ):  # Pillow's word for what it knows, but does not read
+            # Pillow's word for what it knows, but does not read.
+            if str(error).startswith("Unsupported"):
                 return None, [*problems, Problem("type", reason)]
             return None, [*problems, Problem(DAMAGE, reason, "`on_error=skip`")]
         return pixels, problems + self.differences(format_of(pixels))
