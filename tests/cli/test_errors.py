@@ -72,6 +72,8 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
 
 def put(digits: str, bad: str) -> str:
     """Replace one of the four files by a bad one, and return why it is bad."""
+    if "GiB" in bad and shutil.disk_usage(digits).free < 5 * GIB:
+        pytest.skip("the disk has no room for what the header promises, which is another error")
     name, content, reason = BAD_FILES[bad]
     Path(digits, name.removesuffix(".gz")).unlink()
     Path(digits, name).write_bytes(content)
