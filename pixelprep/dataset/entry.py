@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Unpack  # Any: columns of whichever type
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.dataset.batches import BatchConfig, Batches, BatchOptions
+from pixelprep.dataset.batches import Batches
 from pixelprep.dataset.columns import Columns
-from pixelprep.errors import UsageError, missing_extra, named_type_error
+from pixelprep.dataset.epoch import BatchConfig, BatchOptions
+from pixelprep.errors import UsageError, missing_extra, named_type_error, unknown_choice
 from pixelprep.format import layout, reader
 from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.format.recipe import SPLITS
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
 
     from pixelprep.dataset.jax import JaxFeed
+
+
+WEIGHTS = ("balanced",)
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, as of
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``, as of
             `BatchOptions`.
 
         Returns
@@ -251,7 +255,7 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, as of
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``, as of
             `BatchOptions`.
 
         Returns
@@ -281,7 +285,8 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, as of `BatchOptions`.
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``balance``, as of
+            `BatchOptions`.
 
         Returns
         -------
@@ -313,7 +318,8 @@ class Split:
         device : jax.Device or jax.sharding.Sharding, optional
             Where the arrays are put; default: where JAX puts them.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, as of `BatchOptions`.
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``balance``, as of
+            `BatchOptions`.
 
         Returns
         -------
@@ -388,6 +394,41 @@ class Entry:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; a label is the index of one."""
         return self.manifest.source.class_names
+
+    @property
+    def class_counts(self) -> dict[str, tuple[int, ...]]:
+        """How many images each split has of each class, by the split's name, in label order."""
+        return {name: split.class_counts for name, split in self.manifest.splits.items()}
+
+    def class_weight(self, kind: str = "balanced") -> dict[int, float]:
+        """Return weights for the loss that make up for classes of unequal size in train.
+
+        Parameters
+        ----------
+        kind : str
+            "balanced": n / (k · nᵢ), with n images of k classes, nᵢ of them of class i, as
+            scikit-learn's `compute_class_weight` has it (G. King and L. Zeng, Logistic Regression
+            in Rare Events Data, 2001).
+
+        Returns
+        -------
+        dict of int to float
+            By label, as Keras's `fit` takes it; classes without an image in train are left out.
+
+        Raises
+        ------
+        UsageError
+            When the kind does not exist, rows have several classes, or there is no train split.
+        """
+        if kind not in WEIGHTS:
+            raise unknown_choice("class_weight", kind, WEIGHTS)
+        if self.manifest.source.task != "classification":
+            message = f"{self.path}: `class_weight={kind}`: expected one class a row, found several"
+            raise UsageError(message, "weigh each class by the counts of `entry.class_counts`")
+        counts = self.manifest.splits[self.train.name].class_counts
+        present = {label: count for label, count in enumerate(counts) if count}
+        total = sum(counts)
+        return {label: total / (len(present) * count) for label, count in present.items()}
 
     @property
     def size(self) -> int:

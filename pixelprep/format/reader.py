@@ -50,12 +50,18 @@ class _ChunkIndex:
     masks: "array[int]"  # of the filters that are not applied
     checked: bytearray  # 1 once its checksum was verified; of packed ones always 0
 
-    def read(self, fd: int, start: int, target: memoryview) -> None:
-        """Fill a buffer with rows of one chunk, from row `start` on."""
+    def read(self, fd: int, start: int, target: memoryview, latest: dict[int, Bytes]) -> None:
+        """Fill a buffer with rows of one chunk, from row `start` on.
+
+        `latest` has the chunk that was unpacked last: neighbouring runs often share one.
+        """
         chunk, first = divmod(start, self.chunk_rows)
         skipped = first * self.row_bytes
         if self.packed:
-            target[:] = self._unpacked(fd, chunk)[skipped : skipped + len(target)].data
+            if chunk not in latest:
+                latest.clear()
+                latest[chunk] = self._unpacked(fd, chunk)
+            target[:] = latest[chunk][skipped : skipped + len(target)].data
             return
         if not self.checked[chunk]:  # once per process
             self._unpacked(fd, chunk)
@@ -170,13 +176,13 @@ class _OpenFile:
             os.posix_fadvise(self.fd, offset, size, os.POSIX_FADV_WILLNEED)
 
     def _read(self, index: _ChunkIndex, runs: Runs, buffer: NDArray[Any]) -> None:
-        content, filled = buffer.reshape(-1).view(np.uint8).data, 0
+        content, filled, latest = buffer.reshape(-1).view(np.uint8).data, 0, dict[int, Bytes]()
         for start, rows in runs:
             stop = start + rows
             while start < stop:  # one read per chunk
                 count = min(index.chunk_rows - start % index.chunk_rows, stop - start)
                 size = count * index.row_bytes
-                index.read(self.fd, start, content[filled : filled + size])
+                index.read(self.fd, start, content[filled : filled + size], latest)
                 start, filled = start + count, filled + size
         if not index.dtype.isnative:
             buffer.byteswap(inplace=True)

@@ -22,6 +22,8 @@ class Stream(IntEnum):
     VAL = 3  # which rows of a class go to the validation split
     SOURCE = 4  # the stored order of a source that comes sorted by class
     TEST = 5  # which rows of a class go to a test split that a source does not have
+    OVERSAMPLE = 6  # which rows of a class come once more than others in a balanced epoch
+    BALANCED = 7  # the order of the rows of a balanced epoch
 
 
 def permutation(

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any  # Any: options, each of its own type; Ker
 
 from pixelprep import sources
 from pixelprep.cache.entries import open_recorded
-from pixelprep.dataset.batches import BatchConfig
 from pixelprep.dataset.entry import Entry, Split
+from pixelprep.dataset.epoch import BatchConfig
 from pixelprep.errors import EntryError, TrainError, UsageError
 from pixelprep.format.options import RUNTIME_ONLY
 from pixelprep.pipeline.prepare import prepare, prepare_or_open

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pixelprep
-from pixelprep.dataset import batches as module
+from pixelprep.dataset import batches, epoch
 from pixelprep.dataset.entry import Entry
 from tests.helpers.data import arrays
 from tests.helpers.process import execute
-from tests.helpers.reference import same
+from tests.helpers.reference import balanced_order, same
 
 ROWS = 700
 
@@ -24,7 +24,8 @@ ROWS = 700
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of three chunks, so that little data has many of them."""
-    monkeypatch.setattr(module, "WINDOW_RUNS", 3)
+    for module in (batches, epoch):
+        monkeypatch.setattr(module, "WINDOW_RUNS", 3)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,7 @@ def test_resumed_batches_are_those_that_would_have_come(entry: Entry, data: st.D
         "drop_last": data.draw(st.booleans()),
         "shard": (data.draw(st.integers(0, count - 1)), count),
     }
+    plan["balance"] = data.draw(st.sampled_from([None, "oversample"])) if plan["shuffle"] else None
     batches = entry.train.batches(data.draw(st.integers(1, 300)), **plan)
     whole = [(images.tobytes(), labels.tolist()) for images, labels in batches]
     stop = data.draw(st.integers(0, len(whole)))
@@ -85,6 +87,75 @@ def test_resuming_something_else_is_refused(entry: Entry) -> None:
             batches.resume({**state, "batch": batch})
     with pytest.raises(pixelprep.UsageError, match="cannot resume"):
         batches.resume({})
+
+
+@pytest.fixture(scope="module", params=["none", "gzip"])
+def unequal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """Return classes of 100, 7, 0 and 33 images, in files of 45 rows, plain and packed."""
+    labels = np.repeat([0, 1, 3], [100, 7, 33])
+    images = np.arange(140, dtype=np.uint16).reshape(140, 1, 1, 1)
+    order = np.random.default_rng(0).permutation(140)
+    source = pixelprep.Arrays("unequal", (images, labels[order]), class_names=tuple("abcd"))
+    cache, packing = tmp_path_factory.mktemp("cache"), request.param
+    return pixelprep.prepare(source, shard_rows=45, compression=packing, cache_dir=cache)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 3), st.integers(1, 200), st.integers(1, 4))
+@example(0, 0, 64, 1)
+def test_a_balanced_epoch_is_that_of_the_page(
+    unequal: Entry, seed: int, epoch: int, size: int, shards: int
+) -> None:
+    """Every class comes as often as the largest, each row of it as often as any other or once more,
+    in the order of data/FORMAT.md; the shards are its parts.
+    """
+    rows, labels = [], []
+    for shard in range(shards):
+        plan: dict[str, Any] = {
+            "shuffle": True,
+            "seed": seed,
+            "epoch": epoch,
+            "shard": (shard, shards),
+        }
+        batches = unequal.train.batches(size, balance="oversample", **plan)
+        found = [(row_numbers(unequal, images), y.tolist()) for images, y in batches]
+        assert len(batches) == len(found)
+        rows += [row for images, _ in found for row in images]
+        labels += [label for _, y in found for label in y]
+    stored = unequal.train.labels.tolist()
+    assert rows == balanced_order(stored, seed, epoch)
+    assert labels == [stored[row] for row in rows]
+    assert np.bincount(labels, minlength=4).tolist() == [100, 100, 0, 100]
+    times = np.bincount(rows, minlength=140)
+    for label in (0, 1, 3):
+        own = times[np.array(stored) == label]
+        assert own.max() - own.min() <= 1
+
+
+def test_balance_needs_one_class_a_row_and_a_shuffled_epoch(entry: Entry) -> None:
+    """Without these it means nothing, and is refused."""
+    with pytest.raises(pixelprep.UsageError, match="expected a shuffled epoch"):
+        entry.train.batches(8, balance="oversample")
+    with pytest.raises(pixelprep.UsageError, match="expected one of oversample"):
+        entry.train.batches(8, shuffle=True, balance="smote")  # type: ignore[arg-type]
+    both = np.eye(2, dtype=np.uint8)[np.arange(20) % 2] | 1
+    several = pixelprep.prepare(
+        pixelprep.Arrays("several", (np.zeros((20, 2, 2, 1), np.uint8), both))
+    )
+    with pytest.raises(pixelprep.UsageError, match="expected one class a row, found several"):
+        several.train.batches(8, shuffle=True, balance="oversample")
+
+
+def test_class_weights_are_those_of_scikit_learn(unequal: Entry) -> None:
+    """Balanced: n / (classes · n of the class), of the classes that train has."""
+    from sklearn.utils.class_weight import compute_class_weight
+
+    assert unequal.class_counts == {"train": (100, 7, 0, 33)}
+    labels = unequal.train.labels
+    classes = np.unique(labels)
+    expected = compute_class_weight("balanced", classes=classes, y=labels)
+    assert unequal.class_weight() == dict(zip(classes.tolist(), expected, strict=True))
+    with pytest.raises(pixelprep.UsageError, match="expected one of balanced"):
+        unequal.class_weight("even")
 
 
 def test_batches_belong_to_who_took_them(entry: Entry) -> None:

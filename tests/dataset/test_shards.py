@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pixelprep
-from pixelprep.dataset.batches import EVEN, BatchConfig, shard_rows
+from pixelprep.dataset.epoch import EVEN, BatchConfig, shard_rows
 from tests.helpers.data import arrays
 
 

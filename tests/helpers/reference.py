@@ -552,6 +552,19 @@ def epoch_order(
     return found
 
 
+def balanced_order(labels: list[int], seed: int, epoch: int) -> list[int]:
+    """Return the rows of a balanced epoch."""
+    rows_of = {label: [i for i, x in enumerate(labels) if x == label] for label in set(labels)}
+    most = max(map(len, rows_of.values()))
+    times = {}
+    for label, rows in rows_of.items():
+        whole, more = divmod(most, len(rows))
+        once_more = permutation(len(rows), seed, epoch, 6, label)[:more]
+        times |= {row: whole + (i in once_more) for i, row in enumerate(rows)}
+    every = [row for row in range(len(labels)) for _ in range(times[row])]
+    return [every[i] for i in permutation(len(every), seed, epoch, 7, 0)]
+
+
 # A whole entry from its raw data
 
 

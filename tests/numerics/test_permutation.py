@@ -67,9 +67,12 @@ def test_a_permutation_is_a_stable_sort_of_philox(
 
 
 def test_purposes_are_the_numbers_of_the_page() -> None:
-    """1 runs, 2 rows of a window, 3 validation, 4 a sorted source, 5 a test split."""
+    """1 runs, 2 rows of a window, 3 validation, 4 a sorted source, 5 a test split; of a balanced
+    epoch 6 the rows of a class, 7 all.
+    """
     numbers = {purpose.name: purpose.value for purpose in Stream}
-    assert numbers == {"RUNS": 1, "ROWS": 2, "VAL": 3, "SOURCE": 4, "TEST": 5}
+    known = {"RUNS": 1, "ROWS": 2, "VAL": 3, "SOURCE": 4, "TEST": 5}
+    assert numbers == known | {"OVERSAMPLE": 6, "BALANCED": 7}
 
 
 # The validation split
