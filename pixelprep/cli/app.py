@@ -148,6 +148,13 @@ def train(
     checkpoint_every: Annotated[
         int, option("Epochs from one checkpoint to the next; the last always has one.", "N")
     ] = 1,
+    class_weight: Annotated[
+        str | None, option("Weigh classes in the loss by their size in train: balanced.", "KIND")
+    ] = None,
+    balance: Annotated[
+        str | None,
+        option("Train on as many images of each class as the largest has: oversample.", "KIND"),
+    ] = None,
     run_dir: Annotated[
         Path | None, option("Folder of the run (default: a new one below runs/).", "DIR")
     ] = None,

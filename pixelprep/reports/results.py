@@ -6,7 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any  # Any: JSON values
 
-from pixelprep.errors import check_int
+from pixelprep.dataset.entry import WEIGHTS
+from pixelprep.dataset.epoch import BALANCE
+from pixelprep.errors import UsageError, check_int, unknown_choice
 from pixelprep.numerics.significance import Difference
 from pixelprep.system.json_record import Record
 
@@ -23,6 +25,8 @@ class TrainSettings(Record):
     ----------
     epochs, batch_size, seed, steps_per_execution, model, early_stopping, checkpoint_every
         As for `train`.
+    class_weight, balance : str, optional
+        As for `train`.
     tensorboard : str, optional
         As for `train`, absolute.
     """
@@ -35,6 +39,8 @@ class TrainSettings(Record):
     early_stopping: int | None = None
     checkpoint_every: int = 1
     tensorboard: str | None = None
+    class_weight: str | None = None
+    balance: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "steps_per_execution", "checkpoint_every"):
@@ -42,6 +48,13 @@ class TrainSettings(Record):
         if self.early_stopping is not None:
             check_int("early_stopping", self.early_stopping, 1)
         check_int("seed", self.seed, 0, LARGEST_SEED)
+        for name, choices in (("class_weight", WEIGHTS), ("balance", BALANCE)):
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                raise unknown_choice(name, value, choices)
+        if self.class_weight and self.balance:
+            message = f"`class_weight={self.class_weight}` and `balance={self.balance}`"
+            raise UsageError(f"{message}: expected one of them: each makes up for all of it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any  # Any: options, each of its own type; Ker
 
 from pixelprep import sources
 from pixelprep.cache.entries import open_recorded
+from pixelprep.dataset.batches import Batches
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.dataset.epoch import BatchConfig
+from pixelprep.dataset.epoch import BatchConfig, BatchOptions
 from pixelprep.errors import EntryError, TrainError, UsageError
 from pixelprep.format.options import RUNTIME_ONLY
 from pixelprep.pipeline.prepare import prepare, prepare_or_open
@@ -57,6 +58,8 @@ def train(
     early_stopping: int | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
+    class_weight: str | None = None,
+    balance: str | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     **options: Any,
@@ -89,6 +92,10 @@ def train(
         whenever there is a checkpoint.
     checkpoint_every : int
         Epochs from one checkpoint to the next, at least 1; there is one after the last in any case.
+    class_weight : {"balanced"}, optional
+        Weigh each training image in the loss by `Entry.class_weight` of this kind.
+    balance : {"oversample"}, optional
+        Train on as many images of each class as the largest has, as of `BatchOptions`.
     run_dir : path, optional
         The run's folder, which must not exist; default: ``runs/DATASET-MODE-TIME-PROCESS``.
     quiet : bool
@@ -121,7 +128,16 @@ def train(
     """
     model, logs = os.fspath(model) if model is not None else None, _absolute(tensorboard)
     settings = TrainSettings(
-        epochs, batch_size, seed, steps_per_execution, model, early_stopping, checkpoint_every, logs
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        steps_per_execution=steps_per_execution,
+        model=model,
+        early_stopping=early_stopping,
+        checkpoint_every=checkpoint_every,
+        tensorboard=logs,
+        class_weight=class_weight,
+        balance=balance,
     )
     if model is not None:
         models.check_named(model)
@@ -318,7 +334,7 @@ def _result(
         per=entry.per,
         key=entry.key,
         settings=state.settings,
-        steps_per_epoch=_steps(entry.train, state.settings),
+        steps_per_epoch=len(_train_batches(entry, state.settings)),
         test_steps=_steps(entry.test, state.settings) if test else None,
         history={name: tuple(map(finite, values)) for name, values in state.history.items()},
         test_loss=finite(test.loss) if test else None,
@@ -348,28 +364,46 @@ def _steps(split: Split, settings: TrainSettings) -> int:
     return BatchConfig(settings.batch_size).steps(len(split))
 
 
+def _train_batches(entry: Entry, settings: TrainSettings) -> Batches:
+    """Return the first epoch's batches of train."""
+    return entry.train.batches(settings.batch_size, **_order(settings))
+
+
+def _order(settings: TrainSettings, epoch: int = 0) -> BatchOptions:
+    balance: Any = settings.balance  # which was checked
+    return {"shuffle": True, "seed": settings.seed, "epoch": epoch, "balance": balance}
+
+
 def _announce(entry: Entry, settings: TrainSettings) -> None:
     """Say what is trained on: rows and steps of each split, and the range of the first batch."""
+    train = _train_batches(entry, settings)
     for name, split in entry.splits.items():
-        steps = formatting.pluralize(_steps(split, settings), "step")
+        count = len(train) if name == "train" else _steps(split, settings)
+        steps = formatting.pluralize(count, "step")
         LOG.info("%-5s %s images, %s of %d", name, f"{len(split):,}", steps, settings.batch_size)
-    batches = entry.train.batches(settings.batch_size, shuffle=True, seed=settings.seed)
-    images, _ = next(iter(batches))
+    if settings.balance:
+        LOG.info("train %s images an epoch, as many of each class", f"{train.rows:,}")
+    if settings.class_weight:
+        weights = sorted(entry.class_weight(settings.class_weight).values())
+        LOG.info("classes weigh %.4g to %.4g in the loss", weights[0], weights[-1])
+    images, _ = next(iter(train))
     shape, limits = formatting.format_shape(images.shape), (images.min(), images.max())
     LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, *limits)
 
 
 def _fit(model: keras.Model, entry: Entry, checkpointer: Checkpointer, quiet: bool) -> None:
     state, settings = checkpointer.state, checkpointer.state.settings
-    size, first, steps = settings.batch_size, state.epochs, _steps(entry.train, settings)
+    size, first, steps = settings.batch_size, state.epochs, len(_train_batches(entry, settings))
+    weights = entry.class_weight(settings.class_weight) if settings.class_weight else None
     callback = _progress_callback(settings.epochs, steps, quiet, checkpointer.after_epoch)
     with closing(callback):
         model.fit(
-            entry.train.to_tf(size, shuffle=True, seed=settings.seed, epoch=first),
+            entry.train.to_tf(size, **_order(settings, first)),
             epochs=first if state.stops_early else settings.epochs,
             initial_epoch=first,
             validation_data=entry.val.to_tf(size) if "val" in entry.splits else None,
             shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
+            class_weight=weights,
             verbose=0,
             callbacks=[callback],
         )

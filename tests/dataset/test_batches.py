@@ -139,8 +139,10 @@ def test_balance_needs_one_class_a_row_and_a_shuffled_epoch(entry: Entry) -> Non
         entry.train.batches(8, shuffle=True, balance="smote")  # type: ignore[arg-type]
     both = np.eye(2, dtype=np.uint8)[np.arange(20) % 2] | 1
     several = pixelprep.prepare(
-        pixelprep.Arrays("several", (np.zeros((20, 2, 2, 1), np.uint8), both))
+        pixelprep.Arrays("several", (np.zeros((20, 2, 2, 1), np.uint8), both), task="multilabel")
     )
+    with pytest.raises(pixelprep.UsageError, match="expected one class a row, found several"):
+        several.class_weight()
     with pytest.raises(pixelprep.UsageError, match="expected one class a row, found several"):
         several.train.batches(8, shuffle=True, balance="oversample")
 

@@ -556,7 +556,7 @@ def balanced_order(labels: list[int], seed: int, epoch: int) -> list[int]:
     """Return the rows of a balanced epoch."""
     rows_of = {label: [i for i, x in enumerate(labels) if x == label] for label in set(labels)}
     most = max(map(len, rows_of.values()))
-    times = {}
+    times: dict[int, int] = {}
     for label, rows in rows_of.items():
         whole, more = divmod(most, len(rows))
         once_more = permutation(len(rows), seed, epoch, 6, label)[:more]

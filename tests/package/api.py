@@ -17,7 +17,7 @@ HELD = Path(__file__).with_name("api.txt")
 
 # What public functions take and give back, and README tells of, without being exported.
 REACHED = [
-    "dataset.batches.BatchOptions",
+    "dataset.epoch.BatchOptions",
     "dataset.batches.Batches.__len__",
     "dataset.batches.Batches.resume",
     "dataset.batches.BatchIterator.state",

@@ -31,6 +31,8 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     assert_type((entry.dataset, entry.mode, entry.per, entry.key), tuple[str, str, str, str])
     assert_type((entry.cached, entry.size, entry.rows), tuple[bool, int, int])
     assert_type(entry.class_names, tuple[str, ...])
+    assert_type(entry.class_counts, dict[str, tuple[int, ...]])
+    assert_type(entry.class_weight("balanced"), dict[int, float])
     assert_type(entry.scaling, pixelprep.Scaling)
     assert_type(entry.splits, dict[str, pixelprep.Split])
     assert_type((entry.train, entry.test), tuple[pixelprep.Split, pixelprep.Split])
@@ -56,6 +58,7 @@ def look_at_split(split: pixelprep.Split) -> None:
         1, shuffle=True, seed=1, epoch=2, drop_last=True, shard=(0, 1), even="pad"
     )
     assert_type(shard, Batches)
+    assert_type(split.batches(1, shuffle=True, balance="oversample"), Batches)
     for images, labels in shard:
         assert_type((images, labels), tuple[NDArray[Any], NDArray[Any]])
     passing = iter(shard)

@@ -145,6 +145,7 @@ cache.remove("nothing")
 cache.remove("nothing", cache_dir=FILE)
 Entry.test
 Entry.val
+Entry.class_weight("none")
 Split.read(0, 1, "names")
 Split.read(0, 1 << 40)
 from_dataset(5)
