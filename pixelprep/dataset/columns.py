@@ -16,22 +16,29 @@ Column = NDArray[Any]  # of whichever type
 class Columns:
     """The columns of a split by name: the shape of a row, and the type.
 
-    With `scaling`, ``images`` are stored raw, and scaled when they are read: the values are those
-    that would be stored scaled, to the last bit.
+    Images are stored raw or scaled, and delivered raw or scaled. Those that are scaled when they
+    are read have the values that would be stored scaled, to the last bit.
     """
 
     stored: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
-    dtype: np.dtype[Any]  # of the images that are delivered
-    scaling: Scaling | None
+    scaled_dtype: np.dtype[Any]
+    scaling: Scaling
+    is_raw: bool  # what is stored
+    delivers_raw: bool = False
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         return self.stored["images"][0]
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the images that are delivered."""
+        return np.dtype(self.scaling.raw_dtype) if self.delivers_raw else self.scaled_dtype
+
+    @property
     def of_images(self) -> tuple[str, ...]:
         """The columns that images are made of."""
-        own = self.scaling is not None and self.scaling.per == "image"
+        own = self.scaling.per == "image" and self.is_raw != self.delivers_raw
         return ("images", "mean", "std") if own else ("images",)
 
     def allocate(self, names: tuple[str, ...], rows: int) -> dict[str, Column]:
@@ -41,7 +48,10 @@ class Columns:
 
     def images(self, stored: Mapping[str, Column]) -> Column:
         """Return the images, (n, H, W, C), of stored rows of the columns `of_images`."""
-        if self.scaling is None:
-            return stored["images"]
+        images = stored["images"]
+        if self.is_raw == self.delivers_raw:
+            return images
         own = (stored["mean"], stored["std"]) if "mean" in stored else ()
-        return scale_stored(self.scaling, stored["images"], self.dtype, *own)
+        if self.delivers_raw:
+            return self.scaling.invert(images, *own)
+        return scale_stored(self.scaling, images, self.dtype, *own)

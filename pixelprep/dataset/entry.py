@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack  # Any: columns of whichever type
@@ -108,7 +108,7 @@ class Split:
         ndarray, shape (n, H, W, C), or None
             Integers of 8 or 16 bits; None where scaled images are stored.
         """
-        if self._columns.scaling is None:
+        if not self._columns.is_raw:
             return None
         return self._read_stored(start, stop, ("images",))["images"]
 
@@ -220,8 +220,8 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``, as of
-            `BatchOptions`.
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``,
+            ``raw``, as of `BatchOptions`.
 
         Returns
         -------
@@ -245,7 +245,18 @@ class Split:
             config = BatchConfig(batch_size, **options)
         except TypeError as error:  # an option that there is not
             raise named_type_error(error, "batches") from None
-        return Batches(self._files, self._run_rows, self._columns, config)
+        columns = replace(self._columns, delivers_raw=config.raw)
+        self._check_recovered(columns)
+        return Batches(self._files, self._run_rows, columns, config)
+
+    def _check_recovered(self, columns: Columns) -> None:
+        """Refuse to deliver raw integers that scaling has rounded away."""
+        is_integer = np.dtype(columns.scaling.raw_dtype).kind in "ui"
+        if columns.is_raw or not columns.delivers_raw or not is_integer:
+            return
+        if not columns.scaling.is_exact(self.dtype):
+            message = f"{columns.scaling.raw_dtype} pixels cannot be recovered from {self.dtype}"
+            raise UsageError(f"`raw=True`: {message}", "prepare the dataset with `storage=raw`")
 
     def to_tf(self, batch_size: int, **options: Unpack[BatchOptions]) -> "tf.data.Dataset":
         """Return a ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
@@ -255,8 +266,8 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``, as of
-            `BatchOptions`.
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``,
+            ``raw``, as of `BatchOptions`.
 
         Returns
         -------
@@ -285,8 +296,8 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``balance``, as of
-            `BatchOptions`.
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``balance``,
+            ``raw``, as of `BatchOptions`.
 
         Returns
         -------
@@ -318,8 +329,8 @@ class Split:
         device : jax.Device or jax.sharding.Sharding, optional
             Where the arrays are put; default: where JAX puts them.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``balance``, as of
-            `BatchOptions`.
+            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``balance``,
+            ``raw``, as of `BatchOptions`.
 
         Returns
         -------
@@ -524,10 +535,9 @@ def split_of(
         for file in files
     )
     recipe, stored = manifest.recipe, manifest.data_layout(name, rows).columns
-    is_raw, dtype = recipe.storage == "raw", np.dtype(recipe.dtype)
-    scaling = manifest.scaling.scaling(manifest.mode, manifest.per) if is_raw else None
+    dtype, scaling = np.dtype(recipe.dtype), manifest.scaling.scaling(manifest.mode, manifest.per)
     kinds = {n: (one.shape[1:], np.dtype(one.dtype).newbyteorder("=")) for n, one in stored.items()}
-    columns = Columns(kinds, dtype, scaling)
+    columns = Columns(kinds, dtype, scaling, is_raw=recipe.storage == "raw")
     run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)
     shape, per_image = stored["images"].shape, recipe.per == "image"
     return Split(name, shape, dtype, per_image, columns, opened, run_rows)

@@ -47,6 +47,9 @@ class BatchOptions(TypedDict, total=False):
         Deliver as many rows of each class as the largest has: those of smaller ones several times,
         as evenly as can be. Only shuffled. Rows are then read one by one, which is slower, most of
         all where images are compressed. Default: every row once.
+    raw : bool
+        Deliver raw pixels, of `Scaling.raw_dtype`, to be augmented and then scaled by
+        `Scaling.apply` or `Scaling.layer`; floats are recovered up to rounding. Default: scaled.
     """
 
     shuffle: bool
@@ -56,6 +59,7 @@ class BatchOptions(TypedDict, total=False):
     shard: tuple[int, int]
     even: Literal["drop", "pad"] | None
     balance: Literal["oversample"] | None
+    raw: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +74,12 @@ class BatchConfig:
     shard: tuple[int, int] = (0, 1)
     even: str | None = None
     balance: str | None = None
+    raw: bool = False
 
     def __post_init__(self) -> None:
         # Plain ints, so that the state of a pass is JSON whatever numbers came.
         plain = {"batch_size": check_int("batch_size", self.batch_size, 1)}
-        for name in ("shuffle", "drop_last"):
+        for name in ("shuffle", "drop_last", "raw"):
             check_bool(name, getattr(self, name))
         for name in ("seed", "epoch"):
             plain[name] = check_int(name, getattr(self, name), 0, MAX_SEED)

@@ -32,6 +32,37 @@ def content(batches: Any) -> list[tuple[bytes, bytes]]:
 LONG = pytest.mark.long
 
 
+@pytest.mark.parametrize("storage", ["raw", "scaled"])
+def test_feeds_deliver_raw_pixels(storage: str) -> None:
+    """Shuffled raw batches are the scaled ones before scaling, of the raw type, in each feed."""
+    entry = both("uint8", per="image")[storage == "raw"]
+    plan: dict[str, Any] = {"shuffle": True, "seed": 2}
+    scaled = [images for images, _ in entry.train.batches(64, **plan)]
+    raw = [images for images, _ in entry.train.batches(64, raw=True, **plan)]
+    for one, other in zip(raw, scaled, strict=True):
+        assert one.dtype == np.uint8
+        assert entry.scaling.apply(one).tobytes() == other.tobytes()
+    tf = pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
+    fed = entry.train.to_tf(64, raw=True, **plan)
+    assert fed.element_spec[0].dtype == tf.uint8
+    for (images, _), expected in zip(fed.as_numpy_iterator(), raw, strict=True):
+        assert images.tobytes() == expected.tobytes()
+
+
+def test_what_was_rounded_away_is_not_delivered_as_raw() -> None:
+    """16 bits cannot be had back from float16; floats come back up to rounding."""
+    scaled, raw = both("uint16", dtype="float16", mode="normalize")
+    with pytest.raises(pixelprep.UsageError, match="uint16 pixels cannot be recovered") as caught:
+        scaled.train.batches(8, raw=True)
+    assert caught.value.hint == "prepare the dataset with `storage=raw`"
+    assert len(raw.train.batches(8, raw=True)) == 88
+    images, labels = pair(50, "float32")
+    floats = pixelprep.prepare(Arrays("floats", (images, labels)), quiet=True)
+    (found, _), *_ = floats.train.batches(50, raw=True)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, images, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("dtype", "rescale"),
     [
@@ -49,6 +80,8 @@ def test_raw_and_scaled_storage_deliver_the_same_bits(dtype: str, rescale: bool)
         options: dict[str, Any] = {"shuffle": True, "seed": 1, "epoch": 3}
         one, other = (entry.train.batches(32, **options) for entry in (scaled, raw))
         assert content(one) == content(other)
+        one, other = (entry.train.batches(700, raw=True) for entry in (scaled, raw))
+        assert content(one) == content(other) == [tuple(x.tobytes() for x in pair(700, dtype))]
         records = [entry.manifest.splits["train"] for entry in (scaled, raw)]
         assert records[0].first_batch == records[1].first_batch
         assert scaled.manifest.scaling == raw.manifest.scaling
