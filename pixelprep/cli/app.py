@@ -155,6 +155,14 @@ def train(
         str | None,
         option("Train on as many images of each class as the largest has: oversample.", "KIND"),
     ] = None,
+    augment: Annotated[
+        str | None,
+        option(
+            "Function of (raw images, seed), or Keras layer, that changes training images before"
+            " they are scaled.",
+            "MODULE:NAME",
+        ),
+    ] = None,
     run_dir: Annotated[
         Path | None, option("Folder of the run (default: a new one below runs/).", "DIR")
     ] = None,

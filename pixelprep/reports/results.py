@@ -25,7 +25,7 @@ class TrainSettings(Record):
     ----------
     epochs, batch_size, seed, steps_per_execution, model, early_stopping, checkpoint_every
         As for `train`.
-    class_weight, balance : str, optional
+    class_weight, balance, augment : str, optional
         As for `train`.
     tensorboard : str, optional
         As for `train`, absolute.
@@ -41,6 +41,7 @@ class TrainSettings(Record):
     tensorboard: str | None = None
     class_weight: str | None = None
     balance: str | None = None
+    augment: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "steps_per_execution", "checkpoint_every"):

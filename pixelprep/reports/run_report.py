@@ -208,7 +208,7 @@ def _training(result: TrainResult, parameters: int) -> list[tuple[str, str]]:
     """Describe the settings of the run, the model, and the time that an epoch took."""
     settings, seconds = result.settings, _values(result, "seconds")
     names = ["epochs", "batch_size", "seed", "steps_per_execution", "model", "early_stopping"]
-    names += ["class_weight", "balance"]
+    names += ["class_weight", "balance", "augment"]
     shown = {name: getattr(settings, name) for name in names}
     shown["model"] = settings.model or "the reference CNN"
     shown |= {"best_epoch": result.best_epoch, "stopped_epoch": result.stopped_epoch}

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import logging
-import os
-import re
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +16,7 @@ from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import TrainError, UsageError
 from pixelprep.numerics.evaluation import Evaluation
 from pixelprep.system import formatting, fs
+from pixelprep.training.imported import imported, is_reference
 from pixelprep.training.run_folder import MODEL, Variables, load_finished
 
 if TYPE_CHECKING:
@@ -38,12 +34,8 @@ ModelFunction = Callable[[tuple[int, int, int], int], object]
 
 def check_named(given: str) -> None:
     """Refuse what can neither be ``module:function`` nor a run's folder."""
-    if not (_is_function(given) or fs.expand_user(given).is_dir()):
+    if not (is_reference(given) or fs.expand_user(given).is_dir()):
         raise UsageError(f"`model={given}`: expected module:function, or a run's folder")
-
-
-def _is_function(model: str) -> bool:
-    return bool(re.fullmatch(r"[\w.]+:\w+", model))
 
 
 def reference_cnn(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
@@ -80,14 +72,18 @@ def compiled(entry: Entry, given: str | None, steps_per_execution: int) -> keras
     import keras
 
     shape, classes = entry.train.shape[1:], len(entry.class_names)
-    if given and not _is_function(given):
+    if given and not is_reference(given):
         model = _trained(fs.expand_user(given), entry)
     else:
-        build = _imported(given) if given else reference_cnn
+        build: ModelFunction = imported(given, "model") if given else reference_cnn
         if given and keras.config.image_data_format() != "channels_last":
             LOG.warning("Keras is set to channels_first; `%s` gets images (H, W, C)", given)
         model = build((shape[0], shape[1], shape[2]), classes)
-    model = _checked(model, given or "the reference CNN", entry)
+    return compile_for(_checked(model, given or "the reference CNN", entry), steps_per_execution)
+
+
+def compile_for(model: keras.Model, steps_per_execution: int) -> keras.Model:
+    """Compile a model for labels that are numbers, and return it."""
     model.compile(
         optimizer="adam",
         # Categorical cross-entropy; "sparse" says that labels come as numbers, not as vectors.
@@ -110,34 +106,6 @@ def _trained(folder: Path, entry: Entry) -> keras.Model:
             "train on that entry, or a new model on this one",
         )
     return run.model(MODEL)
-
-
-def _imported(reference: str) -> ModelFunction:
-    """Import the function that ``module:function`` names, from the current folder too."""
-    module, _, function = reference.partition(":")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - compared with strings
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - likewise
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:  # of a module of the user's, whatever
-        message = f"`model={reference}`: {str(error) or type(error).__name__}"
-        raise TrainError(message, _import_hint(module, function, error)) from error
-    if not hasattr(found, function):
-        near = difflib.get_close_matches(function, vars(found), n=1)
-        hint = f"did you mean {module}:{near[0]}?" if near else None
-        raise TrainError(f"`model={reference}`: module {module} has no {function}", hint)
-    build: ModelFunction = getattr(found, function)
-    return build
-
-
-def _import_hint(module: str, function: str, error: Exception) -> str | None:
-    """Return what to do about a module that cannot be imported, unless the fault is its own."""
-    outermost = module.split(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or error.name not in (module, outermost):
-        return None
-    if module.endswith(".py"):
-        return f"did you mean {module.removesuffix('.py')}:{function}?"
-    return "the module must be importable from the current folder"
 
 
 def _checked(model: object, name: str, entry: Entry) -> keras.Model:

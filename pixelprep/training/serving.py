@@ -52,6 +52,14 @@ def serving_model(
     return keras.Model(raw, named, name="serving")
 
 
+def scaling_model(scaling: Scaling, image_shape: Sequence[int], dtype: DTypeLike) -> keras.Model:
+    """Build a model that scales raw images of this shape (H, W, C), as float32, to `dtype`."""
+    import keras
+
+    raw = keras.Input(tuple(image_shape), dtype="float32")
+    return keras.Model(raw, _scaled(raw, scaling, dtype), name="scaling")
+
+
 def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
     """Compute ``((x / unit) − shift) / divisor`` in float64, rounded once to the stored type."""
     from keras import ops

@@ -12,7 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # Any: options, each of its own type; Keras is not typed
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    cast,
+)  # Any: options, each of its own type; Keras is not typed
 
 from pixelprep import sources
 from pixelprep.cache.entries import open_recorded
@@ -26,8 +30,10 @@ from pixelprep.reports import html, run_report
 from pixelprep.reports.results import TrainResult, TrainSettings, finite
 from pixelprep.system import formatting, fs, progress, tf_runtime
 from pixelprep.training import models, run_folder
+from pixelprep.training.augmentation import Augmentation
+from pixelprep.training.imported import is_reference
 from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, Variables, unfinished
-from pixelprep.training.serving import serving_model
+from pixelprep.training.serving import scaling_model, serving_model
 from pixelprep.training.tensorboard import EventWriter
 
 if TYPE_CHECKING:
@@ -60,6 +66,7 @@ def train(
     checkpoint_every: int = 1,
     class_weight: str | None = None,
     balance: str | None = None,
+    augment: str | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     **options: Any,
@@ -96,6 +103,11 @@ def train(
         Weigh each training image in the loss by `Entry.class_weight` of this kind.
     balance : {"oversample"}, optional
         Train on as many images of each class as the largest has, as of `BatchOptions`.
+    augment : str, optional
+        ``module:name`` of a function or Keras layer that changes training images before they are
+        scaled. A function is called with a batch of raw images, float32 (n, H, W, C), and a seed,
+        int64 (2,), which is another for each batch of each epoch; a layer with the images, and
+        ``training=True``. Either returns images of the same shape.
     run_dir : path, optional
         The run's folder, which must not exist; default: ``runs/DATASET-MODE-TIME-PROCESS``.
     quiet : bool
@@ -138,9 +150,12 @@ def train(
         tensorboard=logs,
         class_weight=class_weight,
         balance=balance,
+        augment=augment,
     )
     if model is not None:
         models.check_named(model)
+    if augment is not None and not is_reference(augment):
+        raise UsageError(f"`augment={augment}`: expected module:function, or module:layer")
     run = RunFolder(fs.expand_user(run_dir).absolute()) if run_dir is not None else None
     if run is not None:
         run.check_new()
@@ -294,8 +309,17 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     model = models.compiled(entry, settings.model, settings.steps_per_execution)
     images = entry.train
     serving = serving_model(model, entry.scaling, images.shape[1:], images.dtype, entry.class_names)
+    augmentation, fitted = None, model
+    if settings.augment:
+        steps = len(_train_batches(entry, settings))
+        augmentation = Augmentation(settings.augment, settings.seed, steps)
+        augmentation.check(next(iter(images.batches(models.LOOKED_AT, raw=True)))[0])
+        scaled = scaling_model(entry.scaling, images.shape[1:], images.dtype)
+        fitted = models.compile_for(
+            keras.Sequential([*scaled.inputs, scaled, model]), settings.steps_per_execution
+        )
     if state.epochs:
-        models.restore(model, checkpoint.variables, run.checkpoint)
+        models.restore(fitted, checkpoint.variables, run.checkpoint)
         LOG.info("going on after epoch %d of %d", state.epochs, settings.epochs)
     _announce(entry, settings)
     best = (checkpoint.best or checkpoint.variables) if settings.early_stopping else ()
@@ -303,10 +327,10 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     events = EventWriter(folder) if folder else None
     if events:
         events.follow(state.history)
-    checkpointer = Checkpointer(model, run, state, best, events)
+    checkpointer = Checkpointer(fitted, run, state, best, events)
     held_out = entry.held_out
     with raising_originals():
-        _fit(model, entry, checkpointer, quiet)
+        _fit(fitted, entry, checkpointer, augmentation, quiet)
         checkpointer.restore_best()
         scores = models.score(model, held_out, settings.batch_size) if held_out else None
     state = checkpointer.state
@@ -370,8 +394,11 @@ def _train_batches(entry: Entry, settings: TrainSettings) -> Batches:
 
 
 def _order(settings: TrainSettings, epoch: int = 0) -> BatchOptions:
+    """Return the options of the training batches; of an augmented run they are raw."""
     balance: Any = settings.balance  # which was checked
-    return {"shuffle": True, "seed": settings.seed, "epoch": epoch, "balance": balance}
+    raw = settings.augment is not None
+    order = {"shuffle": True, "seed": settings.seed, "epoch": epoch, "balance": balance, "raw": raw}
+    return cast(BatchOptions, order)
 
 
 def _announce(entry: Entry, settings: TrainSettings) -> None:
@@ -391,17 +418,28 @@ def _announce(entry: Entry, settings: TrainSettings) -> None:
     LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, *limits)
 
 
-def _fit(model: keras.Model, entry: Entry, checkpointer: Checkpointer, quiet: bool) -> None:
+def _fit(
+    model: keras.Model,
+    entry: Entry,
+    checkpointer: Checkpointer,
+    augmentation: Augmentation | None,
+    quiet: bool,
+) -> None:
     state, settings = checkpointer.state, checkpointer.state.settings
     size, first, steps = settings.batch_size, state.epochs, len(_train_batches(entry, settings))
     weights = entry.class_weight(settings.class_weight) if settings.class_weight else None
-    callback = _progress_callback(settings.epochs, steps, quiet, checkpointer.after_epoch)
+    before = augmentation.begin if augmentation else lambda epoch: None
+    callback = _progress_callback(settings.epochs, steps, quiet, before, checkpointer.after_epoch)
+    order = _order(settings, first)
+    batches = entry.train.to_tf(size, **order)
+    # The model that is fitted scales, where batches are raw.
+    validation = entry.val.to_tf(size, raw=order["raw"]) if "val" in entry.splits else None
     with closing(callback):
         model.fit(
-            entry.train.to_tf(size, **_order(settings, first)),
+            augmentation.feed(batches) if augmentation else batches,
             epochs=first if state.stops_early else settings.epochs,
             initial_epoch=first,
-            validation_data=entry.val.to_tf(size) if "val" in entry.splits else None,
+            validation_data=validation,
             shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
             class_weight=weights,
             verbose=0,
@@ -456,9 +494,13 @@ class Checkpointer:
 
 
 def _progress_callback(
-    epochs: int, steps: int, quiet: bool, after_epoch: Callable[[dict[str, float]], None]
+    epochs: int,
+    steps: int,
+    quiet: bool,
+    before_epoch: Callable[[int], None],
+    after_epoch: Callable[[dict[str, float]], None],
 ) -> Any:  # of a class that exists only once Keras is imported
-    """Make a Keras callback: a bar an epoch, a call of `after_epoch`, and a line of results."""
+    """Make a Keras callback: a bar an epoch, calls before and after it, and a line of results."""
     import keras
 
     class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
@@ -469,6 +511,7 @@ def _progress_callback(
                 self.bar.close()
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            before_epoch(epoch)
             self.started = time.perf_counter()
             self.bar = progress.bar(f"epoch {epoch + 1}/{epochs}", steps, " steps", quiet)
 
