@@ -177,6 +177,8 @@ def print_compared(result: "CompareResult") -> None:
     for one in result.differences:
         say(*_wrapped(f"{' − '.join(one.pair)}: {significance.format_difference(one)}"))
     say(*_wrapped(result.verdict))
+    if result.changed:
+        say(*_wrapped(result.changed))
     say(str(result.page))
 
 

@@ -57,6 +57,12 @@ class TrainSettings(Record):
             message = f"`class_weight={self.class_weight}` and `balance={self.balance}`"
             raise UsageError(f"{message}: expected one of them: each makes up for all of it")
 
+    @classmethod
+    def from_dict(cls, values: object) -> "TrainSettings":
+        """Make the record of what `to_dict` returned; an earlier version knew fewer settings."""
+        known = values if isinstance(values, Mapping) else {}
+        return super(TrainSettings, cls).from_dict({**cls().to_dict(), **known})
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult(Record):
@@ -213,6 +219,8 @@ class CompareResult(Record):
         What does the same again; None of a dataset that only Python has.
     page : Path
         The comparison as a page.
+    changed : str, optional
+        What has changed the ranking since the folder's earlier result; None where it has not.
     """
 
     dataset: str
@@ -227,6 +235,7 @@ class CompareResult(Record):
     date: str
     command: str | None
     page: Path
+    changed: str | None = None
 
     def ranked(self) -> list[ModeResult]:
         """Return the modes, the best first.

@@ -10,6 +10,7 @@ import shlex
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,19 +113,21 @@ def compare(
         options |= {
             k: v for k, v in own.items() if options.get(k) in (None, getattr(PrepareOptions, k))
         }
-    entries, options = [], {**options, "val_fraction": val_fraction}
+    entries, options = {}, {**options, "val_fraction": val_fraction}
     for mode in modes:
         LOG.info("preparing %s", mode)
-        entries.append(prepare(dataset, mode=mode, quiet=quiet, **options))
+        entries[mode] = prepare(dataset, **_scaling_options(mode), quiet=quiet, **options)
     defaults = {k: v.default for k, v in inspect.signature(prepare).parameters.items()}
     unusual = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
     comparison = _Comparison(entries, seeds, settings, unusual)
-    folder = fs.expand_user(out or f"compare-{entries[0].dataset}").absolute()
+    first = next(iter(entries.values()))
+    folder = fs.expand_user(out or f"compare-{first.dataset}").absolute()
     _claim(folder, comparison.shared)
     tf_runtime.start_keras("compare")
     with tf_runtime.silence_retracing():
         runs = _train_all(comparison, folder / RUNS, quiet)
     result = _result(comparison, runs, comparison.command(dataset), folder / PAGE)
+    result = replace(result, changed=changed_ranking(_earlier(folder), result))
     html.write(folder / PICTURE, comparison_report.picture(result))
     html.write(folder / PAGE, comparison_report.render(result))
     content = json.dumps(result.to_dict(), indent=1, allow_nan=False)
@@ -136,7 +139,7 @@ def _check(modes: Sequence[str], model: str | None, val_fraction: float) -> None
     if isinstance(modes, str):
         raise UsageError(f"`modes={modes}`: expected a list of names, got a string")
     for mode in modes:
-        if mode not in MODES:
+        if _scaling_options(mode)["mode"] not in MODES:
             raise unknown_choice("modes", mode, MODES)
     twice = sorted({mode for mode in modes if modes.count(mode) > 1})
     if twice:
@@ -152,11 +155,17 @@ def _check(modes: Sequence[str], model: str | None, val_fraction: float) -> None
         raise UsageError(f"`val_fraction={val_fraction}`: {expected}")
 
 
+def _scaling_options(mode: str) -> dict[str, Any]:
+    """Return the options of `prepare` that a mode stands for: a preset may be behind a colon."""
+    name, colon, preset = mode.partition(":")
+    return {"mode": name, "preset": preset} if colon else {"mode": name}
+
+
 @dataclass(frozen=True, slots=True)
 class _Comparison:
     """What is compared, and how."""
 
-    entries: Sequence[Entry]  # one a mode
+    entries: Mapping[str, Entry]  # by mode, as it was asked for
     seeds: range  # one a run of each mode
     settings: TrainSettings  # of the first run
     options: Mapping[str, Any]  # of `prepare`, those that are not as by default
@@ -171,7 +180,7 @@ class _Comparison:
         """What all runs of a comparison share, whatever its modes and seeds."""
         # As asked for: a mode may do without, and its recipe has another value then.
         per, rescale = self.options.get("per", "channel"), bool(self.options.get("rescale"))
-        entry = self.entries[0]
+        entry = next(iter(self.entries.values()))
         recipe = {k: v for k, v in entry.manifest.recipe.to_dict().items() if k != "mode"}
         shared = {"dataset": entry.dataset, **recipe, **self.training}
         return {**shared, "per": per, "rescale": rescale}
@@ -181,11 +190,12 @@ class _Comparison:
         dataset = sources.normalize_dataset(dataset)
         if not isinstance(dataset, str):
             return None
-        modes = ",".join(entry.mode for entry in self.entries)
         shown = {"repeats": len(self.seeds), "seed": self.settings.seed}
         shown |= {**self.training, **self.options}
         options = formatting.options({k: v for k, v in shown.items() if k not in MACHINE_ONLY})
-        return shlex.join(["pixelprep", "compare", dataset, "--modes", modes, *options])
+        return shlex.join(
+            ["pixelprep", "compare", dataset, "--modes", ",".join(self.entries), *options]
+        )
 
 
 def _claim(folder: Path, shared: Mapping[str, Any]) -> None:
@@ -207,19 +217,19 @@ def _claim(folder: Path, shared: Mapping[str, Any]) -> None:
 
 def _train_all(comparison: _Comparison, folder: Path, quiet: bool) -> dict[str, list[TrainResult]]:
     """Train every run; modes take turns, so that changes of the machine meet all of them."""
-    runs: dict[str, list[TrainResult]] = {entry.mode: [] for entry in comparison.entries}
-    turns = [(seed, entry) for seed in comparison.seeds for entry in comparison.entries]
+    runs: dict[str, list[TrainResult]] = {mode: [] for mode in comparison.entries}
+    turns = [(seed, *named) for seed in comparison.seeds for named in comparison.entries.items()]
     durations: list[float] = []  # seconds of each run that was not finished before
-    for number, (seed, entry) in enumerate(turns):
-        run = RunFolder(folder / f"{entry.mode}-{entry.per}-seed{seed}")
+    for number, (seed, mode, entry) in enumerate(turns):
+        run = RunFolder(folder / f"{mode.replace(':', '-')}-{entry.per}-seed{seed}")
         left = ""
         if durations:
             seconds = statistics.fmean(durations) * (len(turns) - number)
             left = f"; about {formatting.format_duration(seconds)} left"
-        LOG.info("run %d of %d: %s, seed %d%s", number + 1, len(turns), entry.mode, seed, left)
+        LOG.info("run %d of %d: %s, seed %d%s", number + 1, len(turns), mode, seed, left)
         is_new, started = not run.final.exists(), time.perf_counter()
         settings = replace(comparison.settings, seed=seed)
-        runs[entry.mode].append(_train_one(run, entry, settings, quiet))
+        runs[mode].append(_train_one(run, entry, settings, quiet))
         if is_new:
             durations.append(time.perf_counter() - started)
     return runs
@@ -260,8 +270,8 @@ def _result(
     command: str | None,
     page: Path,
 ) -> CompareResult:
-    entries = comparison.entries
-    modes = [_mode_result(entry, runs[entry.mode]) for entry in entries]
+    modes = [_mode_result(mode, one, runs[mode]) for mode, one in comparison.entries.items()]
+    first = next(iter(comparison.entries.values()))
     accuracies = {result.mode: result.val_accuracy for result in modes}
     best, *others = ranking = rank(accuracies)
     differences = []
@@ -271,13 +281,13 @@ def _result(
     unshown = (*RUNTIME_ONLY, "source")
     options = {k: v for k, v in comparison.options.items() if k not in unshown}
     return CompareResult(
-        dataset=entries[0].dataset,
+        dataset=first.dataset,
         verdict=verdict(differences),
         ranking=tuple(ranking),
         modes=tuple(modes),
         differences=tuple(differences),
         seeds=tuple(comparison.seeds),
-        images={name: len(split) for name, split in entries[0].splits.items()},
+        images={name: len(split) for name, split in first.splits.items()},
         settings=comparison.training | options,
         machine=tf_runtime.environment_info(),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -286,13 +296,13 @@ def _result(
     )
 
 
-def _mode_result(entry: Entry, runs: Sequence[TrainResult]) -> results.ModeResult:
+def _mode_result(mode: str, entry: Entry, runs: Sequence[TrainResult]) -> results.ModeResult:
 
     last = [run.history["val_accuracy"][-1] for run in runs]
     val = [accuracy for accuracy in last if accuracy is not None]  # which none is: they are finite
     test = [run.test_accuracy for run in runs if run.test_accuracy is not None]
     return results.ModeResult(
-        mode=entry.mode,
+        mode=mode,
         per=entry.per,
         key=entry.key,
         val_accuracy=tuple(val),
@@ -313,6 +323,28 @@ def _spread(values: Sequence[float]) -> float | None:
 def rank(accuracies: Mapping[str, Sequence[float]]) -> list[str]:
     """Sort modes by their mean accuracy, the best first; equal ones stay in order."""
     return sorted(accuracies, key=lambda mode: -statistics.fmean(accuracies[mode]))
+
+
+def _earlier(folder: Path) -> CompareResult | None:
+    """Return the folder's earlier result, if there is one that can be read."""
+    with suppress(OSError, ValueError):
+        return CompareResult.from_dict(json.loads((folder / RESULT).read_text()))
+    return None
+
+
+def changed_ranking(earlier: CompareResult | None, result: CompareResult) -> str | None:
+    """Say how the order of the modes that both have is another now, and what came to it."""
+    if earlier is None:
+        return None
+    before = [mode for mode in earlier.ranking if mode in result.ranking]
+    now = [mode for mode in result.ranking if mode in earlier.ranking]
+    if before == now:
+        return None
+    seeds = {"with": set(result.seeds) - set(earlier.seeds)}
+    seeds |= {"without": set(earlier.seeds) - set(result.seeds)}
+    why = [f"{word} the seeds {', '.join(map(str, sorted(s)))}" for word, s in seeds.items() if s]
+    what = f"The ranking was {', '.join(before)}; it is {', '.join(now)}"
+    return f"{what} {' and '.join(why)}".strip() + "."
 
 
 def verdict(differences: Sequence[results.ModeDifference]) -> str:

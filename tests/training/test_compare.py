@@ -21,7 +21,7 @@ from pixelprep.reports import comparison_report
 from pixelprep.reports.results import CompareResult, History, ModeDifference, ModeResult
 from pixelprep.sources import Arrays
 from pixelprep.system import tf_runtime
-from pixelprep.training.compare import RUNS, compare, rank, verdict
+from pixelprep.training.compare import RUNS, changed_ranking, compare, rank, verdict
 from pixelprep.training.train import train
 from tests.helpers.cli import failure, run, start
 from tests.helpers.data import arrays
@@ -422,6 +422,20 @@ def result(**changes: Any) -> CompareResult:
         "page": Path("compare.html"),
     }
     return CompareResult(**whole | changes)
+
+
+def test_what_changed_the_ranking_is_said() -> None:
+    """The order of the modes that both results have, before and now, and which seeds came or went;
+    of the first result, and where the order is the same, there is nothing to say.
+    """
+    now = result()
+    assert changed_ranking(None, now) is None
+    assert changed_ranking(now, replace(now, seeds=(0, 1, 2, 3))) is None
+    before = replace(now, ranking=("center", "robust", "standardize"), seeds=(0, 7))
+    expected = "The ranking was center, standardize; it is standardize, center"
+    seeds = "with the seeds 1, 2 and without the seeds 7"
+    assert changed_ranking(before, now) == f"{expected} {seeds}."
+    assert changed_ranking(replace(before, seeds=now.seeds), now) == f"{expected}."
 
 
 def test_the_page_says_what_it_rests_on() -> None:
