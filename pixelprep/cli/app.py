@@ -391,7 +391,7 @@ def export(
     folder = directory or out
     assert folder is not None
     done = pixelprep.export(entry, folder, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
-    files = f"{len(done.files):,} files, {output.size(done.bytes)}"
+    files = f"{formatting.pluralize(len(done.files), 'file')}, {output.size(done.bytes)}"
     made = f"{files}, written and checked in {done.seconds:.1f} s"
     output.show(done.to_dict(), as_json, lambda: output.say(str(done.path), made))
 

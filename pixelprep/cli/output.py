@@ -189,7 +189,7 @@ def print_scores(scores: "EvaluationResult", chosen: bool) -> None:
     _table(rows)
     what = f"{scores.split} accuracy {scores.accuracy:.2%}, loss {_decimal(scores.loss)}"
     about = "" if scores.exact else "; raw pixels recovered approximately from the stored ones"
-    say(f"{what} ({scores.images:,} images{about})", str(scores.entry))
+    say(f"{what} ({formatting.pluralize(scores.images, 'image')}{about})", str(scores.entry))
     if chosen and scores.split != "test":
         say("(validation, as the entry has no test split)")
 

@@ -220,6 +220,8 @@ def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
     if entry.manifest.source.task != "classification":
         message = f"{entry.path}: its rows have several classes, `train` needs one"
         raise TrainError(message, "stream it into a model of your own by `entry.train.to_tf`")
+    if len(entry.class_names) < 2:
+        raise TrainError(f"{entry.path}: all of one class, {entry.class_names[0]}: expected two")
     if settings.early_stopping and "val" not in entry.splits:
         given = f"`early_stopping={settings.early_stopping}`"
         message = f"{given}: expected a validation split, which {entry.path} has not"
@@ -352,7 +354,8 @@ def _announce(entry: Entry, settings: TrainSettings) -> None:
     """Say what is trained on: rows and steps of each split, and the range of the first batch."""
     for name, split in entry.splits.items():
         steps = formatting.pluralize(_steps(split, settings), "step")
-        LOG.info("%-5s %s images, %s of %d", name, f"{len(split):,}", steps, settings.batch_size)
+        count = formatting.pluralize(len(split), "image")
+        LOG.info("%-5s %s, %s of %d", name, count, steps, settings.batch_size)
     batches = entry.train.batches(settings.batch_size, shuffle=True, seed=settings.seed)
     images, _ = next(iter(batches))
     shape, limits = formatting.format_shape(images.shape), (images.min(), images.max())
