@@ -191,9 +191,9 @@ def _counted(
         low, high = label_range(one)
         lowest, highest = min(lowest, low - first), max(highest, high)
     if unnamed and not first and lowest < 0:
-        wrong = f"{where}: expected labels from 0, got {lowest} to {highest}"
+        low, high = next(both for both in map(label_range, labels.values()) if both[0] < 0)
         hint = f"`renumber` numbers those that occur; `labels_from={lowest}` counts from there"
-        raise SourceError(wrong, hint)
+        raise SourceError(f"{where}: expected labels from 0, got {low} to {high}", hint)
     if first and lowest < 0:
         below = f"{where}: `labels_from={first}`: expected no label below, got {first + lowest}"
         raise SourceError(below)
