@@ -48,7 +48,13 @@ from pixelprep.errors import (
     resume_command,
 )
 from pixelprep.exporters import format_names
-from pixelprep.format.options import PREPARE_OPTIONS, READING
+from pixelprep.format.options import (
+    FIXED,
+    PREPARE_OPTIONS,
+    READING,
+    RecipeOptions,
+    declared_options,
+)
 from pixelprep.numerics.modes import MODES
 from pixelprep.system import formatting
 
@@ -619,7 +625,13 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path if context else 'pixelprep'} --help"
     elsewhere = [way for name, way in OTHERWISE.items() if re.search(rf"{name}\b", message)]
-    if elsewhere:
+    fixed = {
+        f"--{name.replace('_', '-')}" for name in FIXED | declared_options(RecipeOptions).keys()
+    }
+    meant = {*message.split(), *(way.split()[0] for way in elsewhere)}
+    if context and context.info_name in ("evaluate", "predict") and fixed & meant:
+        hint = "leave it out: data is read and scaled as the run's was"
+    elif elsewhere:
         command = context.command_path if context else "pixelprep"
         hint = f"did you mean '{elsewhere[0].format(command=command)}'?"
     elif suggested:

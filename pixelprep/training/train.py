@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -24,7 +25,7 @@ from pixelprep.pipeline.prepare import prepare, prepare_or_open
 from pixelprep.reports import html, run_report
 from pixelprep.reports.results import TrainResult, TrainSettings, finite
 from pixelprep.system import formatting, fs, progress, tf_runtime
-from pixelprep.training import models, run_folder
+from pixelprep.training import evaluation_data, models, run_folder
 from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, Variables, unfinished
 from pixelprep.training.serving import serving_model
 from pixelprep.training.tensorboard import EventWriter
@@ -304,6 +305,8 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     picture = {run_folder.PICTURE: run_report.picture(result)}
     files = {run_folder.MODEL: model, run_folder.SERVING: serving}
     pages = picture | _page(model, entry, result, scores)
+    read_by = json.dumps(evaluation_data.read_by(entry), indent=1)
+    pages |= {f"{run_folder.ENTRY}/{run_folder.READ_BY}": f"{read_by}\n".encode()}
     run.publish(files, result, state.history, entry.manifest, pages)
     return result
 

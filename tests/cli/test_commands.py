@@ -308,6 +308,15 @@ def test_misspelt_words_are_answered_with_the_right_one(
     assert not cache.exists()
 
 
+def test_what_a_run_decides_is_no_option_of_evaluate_and_predict() -> None:
+    """The hint is not another option of nearly that name, nor one that is not there either."""
+    for command in (["evaluate", "run"], ["predict", "run", "a.png"]):
+        for option in (["--size", "24"], ["--mode", "center"], ["--grayscale"]):
+            message, hint = failure(run(*command, *option, bare=True), 2)
+            assert message == f"no such option: {option[0]}"
+            assert hint == "leave it out: data is read and scaled as the run's was"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -234,6 +234,13 @@ def test_merged_classes_and_left_out_pictures_are_as_in_training() -> None:
         found = evaluate("merged", "./b", quiet=True)
     assert [(one.class_name, one.images) for one in found.classes] == [("owl", 8), ("pet", 15)]
     assert "b: classes as in training: cat is pet, dog is pet" in said
+    shutil.move("merged", "carried")  # to another machine, whose cache has no record of it
+    assert evaluate("carried", "./b", cache_dir="another", quiet=True).classes == found.classes
+    Path("carried/entry/read_by.json").unlink()  # as in runs of before it was kept
+    assert evaluate("carried", "./b", quiet=True).classes == found.classes
+    Path("carried/entry/read_by.json").write_text("[1]")
+    with pytest.raises(pixelprep.TrainError, match="carried: not a finished run"):
+        evaluate("carried", "./b", quiet=True)
 
 
 def test_floats_that_are_scaled_already_are_refused(tmp_path: Path) -> None:
