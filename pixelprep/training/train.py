@@ -95,7 +95,8 @@ def train(
     quiet : bool
         Draw no progress bars.
     **options
-        As for `prepare`; of an entry, those that it was prepared with.
+        As for `prepare`; of an entry, those that it was prepared with. Where they tell of scaling
+        alone, data that has one such entry is taken as it was prepared.
 
     Returns
     -------
