@@ -73,6 +73,7 @@ OTHERWISE = {
     "--standardi[sz]e": "--mode standardize",
     "--cent(er|re)": "--mode center",
     "--dataset": "{command} DATASET",
+    "command '(delete|del|clear|clean)": "pixelprep cache remove",
 }
 OUT = ("--out", "-o")
 SAME_AGAIN = "give the same command again: what is finished stays"
@@ -636,7 +637,9 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
         hint = f"did you mean '{elsewhere[0].format(command=command)}'?"
     elif suggested:
         told, names = (re.findall("[a-z-]+", text) for text in (message, suggested[0]))
-        hint = f"did you mean '{difflib.get_close_matches(told[-1], names, n=1, cutoff=0)[0]}'?"
+        bare = {name.lstrip("-"): name for name in names}
+        if near := difflib.get_close_matches(told[-1].lstrip("-"), bare, n=1):
+            hint = f"did you mean '{bare[near[0]]}'?"
     return message[:1].lower() + message[1:], hint, 2
 
 

@@ -164,11 +164,15 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     recipe = entry.manifest.recipe.to_dict()
     for option, value in options.items():
         if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
-            made_from = requests.load(entry.path, cache).origin or entry.dataset
+            recorded = requests.load(entry.path, cache)
+            own_options = requests.options_of(entry.manifest, recorded.request) | {
+                n: v for n, v in options.items() if n not in RUNTIME_ONLY
+            }
+            made_from = [recorded.origin or entry.dataset, *formatting.options(own_options)]
             own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
             raise UsageError(
                 f"{name} is an entry {own}, but {option} {value} was given",
-                f"leave the option out, or give what it was made from: {made_from}",
+                f"leave the option out, or give what it was made from: {shlex.join(made_from)}",
             )
     return entry
 

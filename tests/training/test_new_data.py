@@ -89,6 +89,18 @@ def test_the_same_pictures_elsewhere_give_the_same(
     assert again == new
 
 
+def test_a_run_is_no_entry_but_names_its_own(photos: Path, trained: Path) -> None:
+    """Where an entry is asked for, a run's folder leads to the one that it was trained on; a split
+    may be called as data calls it.
+    """
+    cache = photos.parent / "cache"
+    with pytest.raises(pixelprep.EntryError, match="a run of `train`, no entry") as caught:
+        pixelprep.open(trained, cache_dir=cache)
+    named = str(caught.value.hint).removeprefix("name its entry: ")
+    assert pixelprep.open(named, cache_dir=cache).path == own_of(photos).path
+    assert evaluate(trained, named, cache_dir=cache, split="Testing", quiet=True).split == "test"
+
+
 def test_a_class_may_be_absent(trained: Path) -> None:
     """Labels are matched by name, so that those of the rest stay right; the absent are told."""
     draw(Path("lab"), 5, ("dog", "owl"))
