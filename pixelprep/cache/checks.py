@@ -24,7 +24,7 @@ from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor, statis
 from pixelprep.numerics.statistics import AnyMoments, Statistics, moments_of, pairwise_sum
 from pixelprep.sources.digest import digest_pieces, join_digests, pixel_bytes
 from pixelprep.sources.lazy_arrays import AnyDType
-from pixelprep.system import parallel
+from pixelprep.system import formatting, parallel
 
 BLOCK_BYTES = 4 << 20  # raw images in memory at once
 SLACK = 1e-9  # relative: well above the errors of float64 sums, below what shows in float32
@@ -59,7 +59,8 @@ def _check_labels(entry: Entry) -> Iterator[str]:
     for name, split_labels in labels.items():
         highest = int(split_labels.max())
         if split_labels.min() < 0 or highest >= (2 if split_labels.ndim > 1 else classes):
-            yield f"{name}: labels {split_labels.min()} to {highest}, but {classes} classes"
+            there = formatting.pluralize(classes, "class", "classes")
+            yield f"{name}: labels {split_labels.min()} to {highest}, but {there}"
         elif class_counts(split_labels, classes) != entry.manifest.splits[name].class_counts:
             yield f"{name}: other numbers of images of each class than the manifest says"
         names = entry.splits[name].read_names()

@@ -24,6 +24,7 @@ from pixelprep.system import formatting, fs, locks
 LOG = logging.getLogger("pixelprep")
 
 MAX_LISTED = 4  # entries in a hint
+RUNS_ENTRY = "entry"  # the folder of a run that has its entry's manifest
 FOLDER_NAME = re.compile("[a-z][a-z0-9_-]*-[0-9a-f]{12}")  # the name of an entry's folder
 
 
@@ -185,6 +186,11 @@ def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False)
         more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
         hint = f"choose one of: {', '.join(names)}{more}"
         raise EntryError(f"{name}: ambiguous, {len(found)} entries in {cache} match", hint)
+    run = fs.expand_user(name) / RUNS_ENTRY
+    if not found and _exists(run, damaged=False):
+        own = manifests.read(run)
+        hint = f"name its entry: {own.dataset}/{own.recipe.folder}"
+        raise EntryError(f"{name}: a run of `train`, no entry", hint)
     if not found and "/" in name and os.path.exists(fs.expand_user(name)):  # noqa: PTH110 - long names
         none = f"{name}: no entry, and none in {cache} was made from it"
         raise EntryError(none, _prepare_first(name, cache))

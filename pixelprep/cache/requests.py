@@ -153,5 +153,5 @@ def options_of(manifest: Manifest, request: Mapping[str, Any] | None) -> dict[st
     read = {n: v for n, v in asked.items() if v not in (*NO_EFFECT, getattr(DecodeOptions, n))}
     if request is None:  # which knows better: an export's data was decoded by another
         read |= decode_options(decode) | ({"on_error": "skip"} if "skipped" in decode else {})
-        read |= {"on_leak": "drop"} if _dropped(decode) - {"other classes"} else {}
+        read |= {"on_leak": "drop"} if _dropped(decode) - {"other classes", "no label"} else {}
     return changed | read

@@ -48,7 +48,13 @@ from pixelprep.errors import (
     resume_command,
 )
 from pixelprep.exporters import format_names
-from pixelprep.format.options import PREPARE_OPTIONS, READING
+from pixelprep.format.options import (
+    FIXED,
+    PREPARE_OPTIONS,
+    READING,
+    RecipeOptions,
+    declared_options,
+)
 from pixelprep.numerics.modes import MODES
 from pixelprep.system import formatting
 
@@ -67,6 +73,7 @@ OTHERWISE = {
     "--standardi[sz]e": "--mode standardize",
     "--cent(er|re)": "--mode center",
     "--dataset": "{command} DATASET",
+    "command '(delete|del|clear|clean)": "pixelprep cache remove",
 }
 OUT = ("--out", "-o")
 SAME_AGAIN = "give the same command again: what is finished stays"
@@ -406,7 +413,7 @@ def export(
     folder = directory or out
     assert folder is not None
     done = pixelprep.export(entry, folder, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
-    files = f"{len(done.files):,} files, {output.size(done.bytes)}"
+    files = f"{formatting.pluralize(len(done.files), 'file')}, {output.size(done.bytes)}"
     made = f"{files}, written and checked in {done.seconds:.1f} s"
     output.show(done.to_dict(), as_json, lambda: output.say(str(done.path), made))
 
@@ -634,12 +641,20 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     context = getattr(error, "ctx", None)
     hint = f"{context.command_path if context else 'pixelprep'} --help"
     elsewhere = [way for name, way in OTHERWISE.items() if re.search(rf"{name}\b", message)]
-    if elsewhere:
+    fixed = {
+        f"--{name.replace('_', '-')}" for name in FIXED | declared_options(RecipeOptions).keys()
+    }
+    meant = {*message.split(), *(way.split()[0] for way in elsewhere)}
+    if context and context.info_name in ("evaluate", "predict") and fixed & meant:
+        hint = "leave it out: data is read and scaled as the run's was"
+    elif elsewhere:
         command = context.command_path if context else "pixelprep"
         hint = f"did you mean '{elsewhere[0].format(command=command)}'?"
     elif suggested:
         told, names = (re.findall("[a-z-]+", text) for text in (message, suggested[0]))
-        hint = f"did you mean '{difflib.get_close_matches(told[-1], names, n=1, cutoff=0)[0]}'?"
+        bare = {name.lstrip("-"): name for name in names}
+        if near := difflib.get_close_matches(told[-1].lstrip("-"), bare, n=1):
+            hint = f"did you mean '{bare[near[0]]}'?"
     return message[:1].lower() + message[1:], hint, 2
 
 

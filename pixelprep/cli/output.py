@@ -94,15 +94,14 @@ def print_info(entry: "Entry", summary: "EntrySummary") -> None:
     for text in filter(None, (about.citation, about.homepage)):
         _print_field("", text)
     _print_field("classes", ", ".join(entry.class_names))
-    recipe = entry.manifest.recipe.to_dict()
-    origins = recipe.pop("splits")
-    if recipe.pop("constants"):  # shown above
+    origins = entry.manifest.recipe.splits
+    if entry.manifest.recipe.constants:  # shown above
         _print_field("scaling", "that of another entry, given as shift and divisor")
     taken = [f"{name} taken from train" for name in entry.splits if origins[name] == "train"]
     own = [name for name in entry.splits if origins[name] == "source"]
     _print_field("splits", ", ".join([f"{' and '.join(own)} as the data has", *taken]))
-    shown = ", ".join(f"{k} {v}" for k, v in sorted(recipe.items()) if v is not None)
-    _print_field("recipe", shown)
+    _print_field("balance", "; ".join(_balance(entry, name) for name in entry.splits))
+    _print_field("options", shlex.join(formatting.options(summary.options)))
     for kind, counts in summary.files.items():
         told = (f"{what} {count:,}" for what, count in counts.items())
         _print_field(kind, formatting.shorten(told))
@@ -112,6 +111,16 @@ def print_info(entry: "Entry", summary: "EntrySummary") -> None:
     exact = entry.is_exact
     _print_field("raw", f"pixels are {'exactly' if exact else 'approximately'} recoverable")
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
+
+
+def _balance(entry: "Entry", split: str) -> str:
+    """Say how many images of a split the classes have: train 12 of leaf to 20 of apple."""
+    counts = entry.manifest.splits[split].class_counts
+    fewest, most = min(counts), max(counts)
+    if fewest == most:
+        return f"{split} {most:,} of each class"
+    least, greatest = (entry.class_names[counts.index(count)] for count in (fewest, most))
+    return f"{split} {fewest:,} of {least} to {most:,} of {greatest}"
 
 
 def _print_entry(entry: "Entry") -> None:
@@ -191,7 +200,7 @@ def print_scores(scores: "EvaluationResult", chosen: bool) -> None:
     _table(rows)
     what = f"{scores.split} accuracy {scores.accuracy:.2%}, loss {_decimal(scores.loss)}"
     about = "" if scores.exact else "; raw pixels recovered approximately from the stored ones"
-    say(f"{what} ({scores.images:,} images{about})", str(scores.entry))
+    say(f"{what} ({formatting.pluralize(scores.images, 'image')}{about})", str(scores.entry))
     if chosen and scores.split != "test":
         say("(validation, as the entry has no test split)")
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack  # Any: columns of whichever type
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack  # Any: columns of whichever type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from pixelprep.format import layout, reader
 from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics.scaling import Scaling
+from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     import jax
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 WEIGHTS = ("balanced",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """One split of an entry: an ordered list of HDF5 files, read row by row.
 
@@ -52,12 +53,22 @@ class Split:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     per_image: bool
-    _columns: Columns = field(repr=False)
-    _files: tuple[reader.EntryFile, ...] = field(repr=False)  # in order
-    _run_rows: int = field(repr=False)  # neighbouring rows that a pass reads at once
+    _columns: Columns
+    _files: tuple[reader.EntryFile, ...]  # in order
+    _run_rows: int  # neighbouring rows that a pass reads at once
+
+    def __repr__(self) -> str:
+        """Say what is in it: <Split train: 6,000 images 28×28×1 float32>."""
+        return f"<Split {self.name}: {_described(self)}>"
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __getitem__(self, index: object) -> NoReturn:
+        """Name what reads rows: a file is read in blocks, not row by row."""
+        message = f"the {self.name} split is read by a method, not by [{index}]"
+        hint = "images: split.read(0, 1); labels: split.labels; both: split.batches(64)"
+        raise UsageError(message, hint)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -357,7 +368,12 @@ def _require(package: str, extra: str) -> Iterator[None]:
         raise missing_extra(package, extra, "this feed") from error
 
 
-@dataclass(frozen=True)
+def _described(split: Split) -> str:
+    images = formatting.pluralize(len(split), "image")
+    return f"{images} {formatting.format_shape(split.shape[1:])} {split.dtype}"
+
+
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One prepared dataset.
 
@@ -372,10 +388,21 @@ class Entry:
     """
 
     path: Path
-    manifest: Manifest = field(repr=False)
+    manifest: Manifest
     # By file name, the `fs.file_stamp` it had when it was checked: once it changes, it is not read.
-    _stamps: dict[str, tuple[int, ...]] = field(repr=False, compare=False)
+    _stamps: dict[str, tuple[int, ...]] = field(compare=False)
     cached: bool = field(default=True, compare=False)
+
+    def __repr__(self) -> str:
+        """Say what it is in a few lines, as a notebook shows it."""
+        classes = formatting.pluralize(len(self.class_names), "class", "classes")
+        lines = [
+            f"<Entry {self.dataset}, {self.mode} per {self.per}, key {self.key}",
+            *(f"  {name:5} {_described(split)}" for name, split in self.splits.items()),
+            f"  {classes}: {formatting.shorten(self.class_names)}",
+            f"  {self.path}>",
+        ]
+        return "\n".join(lines)
 
     def __fspath__(self) -> str:
         """Return the entry's folder, so that an entry will do where a path is asked for."""

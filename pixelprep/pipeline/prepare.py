@@ -2,8 +2,9 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any  # options that a caller passes on by name
@@ -25,9 +26,11 @@ from pixelprep.format.options import (
 from pixelprep.format.recipe import TAKEN, Recipe
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.pipeline import given_scaling, raw_data
-from pixelprep.system import fs, locks, notices, parallel, staging
+from pixelprep.system import formatting, fs, locks, notices, parallel, staging
 
 LOG = logging.getLogger("pixelprep")
+
+SCALING = ("mode", "per", "rescale", "dtype")  # options that ask for one of several entries
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,10 @@ def find_entry(call: PrepareCall) -> Entry:
     source, dataset = _find_source(call)
     if entry := _recalled(call, source, cache):
         return entry
-    before = _as_recorded(call, dataset, cache) if dataset is not None else None
-    if before and (entry := _recalled(before, _find_source(before)[0], cache)):
-        return entry
+    if dataset is not None and (before := _as_recorded(dataset, vars(call), cache)):
+        call = replace(call, dataset=dataset, **before)
+        if entry := _recalled(call, _find_source(call)[0], cache):
+            return entry
     raise EntryError(
         f"{source.name}, {call.mode}, with these options: not prepared in {cache}",
         "prepare it first, or here with `prepare`",
@@ -119,37 +123,56 @@ def _recalled(call: PrepareCall, source: sources.Source, cache: Path) -> Entry |
     return None
 
 
-def _as_recorded(call: PrepareCall, dataset: str, cache: Path) -> PrepareCall | None:
-    """Return the call that made the only entry of this data, where no option was given."""
-    if any(getattr(call, name) != getattr(PrepareCall, name) for name in REPAIR_OPTIONS):
-        return None
-    made = entries.made_from(dataset, cache)
-    request = requests.load(made[0], cache).request if len(made) == 1 else None
-    scaling = ("mode", "per", "rescale", "dtype")  # asked for, even where it is the default
-    if request is None or any(
-        getattr(call, n) != request.get(n, getattr(call, n)) for n in scaling
-    ):
-        return None
-    return PrepareCall(**request | {"dataset": dataset}, cache_dir=cache, quiet=call.quiet)
+def _as_recorded(dataset: str, options: Mapping[str, Any], cache: Path) -> dict[str, Any]:
+    """Return the options that made the only entry of this data with the scaling that is asked for.
+
+    None where other options are given than those of scaling, which count though they are default.
+    """
+    usual = {name: getattr(PrepareCall, name) for name in REPAIR_OPTIONS}
+    given = {name: value for name, value in options.items() if value is not None}
+    asked = {name: given.get(name, value) for name, value in usual.items()}
+    if any(asked[name] != usual[name] for name in usual if name not in SCALING):
+        return {}
+    made = (requests.load(path, cache).request for path in entries.made_from(dataset, cache))
+    alike = [
+        request
+        for request in filter(None, made)
+        if all(asked[name] == request.get(name, asked[name]) for name in SCALING)
+    ]
+    if len(alike) != 1:
+        return {}
+    [request] = alike
+    return {name: value for name, value in request.items() if value != usual.get(name, value)}
 
 
 def prepare_or_open(name: str, **options: Any) -> Entry:
     """Open the entry of this name; or prepare the dataset of this name, as `prepare` does.
 
+    Where no option says how, data is prepared as its only entry was.
+
     Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """
     cache = fs.cache_dir(options.get("cache_dir"))
     if not entries.is_entry_name(name, cache):
-        return prepare(name, **options)
+        dataset = name if sources.is_path(name) else sources.meant(name)
+        before = _as_recorded(dataset, options, cache)
+        if told := {option: v for option, v in before.items() if option not in SCALING}:
+            words = shlex.join(formatting.options(told))
+            LOG.info("%s: as it was prepared before: %s", dataset, words)
+        return prepare(dataset, **options | before)
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
     for option, value in options.items():
         if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
-            made_from = requests.load(entry.path, cache).origin or entry.dataset
+            recorded = requests.load(entry.path, cache)
+            own_options = requests.options_of(entry.manifest, recorded.request) | {
+                n: v for n, v in options.items() if n not in RUNTIME_ONLY
+            }
+            made_from = [recorded.origin or entry.dataset, *formatting.options(own_options)]
             own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
             raise UsageError(
                 f"{name} is an entry {own}, but {option} {value} was given",
-                f"leave the option out, or give what it was made from: {made_from}",
+                f"leave the option out, or give what it was made from: {shlex.join(made_from)}",
             )
     return entry
 

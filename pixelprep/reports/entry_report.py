@@ -233,7 +233,8 @@ def _about(profile: EntryProfile) -> list[tuple[str, str]]:
     rows.append(("classes", f"{len(profile.class_names):,}"))
     for name, split in profile.splits.items():
         files = formatting.pluralize(len(split.files), "file")
-        rows.append((name, f"{split.rows:,} images, {files}, {split.bytes:,} bytes"))
+        images = formatting.pluralize(split.rows, "image")
+        rows.append((name, f"{images}, {files}, {split.bytes:,} bytes"))
     return [(name, text) for name, text in rows if text]
 
 

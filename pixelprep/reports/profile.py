@@ -212,7 +212,8 @@ def _profile_split(
     for rows in blocks:
         labels = split.read(rows.start, rows.stop, "labels")
         if not 0 <= labels.min() <= labels.max() < (classes if labels.ndim == 1 else 2):
-            what = f"{split.name}: labels {labels.min()} to {labels.max()}, but {classes} classes"
+            there = formatting.pluralize(classes, "class", "classes")
+            what = f"{split.name}: labels {labels.min()} to {labels.max()}, but {there}"
             raise EntryError(f"{entry.path}: {what}", REPAIR_HINT)
         counts += class_counts(labels, classes)
         before = images[rows.start : rows.stop]

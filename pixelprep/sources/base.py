@@ -221,7 +221,8 @@ def _checked_counts(where: str, split: RawSplit, classes: int, task: str) -> NDA
     """Return how many images each class has in a split; refuse a split that is wrong in itself."""
     images, labels = split.images, split.labels
     if len(images) != len(labels):
-        differ = f"{where}: {len(images)} images but {len(labels)} labels"
+        count = formatting.pluralize(len(images), "image")
+        differ = f"{where}: {count} but {formatting.pluralize(len(labels), 'label')}"
         raise SourceError(differ, "the two must belong together")
     check_images(where, images.shape, images.dtype)
     highest, row = (1, (classes,)) if task == "multilabel" else (classes - 1, ())
@@ -301,7 +302,7 @@ def on_leak_of(source: Source) -> str | None:
 def with_names(where: str, split: RawSplit, names: Sequence[str]) -> RawSplit:
     """Name each row of a split; refuse names that are no text, or not one a row."""
     if len(names) != len(split.labels):
-        raise SourceError(f"{where}: {len(names)} names but {len(split.labels)} labels")
+        raise SourceError(f"{where}: names are {len(names)}, labels {len(split.labels)}")
     try:
         encoded = [name.encode() for name in names]
     except (AttributeError, UnicodeEncodeError) as error:

@@ -80,7 +80,8 @@ def apply(where: str, raw: Data, options: ClassOptions) -> Data:
         splits[name] = replace(left, labels=labels[stay])
     if dropped:
         decode["dropped"] = {**_dropped(decode), "other classes": dropped}
-        notices.tell("%s: left out as of other classes: %d images", where, dropped)
+        images = formatting.pluralize(dropped, "image")
+        notices.tell("%s: left out as of other classes: %s", where, images)
     return replace(raw, splits=splits, class_names=choice.names, decode=decode)
 
 
@@ -107,10 +108,8 @@ def _tell_labels(where: str, before: LazyArray, after: AnyArray, choice: Choice)
         emptied += int((block.any(axis=1) & ~left.any(axis=1)).sum())
         row += len(block)
     if lost:
-        of = formatting.pluralize(lost, "label")
-        notices.tell(
-            "%s: left out: %s of other classes; without any now: %d images", where, of, emptied
-        )
+        of, without = formatting.pluralize(lost, "label"), formatting.pluralize(emptied, "image")
+        notices.tell(f"{where}: left out: {of} of other classes; without any now: {without}")
 
 
 def _refuse_unknown(

@@ -163,8 +163,9 @@ def _named(where: str, labels: Mapping[str, LazyArray], class_names: Sequence[st
         raise SourceError(f"{where}: labels that are no class name: {listed}")
     names = tuple(class_names) or tuple(found)
     if not class_names:
-        told = (where, len(names), formatting.shorten(names))
-        notices.tell("%s: labels are text: %d classes in the order of code points: %s", *told)
+        count = formatting.pluralize(len(names), "class", "classes")
+        listed = formatting.shorten(names)
+        notices.tell(f"{where}: labels are text: {count} in the order of code points: {listed}")
     numbers = {name: number for number, name in enumerate(names)}
     own = {n: np.array([numbers[one] for one in row.tolist()]) for n, row in text.items()}
     return Numbered(own, names, {"class_order": "given" if class_names else "code points"})
@@ -189,6 +190,10 @@ def _counted(
     for one in labels.values():
         low, high = label_range(one)
         lowest, highest = min(lowest, low - first), max(highest, high)
+    if unnamed and not first and lowest < 0:
+        low, high = next(both for both in map(label_range, labels.values()) if both[0] < 0)
+        hint = f"`renumber` numbers those that occur; `labels_from={lowest}` counts from there"
+        raise SourceError(f"{where}: expected labels from 0, got {low} to {high}", hint)
     if first and lowest < 0:
         below = f"{where}: `labels_from={first}`: expected no label below, got {first + lowest}"
         raise SourceError(below)

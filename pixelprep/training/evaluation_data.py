@@ -23,6 +23,8 @@ from pixelprep.training.run_folder import ENTRY, FinishedRun
 
 LOG = logging.getLogger("pixelprep")
 
+KEPT = ("on_error", "layout", "class_map")  # in a run, for new data: what no manifest tells whole
+
 Data = Entry | str | os.PathLike[str] | sources.Source
 
 
@@ -90,7 +92,7 @@ def _prepared(
     cache, dataset = fs.cache_dir(cache_dir), sources.normalize_dataset(data)
     options = dict(given)
     if isinstance(dataset, str):
-        options = _supported_options(dataset, run, _options_of(run, cache)) | options
+        options = _supported_options(dataset, run, _read_by(run, cache)) | options
     if run.manifest.per not in ("dataset", "channel"):
         message = f"{run.folder}: its scaling, per {run.manifest.per}, is not for other data"
         raise UsageError(message, "prepare the data with a scaling of its own, and name the entry")
@@ -105,10 +107,22 @@ def _prepared(
     )
 
 
-def _options_of(run: FinishedRun, cache: Path) -> dict[str, Any]:
-    """Return the options that the run's entry was prepared with, as far as they are known."""
+def read_by(entry: Entry) -> dict[str, Any]:
+    """Return the options by which an entry's data was read that hold for new data, too."""
+    recorded = requests.load(entry.path, entry.path.parent.parent)
+    return _kept(requests.options_of(entry.manifest, recorded.request))
+
+
+def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in KEPT if name in options}
+
+
+def _read_by(run: FinishedRun, cache: Path) -> Mapping[str, Any]:
+    """Return these options of the run's entry; of an older run, as far as the cache has them."""
+    if run.read_by is not None:
+        return _kept(run.read_by)
     path = cache / run.manifest.dataset / run.manifest.recipe.folder
-    return requests.options_of(run.manifest, requests.load(path, cache).request)
+    return _kept(requests.options_of(run.manifest, requests.load(path, cache).request))
 
 
 def _supported_options(dataset: str, run: FinishedRun, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +130,7 @@ def _supported_options(dataset: str, run: FinishedRun, own: Mapping[str, Any]) -
     source = sources.find_source(dataset, sources.Options())
     supported: frozenset[str] = getattr(source, "supported_options", frozenset())
     told = {name: value for name, value in decoding(run.manifest).items() if name != "layout"}
-    told |= {name: own[name] for name in ("on_error", "layout") if name in own}  # as given
+    told |= {name: own[name] for name in own if name != "class_map"}  # as given
     options = {name: value for name, value in told.items() if name in supported}
     if options:
         LOG.info("%s: decoded as in training: %s", dataset, shlex.join(formatting.options(options)))
@@ -138,7 +152,7 @@ def labels_of_run(run: FinishedRun, entry: Entry, split: str, cache: Path) -> ND
     labels = entry.splits[split].labels
     if given == known:
         return labels
-    renamed = _options_of(run, cache).get("class_map", {})
+    renamed = _read_by(run, cache).get("class_map", {})
     if merged := {n: renamed[n] for n in given if n not in known and n in renamed}:
         listed = formatting.shorten(f"{name} is {new}" for name, new in merged.items())
         LOG.info("%s: classes as in training: %s", entry.dataset, listed)

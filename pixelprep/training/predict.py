@@ -22,6 +22,7 @@ from pixelprep.numerics.evaluation import Evaluation, cross_entropy
 from pixelprep.pipeline.given_scaling import check_range
 from pixelprep.sources import LazyArray, Source
 from pixelprep.sources.pictures import image_file
+from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
 from pixelprep.training.evaluation_data import (
@@ -233,6 +234,7 @@ def _choose_split(entry: Entry, split: str | None) -> str:
             message = f"{entry.path}: has neither a test nor a validation split"
             raise UsageError(message, "evaluate it on `split=train`")
         return entry.held_out.name
+    split = split_of(str(split)) or split  # as data has its names
     if split not in entry.splits:
         raise unknown_choice("split", split, entry.splits)
     return split

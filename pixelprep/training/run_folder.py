@@ -39,6 +39,7 @@ CHECKPOINT, NEW, LOCK = "checkpoint.npz", "new.npz", "lock"
 ANOTHER = "name another folder with `run_dir`"
 MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
+READ_BY = "read_by.json"  # beside the manifest: options of `prepare` that are not in it
 PICTURE, PAGE = "training.png", "run.html"
 
 Variables = Sequence[NDArray[Any]]
@@ -274,11 +275,15 @@ def unfinished(path: Path) -> RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A finished run: its folder, its metrics, and the manifest of the entry it was trained on."""
+    """A finished run: its folder, its metrics, and the manifest of the entry it was trained on.
+
+    And the options by which that entry's data was read; None in runs of before these were kept.
+    """
 
     folder: Path
     result: TrainResult
     manifest: Manifest
+    read_by: Mapping[str, Any] | None = None
 
     def model(self, name: str) -> "keras.Model":
         """Load the model `MODEL` or `SERVING`, by plain Keras in its safe mode; not compiled."""
@@ -306,11 +311,13 @@ def load_finished(path: Path) -> FinishedRun:
     try:
         result = TrainResult.from_dict(json.loads((path / METRICS).read_text()))
         manifest = manifests.read(path / ENTRY)
-    except (OSError, ValueError, EntryError) as error:
+        kept = path / ENTRY / READ_BY
+        read_by = dict(json.loads(kept.read_text())) if kept.exists() else None
+    except (OSError, ValueError, TypeError, EntryError) as error:
         reason = error.message if isinstance(error, EntryError) else error
         message = f"{path}: not a finished run, or one of an older pixelprep: {reason}"
         raise TrainError(message, "train again") from error
-    return FinishedRun(path, result, manifest)
+    return FinishedRun(path, result, manifest, read_by)
 
 
 def _run_of(path: Path) -> RunFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -29,7 +30,7 @@ from pixelprep.pipeline.prepare import prepare, prepare_or_open
 from pixelprep.reports import html, run_report
 from pixelprep.reports.results import TrainResult, TrainSettings, finite
 from pixelprep.system import formatting, fs, progress, tf_runtime
-from pixelprep.training import models, run_folder
+from pixelprep.training import evaluation_data, models, run_folder
 from pixelprep.training.augmentation import Augmentation
 from pixelprep.training.imported import is_reference
 from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, Variables, unfinished
@@ -113,7 +114,8 @@ def train(
     quiet : bool
         Draw no progress bars.
     **options
-        As for `prepare`; of an entry, those that it was prepared with.
+        As for `prepare`; of an entry, those that it was prepared with. Where they tell of scaling
+        alone, data that has one such entry is taken as it was prepared.
 
     Returns
     -------
@@ -251,6 +253,8 @@ def _check(settings: TrainSettings, entry: Entry, run: RunFolder) -> None:
     if entry.manifest.source.task != "classification":
         message = f"{entry.path}: its rows have several classes, `train` needs one"
         raise TrainError(message, "stream it into a model of your own by `entry.train.to_tf`")
+    if len(entry.class_names) < 2:
+        raise TrainError(f"{entry.path}: all of one class, {entry.class_names[0]}: expected two")
     if settings.early_stopping and "val" not in entry.splits:
         given = f"`early_stopping={settings.early_stopping}`"
         message = f"{given}: expected a validation split, which {entry.path} has not"
@@ -342,6 +346,8 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     picture = {run_folder.PICTURE: run_report.picture(result)}
     files = {run_folder.MODEL: model, run_folder.SERVING: serving}
     pages = picture | _page(model, entry, result, scores)
+    read_by = json.dumps(evaluation_data.read_by(entry), indent=1)
+    pages |= {f"{run_folder.ENTRY}/{run_folder.READ_BY}": f"{read_by}\n".encode()}
     run.publish(files, result, state.history, entry.manifest, pages)
     return result
 
@@ -406,16 +412,19 @@ def _announce(entry: Entry, settings: TrainSettings) -> None:
     train = _train_batches(entry, settings)
     for name, split in entry.splits.items():
         count = len(train) if name == "train" else _steps(split, settings)
-        steps = formatting.pluralize(count, "step")
-        LOG.info("%-5s %s images, %s of %d", name, f"{len(split):,}", steps, settings.batch_size)
+        steps, images = (
+            formatting.pluralize(count, "step"),
+            formatting.pluralize(len(split), "image"),
+        )
+        LOG.info("%-5s %s, %s of %d", name, images, steps, settings.batch_size)
     if settings.balance:
         LOG.info("train %s images an epoch, as many of each class", f"{train.rows:,}")
     if settings.class_weight:
         weights = sorted(entry.class_weight(settings.class_weight).values())
         LOG.info("classes weigh %.4g to %.4g in the loss", weights[0], weights[-1])
-    images, _ = next(iter(train))
-    shape, limits = formatting.format_shape(images.shape), (images.min(), images.max())
-    LOG.info("first batch %s %s, %.4g to %.4g", shape, images.dtype, *limits)
+    first, _ = next(iter(train))
+    shape, limits = formatting.format_shape(first.shape), (first.min(), first.max())
+    LOG.info("first batch %s %s, %.4g to %.4g", shape, first.dtype, *limits)
 
 
 def _fit(

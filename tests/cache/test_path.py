@@ -15,11 +15,12 @@ import pytest
 import pixelprep
 from pixelprep import CacheError, EntryError, TrainError, UsageError
 from pixelprep.numerics.scaling import MODES, PER, apply_with_statistics, per_image_columns
-from pixelprep.pipeline.prepare import find_entry
+from pixelprep.pipeline.prepare import find_entry, prepare_or_open
 from pixelprep.system import fs
 from tests.helpers.cli import failure, run
 from tests.helpers.damage import flip
 from tests.helpers.process import execute
+from tests.helpers.training import listening
 
 
 @pytest.mark.parametrize("options", [[], ["--mode", "center", "--per", "pixel"]])
@@ -65,7 +66,9 @@ def test_path_takes_what_info_takes(digits: str) -> None:
         assert find_entry(name, per="pixel").path == entry.path
     error, hint = failure(run("path", entry.key, "--mode", "center"), 2)
     assert error == f"{entry.key} is an entry with mode standardize, but mode center was given"
-    assert hint == f"leave the option out, or give what it was made from: {Path(digits).absolute()}"
+    way = "leave the option out, or give what it was made from: "
+    assert hint == f"{way}{Path(digits).absolute()} --mode center --per pixel"
+    assert "center-" in run("path", "--prepare", *hint.removeprefix(way).split()).stdout
 
 
 def test_path_of_a_damaged_entry_is_an_error(digits: str) -> None:
@@ -207,6 +210,26 @@ def test_the_only_entry_of_data_is_meant_whatever_its_splits(digits: str) -> Non
     train = next(Path(digits).glob("train-images*"))
     train.write_bytes(train.read_bytes())  # at another time: it may be other data
     assert "not prepared" in failure(run("path", digits))[0]
+
+
+def test_path_and_train_mean_the_only_entry_of_the_scaling_asked_for(digits: str) -> None:
+    """Its options need not be typed again, also once there is an entry of another scaling, and
+    once the data changed; which is said. Where options are given, they alone count.
+    """
+    made = {
+        mode: pixelprep.prepare(digits, mode=mode, val_fraction=0.25, quiet=True)
+        for mode in ("standardize", "center")
+    }
+    for mode, entry in made.items():
+        with listening() as said:
+            assert find_entry(digits, mode=mode).path == entry.path
+            assert prepare_or_open(digits, mode=mode, workers=1).path == entry.path
+        assert said == [f"{digits}: as it was prepared before: --val-fraction 0.25"]
+    assert "val" not in prepare_or_open(digits, rescale=True).splits
+    assert len(prepare_or_open(digits, val_fraction=0.5).val) > len(made["center"].val)
+    train = next(Path(digits).glob("train-images*"))
+    train.write_bytes(train.read_bytes())
+    assert prepare_or_open(digits, mode="center").path == made["center"].path
 
 
 def test_another_scaling_than_the_one_that_is_there_is_not_meant(digits: str) -> None:

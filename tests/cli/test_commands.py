@@ -298,6 +298,7 @@ def test_offline_can_be_set_in_the_environment() -> None:
         (["train", "--standardise"], "--mode standardize"),
         (["prepare", "--center"], "--mode center"),
         (["train", "--dataset", "sample"], "pixelprep train DATASET"),
+        (["cache", "delete", "sample"], "pixelprep cache remove"),
     ],
 )
 def test_misspelt_words_are_answered_with_the_right_one(
@@ -306,6 +307,21 @@ def test_misspelt_words_are_answered_with_the_right_one(
     """A command, option, mode, dataset or choice that is nearly right exits 2 and is put right."""
     assert failure(run(*arguments, bare=True), 2)[1] == f"did you mean '{meant}'?"
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("option", ["--lr", "--optimizer", "--momentum"])
+def test_what_is_like_nothing_has_no_likely_word(option: str) -> None:
+    """An option that only shares letters with one of ours is not taken for it."""
+    assert failure(run("train", "sample", option, "1", bare=True), 2)[1] == "pixelprep train --help"
+
+
+def test_what_a_run_decides_is_no_option_of_evaluate_and_predict() -> None:
+    """The hint is not another option of nearly that name, nor one that is not there either."""
+    for command in (["evaluate", "run"], ["predict", "run", "a.png"]):
+        for option in (["--size", "24"], ["--mode", "center"], ["--grayscale"]):
+            message, hint = failure(run(*command, *option, bare=True), 2)
+            assert message == f"no such option: {option[0]}"
+            assert hint == "leave it out: data is read and scaled as the run's was"
 
 
 @pytest.mark.parametrize(
@@ -474,6 +490,19 @@ def test_info_takes_a_path_a_key_or_a_name(digits: str, tmp_path: Path) -> None:
     copy = shutil.copytree(path, tmp_path / "some" / "where")
     of_copy = re.sub(r"\nfrom +[^\n]*", "", text)  # which only the cache records
     assert run("info", str(copy)).stdout == of_copy.replace(str(path), str(copy))
+
+
+def test_info_speaks_of_options_and_classes() -> None:
+    """The options are those to type, the balance that of each split; nothing of the recipe's own
+    terms, which `--json` has.
+    """
+    source = pixelprep.Arrays(
+        "few", (np.arange(64, dtype="uint8").reshape(4, 4, 4), np.array([0, 0, 0, 1]))
+    )
+    text = run("info", pixelprep.prepare(source, mode="center", dtype="float16").key).stdout
+    assert "options   --mode center --dtype float16\n" in text
+    assert "balance   train 1 of 1 to 3 of 0\n" in text
+    assert not re.search("chunk_rows|numerics_version|[0-9a-f]{64}", text)
 
 
 def test_info_json_is_the_manifest_and_the_path(digits: str) -> None:

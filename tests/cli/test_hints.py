@@ -19,6 +19,7 @@ LEAK = np.concatenate([X[:2], X2[2:]]), np.concatenate([Y[:2], Y2[2:]])
 ADDED = {
     "channels first": ("prepare ./nchw.npz", "--layout nchw turns them", "--layout nchw"),
     "labels below 0": ("prepare ./below.npz", "--renumber numbers those", "--renumber"),
+    "labels from -1": ("prepare ./below.npz", "--labels-from -1 counts", "--labels-from -1"),
     "labels far apart": ("prepare ./apart.npz", "--renumber numbers those", "--renumber"),
     "a leak": ("prepare ./leak.npz --on-leak fail", "--on-leak drop leaves", "--on-leak drop"),
     "too large for float16": (

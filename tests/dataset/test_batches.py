@@ -44,6 +44,23 @@ def row_numbers(entry: Entry, images: np.ndarray) -> list[int]:
     return [int(x) for x in entry.scaling.invert(images)[:, 0, 0, 0]]
 
 
+def test_entries_and_splits_say_what_they_are(entry: Entry) -> None:
+    """A notebook shows the splits, classes and folder, and how rows are read."""
+    rows, shape = len(entry.train), "×".join(map(str, entry.train.shape[1:]))
+    said = f"{rows} images {shape} {entry.train.dtype}"
+    assert repr(entry.train) == f"<Split train: {said}>"
+    first, *_, classes, last = repr(entry).splitlines()
+    assert first == f"<Entry {entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}"
+    assert f"  train {said}" in repr(entry)
+    assert classes.startswith(f"  {len(entry.class_names)} classes: {entry.class_names[0]}, ")
+    assert last == f"  {entry.path}>"
+    said = r"by \[0\] \(images: split\.read\(0, 1\);"
+    with pytest.raises(pixelprep.UsageError, match=said):
+        entry.train[0]
+    with pytest.raises(pixelprep.UsageError, match=said):
+        next(iter(entry.train))
+
+
 @given(st.data())
 def test_resumed_batches_are_those_that_would_have_come(entry: Entry, data: st.DataObject) -> None:
     """From any point of any epoch, `resume` delivers the very rest, also through JSON."""

@@ -108,7 +108,7 @@ IMAGES = pair(8, "uint8")[0]
         ({"train": (IMAGES, several(8)[:, :2])}, "expected 0 and 1, .N, 3., of 3 classes"),
         ({"train": (IMAGES, np.arange(8))}, r"labels are int64 \(8,\): expected 0 and 1"),
         ({"train": (IMAGES, several(8) / 2)}, "labels are float64"),
-        ({"names": {"train": ["a"] * 7}}, "7 names but 8 labels"),
+        ({"names": {"train": ["a"] * 7}}, "names are 7, labels 8"),
         ({"names": {"train": ["a"] * 7 + [""]}}, "a name is empty"),
         ({"names": {"train": ["a"] * 7 + ["\ud800"]}}, "a name is not valid text"),
         ({"names": {"train": ["a"] * 7 + ["x" * 5000]}}, "a name is longer than 4,096 bytes"),

@@ -394,6 +394,24 @@ def test_colours_multiplied_with_alpha_only_lie_on_something(tmp_path: Path, col
         assert "has colours multiplied with alpha" in error.message
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+def test_libraries_say_nothing_of_damage(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], compression: str
+) -> None:
+    """What libtiff and tifffile print of a damaged file would stand beside our line."""
+    random = np.random.default_rng(0)
+    whole = saved(random.integers(0, 256, (24, 24, 3), np.uint8), "TIFF", compression=compression)
+    refused = 0
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in random.integers(8, len(whole), 3).tolist():
+            content[place] = random.integers(256)
+        with strict_pillow():
+            refused += bool(ImageDecoder().examine_bytes("a.tif", bytes(content))[1])
+    assert refused > 10
+    assert capfd.readouterr() == ("", "")
+
+
 def test_tiles_that_are_listed_as_strips_are_read(tmp_path: Path) -> None:
     """Old writers did so; Pillow takes such a file for cut off."""
     file = io.BytesIO()

@@ -1,6 +1,7 @@
 """Pictures whose classes a table has: every row finds its picture, and what is guessed is said."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from pixelprep import PixelprepWarning, SourceError, UsageError, prepare
+from pixelprep.cli.app import app
+from pixelprep.cli.spelling import as_options
 from pixelprep.sources import Raw
 from tests.helpers.sources import raw_of
 from tests.sources.test_image_folder import save
@@ -135,6 +138,72 @@ def test_labels_of_classes_that_are_not_chosen_are_counted(photos: Path) -> None
     assert labels_of(raw) == {n: sorted({*one} - {"c"})[::-1] for n, one in several.items()}
 
 
+@quiet
+def test_pictures_without_a_label_are_left_out_when_asked(photos: Path) -> None:
+    """Blank, null or NaN is no label: such rows are refused, or left out and counted."""
+    blank = {3: "", 4: None, 5: float("nan")}
+    rows = [{"image": f"{n}.png", "class": blank.get(n, animal)} for n, animal in ANIMALS.items()]
+    (photos / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = "without a label: 3 of 24 pictures, such as all/3.png"
+    with pytest.raises(SourceError, match=f"{said} .*`on_error=skip`"):
+        raw_of(photos)
+    with pytest.warns(PixelprepWarning, match=f"left out: {said}"):
+        raw = raw_of(photos, on_error="skip")
+    assert labels_of(raw) == {n: animal for n, animal in ANIMALS.items() if n not in blank}
+    assert raw.decode["dropped"] == {"no label": 3}
+
+
+@quiet
+@pytest.mark.parametrize("header", ["file_name,label", "file_name,label,split"])
+def test_equal_names_in_two_splits_are_told_apart(tmp_path: Path, header: str) -> None:
+    """A row means the picture in the folder of its split; without one the hint names two ways."""
+    top, rows = tmp_path / "photos", []
+    for split, first in {"train": 0, "test": 100}.items():
+        for number in range(4):
+            save(top / split / f"{number}.png", np.full((4, 4), first + number, np.uint8))
+            rows.append(f"{number}.png,{'ab'[(number + first // 100) % 2]},{split}")
+    columns = header.count(",") + 1
+    table = [",".join(row.split(",")[:columns]) for row in rows]
+    write(top / "metadata.csv", header, table)
+    if columns == 2:
+        with pytest.raises(SourceError, match=r"0\.png means several pictures") as caught:
+            raw_of(top)
+        with_folders = [f"{row.split(',')[2]}/{row}" for row in rows]
+        assert caught.value.hint is not None
+        assert "with its folder, such as test/0.png; or name a column" in caught.value.hint
+        assert "`columns=split=NAME`" in caught.value.hint
+        write(top / "metadata.csv", "file_name,label,more", with_folders)
+    raw = raw_of(top)
+    assert labels_of(raw) == {0: "a", 1: "b", 2: "a", 3: "b"}
+    assert labels_of(raw, "test") == {100: "b", 101: "a", 102: "b", 103: "a"}
+
+
+@pytest.mark.filterwarnings("default::pixelprep.PixelprepWarning")
+@pytest.mark.parametrize("name", ["metadata.csv", "lab.csv"])
+@pytest.mark.parametrize("label", ["dx", "the species"])
+def test_columns_of_unusual_names_are_guessed_in_the_hint(
+    photos: Path, name: str, label: str
+) -> None:
+    """The hint is the option as it is to be typed, by what is in the columns; then the table is
+    used, and not said to be left over.
+    """
+    rows = [f"c{n % 2},{n}.png,{a},{n}" for n, a in ANIMALS.items()]
+    header = "camera,photo,dx,age" if label == "dx" else f"shot,photo,{label},age"
+    rows = rows if label != "dx" else [f"c,{row.partition(',')[2]}" for row in rows]
+    table = write(photos / name, header, rows)
+    with pytest.raises(SourceError) as caught:
+        raw_of(photos)
+    hint = as_options(str(caught.value.hint), app)
+    typed = shlex.split(hint.partition(" has the labels: ")[2])
+    columns = ["--columns", f"file=photo,label={label}"]
+    assert typed == (columns if name == "metadata.csv" else ["--labels", str(table), *columns])
+    given = {} if name == "metadata.csv" else {"labels": table}
+    with pytest.warns(PixelprepWarning) as told:
+        raw = raw_of(photos, columns=columns[1], **given)
+    assert labels_of(raw) == ANIMALS
+    assert not [one for one in told if "not used: 1 file" in str(one.message)]
+
+
 def test_a_table_in_another_encoding_is_named(photos: Path) -> None:
     """The line is said, and what to do."""
     (photos / "latin.csv").write_bytes("id,label\n0,a\n1,caf\xe9\n".encode("latin-1"))
@@ -211,7 +280,7 @@ def test_a_table_without_labels_has_groups_of_class_folders(photos: Path) -> Non
     assert not held[0] & held[1]
     assert labels_of(raw) | labels_of(raw, "test") == ANIMALS
     write(photos / "metadata.csv", "file_name,patient", rows[1:])
-    with pytest.raises(SourceError, match="1 of 24 pictures have no row, such as cat/0"):
+    with pytest.raises(SourceError, match="no row of 1 of 24 pictures, such as cat/0"):
         raw_of(photos, **options)
 
 
@@ -243,14 +312,14 @@ def test_groups_are_prepared_by_fractions_of_their_own(photos: Path, cache: Path
 @pytest.mark.parametrize(
     ("header", "row", "said"),
     [
-        ("name,label", "0.png,a", "expected a column file_name or .*; it has name, label|it has"),
-        ("id,label", "0,a\n1, ", "all/1.png: a label is ''"),
-        ("id,label", "99,a", "1 of 1 pictures are not there, such as 99"),
+        ("name,label", "0.png,a", "expected a column file_name, .* in all.; it has name, label"),
+        ("id,label", "0,a\n1, ", "without a label: 1 of 2 pictures, such as all/1.png"),
+        ("id,label", "99,a", "not there: 1 of 1 pictures, such as 99"),
         ("id,label", "0,a\n0.png,b", "more than one row for all/0.png"),
         ("id,label", "0,a,b", "line 2: expected 2 values, got 3"),
         ("id,label,split", "0,a,later", "row 1: split later: expected train, val or test"),
         ("id,label,split", "0,a,test", "expected pictures of train, got test"),
-        ("id,label", "0,", "a label is '': expected text or a number"),
+        ("id,label", "0,", "without a label: 1 of 1 pictures"),
         ("id,id", "0,1", "columns of one name: id"),
     ],
 )

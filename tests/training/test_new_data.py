@@ -89,6 +89,18 @@ def test_the_same_pictures_elsewhere_give_the_same(
     assert again == new
 
 
+def test_a_run_is_no_entry_but_names_its_own(photos: Path, trained: Path) -> None:
+    """Where an entry is asked for, a run's folder leads to the one that it was trained on; a split
+    may be called as data calls it.
+    """
+    cache = photos.parent / "cache"
+    with pytest.raises(pixelprep.EntryError, match="a run of `train`, no entry") as caught:
+        pixelprep.open(trained, cache_dir=cache)
+    named = str(caught.value.hint).removeprefix("name its entry: ")
+    assert pixelprep.open(named, cache_dir=cache).path == own_of(photos).path
+    assert evaluate(trained, named, cache_dir=cache, split="Testing", quiet=True).split == "test"
+
+
 def test_a_class_may_be_absent(trained: Path) -> None:
     """Labels are matched by name, so that those of the rest stay right; the absent are told."""
     draw(Path("lab"), 5, ("dog", "owl"))
@@ -234,6 +246,13 @@ def test_merged_classes_and_left_out_pictures_are_as_in_training() -> None:
         found = evaluate("merged", "./b", quiet=True)
     assert [(one.class_name, one.images) for one in found.classes] == [("owl", 8), ("pet", 15)]
     assert "b: classes as in training: cat is pet, dog is pet" in said
+    shutil.move("merged", "carried")  # to another machine, whose cache has no record of it
+    assert evaluate("carried", "./b", cache_dir="another", quiet=True).classes == found.classes
+    Path("carried/entry/read_by.json").unlink()  # as in runs of before it was kept
+    assert evaluate("carried", "./b", quiet=True).classes == found.classes
+    Path("carried/entry/read_by.json").write_text("[1]")
+    with pytest.raises(pixelprep.TrainError, match="carried: not a finished run"):
+        evaluate("carried", "./b", quiet=True)
 
 
 def test_floats_that_are_scaled_already_are_refused(tmp_path: Path) -> None:

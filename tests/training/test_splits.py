@@ -67,6 +67,14 @@ def test_modes_are_compared_without_a_test_split() -> None:
     assert result.page.exists()
 
 
+def test_images_of_one_class_are_not_trained_on() -> None:
+    """There is nothing to tell apart, so nothing is fitted."""
+    images, labels = IMAGES.train
+    source = Arrays("alike", (images, np.zeros_like(labels)), val=(images[:4] // 2, labels[:4] * 0))
+    with pytest.raises(pixelprep.TrainError, match="all of one class, 0: expected two"):
+        pixelprep.train(source, quiet=True)
+
+
 def test_rows_of_several_classes_are_not_trained_on() -> None:
     """`train` needs one class a row; the feed takes several."""
     labels = np.eye(4, dtype=np.uint8)[IMAGES.train[1]]

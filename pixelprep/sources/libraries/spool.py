@@ -114,7 +114,8 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
     raw = assemble(where, pairs, options, rows.task, rows.class_names, names)
     record = pixels.record() | dict(raw.decode)
     if skipped := sorted(one for split in spooled.values() for one in split.skipped):
-        notices.tell("%s: left out: %d images, such as %s", where, len(skipped), skipped[0])
+        count = formatting.pluralize(len(skipped), "image")
+        notices.tell("%s: left out: %s, such as %s", where, count, skipped[0])
         record["skipped"] = skipped
     mixed = {name: _mixed(where, name, split) for name, split in raw.splits.items()}
     return replace(raw, splits=mixed, decode=record)

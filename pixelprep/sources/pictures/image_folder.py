@@ -5,6 +5,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -24,7 +25,7 @@ from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import groups, image_file, tables
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, ImageFormat, Problem
-from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, with_groups
+from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, way_to, with_groups
 from pixelprep.sources.pictures.layouts import (
     ANNOTATIONS,
     FewClassesError,
@@ -241,7 +242,7 @@ class ImageFolder(LocalSource):
             except FewClassesError as error:
                 if archive or not (beside := _tables_in(listing.names)):
                     raise
-                hint = f"if {beside[0]} has the labels: `labels={where}/{beside[0]}`"
+                hint = self._way_to(beside[0], given, listing.names, read)
                 raise SourceError(error.message, hint) from None
             layout = with_groups(exported.with_classes(where, found, read), given, self.options)
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
@@ -252,6 +253,22 @@ class ImageFolder(LocalSource):
             order = permutation.permutation(len(split.names), seed=0, stream=source, index=index)
             splits[name] = split.take(order)
         return replace(layout, splits=splits)
+
+    def _way_to(
+        self,
+        name: str,
+        given: Mapping[str, tables.Table],
+        names: Sequence[str],
+        read: Callable[[str], bytes],
+    ) -> str:
+        """Spell the options by which a table that is there has the labels."""
+        path = f"{self.path}/{name}"
+        known = [one for one in given.values() if one.path == path]
+        way = "" if known else f"`labels={shlex.quote(path)}`"
+        with suppress(SourceError):  # of the table, which may be of something else
+            table = known[0] if known else tables.read(path, read(name))
+            way = way_to(way, table, names, self.options)
+        return f"if {name} has the labels: {way}"
 
     def _tell_found(self, layout: Layout, listing: Listing, archive: Archive | None) -> None:
         """Tell what was guessed of names, and what is not used."""

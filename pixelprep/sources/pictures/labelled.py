@@ -1,5 +1,6 @@
 """Find splits and classes of pictures in a table that lies beside them (see `tables`)."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -15,7 +16,6 @@ from pixelprep.sources.base import Options
 from pixelprep.sources.pictures import picture_names, tables
 from pixelprep.sources.pictures.layouts import ImageList, Layout
 from pixelprep.sources.pictures.tables import Roles, Table
-from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, notices
 
 
@@ -61,10 +61,12 @@ def labelled_layout(
         roles = tables.roles(table, options.columns or {}, options.group_column)
         if _has_groups_alone(roles):
             return None  # folders have the classes
-        if not required and not (roles.labels and roles.file):
-            notices.tell("%s: not used: it has no column of labels", table.path)
+        if not (roles.labels and roles.file):
+            way = tables.way_to(table, roles, options.columns or {}, pictures)
+            if required:
+                raise SourceError(tables.lacking(table, roles), f"name them: {way}")
+            notices.tell("%s: not used; if it has the labels: %s", table.path, way)
             return None
-        tables.require(table, roles, "file", "label")
         notices.tell("%s: %s", table.path, roles.told(list(table.columns)))
         several |= len(roles.labels) > 1
         _add(rows, folder, table, roles, [p for p in pictures if p.startswith(folder)], options)
@@ -75,10 +77,22 @@ def labelled_layout(
     elif options.label_delimiter is not None or isinstance(rows.cells[0], list | tuple):
         found = _delimited(where, rows, options)
     else:
+        rows, blank = _without_blank(where, rows, options)
         found = _numbered(where, rows, options)
+        if blank:
+            found = replace(found, decode={**found.decode, "dropped": {"no label": blank}})
     unused = [name for name in names if not name.endswith("/") and name not in used]
-    unused = [name for name in unused if PurePosixPath(name).name not in tables.FOUND_BY_ITSELF]
-    return replace(found, unused=unused)
+    own = {os.path.relpath(table.path, where) for table in given.values()}
+    return replace(found, unused=[name for name in unused if name not in own])
+
+
+def way_to(option: str, table: Table, names: Sequence[str], options: Options) -> str:
+    """Spell the `option` that names a table of labels, with that of its columns where needed."""
+    columns = options.columns or {}
+    roles = tables.roles(table, columns, options.group_column)
+    if roles.file and roles.labels:
+        return option
+    return f"{option} {tables.way_to(table, roles, columns, names)}".strip()
 
 
 def _has_groups_alone(roles: Roles) -> bool:
@@ -110,7 +124,7 @@ def with_groups(layout: Layout, given: Mapping[str, Table], options: Options) ->
             if known.setdefault(pictures[number], str(group)) != str(group):
                 raise SourceError(f"{table.path}: {pictures[number]} is of several groups")
         if lacking := [name for name in pictures if name not in known]:
-            of = f"{len(lacking):,} of {len(pictures):,} pictures have no row, such as {lacking[0]}"
+            of = f"no row of {len(lacking):,} of {len(pictures):,} pictures, such as {lacking[0]}"
             raise SourceError(f"{table.path}: {of}", "add their groups, or leave them out")
     splits = {
         name: replace(listed, groups=[known[one] for one in listed.names])
@@ -126,10 +140,13 @@ def _add(
     assert roles.file is not None
     wanted = [str(name) for name in table.columns[roles.file]]
     where = str(table.path)
-    means = picture_names.match(where, [name[len(folder) :] for name in pictures], wanted)
+    splits: Sequence[str | None] | None = None
+    if roles.split is not None:
+        splits = list(tables.splits(table.path, roles.split, table.columns[roles.split]))
+    means = picture_names.match(where, [name[len(folder) :] for name in pictures], wanted, splits)
     absent = [name for name, number in zip(wanted, means, strict=True) if number is None]
     if absent:
-        of = f"{len(absent):,} of {len(wanted):,} pictures are not there, such as {absent[0]}"
+        of = f"not there: {len(absent):,} of {len(wanted):,} pictures, such as {absent[0]}"
         if len(absent) == len(wanted):
             raise SourceError(f"{where}: {of}", "give the folder that the names start from")
         if options.on_error != "skip":
@@ -139,21 +156,16 @@ def _add(
     if len(known) < len(means) - len(absent):
         twice = next(p for n, p in enumerate(pictures) if means.count(n) > 1)
         raise SourceError(f"{where}: more than one row for {twice}")
-    splits: Sequence[str | None] = [None] * len(means)
-    if roles.split is not None:
-        splits = list(tables.splits(table.path, roles.split, table.columns[roles.split]))
     for row, number in enumerate(means):
         if number is not None:
+            folders = PurePosixPath(pictures[number]).parts[:-1]
+            split = splits[row] if splits else None
             rows.names.append(pictures[number])
-            rows.splits.append(splits[row] or _split_of_path(pictures[number]))
+            rows.splits.append(split or picture_names.split_of_folders(folders))
             cells = [table.columns[name][row] for name in roles.labels]
             rows.cells.append(cells[0] if len(cells) == 1 else tuple(cells))
             if roles.group is not None:
                 rows.groups.append(str(table.columns[roles.group][row]))
-
-
-def _split_of_path(name: str) -> str | None:
-    return next(filter(None, map(split_of, PurePosixPath(name).parts[:-1])), None)
 
 
 def _rows_of_splits(where: str, rows: _Rows) -> dict[str, NDArray[np.int64]]:
@@ -197,11 +209,30 @@ def _numbered(where: str, rows: _Rows, options: Options) -> Layout:
     return _layout(where, rows, own, numbered.class_names, decode=numbered.decode)
 
 
+def _without_blank(where: str, rows: _Rows, options: Options) -> tuple[_Rows, int]:
+    """Return the rows that have a label, and how many have none."""
+    stay = [row for row, cell in enumerate(rows.cells) if not _is_blank(cell)]
+    blank = len(rows.cells) - len(stay)
+    if not blank:
+        return rows, 0
+    first = next(name for name, cell in zip(rows.names, rows.cells, strict=True) if _is_blank(cell))
+    told = f"without a label: {blank:,} of {len(rows.cells):,} pictures, such as {first}"
+    if options.on_error != "skip" or not stay:
+        hint = "fill in their labels, or leave them out: `on_error=skip`"
+        raise SourceError(f"{where}: {told}", hint if stay else "fill in their labels")
+    notices.tell("%s: left out: %s", where, told)
+    columns: tuple[list[Any], ...] = (rows.names, rows.splits, rows.groups, rows.cells)
+    return _Rows(*([one[row] for row in stay] if one else [] for one in columns)), blank
+
+
+def _is_blank(cell: object) -> bool:
+    return cell is None or cell != cell or str(cell).strip() == ""
+
+
 def _scalar(where: str, cell: object) -> str:
-    text = str(cell).strip()
-    if isinstance(cell, bool | dict) or cell is None or not text:
+    if isinstance(cell, bool | dict):
         raise SourceError(f"{where}: a label is {cell!r:.80}: expected text or a number")
-    return text
+    return str(cell).strip()
 
 
 def _delimited(where: str, rows: _Rows, options: Options) -> Layout:
@@ -225,9 +256,10 @@ def _delimited(where: str, rows: _Rows, options: Options) -> Layout:
 
 def _one_column_a_class(where: str, rows: _Rows, classes: Sequence[str]) -> Layout:
     """Take a column of 0 and 1 for each class: one label a picture if each has a single 1."""
+    odd = (one for row in rows.cells for one in row if str(one) not in tables.ZERO_OR_ONE)
+    if (first := next(odd, None)) is not None:
+        raise SourceError(f"{where}: columns of classes: expected 0 and 1, got {first!r:.80}")
     table = np.array(rows.cells, np.float64)
-    if not np.isin(table, (0, 1)).all():
-        raise SourceError(f"{where}: columns of classes: expected 0 and 1, got {table.max():g}")
     if (table.sum(axis=1) == 1).all():
         notices.tell("%s: %d columns of classes, one a picture", where, len(classes))
         column = table.argmax(axis=1)

@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import re
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from typing import Any  # Any: JSON values
 
 from pixelprep.errors import SourceError, missing_extra
@@ -20,7 +22,9 @@ ROLES = {  # the usual names of each column, the more telling ones first
     "split": ("split", "usage", "subset"),
     "group": ("group",),
 }
+LABEL_LIKE = re.compile("class|label|categ|species|target|diagnos", re.IGNORECASE)
 CONTEST_SPLITS = {"publictest": "val", "privatetest": "test"}  # FER2013's
+ZERO_OR_ONE = {"0", "1", "0.0", "1.0"}  # as text, of whichever type it was
 DELIMITERS = ",;\t|"
 HEAD_BYTES = 1 << 16  # of a file, by which its delimiter and header are known
 MAX_CELL = 1 << 20  # characters: a picture's pixels may be in one cell
@@ -160,16 +164,37 @@ def _class_columns(table: Table, others: Collection[str]) -> tuple[str, ...]:
     """Return the columns but the others, if all have 0 and 1 alone: one a class."""
     names = tuple(name for name in table.columns if name not in others)
     values = {str(value) for name in names for value in table.columns[name]}
-    return names if len(names) > 1 and values <= {"0", "1", "0.0", "1.0"} else ()
+    return names if len(names) > 1 and values <= ZERO_OR_ONE else ()
 
 
-def require(table: Table, found: Roles, *needed: str) -> None:
-    """Raise `SourceError` where a needed column, ``file`` or ``label``, is not known."""
-    for role in needed:
-        if not (found.labels if role == "label" else found.file):
-            expected = f"expected a column {' or '.join(ROLES[role])}"
-            hint = f"name it: `columns={role}=NAME`"
-            raise SourceError(f"{table.path}: {expected}, it has {_listed(table)}", hint)
+def lacking(table: Table, found: Roles) -> str:
+    """Say which of a table's columns are not known: that of files, of labels, or both."""
+    missing = {"file": not found.file, "label": not found.labels}
+    usual = [formatting.shorten(ROLES[role]) for role, is_missing in missing.items() if is_missing]
+    return f"{table.path}: expected a column {'; and one '.join(usual)}; it has {_listed(table)}"
+
+
+def way_to(table: Table, found: Roles, given: Mapping[str, str], pictures: Iterable[str]) -> str:
+    """Spell the option that names the columns of files and labels, `given` or else by a guess.
+
+    Files are where most cells are names of pictures; labels where the name says so, or else where
+    the fewest values are, but for one alone.
+    """
+    lasts = {last for one in map(PurePosixPath, pictures) for last in (one.name, one.stem)}
+    named = {
+        name: sum(PurePath(str(cell).replace("\\", "/")).name in lasts for cell in cells)
+        for name, cells in table.columns.items()
+    }
+    file = found.file or max(named, key=named.__getitem__)
+    taken = {file, found.split, found.group}
+    kinds = {n: len(set(map(str, cells))) for n, cells in table.columns.items() if n not in taken}
+    likely = [name for name in kinds if LABEL_LIKE.search(name)] or [
+        name for name, count in sorted(kinds.items(), key=lambda one: one[1]) if count > 1
+    ]
+    label = "+".join(found.labels) or next(iter(likely), "NAME")
+    guessed = {"file": file if found.file or named[file] else "NAME", "label": label}
+    pairs = ",".join(f"{role}={name}" for role, name in (guessed | dict(given)).items())
+    return f"`columns={shlex.quote(pairs)}`"
 
 
 def _listed(table: Table) -> str:

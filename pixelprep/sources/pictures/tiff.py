@@ -1,9 +1,13 @@
 """Say what a TIFF file holds, as its tags have it, and whether Pillow reads that rightly."""
 
+import ctypes
+import logging
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from functools import cache
 from io import BytesIO
+from pathlib import Path
 from typing import Any  # Any: the values of tags
 
 Tags = Mapping[int, Any]
@@ -37,6 +41,7 @@ def read_tags(content: bytes) -> Tags:
 
     if not content.startswith(MAGIC):
         return {}
+    silence_libraries()
     file = BytesIO(content)
     try:
         tags = ImageFileDirectory_v2(file.read(16 if BIG in content[2:4] else 8))
@@ -46,6 +51,23 @@ def read_tags(content: bytes) -> Tags:
         return dict(tags) if tags.next != start else {}  # which it sets once it has read all
     except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
         return {}
+
+
+@cache
+def silence_libraries() -> None:
+    """Keep what libtiff and tifffile say of damaged files off standard error: our line tells it.
+
+    For good, as threads share it: of the libtiff that Pillow brought, not one that others use, and
+    of tifffile where nobody listens to its messages.
+    """
+    import PIL
+
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    package = Path(PIL.__file__).parent
+    for path in (*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")):
+        library = ctypes.CDLL(str(path))  # the one that Pillow has loaded
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def imagej_pages(tags: Tags) -> int:
