@@ -8,6 +8,7 @@ recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Self  # Any: raw and stored pixels of whichever type
 
 import numpy as np
@@ -232,6 +233,41 @@ class Scaling:
         limits = np.iinfo(self.raw_dtype)
         raw = np.clip(np.rint(exact * self.unit), limits.min, limits.max)
         return raw.astype(self.raw_dtype).reshape(shape)
+
+    def tables(self, dtype: DTypeLike) -> NDArray[Any] | None:
+        """Return the stored value of every raw value, (1 or C, 2**bits), as `dtype`.
+
+        None where there is none: of floats, signed integers, and per pixel or image.
+        """
+        return (self._tables or {}).get(np.dtype(dtype))
+
+    def layer(self, framework: str, dtype: DTypeLike = np.float32) -> Any:
+        """Return the scaling as a layer, to stand behind an augmentation of raw pixels.
+
+        Parameters
+        ----------
+        framework : {"keras", "torch", "jax"}
+            Of which the layer is: a ``keras.Model`` of Keras's own operations, a
+            ``torch.nn.Module``, or a function of a JAX array.
+        dtype : dtype
+            The type of the result: float32 or float16.
+
+        Returns
+        -------
+        keras.Model, torch.nn.Module or callable
+            Of raw pixels (N, H, W, C), integers or floats in the raw pixels' unit, the values of
+            `apply`: in float64, rounded once. JAX without ``jax_enable_x64`` has only float32, and
+            so is right up to that, but for raw integers of 8 and 16 bits that are scaled per
+            dataset or channel, which are exact. Per image, Keras is right up to float64's
+            rounding, as it knows the images' shape only when it runs.
+
+        Raises
+        ------
+        UsageError, MissingExtraError
+            When there is no such framework; when it is not installed.
+        """
+        layers = import_module("pixelprep.numerics.layers")  # by its name, as it needs this module
+        return layers.layer_of(self, framework, dtype)
 
     @cached_property
     def _tables(self) -> dict[np.dtype[Any], NDArray[Any]] | None:

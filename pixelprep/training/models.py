@@ -94,6 +94,18 @@ def compile_for(model: keras.Model, steps_per_execution: int) -> keras.Model:
     return model
 
 
+def behind_scaling(model: keras.Model, entry: Entry, steps_per_execution: int) -> keras.Model:
+    """Return a compiled model that scales raw pixels for this one, whose weights it has."""
+    import keras
+
+    from pixelprep.numerics.layers import keras_layer
+
+    images = entry.train
+    raw = keras_layer.raw_input(entry.scaling, images.shape[1:])
+    found = model(keras_layer.scaled(raw, entry.scaling, images.dtype))
+    return compile_for(keras.Model(raw, found), steps_per_execution)
+
+
 def _trained(folder: Path, entry: Entry) -> keras.Model:
     """Load the model of a finished run, once it is sure that it has seen pixels scaled so."""
     run = load_finished(folder)

@@ -34,7 +34,7 @@ from pixelprep.training import evaluation_data, models, run_folder
 from pixelprep.training.augmentation import Augmentation
 from pixelprep.training.imported import is_reference
 from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, Variables, unfinished
-from pixelprep.training.serving import scaling_model, serving_model
+from pixelprep.training.serving import serving_model
 from pixelprep.training.tensorboard import EventWriter
 
 if TYPE_CHECKING:
@@ -318,10 +318,7 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
         steps = len(_train_batches(entry, settings))
         augmentation = Augmentation(settings.augment, settings.seed, steps)
         augmentation.check(next(iter(images.batches(models.LOOKED_AT, raw=True)))[0])
-        scaled = scaling_model(entry.scaling, images.shape[1:], images.dtype)
-        fitted = models.compile_for(
-            keras.Sequential([*scaled.inputs, scaled, model]), settings.steps_per_execution
-        )
+        fitted = models.behind_scaling(model, entry, settings.steps_per_execution)
     if state.epochs:
         models.restore(fitted, checkpoint.variables, run.checkpoint)
         LOG.info("going on after epoch %d of %d", state.epochs, settings.epochs)

@@ -1,0 +1,105 @@
+"""The formula of the stored values (data/FORMAT.md, section 3), on a framework's own tensors."""
+
+from typing import Any, Protocol  # Any: tensors of whichever framework
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
+from pixelprep.numerics.statistics import Statistics
+
+MAX_EXACT = 2**53  # whole numbers below are exact in float64
+TO_HALF = 2.0**42 + 1  # leaves float16's 11 bits of float64's 53
+
+
+class Tensors(Protocol):
+    """What the formula needs of a framework, beside its tensors' arithmetic."""
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        """Return a tensor of another type."""
+
+    def over_images(self, function: str, x: Any) -> Any:
+        """Return the "sum", "min" or "max" of each image, as (N, 1, 1, 1)."""
+
+    def sqrt(self, x: Any) -> Any:
+        """Return the square roots."""
+
+    def equal(self, x: Any, y: Any) -> Any:
+        """Return where two tensors are equal: of a symbolic one `==` says nothing."""
+
+    def where(self, condition: Any, x: Any, y: Any) -> Any:
+        """Choose from two tensors."""
+
+
+def constants(scaling: Scaling) -> dict[str, Any]:
+    """Return the arrays, float64, that `scaled` is given as tensors; none per image."""
+    if scaling.statistics is None:
+        return {}
+    shift, divisor = shift_and_divisor(scaling, scaling.statistics)
+    return {"shift": shift, "divisor": divisor}
+
+
+def scaled(
+    tensors: Tensors, raw: Any, scaling: Scaling, dtype: DTypeLike, given: dict[str, Any]
+) -> Any:
+    """Scale raw pixels (N, H, W, C) in float64, each step as it is written, and round once.
+
+    `given` are the `constants`.
+    """
+    exact = tensors.cast(raw, "float64")
+    given = given or _own(tensors, exact, scaling)
+    if scaling.unit != 1:
+        exact = exact / np.float64(scaling.unit)
+    return _rounded(tensors, (exact - given["shift"]) / given["divisor"], np.dtype(dtype))
+
+
+def _own(tensors: Tensors, x: Any, scaling: Scaling) -> dict[str, Any]:
+    """Return shift and divisor (never 0) of each image, (N, 1, 1, 1)."""
+    mode, own = MODES[scaling.mode], _statistics_per_image(tensors, x, scaling)
+    divisor: Any = np.float64(1)
+    if mode.divisor is not None:
+        divisor = mode.divisor(own)
+        divisor = tensors.where(tensors.equal(divisor, 0), divisor * 0 + 1, divisor)
+    return {"shift": mode.shift(own), "divisor": divisor}
+
+
+def _statistics_per_image(tensors: Tensors, x: Any, scaling: Scaling) -> Statistics:
+    """Compute the statistics of integers as `Moments` does, of floats as `FloatMoments`."""
+    # Not Python's numbers, which Keras would turn into float32.
+    unit, over = np.float64(scaling.unit), tensors.over_images
+    sides = [side if isinstance(side, int) else None for side in x.shape[1:]]
+    raw, count = np.dtype(scaling.raw_dtype), over("sum", x * 0 + 1)
+    if None not in sides:
+        count = np.float64(np.prod([side or 0 for side in sides]))
+    total, low, high = (over(function, x) for function in ("sum", "min", "max"))
+    small = raw.kind in "ui" and None not in sides
+    if small and (count * np.iinfo(raw).max) ** 2 < MAX_EXACT:
+        mean = total / (count * unit)
+        m2 = over("sum", x * x) * count - total * total
+        std = tensors.sqrt(m2 / (count * unit) ** 2)
+    else:
+        delta = x - total / count
+        residual = over("sum", delta)  # 0 but for what rounding left in the mean
+        mean = (total / count + residual / count) / unit
+        m2 = over("sum", delta * delta) - residual * residual / count
+        std = tensors.sqrt(m2 / count) / unit
+    # What rounding may leave of a constant image's deviation would be divided by.
+    std = tensors.where(tensors.equal(low, high), low * 0, std)
+    return Statistics(mean, std, low / unit, high / unit)
+
+
+def _rounded(tensors: Tensors, exact: Any, dtype: np.dtype[Any]) -> Any:
+    """Round once, where frameworks round float64 to float32 and only that to float16.
+
+    Values are first rounded to as many bits as float16 has (Veltkamp's splitting; see Boldo,
+    "Pitfalls of a full floating-point proof", IJCAR 2006), but for those that float32 holds
+    exactly, ties among them, which are rounded rightly then. Below 2**-14, where float16 has
+    fewer bits, the last may differ.
+    """
+    single = tensors.cast(exact, "float32")
+    if dtype == np.float32:
+        return single
+    shifted = exact * np.float64(TO_HALF)
+    rounded = tensors.cast(shifted + (exact - shifted), "float32")
+    is_single = tensors.equal(tensors.cast(single, "float64"), exact)
+    return tensors.cast(tensors.where(is_single, single, rounded), dtype.name)

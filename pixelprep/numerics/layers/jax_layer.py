@@ -1,0 +1,45 @@
+"""The scaling as a function of JAX arrays."""
+
+from collections.abc import Callable
+from typing import Any  # arrays of any type
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pixelprep.numerics.layers import formula
+from pixelprep.numerics.scaling import Scaling
+
+
+class _Jax:
+    def cast(self, x: Any, dtype: str) -> Any:
+        double = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32  # JAX warns otherwise
+        return x.astype(double if dtype == "float64" else dtype)
+
+    def over_images(self, function: str, x: Any) -> Any:
+        return getattr(jnp, function)(x, axis=(1, 2, 3), keepdims=True)
+
+    def sqrt(self, x: Any) -> Any:
+        return jnp.sqrt(x)
+
+    def equal(self, x: Any, y: Any) -> Any:
+        return x == y
+
+    def where(self, condition: Any, x: Any, y: Any) -> Any:
+        return jnp.where(condition, x, y)
+
+
+def layer(scaling: Scaling, dtype: DTypeLike) -> Callable[[Any], jax.Array]:
+    """Return a function that scales raw pixels (N, H, W, C), also inside ``jax.jit``."""
+    given = formula.constants(scaling)
+    tables = scaling.tables(dtype)
+
+    def scale(raw: Any) -> jax.Array:
+        raw = jnp.asarray(raw)
+        if tables is not None and raw.dtype == np.dtype(scaling.raw_dtype):  # to the last bit
+            channels = jnp.arange(raw.shape[-1]) if len(tables) > 1 else 0
+            return jnp.asarray(tables)[channels, raw.astype(jnp.int32)]
+        return formula.scaled(_Jax(), raw, scaling, dtype, given)
+
+    return scale
