@@ -123,7 +123,27 @@ def test_a_class_that_the_run_lacks_is_refused_by_name(trained: Path) -> None:
     with pytest.raises(UsageError, match="expected classes cat, dog, owl, as") as caught:
         evaluate(trained, "./zoo", quiet=True)
     assert caught.value.message.endswith("was trained on, found yak, too")
-    way = "leave their images out, or give them the name of a known class"
+    way = "leave their images out, or rename them: `class_map=FILE` with lines CLASS,NEW"
+    assert caught.value.hint == way
+    Path("map.csv").write_text("yak,owl\n")
+    assert evaluate(trained, "./zoo", class_map="map.csv", quiet=True).images == 24
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        ("RGBA", "the training images had no transparency: lay these on a background first"),
+        ("pages", "the training images had one page each: give files of one"),
+        ("I;16", "convert the images to uint8 as those were"),
+    ],
+)
+def test_hints_name_nothing_that_the_run_decides(trained: Path, kind: str, way: str) -> None:
+    """`prepare` would be told how to read such pictures; `evaluate` takes no such option."""
+    picture = Image.new("RGBA" if kind == "RGBA" else "I;16" if kind == "I;16" else "RGB", (12, 12))
+    Path("lab/cat").mkdir(parents=True)
+    picture.save("lab/cat/0.tif", save_all=True, append_images=[picture] * (kind == "pages"))
+    with pytest.raises(SourceError) as caught:
+        evaluate(trained, "./lab", quiet=True)
     assert caught.value.hint == way
 
 
