@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pixelprep import sources
 from pixelprep.cache import entries, requests
 from pixelprep.dataset.entry import Entry
-from pixelprep.errors import PixelprepError, UsageError
+from pixelprep.errors import EntryError, PixelprepError, UsageError
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import FIXED, READING, decode_options
 from pixelprep.pipeline.prepare import prepare
@@ -54,6 +54,8 @@ def entry_of(
     New data is read by these options.
     """
     given = {name: value for name, value in options.items() if value not in (None, False)}
+    if isinstance(data, str) and not entries.is_entry_name(data, fs.cache_dir(cache_dir)):
+        data = sources.meant(data)
     found = _existing(run, data, cache_dir, quiet)
     if found is None:
         return _prepared(run, data, cache_dir, quiet, given)
@@ -72,7 +74,11 @@ def _existing(
         return data
     cache, own = fs.cache_dir(cache_dir), run.result
     if data is None:  # wherever the cache is now
-        return entries.open_recorded(own.entry, own.key, cache, quiet)
+        try:
+            return entries.open_recorded(own.entry, own.key, cache, quiet)
+        except EntryError as error:
+            error.hint = f"{error.hint}: {_prepare_again(run)}" if error.hint else None
+            raise
     dataset = sources.normalize_dataset(data)
     if isinstance(dataset, str):
         # A path is read, so that what is new in it counts; any other name may be an entry's.
@@ -124,6 +130,14 @@ def _without_fixed(hint: str | None) -> str | None:
     if not named:
         return hint
     return "; ".join(dict.fromkeys(LIKE_TRAINING.get(name, GIVE_ALIKE) for name in named))
+
+
+def _prepare_again(run: FinishedRun) -> str:
+    """Spell the command that prepares what a run was trained on."""
+    options = requests.options_of(run.manifest, None) | dict(run.read_by or {})
+    dataset = run.manifest.dataset
+    data = dataset if dataset in sources.REGISTRY else f"path/of/{dataset}"
+    return shlex.join(["pixelprep", "prepare", data, *formatting.options(options)])
 
 
 def read_by(entry: Entry) -> dict[str, Any]:
