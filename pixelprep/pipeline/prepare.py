@@ -167,8 +167,8 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
         elif all(told.values()) and told:
             ways = formatting.shorten(f"{entry} ({words})" for entry, words in told.items())
             LOG.info("%s: prepared in several ways; to take one, name it: %s", dataset, ways)
-        recorded = next(iter(before.values())) if len(before) == 1 else {}
-        return prepare(dataset, **options | recorded)
+        only = next(iter(before.values())) if len(before) == 1 else {}
+        return prepare(dataset, **options | only)
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
     for option, value in options.items():
