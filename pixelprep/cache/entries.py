@@ -161,9 +161,8 @@ def open_recorded(path: Path, key: str, cache: Path, quiet: bool) -> Entry:
     for one in (cache / path.parent.name / path.name, path, *others):
         if _exists(one, damaged=False):
             return open_entry(one, cache, quiet)
-    hint = "put it back, or prepare it again from the same data with the same options"
-    message = f"{path}: no entry there, and none of its key {key} in {cache}"
-    raise EntryError(message, f"{hint}, or name its cache with `cache_dir`")
+    hint = "put it back, name its cache with `cache_dir`, or prepare it again from the same data"
+    raise EntryError(f"{path}: no entry there, and none of its key {key} in {cache}", hint)
 
 
 def resolve(name: str | os.PathLike[str], cache: Path, *, damaged: bool = False) -> Path:

@@ -61,6 +61,8 @@ def constants_of(known: Manifest, source: str, record: SourceRecord) -> Constant
         message = f"{source}: expected {wanted}, as {of_known} was made from, got {found}"
         same_type = first.dtype == expected[1]
         hint = "convert the images first, those of a folder by `color`" if same_type else RAW
+        if not same_type and {np.dtype(one).kind for one in (first.dtype, expected[1])} <= {*"ui"}:
+            hint = f"convert the images to {expected[1]} as those were"
         raise SourceError(message, hint)
     told = (source, known.mode, known.per, known.dataset, known.recipe.folder)
     LOG.info("%s: %s per %s as %s/%s has it, nothing is fitted", *told)

@@ -102,8 +102,9 @@ def find_entry(call: PrepareCall) -> Entry:
     source, dataset = _find_source(call)
     if entry := _recalled(call, source, cache):
         return entry
-    if dataset is not None and (before := _as_recorded(dataset, vars(call), cache)):
-        call = replace(call, dataset=dataset, **before)
+    before = _made_before(dataset, vars(call), cache) if dataset is not None else {}
+    if dataset is not None and len(before) == 1:
+        call = replace(call, dataset=dataset, **next(iter(before.values())))
         if entry := _recalled(call, _find_source(call)[0], cache):
             return entry
     raise EntryError(
@@ -123,26 +124,27 @@ def _recalled(call: PrepareCall, source: sources.Source, cache: Path) -> Entry |
     return None
 
 
-def _as_recorded(dataset: str, options: Mapping[str, Any], cache: Path) -> dict[str, Any]:
-    """Return the options that made the only entry of this data with the scaling that is asked for.
+def _made_before(
+    dataset: str, options: Mapping[str, Any], cache: Path
+) -> dict[str, dict[str, Any]]:
+    """Return the options that made each entry of this data with the scaling that is asked for.
 
-    None where other options are given than those of scaling, which count though they are default.
+    By the entry's name; none where other options are given than those of scaling, which count
+    though they are default.
     """
     usual = {name: getattr(PrepareCall, name) for name in REPAIR_OPTIONS}
     given = {name: value for name, value in options.items() if value is not None}
     asked = {name: given.get(name, value) for name, value in usual.items()}
     if any(asked[name] != usual[name] for name in usual if name not in SCALING):
         return {}
-    made = (requests.load(path, cache).request for path in entries.made_from(dataset, cache))
-    alike = [
-        request
-        for request in filter(None, made)
-        if all(asked[name] == request.get(name, asked[name]) for name in SCALING)
-    ]
-    if len(alike) != 1:
-        return {}
-    [request] = alike
-    return {name: value for name, value in request.items() if value != usual.get(name, value)}
+    made = {path: requests.load(path, cache).request for path in entries.made_from(dataset, cache)}
+    return {
+        f"{path.parent.name}/{path.name}": {
+            name: value for name, value in request.items() if value != usual.get(name, value)
+        }
+        for path, request in made.items()
+        if request and all(asked[name] == request.get(name, asked[name]) for name in SCALING)
+    }
 
 
 def prepare_or_open(name: str, **options: Any) -> Entry:
@@ -155,11 +157,18 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     cache = fs.cache_dir(options.get("cache_dir"))
     if not entries.is_entry_name(name, cache):
         dataset = name if sources.is_path(name) else sources.meant(name)
-        before = _as_recorded(dataset, options, cache)
-        if told := {option: v for option, v in before.items() if option not in SCALING}:
-            words = shlex.join(formatting.options(told))
-            LOG.info("%s: as it was prepared before: %s", dataset, words)
-        return prepare(dataset, **options | before)
+        before = _made_before(dataset, options, cache)
+        told = {
+            entry: shlex.join(formatting.options({n: own[n] for n in own if n not in SCALING}))
+            for entry, own in before.items()
+        }
+        if len(before) == 1 and all(told.values()):
+            LOG.info("%s: as it was prepared before: %s", dataset, *told.values())
+        elif all(told.values()) and told:
+            ways = formatting.shorten(f"{entry} ({words})" for entry, words in told.items())
+            LOG.info("%s: prepared in several ways; to take one, name it: %s", dataset, ways)
+        only = next(iter(before.values())) if len(before) == 1 else {}
+        return prepare(dataset, **options | only)
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict()
     for option, value in options.items():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pixelprep import sources
 from pixelprep.cache import entries, requests
 from pixelprep.dataset.entry import Entry
-from pixelprep.errors import UsageError
+from pixelprep.errors import EntryError, PixelprepError, UsageError
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import FIXED, READING, decode_options
 from pixelprep.pipeline.prepare import prepare
@@ -24,6 +24,12 @@ from pixelprep.training.run_folder import ENTRY, FinishedRun
 LOG = logging.getLogger("pixelprep")
 
 KEPT = ("on_error", "layout", "class_map")  # in a run, for new data: what no manifest tells whole
+
+GIVE_ALIKE = "give pictures like those of training"
+LIKE_TRAINING = {  # by the option of `prepare` that would help
+    "alpha": "the training images had no transparency: lay these on a background first",
+    "page": "the training images had one page each: give files of one",
+}
 
 Data = Entry | str | os.PathLike[str] | sources.Source
 
@@ -48,6 +54,8 @@ def entry_of(
     New data is read by these options.
     """
     given = {name: value for name, value in options.items() if value not in (None, False)}
+    if isinstance(data, str) and not entries.is_entry_name(data, fs.cache_dir(cache_dir)):
+        data = sources.meant(data)
     found = _existing(run, data, cache_dir, quiet)
     if found is None:
         return _prepared(run, data, cache_dir, quiet, given)
@@ -66,7 +74,11 @@ def _existing(
         return data
     cache, own = fs.cache_dir(cache_dir), run.result
     if data is None:  # wherever the cache is now
-        return entries.open_recorded(own.entry, own.key, cache, quiet)
+        try:
+            return entries.open_recorded(own.entry, own.key, cache, quiet)
+        except EntryError as error:
+            error.hint = f"{error.hint}: {_prepare_again(run)}" if error.hint else None
+            raise
     dataset = sources.normalize_dataset(data)
     if isinstance(dataset, str):
         # A path is read, so that what is new in it counts; any other name may be an entry's.
@@ -96,15 +108,36 @@ def _prepared(
     if run.manifest.per not in ("dataset", "channel"):
         message = f"{run.folder}: its scaling, per {run.manifest.per}, is not for other data"
         raise UsageError(message, "prepare the data with a scaling of its own, and name the entry")
-    return prepare(
-        dataset,
-        scaling_of=run.folder / ENTRY,
-        dtype=run.manifest.recipe.dtype,
-        storage="raw" if np.dtype(run.manifest.scaling.raw_dtype).kind in "ui" else "scaled",
-        cache_dir=cache,
-        quiet=quiet,
-        **options,
-    )
+    is_integer = np.dtype(run.manifest.scaling.raw_dtype).kind in "ui"
+    try:
+        return prepare(
+            dataset,
+            scaling_of=run.folder / ENTRY,
+            dtype=run.manifest.recipe.dtype,
+            storage="raw" if is_integer else "scaled",
+            cache_dir=cache,
+            quiet=quiet,
+            **options,
+        )
+    except PixelprepError as error:
+        error.hint = _without_fixed(error.hint)
+        raise
+
+
+def _without_fixed(hint: str | None) -> str | None:
+    """Return a hint of `prepare` where it names nothing that the run decides; else what helps."""
+    named = sorted(name for name in FIXED if f"`{name}" in (hint or ""))
+    if not named:
+        return hint
+    return "; ".join(dict.fromkeys(LIKE_TRAINING.get(name, GIVE_ALIKE) for name in named))
+
+
+def _prepare_again(run: FinishedRun) -> str:
+    """Spell the command that prepares what a run was trained on."""
+    options = requests.options_of(run.manifest, None) | dict(run.read_by or {})
+    dataset = run.manifest.dataset
+    data = dataset if dataset in sources.REGISTRY else f"path/of/{dataset}"
+    return shlex.join(["pixelprep", "prepare", data, *formatting.options(options)])
 
 
 def read_by(entry: Entry) -> dict[str, Any]:
@@ -163,7 +196,8 @@ def labels_of_run(run: FinishedRun, entry: Entry, split: str, cache: Path) -> ND
         listed = formatting.shorten(unknown)
         expected = f"expected classes {formatting.shorten(known)}, as {run.folder} was trained on"
         message = f"{entry.path}: {split}: {expected}, found {listed}, too"
-        raise UsageError(message, "leave their images out, or give them the name of a known class")
+        hint = "leave their images out, or rename them: `class_map=FILE` with lines CLASS,NEW"
+        raise UsageError(message, hint)
     if absent := [name for name in known if name not in present]:
         LOG.info("%s: no image of %s", entry.dataset, formatting.shorten(absent))
     numbers = np.array([known.index(name) if name in known else -1 for name in given], np.int64)

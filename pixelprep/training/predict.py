@@ -26,6 +26,8 @@ from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
 from pixelprep.training.evaluation_data import (
+    GIVE_ALIKE,
+    LIKE_TRAINING,
     check_reading,
     decoding,
     entry_of,
@@ -40,10 +42,10 @@ LOG = logging.getLogger("pixelprep")
 EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
 PREDICT_BYTES = 4 << 20  # likewise of decoded ones
 DECODED = ("size", "color", "orientation", "alpha", "page", "fit", "filter")  # of a decoder
-HINTS = dict.fromkeys(image_file.HELP, "give pictures like those of training")
+HINTS = dict.fromkeys(image_file.HELP, GIVE_ALIKE)
 HINTS |= {
-    "transparency": "the training images had none: lay the picture on a background first",
-    "pages": "the training images had one page each: give a file of one",
+    "transparency": LIKE_TRAINING["alpha"],
+    "pages": LIKE_TRAINING["page"],
     "extra": image_file.HELP["extra"],
 }
 

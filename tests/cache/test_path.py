@@ -230,6 +230,12 @@ def test_path_and_train_mean_the_only_entry_of_the_scaling_asked_for(digits: str
     train = next(Path(digits).glob("train-images*"))
     train.write_bytes(train.read_bytes())
     assert prepare_or_open(digits, mode="center").path == made["center"].path
+    other = pixelprep.prepare(digits, val_fraction=0.5, quiet=True)
+    with listening() as said:
+        assert "val" not in prepare_or_open(digits).splits
+    named = {f"digits/{entry.path.name}" for entry in (made["standardize"], other)}
+    assert said[0].startswith(f"{digits}: prepared in several ways; to take one, name it: ")
+    assert all(f"{name} (--val-fraction 0." in said[0] for name in named)
 
 
 def test_another_scaling_than_the_one_that_is_there_is_not_meant(digits: str) -> None:

@@ -210,7 +210,7 @@ def test_what_does_not_fit_the_entry_is_refused() -> None:
     with pytest.raises(SourceError, match="deep: expected 3 channels of uint8") as caught:
         make(deep, scaling_of=known)
     assert f"{of}, got 3 channels of uint16" in caught.value.message
-    assert caught.value.hint == "give the raw pixels as they were there, before any scaling"
+    assert caught.value.hint == "convert the images to uint8 as those were"
     with pytest.raises(SourceError, match="got 1 channel of uint8"):
         make(alone(arrays(shape=(6, 5, 1)), "grey.npz"), scaling_of=known)
     with pytest.raises(SourceError, match="expected a train split to fit") as caught:

@@ -101,6 +101,19 @@ def test_a_run_is_no_entry_but_names_its_own(photos: Path, trained: Path) -> Non
     assert evaluate(trained, named, cache_dir=cache, split="Testing", quiet=True).split == "test"
 
 
+def test_the_entry_of_a_run_is_prepared_again_as_the_hint_says(photos: Path, trained: Path) -> None:
+    """Once it is gone, the command that makes it is given whole, but for where the data is."""
+    shutil.copytree(trained, "carried")
+    metrics = json.loads(Path("carried/metrics.json").read_text())
+    Path("carried/metrics.json").write_text(json.dumps(metrics | {"entry": "/gone"}))
+    with pytest.raises(pixelprep.EntryError, match="no entry there, and none of its key") as caught:
+        evaluate("carried", cache_dir="empty", quiet=True)
+    typed = str(caught.value.hint).partition("from the same data: pixelprep ")[2]
+    typed = typed.replace("path/of/photos", str(photos))
+    assert run(*typed.split(), "--cache-dir", "empty").returncode == 0
+    assert evaluate("carried", cache_dir="empty", quiet=True).images == 24
+
+
 def test_a_class_may_be_absent(trained: Path) -> None:
     """Labels are matched by name, so that those of the rest stay right; the absent are told."""
     draw(Path("lab"), 5, ("dog", "owl"))
@@ -123,7 +136,27 @@ def test_a_class_that_the_run_lacks_is_refused_by_name(trained: Path) -> None:
     with pytest.raises(UsageError, match="expected classes cat, dog, owl, as") as caught:
         evaluate(trained, "./zoo", quiet=True)
     assert caught.value.message.endswith("was trained on, found yak, too")
-    way = "leave their images out, or give them the name of a known class"
+    way = "leave their images out, or rename them: `class_map=FILE` with lines CLASS,NEW"
+    assert caught.value.hint == way
+    Path("map.csv").write_text("yak,owl\n")
+    assert evaluate(trained, "./zoo", class_map="map.csv", quiet=True).images == 24
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        ("RGBA", "the training images had no transparency: lay these on a background first"),
+        ("pages", "the training images had one page each: give files of one"),
+        ("I;16", "convert the images to uint8 as those were"),
+    ],
+)
+def test_hints_name_nothing_that_the_run_decides(trained: Path, kind: str, way: str) -> None:
+    """`prepare` would be told how to read such pictures; `evaluate` takes no such option."""
+    picture = Image.new("RGBA" if kind == "RGBA" else "I;16" if kind == "I;16" else "RGB", (12, 12))
+    Path("lab/cat").mkdir(parents=True)
+    picture.save("lab/cat/0.tif", save_all=True, append_images=[picture] * (kind == "pages"))
+    with pytest.raises(SourceError) as caught:
+        evaluate(trained, "./lab", quiet=True)
     assert caught.value.hint == way
 
 
@@ -135,13 +168,19 @@ def test_what_is_new_in_a_folder_counts(trained: Path) -> None:
     assert evaluate(trained, "./lab", quiet=True).images == 25
 
 
-def test_the_data_of_training_keeps_its_splits(photos: Path, trained: Path) -> None:
-    """What the run was trained on is never counted as test: its own entry is taken, and said."""
+def test_the_data_of_training_keeps_its_splits(
+    photos: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the run was trained on is never counted as test: its own entry is taken, and said; also
+    where the folder's name is given without a slash.
+    """
     cache = photos.parent / "cache"
     with listening() as said:
         found = evaluate(trained, photos, cache_dir=cache, quiet=True)
     assert found.entry == own_of(photos).path
     assert f"{photos}: {trained} was trained on it: its own splits are taken" in said
+    monkeypatch.chdir(photos.parent)
+    assert evaluate(trained, "photos", cache_dir=cache, quiet=True) == found
 
 
 def test_arrays_in_another_order_of_classes(runs_on_arrays: tuple[Path, Arrays]) -> None:

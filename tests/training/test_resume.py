@@ -261,7 +261,7 @@ def test_without_its_entry_a_run_waits(small: Entry, unfinished: Path) -> None:
     saved = folder.load()
     folder.save(replace(saved, state=replace(saved.state, entry=str(small.path))))
     moved = small.path.rename("moved")
-    with pytest.raises(pixelprep.EntryError, match="put it back, or prepare it again"):
+    with pytest.raises(pixelprep.EntryError, match="put it back, name its cache"):
         resume(unfinished)
     other = pixelprep.prepare(arrays(300, 70, (12, 12, 1)), mode="center")
     shutil.copytree(other.path, small.path)

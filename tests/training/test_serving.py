@@ -390,7 +390,7 @@ def test_long_lists_of_classes_are_cut_in_errors() -> None:
         )
         for one in given
     ]
-    run_of: Any = SimpleNamespace(manifest=made[0].manifest, folder=Path("run"))
+    run_of: Any = SimpleNamespace(manifest=made[0].manifest, folder=Path("run"), read_by={})
     with pytest.raises(UsageError, match=r"kind 4, … \(200 in all\)") as caught:
         labels_of_run(run_of, made[1], "train", Path())
     assert caught.value.message.endswith("found odd, too")
@@ -416,7 +416,7 @@ def test_a_damaged_picture_stops_no_folder(photos: Path) -> None:
     assert predict.PredictResult.from_dict(result.to_dict()) == result
     error, hint = failure(run(*asked[:2], "some/99.png"))
     assert error == "some/99.png: has transparency, alpha 0 to 0"
-    assert hint == "the training images had none: lay the picture on a background first"
+    assert hint == "the training images had no transparency: lay these on a background first"
 
 
 @pytest.mark.parametrize(
