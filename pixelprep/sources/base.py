@@ -121,10 +121,14 @@ class RawSplit:
     # Integers (N,), each the index of a class name; or (N, K), 1 where a row has the class, else 0.
     labels: LazyArray
     names: LazyArray | None = None  # UTF-8 (N,), where each row comes from a file
+    # Text (N,): rows that are equal in it stay in one split, by the fractions of `Options`.
+    groups: LazyArray | None = None
 
     def _map(self, select: Callable[[LazyArray], LazyArray]) -> "RawSplit":
-        names = None if self.names is None else select(self.names)
-        return RawSplit(select(self.images), select(self.labels), names)
+        names, groups = (
+            None if column is None else select(column) for column in (self.names, self.groups)
+        )
+        return RawSplit(select(self.images), select(self.labels), names, groups)
 
     def slice_rows(self, rows: range) -> "RawSplit":
         """Select neighbouring rows of all."""

@@ -195,6 +195,41 @@ def test_damaged_parquet_is_refused_in_one_line(tmp_path: Path, cache: Path) -> 
     assert nothing_is_left(cache)
 
 
+@pytest.mark.parametrize("how", [{"group_column": "eye"}, {"group_pattern": r"^[0-5]\.|^\d+"}])
+def test_rows_of_a_group_stay_together(tmp_path: Path, how: dict[str, str]) -> None:
+    """A column of Parquet, or the names of its pictures, keeps rows in one split; other fractions
+    are another entry.
+    """
+    eyes = [row // 4 for row in range(12)]
+    columns: Any = {"eye": eyes}
+    path = write(tmp_path, eyes=table(**columns)) / "eyes.parquet"
+    entry = prepared(path, test_fraction=0.3, **how)
+    held = {
+        name: {int(str(split.name_of(row))[:-4]) for row in range(len(split))}
+        for name, split in entry.splits.items()
+    }
+    if "group_column" in how:
+        assert not {eyes[row] for row in held["train"]} & {eyes[row] for row in held["test"]}
+    assert held["train"] | held["test"] == set(range(12))
+    (kind, value), groups = *how.items(), entry.manifest.source.decode["groups"]
+    assert isinstance(groups, dict)
+    assert groups[kind.removeprefix("group_")] == value
+    assert prepared(path, test_fraction=0.3, **how).cached
+    assert prepared(path, test_fraction=0.5, **how).key != entry.key
+
+
+def test_groups_of_parquet_that_cannot_be_are_told(tmp_path: Path, cache: Path) -> None:
+    """A column that is not there is named beside those that are; a pattern needs names."""
+    path = write(tmp_path, eyes=table()) / "eyes.parquet"
+    with pytest.raises(SourceError, match="no column eye; it has img, label"):
+        prepared(path, group_column="eye")
+    bare = plain(tmp_path / "bare.parquet", image=[encoded(one) for one in X], label=Y)
+    with pytest.raises(SourceError, match="`group_pattern`: the rows have no names") as caught:
+        prepared(bare, group_pattern="x", test_fraction=0.3)
+    assert "`group_column=NAME`" in str(caught.value.hint)
+    assert nothing_is_left(cache)
+
+
 # Hugging Face's hub
 
 
@@ -321,6 +356,29 @@ def test_a_card_tells_the_files_of_splits(hub: Hub) -> None:
     hub.publish("zoo/two", {**files, "README.md": CONFIGS.format("large").encode()})
     with pytest.raises(SourceError, match="expected one of its configurations, large, small"):
         prepared("hf:zoo/two")
+
+
+def test_groups_of_the_hub_stay_together(hub: Hub, tmp_path: Path) -> None:
+    """A column of a hub's Parquet divides as that of a file here, names of its pictures as those of
+    a folder here; another seed is another entry.
+    """
+    columns: Any = {"eye": [row // 3 for row in range(12)]}
+    content = table(**columns)
+    hub.publish("zoo/eyes", {"train-0.parquet": content})
+    options: dict[str, Any] = {"test_fraction": 0.3, "group_column": "eye"}
+    entry = prepared("hf:zoo/eyes", **options)
+    own = prepared(write(tmp_path, eyes=content) / "eyes.parquet", **options)
+    assert entry.key == own.key
+    assert prepared("hf:zoo/eyes", **options).cached
+    assert prepared("hf:zoo/eyes", **options, split_seed=1).key != entry.key
+    photos = {name: content for name, content in PHOTOS.items() if "/train/" in name}
+    hub.publish("zoo/photos", photos)
+    for name, content in photos.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    options = {"test_fraction": 0.5, "group_pattern": r"[0-3] |[4-7] "}
+    named = [prepared(one, **options) for one in ("hf:zoo/photos", tmp_path / "data")]
+    assert (raw(named[0], "test") == raw(named[1], "test")).all()
 
 
 def test_a_broken_card_is_told(hub: Hub) -> None:

@@ -25,6 +25,7 @@ LOG = logging.getLogger("pixelprep")
 Row = Sequence[Any]  # (image, label), or (image, label, name)
 DECODED = ("size", "color", "on_error", "orientation", "alpha", "page")  # options of pictures
 ROW_OPTIONS = frozenset({*DECODED, "shape", "labels_from", "renumber", "on_leak"})
+GROUPED = ROW_OPTIONS | {"group_column", "group_pattern"}  # of rows that may have more columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Rows:
     splits: Mapping[str, Callable[[], Iterable[Row]]]
     class_names: Sequence[str] = ()
     task: str = "classification"
+    grouped: bool = False  # whether rows are (image, label, name or None, group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
         raise SourceError(f"{where}: expected a split train, got {listed or 'none'}")
     pixels, spooled = _Pixels(options), dict[str, _Spooled]()
     for name, start in rows.splits.items():
-        found = _spool(where, name, start(), pixels, context)
+        found = _spool(where, name, start(), pixels, context, rows.grouped)
         if name != "train" and all(_is_missing(_plain(label)) for label in found.labels):
             notices.tell("%s: %s: no row has a label: not used", where, name)
         else:
@@ -116,7 +118,10 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
     if skipped := sorted(one for split in spooled.values() for one in split.skipped):
         notices.tell("%s: left out: %d images, such as %s", where, len(skipped), skipped[0])
         record["skipped"] = skipped
-    mixed = {name: _mixed(where, name, split) for name, split in raw.splits.items()}
+    splits = dict(raw.splits)
+    if rows.grouped:
+        splits = {n: replace(one, groups=np.array(spooled[n].groups)) for n, one in splits.items()}
+    mixed = {name: _mixed(where, name, split) for name, split in splits.items()}
     return replace(raw, splits=mixed, decode=record)
 
 
@@ -127,11 +132,17 @@ class _Spooled:
     images: FileArray
     labels: list[Any] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
 def _spool(
-    where: str, split: str, rows: Iterable[Row], pixels: "_Pixels", context: SourceContext
+    where: str,
+    split: str,
+    rows: Iterable[Row],
+    pixels: "_Pixels",
+    context: SourceContext,
+    grouped: bool,
 ) -> _Spooled:
     """Write the images of a split to a file; all are of the first one's shape and type."""
     path, first = context.file(f"{split}-rows"), None
@@ -139,7 +150,8 @@ def _spool(
     total = len(rows) if isinstance(rows, Sized) else 0
     bar = progress.bar(f"reading {split}", total, " images", context.quiet or not total)
     with path.open("xb") as file, bar:
-        for at, number, row in _numbered(f"{where}: {split}", rows):
+        for at, number, given in _numbered(f"{where}: {split}", rows):
+            row, group = (given[:3], [_text(given[3])]) if grouped else (given, [])
             image, label, name = _parts(at, row)
             try:
                 one = pixels(at, image)
@@ -156,6 +168,7 @@ def _spool(
             file.write(np.ascontiguousarray(one).data)
             found.labels.append(label)
             found.names += [] if name is None else [str(name)]
+            found.groups += group
             bar.update()
     if first is None:
         raise SourceError(f"{where}: {split}: expected rows (image, label), got none")
@@ -189,6 +202,10 @@ def _parts(at: str, row: Row) -> tuple[Any, Any, Any]:
         raise SourceError(f"{at}: expected (image, label) or (image, label, name), got {got}")
     image, label, name = (*row, None)[:3]
     return image, label, name
+
+
+def _text(group: Any) -> str:
+    return "" if group is None else str(group)
 
 
 def _format(image: AnyArray) -> str:
