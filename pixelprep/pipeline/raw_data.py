@@ -29,6 +29,10 @@ def identify(
     With `options`, what these need to be fitted is summed up on the way (`read`).
     """
     identities, cache = _identities(source), context.cache
+    if not identities and (fetch := getattr(source, "fetch", None)):
+        with locks.lock(cache, locks.raw_lock_name(source.name)):
+            fetch(context)
+        identities = _identities(source)
     if not identities:
         data = read(source, context, options)
         return data.record, data

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -531,6 +532,46 @@ def write_idx(folder: Path) -> None:
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels[rows]))
 
 
+class OnDisk:
+    """A dataset as torchvision has them: it keeps a file in its root, and reads it."""
+
+    opened = 0
+
+    def __init__(self, root: str, download: bool = False) -> None:
+        self.path = Path(root, "x.npy")
+        type(self).opened += 1
+        if not self.path.exists() and not download:
+            raise RuntimeError("Dataset not found")
+        if not self.path.exists():
+            np.save(self.path, X)
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, at: int) -> tuple[np.ndarray, int]:
+        return np.load(self.path)[at], int(Y[at])
+
+
+def test_files_that_a_library_keeps_are_part_of_the_identity(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was downloaded is not opened again for a hit; a file that is replaced is read anew."""
+    datasets = SimpleNamespace(__all__=["OnDisk"], OnDisk=OnDisk)
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    for name, value in {"datasets": datasets, "__version__": "1"}.items():
+        monkeypatch.setattr(sys.modules["torchvision"], name, value, raising=False)
+    monkeypatch.setattr(OnDisk, "opened", 0)
+    entry = prepared("torchvision:OnDisk")
+    assert (raw(entry) == X).all()
+    assert OnDisk.opened == 1
+    assert prepared("torchvision:OnDisk").cached
+    assert OnDisk.opened == 1
+    np.save(cache / ".raw" / "torchvision-OnDisk" / "x.npy", 255 - X)
+    other = prepared("torchvision:OnDisk")
+    assert (raw(other) == 255 - X).all()
+    assert other.key != entry.key
+
+
 @pytest.mark.long
 def test_torchvision_is_read_by_name(cache: Path) -> None:
     """`torchvision:NAME` gives the items, splits and class names of its class, from files that are
@@ -546,6 +587,8 @@ def test_torchvision_is_read_by_name(cache: Path) -> None:
         assert entry.splits[split].labels.tolist() == peer.targets.tolist()
     assert (entry.class_names, entry.dataset) == (tuple(peer.classes), "torchvision-MNIST")
     assert prepared("torchvision:MNIST", offline=True).cached
+    (root / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(idx(255 - X[..., 0]))
+    assert (raw(prepared("torchvision:MNIST", offline=True))[..., 0] == 255 - X[..., 0]).all()
     with pytest.raises(UsageError, match="unknown `dataset` 'torchvision:MMNIST'"):
         prepared("torchvision:MMNIST")
     with pytest.raises(DownloadError, match=r"^torchvision:KMNIST: Dataset not found"):
@@ -571,7 +614,7 @@ def test_a_folder_through_torchvision_is_our_own_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_tensorflow_datasets_are_read_by_name(cache: Path) -> None:
+def test_tensorflow_datasets_are_read_by_name(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tfds:NAME` gives the images, labels, class names and splits of its builder, `validation`
     as val.
     """
@@ -601,6 +644,13 @@ def test_tensorflow_datasets_are_read_by_name(cache: Path) -> None:
         assert (raw(entry, split) == np.stack([row["image"] for row in rows])).all()
         assert entry.splits[split].labels.tolist() == [int(row["label"]) for row in rows]
     assert (entry.class_names, entry.dataset) == (NAMES, "tfds-pixelprep_digits")
+    with monkeypatch.context() as later:
+        later.setattr(tfds, "builder", None)
+        assert prepared(name).cached  # without a look at the library's own files
+        (file, *_) = (cache / ".raw" / "tfds" / "pixelprep_digits").rglob("*train*")
+        file.write_bytes(file.read_bytes() + b"x")
+        with pytest.raises(DownloadError, match=r"^tfds:pixelprep_digits: TypeError"):
+            prepared(name)
 
 
 LACKING = {

@@ -1,8 +1,10 @@
 """Write the rows of iterators to files, one by one: never more than a few are in memory."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any  # Any: images and labels of whichever library
 
 import numpy as np
@@ -14,11 +16,11 @@ from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
 from pixelprep.sources import axes
 from pixelprep.sources.assemble import assemble
-from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext
+from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext, stamps_digest
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
 from pixelprep.sources.pictures import image_file
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError
-from pixelprep.system import formatting, notices, progress
+from pixelprep.system import formatting, fs, notices, progress
 
 LOG = logging.getLogger("pixelprep")
 
@@ -40,13 +42,18 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RowsSource:
-    """A source that is read row by row; without an `identity` it is read every time."""
+    """A source that is read row by row; without an `identity` it is read every time.
+
+    With a `folder`, the files there are part of its identity: a library keeps them there.
+    """
 
     name: str
     open: Callable[[SourceContext], Rows]
     provenance: Provenance
     options: DecodeOptions
     identity: Mapping[str, object] | None = None
+    folder: Path | None = None
+    _opened: list[Rows] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def on_leak(self) -> str | None:
@@ -54,14 +61,30 @@ class RowsSource:
         return self.options.on_leak
 
     def fingerprints(self) -> list[dict[str, object]]:
-        """Return the identity, and the options by which the rows are read."""
+        """Return the identity, the options by which the rows are read, and the state of files.
+
+        Nothing where they are not downloaded yet, or might be changed without a trace.
+        """
         if self.identity is None:
             return []
-        return [{**self.identity, "options": option_values(self.options, ROW_OPTIONS)}]
+        files: dict[str, object] = {}
+        if self.folder is not None:
+            paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+            names = (os.fspath(path.relative_to(self.folder)) for path in paths)
+            files["files"] = stamps_digest(zip(names, map(fs.file_stamp, paths), strict=True))
+            if not paths or files["files"] is None:
+                return []
+        return [{**self.identity, **files, "options": option_values(self.options, ROW_OPTIONS)}]
+
+    def fetch(self, context: SourceContext) -> None:
+        """Let the library download its files, where it keeps any."""
+        if self.folder is not None:
+            self._opened[:] = [self.open(context)]
 
     def load(self, context: SourceContext) -> Raw:
         """Write all rows to the context's files."""
-        return load_rows(self.name, self.open(context), self.options, context)
+        rows = self._opened.pop() if self._opened else self.open(context)
+        return load_rows(self.name, rows, self.options, context)
 
 
 def class_matcher(where: str, own: Sequence[str], train: Sequence[str]) -> Callable[[Any], Any]:
