@@ -22,6 +22,7 @@ from pixelprep.sources.known.cifar import Cifar
 from pixelprep.sources.known.download import RegistryFile
 from pixelprep.sources.known.idx_sets import Emnist, Qmnist
 from pixelprep.sources.known.npz_sets import NpzSet
+from pixelprep.sources.known.pcam import Pcam
 from pixelprep.sources.known.registered import Pair, RegisteredDataset
 from pixelprep.sources.known.stl10 import Stl10
 from pixelprep.sources.known.svhn import MatSet
@@ -183,6 +184,21 @@ def _svhn(known: Any, folder: Path, splits: Splits, names: tuple[str, ...]) -> A
     return replace(known, parts=parts, counts=_counts(splits), mirrors=())
 
 
+def _pcam(known: Any, folder: Path, splits: Splits, names: tuple[str, ...]) -> Any:
+    import h5py
+
+    parts: dict[str, dict[str, RegistryFile]] = {}
+    for split, (images, labels) in splits.items():
+        arrays = {"images": images, "labels": labels.astype(np.uint8).reshape(-1, 1, 1, 1)}
+        parts[split] = {}
+        for role, array in arrays.items():
+            held, file = io.BytesIO(), known.parts[split][role]
+            with h5py.File(held, "w") as out:
+                out[{"images": "x", "labels": "y"}[role]] = array
+            parts[split][role] = pin(folder, file, gzip.compress(held.getvalue()))
+    return replace(known, parts=parts, counts=_counts(splits), mirrors=())
+
+
 def mat_bytes(images: np.ndarray, labels: np.ndarray, **more: Any) -> bytes:
     """Return a MATLAB 5 file like SVHN's: X of H×W×C×N, y of N×1."""
     import scipy.io
@@ -248,4 +264,5 @@ MAKERS: dict[type, Make] = {
     Cifar: _cifar,
     Stl10: _stl10,
     MatSet: _svhn,
+    Pcam: _pcam,
 }

@@ -39,7 +39,7 @@ SOME: tuple[str, ...] = (
     "cifar100-coarse",
     "svhn",
 )
-SOME += ("stl10", "medmnist-pathmnist", "medmnist-chestmnist")
+SOME += ("stl10", "pcam", "medmnist-pathmnist", "medmnist-chestmnist")
 NAMES = [pytest.param(n, marks=() if n in SOME else pytest.mark.long) for n in EVERY]
 DECODE = {
     "emnist": {"layout": "nwhc"},
@@ -177,6 +177,7 @@ def test_the_names_of_classes_are_those_of_the_numbers() -> None:
         ("cifar100", {"train": 50_000, "test": 10_000}),
         ("svhn", {"train": 73_257, "test": 26_032}),
         ("stl10", {"train": 5_000, "test": 8_000}),
+        ("pcam", {"train": 262_144, "val": 32_768, "test": 32_768}),
         ("medmnist-chestmnist", {"train": 78_468, "val": 11_219, "test": 22_433}),
     ],
 )
@@ -194,6 +195,7 @@ PUBLISHED = {
     "cifar100": "0077abae647e0287e45c1c6d82d2d642ccc52a94b2a9e7320fbdf64671620d94",
     "svhn": "cf970f1c7afd1b00d0163a8cdc1a52188d78f24a44f2efcad05ab731ca740b8c",
     "stl10": "5107c41683765c9de79b27c146024fe5c0c7dc3701bc3060b6007adea9f76617",
+    "pcam": "be1af4bd6a6f9d4aac1075ef2fa5bdfa09e0c2931c35a5854eeee1677e42c7f4",
     "imagenette": "dbd1937dc9e1223452e1322a07d4ec16affeb8d2b41f8b35109605cdbcbe69e9",
     "eurosat": "f70002b62e54c333923978d6cee4c9dece9e0e9888543b74bc030287f46f57f5",
     "tiny-imagenet": "1cd7ecb8feb600b6e54005f43b68c84f205254b2dd0a9eaa733893e7946d932c",
@@ -263,6 +265,7 @@ def test_a_wrong_part_of_a_name_is_told_the_right_ones(given: str) -> None:
     [
         ("PathMNIST", "medmnist-pathmnist"),
         ("organ_a_mnist", "medmnist-organamnist"),
+        ("patch_camelyon", "pcam"),
         ("cifar100/fine", "cifar100"),
         ("digits", "digits"),  # could be anything
     ],
