@@ -216,6 +216,8 @@ def pictures_twin(name: str, folder: Path) -> Twin:
     Of each split the colors are given in place of images.
     """
     known: Any = REGISTRY[name]
+    if name == "flowers102":
+        return _flowers(known, folder)
     words = known.class_names or tuple(f"n{i:08d}" for i in range(3))
     folders = known.folders or words
     top = {"imagenette": "imagenette2-160", "eurosat": "2750"}.get(name, "tiny-imagenet-200")
@@ -246,6 +248,34 @@ def pictures_twin(name: str, folder: Path) -> Twin:
     count = known.class_count and len(folders)
     made = replace(known, archive=archive, class_count=count, mirrors=())
     return Twin(made, folder, splits, words)
+
+
+def _flowers(known: Any, folder: Path) -> Twin:
+    """Write 18 pictures of three flowers, whose numbers go across the splits."""
+    import scipy.io
+
+    folder.mkdir(parents=True, exist_ok=True)
+    members, classes = dict[str, bytes](), np.arange(18) // 3 % 3 + 1  # of the pictures from 1
+    for number in range(1, 19):
+        file = io.BytesIO()
+        pixels = np.full((12 + number, 15, 3), (number, 2 * number, 255 - number), np.uint8)
+        Image.fromarray(pixels).save(file, "PNG")
+        members[f"jpg/image_{number:05d}.jpg"] = file.getvalue()
+    numbers = {"trnid": range(18, 0, -3), "valid": range(2, 19, 3), "tstid": range(1, 19, 3)}
+    contents: dict[str, dict[str, Any]] = {"labels": {"labels": classes.astype(np.uint8)[None]}}
+    contents["splits"] = {key: np.array(ids, np.uint16)[None] for key, ids in numbers.items()}
+    pins = {"archive": pin(folder, known.archive, _tar(members))}
+    for part, arrays in contents.items():
+        held = io.BytesIO()
+        scipy.io.savemat(held, arrays, do_compression=True)
+        pins[part] = pin(folder, getattr(known, part), held.getvalue())
+    splits = {
+        name: (np.array([(n, 2 * n, 255 - n) for n in ids]), classes[np.array(ids) - 1] - 1)
+        for name, ids in zip(("train", "val", "test"), numbers.values(), strict=True)
+    }
+    names, counts = known.class_names[:3], dict.fromkeys(splits, 6)
+    made = replace(known, **pins, class_names=names, counts=counts, mirrors=())
+    return Twin(made, folder, splits, names)
 
 
 def _zip(members: Mapping[str, bytes]) -> bytes:

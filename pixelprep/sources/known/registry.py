@@ -9,6 +9,7 @@ from pixelprep.sources.containers import idx
 from pixelprep.sources.known import pcam
 from pixelprep.sources.known.cifar import Cifar, Labels
 from pixelprep.sources.known.download import RegistryFile
+from pixelprep.sources.known.flowers import FLOWERS
 from pixelprep.sources.known.idx_sets import Emnist, Qmnist
 from pixelprep.sources.known.medmnist import MEDMNIST
 from pixelprep.sources.known.npz_sets import NpzSet, Place
@@ -399,6 +400,7 @@ DATASETS: tuple[RegisteredDataset, ...] = (
     PCAM,
     *MEDMNIST,
     *PICTURE_SETS,
+    FLOWERS,
     IdxPairs(
         name="sample",
         tried=True,
@@ -433,7 +435,8 @@ def _letters(name: str) -> str:
 
 
 # MedMNIST's parts are known without its name, too, as nothing else is called so.
-OTHERWISE = {"cifar100fine": "cifar100", "patchcamelyon": "pcam"} | {
+OTHERWISE = {"cifar100fine": "cifar100", "patchcamelyon": "pcam"}
+OTHERWISE |= {"oxfordflowers102": "flowers102"} | {
     _letters(part.spelled.removeprefix("medmnist/")): part.name for part in MEDMNIST
 }
 SPELLED = {**OTHERWISE, **{_letters(name): name for name in REGISTRY}}
