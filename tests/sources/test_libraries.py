@@ -380,6 +380,7 @@ def test_groups_of_the_hub_stay_together(hub: Hub, tmp_path: Path) -> None:
     options = {"test_fraction": 0.5, "group_pattern": r"[0-3] |[4-7] "}
     named = [prepared(one, **options) for one in ("hf:zoo/photos", tmp_path / "data")]
     assert (raw(named[0], "test") == raw(named[1], "test")).all()
+    assert prepared("hf:zoo/photos", **options | {"test_fraction": 0.3}).key != named[0].key
 
 
 def test_a_broken_card_is_told(hub: Hub) -> None:

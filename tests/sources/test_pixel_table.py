@@ -170,6 +170,15 @@ def test_a_table_is_prepared(tmp_path: Path, cache: Path) -> None:
     assert (entry.train.shape, entry.test.shape) == ((10, 3, 3, 1), (10, 3, 3, 1))
 
 
+@pytest.mark.parametrize("name", ["sign_{split}.csv", "x_{split}.npy"])
+def test_a_path_of_splits_that_no_file_matches_is_refused(tmp_path: Path, name: str) -> None:
+    """What {split} stands for is said, whatever the ending."""
+    with pytest.raises(
+        SourceError, match=r"no such files: \{split\} stands for train, val or test"
+    ):
+        raw_of(tmp_path / name)
+
+
 PATIENTS = np.arange(10) // 2
 
 
