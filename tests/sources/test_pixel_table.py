@@ -221,7 +221,7 @@ def test_groups_are_divided_among_the_classes_that_are_taken(tmp_path: Path, cac
     path = of_patients(tmp_path / "scans.csv")
     path.write_text(path.read_text().replace("p4,", ","))
     options: dict[str, Any] = {"group_column": "patient", "test_fraction": 0.4, "classes": "0,1"}
-    with pytest.warns(PixelprepWarning, match="scans: 1 rows have no group: .* one group"):
+    with pytest.warns(PixelprepWarning, match="scans: no group in 1 row: taken as one"):
         entry = prepare(path, mode="normalize", quiet=True, **options)
     stay = LABELS < 2
     in_order = (PATIENTS + 1) % 5  # of their names, the empty one first

@@ -61,7 +61,8 @@ def divided(where: str, data: Data, options: GroupOptions) -> Data:
     if not groups.get("train"):
         return data
     if nameless := sum(one == "" for of_split in groups.values() for one in of_split):
-        notices.tell("%s: %d rows have no group: these are taken as one group", where, nameless)
+        rows = formatting.pluralize(nameless, "row")
+        notices.tell("%s: no group in %s: taken as one group", where, rows)
     wanted = {name: getattr(options, f"{name}_fraction") for name in TAKEN if name not in splits}
     train = splits["train"]
     taken = _divide(where, train.labels[:], groups["train"], wanted, options.split_seed)
