@@ -268,7 +268,7 @@ class Source(Protocol):
     """A dataset that `prepare` can read.
 
     It may also have `on_leak`, as `prepare` has that option (`on_leak_of`); and `fetch`, which
-    downloads what is missing, where there is no fingerprint before that.
+    downloads what is missing, where only that makes the fingerprints whole.
     """
 
     @property

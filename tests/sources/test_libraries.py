@@ -556,7 +556,9 @@ class OnDisk:
 def test_files_that_a_library_keeps_are_part_of_the_identity(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was downloaded is not opened again for a hit; a file that is replaced is read anew."""
+    """What was downloaded is not opened again for a hit; a file that is replaced is read anew; of
+    files that are gone the last entry is a hit without a download.
+    """
     datasets = SimpleNamespace(__all__=["OnDisk"], OnDisk=OnDisk)
     monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
     for name, value in {"datasets": datasets, "__version__": "1"}.items():
@@ -571,6 +573,10 @@ def test_files_that_a_library_keeps_are_part_of_the_identity(
     other = prepared("torchvision:OnDisk")
     assert (raw(other) == 255 - X).all()
     assert other.key != entry.key
+    opened = OnDisk.opened
+    (cache / ".raw" / "torchvision-OnDisk" / "x.npy").unlink()
+    assert prepared("torchvision:OnDisk").key == other.key
+    assert OnDisk.opened == opened
 
 
 @pytest.mark.long

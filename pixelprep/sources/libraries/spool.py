@@ -61,25 +61,30 @@ class RowsSource:
         return self.options.on_leak
 
     def fingerprints(self) -> list[dict[str, object]]:
-        """Return the identity, the options by which the rows are read, and the state of files.
+        """Return the identity, and the options by which the rows are read; first, with the files.
 
-        Nothing where they are not downloaded yet, or might be changed without a trace.
+        Where no file is there any more, the last data of this identity is meant. Nothing while a
+        file might still be changed without a change of its stamp.
         """
         if self.identity is None:
             return []
-        files: dict[str, object] = {}
-        if self.folder is not None:
-            paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-            names = (os.fspath(path.relative_to(self.folder)) for path in paths)
-            files["files"] = stamps_digest(zip(names, map(fs.file_stamp, paths), strict=True))
-            if not paths or files["files"] is None:
-                return []
-        return [{**self.identity, **files, "options": option_values(self.options, ROW_OPTIONS)}]
+        about = {**self.identity, "options": option_values(self.options, ROW_OPTIONS)}
+        if self.folder is None:
+            return [about]
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        names = (os.fspath(path.relative_to(self.folder)) for path in paths)
+        files = stamps_digest(zip(names, map(fs.file_stamp, paths), strict=True))
+        if files is None:
+            return []
+        return [{**about, "files": files}, about] if paths else [about]
 
-    def fetch(self, context: SourceContext) -> None:
-        """Let the library download its files, where it keeps any."""
-        if self.folder is not None:
-            self._opened[:] = [self.open(context)]
+    @property
+    def fetch(self) -> Callable[[SourceContext], None] | None:
+        """What lets the library download its files, where it keeps any."""
+        return None if self.folder is None else self._fetch
+
+    def _fetch(self, context: SourceContext) -> None:
+        self._opened[:] = [self.open(context)]
 
     def load(self, context: SourceContext) -> Raw:
         """Write all rows to the context's files."""
