@@ -29,15 +29,20 @@ def identify(
     With `options`, what these need to be fitted is summed up on the way (`read`).
     """
     identities, cache = _identities(source), context.cache
-    if not identities:
+    fetch = getattr(source, "fetch", None)
+    if not identities and fetch is None:
         data = read(source, context, options)
         return data.record, data
-    context.state = canonical.digest(identities[0])
-    if known := _recall(identities[0], cache):
+    context.state = canonical.digest(identities[0]) if identities else ""
+    if identities and (known := _recall(identities[0], cache)):
         return known, None
     with locks.lock(cache, locks.raw_lock_name(source.name)):  # one process downloads and reads
-        if known := _recall(identities[0], cache):
+        if identities and (known := _recall(identities[0], cache)):
             return known, None
+        if fetch is not None:
+            fetch(context)
+            identities = _identities(source)
+            context.state = canonical.digest(identities[0]) if identities else ""
         data = read(source, context, options)
         if _identities(source) == identities:
             for identity in identities:

@@ -1,7 +1,8 @@
 """Define what a source of raw data is: options, splits, provenance, and what it needs to load."""
 
+import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,6 +95,8 @@ class Options(DecodeOptions, NetworkOptions):
         Likewise.
     scaling_of : path, optional
         The entry whose scaling is taken over: nothing is fitted, so one class is enough.
+    cache_dir : path, optional
+        As of `prepare`: where a library keeps its files in the cache.
     """
 
     size: tuple[int, int] | None = None  # (H, W), whichever way it was given
@@ -108,6 +111,7 @@ class Options(DecodeOptions, NetworkOptions):
     test_fraction: float = 0.0
     split_seed: int = 0
     scaling_of: str | os.PathLike[str] | None = None
+    cache_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offline", bool(self.offline))  # None: neither asked for, nor set
@@ -121,10 +125,14 @@ class RawSplit:
     # Integers (N,), each the index of a class name; or (N, K), 1 where a row has the class, else 0.
     labels: LazyArray
     names: LazyArray | None = None  # UTF-8 (N,), where each row comes from a file
+    # Text (N,): rows that are equal in it stay in one split, by the fractions of `Options`.
+    groups: LazyArray | None = None
 
     def _map(self, select: Callable[[LazyArray], LazyArray]) -> "RawSplit":
-        names = None if self.names is None else select(self.names)
-        return RawSplit(select(self.images), select(self.labels), names)
+        names, groups = (
+            None if column is None else select(column) for column in (self.names, self.groups)
+        )
+        return RawSplit(select(self.images), select(self.labels), names, groups)
 
     def slice_rows(self, rows: range) -> "RawSplit":
         """Select neighbouring rows of all."""
@@ -260,7 +268,8 @@ def label_range(labels: LazyArray) -> tuple[int, int]:
 class Source(Protocol):
     """A dataset that `prepare` can read.
 
-    It may also have `on_leak`, as `prepare` has that option (`on_leak_of`).
+    It may also have `on_leak`, as `prepare` has that option (`on_leak_of`); and `fetch`, which
+    downloads what is missing, where only that makes the fingerprints whole.
     """
 
     @property
@@ -291,6 +300,19 @@ class Source(Protocol):
         Raw
             The splits, each with images (N, H, W, C) and labels (N,), and the class names.
         """
+
+
+def stamps_digest(stamps: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
+    """Return one digest of the names of files, there may be millions, and their `fs.file_stamp`.
+
+    None while a file might still be changed without a change of its stamp.
+    """
+    digest = hashlib.sha256()
+    for name, stamp in stamps:
+        if stamp and not fs.settle(stamp):
+            return None
+        digest.update(ascii((name, *stamp)).encode())
+    return digest.hexdigest()
 
 
 def on_leak_of(source: Source) -> str | None:

@@ -54,7 +54,7 @@ def local_source_type(path: Path) -> type[LocalSource]:
             return WebDataset
     name = path.name.lower()
     found = next((kind for ending, kind in FILE_TYPES.items() if name.endswith(ending)), None)
-    found = _type_of_file(next(iter(expand(path).values()), path) if is_family else path) or found
+    found = _type_of_file(next(iter(expand(path).values())) if is_family else path) or found
     if found is None or not (path.is_file() or is_family):
         endings = ", ".join(FILE_TYPES)
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"

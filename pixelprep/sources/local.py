@@ -1,6 +1,5 @@
 """Define what all sources in a user's own files share: their name and their fingerprint."""
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -50,15 +49,11 @@ class LocalSource:
 
         Nothing while a file might still be changed without a change of its stamp.
         """
-        # One digest, not a list: a folder may hold millions of files.
-        digest = hashlib.sha256()
-        for name, stamp in self._stamps():
-            if stamp and not fs.settle(stamp):
-                return []
-            digest.update(ascii((name, *stamp)).encode())
+        if (digest := base.stamps_digest(self._stamps())) is None:
+            return []
         options = {name: asdict(self.options)[name] for name in base.DECODE_OPTIONS}
         where = ascii(os.fspath(self.path.resolve()))
-        return [{"path": where, "files": digest.hexdigest(), "options": options}]
+        return [{"path": where, "files": digest, "options": options}]
 
     def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
         """Return every file that is read with its `fs.file_stamp`, in a fixed order."""

@@ -1,4 +1,4 @@
-"""Apply what options ask of any source: which split is its test, and which classes there are."""
+"""Apply what options ask of any source: its test split, its classes, and splits of groups."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,9 +8,12 @@ from pixelprep.errors import UsageError
 from pixelprep.format.options import DecodeOptions
 from pixelprep.sources import classes
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, Source
+from pixelprep.sources.pictures import groups
 from pixelprep.system import notices
 
 BY_ALL = frozenset({"test_from", "classes", "class_map"})  # what means something to every dataset
+DIVISION = ("val_fraction", "test_fraction", "split_seed")  # which source divides by, if by groups
+BY_HAND = "divide the rows yourself: pixelprep.Arrays(NAME, train, test, val=val)"
 
 
 def requested(source: Source) -> Mapping[str, Any]:
@@ -19,7 +22,15 @@ def requested(source: Source) -> Mapping[str, Any]:
     if not isinstance(options, Options):
         return {}
     given = {name: getattr(options, name) for name in sorted(BY_ALL)}
+    if may_have_groups(source):
+        given |= {name: getattr(options, name) or None for name in DIVISION}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def may_have_groups(source: Source) -> bool:
+    """Tell whether rows of a source may have groups, which it does not divide by itself."""
+    chooses = getattr(source, "chooses_classes", False)
+    return not chooses and "group_column" in getattr(source, "supported_options", ())
 
 
 def as_requested(raw: Raw, source: Source) -> Raw:
@@ -27,9 +38,13 @@ def as_requested(raw: Raw, source: Source) -> Raw:
     given = requested(source)
     if "test_from" in given:
         raw = _with_test_from(raw, source.name, given["test_from"])
+    options: Any = getattr(source, "options", None)
     if given.keys() & {"classes", "class_map"} and not getattr(source, "chooses_classes", False):
-        options = source.options  # type: ignore[attr-defined] # there, as there are requests
         raw = classes.apply(source.name, raw, options)
+    if may_have_groups(source):
+        whole, raw = raw, groups.divided(source.name, raw, options)
+        if raw.splits.keys() != whole.splits.keys():
+            raw.checked(source.name)
     return raw
 
 
@@ -39,7 +54,10 @@ def refuse_unsupported(
     """Refuse options that do not apply to this source, rather than ignoring them."""
     for name in DECODE_OPTIONS:
         if name not in supported and getattr(options, name) != getattr(Options, name, None):
-            raise UsageError(f"`{name}`: does not apply to {dataset}", "leave the option out")
+            way = BY_HAND if name in ("group_column", "group_pattern") else "leave the option out"
+            if name == "group_pattern" and "group_column" in supported:
+                way = "its rows have no file names; name a column: `group_column=NAME`"
+            raise UsageError(f"`{name}`: does not apply to {dataset}", way)
 
 
 def _with_test_from(raw: Raw, where: str, split: str) -> Raw:

@@ -22,6 +22,7 @@ from pixelprep.sources.known.cifar import Cifar
 from pixelprep.sources.known.download import RegistryFile
 from pixelprep.sources.known.idx_sets import Emnist, Qmnist
 from pixelprep.sources.known.npz_sets import NpzSet
+from pixelprep.sources.known.pcam import Pcam
 from pixelprep.sources.known.registered import Pair, RegisteredDataset
 from pixelprep.sources.known.stl10 import Stl10
 from pixelprep.sources.known.svhn import MatSet
@@ -183,6 +184,21 @@ def _svhn(known: Any, folder: Path, splits: Splits, names: tuple[str, ...]) -> A
     return replace(known, parts=parts, counts=_counts(splits), mirrors=())
 
 
+def _pcam(known: Any, folder: Path, splits: Splits, names: tuple[str, ...]) -> Any:
+    import h5py
+
+    parts: dict[str, dict[str, RegistryFile]] = {}
+    for split, (images, labels) in splits.items():
+        arrays = {"images": images, "labels": labels.astype(np.uint8).reshape(-1, 1, 1, 1)}
+        parts[split] = {}
+        for role, array in arrays.items():
+            held, file = io.BytesIO(), known.parts[split][role]
+            with h5py.File(held, "w") as out:
+                out[{"images": "x", "labels": "y"}[role]] = array
+            parts[split][role] = pin(folder, file, gzip.compress(held.getvalue()))
+    return replace(known, parts=parts, counts=_counts(splits), mirrors=())
+
+
 def mat_bytes(images: np.ndarray, labels: np.ndarray, **more: Any) -> bytes:
     """Return a MATLAB 5 file like SVHN's: X of H×W×C×N, y of N×1."""
     import scipy.io
@@ -200,6 +216,8 @@ def pictures_twin(name: str, folder: Path) -> Twin:
     Of each split the colors are given in place of images.
     """
     known: Any = REGISTRY[name]
+    if name == "flowers102":
+        return _flowers(known, folder)
     words = known.class_names or tuple(f"n{i:08d}" for i in range(3))
     folders = known.folders or words
     top = {"imagenette": "imagenette2-160", "eurosat": "2750"}.get(name, "tiny-imagenet-200")
@@ -232,6 +250,34 @@ def pictures_twin(name: str, folder: Path) -> Twin:
     return Twin(made, folder, splits, words)
 
 
+def _flowers(known: Any, folder: Path) -> Twin:
+    """Write 18 pictures of three flowers, whose numbers go across the splits."""
+    import scipy.io
+
+    folder.mkdir(parents=True, exist_ok=True)
+    members, classes = dict[str, bytes](), np.arange(18) // 3 % 3 + 1  # of the pictures from 1
+    for number in range(1, 19):
+        file = io.BytesIO()
+        pixels = np.full((12 + number, 15, 3), (number, 2 * number, 255 - number), np.uint8)
+        Image.fromarray(pixels).save(file, "PNG")
+        members[f"jpg/image_{number:05d}.jpg"] = file.getvalue()
+    numbers = {"trnid": range(18, 0, -3), "valid": range(2, 19, 3), "tstid": range(1, 19, 3)}
+    contents: dict[str, dict[str, Any]] = {"labels": {"labels": classes.astype(np.uint8)[None]}}
+    contents["splits"] = {key: np.array(ids, np.uint16)[None] for key, ids in numbers.items()}
+    pins = {"archive": pin(folder, known.archive, _tar(members))}
+    for part, arrays in contents.items():
+        held = io.BytesIO()
+        scipy.io.savemat(held, arrays, do_compression=True)
+        pins[part] = pin(folder, getattr(known, part), held.getvalue())
+    splits = {
+        name: (np.array([(n, 2 * n, 255 - n) for n in ids]), classes[np.array(ids) - 1] - 1)
+        for name, ids in zip(("train", "val", "test"), numbers.values(), strict=True)
+    }
+    names, counts = known.class_names[:3], dict.fromkeys(splits, 6)
+    made = replace(known, **pins, class_names=names, counts=counts, mirrors=())
+    return Twin(made, folder, splits, names)
+
+
 def _zip(members: Mapping[str, bytes]) -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
@@ -248,4 +294,5 @@ MAKERS: dict[type, Make] = {
     Cifar: _cifar,
     Stl10: _stl10,
     MatSet: _svhn,
+    Pcam: _pcam,
 }

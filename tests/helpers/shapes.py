@@ -100,6 +100,8 @@ def _tables(top: Path) -> None:
             save(top / "bursts" / c / f"burst{i // 2}-{i}.png")
     digits = [(i % 2, *pixels(16)) for i in range(12)]
     table(top / "digits.csv", ("label", *(f"pixel{i}" for i in range(16))), *digits)
+    wards = [(i // 2, i % 2, *pixels(16)) for i in range(12)]
+    table(top / "wards.csv", ("patient", "label", *(f"pixel{i}" for i in range(16))), *wards)
     usage = ("Training", "PublicTest", "PrivateTest")
     faces = [(i % 2, " ".join(map(str, pixels(16))), usage[i // 4]) for i in range(12)]
     table(top / "fer2013.csv", ("emotion", "pixels", "Usage"), *faces)

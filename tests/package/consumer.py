@@ -192,9 +192,13 @@ def main() -> None:
     assert_type((one.classes, one.download_bytes), tuple[int, int | None])
     assert_type((one.val, one.task, one.tried), tuple[int, str, bool])
     assert_type((one.title, one.licence, one.homepage, one.citation), tuple[str, str, str, str])
-    spooled = pixelprep.from_generator("rows", {"train": rows}, ("a", "b"), on_leak="warn")
+    spooled = pixelprep.from_generator(
+        "rows", {"train": rows}, ("a", "b"), version="1", on_leak="warn"
+    )
     assert_type(spooled, Source)
-    assert_type(pixelprep.from_dataset(list(rows()), name="rows", test=None, val=None), Source)
+    assert_type(
+        pixelprep.from_dataset(list(rows()), name="rows", test=None, val=None, version="1"), Source
+    )
     assert pixelprep.prepare(spooled, quiet=True).class_names == ("a", "b")
     look_at_entry(entry)
     look_at_split(entry.train)

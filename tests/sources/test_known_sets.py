@@ -18,6 +18,7 @@ import pytest
 
 import pixelprep
 from pixelprep import DownloadError, SourceError, UsageError
+from pixelprep.numerics.permutation import Stream, permutation
 from pixelprep.sources import REGISTRY, resolve
 from pixelprep.sources.known.picture_sets import PictureArchive
 from tests.helpers.known_sets import Twin, pictures_twin, twin
@@ -39,7 +40,7 @@ SOME: tuple[str, ...] = (
     "cifar100-coarse",
     "svhn",
 )
-SOME += ("stl10", "medmnist-pathmnist", "medmnist-chestmnist")
+SOME += ("stl10", "pcam", "medmnist-pathmnist", "medmnist-chestmnist")
 NAMES = [pytest.param(n, marks=() if n in SOME else pytest.mark.long) for n in EVERY]
 DECODE = {
     "emnist": {"layout": "nwhc"},
@@ -104,6 +105,7 @@ PICTURES: dict[str, dict[str, Any]] = {
     "imagenette": {"size": (12, 12)},
     "eurosat": {},
     "tiny-imagenet": {},
+    "flowers102": {"size": (12, 12)},
 }
 
 
@@ -138,6 +140,29 @@ def test_a_known_set_of_pictures_is_read_as_an_archive(
         prepared(name, source=tmp_path / "web", **{**options, "size": (6, 6)}).train.shape[1] == 6
     )
     assert len(server.requests) == asked
+
+
+def test_flowers_are_those_that_matlab_files_list(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """Each split has its pictures, each picture its class, whose numbers begin at 1 in the file;
+    rows lie in the format's seeded order, and an archive that lacks a picture is refused.
+    """
+    made = pictures_twin("flowers102", tmp_path / "web")
+    known_as(monkeypatch, made, server.url)
+    entry = prepared("oxford_flowers102", mode="normalize", size=4)
+    assert list(entry.splits) == ["train", "val", "test"]
+    for index, (split, (colors, labels)) in enumerate(made.splits.items()):
+        order = permutation(6, seed=0, stream=Stream.SOURCE, index=index)
+        stored, numbers = entry.splits[split].to_numpy()
+        assert (entry.scaling.invert(stored) == colors[order][:, None, None]).all()
+        assert numbers.tolist() == labels[order].tolist()
+    assert entry.class_names == ("pink primrose", "hard-leaved pocket orchid", "canterbury bells")
+    assert entry.manifest.source.decode["labels"] == "from 1"
+    more = replace(made.dataset, counts={**made.dataset.rows, "test": 7})
+    known_as(monkeypatch, replace(made, dataset=more), server.url)
+    with pytest.raises(SourceError, match="flowers102: test: expected 7 pictures of 18, got 6"):
+        prepared("flowers102", mode="center", size=4, source=tmp_path / "web")
 
 
 def test_pictures_of_several_sizes_need_one(
@@ -177,6 +202,10 @@ def test_the_names_of_classes_are_those_of_the_numbers() -> None:
         ("cifar100", {"train": 50_000, "test": 10_000}),
         ("svhn", {"train": 73_257, "test": 26_032}),
         ("stl10", {"train": 5_000, "test": 8_000}),
+        ("flowers102", {"train": 1_020, "val": 1_020, "test": 6_149}),
+        ("eurosat", {"train": 27_000}),
+        ("tiny-imagenet", {"train": 100_000, "val": 10_000}),
+        ("pcam", {"train": 262_144, "val": 32_768, "test": 32_768}),
         ("medmnist-chestmnist", {"train": 78_468, "val": 11_219, "test": 22_433}),
     ],
 )
@@ -194,9 +223,11 @@ PUBLISHED = {
     "cifar100": "0077abae647e0287e45c1c6d82d2d642ccc52a94b2a9e7320fbdf64671620d94",
     "svhn": "cf970f1c7afd1b00d0163a8cdc1a52188d78f24a44f2efcad05ab731ca740b8c",
     "stl10": "5107c41683765c9de79b27c146024fe5c0c7dc3701bc3060b6007adea9f76617",
+    "pcam": "be1af4bd6a6f9d4aac1075ef2fa5bdfa09e0c2931c35a5854eeee1677e42c7f4",
+    "flowers102": "68ba6cde3681d2c337dc063426de8536097c65c5ab82b9eb7fc8bfc8f510f6f0",
     "imagenette": "dbd1937dc9e1223452e1322a07d4ec16affeb8d2b41f8b35109605cdbcbe69e9",
-    "eurosat": "f70002b62e54c333923978d6cee4c9dece9e0e9888543b74bc030287f46f57f5",
-    "tiny-imagenet": "1cd7ecb8feb600b6e54005f43b68c84f205254b2dd0a9eaa733893e7946d932c",
+    "eurosat": "0b4ac8d7499689d1034d1f79c7f0ddb2e4af3d80c70c2f1128adba83eb4d8e96",
+    "tiny-imagenet": "8b9bc5c06c02ede946854ea54d12bd9c1d090a8830955b029c167d0891e23f0c",
     "medmnist": "26264fa8c1416337efe25717faeafdd99d70dbc5575542780e9137445315936c",
 }
 
@@ -263,6 +294,8 @@ def test_a_wrong_part_of_a_name_is_told_the_right_ones(given: str) -> None:
     [
         ("PathMNIST", "medmnist-pathmnist"),
         ("organ_a_mnist", "medmnist-organamnist"),
+        ("patch_camelyon", "pcam"),
+        ("Oxford Flowers 102", "flowers102"),
         ("cifar100/fine", "cifar100"),
         ("digits", "digits"),  # could be anything
     ],

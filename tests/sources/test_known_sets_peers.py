@@ -15,7 +15,7 @@ import pytest
 
 import pixelprep
 from pixelprep.sources import REGISTRY
-from tests.helpers.known_sets import Twin, twin
+from tests.helpers.known_sets import Twin, pictures_twin, twin
 from tests.helpers.sources import prepared
 
 pytestmark = pytest.mark.long
@@ -156,3 +156,35 @@ def test_kuzushiji_49_is_what_numpy_loads(made: tuple[Twin, pixelprep.Entry]) ->
     for split in ("train", "test"):
         arrays = [np.load(it.folder / f"k49-{split}-{kind}.npz") for kind in ("imgs", "labels")]
         same(raw(entry, split), arrays[0]["arr_0"], arrays[1]["arr_0"])
+
+
+@pytest.mark.parametrize("made", ["pcam"], indirect=True)
+def test_pcam_is_that_of_torchvision(made: tuple[Twin, pixelprep.Entry], tmp_path: Path) -> None:
+    """Torchvision reads the unpacked files, and calls the splits as we do."""
+    peer = pytest.importorskip("torchvision").datasets
+    it, entry = made
+    unzip_all(it.folder, tmp_path / "pcam")
+    for split in ("train", "val", "test"):
+        theirs = list(peer.PCAM(tmp_path, split))
+        images = np.stack([np.asarray(image) for image, _ in theirs])
+        same(raw(entry, split), images, [label for _, label in theirs])
+
+
+def test_flowers_are_those_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each picture has torchvision's class and split; the rows lie in another order."""
+    peer = pytest.importorskip("torchvision").datasets
+    it = pictures_twin("flowers102", tmp_path / "flowers-102")
+    with tarfile.open(it.folder / "102flowers.tgz") as archive:
+        archive.extractall(it.folder, filter="data")
+    finder = sys.modules["pixelprep.sources.resolve"]
+    monkeypatch.setattr(finder, "REGISTRY", {**REGISTRY, "flowers102": it.dataset})
+    monkeypatch.setattr(
+        peer.Flowers102, "_check_integrity", lambda _: True
+    )  # these are not the real
+    entry = prepared("flowers102", mode="normalize", source=it.folder, size=8)
+    for split in ("train", "val", "test"):
+        theirs = list(peer.Flowers102(tmp_path, split))
+        images, labels = raw(entry, split)
+        ours = zip(map(tuple, images[:, 0, 0].tolist()), labels.tolist(), strict=True)
+        assert sorted(ours) == sorted((image.getpixel((0, 0)), label) for image, label in theirs)
+    assert entry.class_names == tuple(peer.Flowers102.classes[:3])

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,41 @@ def test_damaged_parquet_is_refused_in_one_line(tmp_path: Path, cache: Path) -> 
     assert nothing_is_left(cache)
 
 
+@pytest.mark.parametrize("how", [{"group_column": "eye"}, {"group_pattern": r"^[0-5]\.|^\d+"}])
+def test_rows_of_a_group_stay_together(tmp_path: Path, how: dict[str, str]) -> None:
+    """A column of Parquet, or the names of its pictures, keeps rows in one split; other fractions
+    are another entry.
+    """
+    eyes = [row // 4 for row in range(12)]
+    columns: Any = {"eye": eyes}
+    path = write(tmp_path, eyes=table(**columns)) / "eyes.parquet"
+    entry = prepared(path, test_fraction=0.3, **how)
+    held = {
+        name: {int(str(split.name_of(row))[:-4]) for row in range(len(split))}
+        for name, split in entry.splits.items()
+    }
+    if "group_column" in how:
+        assert not {eyes[row] for row in held["train"]} & {eyes[row] for row in held["test"]}
+    assert held["train"] | held["test"] == set(range(12))
+    (kind, value), groups = *how.items(), entry.manifest.source.decode["groups"]
+    assert isinstance(groups, dict)
+    assert groups[kind.removeprefix("group_")] == value
+    assert prepared(path, test_fraction=0.3, **how).cached
+    assert prepared(path, test_fraction=0.5, **how).key != entry.key
+
+
+def test_groups_of_parquet_that_cannot_be_are_told(tmp_path: Path, cache: Path) -> None:
+    """A column that is not there is named beside those that are; a pattern needs names."""
+    path = write(tmp_path, eyes=table()) / "eyes.parquet"
+    with pytest.raises(SourceError, match="no column eye; it has img, label"):
+        prepared(path, group_column="eye")
+    bare = plain(tmp_path / "bare.parquet", image=[encoded(one) for one in X], label=Y)
+    with pytest.raises(SourceError, match="`group_pattern`: the rows have no names") as caught:
+        prepared(bare, group_pattern="x", test_fraction=0.3)
+    assert "`group_column=NAME`" in str(caught.value.hint)
+    assert nothing_is_left(cache)
+
+
 # Hugging Face's hub
 
 
@@ -321,6 +357,30 @@ def test_a_card_tells_the_files_of_splits(hub: Hub) -> None:
     hub.publish("zoo/two", {**files, "README.md": CONFIGS.format("large").encode()})
     with pytest.raises(SourceError, match="expected one of its configurations, large, small"):
         prepared("hf:zoo/two")
+
+
+def test_groups_of_the_hub_stay_together(hub: Hub, tmp_path: Path) -> None:
+    """A column of a hub's Parquet divides as that of a file here, names of its pictures as those of
+    a folder here; another seed is another entry.
+    """
+    columns: Any = {"eye": [row // 3 for row in range(12)]}
+    content = table(**columns)
+    hub.publish("zoo/eyes", {"train-0.parquet": content})
+    options: dict[str, Any] = {"test_fraction": 0.3, "group_column": "eye"}
+    entry = prepared("hf:zoo/eyes", **options)
+    own = prepared(write(tmp_path, eyes=content) / "eyes.parquet", **options)
+    assert entry.key == own.key
+    assert prepared("hf:zoo/eyes", **options).cached
+    assert prepared("hf:zoo/eyes", **options, split_seed=1).key != entry.key
+    photos = {name: content for name, content in PHOTOS.items() if "/train/" in name}
+    hub.publish("zoo/photos", photos)
+    for name, content in photos.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    options = {"test_fraction": 0.5, "group_pattern": r"[0-3] |[4-7] "}
+    named = [prepared(one, **options) for one in ("hf:zoo/photos", tmp_path / "data")]
+    assert (raw(named[0], "test") == raw(named[1], "test")).all()
+    assert prepared("hf:zoo/photos", **options | {"test_fraction": 0.3}).key != named[0].key
 
 
 def test_a_broken_card_is_told(hub: Hub) -> None:
@@ -473,6 +533,52 @@ def write_idx(folder: Path) -> None:
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels[rows]))
 
 
+class OnDisk:
+    """A dataset as torchvision has them: it keeps a file in its root, and reads it."""
+
+    opened = 0
+
+    def __init__(self, root: str, download: bool = False) -> None:
+        self.path = Path(root, "x.npy")
+        type(self).opened += 1
+        if not self.path.exists() and not download:
+            raise RuntimeError("Dataset not found")
+        if not self.path.exists():
+            np.save(self.path, X)
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, at: int) -> tuple[np.ndarray, int]:
+        return np.load(self.path)[at], int(Y[at])
+
+
+def test_files_that_a_library_keeps_are_part_of_the_identity(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was downloaded is not opened again for a hit; a file that is replaced is read anew; of
+    files that are gone the last entry is a hit without a download.
+    """
+    datasets = SimpleNamespace(__all__=["OnDisk"], OnDisk=OnDisk)
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    for name, value in {"datasets": datasets, "__version__": "1"}.items():
+        monkeypatch.setattr(sys.modules["torchvision"], name, value, raising=False)
+    monkeypatch.setattr(OnDisk, "opened", 0)
+    entry = prepared("torchvision:OnDisk")
+    assert (raw(entry) == X).all()
+    assert OnDisk.opened == 1
+    assert prepared("torchvision:OnDisk").cached
+    assert OnDisk.opened == 1
+    np.save(cache / ".raw" / "torchvision-OnDisk" / "x.npy", 255 - X)
+    other = prepared("torchvision:OnDisk")
+    assert (raw(other) == 255 - X).all()
+    assert other.key != entry.key
+    opened = OnDisk.opened
+    (cache / ".raw" / "torchvision-OnDisk" / "x.npy").unlink()
+    assert prepared("torchvision:OnDisk").key == other.key
+    assert OnDisk.opened == opened
+
+
 @pytest.mark.long
 def test_torchvision_is_read_by_name(cache: Path) -> None:
     """`torchvision:NAME` gives the items, splits and class names of its class, from files that are
@@ -488,6 +594,8 @@ def test_torchvision_is_read_by_name(cache: Path) -> None:
         assert entry.splits[split].labels.tolist() == peer.targets.tolist()
     assert (entry.class_names, entry.dataset) == (tuple(peer.classes), "torchvision-MNIST")
     assert prepared("torchvision:MNIST", offline=True).cached
+    (root / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(idx(255 - X[..., 0]))
+    assert (raw(prepared("torchvision:MNIST", offline=True))[..., 0] == 255 - X[..., 0]).all()
     with pytest.raises(UsageError, match="unknown `dataset` 'torchvision:MMNIST'"):
         prepared("torchvision:MMNIST")
     with pytest.raises(DownloadError, match=r"^torchvision:KMNIST: Dataset not found"):
@@ -513,7 +621,7 @@ def test_a_folder_through_torchvision_is_our_own_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_tensorflow_datasets_are_read_by_name(cache: Path) -> None:
+def test_tensorflow_datasets_are_read_by_name(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tfds:NAME` gives the images, labels, class names and splits of its builder, `validation`
     as val.
     """
@@ -543,6 +651,13 @@ def test_tensorflow_datasets_are_read_by_name(cache: Path) -> None:
         assert (raw(entry, split) == np.stack([row["image"] for row in rows])).all()
         assert entry.splits[split].labels.tolist() == [int(row["label"]) for row in rows]
     assert (entry.class_names, entry.dataset) == (NAMES, "tfds-pixelprep_digits")
+    with monkeypatch.context() as later:
+        later.setattr(tfds, "builder", None)
+        assert prepared(name).cached  # without a look at the library's own files
+        (file, *_) = (cache / ".raw" / "tfds" / "pixelprep_digits").rglob("*train*")
+        file.write_bytes(file.read_bytes() + b"x")
+        with pytest.raises(DownloadError, match=r"^tfds:pixelprep_digits: TypeError"):
+            prepared(name)
 
 
 LACKING = {

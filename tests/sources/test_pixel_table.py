@@ -1,11 +1,14 @@
 """Pixels in tables, as Kaggle has them: every value where it was written, or one line why not."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pixelprep import PixelprepWarning, SourceError, prepare
+from pixelprep import PixelprepWarning, SourceError, UsageError, prepare
+from pixelprep.numerics.grouping import grouped_mask
+from pixelprep.numerics.permutation import Stream
 from tests.helpers.sources import raw_of
 
 PIXELS = np.arange(90).reshape(10, 9) * 2  # ten images of 3×3
@@ -165,3 +168,79 @@ def test_a_table_is_prepared(tmp_path: Path, cache: Path) -> None:
     path = table(tmp_path / "digits.csv", "label," + ",".join(f"{i}x0" for i in range(9)), rows)
     entry = prepare(path, test_fraction=0.5, cache_dir=cache, quiet=True)
     assert (entry.train.shape, entry.test.shape) == ((10, 3, 3, 1), (10, 3, 3, 1))
+
+
+@pytest.mark.parametrize("name", ["sign_{split}.csv", "x_{split}.npy"])
+def test_a_path_of_splits_that_no_file_matches_is_refused(tmp_path: Path, name: str) -> None:
+    """What {split} stands for is said, whatever the ending."""
+    with pytest.raises(
+        SourceError, match=r"no such files: \{split\} stands for train, val or test"
+    ):
+        raw_of(tmp_path / name)
+
+
+PATIENTS = np.arange(10) // 2
+
+
+def of_patients(path: Path, column: str = "patient") -> Path:
+    """Write a table with a column of patients, each of two rows."""
+    rows = [f"p{one},{row}" for one, row in zip(PATIENTS, in_columns(), strict=True)]
+    return table(path, f"{column},label," + ",".join(f"pixel{i}" for i in range(9)), rows)
+
+
+@pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
+@pytest.mark.parametrize("how", ["option", "columns", "usual name"])
+def test_rows_of_a_group_stay_together(tmp_path: Path, cache: Path, how: str) -> None:
+    """No patient is in two splits; the test rows are those that the format's rule takes, and other
+    fractions are another entry.
+    """
+    path = of_patients(tmp_path / "scans.csv", "Group" if how == "usual name" else "Patient")
+    given = {"option": {"group_column": "patient"}, "columns": {"columns": "group=patient"}}
+    options: dict[str, Any] = {"mode": "normalize", "quiet": True, **given.get(how, {})}
+    entry = prepare(path, test_fraction=0.4, **options)
+    taken = grouped_mask(LABELS, PATIENTS, 0.4, 0, Stream.TEST)
+    for split, rows in (("train", ~taken), ("test", taken)):
+        images, labels = entry.splits[split].to_numpy()
+        assert entry.scaling.invert(images).reshape(-1, 9).tolist() == PIXELS[rows].tolist()
+        assert labels.tolist() == LABELS[rows].tolist()
+    recorded = entry.manifest.source.decode["groups"]
+    column = "patient" if how == "option" else "group"
+    assert recorded == {
+        "column": column,
+        "val_fraction": 0.0,
+        "test_fraction": 0.4,
+        "split_seed": 0,
+    }
+    assert prepare(path, test_fraction=0.4, **options).cached
+    assert prepare(path, test_fraction=0.2, **options).key != entry.key
+    assert list(prepare(path, val_fraction=0.2, **options).splits) == ["train", "val"]
+
+
+def test_groups_are_divided_among_the_classes_that_are_taken(tmp_path: Path, cache: Path) -> None:
+    """Of some classes alone their rows count; rows without a group are one, which is said."""
+    path = of_patients(tmp_path / "scans.csv")
+    path.write_text(path.read_text().replace("p4,", ","))
+    options: dict[str, Any] = {"group_column": "patient", "test_fraction": 0.4, "classes": "0,1"}
+    with pytest.warns(PixelprepWarning, match="scans: no group in 1 row: taken as one"):
+        entry = prepare(path, mode="normalize", quiet=True, **options)
+    stay = LABELS < 2
+    in_order = (PATIENTS + 1) % 5  # of their names, the empty one first
+    taken = grouped_mask(LABELS[stay], in_order[stay], 0.4, 0, Stream.TEST)
+    assert entry.test.labels.tolist() == LABELS[stay][taken].tolist()
+
+
+def test_groups_that_cannot_be_are_answered_with_the_way_on(tmp_path: Path) -> None:
+    """A column that is not there, and a table without names of files or of columns."""
+    path = of_patients(tmp_path / "scans.csv")
+    with pytest.raises(SourceError, match=r"no column eye; beside pixels it has patient, label"):
+        raw_of(path, group_column="eye")
+    with pytest.raises(UsageError, match=r"`group_pattern`: does not apply to .*scans\.csv") as no:
+        raw_of(path, group_pattern="p")
+    assert "`group_column=NAME`" in str(no.value.hint)
+    bare = table(tmp_path / "bare.csv", "", in_columns())
+    with pytest.raises(SourceError, match="no column patient: it has no header"):
+        raw_of(bare, group_column="patient")
+    np.save(tmp_path / "x.npy", PIXELS)
+    with pytest.raises(UsageError, match=r"`group_column`: does not apply to .*x\.npy") as no:
+        raw_of(tmp_path / "x.npy", group_column="patient")
+    assert "pixelprep.Arrays(" in str(no.value.hint)

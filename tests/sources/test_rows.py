@@ -75,6 +75,56 @@ def test_a_generator_gives_the_very_rows(form: str) -> None:
         assert prepared(one).key == entry.key
 
 
+def test_a_version_stands_for_the_rows() -> None:
+    """With the same word for the data no function is called again, not even one that would give
+    other rows; another word, name or option of reading reads anew.
+    """
+    calls: list[str] = []
+
+    def source(
+        name: str = "g", version: str | None = "1", **options: Any
+    ) -> pixelprep.sources.Source:
+        def rows() -> Iterator[Any]:
+            calls.append(name)
+            return iter(list(zip(X, Y + options.get("labels_from", 0), strict=True)))
+
+        return pixelprep.from_generator(name, {"train": rows}, version=version, **options)
+
+    first = prepared(source())
+    assert prepared(source()).key == first.key
+    assert len(calls) == 1
+    for others in ({"version": "2"}, {"name": "h"}, {"version": None}, {"labels_from": 1}):
+        calls.clear()
+        prepared(source(**others))
+        assert calls, others
+    for wrong in ("", 3):
+        with pytest.raises(UsageError, match=r"`version=.*: expected a word for the data"):
+            source(version=wrong)  # type: ignore[arg-type] # refused
+
+
+def test_a_version_stands_for_a_dataset() -> None:
+    """Items are read once for a version; another length or column is other data, as is any that
+    has no version.
+    """
+
+    class Counted(list[Any]):
+        read = 0
+
+        def __getitem__(self, at: Any) -> Any:
+            type(self).read += 1
+            return super().__getitem__(at)
+
+    items = Counted(zip(X, Y.tolist(), strict=True))
+    entry = prepared(pixelprep.from_dataset(items, name="d", version="1"))
+    assert Counted.read == 12
+    assert prepared(pixelprep.from_dataset(items, name="d", version="1")).key == entry.key
+    assert Counted.read == 12
+    assert prepared(pixelprep.from_dataset(Counted(items[:9]), name="d", version="1")).rows == 9
+    before = Counted.read
+    assert prepared(pixelprep.from_dataset(items, name="d")).cached
+    assert Counted.read == before + 12
+
+
 def test_rows_may_have_several_classes() -> None:
     """Rows of 0 and 1, arrays or lists, are labels of several classes."""
     many = np.array([[row % 2, row % 3 == 0, 1] for row in range(12)], np.uint8)

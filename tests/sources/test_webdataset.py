@@ -61,6 +61,22 @@ def test_classes_are_taken_from_json(tmp_path: Path) -> None:
     assert entry.dataset == "digits"
 
 
+@pytest.mark.parametrize("how", [{"group_column": "cow"}, {"group_pattern": r"\d(?=\.)"}])
+def test_rows_of_a_group_stay_together(tmp_path: Path, cache: Path, how: dict[str, str]) -> None:
+    """A value in the JSON of rows, or their keys, keeps rows in one split; one that is not there is
+    named.
+    """
+    files = list(samples(range(12)))
+    files += [(f"{row:06d}.json", json.dumps({"cow": row % 10}).encode()) for row in range(12)]
+    path = tar(tmp_path / "cows.tar", sorted(files))
+    entry = prepared(path, test_fraction=0.4, **how)
+    held = [[str(s.name_of(row))[5] for row in range(len(s))] for s in entry.splits.values()]
+    assert sorted(map(len, held)) == [5, 7]
+    assert not set(held[0]) & set(held[1])
+    if "group_column" in how:
+        refused(cache / "other", path, "cows.tar: 000000", "`group_column=eye`", group_column="eye")
+
+
 def test_shards_follow_each_other_and_names_tell_splits(tmp_path: Path) -> None:
     """A folder of tars is one dataset, its splits by names of files or folders; numbers in braces
     stand for each of them.

@@ -109,11 +109,7 @@ class ArrayFiles(LocalSource):
             shown = [path for path in paths if not path.name.startswith(".")]
             return {path.name: path for path in shown if path.is_file()}
         if SPLIT in self.path.name and not self.path.exists():
-            of_splits = expand(self.path)
-            if not of_splits:
-                expected = f"{SPLIT} stands for train, val or test, or another word for these"
-                raise SourceError(f"{self.path}: no such files: {expected}")
-            return {path.name: path for path in of_splits.values()}
+            return {path.name: path for path in expand(self.path).values()}
         return {self.path.name: self.path}
 
     def _others(self) -> dict[str, Path]:
@@ -145,7 +141,7 @@ def _in_files(copies: Mapping[str, Any]) -> dict[str, FileArray]:  # JSON values
 
 
 def expand(path: Path) -> dict[str, Path]:
-    """Return the files that a path with {split} in its name stands for, by split."""
+    """Return the files that a path with {split} in its name stands for, by split; refuse none."""
     pattern = "(.*)".join(map(re.escape, path.name.split(SPLIT, 1)))
     found: dict[str, Path] = {}
     for other in fs.sorted_dir(path.parent):
@@ -155,6 +151,9 @@ def expand(path: Path) -> dict[str, Path]:
                 both = f"{found[split].name} and {other.name}"
                 raise SourceError(f"{path}: two files are {split}: {both}", "move one away")
             found[split] = other
+    if not found:
+        expected = f"{SPLIT} stands for train, val or test, or another word for these"
+        raise SourceError(f"{path}: no such files: {expected}")
     return found
 
 

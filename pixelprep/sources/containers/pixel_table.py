@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any  # Any: pixels of whichever type
@@ -51,38 +51,48 @@ class _Form:
     header: bool
     pixels: tuple[int, ...]  # numbers of the columns; one alone is that of cells with all pixels
     label: int
-    split: int | None
+    split: int | None = None
+    group: int | None = None
 
 
 class PixelTable(LocalSource):
     """A CSV file of labels and pixels, as Kaggle has MNIST's relatives and FER2013."""
 
     supported_options = frozenset(
-        {"layout", "shape", "labels_from", "renumber", "on_leak", "columns"}
+        {"layout", "shape", "labels_from", "renumber", "on_leak", "columns", "group_column"}
     )
 
     def load(self, context: SourceContext) -> Raw:
         """Parse all rows; the splits are files, or those of the column split, if there is one."""
         where = os.fspath(self.path)
         try:
-            pairs = self._pairs(context)
+            pairs, groups = self._pairs(context)
         except (ValueError, OSError, csv.Error) as error:  # UnicodeDecodeError is a ValueError
             raise SourceError(f"{where}: cannot read the table: {error}") from error
         if "train" not in pairs:
             raise SourceError(f"{where}: expected rows of train, got {', '.join(pairs)}")
-        return assemble(where, pairs, self.options)
+        raw = assemble(where, pairs, self.options)
+        splits = {n: replace(split, groups=groups.get(n)) for n, split in raw.splits.items()}
+        return replace(raw, splits=splits)
 
-    def _pairs(self, context: SourceContext) -> dict[str, tuple[LazyArray, LazyArray]]:
+    def _pairs(
+        self, context: SourceContext
+    ) -> tuple[dict[str, tuple[LazyArray, LazyArray]], dict[str, AnyArray]]:
+        """Return images and labels by split, and the groups of rows where a column has these."""
         where, files = os.fspath(self.path), tables_at(self.path)
         if family := family_of(self.path):
             notices.tell(
                 "%s: files of other splits beside it are not used; give all: %s", where, family
             )
-        given = self.options.columns or {}
+        given = dict(self.options.columns or {})
+        if self.options.group_column is not None:
+            given["group"] = self.options.group_column
         found = {split: _form(path, given, split) for split, path in files.items()}
         forms = {split: form for split, form in found.items() if form is not None}
         columns = {split: _labels(form) for split, form in forms.items()}
-        flat = _write_all(forms, {name: len(one) for name, (one, _) in columns.items()}, context)
+        flat = _write_all(
+            forms, {name: len(one["label"]) for name, one in columns.items()}, context
+        )
         images = {
             name: axes.shaped(f"{where}: {name}", one, self.options.shape)
             if self.options.shape
@@ -90,17 +100,19 @@ class PixelTable(LocalSource):
             for name, one in flat.items()
         }
         pairs: dict[str, tuple[LazyArray, LazyArray]] = {
-            name: (one, columns[name][0]) for name, one in images.items()
+            name: (one, columns[name]["label"]) for name, one in images.items()
         }
-        for name, (labels, splits) in columns.items():
-            if splits is None:
+        groups = {name: one["group"] for name, one in columns.items() if "group" in one}
+        for name, one in columns.items():
+            if "split" not in one:
                 continue
             if len(files) > 1:
                 both = f"{files[name]}: has a column of splits, and is one file of several"
                 raise SourceError(both, "give it alone")
-            rows = {name: np.flatnonzero(splits == name) for name in np.unique(splits).tolist()}
-            pairs = {n: (TakeView(images[name], i), labels[i]) for n, i in rows.items()}
-        return pairs
+            rows = {n: np.flatnonzero(one["split"] == n) for n in np.unique(one["split"]).tolist()}
+            pairs = {n: (TakeView(images[name], i), one["label"][i]) for n, i in rows.items()}
+            groups = {n: one["group"][i] for n, i in rows.items() if "group" in one}
+        return pairs, groups
 
     def _stamps(self) -> Iterable[tuple[str, tuple[int, ...]]]:
         paths = [*tables_at(self.path).values()]
@@ -111,8 +123,6 @@ def tables_at(path: Path) -> dict[str, Path]:
     """Return by split the tables that a path stands for; none of a folder with other data."""
     if SPLIT in path.name and not path.exists():
         found = expand(path)
-        if not found:
-            raise SourceError(f"{path}: no such files: {SPLIT} stands for train, val or test")
         return {split: found[split] for split in SPLITS if split in found}
     if not path.is_dir():
         return {"train": path}
@@ -149,24 +159,35 @@ def _form(path: Path, given: Mapping[str, str], split_of_file: str) -> _Form | N
     if len(names) > MIN_PIXELS and all(map(_is_number, names)):
         told = "no header: the first column is taken as labels, the other %d as pixels"
         notices.tell(f"%s: {told}", path, len(names) - 1)
-        return _Form(path, delimiter, False, tuple(range(1, len(names))), 0, None)
+        if given:
+            named = next(iter(given.values()))
+            raise SourceError(f"{path}: no column {named}: it has no header", "write one above it")
+        return _Form(path, delimiter, False, tuple(range(1, len(names))), 0)
     spelled = {name.casefold(): column for column, name in enumerate(names)}
     label = _first(spelled, [given["label"]] if "label" in given else LABEL_COLUMNS)
-    split = _first(spelled, [given["split"]] if "split" in given else tables.ROLES["split"])
-    pixels = _pixel_columns(names, spelled, {label, split})
+    split, group = (
+        _first(spelled, [given[role]] if role in given else tables.ROLES[role])
+        for role in ("split", "group")
+    )
+    pixels = _pixel_columns(names, spelled, {label, split, group})
     if label is None and pixels and split_of_file != "train":
         notices.tell("%s: no labels: %s is left out", path, split_of_file)
         return None
+    for role, column in (("split", split), ("group", group)):
+        if role in given and column is None:
+            has = formatting.shorten([name for n, name in enumerate(names) if n not in pixels])
+            raise SourceError(f"{path}: no column {given[role]}; beside pixels it has {has}")
     if label is None or not pixels:
         lacks = "labels" if pixels else f"pixels: pixel0, pixel1, …, or {PIXELS_CELL} alone"
         hint = "of pictures in files give the folder, and `labels=TABLE`"
         named = "name the column: `columns=label=NAME`" if pixels else hint
         raise SourceError(f"{path}: no {lacks}; it has {formatting.shorten(names)}", named)
-    roles = tables.Roles(None, (names[label],), None if split is None else names[split])
+    shown = [None if column is None else names[column] for column in (split, group)]
+    roles = tables.Roles(None, (names[label],), *shown)
     others = [name or "one without a name" for n, name in enumerate(names) if n not in pixels]
     columns = formatting.pluralize(len(pixels), "column")
     notices.tell("%s: pixels in %s; %s", path, columns, roles.told(others))
-    return _Form(path, delimiter, True, tuple(pixels), label, split)
+    return _Form(path, delimiter, True, tuple(pixels), label, split, group)
 
 
 def _first(spelled: Mapping[str, int], names: Iterable[str]) -> int | None:
@@ -189,19 +210,20 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _labels(form: _Form) -> tuple[AnyArray, AnyArray | None]:
-    """Return the labels of all rows, integers or text, and their splits, if a column has these."""
-    columns = [form.label] if form.split is None else [form.label, form.split]
-    cells = np.concatenate([*_blocks(form, columns, np.dtype(np.str_))])
-    labels = np.char.strip(cells[:, 0])
-    if all(map(str.isdecimal, labels.tolist())):
-        labels = labels.astype(np.int64)
-    if form.split is None:
-        return labels, None
-    splits = list(tables.splits(str(form.path), "its split", np.char.strip(cells[:, 1]).tolist()))
-    if None in splits:
-        raise SourceError(f"{form.path}: row {splits.index(None) + 1}: expected a split")
-    return labels, np.array(splits)
+def _labels(form: _Form) -> dict[str, AnyArray]:
+    """Return each row's label, a number or text; and its split and group, if columns have these."""
+    roles = {"label": form.label, "split": form.split, "group": form.group}
+    columns = {role: column for role, column in roles.items() if column is not None}
+    cells = np.concatenate([*_blocks(form, [*columns.values()], np.dtype(np.str_))])
+    found = {role: np.char.strip(cells[:, i]) for i, role in enumerate(columns)}
+    if all(map(str.isdecimal, found["label"].tolist())):
+        found["label"] = found["label"].astype(np.int64)
+    if "split" in found:
+        splits = list(tables.splits(str(form.path), "its split", found["split"].tolist()))
+        if None in splits:
+            raise SourceError(f"{form.path}: row {splits.index(None) + 1}: expected a split")
+        found["split"] = np.array(splits)
+    return found
 
 
 def _blocks(form: _Form, columns: Sequence[int], dtype: AnyDType) -> Iterator[AnyArray]:

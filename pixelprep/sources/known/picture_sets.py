@@ -1,10 +1,15 @@
 """Describe datasets published as an archive of pictures: Imagenette, EuroSAT, Tiny ImageNet."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pixelprep.sources.base import Provenance
 from pixelprep.sources.known import download
 from pixelprep.sources.known.registered import RegisteredDataset
+
+if TYPE_CHECKING:
+    from pixelprep.sources.pictures.layouts import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +27,10 @@ class PictureArchive(RegisteredDataset):
     @property
     def classes(self) -> int:
         return len(self.class_names) or self.class_count
+
+    def layout(self, folder: Path) -> "Layout | None":
+        """Return which pictures there are where other files tell; None where their folders do."""
+        return None
 
 
 # WordNet's numbers, and the words that torchvision 0.29.1 has for them.
@@ -83,6 +92,7 @@ PICTURE_SETS = (
             *("Pasture", "PermanentCrop", "Residential", "River", "SeaLake"),
         ),
         shape=(64, 64, 3),
+        counts={"train": 27_000},  # "27000 labeled" (tensorflow-datasets 4.9.10); no split
         archive=download.RegistryFile(
             "EuroSAT.zip",
             94_280_567,
@@ -100,6 +110,8 @@ PICTURE_SETS = (
             "Ya Le, Xuan Yang: Tiny ImageNet Visual Recognition Challenge, 2015",
         ),
         class_count=200,
+        # 500 and 50 a class, as the package tiny-imagenet-torch says of it.
+        counts={"train": 100_000, "val": 10_000},
         shape=(64, 64, 3),
         archive=download.RegistryFile(
             "tiny-imagenet-200.zip",

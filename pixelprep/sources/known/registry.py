@@ -6,8 +6,10 @@ from types import MappingProxyType
 
 from pixelprep.sources.base import Provenance
 from pixelprep.sources.containers import idx
+from pixelprep.sources.known import pcam
 from pixelprep.sources.known.cifar import Cifar, Labels
 from pixelprep.sources.known.download import RegistryFile
+from pixelprep.sources.known.flowers import FLOWERS
 from pixelprep.sources.known.idx_sets import Emnist, Qmnist
 from pixelprep.sources.known.medmnist import MEDMNIST
 from pixelprep.sources.known.npz_sets import NpzSet, Place
@@ -238,6 +240,55 @@ STL10 = Stl10(
 )
 
 
+PCAM_ROWS = {"train": 262_144, "val": 32_768, "test": 32_768}
+
+
+def _pcam(split: str, rows: int, sizes: tuple[int, int], *digests: str) -> dict[str, RegistryFile]:
+    """Describe the images' and the labels' file; a limit of their content follows from N."""
+    limits = [rows * row_bytes * 11 // 10 + (1 << 20) for row_bytes in (pcam.ROW_BYTES, 1)]
+    stem = f"camelyonpatch_level_2_split_{split}"
+    return {
+        role: RegistryFile(f"{stem}_{key}.h5.gz", *pin)
+        for (role, key), pin in zip(
+            pcam.ROLES.items(), zip(sizes, digests, limits, strict=True), strict=True
+        )
+    }
+
+
+# The facts are those of tensorflow-datasets 4.9.10; the README of the makers has the MD5s of val
+# and test exchanged (torchvision 0.29.1 has them as here).
+PCAM = pcam.Pcam(
+    name="pcam",
+    provenance=Provenance(
+        "PatchCamelyon, patches of lymph node sections",
+        "CC0",
+        "https://patchcamelyon.grand-challenge.org/",
+        "B. S. Veeling, J. Linmans, J. Winkens, T. Cohen, M. Welling:"
+        " Rotation Equivariant CNNs for Digital Pathology, 2018",
+    ),
+    class_names=("no metastatic tissue", "metastatic tissue"),
+    counts=PCAM_ROWS,
+    parts={
+        "train": _pcam(
+            *("train", PCAM_ROWS["train"], (6_421_353_462, 21_378)),
+            "d619e741468a7ab35c7e4a75e6821b7e7e6c9411705d45708f2a0efc8960656c",
+            "b74126d2c01b20d3661f9b46765d29cf4e4fba6faba29c8e0d09d406331ab75a",
+        ),
+        "val": _pcam(
+            *("valid", PCAM_ROWS["val"], (805_965_320, 3_038)),
+            "f82ee1670d027b4ec388048d9eabc2186b77c009655dae76d624c0ecb053ccb2",
+            "ce1ae30f08feb468447971cfd0472e7becd0ad96d877c64120c72571439ae48c",
+        ),
+        "test": _pcam(
+            *("test", PCAM_ROWS["test"], (800_875_929, 3_040)),
+            "79174c2201ad521602a5888be8f36ee10875f37403dd3f2086caf2182ef87245",
+            "0a522005fccc8bbd04c5a117bfaf81d8da2676f03a29d7499f71d0a0bd6068ef",
+        ),
+    },
+    mirrors=("https://zenodo.org/record/2546921/files/",),
+)
+
+
 DATASETS: tuple[RegisteredDataset, ...] = (
     IdxPairs(
         name="mnist",
@@ -346,8 +397,10 @@ DATASETS: tuple[RegisteredDataset, ...] = (
     *CIFAR100,
     SVHN,
     STL10,
+    PCAM,
     *MEDMNIST,
     *PICTURE_SETS,
+    FLOWERS,
     IdxPairs(
         name="sample",
         tried=True,
@@ -382,7 +435,8 @@ def _letters(name: str) -> str:
 
 
 # MedMNIST's parts are known without its name, too, as nothing else is called so.
-OTHERWISE = {"cifar100fine": "cifar100"} | {
+OTHERWISE = {"cifar100fine": "cifar100", "patchcamelyon": "pcam"}
+OTHERWISE |= {"oxfordflowers102": "flowers102"} | {
     _letters(part.spelled.removeprefix("medmnist/")): part.name for part in MEDMNIST
 }
 SPELLED = {**OTHERWISE, **{_letters(name): name for name in REGISTRY}}

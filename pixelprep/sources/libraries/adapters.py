@@ -8,7 +8,7 @@ from typing import Any  # Any: objects of other libraries
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources.base import Provenance, Source
 from pixelprep.sources.libraries.features import Columns, find_columns, names_of
-from pixelprep.sources.libraries.generator import row_options
+from pixelprep.sources.libraries.generator import pinned, row_options
 from pixelprep.sources.libraries.spool import Row, Rows, RowsSource, class_matcher
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting
@@ -25,14 +25,16 @@ def from_dataset(
     class_names: Sequence[str] = (),
     images_key: str | None = None,
     labels_key: str | None = None,
+    version: str | None = None,
     **decode: object,
 ) -> Source:
     """Make a source of a dataset of Hugging Face's `datasets`, or of torch's with a length.
 
-    It is read row by row, every time that it is prepared. The bytes of Hugging Face's pictures are
-    decoded as files are; other formats and transforms that are set there do not count. Of torch's
-    the items are taken, (image, label), with their transforms: an image is one of Pillow's, an
-    array (H, W, C) or a tensor (C, H, W). Random transforms are better left to training.
+    It is read row by row, every time that it is prepared; with a `version`, once. The bytes of
+    Hugging Face's pictures are decoded as files are; other formats and transforms that are set
+    there do not count. Of torch's the items are taken, (image, label), with their transforms: an
+    image is one of Pillow's, an array (H, W, C) or a tensor (C, H, W). Random transforms are better
+    left to training.
 
     Parameters
     ----------
@@ -46,6 +48,10 @@ def from_dataset(
         Default: those of its ``ClassLabel``, or its ``classes``; else the labels, as text.
     images_key, labels_key : str, optional
         The columns, where Hugging Face's features leave a choice.
+    version : str, optional
+        Your word for the data as it is now, such as ``"2026-11"``: the same name, version, number
+        of rows and options are the same data, and no row is read again. Whoever changes the data or
+        its transforms, and not this word, gets the entry of the old data.
     **decode : object
         As for `from_generator`.
 
@@ -92,8 +98,13 @@ def from_dataset(
         rows = items_by_split(found)
         own, names = None, names or classes_of(first)
     about = Provenance(f"a dataset in memory ({kind})", "not stated")
-    every = Rows(rows, tuple(names))
-    return RowsSource(name or own or "dataset", lambda _: every, about, row_options(decode))
+    every, options, called = Rows(rows, tuple(names)), row_options(decode), name or own or "dataset"
+    # The `_fingerprint` of Hugging Face's datasets (5.2.0) is none of the rows: it stays as it is
+    # when a picture's file changes, and is the same after `map` with a function that draws lots.
+    identity = pinned(version, called, every, options, images_key, labels_key)
+    if identity is not None:
+        identity["lengths"] = [len(one) for one in found.values()]
+    return RowsSource(called, lambda _: every, about, options, identity)
 
 
 def _by_split(splits: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,13 @@ class Columns:
     label: str
     class_names: tuple[str, ...] = ()
     dtype: str | None = None  # of arrays and lists; pictures have none
+    group: str | None = None
 
-    def row(self, image: Any, label: Any) -> Row:
+    def row(self, image: Any, label: Any, *group: Any) -> Row:
         """Return a row for the spool: an array, or a picture's bytes, its label, and its path."""
+        if group:
+            plain = self.row(image, label)
+            return (*plain, None, *group) if len(plain) == 2 else (*plain, *group)
         if self.dtype in WIDE:
             return image, label
         if self.dtype is not None:

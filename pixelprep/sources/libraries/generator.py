@@ -20,11 +20,13 @@ def from_generator(
     *,
     task: str = "classification",
     provenance: Provenance = GENERATED,
+    version: str | None = None,
     **decode: object,
 ) -> Source:
     """Make a source of functions that yield images and labels, for data larger than memory.
 
-    Rows are written to files of the cache one by one, every time that the source is prepared.
+    Rows are written to files of the cache one by one, every time that the source is prepared;
+    with a `version`, once.
 
     Parameters
     ----------
@@ -42,6 +44,10 @@ def from_generator(
         Whether a row has one class, or has each class or has it not.
     provenance : Provenance, optional
         The origin of the images, and the terms of their use.
+    version : str, optional
+        Your word for the data as it is now, such as ``"2026-11"``: the same name, version and
+        options are the same data, and no function is called again. Whoever changes the data, or
+        how the functions read it, and not this word, gets the entry of the old data.
     **decode : object
         How pictures are decoded, as `prepare` has these options: ``size``, ``color``, ``alpha``,
         ``orientation``, ``page``, ``on_error``; of arrays ``layout``, of flat rows ``shape``; and
@@ -55,7 +61,7 @@ def from_generator(
     Raises
     ------
     UsageError
-        When a split or an option has another name.
+        When a split or an option has another name, or the version is no text.
 
     Examples
     --------
@@ -75,8 +81,23 @@ def from_generator(
             raise UsageError(f"{got}: expected a function that returns an iterator")
     if task not in TASKS:
         raise unknown_choice("task", task, TASKS)
-    rows = Rows(splits, tuple(class_names), task)
-    return RowsSource(name, lambda _: rows, provenance, row_options(decode))
+    rows, options = Rows(splits, tuple(class_names), task), row_options(decode)
+    return RowsSource(
+        name, lambda _: rows, provenance, options, pinned(version, name, rows, options)
+    )
+
+
+def pinned(
+    version: str | None, name: str, rows: Rows, options: DecodeOptions, *keys: str | None
+) -> dict[str, object] | None:
+    """Return the identity of rows that a version stands for; None without one."""
+    if version is None:
+        return None
+    if not isinstance(version, str) or not version.strip():
+        expected = f"`version={version!r:.80}`: expected a word for the data as it is now"
+        raise UsageError(expected, 'such as version="2026-11"')
+    about = {"rows": name, "version": version, "splits": list(rows.splits), "task": rows.task}
+    return {**about, "classes": list(rows.class_names), "keys": keys, "layout": options.layout}
 
 
 def row_options(given: Mapping[str, object]) -> DecodeOptions:

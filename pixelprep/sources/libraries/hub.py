@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any  # Any: huggingface_hub, and a dataset's card
+from typing import Any, ClassVar  # Any: huggingface_hub, and a dataset's card
 
 from pixelprep.errors import DownloadError, SourceError, UsageError, missing_extra
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
@@ -26,9 +26,7 @@ from pixelprep.system import formatting, notices
 LOG = logging.getLogger("pixelprep")
 
 OF_ROWS = parquet.ParquetFiles.supported_options
-OF_PICTURES = ImageFolder.supported_options - {  # what means files of this machine, or groups
-    *("follow_links", "labels", "group_column", "group_pattern")
-}
+OF_PICTURES = ImageFolder.supported_options - {"follow_links", "labels"}  # of this machine's files
 SUPPORTED = OF_ROWS | OF_PICTURES
 NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:/([\w.-]+))?(?:@(\S+))?")
 SPELLED = "hf:OWNER/NAME, hf:OWNER/NAME/CONFIG, and perhaps @REVISION behind it"
@@ -55,6 +53,7 @@ class HubSource:
     config: str | None
     revision: str | None
     options: Options
+    supported_options: ClassVar[frozenset[str]] = SUPPORTED
 
     @property
     def name(self) -> str:
@@ -90,8 +89,7 @@ class HubSource:
         used = [path.as_posix() for paths in splits.values() for path in paths]
         top = self._of_commit([*used, CARD])
         files = {split: [top / path for path in paths] for split, paths in splits.items()}
-        keys = self.options.images_key, self.options.labels_key
-        rows = parquet.open_rows(files, *keys, partial(hub_card.features, card, self.config))
+        rows = parquet.open_rows(files, self.options, partial(hub_card.features, card, self.config))
         return load_rows(self.name, rows, self.options, context)
 
     def _pictures(self, names: Sequence[str]) -> list[str]:

@@ -3,15 +3,17 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any  # Any: pyarrow's objects, which have no types
 
 from pixelprep.errors import SourceError, missing_extra
+from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.libraries.features import Columns, find_columns, names_of
 from pixelprep.sources.libraries.spool import (
-    ROW_OPTIONS,
+    GROUPED,
     Row,
     Rows,
     class_matcher,
@@ -20,7 +22,7 @@ from pixelprep.sources.libraries.spool import (
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures.tables import FOUND_BY_ITSELF
 from pixelprep.sources.split_names import files_by_split
-from pixelprep.system import fs
+from pixelprep.system import formatting, fs
 
 BATCH = 64  # rows in memory at once: pictures may be large
 SUFFIX = ".parquet"
@@ -29,7 +31,7 @@ SUFFIX = ".parquet"
 class ParquetFiles(LocalSource):
     """One Parquet file, which is train; or a folder of them, whose names tell their splits."""
 
-    supported_options = ROW_OPTIONS | {"images_key", "labels_key"}
+    supported_options = GROUPED | {"images_key", "labels_key"}
 
     def _files(self) -> list[Path]:
         return parquet_files(self.path) if self.path.is_dir() else [self.path]
@@ -45,8 +47,7 @@ class ParquetFiles(LocalSource):
         splits, files, path = {"train": [self.path]}, self._files(), self.path
         if path.is_dir():
             splits = files_by_split(os.fspath(path), files, path)
-        keys = self.options.images_key, self.options.labels_key
-        return load_rows(self.name, open_rows(splits, *keys), self.options, context)
+        return load_rows(self.name, open_rows(splits, self.options), self.options, context)
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -59,16 +60,16 @@ def parquet_files(folder: Path) -> list[Path]:
 
 def open_rows(
     splits: Mapping[str, Sequence[Path]],
-    images_key: str | None = None,
-    labels_key: str | None = None,
+    options: DecodeOptions,
     described: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> Rows:
     """Return the rows of files; `described` gives the columns' features where they tell none."""
     first = next(iter(splits.get("train") or next(iter(splits.values()))))
     own = _features(first) or described() or _guessed_features(first)
-    columns = find_columns(os.fspath(first), own, images_key, labels_key)
+    keys, group = (options.images_key, options.labels_key), options.group_column
+    columns = replace(find_columns(os.fspath(first), own, *keys), group=group)
     readers = {name: partial(_read, files, columns) for name, files in splits.items()}
-    return Rows(readers, columns.class_names)
+    return Rows(readers, columns.class_names, grouped=group is not None)
 
 
 def _open(path: Path) -> Any:
@@ -119,23 +120,29 @@ def _read(files: Sequence[Path], columns: Columns) -> Iterator[Row]:
         own = names_of(_features(path) or {}, columns.label)
         match = class_matcher(os.fspath(path), own, columns.class_names)
         with _open(path) as file:
-            for image, label in _rows_of(path, file, columns):
-                yield columns.row(image, match(label))
+            for image, label, *group in _rows_of(path, file, columns):
+                yield columns.row(image, match(label), *group)
 
 
-def _rows_of(path: Path, file: Any, columns: Columns) -> Iterator[tuple[Any, Any]]:
+def _rows_of(path: Path, file: Any, columns: Columns) -> Iterator[tuple[Any, ...]]:
     import pyarrow
 
-    wanted = [columns.image, columns.label]
-    if missing := [name for name in wanted if name not in file.schema_arrow.names]:
+    wanted, names = [columns.image, columns.label], file.schema_arrow.names
+    if missing := [name for name in wanted if name not in names]:
         raise SourceError(f"{path}: lacks the column {missing[0]}, which other files have")
+    if columns.group is not None:
+        wanted.append(columns.group)
+        if columns.group not in names:
+            has = formatting.shorten(names)
+            raise SourceError(f"{path}: no column {columns.group}; it has {has}")
     try:
         for batch in file.iter_batches(BATCH, columns=wanted):
-            for image, label in zip(*(batch.column(n).to_pylist() for n in wanted), strict=True):
+            for row in zip(*(batch.column(n).to_pylist() for n in wanted), strict=True):
+                image = row[0]
                 if isinstance(image, dict) and image.get("bytes") is None:
                     # Never a path: it could lead to any file of this machine.
                     raise SourceError(f"{path}: {columns.image}: expected the bytes of an image")
-                yield image, label
+                yield row
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise SourceError(f"{path}: not a readable Parquet file: {reason}") from error

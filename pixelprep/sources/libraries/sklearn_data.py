@@ -24,10 +24,11 @@ def find(name: str, options: Options) -> RowsSource:
         raise unknown_choice("dataset", f"sklearn:{name}", [f"sklearn:{one}" for one in known])
     about = Provenance(f"{name} of scikit-learn", "as its documentation states")
     identity = {"sklearn": name, "version": sklearn.__version__}
-    call = getattr(datasets, known[name])
-    return RowsSource(
-        f"sklearn-{name}", partial(_open, name, call, options), about, options, identity
-    )
+    call, folder = getattr(datasets, known[name]), None
+    if known[name].startswith("fetch_"):
+        folder = fs.cache_dir(options.cache_dir) / fs.RAW / f"sklearn-{name}"
+    start = partial(_open, name, call, options)
+    return RowsSource(f"sklearn-{name}", start, about, options, identity, folder)
 
 
 def _open(name: str, call: Any, options: Options, context: SourceContext) -> Rows:

@@ -1,8 +1,10 @@
 """Write the rows of iterators to files, one by one: never more than a few are in memory."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any  # Any: images and labels of whichever library
 
 import numpy as np
@@ -14,17 +16,18 @@ from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
 from pixelprep.sources import axes
 from pixelprep.sources.assemble import assemble
-from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext
+from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext, stamps_digest
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
 from pixelprep.sources.pictures import image_file
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError
-from pixelprep.system import formatting, notices, progress
+from pixelprep.system import formatting, fs, notices, progress
 
 LOG = logging.getLogger("pixelprep")
 
 Row = Sequence[Any]  # (image, label), or (image, label, name)
 DECODED = ("size", "color", "on_error", "orientation", "alpha", "page")  # options of pictures
 ROW_OPTIONS = frozenset({*DECODED, "shape", "labels_from", "renumber", "on_leak"})
+GROUPED = ROW_OPTIONS | {"group_column", "group_pattern"}  # of rows that may have more columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +37,23 @@ class Rows:
     splits: Mapping[str, Callable[[], Iterable[Row]]]
     class_names: Sequence[str] = ()
     task: str = "classification"
+    grouped: bool = False  # whether rows are (image, label, name or None, group)
 
 
 @dataclass(frozen=True, slots=True)
 class RowsSource:
-    """A source that is read row by row; without an `identity` it is read every time."""
+    """A source that is read row by row; without an `identity` it is read every time.
+
+    With a `folder`, the files there are part of its identity: a library keeps them there.
+    """
 
     name: str
     open: Callable[[SourceContext], Rows]
     provenance: Provenance
     options: DecodeOptions
     identity: Mapping[str, object] | None = None
+    folder: Path | None = None
+    _opened: list[Rows] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def on_leak(self) -> str | None:
@@ -52,14 +61,35 @@ class RowsSource:
         return self.options.on_leak
 
     def fingerprints(self) -> list[dict[str, object]]:
-        """Return the identity, and the options by which the rows are read."""
+        """Return the identity, and the options by which the rows are read; first, with the files.
+
+        Where no file is there any more, the last data of this identity is meant. Nothing while a
+        file might still be changed without a change of its stamp.
+        """
         if self.identity is None:
             return []
-        return [{**self.identity, "options": option_values(self.options, ROW_OPTIONS)}]
+        about = {**self.identity, "options": option_values(self.options, ROW_OPTIONS)}
+        if self.folder is None:
+            return [about]
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        names = (os.fspath(path.relative_to(self.folder)) for path in paths)
+        files = stamps_digest(zip(names, map(fs.file_stamp, paths), strict=True))
+        if files is None:
+            return []
+        return [{**about, "files": files}, about] if paths else [about]
+
+    @property
+    def fetch(self) -> Callable[[SourceContext], None] | None:
+        """What lets the library download its files, where it keeps any."""
+        return None if self.folder is None else self._fetch
+
+    def _fetch(self, context: SourceContext) -> None:
+        self._opened[:] = [self.open(context)]
 
     def load(self, context: SourceContext) -> Raw:
         """Write all rows to the context's files."""
-        return load_rows(self.name, self.open(context), self.options, context)
+        rows = self._opened.pop() if self._opened else self.open(context)
+        return load_rows(self.name, rows, self.options, context)
 
 
 def class_matcher(where: str, own: Sequence[str], train: Sequence[str]) -> Callable[[Any], Any]:
@@ -99,7 +129,7 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
         raise SourceError(f"{where}: expected a split train, got {listed or 'none'}")
     pixels, spooled = _Pixels(options), dict[str, _Spooled]()
     for name, start in rows.splits.items():
-        found = _spool(where, name, start(), pixels, context)
+        found = _spool(where, name, start(), pixels, context, rows.grouped)
         if name != "train" and all(_is_missing(_plain(label)) for label in found.labels):
             notices.tell("%s: %s: no row has a label: not used", where, name)
         else:
@@ -117,7 +147,10 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
         count = formatting.pluralize(len(skipped), "image")
         notices.tell("%s: left out: %s, such as %s", where, count, skipped[0])
         record["skipped"] = skipped
-    mixed = {name: _mixed(where, name, split) for name, split in raw.splits.items()}
+    splits = dict(raw.splits)
+    if rows.grouped:
+        splits = {n: replace(one, groups=np.array(spooled[n].groups)) for n, one in splits.items()}
+    mixed = {name: _mixed(where, name, split) for name, split in splits.items()}
     return replace(raw, splits=mixed, decode=record)
 
 
@@ -128,11 +161,17 @@ class _Spooled:
     images: FileArray
     labels: list[Any] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
 def _spool(
-    where: str, split: str, rows: Iterable[Row], pixels: "_Pixels", context: SourceContext
+    where: str,
+    split: str,
+    rows: Iterable[Row],
+    pixels: "_Pixels",
+    context: SourceContext,
+    grouped: bool,
 ) -> _Spooled:
     """Write the images of a split to a file; all are of the first one's shape and type."""
     path, first = context.file(f"{split}-rows"), None
@@ -140,7 +179,8 @@ def _spool(
     total = len(rows) if isinstance(rows, Sized) else 0
     bar = progress.bar(f"reading {split}", total, " images", context.quiet or not total)
     with path.open("xb") as file, bar:
-        for at, number, row in _numbered(f"{where}: {split}", rows):
+        for at, number, given in _numbered(f"{where}: {split}", rows):
+            row, group = (given[:3], [_text(given[3])]) if grouped else (given, [])
             image, label, name = _parts(at, row)
             try:
                 one = pixels(at, image)
@@ -157,6 +197,7 @@ def _spool(
             file.write(np.ascontiguousarray(one).data)
             found.labels.append(label)
             found.names += [] if name is None else [str(name)]
+            found.groups += group
             bar.update()
     if first is None:
         raise SourceError(f"{where}: {split}: expected rows (image, label), got none")
@@ -190,6 +231,10 @@ def _parts(at: str, row: Row) -> tuple[Any, Any, Any]:
         raise SourceError(f"{at}: expected (image, label) or (image, label, name), got {got}")
     image, label, name = (*row, None)[:3]
     return image, label, name
+
+
+def _text(group: Any) -> str:
+    return "" if group is None else str(group)
 
 
 def _format(image: AnyArray) -> str:

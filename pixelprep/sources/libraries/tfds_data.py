@@ -27,7 +27,8 @@ def find(name: str, options: Options) -> RowsSource:
     safe = "-".join(["tfds", *re.split("[/:]", name)])
     about = Provenance(f"{name} of TensorFlow Datasets", "as its page states")
     identity = {"tfds": name, "version": tfds.__version__}
-    return RowsSource(safe, partial(_open, name, options), about, options, identity)
+    folder = fs.cache_dir(options.cache_dir) / fs.RAW / "tfds" / name.partition(":")[0]
+    return RowsSource(safe, partial(_open, name, options), about, options, identity, folder)
 
 
 def _open(name: str, options: Options, context: SourceContext) -> Rows:

@@ -32,8 +32,11 @@ def find(name: str, options: Options) -> RowsSource:
     name = known[name.lower()]
     about = Provenance(f"{name} of torchvision", "as its documentation states")
     identity = {"torchvision": name, "version": torchvision.__version__}
-    start = partial(_open, getattr(datasets, name), options)
-    return RowsSource(f"torchvision-{name}", start, about, options, identity)
+    cls = getattr(datasets, name)
+    has_files = "root" in inspect.signature(cls.__init__).parameters
+    folder = fs.cache_dir(options.cache_dir) / fs.RAW / f"torchvision-{name}" if has_files else None
+    start = partial(_open, cls, options)
+    return RowsSource(f"torchvision-{name}", start, about, options, identity, folder)
 
 
 def _open(cls: Any, options: Options, context: SourceContext) -> Rows:

@@ -17,7 +17,7 @@ from typing import Any  # Any: JSON values
 
 from pixelprep.errors import SourceError
 from pixelprep.sources.base import Raw, SourceContext
-from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, load_rows
+from pixelprep.sources.libraries.spool import GROUPED, Row, Rows, load_rows
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import image_file, members
 from pixelprep.sources.split_names import files_by_split, split_of
@@ -49,7 +49,7 @@ def _listed(kinds: Iterable[str]) -> str:
 class WebDataset(LocalSource):
     """A tar, several of a name with numbers, {000..009}, or a folder of them."""
 
-    supported_options = ROW_OPTIONS
+    supported_options = GROUPED
 
     @property
     def name(self) -> str:
@@ -68,7 +68,9 @@ class WebDataset(LocalSource):
         splits, tars, kinds = {"train": tars_at(self.path)}, tars_at(self.path), _Kinds()
         if self.path.is_dir():
             splits = files_by_split(os.fspath(self.path), tars, self.path)
-        rows = Rows({split: partial(_rows, paths, kinds) for split, paths in splits.items()})
+        group = self.options.group_column
+        readers = {split: partial(_rows, paths, kinds, group) for split, paths in splits.items()}
+        rows = Rows(readers, grouped=group is not None)
         raw = load_rows(self.name, rows, self.options, context)
         what = formatting.pluralize(sum(map(len, splits.values())), "tar")
         notices.tell("%s: a WebDataset of %s: %s", self.path, what, kinds)
@@ -154,7 +156,20 @@ def _in_json(value: Any) -> Any:
     return value
 
 
-def _rows(paths: Sequence[Path], kinds: _Kinds) -> Iterator[Row]:
+def _group(where: str, parts: dict[str, bytes], name: str) -> str:
+    """Return the value of this name in the object of a row's .json file."""
+    try:
+        found = json.loads(parts.get("json", b"null"))
+    except ValueError as error:
+        raise SourceError(f"{where}: a .json file: cannot read: {error}") from error
+    if not isinstance(found, dict) or found.get(name) is None:
+        raise SourceError(
+            f"{where}: `group_column={name}`: expected it in the object of a .json file"
+        )
+    return str(found[name])
+
+
+def _rows(paths: Sequence[Path], kinds: _Kinds, group: str | None) -> Iterator[Row]:
     for path in paths:
         for key, parts in _samples(path):
             pictures, label = _pictures(parts), _label(path, parts)
@@ -166,5 +181,8 @@ def _rows(paths: Sequence[Path], kinds: _Kinds) -> Iterator[Row]:
                 expected = "expected one picture, and its class in a .cls or .json file"
                 raise SourceError(f"{path}: {key}: {expected}, got {found}: {_listed(parts)}")
             kinds.pictures[pictures[0]] = kinds.labels[label[0]] = None
-            kinds.unused.update(dict.fromkeys(parts.keys() - {pictures[0], label[0]}))
-            yield parts[pictures[0]], label[1], f"{key}.{pictures[0]}"
+            kinds.unused.update(
+                dict.fromkeys(parts.keys() - {pictures[0], label[0], group and "json"})
+            )
+            groups = [] if group is None else [_group(f"{path}: {key}", parts, group)]
+            yield parts[pictures[0]], label[1], f"{key}.{pictures[0]}", *groups
