@@ -120,6 +120,7 @@ def train(entry: pixelprep.Entry) -> None:
     assert_type((compared.modes[0].mean, compared.differences[0].pair[0]), tuple[float, str])
     assert_type((compared.seeds, compared.date), tuple[tuple[int, ...], str])
     assert_type((compared.command, compared.page), tuple[str | None, Path])
+    assert_type(compared.changed, str | None)
     assert_type([m.mode for m in compared.ranked()], list[str])
     about = (compared.images, compared.settings, compared.machine)
     assert all(isinstance(part, dict) for part in about)
