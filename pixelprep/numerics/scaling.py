@@ -234,13 +234,6 @@ class Scaling:
         raw = np.clip(np.rint(exact * self.unit), limits.min, limits.max)
         return raw.astype(self.raw_dtype).reshape(shape)
 
-    def tables(self, dtype: DTypeLike) -> NDArray[Any] | None:
-        """Return the stored value of every raw value, (1 or C, 2**bits), as `dtype`.
-
-        None where there is none: of floats, signed integers, and per pixel or image.
-        """
-        return (self._tables or {}).get(np.dtype(dtype))
-
     def layer(self, framework: str, dtype: DTypeLike = np.float32) -> Any:
         """Return the scaling as a layer, to stand behind an augmentation of raw pixels.
 
@@ -310,6 +303,14 @@ def fixed_scaling(
     unknown = np.zeros(0)  # minimum and maximum, which are for fitting alone
     given = Statistics(np.array(shift, np.float64), np.array(divisor, np.float64), unknown, unknown)
     return Scaling(mode, per, unit, raw_dtype, given, fixed=True)
+
+
+def table_of(scaling: Scaling, dtype: DTypeLike) -> NDArray[Any] | None:
+    """Return the stored value of every raw value, (1 or C, 2**bits), as `dtype`.
+
+    None where there is none: of floats, signed integers, and per pixel or image.
+    """
+    return (scaling._tables or {}).get(np.dtype(dtype))
 
 
 def apply_with_statistics(

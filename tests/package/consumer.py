@@ -1,6 +1,7 @@
 """Somebody else's program, with all that pixelprep's public interface has: typed, and it runs."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -84,6 +85,8 @@ def scale(images: NDArray[np.uint8]) -> None:
         assert_type(figure, Floats)
     assert_type(scaling.apply(images), NDArray[Any])
     assert_type(scaling.is_exact(np.float32), bool)
+    with suppress(pixelprep.MissingExtraError):
+        scaling.layer("torch", np.float32)
     mean = images.mean(axis=(1, 2, 3)) / scaling.unit
     back = scaling.invert(scaling.apply(images), mean=mean, std=np.ones_like(mean))
     assert_type(back, NDArray[Any])

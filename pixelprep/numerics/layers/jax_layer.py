@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pixelprep.numerics.layers import formula
-from pixelprep.numerics.scaling import Scaling
+from pixelprep.numerics.scaling import Scaling, table_of
 
 
 class _Jax:
@@ -33,13 +33,13 @@ class _Jax:
 def layer(scaling: Scaling, dtype: DTypeLike) -> Callable[[Any], jax.Array]:
     """Return a function that scales raw pixels (N, H, W, C), also inside ``jax.jit``."""
     given = formula.constants(scaling)
-    tables = scaling.tables(dtype)
+    table = table_of(scaling, dtype)
 
     def scale(raw: Any) -> jax.Array:
         raw = jnp.asarray(raw)
-        if tables is not None and raw.dtype == np.dtype(scaling.raw_dtype):  # to the last bit
-            channels = jnp.arange(raw.shape[-1]) if len(tables) > 1 else 0
-            return jnp.asarray(tables)[channels, raw.astype(jnp.int32)]
+        if table is not None and raw.dtype == np.dtype(scaling.raw_dtype):  # to the last bit
+            channels = jnp.arange(raw.shape[-1]) if len(table) > 1 else 0
+            return jnp.asarray(table)[channels, raw.astype(jnp.int32)]
         return formula.scaled(_Jax(), raw, scaling, dtype, given)
 
     return scale
