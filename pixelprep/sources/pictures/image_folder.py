@@ -14,15 +14,14 @@ from typing import Any, ClassVar, overload  # Any: JSON values
 import numpy as np
 
 from pixelprep.errors import SourceError, UsageError
-from pixelprep.format.manifest import EXPORTED
 from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
 from pixelprep.sources import classes
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, SourceContext, with_names
-from pixelprep.sources.containers import exported
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.pictures import groups, image_file, tables
+from pixelprep.sources.pictures import exported_pictures, groups, image_file, tables
+from pixelprep.sources.pictures.exported_pictures import Pictures
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, ImageFormat, Problem
 from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, with_groups
 from pixelprep.sources.pictures.layouts import (
@@ -86,11 +85,38 @@ class ImageFolder(LocalSource):
         """Decode every image, the workers sharing the work; `shown` is what the user names it."""
         image_file.require()
         archive = self._archive(context)
-        layout = self._layout(archive)
+        listing = (archive or self._folder()).listing()
+        if export := self._export(listing, archive):
+            raw = self._decoded(export.layout, archive, context, shown, "rows-of-")
+            if found := export.checked(raw, context.pool):
+                return classes.apply(os.fspath(self.path), found, self.options)
+        return self._decoded(self._layout(listing, archive), archive, context, shown)
+
+    def _export(self, listing: Listing, archive: Archive | None) -> Pictures | None:
+        """Return the rows of an export of pixelprep's own; None of any other folder."""
+        if self._labels_file() or find_tables(listing.names):
+            return None
+        read, is_picture = partial(self._read, archive), partial(self._is_picture, archive)
+        found = exported_pictures.find_pictures(
+            os.fspath(self.path), listing.names, is_picture, read, self.options
+        )
+        if found:
+            self._tell_found(found.layout, listing, archive)
+        return found
+
+    def _decoded(
+        self,
+        layout: Layout,
+        archive: Archive | None,
+        context: SourceContext,
+        shown: str | None,
+        kind: str = "",  # of work, begun by which it is kept apart
+    ) -> Raw:
+        """Decode the images of a layout."""
         prefix, images = f"{self.path}/", layout.splits
         every = _Paths(prefix, list(chain(*(listed.names for listed in images.values()))))
         decoder = replace(ImageDecoder.of(self.options), archive=archive).with_reference(every)
-        work = context.work(self.name)
+        work = context.work(kind + self.name)
         splits, found = {}, _Findings()
         try:
             for name, listed in images.items():
@@ -209,18 +235,18 @@ class ImageFolder(LocalSource):
             shares = options.val_fraction, options.test_fraction, options.split_seed
             yield f"divided by {shares}", ()
 
-    def _layout(self, archive: Archive | None) -> Layout:
+    def _read(self, archive: Archive | None, name: str) -> bytes:
+        path = f"{self.path}/{name}"
+        return archive.read(path) if archive else image_file.read_file(path)
+
+    def _is_picture(self, archive: Archive | None, name: str) -> bool:
+        if has_suffix(name):
+            return name.lower().endswith(image_file.SUFFIXES)
+        return image_file.is_picture(self._read(archive, name))
+
+    def _layout(self, listing: Listing, archive: Archive | None) -> Layout:
         """Return the images of each split, in the order of the raw data."""
-        listing = (archive or self._folder()).listing()
-
-        def read(name: str) -> bytes:
-            path = f"{self.path}/{name}"
-            return archive.read(path) if archive else image_file.read_file(path)
-
-        def is_picture(name: str) -> bool:
-            if has_suffix(name):
-                return name.lower().endswith(image_file.SUFFIXES)
-            return image_file.is_picture(read(name))
+        read, is_picture = partial(self._read, archive), partial(self._is_picture, archive)
 
         def read_text(name: str) -> str:
             return read(name).decode(errors="backslashreplace")
@@ -243,7 +269,9 @@ class ImageFolder(LocalSource):
                     raise
                 hint = f"if {beside[0]} has the labels: `labels={where}/{beside[0]}`"
                 raise SourceError(error.message, hint) from None
-            layout = with_groups(exported.with_classes(where, found, read), given, self.options)
+            layout = with_groups(
+                exported_pictures.with_classes(where, found, read), given, self.options
+            )
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
         self._tell_found(layout, listing, archive)
         source, splits = permutation.Stream.SOURCE, {}
@@ -335,7 +363,7 @@ def has_suffix(name: str) -> bool:
 
 
 def _may_be_read(name: str) -> bool:
-    ends = (*image_file.SUFFIXES, ANNOTATIONS, *tables.FOUND_BY_ITSELF, EXPORTED)
+    ends = (*image_file.SUFFIXES, ANNOTATIONS, *tables.FOUND_BY_ITSELF, *exported_pictures.FILES)
     return not has_suffix(name) or name.lower().endswith(ends)
 
 
