@@ -78,8 +78,8 @@ def list_arrays(
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and type of all datasets in a file, those in groups within groups among them.
 
-    Beside them those of `attributes` that they have, as KEY, joint, NAME. Links, and groups too deep
-    or after too many arrays, are listed, but not followed. MATLAB's own groups are left out.
+    Beside them those of `attributes` that they have, as KEY, joint, NAME. Links, and groups too
+    deep or after too many arrays, are listed, but not followed. MATLAB's own are left out.
     """
     import h5py
 

@@ -16,7 +16,13 @@ from pixelprep.sources.containers.mat_file import MatFiles
 from pixelprep.sources.containers.npz import NumpyFiles
 from pixelprep.sources.containers.pixel_table import PixelTable, tables_at
 from pixelprep.sources.libraries.parquet import ParquetFiles, parquet_files
-from pixelprep.sources.libraries.webdataset import NUMBERS, WebDataset, is_webdataset, tars_at
+from pixelprep.sources.libraries.webdataset import (
+    NUMBERS,
+    WebDataset,
+    is_webdataset,
+    tars_at,
+)
+from pixelprep.sources.libraries.webdataset import is_family as is_family_of_tars
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.pictures import image_file
 from pixelprep.sources.pictures.image_folder import ARCHIVES, ImageArchive, ImageFolder, has_suffix
@@ -45,6 +51,8 @@ def local_source_type(path: Path) -> type[LocalSource]:
         return _type_of_folder(path)
     if NUMBERS.search(path.name) and not path.exists():
         return _type_of_numbered(path)
+    if is_family_of_tars(path) and is_webdataset(tars_at(path)[0]):
+        return WebDataset
     is_family = SPLIT in path.name and not path.exists()
     if not (path.exists() or is_family):
         raise SourceError(f"{path}: no such file or folder")

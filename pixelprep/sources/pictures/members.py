@@ -7,7 +7,7 @@ copied once, in order, into a private zip without compression.
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -211,12 +211,20 @@ def _check(archive: str, name: str, size: int, is_plain: bool) -> None:
     raise SourceError(f"{archive}: {printable(name)}: {reason}", "unpack what you trust of it")
 
 
-def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a tar in its order, names and contents, one at a time in memory."""
+def read_tar(
+    path: Path, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the wanted files of a tar in its order, name and content, one at a time in memory."""
     with _reading_tar(path):
         for name, _, file in _tar_members(path):
-            if file is not None:
+            if file is not None and wanted(name):
                 yield name, file.read()
+
+
+def tar_names(path: Path) -> Iterator[str]:
+    """Yield the names of the files of a tar in its order."""
+    with _reading_tar(path):
+        yield from (name for name, _, file in _tar_members(path) if file is not None)
 
 
 @contextmanager
