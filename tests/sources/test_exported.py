@@ -178,7 +178,7 @@ def test_pictures_keep_how_they_were_decoded(tmp_path: Path) -> None:
         Image.fromarray(RNG.integers(0, 256, (7, 6), np.uint8)).save(path)
     entry = prepared(tmp_path / "digits", size=(9, 8), filter="box")
     path = pixelprep.export(entry, tmp_path / "out", "png", quiet=True).path
-    for options in ({}, {"size": "9x8"}):
+    for options in ({}, {"size": "9x8", "color": "grey", "filter": "box"}):
         again = prepared(path, mode="center", cache_dir=tmp_path / "again", **options)
         assert again.manifest.source == entry.manifest.source
         assert again.manifest.source.decode["filter"] == "box"

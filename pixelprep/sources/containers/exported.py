@@ -22,6 +22,7 @@ from pixelprep.sources.lazy_arrays import (
     block_ranges,
     write_array,
 )
+from pixelprep.sources.pictures.image_file import COLORS
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 
 LOG = logging.getLogger("pixelprep")
@@ -77,9 +78,12 @@ def undone(
 
 
 def options_done(manifest: Manifest, options: Options) -> set[str]:
-    """Return those of the options that shaped the pixels of an export, and need not again."""
+    """Return those of the options that shaped the pixels of an export, or would change none."""
     known = decode_options(manifest.source.decode).items()
     own = {name: tuple(value) if isinstance(value, list) else value for name, value in known}
+    *size, channels = manifest.splits[manifest.first_split].shape[1:]
+    own["size"] = tuple(size)
+    own["color"] = next((name for name, count in COLORS.items() if count == channels), None)
     return {name for name, value in own.items() if getattr(options, name) == value}
 
 

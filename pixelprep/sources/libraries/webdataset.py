@@ -22,8 +22,8 @@ from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.containers.array_names import SPLIT
-from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, load_rows
 from pixelprep.sources.lazy_arrays import LazyArray
+from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, load_rows
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import image_file, members
 from pixelprep.sources.split_names import files_by_split, split_of

@@ -1,6 +1,7 @@
 """Read a folder of images that are sorted into folders by class."""
 
 import hashlib
+import logging
 import os
 import shlex
 from collections import Counter
@@ -18,11 +19,19 @@ from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
 from pixelprep.sources import classes
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, SourceContext, with_names
+from pixelprep.sources.containers.array_files import expand
+from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import exported_pictures, groups, image_file, tables
 from pixelprep.sources.pictures.exported_pictures import Pictures
-from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, ImageFormat, Problem
+from pixelprep.sources.pictures.image_file import (
+    SUFFIXES,
+    ImageDecoder,
+    ImageError,
+    ImageFormat,
+    Problem,
+)
 from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, with_groups
 from pixelprep.sources.pictures.layouts import (
     ANNOTATIONS,
@@ -33,9 +42,21 @@ from pixelprep.sources.pictures.layouts import (
     kinds,
     tell_numbers,
 )
-from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, Listing, printable
+from pixelprep.sources.pictures.members import (
+    TAR,
+    ZIP,
+    Archive,
+    Archives,
+    Folder,
+    Listing,
+    is_hidden,
+    printable,
+)
 from pixelprep.sources.pictures.met import Met
+from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices, progress, staging
+
+LOG = logging.getLogger("pixelprep")
 
 MOST_TABLES = 3  # that are not used are told of
 ARCHIVES = (*ZIP, *TAR)  # endings
@@ -342,8 +363,10 @@ class ImageArchive(ImageFolder):
     def name(self) -> str:
         """The archive's name without its endings."""
         name = self.path.name
-        ending = next(one for one in ARCHIVES if name.lower().endswith(one))
-        return LocalSource(self.path.with_name(name[: -len(ending)] or "images"), self.options).name
+        ending = next((one for one in ARCHIVES if name.lower().endswith(one)), "")
+        return LocalSource(
+            self.path.with_name(name[: len(name) - len(ending)] or "images"), self.options
+        ).name
 
     def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield self.path.name, fs.file_stamp(self.path)
@@ -351,6 +374,45 @@ class ImageArchive(ImageFolder):
 
     def _archive(self, context: SourceContext) -> Archive:
         return Archive.open(self.path, context.file("members"))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageArchives(ImageArchive):
+    """An archive of such a folder for each split: of a folder, or of a path with {split}."""
+
+    parts: Mapping[str, Path] | None = None  # by split; None: those at the path
+
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        for path in self._parts().values():
+            yield path.name, fs.file_stamp(path)
+        yield from self._labels_stamps(has_table=True)  # perhaps
+
+    def _archive(self, context: SourceContext) -> Archive:
+        parts = self._parts()
+        listed = ", ".join(f"{split} is {path.name}" for split, path in parts.items())
+        LOG.info("%s: %s", self.name, listed)
+        private = {split: context.file(f"members-of-{split}") for split in parts}
+        return Archives.of(self.path, parts, private)
+
+    def _parts(self) -> Mapping[str, Path]:
+        return archives_at(self.path) if self.parts is None else self.parts
+
+
+def archives_at(path: Path) -> dict[str, Path]:
+    """Return by split the archives that a path stands for; none of a folder with other data."""
+    if SPLIT in path.name and not path.exists():
+        found = expand(path) if path.name.lower().endswith(ARCHIVES) else {}
+        return {split: found[split] for split in SPLITS if split in found}
+    by_split = dict[str, Path]()
+    for one in fs.sorted_dir(path) if path.is_dir() else ():
+        name = one.name.lower()
+        if is_hidden(one.name) or not (one.is_dir() or name.endswith((*ARCHIVES, *SUFFIXES))):
+            continue
+        split = None if one.is_dir() else split_of(name.partition(".")[0])
+        if not name.endswith(ARCHIVES) or split is None or split in by_split:
+            return {}
+        by_split[split] = one
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def _tables_in(names: Sequence[str]) -> list[str]:
