@@ -257,6 +257,18 @@ def test_an_export_with_other_pictures_is_a_folder_as_any(tmp_path: Path, change
     assert sorted(again.train.names)[0] == "train/%/0000003.png"
 
 
+def test_a_damaged_picture_of_an_export_is_skipped_as_of_any_folder(tmp_path: Path) -> None:
+    """Without the option it stops, as ever; with it, the rest is a folder as any."""
+    _, path = as_png(ten_classes(), tmp_path / "out")
+    (path / "train" / "A" / "0000004.png").write_bytes(b"no picture")
+    with pytest.raises(SourceError, match="0000004.png: "):
+        prepared(path, cache_dir=tmp_path / "again")
+    with pytest.warns(pixelprep.PixelprepWarning, match="train has some that cannot be read"):
+        again = prepared(path, on_error="skip", cache_dir=tmp_path / "again")
+    assert again.manifest.source.decode["skipped"] == ["train/A/0000004.png"]
+    assert len(again.train) == 39
+
+
 def test_a_renamed_class_leaves_the_folders_alone(tmp_path: Path) -> None:
     """Where the classes are no more those of the manifest, it tells nothing."""
     _, path = as_png(ten_classes(), tmp_path / "out")

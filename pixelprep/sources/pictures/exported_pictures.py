@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
@@ -57,6 +57,9 @@ class Pictures:
         manifest, splits = self.manifest, {}
         for name, split in raw.splits.items():
             where, known = f"{self.where}: {name}", manifest.source.splits.get(name)
+            if len(split.labels) != manifest.splits[name].rows:  # some were skipped
+                _tell_changed(self.where, manifest, f"{name} has some that cannot be read")
+                return None
             named = replace(split, names=None)
             if self.names:
                 named = with_names(where, named, self.names[name])
@@ -83,59 +86,69 @@ def find_pictures(
     line says that it is read as any folder.
     """
     found = _manifest(where, names, read)
-    if found is None:
+    if found is None or found[1].source.task != "classification":
         return None
     top, manifest = found
-    listed, others = _rows(top, names, manifest)
-    if not any(any(images.names) for images in listed.values()):
+    rows, others = _rows(top, names, manifest)
+    if not any(rows.values()):
         return None  # an export of another form
-    unused = [one for one in others if one not in {top + file for file in FILES}]
-    layout = Layout(manifest.source.class_names, listed, unused, decode=manifest.source.decode)
-    rows_names = _rows_names(listed, top, names, manifest, read)
-    if why := next(_differences(manifest, layout, is_picture, options), None):
-        _tell_changed(where, manifest, why)
-    elif rows_names is None:
-        _tell_changed(where, manifest, f"{NAMES} has not all names")
-    else:
-        return Pictures(where, manifest, layout, rows_names)
+    ours = {top + file for file in FILES}
+    unused = [one for one in others if one not in ours]
+    why = next(_differences(manifest, rows, filter(is_picture, unused), options), None)
+    if why is None:
+        listed = {split: _image_list(of_split) for split, of_split in rows.items()}
+        rows_names = _rows_names(listed, top, names, manifest, read)
+        layout = Layout(manifest.source.class_names, listed, unused, decode=manifest.source.decode)
+        if rows_names is not None:
+            return Pictures(where, manifest, layout, rows_names)
+        why = f"{NAMES} has not all names"
+    _tell_changed(where, manifest, why)
     return None
 
 
+def _rows(
+    top: str, names: Sequence[str], manifest: Manifest
+) -> tuple[dict[str, dict[int, tuple[str, int]]], list[str]]:
+    """Return by split the file and the label of each row that has one; and all other files."""
+    numbers = {class_folder(name): at for at, name in enumerate(manifest.source.class_names)}
+    found: dict[str, dict[int, tuple[str, int]]] = {split: {} for split in manifest.splits}
+    others = list[str]()
+    for name in names:
+        split, folder, file = (*name.removeprefix(top).split("/", 2), "", "")[:3]
+        digits = file.removesuffix(".png")
+        rows = manifest.splits[split].rows if split in found and folder in numbers else 0
+        row = int(digits) if re.fullmatch("[0-9]{7,20}", digits) else rows
+        is_row = row < rows and name == top + picture_name(split, folder, row, rows)
+        if is_row and row not in found[split]:
+            found[split][row] = name, numbers[folder]
+        elif not name.endswith("/"):
+            others.append(name)
+    return found, others
+
+
 def _differences(
-    manifest: Manifest, layout: Layout, is_picture: IsPicture, options: Options
+    manifest: Manifest,
+    rows: Mapping[str, Mapping[int, tuple[str, int]]],
+    added: Iterable[str],
+    options: Options,
 ) -> Iterator[str]:
     """Say why pictures are not to be taken as the rows of the entry."""
     done = {*BY_ALL, "on_leak", "on_error", *options_done(manifest, options)}
     for name in DECODE_OPTIONS:
         if name not in done and getattr(options, name) != getattr(Options, name):
             yield f"`{name}` asks for other ones"
-    for added in filter(is_picture, layout.unused):
-        yield f"{added} is none of it"
-    for split, images in layout.splits.items():
-        if missing := images.names.count(""):
-            yield f"{split} lacks {missing:,} of {len(images.names):,}"
-        elif not _has_labels(manifest, split, images.labels):
+    for name in added:
+        yield f"{name} is none of it"
+    for split, found in rows.items():
+        if missing := manifest.splits[split].rows - len(found):
+            yield f"{split} lacks {missing:,} of {len(found) + missing:,}"
+        elif not _has_labels(manifest, split, _image_list(found).labels):
             yield f"{split} has some in other classes"
 
 
-def _rows(
-    top: str, names: Sequence[str], manifest: Manifest
-) -> tuple[dict[str, ImageList], list[str]]:
-    """Return the files of rows, with no name where a row has none; and all other files."""
-    numbers = {class_folder(name): at for at, name in enumerate(manifest.source.class_names)}
-    files = {split: [""] * record.rows for split, record in manifest.splits.items()}
-    labels = {split: np.zeros(len(of), np.int64) for split, of in files.items()}
-    others = list[str]()
-    for name in names:
-        split, folder, file = (*name.removeprefix(top).split("/", 2), "", "")[:3]
-        digits = file.removesuffix(".png")
-        of, row = files.get(split, []), int(digits) if re.fullmatch("[0-9]{7,20}", digits) else -1
-        is_row = 0 <= row < len(of) and name == top + picture_name(split, folder, row, len(of))
-        if is_row and folder in numbers and not of[row]:
-            of[row], labels[split][row] = name, numbers[folder]
-        elif not name.endswith("/"):
-            others.append(name)
-    return {split: ImageList(of, labels[split]) for split, of in files.items()}, others
+def _image_list(found: Mapping[int, tuple[str, int]]) -> ImageList:
+    names, labels = zip(*(found[row] for row in range(len(found))), strict=True)
+    return ImageList(names, np.array(labels, np.int64))
 
 
 def _has_labels(manifest: Manifest, split: str, labels: NDArray[np.int64]) -> bool:
@@ -206,7 +219,8 @@ def with_classes(where: str, layout: Layout, read: Read) -> Layout:
 
 def _manifest(where: str, names: Sequence[str], read: Read) -> tuple[str, Manifest] | None:
     """Return the one manifest of an export among files, and the folder that it lies in."""
-    found = [one for one in names if PurePosixPath(one).name == manifests.EXPORTED]
+    ends = f"/{manifests.EXPORTED}"
+    found = [one for one in names if one == ends[1:] or one.endswith(ends)]
     if len(found) == 1:
         with suppress(PixelprepError):  # it is of something else
             manifest = manifests.parse(Path(where, *found), read(*found))
