@@ -64,7 +64,7 @@ def _check_labels(entry: Entry) -> Iterator[str]:
         elif class_counts(split_labels, classes) != entry.manifest.splits[name].class_counts:
             yield f"{name}: other numbers of images of each class than the manifest says"
         names = entry.splits[name].read_names()
-        if is_stored_whole(entry, name):
+        if entry.manifest.recipe.keeps_whole(name):
             if sources.labels_digest(split_labels) != source.splits[name].labels:
                 yield f"{name}: its labels are not those of the source's digest"
             if names is not None and sources.names_digest(names) != source.splits[name].names:
@@ -78,12 +78,6 @@ def _check_labels(entry: Entry) -> Iterator[str]:
             single = every.ndim == 1
             if single and not np.array_equal(np.bincount(every[rows]), np.bincount(labels[name])):
                 yield f"{name}: has another share of a class than its recipe takes"
-
-
-def is_stored_whole(entry: Entry, name: str) -> bool:
-    """Tell whether a split is stored as in the source, no rows being taken from it or to it."""
-    origins = entry.manifest.recipe.splits
-    return origins[name] == "source" and (name != "train" or "train" not in origins.values())
 
 
 def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
@@ -105,7 +99,7 @@ def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
                 scaling = replace(scaling, statistics=of_all)
             if manifest.scaling != ScalingRecord.of(scaling):
                 yield f"{name}: its statistics differ from the scaling's"
-        if is_stored_whole(entry, name) and digest != manifest.source.splits[name].images:
+        if manifest.recipe.keeps_whole(name) and digest != manifest.source.splits[name].images:
             yield f"{name}: its raw images are not those of the source's digest"
 
 

@@ -87,7 +87,8 @@ def export(
         the scaled values, little-endian (H, W, C)), ``label`` (int64; of several a row, K of
         them), ``name`` where rows have names and, per image, ``mean`` and ``std`` (bytes: one
         float64 each).
-        ``png``: ``train/CLASS/0000012.png`` and so on, with the raw pixels; the number is the row.
+        ``png``: ``train/CLASS/0000012.png`` and so on, with the raw pixels; the number is the row;
+        where rows have names, ``names.csv`` has each beside its picture.
     digests : bool
         Return the SHA-256 of each file too.
     cache_dir : path, optional

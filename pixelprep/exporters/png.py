@@ -1,8 +1,9 @@
 """Export to folders of PNG files with the raw pixels that the entry was made of."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any  # Any: pixels of whichever type
 
@@ -10,13 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep import sources
-from pixelprep.cache.checks import is_stored_whole
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
 from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
 from pixelprep.format.layout import class_folder
 from pixelprep.sources.pictures import image_file
+from pixelprep.sources.pictures.exported_pictures import (
+    HEADER,
+    NAMES,
+    picture_name,
+    read_names,
+    write_names,
+)
 from pixelprep.system import fs, parallel
 
 CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are
@@ -25,7 +32,7 @@ ELSEWHERE = "export to npz or hdf5-single"
 
 
 class PngExporter(Exporter):
-    """``train/CLASS/0000012.png``: the number is that of the row."""
+    """``train/CLASS/0000012.png``, the number being the row; the names of rows in a table."""
 
     def require(self, entry: Entry) -> None:
         """Refuse all but 8 bits of grey or RGB, or 16 of grey, that are recovered exactly."""
@@ -62,6 +69,10 @@ class PngExporter(Exporter):
                 blocks = row_blocks(entry, range(len(split)))
                 for count in parallel.WorkerPool(pool).map(files.write, blocks):
                     on_progress(count)
+        if _has_names(entry):
+            with (folder / NAMES).open("x", encoding="utf-8", newline="") as file:
+                write_names(file, _names(entry))
+            fs.fsync(folder / NAMES)
 
     def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Read back by Pillow, file by file; of a split stored as it came, check the digest too."""
@@ -78,8 +89,13 @@ class PngExporter(Exporter):
                 # Which has every row read once, and so compared.
                 digest = sources.images_digest(files, parallel.WorkerPool(), name)
                 known = entry.manifest.source.splits.get(name)  # of val there is none
-                if known and is_stored_whole(entry, name) and digest != known.images:
+                whole = entry.manifest.recipe.keeps_whole(name)
+                if known and whole and digest != known.images:
                     raise ValueError(f"{name}: its images are not those of the source's digest")
+        if _has_names(entry):
+            with (folder / NAMES).open(encoding="utf-8", newline="") as file:
+                if any(a != b for a, b in zip_longest(read_names(file), _names(entry))):
+                    raise ValueError(f"{NAMES}: its names are not those of the entry")
 
 
 EXPORTER = PngExporter()
@@ -139,12 +155,31 @@ class _PngImages:
         return len(rows)
 
     def _paths(self, rows: range) -> list[Path]:
-        labels = self.split.read(rows.start, rows.stop, "labels").tolist()
-        if labels and not 0 <= min(labels) <= max(labels) < len(self.classes):
-            raise EntryError(f"{self.split.name}: a label has no class name")
-        digits = max(7, len(str(len(self.split) - 1)))
-        pairs = zip(rows, labels, strict=True)
-        return [self.folder / self.classes[label] / f"{row:0{digits}}.png" for row, label in pairs]
+        return [self.folder.parent / name for name in _pictures(self.split, self.classes, rows)]
+
+
+def _pictures(split: Split, classes: Sequence[str], rows: range) -> list[str]:
+    """Return the files of rows, given the folders of classes."""
+    labels = split.read(rows.start, rows.stop, "labels").tolist()
+    if labels and not 0 <= min(labels) <= max(labels) < len(classes):
+        raise EntryError(f"{split.name}: a label has no class name")
+    pairs = zip(rows, labels, strict=True)
+    return [picture_name(split.name, classes[label], row, len(split)) for row, label in pairs]
+
+
+def _names(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yield each row's file and its name, block by block; below a header."""
+    yield HEADER
+    classes = _folders(entry)
+    for split in entry.splits.values():
+        for rows in row_blocks(entry, range(len(split))):
+            names = split.read(rows.start, rows.stop, "names").tolist()
+            pairs = zip(_pictures(split, classes, rows), names, strict=True)
+            yield from ((picture, name.decode()) for picture, name in pairs)
+
+
+def _has_names(entry: Entry) -> bool:
+    return any("names" in split.column_names for split in entry.splits.values())
 
 
 def _folders(entry: Entry) -> list[str]:

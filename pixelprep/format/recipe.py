@@ -55,6 +55,11 @@ class Recipe(RecipeOptions, LenientRecord):
     format_version: int = layout.FORMAT_VERSION
     numerics_version: int = NUMERICS_VERSION
 
+    def keeps_whole(self, split: str) -> bool:
+        """Tell whether a split is as in the source, no rows being taken from it or to it."""
+        taken_from_train = split == "train" and "train" in self.splits.values()
+        return self.splits[split] == "source" and not taken_from_train
+
     @classmethod
     def of(
         cls, options: RecipeOptions, source: SourceRecord, constants: Constants | None = None

@@ -24,6 +24,8 @@ from pixelprep.system import fs
 
 NUMBERS = "uif"  # kinds of NumPy's types
 LABELS = f"{NUMBERS}bSO"  # likewise, and text
+MAX_GROUPS = 5  # one in the other, around a dataset that is looked for
+MAX_ARRAYS = 10_000  # and groups, after which groups within groups are not looked into
 MAX_CHUNK_BYTES = 64 << 20  # a larger chunk may be no larger than its dataset
 
 MAX_RATIO = 1032  # deflate's limit: no chunk unpacks to more than this many times its size
@@ -74,37 +76,47 @@ def is_ours(file: Any) -> bool:
 def list_arrays(
     file: Any, attributes: Collection[str], joint: str
 ) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and type of all datasets in a file and in its groups, not deeper.
+    """Return shape and type of all datasets in a file, those in groups within groups among them.
 
-    Beside them those of `attributes` that they have, as KEY, joint, NAME. A link is listed, but not
-    followed. MATLAB's own groups are left out.
+    Beside them those of `attributes` that they have, as KEY, joint, NAME. Links, and groups too
+    deep or after too many arrays, are listed, but not followed. MATLAB's own are left out.
     """
     import h5py
 
-    found = {}
+    found, entered = dict[str, tuple[tuple[int, ...], str]](), list[str]()
 
-    def add(key: str, node: Any) -> None:
-        try:
-            found[key] = node.shape or (), str(node.dtype)
-        except TypeError as error:  # NumPy has no such type
-            found[key] = (), str(error)
-        for name in attributes:
-            if name in node.attrs:
-                values = np.asarray(node.attrs[name])
-                found[f"{key}{joint}{name}"] = values.shape, str(values.dtype)
-
-    def visit(group: Any, above: str, deeper: bool) -> None:
+    def visit(group: Any, above: str, around: tuple[Any, ...]) -> None:
         for name in map(str, group):
+            key = above + name
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                found[above + name] = (), "link"
+                found[key] = (), "link"
             elif isinstance(node := group[name], h5py.Dataset):
-                add(above + name, node)
-            elif deeper and isinstance(node, h5py.Group) and not name.startswith("#"):
-                visit(node, f"{name}/", False)
+                found.update(_headers(key, node, attributes, joint))
+            elif isinstance(node, h5py.Group) and not name.startswith("#") and node not in around:
+                many = len(around) > 1 and len(found) + len(entered) > MAX_ARRAYS
+                if many or len(around) > MAX_GROUPS:
+                    found[key] = (), "group"
+                else:
+                    entered.append(key)
+                    visit(node, f"{key}/", (*around, node))
 
     with _reading(file.filename):
-        visit(file, "", True)
+        visit(file, "", (file["/"],))
     return found
+
+
+def _headers(
+    key: str, node: Any, attributes: Collection[str], joint: str
+) -> Iterator[tuple[str, tuple[tuple[int, ...], str]]]:
+    """Yield shape and type of a dataset, and those of its attributes."""
+    try:
+        yield key, (node.shape or (), str(node.dtype))
+    except TypeError as error:  # NumPy has no such type
+        yield key, ((), str(error))
+    for name in attributes:
+        if name in node.attrs:
+            values = np.asarray(node.attrs[name])
+            yield f"{key}{joint}{name}", (values.shape, str(values.dtype))
 
 
 def attribute(node: Any, name: str) -> list[Any]:

@@ -16,12 +16,24 @@ from pixelprep.sources.containers.mat_file import MatFiles
 from pixelprep.sources.containers.npz import NumpyFiles
 from pixelprep.sources.containers.pixel_table import PixelTable, tables_at
 from pixelprep.sources.libraries.parquet import ParquetFiles, parquet_files
-from pixelprep.sources.libraries.webdataset import NUMBERS, WebDataset, is_webdataset, tars_at
+from pixelprep.sources.libraries.webdataset import (
+    NUMBERS,
+    WebDataset,
+    is_webdataset,
+    tars_at,
+)
+from pixelprep.sources.libraries.webdataset import is_family as is_family_of_tars
 from pixelprep.sources.local import IdxFolder, LocalSource
 from pixelprep.sources.pictures import image_file
-from pixelprep.sources.pictures.image_folder import ARCHIVES, ImageArchive, ImageFolder, has_suffix
+from pixelprep.sources.pictures.image_folder import (
+    ARCHIVES,
+    ImageArchive,
+    ImageArchives,
+    ImageFolder,
+    archives_at,
+    has_suffix,
+)
 from pixelprep.sources.pictures.members import TAR, is_hidden
-from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting
 
 ARRAY_FILES: dict[str, type[LocalSource]] = {  # which a folder may have several of
@@ -45,6 +57,10 @@ def local_source_type(path: Path) -> type[LocalSource]:
         return _type_of_folder(path)
     if NUMBERS.search(path.name) and not path.exists():
         return _type_of_numbered(path)
+    if is_family_of_tars(path) and is_webdataset(tars_at(path)[0]):
+        return WebDataset
+    if archives_at(path):
+        return ImageArchives
     is_family = SPLIT in path.name and not path.exists()
     if not (path.exists() or is_family):
         raise SourceError(f"{path}: no such file or folder")
@@ -69,6 +85,8 @@ def _type_of_folder(path: Path) -> type[LocalSource]:
         return ParquetFiles
     if (tars := tars_at(path)) and is_webdataset(tars[0]):
         return WebDataset
+    if archives_at(path):
+        return ImageArchives
     found = _type_of_arrays(path)
     if found is None and tables_at(path):
         return PixelTable
@@ -90,9 +108,8 @@ def _refuse_containers(folder: Path) -> None:
         return
     named = formatting.shorten(path.relative_to(folder) for path in sorted(found))
     tops, first = {path.parent for path in found}, min(found)
-    if all(path.name.lower().endswith(ARCHIVES) and split_of(path.stem) for path in found):
-        way = f"unpack them side by side, {first} as {first.with_suffix('')}/"
-    elif len(found) > 1 and len(tops) == 1 and folder not in tops and _type_of_arrays(first.parent):
+    together = len(found) > 1 and len(tops) == 1 and folder not in tops
+    if together and (_type_of_arrays(first.parent) or archives_at(first.parent)):
         way = f"give the folder that they are in: {first.parent}"
     else:
         way = f"give {'it' if len(found) == 1 else 'one of them'}: {first}"

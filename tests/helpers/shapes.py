@@ -5,6 +5,7 @@ import gzip
 import io
 import shutil
 import struct
+import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,9 @@ def _folders(top: Path) -> None:
     shutil.make_archive(str(top / "photos"), "zip", top / "photos")
     for word in ("train", "valid", "test"):
         folder(top / "splits" / word)
+        shutil.make_archive(str(top / f"pets-{word}"), "zip", top / "splits" / word)
+        _shard(top / f"digits-{word}-0000.tar")
+    _shard(top / "shard.tar", "train/", "val/")
     folder(top / "other-lab")
     folder(top / "wrapped" / "photos-main")
     folder(top / "contest" / "train")
@@ -176,6 +180,19 @@ def _others(top: Path) -> None:
         columns = {"image": rows, "label": (y - 1).tolist()}
         held = pyarrow.table(columns)
         parquet.write_table(held, top / "parquet" / f"{split}-00000-of-00001.parquet")
+
+
+def _shard(path: Path, *folders: str) -> None:
+    """Write a WebDataset tar of six pictures, in each of these folders."""
+    with tarfile.open(path, "w") as tar:
+        for key in (f"{one}{i}" for one in folders or [""] for i in range(6)):
+            for name, content in (
+                (f"{key}.png", _png()),
+                (f"{key}.cls", b"%d" % (int(key[-1]) % 2)),
+            ):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
 
 
 def _png() -> bytes:

@@ -59,6 +59,28 @@ def test_an_archive_is_the_folder_in_it(
     assert prepared(path).cached
 
 
+@pytest.mark.parametrize("around", [False, True])
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_an_archive_a_split_is_the_folder_of_them(tmp_path: Path, kind: str, around: bool) -> None:
+    """Archives that are called after splits give what their folders give, unpacked side by side,
+    whether a folder of that name is in each or not; so does a path with {split}.
+    """
+    folder, packed_folder = pets(tmp_path / "pets"), tmp_path / "packed" / "pets"
+    for split in ("train", "test"):
+        inside = (folder, split) if around else (folder / split, None)
+        shutil.make_archive(str(packed_folder / split), kind, *inside)
+        shutil.make_archive(str(tmp_path / f"pets-{split}"), kind, *inside)
+    (packed_folder / "LICENSE.txt").write_text("free")
+    own = prepared(folder)
+    found = prepared(packed_folder)
+    assert found.manifest.source == own.manifest.source
+    assert found.path == own.path
+    assert prepared(packed_folder).cached
+    ending = {"zip": "zip", "gztar": "tar.gz"}[kind]
+    family = prepared(tmp_path / f"pets-{{split}}.{ending}")
+    assert (family.manifest.source, family.dataset) == (own.manifest.source, "pets")
+
+
 @pytest.mark.long
 def test_workers_read_an_archive_alike(tmp_path: Path) -> None:
     """The entry is the same from two processes."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import pixelprep
 from pixelprep import SourceError, UsageError
+from pixelprep.format import untrusted
 from pixelprep.sources import Arrays
 from pixelprep.sources.containers.array_names import Header, Keys, Place, meaning, select
 from pixelprep.sources.split_names import SPLIT_WORDS
@@ -205,6 +206,48 @@ def test_splits_are_taken_from_arrays(
     entry = prepared(path, **dict.fromkeys(fractions, 0.25))
     assert entry.splits.keys() == {"train", *(one.partition("_")[0] for one in fractions)}
     check(entry, (X, Y), None)
+
+
+def test_arrays_lie_in_groups_within_groups(tmp_path: Path) -> None:
+    """Names of groups count at any of five levels; one around it all that says nothing is left out,
+    as a folder around pictures is.
+    """
+    held = dict(zip(("images", "labels"), PAIRS[0], strict=True))
+    tested = dict(zip(("images", "labels"), PAIRS[1], strict=True))
+    for around in ("data", "scans/site_3/raw/v1"):
+        splits = {f"{around}/train/{role}": one for role, one in held.items()}
+        splits |= {f"{around}/test/{role}": one for role, one in tested.items()}
+        path = write(tmp_path / f"{len(around)}.h5", splits)
+        check(prepared(path), *PAIRS)
+
+
+def test_arrays_deep_in_groups_are_listed(tmp_path: Path, cache: Path) -> None:
+    """Where names do not say what arrays are, the error lists them, and they are taken if named."""
+    odd = write(tmp_path / "odd.h5", {"a/b/cubes": X, "a/c/d/e/f/kind": Y})
+    error = refused(cache, odd, odd, f"it holds a/b/cubes {X.shape} uint8, a/c/d/e/f/kind (")
+    assert "images_key" in str(error.hint)
+    check(prepared(odd, images_key="a/b/cubes", labels_key="a/c/d/e/f/kind"), (X, Y), None)
+
+
+def test_groups_without_end_are_listed_as_such(tmp_path: Path, cache: Path) -> None:
+    """A group that holds itself, and groups deeper than is looked, are no endless work."""
+    path = write(tmp_path / "deep.h5", {"a/b/c/d/e/f/g/images": X, "a/kind": Y})
+    with h5py.File(path, "a") as file:
+        file["a/again"] = file["a"]
+    error = refused(cache, path, path, "it holds a/b/c/d/e/f () group, a/kind (")
+    assert "again" not in error.message
+    check(prepared(path, images_key="a/b/c/d/e/f/g/images", labels_key="a/kind"), (X, Y), None)
+
+
+def test_very_many_arrays_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many arrays, groups within groups are named, and not looked into."""
+    monkeypatch.setattr(untrusted, "MAX_ARRAYS", 7)
+    path = write(tmp_path / "many.h5", {f"{i}/b/x": np.zeros(1) for i in range(9)})
+    with h5py.File(path) as file:
+        found = untrusted.list_arrays(file, (), "@")
+    assert [key for key, (_, kind) in found.items() if kind == "group"] == [
+        f"{i}/b" for i in range(3, 9)
+    ]
 
 
 def test_class_names_of_an_attribute(tmp_path: Path) -> None:

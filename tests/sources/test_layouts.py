@@ -260,7 +260,11 @@ def containers(folder: Path, *names: str) -> Path:
 @pytest.mark.parametrize(
     ("names", "told", "way"),
     [
-        (["test.zip", "train.zip"], "test.zip, train.zip", "unpack them side by side, {}/test.zip"),
+        (
+            ["a/test.zip", "a/train.zip"],
+            "a/test.zip, a/train.zip",
+            "give the folder that they are in: {}/a",
+        ),
         (["all.zip"], "all.zip", "give it: {}/all.zip"),
         (["a.csv", "b.csv"], "a.csv, b.csv", "give one of them: {}/a.csv"),
         (

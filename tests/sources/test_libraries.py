@@ -1,8 +1,10 @@
 """What other libraries know by name, and tables in Hugging Face's form."""
 
+import io
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -415,6 +417,45 @@ def test_pictures_of_the_hub_are_read_as_a_folder(hub: Hub, tmp_path: Path) -> N
     hub.stop()
     turned = prepared("hf:zoo/photos", color="grey", classes="b,a", offline=True)
     assert turned.class_names == ("b", "a")
+
+
+def zipped(prefix: str, around: str = "") -> bytes:
+    """Return a zip of those photos whose names begin so."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name, picture in PHOTOS.items():
+            if name.startswith(prefix):
+                file.writestr(around + name.removeprefix(prefix), picture)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"data/train.zip": zipped("data/train/"), "data/test.zip": zipped("data/test/")},
+        {"train.zip": zipped("data/train/", "train/"), "test.zip": zipped("data/test/", "test/")},
+        {"photos.zip": zipped("data/"), "LICENSE": b"free"},
+    ],
+    ids=["a zip a split", "with their folders", "one zip"],
+)
+def test_zips_of_the_hub_are_read_as_on_the_disk(
+    hub: Hub, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    """Zips of pictures, in whichever form, give the folder that is in them, pinned by commit."""
+    commit = hub.publish("zoo/zips", {**files, "README.md": b"---\n---\n"})
+    entry = prepared("hf:zoo/zips", color="grey")
+    for name, content in PHOTOS.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert entry.manifest.source == prepared(tmp_path / "data", color="grey").manifest.source
+    assert entry.dataset == "hf-zoo-zips"
+    assert prepared("hf:zoo/zips", color="grey").cached
+    hub.publish("zoo/zips", {"a.zip": b"", "b.zip": b""})
+    with pytest.raises(SourceError, match="hf:zoo/zips: expected one zip for train, found"):
+        prepared("hf:zoo/zips")
+    hub.stop()
+    again = prepared(f"hf:zoo/zips@{commit}", color="grey", classes="b,a", offline=True)
+    assert again.class_names == ("b", "a")
 
 
 def test_a_table_of_labels_lies_beside_pictures_of_the_hub(hub: Hub, cache: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pixelprep
 from tests.helpers.sources import prepared, refused
 from tests.sources.test_rows import X, Y, encoded, raw
 
@@ -94,6 +95,57 @@ def test_shards_follow_each_other_and_names_tell_splits(tmp_path: Path) -> None:
     some = prepared(tmp_path / "own" / "digits-train-{000001..000002}.tar")
     assert (raw(some) == X[4:]).all()
     assert some.dataset == "digits-train"
+
+
+@pytest.mark.parametrize("around", ["", "digits/"])
+def test_folders_in_a_tar_are_splits(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, around: str
+) -> None:
+    """Where the key of each picture lies in the folder of a split, these are the splits, in one tar
+    as in several; names are the keys.
+    """
+    rows = {"validation": range(2, 8), "train": range(12)}
+    files = [(f"{around}{word}/{n}", one) for word in rows for n, one in samples(rows[word])]
+    entry = prepared(tar(tmp_path / "digits.tar", [("README.md", b"text"), *files]))
+    assert {name: len(split) for name, split in entry.splits.items()} == {"train": 12, "val": 6}
+    assert (raw(entry) == X).all()
+    assert (raw(entry, "val") == X[2:8]).all()
+    assert entry.splits["val"].labels.tolist() == Y[2:8].tolist()
+    assert entry.train.name_of(3) == f"{around}train/000003.png"
+    assert any("splits are folders in it: train, val" in str(one.message) for one in recwarn)
+    for number, some in enumerate((files[:12], files[12:])):
+        tar(tmp_path / f"two-{number}.tar", some)
+    assert prepared(tmp_path / "two-{0..1}.tar").manifest.source == entry.manifest.source
+
+
+def test_pictures_in_no_split_leave_all_in_train(tmp_path: Path) -> None:
+    """Where some picture lies in no split's folder, folders are no splits, which a line says."""
+    first = [(f"val/{name}", one) for name, one in samples(range(6))]
+    for order in ((first, samples(range(6, 12))), (samples(range(6, 12)), first)):
+        path = tar(tmp_path / "digits.tar", [*order[0], *order[1]])
+        with pytest.warns(pixelprep.PixelprepWarning, match="all taken as train: not all lie in a"):
+            entry = prepared(path)
+        assert entry.splits.keys() == {"train"}
+        assert len(entry.train) == 12
+
+
+def test_split_in_the_name_of_a_tar_stands_for_each(tmp_path: Path, cache: Path) -> None:
+    """A tar for each split, or with * several, is one dataset, by any word for the splits."""
+    for shard in range(2):
+        part = samples(range(6 * shard, 6 * shard + 6))
+        tar(tmp_path / f"digits-Train-{shard:04d}.tar", part)
+    tar(tmp_path / "digits-valid-0000.tar", samples(range(6)))
+    tar(tmp_path / "one-train.tar", samples(range(12)))
+    tar(tmp_path / "one-valid.tar", samples(range(6)))
+    refused(cache, tmp_path / "three-{split}.tar", tmp_path / "three-", "no such files: {split}")
+    entry = prepared(tmp_path / "digits-{split}-*.tar")
+    assert (raw(entry) == X).all()
+    assert (raw(entry, "val") == X[:6]).all()
+    assert entry.dataset == "digits"
+    assert prepared(tmp_path / "one-{split}.tar").manifest.source == entry.manifest.source
+    tar(tmp_path / "one-val.tar", samples(range(6)))
+    with pytest.raises(pixelprep.SourceError, match="two words mean val: val and valid"):
+        prepared(tmp_path / "one-{split}.tar")
 
 
 def test_a_shard_that_is_not_there_is_named(tmp_path: Path, cache: Path) -> None:

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -202,14 +203,34 @@ def _guess(
 ) -> dict[str, dict[str | None, list[Place]]]:
     """Return the arrays whose names say it, by role and split."""
     found: dict[str, dict[str | None, list[Place]]] = {role: defaultdict(list) for role in ROLES}
+    silent = _silent_groups(arrays)
     for place in arrays:
-        own, file = meaning(place.key), meaning(PurePath(place.file).stem)
+        *groups, name = place.key.split("/")
+        telling = [group for group in groups if group not in silent[place.file]]
+        own, file = meaning("/".join([*telling, name])), meaning(PurePath(place.file).stem)
         if not own.known or ATTRIBUTE in place.key or not _is_plain(place.key):
             continue
         role = file.role if own.role is None or (own.weak and file.role) else own.role
         if role:
             found[role][own.split or (file.split if by_file else None)].append(place)
     return found
+
+
+def _silent_groups(arrays: Iterable[Place]) -> dict[str, list[str]]:
+    """Return by file those groups that all of it is in whose names say nothing."""
+    groups = defaultdict[str, list[list[str]]](list)
+    for place in arrays:
+        groups[place.file].append(place.key.split("/")[:-1])
+    silent = dict[str, list[str]]()
+    for file, every in groups.items():
+        shared = takewhile(lambda names: len(set(names)) == 1, zip(*every, strict=False))
+        around = [(group, meaning(group)) for group, *_ in shared]
+        silent[file] = [
+            group
+            for group, says in around
+            if not (says.known or says.split or (says.role and not says.weak))
+        ]
+    return silent
 
 
 def _is_plain(key: str) -> bool:

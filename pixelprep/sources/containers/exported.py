@@ -1,16 +1,16 @@
 """Undo the scaling of an export of ours: the raw data that its entry was made of."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from pixelprep.errors import PixelprepError, SourceError
 from pixelprep.format import manifest as manifests
-from pixelprep.format.layout import DatasetLayout, class_folder
+from pixelprep.format.layout import DatasetLayout
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import decode_options
 from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
@@ -22,7 +22,7 @@ from pixelprep.sources.lazy_arrays import (
     block_ranges,
     write_array,
 )
-from pixelprep.sources.pictures.layouts import Layout
+from pixelprep.sources.pictures.image_file import COLORS
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 
 LOG = logging.getLogger("pixelprep")
@@ -39,7 +39,7 @@ def beside(path: Path) -> dict[str, Path]:
 def columns(path: Path) -> dict[str, list[str]] | None:
     """Return what each split of the export at this path has; None if no manifest tells."""
     found = _manifest(path)
-    return None if found is None else {name: list(one) for name, one in _layouts(found).items()}
+    return None if found is None else {name: list(one) for name, one in layouts(found).items()}
 
 
 def undone(
@@ -55,15 +55,14 @@ def undone(
     manifest = _manifest(path)
     if manifest is None:
         raise scaled_already(path)
-    known = decode_options(manifest.source.decode)  # which shaped the pixels, and need not again
-    done = {name for name, value in known.items() if getattr(options, name) == value}
+    done = options_done(manifest, options)
     refuse_unsupported(f"an export of pixelprep ({path})", options, BY_ALL | {"on_leak", *done})
     scaling, dtype = manifest.scaling.scaling(manifest.mode, manifest.per), manifest.recipe.dtype
     if not scaling.is_exact(dtype):
         inexact = f"{scaling.raw_dtype} pixels cannot be recovered exactly from {dtype}"
         raise scaled_already(path, f", and {inexact}")
     splits = {}
-    for name, expected in _layouts(manifest).items():
+    for name, expected in layouts(manifest).items():
         found = arrays[name]
         for column, one in found.items():
             shape, kind = expected[column].shape, np.dtype(expected[column].dtype)
@@ -73,37 +72,23 @@ def undone(
         raw = write_array(context.file(f"{name}-raw"), found["images"].shape, blocks)
         names = found["names"][:].astype(expected["names"].dtype) if "names" in found else None
         splits[name] = RawSplit(raw, found["labels"], names)
-    LOG.info("%s: is an export of %s: its scaling is undone", path, _entry(manifest))
+    LOG.info("%s: is an export of %s: its scaling is undone", path, entry_name(manifest))
     source = manifest.source
     return Raw(splits, source.class_names, source.decode, source.task).checked(str(path))
 
 
-def with_classes(where: str, layout: Layout, read: Callable[[str], bytes]) -> Layout:
-    """Return the layout of a folder of pictures with its classes as in the entry that it exports.
-
-    Only if it has just these; where it is no export, it stays as it is.
-    """
-    manifest = None
-    found = [one for one in layout.unused if PurePosixPath(one).name == manifests.EXPORTED]
-    with suppress(PixelprepError):  # it is of something else
-        manifest = manifests.parse(Path(where, *found), read(*found)) if len(found) == 1 else None
-    if manifest is None:
-        return layout
-    names = manifest.source.class_names
-    folders = [class_folder(name) for name in names]
-    if sorted(folders) != sorted(layout.class_names):
-        return layout
-    layout = replace(layout, unused=[one for one in layout.unused if one not in found])
-    if names == layout.class_names:
-        return layout
-    LOG.info("%s: is an export of %s: its classes are named as there", where, _entry(manifest))
-    numbers = np.array([folders.index(folder) for folder in layout.class_names], np.int64)
-    splits = {name: replace(one, labels=numbers[one.labels]) for name, one in layout.splits.items()}
-    decode = {**layout.decode, "class_order": "given"}
-    return replace(layout, class_names=names, splits=splits, decode=decode)
+def options_done(manifest: Manifest, options: Options) -> set[str]:
+    """Return those of the options that shaped the pixels of an export, or would change none."""
+    known = decode_options(manifest.source.decode).items()
+    own = {name: tuple(value) if isinstance(value, list) else value for name, value in known}
+    *size, channels = manifest.splits[manifest.first_split].shape[1:]
+    own["size"] = tuple(size)
+    own["color"] = next((name for name, count in COLORS.items() if count == channels), None)
+    return {name for name, value in own.items() if getattr(options, name) == value}
 
 
-def _entry(manifest: Manifest) -> str:
+def entry_name(manifest: Manifest) -> str:
+    """Return the name of the entry that was exported: DATASET/MODE-KEY."""
     return f"{manifest.dataset}/{manifest.mode}-{manifest.key}"
 
 
@@ -118,7 +103,7 @@ def _differs(path: Path) -> SourceError:
     return scaled_already(path, f", otherwise than its {manifests.EXPORTED} says")
 
 
-def _layouts(manifest: Manifest) -> dict[str, dict[str, DatasetLayout]]:
+def layouts(manifest: Manifest) -> dict[str, dict[str, DatasetLayout]]:
     """Return the columns of each split, its images scaled."""
     scaled = replace(manifest, recipe=replace(manifest.recipe, storage="scaled"))
     rows = {name: split.rows for name, split in manifest.splits.items()}

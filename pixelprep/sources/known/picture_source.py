@@ -10,7 +10,7 @@ from pixelprep.sources.known.picture_sets import PictureArchive
 from pixelprep.sources.known.registered import RegisteredSource, find_pinned
 from pixelprep.sources.pictures.image_folder import ImageArchive
 from pixelprep.sources.pictures.layouts import Layout
-from pixelprep.sources.pictures.members import Archive
+from pixelprep.sources.pictures.members import Archive, Listing
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,9 @@ class Listed(ImageArchive):
 
     listed: Layout
 
-    def _layout(self, archive: Archive | None) -> Layout:
+    def _layout(self, listing: Listing, archive: Archive | None) -> Layout:
         """Return what is listed; refuse it where the archive lacks a picture."""
-        assert archive is not None
-        there = set(archive.listing().names)
+        there = set(listing.names)
         for name, split in self.listed.splits.items():
             if lacking := [one for one in split.names if one not in there]:
                 of = f"{name}: lacks {len(lacking):,} pictures, such as {lacking[0]}"

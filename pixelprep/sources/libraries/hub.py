@@ -1,4 +1,4 @@
-"""Read a dataset of the Hugging Face hub: the Parquet files of one commit, or its pictures.
+"""Read a dataset of the Hugging Face hub: the Parquet files of one commit, its pictures, or zips.
 
 They are kept where its own library keeps them (``HF_HOME``), which other programs share.
 """
@@ -17,7 +17,8 @@ from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
 from pixelprep.sources.libraries import hub_card, parquet
 from pixelprep.sources.libraries.spool import load_rows, option_values
 from pixelprep.sources.pictures import image_file
-from pixelprep.sources.pictures.image_folder import ImageFolder
+from pixelprep.sources.pictures.image_folder import ImageArchive, ImageArchives, ImageFolder
+from pixelprep.sources.pictures.members import ZIP
 from pixelprep.sources.pictures.tables import FOUND_BY_ITSELF
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 from pixelprep.sources.split_names import files_by_split, split_of
@@ -45,8 +46,8 @@ def find(name: str, options: Options) -> "HubSource":
 
 @dataclass
 class HubSource:
-    """The Parquet files of a dataset's revision, or its folders of pictures where it has none; of
-    one of its configurations, if it has more.
+    """The Parquet files of a dataset's revision, or where it has none its folders of pictures, or
+    zips of such; of one of its configurations, if it has more.
     """
 
     repository: str
@@ -82,13 +83,17 @@ class HubSource:
         tables = [name for name in names if _is_table(name)]
         if not tables and (pictures := self._pictures(names)):
             return self._load_pictures(pictures, context)
-        refuse_unsupported(f"hf:{self.repository}", self.options, OF_ROWS | BY_ALL)
-        card = self._card() if CARD in names else {}
-        splits = hub_card.files(f"hf:{self.repository}", card, self.config, tables)
-        splits = splits or files_by_split(self.name, list(map(Path, self._of_config(tables))))
+        zips = [] if tables else [name for name in names if name.lower().endswith(ZIP)]
+        supported = (OF_PICTURES if zips else OF_ROWS) | BY_ALL
+        refuse_unsupported(f"hf:{self.repository}", self.options, supported)
+        card, data = self._card() if CARD in names else {}, tables or zips
+        splits = hub_card.files(f"hf:{self.repository}", card, self.config, data)
+        splits = splits or files_by_split(self.name, list(map(Path, self._of_config(data))))
         used = [path.as_posix() for paths in splits.values() for path in paths]
         top = self._of_commit([*used, CARD])
         files = {split: [top / path for path in paths] for split, paths in splits.items()}
+        if zips:
+            return self._load_zips(top, files, context)
         rows = parquet.open_rows(files, self.options, partial(hub_card.features, card, self.config))
         return load_rows(self.name, rows, self.options, context)
 
@@ -107,11 +112,32 @@ class HubSource:
         # Patterns by ending: the library compares each file with each pattern.
         endings = sorted({Path(name).suffix for name in names})
         top = self._of_commit([CARD, *(f"{prefix}*{ending}" for ending in endings)])
-        # Its files are links into the library's own folder; classes are chosen later.
-        options = replace(self.options, follow_links=True, classes=None, class_map=None)
-        shown = "/".join(filter(None, [f"hf:{self.repository}", self.config]))
-        shown += f"@{self.revision}" if self.revision else ""
-        return ImageFolder(top / prefix, options).load(context, shown)
+        options = replace(self._of_folders, follow_links=True)  # into the library's own folder
+        return ImageFolder(top / prefix, options).load(context, self._shown)
+
+    def _load_zips(
+        self, top: Path, files: Mapping[str, Sequence[Path]], context: SourceContext
+    ) -> Raw:
+        """Read zips of pictures as those of the user's: one, or one for each split."""
+        for split, paths in files.items():
+            if len(paths) > 1:
+                listed = formatting.shorten(path.relative_to(top) for path in paths)
+                several = f"{self._shown}: expected one zip for {split}, found {listed}"
+                raise SourceError(several, "download them, and unpack them side by side")
+        if files.keys() == {"train"}:  # it may have splits in it
+            return ImageArchive(files["train"][0], self._of_folders).load(context, self._shown)
+        parts = {split: path for split, [path] in files.items()}
+        return ImageArchives(top, self._of_folders, parts).load(context, self._shown)
+
+    @property
+    def _of_folders(self) -> Options:
+        """The options as of a user's own; classes are chosen later."""
+        return replace(self.options, classes=None, class_map=None)
+
+    @property
+    def _shown(self) -> str:
+        name = "/".join(filter(None, [f"hf:{self.repository}", self.config]))
+        return name + (f"@{self.revision}" if self.revision else "")
 
     def _card(self) -> Mapping[str, Any]:
         """Return what the card tells programs; nothing, and a line, where it is broken."""
@@ -188,7 +214,9 @@ class HubSource:
             by_config.setdefault(_config_of(name), []).append(name)
         if not names:
             hint = f"the hub's own copy: hf:{self.repository}@{CONVERTED}"
-            raise SourceError(f"hf:{self.repository}: it has no Parquet files, and no images", hint)
+            raise SourceError(
+                f"hf:{self.repository}: it has no Parquet files, images or zips", hint
+            )
         config = self.config or (next(iter(by_config)) if len(by_config) == 1 else "")
         if config not in by_config:
             listed, at = sorted(filter(None, by_config)), self.revision and f"@{self.revision}"

@@ -4,6 +4,8 @@
 KEY.jpg, KEY.cls    the picture, and its class: a number or text
 KEY.jpg, KEY.json   likewise, the class as label, class or cls of an object, or as it is
 ```
+
+Splits are told by the names of tars or of their folders, or else by folders in all keys: train/KEY.
 """
 
 import json
@@ -12,11 +14,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any  # Any: JSON values
 
 from pixelprep.errors import SourceError
+from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.containers.array_names import SPLIT
+from pixelprep.sources.lazy_arrays import LazyArray
 from pixelprep.sources.libraries.spool import GROUPED, Row, Rows, load_rows
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import image_file, members
@@ -65,16 +71,43 @@ class WebDataset(LocalSource):
 
     def load(self, context: SourceContext) -> Raw:
         """Read all tars once, in the order of their names."""
-        splits, tars, kinds = {"train": tars_at(self.path)}, tars_at(self.path), _Kinds()
+        tars, kinds = tars_at(self.path), _Kinds()
+        splits = {"train": tars}
         if self.path.is_dir():
             splits = files_by_split(os.fspath(self.path), tars, self.path)
+        elif SPLIT in self.path.name:
+            splits = _family(self.path)
         group = self.options.group_column
         readers = {split: partial(_rows, paths, kinds, group) for split, paths in splits.items()}
+        if splits.keys() == {"train"} and (words := self._splits_of_keys(tars)):
+            readers = {split: partial(_rows, tars, kinds, group, split) for split in words}
         rows = Rows(readers, grouped=group is not None)
         raw = load_rows(self.name, rows, self.options, context)
+        if readers.keys() == {"train"} and (names := raw.splits["train"].names) is not None:
+            self._tell_folders(names)
         what = formatting.pluralize(sum(map(len, splits.values())), "tar")
         notices.tell("%s: a WebDataset of %s: %s", self.path, what, kinds)
         return raw
+
+    def _splits_of_keys(self, tars: Sequence[Path]) -> list[str]:
+        """Return the splits whose folders all pictures are in; none where some are in none."""
+        found = set[str | None]()
+        for name in chain(*map(members.tar_names, tars)):
+            if name.lower().endswith(image_file.SUFFIXES) and not _is_hidden(name):
+                found.add(_split_of_key(name))
+                if None in found:
+                    return []
+        words = [split for split in SPLITS if split in found]
+        if words:
+            notices.tell("%s: splits are folders in it: %s", self.path, ", ".join(words))
+        return words
+
+    def _tell_folders(self, names: LazyArray) -> None:
+        """Tell of folders of splits among others, all of which are taken as train."""
+        found = {_split_of_key(name.decode()): name.decode() for name in names[:].tolist()}
+        if len(found) > 1:
+            some = formatting.shorten(found.values())
+            notices.tell("%s: all taken as train: not all lie in a split: %s", self.path, some)
 
 
 def is_webdataset(path: Path) -> bool:
@@ -90,6 +123,8 @@ def is_webdataset(path: Path) -> bool:
 
 def tars_at(path: Path) -> list[Path]:
     """List the tars that a path means, by name; of a folder that holds other data, none."""
+    if is_family(path):
+        return sorted(chain(*_family(path).values()))
     if numbers := NUMBERS.search(path.name):
         first, last = numbers.groups()
         every = (f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1))
@@ -109,12 +144,48 @@ def tars_at(path: Path) -> list[Path]:
     return found
 
 
-def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield each key of a tar, and its files by their endings."""
+def is_family(path: Path) -> bool:
+    """Return whether a path with {split} in its name stands for tars."""
+    return SPLIT in path.name and path.name.lower().endswith(members.TAR) and not path.exists()
+
+
+def _family(path: Path) -> dict[str, list[Path]]:
+    """Return by split the tars that {split}, and perhaps * for their numbers, stand for."""
+    parts = map(re.escape, path.name.split(SPLIT, 1))
+    pattern = "([A-Za-z]+)".join(parts).replace(r"\*", ".*")
+    found, words = dict[str, list[Path]](), dict[str, str]()
+    for one in fs.sorted_dir(path.parent):
+        match = re.fullmatch(pattern, one.name)
+        if match and (split := split_of(match[1])):
+            found.setdefault(split, []).append(one)
+            if words.setdefault(split, match[1]) != match[1]:
+                both = f"{words[split]} and {match[1]}"
+                raise SourceError(f"{path}: two words mean {split}: {both}", "move one away")
+    if not found:
+        expected = f"{SPLIT} stands for train, val or test, or another word for these, * for any"
+        raise SourceError(f"{path}: no such files: {expected}")
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def _split_of_key(name: str) -> str | None:
+    """Return the split whose folder a file of a tar is in."""
+    return next(filter(None, map(split_of, name.split("/")[:-1])), None)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(map(members.is_hidden, name.split("/")))
+
+
+def _samples(path: Path, split: str | None = None) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield each key of a tar, or of the folder of a split, and its files by their endings."""
     key, parts = "", dict[str, bytes]()
-    for name, content in members.read_tar(path):
+
+    def is_wanted(name: str) -> bool:
+        return not _is_hidden(name) and split in (None, _split_of_key(name))
+
+    for name, content in members.read_tar(path, is_wanted):
         match = KEY.fullmatch(name)
-        if match is None or any(map(members.is_hidden, name.split("/"))):
+        if match is None:
             continue
         if match[1] != key and parts:
             yield key, parts
@@ -169,9 +240,11 @@ def _group(where: str, parts: dict[str, bytes], name: str) -> str:
     return str(found[name])
 
 
-def _rows(paths: Sequence[Path], kinds: _Kinds, group: str | None) -> Iterator[Row]:
+def _rows(
+    paths: Sequence[Path], kinds: _Kinds, group: str | None, split: str | None = None
+) -> Iterator[Row]:
     for path in paths:
-        for key, parts in _samples(path):
+        for key, parts in _samples(path, split):
             pictures, label = _pictures(parts), _label(path, parts)
             if not pictures and label is None:  # of no row
                 kinds.unused.update(dict.fromkeys(parts))

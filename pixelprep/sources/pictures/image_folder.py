@@ -1,6 +1,7 @@
 """Read a folder of images that are sorted into folders by class."""
 
 import hashlib
+import logging
 import os
 import shlex
 from collections import Counter
@@ -15,16 +16,23 @@ from typing import Any, ClassVar, overload  # Any: JSON values
 import numpy as np
 
 from pixelprep.errors import SourceError, UsageError
-from pixelprep.format.manifest import EXPORTED
 from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
 from pixelprep.sources import classes
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, SourceContext, with_names
-from pixelprep.sources.containers import exported
+from pixelprep.sources.containers.array_files import expand
+from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.pictures import groups, image_file, tables
-from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, ImageFormat, Problem
+from pixelprep.sources.pictures import exported_pictures, groups, image_file, tables
+from pixelprep.sources.pictures.exported_pictures import Pictures
+from pixelprep.sources.pictures.image_file import (
+    SUFFIXES,
+    ImageDecoder,
+    ImageError,
+    ImageFormat,
+    Problem,
+)
 from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, way_to, with_groups
 from pixelprep.sources.pictures.layouts import (
     ANNOTATIONS,
@@ -35,9 +43,21 @@ from pixelprep.sources.pictures.layouts import (
     kinds,
     tell_numbers,
 )
-from pixelprep.sources.pictures.members import TAR, ZIP, Archive, Folder, Listing, printable
+from pixelprep.sources.pictures.members import (
+    TAR,
+    ZIP,
+    Archive,
+    Archives,
+    Folder,
+    Listing,
+    is_hidden,
+    printable,
+)
 from pixelprep.sources.pictures.met import Met
+from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices, progress, staging
+
+LOG = logging.getLogger("pixelprep")
 
 MOST_TABLES = 3  # that are not used are told of
 ARCHIVES = (*ZIP, *TAR)  # endings
@@ -87,11 +107,38 @@ class ImageFolder(LocalSource):
         """Decode every image, the workers sharing the work; `shown` is what the user names it."""
         image_file.require()
         archive = self._archive(context)
-        layout = self._layout(archive)
+        listing = (archive or self._folder()).listing()
+        if export := self._export(listing, archive):
+            raw = self._decoded(export.layout, archive, context, shown, "rows-of-")
+            if found := export.checked(raw, context.pool):
+                return classes.apply(os.fspath(self.path), found, self.options)
+        return self._decoded(self._layout(listing, archive), archive, context, shown)
+
+    def _export(self, listing: Listing, archive: Archive | None) -> Pictures | None:
+        """Return the rows of an export of pixelprep's own; None of any other folder."""
+        if self._labels_file() or find_tables(listing.names):
+            return None
+        read, is_picture = partial(self._read, archive), partial(self._is_picture, archive)
+        found = exported_pictures.find_pictures(
+            os.fspath(self.path), listing.names, is_picture, read, self.options
+        )
+        if found:
+            self._tell_found(found.layout, listing, archive)
+        return found
+
+    def _decoded(
+        self,
+        layout: Layout,
+        archive: Archive | None,
+        context: SourceContext,
+        shown: str | None,
+        kind: str = "",  # of work, begun by which it is kept apart
+    ) -> Raw:
+        """Decode the images of a layout."""
         prefix, images = f"{self.path}/", layout.splits
         every = _Paths(prefix, list(chain(*(listed.names for listed in images.values()))))
         decoder = replace(ImageDecoder.of(self.options), archive=archive).with_reference(every)
-        work = context.work(self.name)
+        work = context.work(kind + self.name)
         splits, found = {}, _Findings()
         try:
             for name, listed in images.items():
@@ -210,18 +257,18 @@ class ImageFolder(LocalSource):
             shares = options.val_fraction, options.test_fraction, options.split_seed
             yield f"divided by {shares}", ()
 
-    def _layout(self, archive: Archive | None) -> Layout:
+    def _read(self, archive: Archive | None, name: str) -> bytes:
+        path = f"{self.path}/{name}"
+        return archive.read(path) if archive else image_file.read_file(path)
+
+    def _is_picture(self, archive: Archive | None, name: str) -> bool:
+        if has_suffix(name):
+            return name.lower().endswith(image_file.SUFFIXES)
+        return image_file.is_picture(self._read(archive, name))
+
+    def _layout(self, listing: Listing, archive: Archive | None) -> Layout:
         """Return the images of each split, in the order of the raw data."""
-        listing = (archive or self._folder()).listing()
-
-        def read(name: str) -> bytes:
-            path = f"{self.path}/{name}"
-            return archive.read(path) if archive else image_file.read_file(path)
-
-        def is_picture(name: str) -> bool:
-            if has_suffix(name):
-                return name.lower().endswith(image_file.SUFFIXES)
-            return image_file.is_picture(read(name))
+        read, is_picture = partial(self._read, archive), partial(self._is_picture, archive)
 
         def read_text(name: str) -> str:
             return read(name).decode(errors="backslashreplace")
@@ -244,7 +291,9 @@ class ImageFolder(LocalSource):
                     raise
                 hint = self._way_to(beside[0], given, listing.names, read)
                 raise SourceError(error.message, hint) from None
-            layout = with_groups(exported.with_classes(where, found, read), given, self.options)
+            layout = with_groups(
+                exported_pictures.with_classes(where, found, read), given, self.options
+            )
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
         self._tell_found(layout, listing, archive)
         source, splits = permutation.Stream.SOURCE, {}
@@ -331,8 +380,10 @@ class ImageArchive(ImageFolder):
     def name(self) -> str:
         """The archive's name without its endings."""
         name = self.path.name
-        ending = next(one for one in ARCHIVES if name.lower().endswith(one))
-        return LocalSource(self.path.with_name(name[: -len(ending)] or "images"), self.options).name
+        ending = next((one for one in ARCHIVES if name.lower().endswith(one)), "")
+        return LocalSource(
+            self.path.with_name(name[: len(name) - len(ending)] or "images"), self.options
+        ).name
 
     def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield self.path.name, fs.file_stamp(self.path)
@@ -340,6 +391,45 @@ class ImageArchive(ImageFolder):
 
     def _archive(self, context: SourceContext) -> Archive:
         return Archive.open(self.path, context.file("members"))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageArchives(ImageArchive):
+    """An archive of such a folder for each split: of a folder, or of a path with {split}."""
+
+    parts: Mapping[str, Path] | None = None  # by split; None: those at the path
+
+    def _stamps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        for path in self._parts().values():
+            yield path.name, fs.file_stamp(path)
+        yield from self._labels_stamps(has_table=True)  # perhaps
+
+    def _archive(self, context: SourceContext) -> Archive:
+        parts = self._parts()
+        listed = ", ".join(f"{split} is {path.name}" for split, path in parts.items())
+        LOG.info("%s: %s", self.name, listed)
+        private = {split: context.file(f"members-of-{split}") for split in parts}
+        return Archives.of(self.path, parts, private)
+
+    def _parts(self) -> Mapping[str, Path]:
+        return archives_at(self.path) if self.parts is None else self.parts
+
+
+def archives_at(path: Path) -> dict[str, Path]:
+    """Return by split the archives that a path stands for; none of a folder with other data."""
+    if SPLIT in path.name and not path.exists():
+        found = expand(path) if path.name.lower().endswith(ARCHIVES) else {}
+        return {split: found[split] for split in SPLITS if split in found}
+    by_split = dict[str, Path]()
+    for one in fs.sorted_dir(path) if path.is_dir() else ():
+        name = one.name.lower()
+        if is_hidden(one.name) or not (one.is_dir() or name.endswith((*ARCHIVES, *SUFFIXES))):
+            continue
+        split = None if one.is_dir() else split_of(name.partition(".")[0])
+        if not name.endswith(ARCHIVES) or split is None or split in by_split:
+            return {}
+        by_split[split] = one
+    return {split: by_split[split] for split in SPLITS if split in by_split}
 
 
 def _tables_in(names: Sequence[str]) -> list[str]:
@@ -352,7 +442,7 @@ def has_suffix(name: str) -> bool:
 
 
 def _may_be_read(name: str) -> bool:
-    ends = (*image_file.SUFFIXES, ANNOTATIONS, *tables.FOUND_BY_ITSELF, EXPORTED)
+    ends = (*image_file.SUFFIXES, ANNOTATIONS, *tables.FOUND_BY_ITSELF, *exported_pictures.FILES)
     return not has_suffix(name) or name.lower().endswith(ends)
 
 

@@ -7,7 +7,7 @@ copied once, in order, into a private zip without compression.
 import os
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, Self
 
 from pixelprep.errors import SourceError
+from pixelprep.sources.split_names import split_of
 from pixelprep.system import fs
 
 if TYPE_CHECKING:
@@ -170,7 +171,48 @@ class Archive:
             raise _unreadable(self.path, error) from error
 
 
-@lru_cache(maxsize=1)
+@dataclass(frozen=True, slots=True)
+class Archives(Archive):
+    """Archives of a split each, as one whose folders have the splits' names."""
+
+    parts: Mapping[str, tuple[Archive, str]] = field(default_factory=dict)  # with a folder inside
+
+    @classmethod
+    def of(cls, path: Path, files: Mapping[str, Path], private: Mapping[str, Path]) -> "Archives":
+        """Return the archives of these splits; the content of tars goes to private files."""
+        opened = {split: Archive.open(file, private[split]) for split, file in files.items()}
+        parts = {split: (one, _around_all(one.listing().names)) for split, one in opened.items()}
+        return cls(os.fspath(path), "", parts)
+
+    def listing(self) -> Listing:
+        """Return what is in all of them."""
+        listing = Listing()
+        for split, (archive, inside) in self.parts.items():
+            found = archive.listing()
+            listing.names.append(f"{split}/")
+            names = (name[len(inside) :] for name in found.names if name != inside)
+            listing.names.extend(f"{split}/{name}" for name in names)
+            listing.hidden.extend(f"{split}/{name}" for name in found.hidden)
+        return listing
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file of one of them."""
+        split, _, name = path[len(self.path) + 1 :].partition("/")
+        archive, inside = self.parts[split]
+        return archive.read(f"{archive.path}/{inside}{name}")
+
+
+def _around_all(names: Sequence[str]) -> str:
+    """Return the folder, with a slash, that all is in, if it is no class; else nothing."""
+    tops = {name.partition("/")[0] for name in names}
+    top = min(tops, default="")
+    below = {name.split("/")[1] for name in names if name.count("/") > 1}
+    if len(tops) == 1 and f"{top}/" in names and (split_of(top) or len(below) > 1):
+        return f"{top}/"
+    return ""
+
+
+@lru_cache(maxsize=3)  # of an archive for each split
 def _opened(file: str, stamp: Sequence[int]) -> "ZipFile":
     """Open a zip once a process; the stamp tells another file at the same path."""
     import zipfile
@@ -211,12 +253,20 @@ def _check(archive: str, name: str, size: int, is_plain: bool) -> None:
     raise SourceError(f"{archive}: {printable(name)}: {reason}", "unpack what you trust of it")
 
 
-def read_tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a tar in its order, names and contents, one at a time in memory."""
+def read_tar(
+    path: Path, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the wanted files of a tar in its order, name and content, one at a time in memory."""
     with _reading_tar(path):
         for name, _, file in _tar_members(path):
-            if file is not None:
+            if file is not None and wanted(name):
                 yield name, file.read()
+
+
+def tar_names(path: Path) -> Iterator[str]:
+    """Yield the names of the files of a tar in its order."""
+    with _reading_tar(path):
+        yield from (name for name, _, file in _tar_members(path) if file is not None)
 
 
 @contextmanager
