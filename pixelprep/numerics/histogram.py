@@ -72,9 +72,11 @@ class Histogram:
 
 def _counted(pixels: NDArray[Any]) -> NDArray[np.int64]:
     """Count unsigned pixels (n,) by value; those of 8 bits in pairs, which is twice as fast."""
+    even = len(pixels) // 2 * 2 if pixels.dtype.itemsize == 1 else len(pixels)
+    counts: NDArray[np.int64] = np.bincount(pixels[:even].view(np.uint16), minlength=1 << 16)
     if pixels.dtype.itemsize == 2:
-        return np.bincount(pixels, minlength=1 << 16)
-    even = len(pixels) // 2 * 2
-    pairs = np.bincount(pixels[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+        return counts
+    pairs = counts.reshape(256, 256)
     rest: NDArray[np.int64] = np.bincount(pixels[even:], minlength=256)
-    return rest + pairs.sum(axis=0) + pairs.sum(axis=1)
+    rest += pairs.sum(axis=0) + pairs.sum(axis=1)
+    return rest
