@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pixelprep.numerics.scaling import Scaling
     from pixelprep.pipeline.prepare import find_entry, prepare
     from pixelprep.pipeline.verify import VerifyResult, verify
+    from pixelprep.reports.dataset_stats import DatasetStats, stats
     from pixelprep.reports.entry_report import Report, report
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.sources import Arrays, DatasetSummary, KnownDatasets, datasets
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
     from pixelprep.training.predict import EvaluationResult, PredictResult, evaluate, predict
     from pixelprep.training.train import resume, train
 
-__all__ = ["Arrays", "CacheError", "CompareResult", "DatasetSummary", "DownloadError", "Entry"]
+__all__ = ["Arrays", "CacheError", "CompareResult", "DatasetStats", "DatasetSummary"]
+__all__ += ["DownloadError", "Entry"]
 __all__ += ["EntryError", "EvaluationResult", "Export", "KnownDatasets", "MissingExtraError"]
 __all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult", "Report"]
 __all__ += ["Scaling", "SourceError", "Split", "TrainError", "TrainResult", "UsageError"]
 __all__ += ["VerifyResult", "WorkerError", "cache", "compare", "datasets", "evaluate", "export"]
 __all__ += ["find_entry", "from_dataset", "from_generator"]
-__all__ += ["open", "predict", "prepare", "report", "resume", "train", "verify"]
+__all__ += ["open", "predict", "prepare", "report", "resume", "stats", "train", "verify"]
 
 _HOMES = {
     "sources": "Arrays DatasetSummary KnownDatasets datasets",
@@ -50,6 +52,7 @@ _HOMES = {
     "dataset.entry": "Entry Split",
     "training.predict": "EvaluationResult PredictResult evaluate predict",
     "exporters.export": "Export export",
+    "reports.dataset_stats": "DatasetStats stats",
     "reports.entry_report": "Report report",
     "numerics.scaling": "Scaling",
     "pipeline.verify": "VerifyResult verify",

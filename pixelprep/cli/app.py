@@ -52,6 +52,7 @@ from pixelprep.format.options import (
     FIXED,
     PREPARE_OPTIONS,
     READING,
+    ReadOptions,
     RecipeOptions,
     declared_options,
 )
@@ -326,6 +327,38 @@ def info(entry: EntryName, cache_dir: CacheDir = None, as_json: Json = False) ->
     result = {"path": str(opened.path), "origin": about.origin, "duplicates": duplicates}
     result |= {"files": about.files} | opened.manifest.to_dict()
     output.show(result, as_json, lambda: output.print_info(opened, about))
+
+
+@app.command()
+@partial(with_prepare_options, without=PREPARE_OPTIONS.keys() - declared_options(ReadOptions))
+def stats(
+    dataset: Annotated[
+        str, argument("A known name, a path to images, or an entry.", "DATASET|ENTRY")
+    ] = "mnist",
+    *,
+    paste: Annotated[
+        str | None,
+        one_of(
+            "torchvision|keras|albumentations|timm|jax|numpy|all",
+            "Print only lines of Python that standardize with this library, to be pasted.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    **choices: Any,
+) -> None:
+    """Measure a dataset: pixels, classes, sizes, duplicates. Nothing is stored."""
+    _messages(quiet)
+    if paste not in (None, "all"):
+        from pixelprep.reports.paste import check_library
+
+        check_library(paste)  # before anything is read
+    found = pixelprep.stats(dataset, quiet=quiet, **choices)
+    if paste:
+        lines = "\n".join(found.pasted().values()) if paste == "all" else found.paste(paste)
+        output.show(found.to_dict(), as_json, lambda: typer.echo(lines, nl=False))
+    else:
+        output.show(found.to_dict(), as_json, lambda: output.print_stats(found))
 
 
 @app.command()

@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any  # Any: JSON values
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from pixelprep.cache import CacheItem, EntrySummary
     from pixelprep.dataset.entry import Entry
     from pixelprep.pipeline.verify import VerifyResult
+    from pixelprep.reports.dataset_stats import DatasetStats, PixelStats
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.sources import DatasetSummary, KnownDatasets
+    from pixelprep.system.notices import Duplicates
     from pixelprep.training.predict import EvaluationResult, PredictResult
 
 Rows = list[tuple[str, ...]]  # of a table, the first being the titles of its columns
 
 GAP = 2  # spaces between columns
+MAX_CLASSES = 20  # that have a row each
 FIELD = 10  # places of a name before what there is to say
 AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
 
@@ -102,12 +105,7 @@ def print_info(entry: "Entry", summary: "EntrySummary") -> None:
     _print_field("splits", ", ".join([f"{' and '.join(own)} as the data has", *taken]))
     _print_field("balance", "; ".join(_balance(entry, name) for name in entry.splits))
     _print_field("options", shlex.join(formatting.options(summary.options)))
-    for kind, counts in summary.files.items():
-        told = (f"{what} {count:,}" for what, count in counts.items())
-        _print_field(kind, formatting.shorten(told))
-    for one in summary.duplicates:
-        left_out = ", left out" if one.dropped else ""
-        _print_field("equal", f"{formatting.pluralize(one.images, 'image')}: {one.kind}{left_out}")
+    _print_found(summary.files, summary.duplicates)
     exact = entry.is_exact
     _print_field("raw", f"pixels are {'exactly' if exact else 'approximately'} recoverable")
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
@@ -121,6 +119,65 @@ def _balance(entry: "Entry", split: str) -> str:
         return f"{split} {most:,} of each class"
     least, greatest = (entry.class_names[counts.index(count)] for count in (fewest, most))
     return f"{split} {fewest:,} of {least} to {most:,} of {greatest}"
+
+
+def _print_found(
+    files: Mapping[str, Mapping[str, int]], duplicates: "Iterable[Duplicates]"
+) -> None:
+    """Print what the files of data are, and which images it has more than once."""
+    for kind, counts in files.items():
+        told = (f"{what} {count:,}" for what, count in counts.items())
+        _print_field(kind, formatting.shorten(told))
+    for one in duplicates:
+        left_out = ", left out" if one.dropped else ""
+        _print_field("equal", f"{formatting.pluralize(one.images, 'image')}: {one.kind}{left_out}")
+
+
+def print_stats(found: "DatasetStats") -> None:
+    """Print a row of each channel of each split, and what else there is in the data."""
+    from pixelprep.numerics.scaling import rescale_unit
+
+    one = found.splits[found.split].channels
+    of = f"{formatting.format_shape(found.shape)} {found.dtype}"
+    say(f"{found.dataset}, {of}, in pixel units")
+    shares = [f"{float(share):.0%}" for share in one.quantiles or ()]
+    unit = rescale_unit(found.dtype, rescale=True)
+    over = [f"mean/{unit}", f"std/{unit}"] if one.mean_over_max else []
+    rows: Rows = [("", "images", "mean", "std", *over, "min", *shares, "max")]
+    for name, split in found.splits.items():
+        channels = len(split.channels.mean)
+        for at in range(channels if channels > 1 else 0):
+            rows.append((f"{name} channel {at}", "", *_pixel_figures(split.channels, at)))
+        rows.append((name, f"{split.images:,}", *_pixel_figures(split.overall, 0)))
+    _table(rows)
+    if not one.quantiles:
+        say("(quantiles are measured of integers only)")
+    _print_classes(found)
+    _print_found({"size": found.sizes, **found.files}, found.duplicates)
+    if not found.duplicates:
+        _print_field("equal", "no two images")
+    say(f"(code with these numbers: --paste {'|'.join([*found.pasted(), 'all'])})")
+
+
+def _pixel_figures(pixels: "PixelStats", at: int) -> list[str]:
+    over = (pixels.mean_over_max, pixels.std_over_max)
+    quantiles = (pixels.quantiles or {}).values()
+    every = (pixels.mean, pixels.std, *filter(None, over), pixels.minimum, *quantiles)
+    return [f"{numbers[at]:.6g}" for numbers in (*every, pixels.maximum)]
+
+
+def _print_classes(found: "DatasetStats") -> None:
+    """Print how many images each class has, of many classes the smallest and the largest."""
+    counts = {name: split.class_counts for name, split in found.splits.items()}
+    if len(found.class_names) <= MAX_CLASSES:
+        of_each = zip(*counts.values(), strict=True)
+        named = zip(found.class_names, of_each, strict=True)
+        rows: Rows = [("class", *counts)]
+        _table([*rows, *((name, *(f"{count:,}" for count in each)) for name, each in named)])
+        return
+    for name, each in counts.items():
+        of = f"{len(each):,}, of {min(each):,} to {max(each):,} images in {name}"
+        _print_field("classes", of)
 
 
 def _print_entry(entry: "Entry") -> None:

@@ -373,12 +373,18 @@ class MachineOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(MachineOptions, DecodeOptions, NetworkOptions, RecipeOptions):
-    """All options of `prepare`, checked: a `UsageError` or `MissingExtraError` refuses a value."""
+class ReadOptions(MachineOptions, DecodeOptions, NetworkOptions):
+    """Options of reading raw data."""
 
     source: str | os.PathLike[str] | None = option(
         None, "Folder with the raw files; nothing is downloaded.", "DIR"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(ReadOptions, RecipeOptions):
+    """All options of `prepare`, checked: a `UsageError` or `MissingExtraError` refuses a value."""
+
     force: bool = option(False, "Make the entry again if it is there.", check=_switch)
     scaling_of: str | os.PathLike[str] | None = option(
         None,
@@ -454,7 +460,7 @@ def takes(cls: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
 
         signature, returned = inspect.signature(cls), inspect.signature(function).return_annotation
         call.__signature__ = signature.replace(return_annotation=returned)  # type: ignore[attr-defined]
-        return documented(PrepareOptions)(call)
+        return documented(cls)(call)  # type: ignore[arg-type] # a class is what it is called by
 
     return decorate
 

@@ -198,6 +198,11 @@ def data_of(name: str, cache: Path, quiet: bool) -> tuple[str, dict[str, Any]]:
     return made_from, {option: value for option, value in options.items() if option != "mode"}
 
 
+def source_of(call: PrepareCall) -> sources.Source:
+    """Return the source of a call's dataset; refuse options that it does not support."""
+    return _find_source(call)[0]
+
+
 def rebuild(path: Path, cache: Path, request: Mapping[str, Any], *, quiet: bool) -> Entry:
     """Make the entry in this folder of the cache anew, from its raw data.
 

@@ -18,7 +18,7 @@ from pixelprep.sources.digest import Survey, images_digest, labels_digest, names
 from pixelprep.sources.known.registered import DatasetSummary, RegisteredSource
 from pixelprep.sources.known.registry import REGISTRY
 from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
-from pixelprep.sources.leaks import EqualImages, handle_leaks
+from pixelprep.sources.leaks import EqualImages, handle_leaks, within
 from pixelprep.sources.requested import as_requested, refuse_unsupported, requested
 from pixelprep.sources.resolve import (
     KnownDatasets,
@@ -37,3 +37,4 @@ __all__ += ["as_requested"]
 __all__ += ["images_digest", "iter_blocks", "labels_digest", "names_digest", "normalize_dataset"]
 __all__ += ["is_library_name", "is_path", "meant"]
 __all__ += ["on_leak_of", "refuse_unsupported", "requested", "slice_rows", "survey"]
+__all__ += ["within"]

@@ -93,6 +93,20 @@ def handle_leaks(
     return rest
 
 
+def within(raw: Raw, equal: EqualImages) -> list[notices.Duplicates]:
+    """Return, of each split that has images more than once, those that equal an earlier one."""
+    found = []
+    for place, name in enumerate(SPLITS):
+        own = equal.where(equal.split == place)
+        homes = own.homes()
+        repeats = np.flatnonzero(homes != np.arange(len(homes)))
+        if len(repeats):
+            pairs = zip(repeats[:MAX_KEPT], homes[repeats], strict=False)
+            kind = f"{name} in {name}"
+            found.append(notices.Duplicates(kind, len(repeats), False, _names(raw, own, pairs)))
+    return found
+
+
 def _line(name: str, kept: str, found: notices.Duplicates, total: int) -> str:
     listed = ", ".join(" = ".join(pair) for pair in found.equal[:EXAMPLES])
     more = ", …" if found.images > EXAMPLES else ""

@@ -132,6 +132,27 @@ def train(entry: pixelprep.Entry) -> None:
     assert_type((page.path, page.entry, page.format, page.bytes), tuple[Path, Path, str, int])
 
 
+def measure() -> None:
+    """Use all that is measured of a dataset."""
+    found = pixelprep.stats("sample", quiet=True)
+    assert_type(found, pixelprep.DatasetStats)
+    assert_type((found.dataset, found.split, found.dtype), tuple[str, str, str])
+    assert_type((found.shape, found.class_names), tuple[tuple[int, ...], tuple[str, ...]])
+    train = found.splits["train"]
+    assert_type((train.images, train.class_counts), tuple[int, tuple[int, ...]])
+    for pixels in (train.channels, train.overall):
+        assert_type((pixels.mean, pixels.std), tuple[tuple[float, ...], tuple[float, ...]])
+        assert_type((pixels.minimum, pixels.maximum), tuple[tuple[float, ...], tuple[float, ...]])
+        assert_type(pixels.mean_over_max, tuple[float, ...] | None)
+        assert_type(pixels.std_over_max, tuple[float, ...] | None)
+        assert pixels.quantiles is not None
+        assert_type(pixels.quantiles["0.5"], tuple[float, ...])
+    assert_type((found.sizes["28×28"], sorted(found.files)), tuple[int, list[str]])
+    assert_type([one.kind for one in found.duplicates], list[str])
+    assert_type((found.paste("keras"), found.pasted()["numpy"]), tuple[str, str])
+    assert_type(found.to_dict(), dict[str, Any])
+
+
 def rows() -> Iterator[tuple[NDArray[np.uint8], int]]:
     """Yield images and labels."""
     yield from ((np.full((4, 4), 9 * row, np.uint8), row % 2) for row in range(6))
@@ -207,6 +228,7 @@ def main() -> None:
     look_at_entry(entry)
     look_at_split(entry.train)
     scale(source.train[0][..., None])
+    measure()
     fail()
 
 

@@ -107,6 +107,9 @@ def scope(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     public = {name: getattr(pixelprep, name) for name in pixelprep.__all__}
     made = {"Arrays": pixelprep.Arrays("mislabelled", pair, pair), "Split": split}
     made |= {"Scaling": pixelprep.Scaling.fit(two, "standardize"), "Batches": split.batches(1)}
+    made["DatasetStats"] = pixelprep.stats(
+        arrays(), cache_dir=tmp_path_factory.mktemp("cache"), quiet=True
+    )
     alone = pixelprep.Arrays("alone", arrays().train)
     made["Entry"] = pixelprep.prepare(alone, cache_dir=tmp_path_factory.mktemp("cache"), quiet=True)
     return public | made | {"np": np, "FILE": Path(__file__)}
@@ -132,6 +135,10 @@ predict("nowhere", "picture.png")
 compare("sample", repeats=0)
 report("nowhere")
 report("nowhere", format="gif")
+stats("nowhere")
+stats(Arrays)
+stats("sample", cache_dir=FILE)
+DatasetStats.paste("mxnet")
 Arrays.load(None)
 Scaling.fit(np.zeros((1, 2, 2, 1), np.uint8), "center", per="row")
 Scaling.fit(np.full((1, 2, 2, 1), np.inf), "center")
