@@ -261,7 +261,7 @@ def test_a_damaged_picture_of_an_export_is_skipped_as_of_any_folder(tmp_path: Pa
     """Without the option it stops, as ever; with it, the rest is a folder as any."""
     _, path = as_png(ten_classes(), tmp_path / "out")
     (path / "train" / "A" / "0000004.png").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match="0000004.png: "):
+    with pytest.raises(SourceError, match=r"0000004\.png: "):
         prepared(path, cache_dir=tmp_path / "again")
     with pytest.warns(pixelprep.PixelprepWarning, match="train has some that cannot be read"):
         again = prepared(path, on_error="skip", cache_dir=tmp_path / "again")
