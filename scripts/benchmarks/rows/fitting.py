@@ -67,3 +67,56 @@ for _against, _target, _note in (
     for _call in CALLS:
         for _one in (CHANNEL, DATASET):
             STATISTICS.duel(f"{_one}, {_call}", f"{_against}, {_call}", _target, _note)
+
+STATS = Contest("stats", "all that `pixelprep stats` measures of MNIST's training images", "s", 7)
+
+
+@STATS.contestant("pixelprep.stats, in memory", "stats")
+def _stats(place: Place) -> Measure:
+    import pixelprep
+
+    source = pixelprep.Arrays("digits", place.raw())
+    return once(lambda: pixelprep.stats(source, quiet=True))
+
+
+@STATS.peer(
+    "DataLoader loop for mean and std",
+    "torch",
+    target="< 1/5",
+    note="TensorDataset of uint8, batches of 64, each image's mean and std added up, as it is often"
+    " pasted: its std is not that of the pixels. Ours has extremes, quantiles, digests and"
+    " duplicates, too",
+)
+def _loader_loop(place: Place) -> Measure:
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    images = torch.from_numpy(place.raw()[0].copy())
+    loader = DataLoader(TensorDataset(images), batch_size=64)
+
+    def loop() -> tuple[Any, Any]:
+        mean, std = torch.zeros(1), torch.zeros(1)
+        for (batch,) in loader:
+            pixels = batch.float().div(255).permute(0, 3, 1, 2).reshape(len(batch), 1, -1)
+            mean += pixels.mean(2).sum(0)
+            std += pixels.std(2).sum(0)
+        return mean / len(images), std / len(images)
+
+    return once(loop)
+
+
+@STATS.peer(
+    "torch, x.mean() and x.std() of one tensor",
+    "torch",
+    note="all images at once, as float32: 0.2 GB for MNIST, and no more than mean and std",
+)
+def _torch_whole(place: Place) -> Measure:
+    import torch
+
+    images = torch.from_numpy(place.raw()[0].copy())
+
+    def whole() -> tuple[Any, Any]:
+        pixels = images.float().div(255)
+        return pixels.mean(), pixels.std(correction=0)
+
+    return once(whole)
