@@ -48,8 +48,8 @@ from pixelprep.errors import (
     resume_command,
 )
 from pixelprep.exporters import format_names
-from pixelprep.format.options import PREPARE_OPTIONS, READING
-from pixelprep.numerics.modes import MODES
+from pixelprep.format.options import PREPARE_OPTIONS, READING, SCALING_OPTIONS
+from pixelprep.numerics.modes import PLAIN
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
@@ -179,13 +179,13 @@ def train(
 
 
 @app.command()
-@partial(with_prepare_options, without=("mode", "force", "scaling_of"))
+@partial(with_prepare_options, without=("mode", "force", "scaling_of", *SCALING_OPTIONS))
 def compare(
     context: typer.Context,
     dataset: Dataset = "mnist",
     *,
     modes: Annotated[str, option("Two or more, separated by commas.", "MODE,MODE…")] = ",".join(
-        MODES
+        PLAIN
     ),
     repeats: Annotated[int, option("Runs of each mode; fewer than five rarely decide.", "N")] = 3,
     epochs: Annotated[int, option("Passes over the training images.")] = 5,

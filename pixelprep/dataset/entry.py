@@ -402,7 +402,7 @@ class Entry:
     @cached_property
     def scaling(self) -> Scaling:
         """The fitted scaling, with `Scaling.apply` and `Scaling.invert`."""
-        return self.manifest.scaling.scaling(self.mode, self.per)
+        return self.manifest.scaling.scaling(self.manifest.recipe)
 
     @cached_property
     def splits(self) -> dict[str, Split]:
@@ -484,7 +484,7 @@ def split_of(
     )
     recipe, stored = manifest.recipe, manifest.data_layout(name, rows).columns
     is_raw, dtype = recipe.storage == "raw", np.dtype(recipe.dtype)
-    scaling = manifest.scaling.scaling(manifest.mode, manifest.per) if is_raw else None
+    scaling = manifest.scaling.scaling(recipe) if is_raw else None
     kinds = {n: (one.shape[1:], np.dtype(one.dtype).newbyteorder("=")) for n, one in stored.items()}
     columns = Columns(kinds, dtype, scaling)
     run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)

@@ -1,7 +1,8 @@
 """Build the model for production: it takes raw pixels, so that nobody can scale them wrongly.
 
 The scaling is made of Keras's own operations in front of the trained model, so that the file is
-read by plain Keras in its safe mode. It is the stored value's formula in float64, rounded once
+read by plain Keras in its safe mode. It takes RGB, whatever the order of the stored channels. It is
+the stored value's formula in float64, rounded once
 (data/FORMAT.md, section 3). JAX computes in float32 unless ``JAX_ENABLE_X64`` is set.
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any  # Any: Keras tensors and operations, whic
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
+from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor, to_range
 from pixelprep.numerics.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -53,10 +54,12 @@ def serving_model(
 
 
 def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
-    """Compute ``((x / unit) − shift) / divisor`` in float64, rounded once to the stored type."""
+    """Compute the stored value's formula in float64, rounded once to the stored type."""
     from keras import ops
 
     exact = ops.cast(raw, "float64")
+    if scaling.channel_order == "bgr":
+        exact = ops.flip(exact, axis=-1)
     if scaling.statistics is None:  # each image has its own: (N, 1, 1, 1)
         mode, own = MODES[scaling.mode], _statistics_per_image(exact, scaling)
         shift: Any = mode.shift(own)
@@ -68,7 +71,9 @@ def _scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
         shift, divisor = shift_and_divisor(scaling, scaling.statistics)
     if scaling.unit != 1:
         exact = exact / np.float64(scaling.unit)
-    return _rounded((exact - shift) / divisor, np.dtype(dtype))
+    if scaling.clip and (fitted := scaling.statistics):
+        exact = ops.minimum(ops.maximum(exact, fitted.low), fitted.high)
+    return _rounded(to_range(scaling, (exact - shift) / divisor), np.dtype(dtype))
 
 
 def _statistics_per_image(x: Any, scaling: Scaling) -> Statistics:
