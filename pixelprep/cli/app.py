@@ -49,7 +49,7 @@ from pixelprep.errors import (
 )
 from pixelprep.exporters import format_names
 from pixelprep.format.options import PREPARE_OPTIONS, READING, SCALING_OPTIONS
-from pixelprep.numerics.modes import PLAIN
+from pixelprep.numerics.modes import plain_modes
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def compare(
     dataset: Dataset = "mnist",
     *,
     modes: Annotated[str, option("Two or more, separated by commas.", "MODE,MODE…")] = ",".join(
-        PLAIN
+        plain_modes()
     ),
     repeats: Annotated[int, option("Runs of each mode; fewer than five rarely decide.", "N")] = 3,
     epochs: Annotated[int, option("Passes over the training images.")] = 5,

@@ -53,10 +53,15 @@ MODES: dict[str, Mode] = {
         uses_quantiles=True,
     ),
 }
-PLAIN = ("normalize", "center", "standardize")  # take all data, and need to be told no more
 DEFAULT_QUANTILES = (0.25, 0.75)  # the interquartile range, as scikit-learn's RobustScaler has it
 DEFAULT_MODE = "standardize"
 PER = ("dataset", "channel", "pixel", "image")
+
+
+def plain_modes() -> tuple[str, ...]:
+    """Return the modes that take all data, and need to be told no more."""
+    special = (mode.is_given or mode.uses_quantiles for mode in MODES.values())
+    return tuple(name for name, one in zip(MODES, special, strict=True) if not one)
 
 
 def check_taken(mode: str, given: Mapping[str, object]) -> None:

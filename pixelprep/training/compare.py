@@ -21,7 +21,7 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.errors import TrainError, UsageError, check_int, unknown_choice
 from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY, PrepareOptions
 from pixelprep.numerics import significance
-from pixelprep.numerics.modes import MODES, PLAIN
+from pixelprep.numerics.modes import MODES, plain_modes
 from pixelprep.pipeline.prepare import data_of, prepare
 from pixelprep.reports import comparison_report, html, results
 from pixelprep.reports.results import CompareResult, TrainResult, TrainSettings
@@ -39,7 +39,7 @@ FEW = {2: "two", 3: "three", 4: "four", 5: "five"}  # repeats that rarely decide
 def compare(
     dataset: str | os.PathLike[str] | sources.Source = "mnist",
     *,
-    modes: Sequence[str] = PLAIN,
+    modes: Sequence[str] = plain_modes(),
     repeats: int = 3,
     epochs: int = 5,
     batch_size: int = 64,

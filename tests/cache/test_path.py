@@ -14,7 +14,7 @@ import pytest
 
 import pixelprep
 from pixelprep import CacheError, EntryError, TrainError, UsageError
-from pixelprep.numerics.modes import PLAIN
+from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER, apply_with_statistics, per_image_columns
 from pixelprep.pipeline.prepare import find_entry
 from pixelprep.system import fs
@@ -110,7 +110,7 @@ def test_raw_integers_come_back_exactly_where_it_is_said(raw: str, dtype: str) -
     top = np.iinfo(raw).max
     every = np.linspace(0, top, 256 * 64).astype(raw)
     images = np.random.default_rng(0).permuted(every).reshape(64, 8, 8, 4)
-    for mode in PLAIN:
+    for mode in plain_modes():
         for per in PER:
             for rescale in (False, True):
                 scaling = pixelprep.Scaling.fit(images, mode, per=per, rescale=rescale)

@@ -12,7 +12,7 @@ import pytest
 import pixelprep
 from pixelprep.format import manifest
 from pixelprep.format.recipe import recipe_key
-from pixelprep.numerics.modes import PLAIN
+from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER
 from tests.helpers.data import arrays
 from tests.helpers.malicious import sign
@@ -68,7 +68,7 @@ def test_committed_manifests_fit_the_schema(path: Path) -> None:
     VALIDATOR.validate(json.loads(path.read_bytes()))
 
 
-@pytest.mark.parametrize(("mode", "per"), some(PLAIN, PER, every=5))
+@pytest.mark.parametrize(("mode", "per"), some(plain_modes(), PER, every=5))
 def test_fresh_manifests_fit_the_schema(mode: str, per: str) -> None:
     """Whatever the mode, the statistics, the splits and the files, the manifest fits."""
     VALIDATOR.validate(manifest_of(mode=mode, per=per))
