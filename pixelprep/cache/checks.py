@@ -20,7 +20,13 @@ from pixelprep.dataset.raw import own_statistics, raw_view
 from pixelprep.format.manifest import FIRST_BATCH, FirstBatch, PixelSums, RawLimits, ScalingRecord
 from pixelprep.format.recipe import NUMERICS_VERSION, class_counts, taken_rows
 from pixelprep.numerics import scaling as scalings
-from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor, statistics_per_image
+from pixelprep.numerics.scaling import (
+    MODES,
+    Scaling,
+    from_range,
+    shift_and_divisor,
+    statistics_per_image,
+)
 from pixelprep.numerics.statistics import AnyMoments, Statistics, moments_of, pairwise_sum
 from pixelprep.sources.digest import digest_pieces, join_digests, pixel_bytes
 from pixelprep.sources.lazy_arrays import AnyDType
@@ -95,7 +101,8 @@ def _check_exact(entry: Entry, on_progress: OnProgress) -> Iterator[str]:
                 yield f"{name}: the sums of its pixels differ from the manifest"
             scaling = entry.scaling
             if not scaling.fixed:
-                of_all = None if entry.per == "image" else moments.statistics(scaling.unit)
+                per_image, quantiles = entry.per == "image", manifest.recipe.quantiles
+                of_all = None if per_image else moments.statistics(scaling.unit, quantiles)
                 scaling = replace(scaling, statistics=of_all)
             if manifest.scaling != ScalingRecord.of(scaling):
                 yield f"{name}: its statistics differ from the scaling's"
@@ -114,7 +121,8 @@ def _check_pixels(
     is_fitted = name == "train" and entry.per != "image" and not entry.scaling.fixed
     per = entry.per if is_fitted else "dataset"
     pieces = digest_pieces(raw_view(split, entry.scaling))
-    tasks = ((split, entry.scaling, per, rows) for rows in pieces)
+    counted = is_fitted and entry.scaling.quantiles is not None
+    tasks = ((split, entry.scaling, per, counted, rows) for rows in pieces)
     parts, digests, wrong_rows = list[AnyMoments](), [], list[int]()
     with parallel.thread_pool() as threads:  # most of the work releases the interpreter's lock
         found = parallel.WorkerPool(threads).map(_check_piece, tasks)
@@ -126,9 +134,11 @@ def _check_pixels(
     return pairwise_sum(parts), join_digests(digests), min(wrong_rows, default=None)
 
 
-def _check_piece(task: tuple[Split, Scaling, str, range]) -> tuple[AnyMoments, bytes, list[int]]:
+def _check_piece(
+    task: tuple[Split, Scaling, str, bool, range],
+) -> tuple[AnyMoments, bytes, list[int]]:
     """Recover rows under one digest: return moments, digest, and first rows of wrong blocks."""
-    split, scaling, per, piece = task
+    split, scaling, per, counted, piece = task
     digest, moments, wrong_rows = hashlib.sha256(), list[AnyMoments](), list[int]()
     for block in sources.block_ranges(raw_view(split, scaling).slice_rows(piece), BLOCK_BYTES):
         start, stop = piece.start + block.start, piece.start + block.stop
@@ -141,7 +151,7 @@ def _check_piece(task: tuple[Split, Scaling, str, range]) -> tuple[AnyMoments, b
         if any(a.tobytes() != b.tobytes() for a, b in zip(columns, [*stored, *own], strict=True)):
             wrong_rows.append(start)
         digest.update(pixel_bytes(raw))
-        moments.append(moments_of(raw, per))
+        moments.append(moments_of(raw, per, counted=counted))
     return pairwise_sum(moments), digest.digest(), wrong_rows
 
 
@@ -186,8 +196,10 @@ def _check_split(entry: Entry, name: str, on_progress: OnProgress) -> Iterator[s
         own = own_statistics(split, rows.start, rows.stop)
         raw = scaling.statistics or statistics_per_image(*own)
         shift, divisor = shift_and_divisor(scaling, raw)
-        recovered = (stored * divisor + shift) * scaling.unit
-        bound = _error_bound(scaling, raw, np.abs(stored), split.dtype) * divisor * scaling.unit
+        recovered = (from_range(scaling, stored) * divisor + shift) * scaling.unit
+        low, high = scaling.target_range or (0.0, 1.0)
+        bound = _error_bound(scaling, raw, np.abs(stored), split.dtype) / (high - low)
+        bound *= divisor * scaling.unit
         lows.append(float(recovered.min()))
         highs.append(float(recovered.max()))
         errors.append(float(bound.max()))
@@ -199,9 +211,14 @@ def _check_split(entry: Entry, name: str, on_progress: OnProgress) -> Iterator[s
     if wrong_rows:
         yield f"{name}: from image {wrong_rows[0]} on, some have other statistics than stored"
     limits = entry.manifest.splits[name].raw
-    if max(abs(min(lows) - limits.minimum), abs(max(highs) - limits.maximum)) > max(errors):
+    gaps = [abs(min(lows) - limits.minimum), abs(max(highs) - limits.maximum)]
+    if scaling.clip and (own_limits := scaling.statistics):
+        low, high = own_limits.low.min() * scaling.unit, own_limits.high.max() * scaling.unit
+        gaps = [low - min(lows), max(highs) - high]
+    if max(gaps) > max(errors):
         yield f"{name}: the raw minimum or maximum differs from the manifest"
-    if name == "train" and scaling.statistics is not None and not scaling.fixed:
+    is_fitted = not scaling.fixed and not scaling.clip
+    if name == "train" and scaling.statistics is not None and is_fitted:
         every, found = ("mean", "std", "minimum", "maximum"), pairwise_sum(moments).statistics()
         if not _agree(scaling, found, scaling.statistics, every, split.dtype):
             yield "train: its statistics differ from the scaling's"
@@ -218,9 +235,10 @@ def _error_bound(
     If no value moves by more than this, neither do mean, deviation, minimum and maximum.
     """
     shift, divisor = shift_and_divisor(scaling, raw)
+    low, high = scaling.target_range or (0.0, 1.0)
     kind = np.finfo(dtype)
     rounding = largest * (float(kind.eps) / 2 + SLACK) + float(kind.smallest_subnormal)
-    return rounding + (np.abs(shift) / divisor + largest) * ULPS
+    return rounding + (np.abs(shift) / divisor * (high - low) + abs(low) + largest) * ULPS
 
 
 def _agree(

@@ -17,10 +17,12 @@ from pixelprep.format.options import (
     REPAIR_OPTIONS,
     DecodeOptions,
     RecipeOptions,
+    ScalingOptions,
     declared_options,
     decode_options,
     json_types,
 )
+from pixelprep.numerics.modes import DEFAULT_QUANTILES
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.sources import is_path
 from pixelprep.sources.known.registry import REGISTRY
@@ -118,8 +120,17 @@ def _record_path(path: Path, cache: Path) -> Path:
 def request_of(manifest: Manifest) -> dict[str, Any]:
     """Return the arguments of `prepare` that a manifest holds: all, for a registered dataset."""
     recipe = manifest.recipe.to_dict()
-    names = [name for name in declared_options(RecipeOptions) if recipe[name] is not None]
-    return {"dataset": manifest.dataset, **{name: recipe[name] for name in names}}
+    options = {name: recipe[name] for name in declared_options(RecipeOptions)}
+    options |= {name: recipe[name] for name in ("channel_order", "limits", "quantiles", "clip")}
+    if recipe["quantiles"] == list(DEFAULT_QUANTILES):
+        del options["quantiles"]
+    options["range"] = recipe["target_range"]
+    if manifest.recipe.constants and not manifest.recipe.is_taken_over:
+        given = manifest.recipe.constants
+        options |= {"mean": list(given.shift), "std": list(given.divisor)}
+        options["units"] = None if options.pop("rescale") else "pixel"
+        del options["per"]  # which they tell
+    return {"dataset": manifest.dataset, **{n: v for n, v in options.items() if v is not None}}
 
 
 def _dropped(decode: Mapping[str, object]) -> set[str]:
@@ -132,20 +143,23 @@ def options_of(manifest: Manifest, request: Mapping[str, Any] | None) -> dict[st
 
     Of how its data was read, some are in no manifest, but in the `request` that made it.
     """
-    defaults, decode = asdict(RecipeOptions()), manifest.source.decode
-    options = {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
+    defaults = asdict(RecipeOptions()) | asdict(ScalingOptions())
+    decode = manifest.source.decode
+    options = defaults | {"split_seed": decode.get("split_seed", 0), **request_of(manifest)}
     most = max(split.rows for split in manifest.splits.values())
     shape = manifest.splits[manifest.first_split].shape[1:]
     given = manifest.recipe.shard_rows or most
     is_default = min(given, most) == min(layout.file_rows(shape, manifest.recipe.dtype), most)
     options["shard_rows"] = None if is_default else given
     usual = {"per": defaults["per"], "rescale": defaults["rescale"]}
-    normalized = normalize_options(manifest.mode, **usual, dtype=manifest.scaling.raw_dtype)
+    dtype, limits = manifest.scaling.raw_dtype, manifest.recipe.limits
+    normalized = normalize_options(manifest.mode, **usual, dtype=dtype, limits=limits)
     if normalized == (manifest.per, manifest.recipe.rescale):
         options |= usual  # they have the same effect
     names = [name for name in defaults if name == "mode" or options[name] != defaults[name]]
-    if manifest.recipe.constants:
-        names = [name for name in names if name not in ("mode", *usual)]
+    if manifest.recipe.is_taken_over:
+        taken = ("mode", *usual, *declared_options(ScalingOptions))
+        names = [name for name in names if name not in taken]
     changed = {name: options[name] for name in names}
     if manifest.dataset in REGISTRY:  # how its files are read is no choice
         return changed

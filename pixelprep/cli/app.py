@@ -52,11 +52,12 @@ from pixelprep.format.options import (
     FIXED,
     PREPARE_OPTIONS,
     READING,
+    SCALING_OPTIONS,
     ReadOptions,
     RecipeOptions,
     declared_options,
 )
-from pixelprep.numerics.modes import MODES
+from pixelprep.numerics.modes import plain_modes
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
@@ -202,13 +203,13 @@ def train(
 
 
 @app.command()
-@partial(with_prepare_options, without=("mode", "force", "scaling_of"))
+@partial(with_prepare_options, without=("mode", "force", "scaling_of", *SCALING_OPTIONS))
 def compare(
     context: typer.Context,
     dataset: Dataset = "mnist",
     *,
     modes: Annotated[str, option("Two or more, separated by commas.", "MODE,MODE…")] = ",".join(
-        MODES
+        plain_modes()
     ),
     repeats: Annotated[int, option("Runs of each mode; fewer than five rarely decide.", "N")] = 3,
     epochs: Annotated[int, option("Passes over the training images.")] = 5,

@@ -98,7 +98,7 @@ def print_info(entry: "Entry", summary: "EntrySummary") -> None:
         _print_field("", text)
     _print_field("classes", ", ".join(entry.class_names))
     origins = entry.manifest.recipe.splits
-    if entry.manifest.recipe.constants:  # shown above
+    if entry.manifest.recipe.is_taken_over:
         _print_field("scaling", "that of another entry, given as shift and divisor")
     taken = [f"{name} taken from train" for name in entry.splits if origins[name] == "train"]
     own = [name for name in entry.splits if origins[name] == "source"]
@@ -106,8 +106,9 @@ def print_info(entry: "Entry", summary: "EntrySummary") -> None:
     _print_field("balance", "; ".join(_balance(entry, name) for name in entry.splits))
     _print_field("options", shlex.join(formatting.options(summary.options)))
     _print_found(summary.files, summary.duplicates)
-    exact = entry.is_exact
-    _print_field("raw", f"pixels are {'exactly' if exact else 'approximately'} recoverable")
+    how = "exactly" if entry.is_exact else "approximately"
+    lost = entry.scaling.clip and not entry.is_exact
+    _print_field("raw", "pixels were clipped" if lost else f"pixels are {how} recoverable")
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
 
 
@@ -181,12 +182,20 @@ def _print_classes(found: "DatasetStats") -> None:
 
 
 def _print_entry(entry: "Entry") -> None:
+    from pixelprep.numerics.scaling import details, scaled_statistics
+
     scaling = entry.scaling
     say(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
     units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
-    titles = ("shift", "divisor") if scaling.fixed else ("mean", "std")
+    taken_over = entry.manifest.recipe.is_taken_over
+    titles = ("shift", "divisor") if taken_over else ("mean", "std")
     for name, values in zip(titles, (scaling.mean, scaling.std), strict=True):
         _print_field(name, f"{formatting.format_numbers(values)}{units}")
+    if scaling.quantiles and (own := scaling.statistics):
+        for name, values in (("low", own.low), ("median", own.median), ("high", own.high)):
+            _print_field(name, f"{formatting.format_numbers(values)}{units}")
+    if told := details(scaling):
+        _print_field("scaling", ", ".join(told))
     rows: Rows = [("", "images", "shape", "type", "raw", "scaled min", "max", "mean", "std")]
     for name, split in entry.splits.items():
         record = entry.manifest.splits[name]
@@ -198,9 +207,7 @@ def _print_entry(entry: "Entry") -> None:
     _table(rows)
     # What train as a whole is scaled to, which a first batch only comes near.
     whole = []
-    if scaling.statistics is not None and not scaling.fixed:
-        from pixelprep.numerics.scaling import scaled_statistics
-
+    if scaling.statistics is not None and not scaling.fixed and not scaling.clip:
         scaled = scaled_statistics(scaling, scaling.statistics)
         rounding = 1e-9  # what it leaves of 0
         whole += ["mean 0"] * bool((abs(scaled.mean) < rounding).all())

@@ -18,7 +18,7 @@ from pixelprep.errors import UsageError, missing_extra, named_type_error, unknow
 from pixelprep.format import layout, reader
 from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.format.recipe import SPLITS
-from pixelprep.numerics.scaling import Scaling
+from pixelprep.numerics.scaling import Scaling, why_inexact
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
@@ -262,12 +262,13 @@ class Split:
 
     def _check_recovered(self, columns: Columns) -> None:
         """Refuse to deliver raw integers that scaling has rounded away."""
-        is_integer = np.dtype(columns.scaling.raw_dtype).kind in "ui"
-        if columns.is_raw or not columns.delivers_raw or not is_integer:
+        scaling = columns.scaling
+        is_integer = np.dtype(scaling.raw_dtype).kind in "ui"
+        if columns.is_raw or not columns.delivers_raw or not (is_integer or scaling.clip):
             return
-        if not columns.scaling.is_exact(self.dtype):
-            message = f"{columns.scaling.raw_dtype} pixels cannot be recovered from {self.dtype}"
-            raise UsageError(f"`raw=True`: {message}", "prepare the dataset with `storage=raw`")
+        if not scaling.is_exact(self.dtype):
+            message = f"`raw=True`: {why_inexact(scaling, self.dtype)}"
+            raise UsageError(message, "prepare the dataset with `storage=raw`")
 
     def to_tf(self, batch_size: int, **options: Unpack[BatchOptions]) -> "tf.data.Dataset":
         """Return a ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
@@ -481,7 +482,7 @@ class Entry:
     @cached_property
     def scaling(self) -> Scaling:
         """The fitted scaling, with `Scaling.apply` and `Scaling.invert`."""
-        return self.manifest.scaling.scaling(self.mode, self.per)
+        return self.manifest.scaling.scaling(self.manifest.recipe)
 
     @cached_property
     def splits(self) -> dict[str, Split]:
@@ -562,7 +563,7 @@ def split_of(
         for file in files
     )
     recipe, stored = manifest.recipe, manifest.data_layout(name, rows).columns
-    dtype, scaling = np.dtype(recipe.dtype), manifest.scaling.scaling(manifest.mode, manifest.per)
+    dtype, scaling = np.dtype(recipe.dtype), manifest.scaling.scaling(recipe)
     kinds = {n: (one.shape[1:], np.dtype(one.dtype).newbyteorder("=")) for n, one in stored.items()}
     columns = Columns(kinds, dtype, scaling, is_raw=recipe.storage == "raw")
     run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)

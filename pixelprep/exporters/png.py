@@ -16,6 +16,7 @@ from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
 from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
 from pixelprep.format.layout import class_folder
+from pixelprep.numerics.scaling import CLIPPED_HINT, why_inexact
 from pixelprep.sources.pictures import image_file
 from pixelprep.sources.pictures.exported_pictures import (
     HEADER,
@@ -42,10 +43,9 @@ class PngExporter(Exporter):
             message = f"`to=png`: images of {channels} channels of {raw}: {expected}"
             raise UsageError(message, ELSEWHERE)
         if not entry.is_exact:
-            message = f"{raw} pixels cannot be recovered exactly from {entry.manifest.recipe.dtype}"
-            raise UsageError(
-                f"`to=png`: {message}", "prepare the dataset with `dtype=float32` first"
-            )
+            message = why_inexact(entry.scaling, entry.manifest.recipe.dtype)
+            finer = "prepare the dataset with `dtype=float32` first"
+            raise UsageError(f"`to=png`: {message}", CLIPPED_HINT if entry.scaling.clip else finer)
         if entry.manifest.source.task != "classification":
             raise UsageError("`to=png`: a picture lies in one folder, of one class", ELSEWHERE)
         _folders(entry)

@@ -15,7 +15,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
 from pixelprep.format import layout, schema
 from pixelprep.format.recipe import NUMERICS_VERSION, SPLITS, Recipe
 from pixelprep.format.source_record import Provenance, SourceRecord
-from pixelprep.numerics.scaling import MODES, Scaling, fixed_scaling, shift_and_divisor
+from pixelprep.numerics.scaling import FORM, MODES, Scaling, fixed_scaling, shift_and_divisor
 from pixelprep.numerics.statistics import AnyMoments, Statistics
 from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import LenientRecord
@@ -86,6 +86,15 @@ class SplitRecord(LenientRecord):
 
 
 @dataclass(frozen=True, slots=True)
+class QuantilesRecord(LenientRecord):
+    """The quantiles that a robust scaling was fitted to: lists of float."""
+
+    low: object
+    median: object
+    high: object
+
+
+@dataclass(frozen=True, slots=True)
 class ScalingRecord(LenientRecord):
     """A scaling in full precision: nested lists of float, empty per image.
 
@@ -100,23 +109,32 @@ class ScalingRecord(LenientRecord):
     maximum: object
     scale: object
     offset: object
-    quantiles: None = None  # for a mode to come
+    quantiles: QuantilesRecord | None = None
 
     @classmethod
     def of(cls, scaling: Scaling) -> Self:
         own = scaling.statistics
         limits = (own.minimum, own.maximum) if own else (np.zeros(0), np.zeros(0))
         arrays = (scaling.mean, scaling.std, *limits, scaling.scale, scaling.offset)
-        return cls(scaling.unit, scaling.raw_dtype, *(array.tolist() for array in arrays))
+        record = cls(scaling.unit, scaling.raw_dtype, *(array.tolist() for array in arrays))
+        if own and scaling.quantiles:
+            lists = (one.tolist() for one in (own.low, own.median, own.high))
+            record = replace(record, quantiles=QuantilesRecord(*lists))
+        return record
 
-    def scaling(self, mode: str, per: str) -> Scaling:
+    def scaling(self, recipe: Recipe) -> Scaling:
+        """Return the scaling that this is, in an entry of this recipe."""
+        form = {name: getattr(recipe, name) for name in FORM}
+        about = (recipe.mode, recipe.per, self.unit, self.raw_dtype)
+        if given := recipe.constants:
+            return fixed_scaling(*about, given.shift, given.divisor, given.limits, **form)
         statistics = None
-        if per != "image" and self.minimum == []:
-            return fixed_scaling(mode, per, self.unit, self.raw_dtype, self.mean, self.std)  # type: ignore[arg-type] # checked
-        if per != "image":
-            lists = (self.mean, self.std, self.minimum, self.maximum)
+        if recipe.per != "image":
+            lists = [self.mean, self.std, self.minimum, self.maximum]
+            found = self.quantiles
+            lists += [found.low, found.median, found.high] if found else []
             statistics = Statistics(*(np.array(values, np.float64) for values in lists))
-        return Scaling(mode, per, self.unit, self.raw_dtype, statistics)
+        return Scaling(*about, statistics, **form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +172,12 @@ class Manifest(LenientRecord):
         """Train or, where the scaling is fixed and there is none, the first of the others."""
         return next(name for name in SPLITS if name in self.splits)
 
+    def is_scaled_as(self, other: "Manifest") -> bool:
+        """Return whether equal pixels are scaled to equal values in both entries."""
+        form = [[getattr(one.recipe, name) for name in FORM] for one in (self, other)]
+        own, same = (self.mode, self.per, self.scaling), (other.mode, other.per, other.scaling)
+        return own == same and form[0] == form[1]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the content of ``manifest.json``."""
         values = super().to_dict()
@@ -172,7 +196,7 @@ class Manifest(LenientRecord):
         return [(name, file) for name in present for file in self.splits[name].files]
 
     def file_layout(self, split: str, rows: int) -> layout.FileLayout:
-        scaling = self.scaling.scaling(self.mode, self.per)
+        scaling = self.scaling.scaling(self.recipe)
         attributes: dict[str, Any] = {
             "format": layout.FORMAT,
             "format_version": layout.FORMAT_VERSION,
@@ -183,6 +207,10 @@ class Manifest(LenientRecord):
         }  # with the next two as many as an object header takes
         if scaling.statistics is not None:
             shift, divisor = shift_and_divisor(scaling, scaling.statistics)
+            if scaling.target_range is not None:  # the line through what is stored
+                low, high = scaling.target_range
+                divisor = divisor / (high - low)
+                shift = shift - low * divisor
             attributes |= {"shift": shift, "divisor": divisor}
         return replace(self.data_layout(split, rows), attributes=attributes)
 
@@ -275,7 +303,7 @@ def _check_version(path: Path, manifest: Mapping[str, Any]) -> None:
 def _check_recipe_known(path: Path, recipe: Mapping[str, Any]) -> None:
     """Refuse modes and options that came after this version, which are no damage."""
     unknown = [name for name in recipe.keys() - Recipe.field_names() if recipe[name] is not None]
-    unknown += [name for name in schema.MODES_TO_COME if recipe.get(name) is not None]
+    unknown += [name for name, known in schema.FORM.items() if not known(recipe.get(name))]
     choices = {"mode": MODES, "storage": layout.STORAGES, "compression": layout.COMPRESSIONS}
     words = ((name, recipe[name], known) for name, known in choices.items())
     unknown += [name for name, word, known in words if isinstance(word, str) and word not in known]

@@ -5,6 +5,7 @@ and its documentation, the option of the command line with its help and completi
 environment variable.
 
 - `RecipeOptions`: a part of the recipe, and so of the key;
+- `ScalingOptions`: what modes take, of which parts of the recipe are made (`format.recipe`);
 - `DecodeOptions`: how a source reads its pixels, for `sources.Options`; a part of the identity of
   user's files;
 - `NetworkOptions` and `MachineOptions`: of no effect on what is stored.
@@ -14,10 +15,11 @@ module at once, so it loads no NumPy.
 """
 
 import inspect
+import math
 import os
 import re
 import textwrap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import partial, wraps
@@ -27,9 +29,12 @@ from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from pixelprep.errors import UsageError, check_int, named_type_error, unknown_choice
 from pixelprep.format import label_options, layout
-from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER
+from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER, check_taken
+from pixelprep.numerics.presets import PRESETS
 
 MAX_SIDE = 1 << 16  # pixels
+SMALLEST = 1e-300  # of what is divided by: far above numbers whose reciprocal overflows
+MOST = 1e30  # of the ends of a range: float32 has them, and their difference
 ON_LEAK = ("warn", "fail", "drop")
 MATLAB = "matlab"  # a layout: that of MATLAB 7.3
 COLORS = dict.fromkeys(("gray", "greyscale", "grayscale", "l"), "grey") | {"color": "rgb"}
@@ -77,6 +82,33 @@ def _fraction(name: str, value: float) -> float:
     if isinstance(value, int | float) and 0 <= value < 1:
         return float(value) or 0.0  # -0.0 is spelled differently in JSON
     raise UsageError(f"`{name}={value}`: expected 0 or more, below 1")
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:  # Any: whatever the user wrote
+    try:
+        parts = value.split(",") if isinstance(value, str) else value
+        parts = parts if isinstance(parts, Sequence) else [parts]
+        found = tuple(float(one) + 0.0 for one in parts)  # without -0.0, another key
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise UsageError(f"`{name}={value}`: expected finite numbers with commas between")
+    return found
+
+
+def _deviations(name: str, value: Any) -> tuple[float, ...]:
+    found = _numbers(name, value)
+    if min(found) < SMALLEST:
+        raise UsageError(f"`{name}={value}`: expected numbers above 0, which are divided by")
+    return found
+
+
+def _two_numbers(name: str, value: Any, low: float, high: float) -> tuple[float, ...]:
+    found = _numbers(name, value)
+    if len(found) != 2 or not low <= found[0] < found[1] <= high:
+        within = f", from {low:g} to {high:g}" if math.isfinite(low) else ""
+        raise UsageError(f"`{name}={value}`: expected two numbers, the smaller one first{within}")
+    return found
 
 
 def _switch(name: str, value: object) -> bool:
@@ -183,6 +215,57 @@ class RecipeOptions:
         "Images per file (default: as many as fit into 256 MiB).",
         "N",
         check=partial(check_int, low=1),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingOptions:
+    """Options of a scaling, each taken by some modes only."""
+
+    preset: str | None = option(
+        None, "The constants of pretrained models, with mode fixed.", choices=PRESETS
+    )
+    mean: str | float | tuple[float, ...] | None = option(
+        None,
+        "What mode fixed subtracts: one number, or one of each channel.",
+        "R,G,B",
+        check=_numbers,
+    )
+    std: str | float | tuple[float, ...] | None = option(
+        None, "What mode fixed then divides by, likewise.", "R,G,B", check=_deviations
+    )
+    units: str | None = option(
+        None,
+        "What mean and std are of: values over the maximum of the pixels' type (max, the default),"
+        " or pixels as they are (pixel).",
+        choices=("max", "pixel"),
+    )
+    channel_order: str | None = option(
+        None,
+        "Turn RGB round before mode fixed; mean and std are in that order.",
+        choices=("bgr",),
+    )
+    range: str | tuple[float, ...] | None = option(
+        None,
+        "Normalize to this range (default: 0,1).",
+        "A,B",
+        check=partial(_two_numbers, low=-MOST, high=MOST),
+    )
+    limits: str | None = option(
+        None,
+        "Normalize integers by the smallest and the largest of train, not of their type.",
+        choices=("data",),
+    )
+    quantiles: str | tuple[float, ...] | None = option(
+        None,
+        "Quantiles of train whose difference mode robust divides by (default: 0.25,0.75).",
+        "LOW,HIGH",
+        check=partial(_two_numbers, low=0, high=1),
+    )
+    clip: bool = option(
+        False,
+        "Bring pixels between these quantiles first: what is cut off cannot be had back.",
+        check=_switch,
     )
 
 
@@ -382,7 +465,7 @@ class ReadOptions(MachineOptions, DecodeOptions, NetworkOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(ReadOptions, RecipeOptions):
+class PrepareOptions(ReadOptions, ScalingOptions, RecipeOptions):
     """All options of `prepare`, checked: a `UsageError` or `MissingExtraError` refuses a value."""
 
     force: bool = option(False, "Make the entry again if it is there.", check=_switch)
@@ -407,9 +490,32 @@ class PrepareOptions(ReadOptions, RecipeOptions):
                 value = declared.check(name, value) if declared.check else value
                 _check_type(name, value)
             object.__setattr__(self, name, value)
+        self._check_scaling()
+
+    def _check_scaling(self) -> None:
+        """Refuse options of scaling that do not go together, before any data is read."""
+        given = {name: getattr(self, name) for name in declared_options(ScalingOptions)}
+        if self.scaling_of is not None:
+            if named := [name for name, value in given.items() if value not in (None, False)]:
+                message = f"`{named[0]}`: the scaling is that of `scaling_of={self.scaling_of}`"
+                raise UsageError(message, "leave one of them out")
+            return
+        check_taken(self.mode, given)
+        where, own = f"`mode={self.mode}`", (self.mean, self.std, self.channel_order)
+        if not MODES[self.mode].is_given:
+            return
+        if self.rescale:
+            hint = "`units=max`, the default, divides first"
+            raise UsageError(f"{where}: takes no `rescale`", hint)
+        if self.preset and own != (None, None, None):
+            message = f"`preset={self.preset}`: has a mean, std and order of channels of its own"
+            raise UsageError(message, "leave the preset out, or all else")
+        if not self.preset and None in own[:2]:
+            raise UsageError(f"{where}: expected `mean` and `std`, or a `preset`")
 
 
 PREPARE_OPTIONS = declared_options(PrepareOptions)
+SCALING_OPTIONS = frozenset(declared_options(ScalingOptions))
 MACHINE_ONLY = frozenset(declared_options(MachineOptions))
 RUNTIME_ONLY = MACHINE_ONLY | declared_options(NetworkOptions).keys()  # change no stored byte
 TYPES = get_type_hints(PrepareOptions)  # by name

@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import UsageError
 from pixelprep.format import layout
-from pixelprep.format.options import RecipeOptions, declared_options
+from pixelprep.format.options import RecipeOptions, ScalingOptions, declared_options
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics import permutation
+from pixelprep.numerics.modes import MODES, check_taken
 from pixelprep.numerics.permutation import Stream
-from pixelprep.numerics.scaling import Scaling, normalize_options, shift_and_divisor
-from pixelprep.system import canonical
+from pixelprep.numerics.presets import PRESETS, of_channels
+from pixelprep.numerics.scaling import (
+    Scaling,
+    form_of,
+    normalize_options,
+    shift_and_divisor,
+)
+from pixelprep.system import canonical, formatting
 from pixelprep.system.json_record import LenientRecord
 
 NUMERICS_VERSION = 1  # raised when a recipe would give other numbers
@@ -24,17 +31,38 @@ TAKEN = {"test": Stream.TEST, "val": Stream.VAL}  # from train where the source 
 
 @dataclass(frozen=True, slots=True)
 class Constants(LenientRecord):
-    """Shift and divisor that are given, not fitted: one number or, per channel, one of each."""
+    """Shift and divisor that are given, not fitted: one number or, per channel, one of each.
+
+    Likewise, where pixels are clipped, what they are brought between; else these have no field.
+    """
 
     shift: tuple[float, ...]
     divisor: tuple[float, ...]
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, scaling: Scaling) -> Self:
         """Return those of a scaling per dataset or per channel."""
-        assert scaling.statistics is not None
-        shift, divisor = shift_and_divisor(scaling, scaling.statistics)
-        return cls(tuple((shift + 0.0).tolist()), tuple(divisor.tolist()))
+        found = scaling.statistics
+        assert found is not None
+        shift, divisor = shift_and_divisor(scaling, found)
+        bounds = (found.low, found.high) if scaling.clip else ()
+        return cls(*(tuple((one + 0.0).tolist()) for one in (shift, divisor, *bounds)))
+
+    @property
+    def limits(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """What pixels are brought between, if they are."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def to_dict(self) -> dict[str, Any]:
+        values = super(Constants, self).to_dict()
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        given = values if isinstance(values, dict) else {}
+        return super(Constants, cls).from_dict({"low": None, "high": None, **given})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +74,12 @@ class Recipe(RecipeOptions, LenientRecord):
     split_seed: int | None = None  # type: ignore[assignment] # where none is taken from train
     chunk_rows: int
     constants: Constants | None = None  # None where the scaling is fitted
-    # What modes to come are told: none of those that there are takes them.
-    channel_order: None = None
-    limits: None = None
-    target_range: None = None
-    quantiles: None = None
-    clip: None = None
+    # What some modes are told, as `Scaling` has it; None in others.
+    channel_order: str | None = None
+    limits: str | None = None
+    target_range: tuple[float, ...] | None = None
+    quantiles: tuple[float, ...] | None = None
+    clip: bool | None = None
     format_version: int = layout.FORMAT_VERSION
     numerics_version: int = NUMERICS_VERSION
 
@@ -62,10 +90,21 @@ class Recipe(RecipeOptions, LenientRecord):
 
     @classmethod
     def of(
-        cls, options: RecipeOptions, source: SourceRecord, constants: Constants | None = None
+        cls,
+        options: RecipeOptions,
+        source: SourceRecord,
+        scaling: ScalingOptions | Mapping[str, Any] | None = None,
     ) -> Self:
+        """Make a recipe for a source, with what the mode is told or, by name, another's fields."""
         first = next(iter(source.splits.values()))  # images of all are of one shape and type
-        per, rescale = normalize_options(options.mode, options.per, options.rescale, first.dtype)
+        if isinstance(scaling, Mapping):
+            told = scaling
+        else:
+            told = scaling_fields(options, scaling or ScalingOptions(), first.dtype, first.shape[3])
+        form = {"per": options.per, "rescale": options.rescale, "limits": None, **told}
+        per, rescale = normalize_options(
+            options.mode, form["per"], form["rescale"], first.dtype, form["limits"]
+        )
         image = first.shape[1:]
         own = {name: split.shape[0] for name, split in source.splits.items()}
         fractions = {
@@ -79,7 +118,7 @@ class Recipe(RecipeOptions, LenientRecord):
             )
         shard_rows = options.shard_rows or layout.file_rows(image, options.dtype)
         values = {name: getattr(options, name) for name in declared_options(RecipeOptions)}
-        values |= {
+        values |= form | {
             "per": per,
             "rescale": rescale,
             "splits": {name: "source" if name in own else "train" for name in rows},
@@ -88,7 +127,12 @@ class Recipe(RecipeOptions, LenientRecord):
             "shard_rows": shard_rows if shard_rows < max(rows.values()) else None,
         }
         chunk_rows = layout.chunk_rows(image, options.dtype)
-        return cls(source=source.digest, chunk_rows=chunk_rows, constants=constants, **values)
+        return cls(source=source.digest, chunk_rows=chunk_rows, **values)
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether its constants are those of another entry."""
+        return self.constants is not None and not MODES[self.mode].is_given
 
     @property
     def key(self) -> str:
@@ -98,6 +142,53 @@ class Recipe(RecipeOptions, LenientRecord):
     def folder(self) -> str:
         """The name of the entry's folder below its dataset's."""
         return f"{self.mode}-{self.key}"
+
+
+def scaling_fields(
+    options: RecipeOptions, told: ScalingOptions, dtype: str, channels: int
+) -> dict[str, Any]:
+    """Return the fields of a recipe that say how such pixels are scaled, but for the mode."""
+    given = {name: getattr(told, name) for name in declared_options(ScalingOptions)}
+    check_taken(options.mode, given)
+    form = {name: given[name] for name in given.keys() - {"preset", "mean", "std", "units"}}
+    if not MODES[options.mode].is_given:
+        return form_of(options.mode, dtype, **form)
+    return form_of(options.mode, dtype, **form) | _given_constants(options, told, dtype, channels)
+
+
+def _given_constants(
+    options: RecipeOptions, told: ScalingOptions, dtype: str, channels: int
+) -> dict[str, Any]:
+    """Return constants, units and order of channels as they are given, or those of a preset."""
+    where, own = f"`mode={options.mode}`", PRESETS.get(told.preset or "")
+    normalize_options(options.mode, options.per, options.rescale, dtype)
+    floats, units = np.dtype(dtype).kind == "f", told.units or (own.units if own else "max")
+    if floats and told.units != "pixel":
+        hint = "`units=pixel`: mean and std are of the pixels as they are"
+        raise UsageError(f"{where}: {dtype} has no maximum to divide by", hint)
+    if own and not floats and units != own.units:
+        raise UsageError(f"`preset={told.preset}`: its units are {own.units}", "leave `units` out")
+    mean, std = (own.mean, own.std) if own else (told.mean, told.std)
+    assert isinstance(mean, tuple)  # both are there: `PrepareOptions` has seen to it
+    assert isinstance(std, tuple)
+    order = own.channel_order if own else told.channel_order
+    counts = {len(mean), len(std), 3 if order else 1} - {1}
+    if counts - {channels}:
+        name = f"`preset={told.preset}`" if own else where
+        listed = " and ".join(map(str, sorted(counts)))
+        grey = "`color=rgb` makes grey pictures RGB" if channels == 1 else None
+        found = formatting.pluralize(channels, "channel")
+        raise UsageError(f"{name}: expected images of {listed} channels, got {found}", grey)
+    shift, divisor = of_channels(mean, channels), of_channels(std, channels)
+    if not np.isfinite(np.divide(shift, divisor)).all():
+        raise UsageError(f"{where}: `mean` over `std` is too large for float64")
+    alike = len(set(zip(shift, divisor, strict=True))) == 1  # so that equal scalings are one entry
+    return {
+        "constants": Constants(shift[:1], divisor[:1]) if alike else Constants(shift, divisor),
+        "per": "dataset" if alike else "channel",
+        "rescale": units == "max",
+        "channel_order": order,
+    }
 
 
 def recipe_key(recipe: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn  # Any: JSON values of a file that anybody may 
 import numpy as np
 
 from pixelprep.format import layout
+from pixelprep.format.options import MOST
 from pixelprep.format.recipe import SPLITS, TAKEN, recipe_key, split_files, split_rows
 from pixelprep.format.source_record import TASKS
 from pixelprep.numerics import permutation
@@ -20,13 +21,12 @@ from pixelprep.system import canonical
 
 RAW_DTYPES = ("uint8", "int8", "uint16", "int16", "float16", "float32", "float64")
 STATISTICS = ("mean", "std", "minimum", "maximum")
+QUANTILES = ("low", "median", "high")
 MAX_NAME_BYTES = 180  # of a dataset's name; with mode and key it must still be a file's name
 ROW_BYTES = 64  # of a row beside its pixels: label, statistics, its share of an index
 MAX_NAME = 4096  # bytes of a row's name
 SOURCE_FIELDS = ("splits", "task", "class_names", "decode")  # under the source digest
 MAX_BYTES = 64 << 20  # of a manifest
-# Fields of a recipe that no mode has yet.
-MODES_TO_COME = ("channel_order", "limits", "target_range", "quantiles", "clip")
 
 # What values of unexpected types can raise.
 TYPE_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
@@ -88,11 +88,36 @@ def _is_constants(value: Any) -> bool:
     if value is None:
         return True
     numbers = _list_of(lambda one: type(one) is float and math.isfinite(one))
-    named = _is_dict(value) and value.keys() == {"shift", "divisor"}
+    names: tuple[set[str], ...] = ({"shift", "divisor"}, {"shift", "divisor", "low", "high"})
+    named = _is_dict(value) and value.keys() in names
     return named and all(map(numbers, value.values())) and 0.0 not in value["divisor"]
 
 
+def _is_pair(low: float, high: float) -> Check:
+    """Check two floats, the smaller one first, or null."""
+
+    def check(value: Any) -> bool:
+        numbers = isinstance(value, list) and [type(one) for one in value] == [float, float]
+        return value is None or (numbers and low <= value[0] < value[1] <= high)
+
+    return check
+
+
+def _is_quantiles(value: Any) -> bool:
+    named = _is_dict(value) and value.keys() >= set(QUANTILES)
+    return value is None or (named and all(isinstance(value[name], list) for name in QUANTILES))
+
+
 _SHA256 = _matches("[0-9a-f]{64}")
+
+# Fields of a recipe that some modes have; another value is a later version's.
+FORM: dict[str, Check] = {
+    "channel_order": _one_of(None, "bgr"),
+    "limits": _one_of(None, "data"),
+    "target_range": _is_pair(-MOST, MOST),
+    "quantiles": _is_pair(0, 1),
+    "clip": _one_of(None, True),
+}
 
 
 def _is_shape(value: Any) -> bool:
@@ -123,7 +148,7 @@ _PARTS: dict[str, dict[str, Check]] = {
         "chunk_rows": _int(1),
         "shard_rows": lambda value: value is None or _int(1)(value),
         "constants": _is_constants,
-        **dict.fromkeys(MODES_TO_COME, _one_of(None)),
+        **FORM,
         "format_version": _one_of(layout.FORMAT_VERSION),
         "numerics_version": _int(1),
     },
@@ -138,7 +163,7 @@ _PARTS: dict[str, dict[str, Check]] = {
     "scaling": {
         "unit": _int(1),
         "raw_dtype": _one_of(*RAW_DTYPES),
-        "quantiles": _one_of(None),
+        "quantiles": _is_quantiles,
         **dict.fromkeys((*STATISTICS, "scale", "offset"), lambda value: isinstance(value, list)),
     },
     "statistics": {"count": _int(1), **dict.fromkeys(("sum", "sum_of_squares"), _is_number)},
@@ -287,7 +312,10 @@ def _check_scaling(manifest: Mapping[str, Any]) -> None:
     raw_dtype = next(iter(manifest["source"]["splits"].values()))["dtype"]
     constants = recipe["constants"]
     _require(record["raw_dtype"] == raw_dtype, "scaling.raw_dtype is not the source's")
-    effective = normalize_options(recipe["mode"], per, recipe["rescale"], raw_dtype)
+    _check_form(recipe, record, np.dtype(raw_dtype).kind == "f")
+    effective = normalize_options(
+        recipe["mode"], per, recipe["rescale"], raw_dtype, recipe["limits"]
+    )
     _require((per, recipe["rescale"]) == effective, "per or rescale has no meaning for such data")
     unit = rescale_unit(raw_dtype, recipe["rescale"])
     _require(record["unit"] == unit, f"scaling.unit is not {unit}")
@@ -298,8 +326,27 @@ def _check_scaling(manifest: Mapping[str, Any]) -> None:
         given = record["mean"] == constants["shift"] and record["std"] == constants["divisor"]
         _require(given, "scaling.mean and scaling.std are not the constants")
         shapes |= {"minimum": (0,), "maximum": (0,)}
+        _require(all(len(one) == shape[0] for one in constants.values()), "constants")
+    every = {**record, **(record["quantiles"] or {})}
+    shapes |= dict.fromkeys(QUANTILES, shape) if record["quantiles"] else {}
     for name, shape in shapes.items():
-        values = np.array(record[name], object)
+        values = np.array(every[name], object)
         valid = {int, float} >= set(map(type, values.reshape(-1)))
         valid = valid and values.shape == shape and bool(np.isfinite(values.astype(float)).all())
         _require(valid, f"scaling.{name} is not {shape} finite numbers")
+
+
+def _check_form(recipe: Mapping[str, Any], record: Mapping[str, Any], floats: bool) -> None:
+    """Refuse what a mode does not have, or lacks."""
+    mode, constants = MODES[recipe["mode"]], recipe["constants"]
+    has = {name: recipe[name] is not None for name in (*FORM, "constants")}
+    _require(has["constants"] or not mode.is_given, "the mode has no constants")
+    _require(mode.is_given or not has["channel_order"], "channel_order is of no meaning")
+    ranged = has["limits"] or has["target_range"]
+    _require(mode.uses_range or not ranged, "limits or target_range is of no meaning")
+    _require(not (has["limits"] and floats), "limits of floats are the data's")
+    fitted = mode.uses_quantiles and not has["constants"]
+    _require(has["quantiles"] == fitted == (record["quantiles"] is not None), "quantiles")
+    _require(mode.uses_quantiles or not has["clip"], "clip is of no meaning")
+    bounds = constants is not None and "low" in constants
+    _require(bounds == (has["clip"] and has["constants"]), "the constants of a clip")

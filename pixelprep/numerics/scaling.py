@@ -2,7 +2,8 @@
 
 The stored value of a raw pixel x is ``((x / unit) − shift) / divisor``, computed in float64 in
 this order and rounded once to the stored type. ``unit`` is the integer type's maximum where the
-recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode.
+recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode. A scaling may turn
+the channels round and clip ``x / unit`` before, and map what comes out to a range behind that.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixelprep.errors import UsageError, unknown_choice
+from pixelprep.numerics.modes import DEFAULT_QUANTILES, Mode, check_taken
 from pixelprep.numerics.modes import MODES as MODES  # with `PER` for all that scale
 from pixelprep.numerics.modes import PER as PER
-from pixelprep.numerics.modes import Mode
-from pixelprep.numerics.statistics import Float, Statistics, check_images, moments_of
+from pixelprep.numerics.presets import preset_name
+from pixelprep.numerics.statistics import Float, Statistics, check_images, moments_of, unknown
 
+# What a recipe may have beside mode, `per` and constants; each is a field of `Scaling`, too.
+FORM = ("channel_order", "limits", "target_range", "quantiles", "clip")
 GUARD_BITS = 2  # bits beyond a raw integer's, so that rounding errors stay below half a step
 TABLE_BITS = 16  # integers up to this width are scaled by a table of all their values
 
@@ -53,6 +57,16 @@ class Scaling:
         The statistics of the training split; None per image, where each image has its own.
     fixed : bool
         Whether shift and divisor were given, not fitted: they are `mean` and `std` then.
+    channel_order : str or None
+        ``"bgr"``: channels are turned round before all else, and statistics are in that order.
+    limits : str or None
+        ``"data"``: integers are normalized by the extremes of train, not of their type.
+    target_range : tuple of float or None
+        What 0 and 1 of the formula become, if not themselves.
+    quantiles : tuple of float or None
+        Which quantiles a robust scaling was fitted to.
+    clip : bool or None
+        Whether pixels are brought between these quantiles first.
     """
 
     mode: str
@@ -61,10 +75,24 @@ class Scaling:
     raw_dtype: str
     statistics: Statistics | None
     fixed: bool = False
+    channel_order: str | None = None
+    limits: str | None = None
+    target_range: tuple[float, ...] | None = None
+    quantiles: tuple[float, ...] | None = None
+    clip: bool | None = None
 
     @classmethod
     def fit(
-        cls, images: NDArray[Any], mode: str, *, per: str = "channel", rescale: bool = False
+        cls,
+        images: NDArray[Any],
+        mode: str,
+        *,
+        per: str = "channel",
+        rescale: bool = False,
+        limits: str | None = None,
+        range: tuple[float, float] | None = None,
+        quantiles: tuple[float, float] | None = None,
+        clip: bool = False,
     ) -> Self:
         """Fit a scaling to images in memory.
 
@@ -78,6 +106,14 @@ class Scaling:
             Which pixels share one statistic, one of `PER`.
         rescale : bool
             Divide integers by their type's maximum first.
+        limits : {"data"}, optional
+            Normalize integers by the extremes of these images, not of their type.
+        range : tuple of float, optional
+            Normalize to this range (default: 0 to 1).
+        quantiles : tuple of float, optional
+            Those of a robust scaling (default: 0.25 and 0.75).
+        clip : bool
+            Bring pixels between these quantiles first, which `invert` cannot undo.
 
         Returns
         -------
@@ -87,7 +123,7 @@ class Scaling:
         Raises
         ------
         UsageError
-            When the mode or `per` does not exist.
+            When the mode or `per` does not exist, or does not take what is given beside it.
         SourceError
             When the images have another type or shape, or are floats that are non-finite or too
             large.
@@ -100,11 +136,19 @@ class Scaling:
         >>> pixelprep.Scaling.fit(images, "center").mean
         array([100.])
         """
-        per, rescale = normalize_options(mode, per, rescale, images.dtype)
+        given: dict[str, Any] = {"limits": limits, "range": range}
+        given |= {"quantiles": quantiles, "clip": clip}
+        check_taken(mode, given)
+        form = form_of(mode, images.dtype, **given)
+        per, rescale = normalize_options(mode, per, rescale, images.dtype, form["limits"])
+        if MODES[mode].is_given:
+            raise UsageError(f"`mode={mode}`: is given, not fitted: expected another mode")
         check_images("Scaling.fit", images.shape, images.dtype)
-        unit = rescale_unit(images.dtype, rescale)
-        statistics = moments_of(images, per).statistics(unit)
-        return cls(mode, per, unit, images.dtype.name, None if per == "image" else statistics)
+        unit, shares = rescale_unit(images.dtype, rescale), form["quantiles"]
+        moments = moments_of(images, per, counted=shares is not None)
+        statistics = moments.statistics(unit, shares)
+        own = None if per == "image" else statistics
+        return cls(mode, per, unit, images.dtype.name, own, **form)
 
     @property
     def mean(self) -> Float:
@@ -128,7 +172,8 @@ class Scaling:
         if self.statistics is None:
             return np.zeros(0)
         _, divisor = shift_and_divisor(self, self.statistics)
-        return 1.0 / (self.unit * divisor)
+        low, high = self.target_range or (0.0, 1.0)
+        return (high - low) / (self.unit * divisor)
 
     @property
     def offset(self) -> Float:
@@ -136,7 +181,8 @@ class Scaling:
         if self.statistics is None:
             return np.zeros(0)
         shift, divisor = shift_and_divisor(self, self.statistics)
-        return 0.0 - shift / divisor
+        low, high = self.target_range or (0.0, 1.0)
+        return low - (high - low) * (shift / divisor)
 
     def apply(self, raw: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """Scale raw pixels.
@@ -151,7 +197,8 @@ class Scaling:
         Returns
         -------
         ndarray of `dtype`, the shape of `raw`
-            ``((x / unit) − shift) / divisor`` in float64, rounded once.
+            ``((x / unit) − shift) / divisor`` in float64, rounded once; channels turned round,
+            pixels clipped and values mapped to a range where the scaling says so.
 
         Raises
         ------
@@ -183,7 +230,8 @@ class Scaling:
 
         Rounding moves y = (x' − shift) / divisor by at most 2**-bits of itself, so x by at most
         2**-bits of its type's range, which must be less than half a step. So 8-bit pixels are
-        recovered from float16 and float32, and 16-bit pixels from float32.
+        recovered from float16 and float32, and 16-bit pixels from float32. A range far from 0 costs
+        bits, given constants may cost any number (all values are tried), and a clip is for good.
 
         Parameters
         ----------
@@ -195,8 +243,25 @@ class Scaling:
         bool
             False for floats, which are recovered up to rounding.
         """
-        raw, bits = np.dtype(self.raw_dtype), np.finfo(np.dtype(dtype)).nmant + 1
-        return raw.kind in "ui" and 8 * raw.itemsize + GUARD_BITS <= bits
+        raw, kind = np.dtype(self.raw_dtype), np.finfo(np.dtype(dtype))
+        if self.clip or raw.kind not in "ui":
+            return False
+        if self.fixed:
+            return self._tells_apart(np.dtype(dtype))
+        low, high = self.target_range or (0.0, 1.0)
+        far = max(abs(low), abs(high)) / (high - low) if self.target_range else 0.0
+        needed = 8 * raw.itemsize + GUARD_BITS
+        steps = 2.0**needed * float(kind.smallest_subnormal) <= high - low
+        return steps and needed + np.log2(1 + far) <= kind.nmant + 1
+
+    def _tells_apart(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether every value that a raw pixel may have is recovered from this type."""
+        limits = np.iinfo(self.raw_dtype)
+        values = np.arange(limits.min, limits.max + 1, dtype=self.raw_dtype)
+        raw = np.repeat(values, self.mean.size).reshape(-1, 1, 1, self.mean.size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored = self._exact(raw, self.statistics).astype(dtype)
+            return bool(np.isfinite(stored).all() and (restored(self, stored) == raw).all())
 
     def invert(
         self, scaled: NDArray[Any], mean: Float | None = None, std: Float | None = None
@@ -221,18 +286,11 @@ class Scaling:
         ------
         UsageError
             When `scaled` has another shape than was fitted; per image, when `mean` and `std` are
-            missing, or not one an image.
+            missing, or not one an image; when pixels were clipped.
         """
-        scaled = np.asarray(scaled)
-        shape, scaled = scaled.shape, self._batch(scaled)
-        statistics = self.statistics or statistics_per_image(mean, std, images=len(scaled))
-        shift, divisor = shift_and_divisor(self, statistics)
-        exact = scaled.astype(np.float64) * divisor + shift
-        if np.dtype(self.raw_dtype).kind not in "ui":
-            return (exact * self.unit).astype(self.raw_dtype).reshape(shape)
-        limits = np.iinfo(self.raw_dtype)
-        raw = np.clip(np.rint(exact * self.unit), limits.min, limits.max)
-        return raw.astype(self.raw_dtype).reshape(shape)
+        if self.clip:
+            raise UsageError(f"scaling.invert: {CLIPPED}", CLIPPED_HINT)
+        return restored(self, scaled, mean, std)
 
     def layer(self, framework: str, dtype: DTypeLike = np.float32) -> Any:
         """Return the scaling as a layer, to stand behind an augmentation of raw pixels.
@@ -292,17 +350,117 @@ class Scaling:
         exact = raw.astype(np.float64)
         if self.unit != 1:
             exact /= self.unit
+        if self.clip:
+            exact = np.clip(exact, statistics.low, statistics.high)
         shift, divisor = shift_and_divisor(self, statistics)
-        return (exact - shift) / divisor
+        scaled: Float = to_range(self, (exact - shift) / divisor)
+        return scaled
+
+
+CLIPPED = "pixels were clipped, and what was cut off cannot be had back"
+CLIPPED_HINT = "prepare with `storage=raw`, which keeps the raw pixels, or without `clip`"
+
+
+def why_inexact(scaling: Scaling, dtype: DTypeLike) -> str:
+    """Say why raw pixels are not recovered exactly from values stored as `dtype`."""
+    if scaling.clip:
+        return CLIPPED
+    return f"{scaling.raw_dtype} pixels cannot be recovered exactly from {np.dtype(dtype)}"
+
+
+def to_range(scaling: Scaling, t: Any) -> Any:
+    """Map what came out of the formula to the scaling's range, exactly at 0 and 1.
+
+    Plain arithmetic, of a framework's tensors too.
+    """
+    if scaling.target_range is None:
+        return t
+    low, high = map(np.float64, scaling.target_range)
+    return low * (np.float64(1) - t) + high * t
+
+
+def from_range(scaling: Scaling, y: Float) -> Float:
+    """Undo `to_range`, but for rounding."""
+    if scaling.target_range is None:
+        return y
+    low, high = scaling.target_range
+    return (y - low) / (high - low)
+
+
+def describe(scaling: Scaling) -> str:
+    """Return the formula of a scaling, and all that it does beside it, for people."""
+    parts = [MODES[scaling.mode].formula]
+    if scaling.unit != 1 and not MODES[scaling.mode].uses_range:
+        parts.append(f"of pixels divided by {scaling.unit} first")
+    return ", ".join([*parts, *details(scaling)])
+
+
+def details(scaling: Scaling) -> list[str]:
+    """Return what a scaling does beside its mode's formula, for people."""
+    found = []
+    if MODES[scaling.mode].is_given:
+        units = "max" if scaling.unit != 1 else "pixel"
+        mean, std = (tuple(one.tolist()) for one in (scaling.mean, scaling.std))
+        name = preset_name(mean, std, units, scaling.channel_order)
+        found += [f"the constants of {name}"] if name else []
+    if scaling.channel_order is not None:
+        found.append(f"channels turned round to {scaling.channel_order.upper()}")
+    if scaling.limits is not None:
+        found.append("by the extremes of train")
+    if scaling.target_range is not None:
+        found.append("to {:g} to {:g}".format(*scaling.target_range))
+    if scaling.quantiles is not None:
+        found.append("quantiles {:g} and {:g}".format(*scaling.quantiles))
+    if scaling.clip:
+        found.append("pixels clipped between the quantiles first")
+    return found
+
+
+def restored(
+    scaling: Scaling, scaled: NDArray[Any], mean: Float | None = None, std: Float | None = None
+) -> NDArray[Any]:
+    """Recover raw pixels as `Scaling.invert` does, clipped ones as the clip left them."""
+    scaled = np.asarray(scaled)
+    shape, scaled = scaled.shape, scaling._batch(scaled)
+    statistics = scaling.statistics or statistics_per_image(mean, std, images=len(scaled))
+    shift, divisor = shift_and_divisor(scaling, statistics)
+    exact = from_range(scaling, scaled.astype(np.float64))
+    exact = (exact * divisor + shift) * scaling.unit
+    if np.dtype(scaling.raw_dtype).kind in "ui":
+        limits = np.iinfo(scaling.raw_dtype)
+        exact = np.clip(np.rint(exact), limits.min, limits.max)
+    return in_order(scaling, exact.astype(scaling.raw_dtype)).reshape(shape)
+
+
+def in_order(scaling: Scaling, images: NDArray[Any]) -> NDArray[Any]:
+    """Turn the channels round if the scaling does: from the raw to the stored order, or back."""
+    return images[..., ::-1] if scaling.channel_order == "bgr" else images
 
 
 def fixed_scaling(
-    mode: str, per: str, unit: int, raw_dtype: str, shift: Sequence[float], divisor: Sequence[float]
+    mode: str,
+    per: str,
+    unit: int,
+    raw_dtype: str,
+    shift: Sequence[float],
+    divisor: Sequence[float],
+    bounds: tuple[Sequence[float], Sequence[float]] | None = None,
+    **form: Any,
 ) -> Scaling:
-    """Return the scaling with this shift and divisor, of one number or, per channel, of each."""
-    unknown = np.zeros(0)  # minimum and maximum, which are for fitting alone
-    given = Statistics(np.array(shift, np.float64), np.array(divisor, np.float64), unknown, unknown)
-    return Scaling(mode, per, unit, raw_dtype, given, fixed=True)
+    """Return the scaling with this shift and divisor, of one number or, per channel, of each.
+
+    With `bounds` it brings pixels between these first; `form` may have what is in `FORM`.
+    """
+    low, high = bounds or ((), ())
+    given = Statistics(
+        mean=np.array(shift, np.float64),
+        std=np.array(divisor, np.float64),
+        minimum=unknown(),  # which are for fitting alone
+        maximum=unknown(),
+        low=np.array(low, np.float64),
+        high=np.array(high, np.float64),
+    )
+    return Scaling(mode, per, unit, raw_dtype, given, fixed=True, **form)
 
 
 def table_of(scaling: Scaling, dtype: DTypeLike) -> NDArray[Any] | None:
@@ -321,6 +479,7 @@ def apply_with_statistics(
     Also return, per image, each image's own statistics (N, 1, 1, 1); otherwise None. A UsageError
     says that `dtype` (float32 or float16) cannot hold the values.
     """
+    raw = in_order(scaling, raw)
     if scaling.per == "image":
         own = moments_of(raw, "image").statistics(scaling.unit)
         return _rounded(scaling._exact(raw, own), dtype), own
@@ -359,7 +518,8 @@ def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, 
     if scaling.fixed:
         return statistics.mean, _ones_for_zeros(statistics.std)
     mode = MODES[scaling.mode]
-    if MODES[scaling.mode].uses_range and np.dtype(scaling.raw_dtype).kind in "ui":
+    by_type = mode.uses_range and scaling.limits is None
+    if by_type and np.dtype(scaling.raw_dtype).kind in "ui":
         zeros, ones = np.zeros_like(statistics.mean), np.ones_like(statistics.mean)
         statistics = Statistics(zeros, ones, minimum=zeros, maximum=ones)  # divided by `unit`
     if mode.divisor is None:
@@ -370,21 +530,47 @@ def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, 
 def scaled_statistics(scaling: Scaling, raw: Statistics) -> Statistics:
     """Return the statistics of the scaled pixels, up to rounding, from those of the raw ones."""
     shift, divisor = shift_and_divisor(scaling, raw)
-    mean, low, high = ((x - shift) / divisor for x in (raw.mean, raw.minimum, raw.maximum))
-    return Statistics(mean, raw.std / divisor, low, high)
+    each = (raw.mean, raw.minimum, raw.maximum)
+    mean, low, high = (to_range(scaling, (x - shift) / divisor) for x in each)
+    start, end = scaling.target_range or (0.0, 1.0)
+    return Statistics(mean, raw.std / divisor * (end - start), low, high)
 
 
 def per_image_columns(scaling: Scaling, own: Statistics) -> dict[str, Float]:
     """Return the columns ``mean`` and ``std``, float64 (N,), that `Scaling.invert` needs.
 
-    For normalized floats they hold each image's minimum, and its maximum minus its minimum.
+    For normalized pixels they hold each image's minimum, and its maximum minus its minimum.
     """
-    if MODES[scaling.mode].uses_range and np.dtype(scaling.raw_dtype).kind == "f":
+    if MODES[scaling.mode].uses_range:
         return {"mean": own.minimum.reshape(-1), "std": (own.maximum - own.minimum).reshape(-1)}
     return {"mean": own.mean.reshape(-1), "std": own.std.reshape(-1)}
 
 
-def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> tuple[str, bool]:
+def form_of(
+    mode: str,
+    dtype: DTypeLike,
+    *,
+    channel_order: str | None = None,
+    limits: str | None = None,
+    range: tuple[float, ...] | None = None,
+    quantiles: tuple[float, ...] | None = None,
+    clip: bool = False,
+) -> dict[str, Any]:
+    """Return the values of `FORM` in effect for a mode that takes what is given, and a raw type."""
+    target = tuple(float(one) + 0.0 for one in range or (0.0, 1.0))
+    shares = tuple(float(one) + 0.0 for one in quantiles or DEFAULT_QUANTILES)
+    return {
+        "channel_order": channel_order,
+        "limits": limits if np.dtype(dtype).kind in "ui" else None,  # of floats always the data's
+        "target_range": target if target != (0.0, 1.0) else None,
+        "quantiles": shares if MODES[mode].uses_quantiles else None,
+        "clip": clip or None,
+    }
+
+
+def normalize_options(
+    mode: str, per: str, rescale: bool, dtype: DTypeLike, limits: str | None = None
+) -> tuple[str, bool]:
     """Return the `per` and `rescale` in effect for this mode and raw type; refuse unknown ones."""
     if mode not in MODES:
         raise unknown_choice("mode", mode, MODES)
@@ -392,7 +578,15 @@ def normalize_options(mode: str, per: str, rescale: bool, dtype: DTypeLike) -> t
         raise unknown_choice("per", per, PER)
     integers = np.dtype(dtype).kind in "ui"
     if integers and MODES[mode].uses_range:
-        return "dataset", True
+        return (per, False) if limits else ("dataset", True)
+    own = MODES[mode].uses_quantiles or MODES[mode].is_given
+    if own and per not in ("dataset", "channel"):
+        raise UsageError(f"`per={per}`: `mode={mode}` is per channel or per dataset")
+    if MODES[mode].uses_quantiles and not integers:
+        exact = f"exact quantiles are taken of integers of 8 or 16 bits, got {np.dtype(dtype)}"
+        raise UsageError(f"`mode={mode}`: {exact}", "choose another `mode`")
+    if own:
+        return per, rescale and integers
     if per == "image" and not MODES[mode].uses_range and _reads_range(MODES[mode]):
         kept = f"an entry has each image's mean and std, but {mode} needs its minimum or maximum"
         raise UsageError(f"`per=image`: {kept}", "choose another `per`")

@@ -6,8 +6,9 @@ which block.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import product
 from typing import Any  # Any: pixels of every type that is prepared; int64 or Python ints
 
@@ -26,19 +27,27 @@ PIXEL_BYTES = {"u": (1, 2), "i": (1, 2), "f": (2, 4, 8)}  # bytes per pixel, by 
 MAX_PIXELS = 1 << 30  # pixels whose sum of squares fits into 64 bits
 
 
+def unknown() -> Float:
+    """Return the statistic that is not known, or not needed."""
+    return np.zeros(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """The statistics of pixels (divided by ``unit`` first) that a scaling is fitted to.
 
     Each is float64 and broadcasts against images (N, H, W, C): shape (1,) per dataset, (C,) per
     channel, (H, W, C) per pixel, (N, 1, 1, 1) per image. ``std`` is the population standard
-    deviation (ddof 0).
+    deviation (ddof 0). Quantiles are empty unless a scaling needs them.
     """
 
     mean: Float
     std: Float
     minimum: Float
     maximum: Float
+    low: Float = field(default_factory=unknown)
+    median: Float = field(default_factory=unknown)
+    high: Float = field(default_factory=unknown)
 
 
 def statistics_shape(image_shape: tuple[int, int, int], per: str) -> tuple[int, ...]:
@@ -62,12 +71,59 @@ def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often integers of each value occur; adding two gives the counts of all their pixels.
+
+    ``counts`` is int64 of (1 or C, values), the first value being ``lowest``.
+    """
+
+    counts: NDArray[np.int64]
+    lowest: int
+
+    @classmethod
+    def of(cls, images: NDArray[Any], per: str) -> "Histogram":
+        """Count integer images (N, H, W, C), N ≥ 1, per dataset or per channel."""
+        groups = math.prod(statistics_shape(images.shape[1:], per))
+        limits = np.iinfo(images.dtype)
+        table = images.reshape(-1, groups)
+        values = limits.max - limits.min + 1
+        counts = [
+            np.bincount(table[:, i].astype(np.intp) - limits.min, minlength=values)
+            for i in range(groups)
+        ]
+        return cls(np.stack(counts), int(limits.min))
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        return Histogram(self.counts + other.counts, self.lowest)
+
+    def quantiles(self, shares: Sequence[float], unit: int = 1) -> list[Float]:
+        """Return quantiles of the pixels divided by ``unit``, exact and rounded once.
+
+        They lie linearly between two neighbouring values (Hyndman and Fan's definition 7, as of
+        `numpy.quantile`); a share is read as it is written in decimal.
+        """
+        last = int(self.counts[0].sum()) - 1
+        found = []
+        for share in shares:
+            at = Fraction(repr(float(share))) * last
+            rank, part = int(at), at - int(at)
+            each = []
+            for one in np.cumsum(self.counts, axis=1):
+                ranks = [rank, min(rank + 1, last)]
+                low, high = (self.lowest + int(i) for i in np.searchsorted(one, ranks, "right"))
+                each.append(float((low + part * (high - low)) / unit))
+            found.append(np.array(each))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Moments:
     """Exact sums of integer pixels; adding two gives the sums of all their pixels.
 
     ``total``, ``squares``, ``minimum`` and ``maximum`` are int64 as long as 64 bits are certain to
     suffice, and Python ints (dtype object) from then on: the squares of uint16 pixels overflow at
-    2**32 pixels. ``count`` is the number of pixels behind each statistic.
+    2**32 pixels. ``count`` is the number of pixels behind each statistic. Only pixels that are to
+    tell quantiles have a histogram.
     """
 
     count: int
@@ -75,6 +131,7 @@ class Moments:
     squares: NDArray[Any]
     minimum: NDArray[Any]
     maximum: NDArray[Any]
+    histogram: Histogram | None = None
 
     @classmethod
     def of(cls, images: NDArray[Any], per: str) -> "Moments":
@@ -90,7 +147,8 @@ class Moments:
             shape = statistics_shape(images.shape[1:], per)
             pixels = images.reshape(-1, math.prod(shape))
             count, sums = len(pixels), _column_moments(pixels)
-        return cls(count, *(values.reshape(shape) for values in sums))
+        total, squares, low, high = (values.reshape(shape) for values in sums)
+        return cls(count, total, squares, low, high)
 
     def __add__(self, other: "Moments") -> "Moments":
         minimum = np.minimum(self.minimum, other.minimum)
@@ -99,10 +157,12 @@ class Moments:
         largest = max(-int(minimum.min()), int(maximum.max()))
         kind = np.int64 if count * largest**2 < 2**63 else object
         total, squares = self.total.astype(kind), self.squares.astype(kind)
-        return Moments(count, total + other.total, squares + other.squares, minimum, maximum)
+        one, two = self.histogram, other.histogram
+        both = one + two if one and two else None
+        return Moments(count, total + other.total, squares + other.squares, minimum, maximum, both)
 
-    def statistics(self, unit: int = 1) -> Statistics:
-        """Return the statistics of the pixels divided by ``unit``.
+    def statistics(self, unit: int = 1, quantiles: tuple[float, ...] | None = None) -> Statistics:
+        """Return the statistics of the pixels divided by ``unit``, with these quantiles, if any.
 
         Mean and variance are quotients of Python ints, which are correctly rounded:
         mean = Σx / (n·unit), variance = (n·Σx² − (Σx)²) / (n·unit)².
@@ -115,7 +175,15 @@ class Moments:
             std=np.sqrt(variance.astype(np.float64)),
             minimum=(self.minimum / unit).astype(np.float64),
             maximum=(self.maximum / unit).astype(np.float64),
+            **self._quantiles(unit, quantiles),
         )
+
+    def _quantiles(self, unit: int, shares: tuple[float, ...] | None) -> dict[str, Float]:
+        if shares is None:
+            return {}
+        assert self.histogram is not None  # they were `counted`
+        found = self.histogram.quantiles((shares[0], 0.5, shares[1]), unit)
+        return dict(zip(("low", "median", "high"), found, strict=True))
 
     def overall(self) -> dict[str, int]:
         """Return ``count``, ``sum`` and ``sum_of_squares`` of all pixels together."""
@@ -186,8 +254,12 @@ class FloatMoments:
         high = np.maximum(self.maximum, other.maximum)
         return FloatMoments(count, mean, m2, low, high)
 
-    def statistics(self, unit: int = 1) -> Statistics:
-        """Return the statistics, whatever the ``unit``; refuse too large and non-finite ones."""
+    def statistics(self, unit: int = 1, quantiles: tuple[float, ...] | None = None) -> Statistics:
+        """Return the statistics, whatever the ``unit``; refuse too large and non-finite ones.
+
+        Quantiles are of integers alone.
+        """
+        assert quantiles is None
         with np.errstate(over="ignore", invalid="ignore"):
             value_range = self.maximum - self.minimum
             std = np.sqrt(self.m2 / self.count)
@@ -221,9 +293,15 @@ class FloatMoments:
 AnyMoments = Moments | FloatMoments
 
 
-def moments_of(images: NDArray[Any], per: str) -> AnyMoments:
-    """Return the moments of images (N, H, W, C), N ≥ 1, of any type that is prepared."""
-    return (FloatMoments if images.dtype.kind == "f" else Moments).of(images, per)
+def moments_of(images: NDArray[Any], per: str, *, counted: bool = False) -> AnyMoments:
+    """Return the moments of images (N, H, W, C), N ≥ 1, of any type that is prepared.
+
+    Those of integers that are `counted` tell quantiles, too.
+    """
+    if images.dtype.kind == "f":
+        return FloatMoments.of(images, per)
+    found = Moments.of(images, per)
+    return replace(found, histogram=Histogram.of(images, per)) if counted else found
 
 
 class PairwiseSum:

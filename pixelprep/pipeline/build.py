@@ -18,7 +18,7 @@ from pixelprep.format import layout, writer
 from pixelprep.format import manifest as manifests
 from pixelprep.format.recipe import Recipe, class_counts, split_files
 from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
-from pixelprep.pipeline.fit import Splits, divide, fit, sum_up
+from pixelprep.pipeline.fit import Splits, divide, fit, sum_up, tell_of_scaling
 from pixelprep.system import canonical, fs, parallel, progress, staging
 
 PLAN = "plan.json"  # in a work folder: the manifest without splits, which all tasks go by
@@ -48,13 +48,14 @@ def build(
             present = sum(path.stat().st_size for path in (work / staging.FILES).glob("*"))
             fs.require_free_space(cache, _bytes_needed(splits, recipe) - present)
         # Nothing is fitted where there are constants.
-        moments = sum_up(
-            splits, "dataset" if recipe.constants else recipe.per, data.moments, context
-        )
+        per, counted = "dataset" if recipe.constants else recipe.per, recipe.quantiles is not None
+        moments = sum_up(splits, per, data.moments, context, counted=counted)
         limits = {name: manifests.RawLimits.of(moments[name]) for name in splits}
         check_limits(limits.values())
         first = next(iter(splits))  # train, if it is there
         scaling = fit(recipe, splits[first].images.dtype, moments[first])
+        if not scaling.fixed:
+            tell_of_scaling(scaling, recipe.storage, source.name, limits)
         plan = manifests.Manifest(
             dataset=source.name,
             key=recipe.key,
@@ -183,4 +184,4 @@ class WriteTask:
 def _read_plan(path: Path) -> tuple[manifests.Manifest, Scaling]:
     """Read a plan, once in each process; its path is of one recipe, or of one build alone."""
     plan = manifests.Manifest.from_dict(json.loads(path.read_bytes()))
-    return plan, plan.scaling.scaling(plan.mode, plan.per)
+    return plan, plan.scaling.scaling(plan.recipe)

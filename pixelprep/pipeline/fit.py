@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from pixelprep import sources
+from pixelprep.errors import UsageError
 from pixelprep.format.manifest import RawLimits
 from pixelprep.format.recipe import SPLITS, Recipe, check_classes_stay, taken_rows
-from pixelprep.numerics.scaling import Scaling, fixed_scaling, rescale_unit
+from pixelprep.numerics.scaling import FORM, MODES, Scaling, fixed_scaling, rescale_unit
 from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
-from pixelprep.system import formatting, progress
+from pixelprep.system import formatting, notices, progress
 
 LOG = logging.getLogger("pixelprep")
 
@@ -50,17 +51,25 @@ def divide(
 
 
 def sum_up(
-    splits: Splits, per: str, known: Mapping[str, AnyMoments], context: sources.SourceContext
+    splits: Splits,
+    per: str,
+    known: Mapping[str, AnyMoments],
+    context: sources.SourceContext,
+    *,
+    counted: bool = False,
 ) -> dict[str, AnyMoments]:
-    """Return the moments of each split, read unless they are `known`; show its limits."""
+    """Return the moments of each split, read unless they are `known`; show its limits.
+
+    Those of train tell quantiles if its pixels are `counted`.
+    """
     moments = dict(known)
     for name, split in splits.items():
         images = split.images
         if name not in moments:
             ranges = sources.block_ranges(images, FIT_BYTES)
             pieces = [sources.slice_rows(images, rows) for rows in ranges]
-            shared = scope(name, per)
-            sums = context.pool.map(_piece_moments, ((piece, shared) for piece in pieces))
+            wanted = scope(name, per), counted and name == "train"
+            sums = context.pool.map(_piece_moments, ((piece, *wanted) for piece in pieces))
             with progress.bar(f"reading {name}", len(images), " images", context.quiet) as bar:
                 moments[name] = pairwise_sum(progress.track(sums, map(len, pieces), bar))
         limits = RawLimits.of(moments[name])
@@ -76,13 +85,45 @@ def fit(recipe: Recipe, dtype: np.dtype[np.generic], train: AnyMoments) -> Scali
     Where the recipe has constants, they are the scaling.
     """
     unit = rescale_unit(dtype, recipe.rescale)
+    form = {name: getattr(recipe, name) for name in FORM}
+    about = (recipe.mode, recipe.per, unit, dtype.name)
     if given := recipe.constants:
-        shift, divisor = given.shift, given.divisor
-        return fixed_scaling(recipe.mode, recipe.per, unit, dtype.name, shift, divisor)
-    statistics = None if recipe.per == "image" else train.statistics(unit)
-    return Scaling(recipe.mode, recipe.per, unit, dtype.name, statistics)
+        return fixed_scaling(*about, given.shift, given.divisor, given.limits, **form)
+    statistics = None if recipe.per == "image" else train.statistics(unit, recipe.quantiles)
+    return Scaling(*about, statistics, **form)
 
 
-def _piece_moments(task: tuple[sources.LazyArray, str]) -> AnyMoments:
-    images, per = task
-    return pairwise_sum(moments_of(block, per) for block in sources.iter_blocks(images))
+def tell_of_scaling(
+    scaling: Scaling, storage: str, where: str, raw: Mapping[str, RawLimits]
+) -> None:
+    """Tell what a fitted scaling does to pixels that may not be meant, given their limits."""
+    train, dtype = raw["train"], np.dtype(scaling.raw_dtype)
+    fitted = scaling.statistics if scaling.quantiles else None
+    if fitted and (fitted.low == fitted.high)[fitted.minimum < fitted.maximum].any():
+        equal = "{}: the quantiles {:g} and {:g} are equal".format(where, *scaling.quantiles or ())
+        if scaling.clip:
+            message = f"{equal}: clipped between them, all pixels were"
+            raise UsageError(message, "`quantiles=0.01,0.99` or others are farther apart")
+        notices.tell(f"{equal}: divided by 1 (others: `quantiles=0.01,0.99`)")
+    if scaling.clip:
+        lost = "" if storage == "raw" else ", and cannot be had back: `storage=raw` keeps them"
+        LOG.info("%s: pixels are clipped between the quantiles%s", where, lost)
+    if not MODES[scaling.mode].uses_range or scaling.per == "image":
+        return
+    if dtype.kind in "ui" and scaling.limits is None:
+        if 0 < train.maximum < (scaling.unit + 1) // 2:
+            bits = int(train.maximum).bit_length()
+            reach = f"become at most {train.maximum / scaling.unit:.4g} of the range"
+            message = f"{where}: pixels up to {train.maximum:,} of {dtype}, of {bits} bits, {reach}"
+            notices.tell(f"{message}: `limits=data` normalizes by what is there")
+        return
+    for name, own in raw.items():
+        if own.minimum < train.minimum or own.maximum > train.maximum:
+            shown = (where, name, own.minimum, own.maximum, train.minimum, train.maximum)
+            LOG.info("%s: %s has pixels of %.6g to %.6g, beyond train's %.6g to %.6g", *shown)
+
+
+def _piece_moments(task: tuple[sources.LazyArray, str, bool]) -> AnyMoments:
+    images, per, counted = task
+    blocks = sources.iter_blocks(images)
+    return pairwise_sum(moments_of(block, per, counted=counted) for block in blocks)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar  # Any: fields of a recipe
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from pixelprep.format.manifest import Manifest, RawLimits
 from pixelprep.format.options import PrepareOptions
 from pixelprep.format.recipe import TAKEN, Constants
 from pixelprep.format.source_record import SourceRecord
+from pixelprep.numerics.scaling import FORM
 from pixelprep.system import formatting, notices
 
 LOG = logging.getLogger("pixelprep")
@@ -49,8 +50,11 @@ def take_over(call: Call, cache: Path) -> tuple[Call, Manifest | None]:
     return replace(call, **options, scaling_of=os.fspath(path)), known
 
 
-def constants_of(known: Manifest, source: str, record: SourceRecord) -> Constants:
-    """Return the scaling of an entry as it is given to this source; refuse other pixels."""
+def fields_of(known: Manifest, source: str, record: SourceRecord) -> dict[str, Any]:
+    """Return the fields of a recipe by which an entry's scaling is given to this source.
+
+    Refuse other pixels.
+    """
     first = next(iter(record.splits.values()))
     _, *image = known.splits[known.first_split].shape
     expected = image[2], known.scaling.raw_dtype
@@ -69,7 +73,9 @@ def constants_of(known: Manifest, source: str, record: SourceRecord) -> Constant
     if first.shape[1:3] != tuple(image[:2]):
         sizes = formatting.format_shape(first.shape[1:3]), formatting.format_shape(image[:2])
         LOG.info("%s: images of %s, there of %s", source, *sizes)
-    return Constants.of(known.scaling.scaling(known.mode, known.per))
+    form = {name: getattr(known.recipe, name) for name in FORM}
+    constants = Constants.of(known.scaling.scaling(known.recipe))
+    return form | {"quantiles": None, "constants": constants}  # which nothing is fitted to
 
 
 def check_range(where: str, known: Manifest, limits: Iterable[RawLimits]) -> None:

@@ -20,11 +20,13 @@ from pixelprep.format.options import (
     RUNTIME_ONLY,
     PrepareOptions,
     RecipeOptions,
+    ScalingOptions,
     declared_options,
     takes,
 )
 from pixelprep.format.recipe import TAKEN, Recipe
 from pixelprep.format.source_record import SourceRecord
+from pixelprep.numerics.modes import MODES
 from pixelprep.pipeline import given_scaling, raw_data
 from pixelprep.system import formatting, fs, locks, notices, parallel, staging
 
@@ -96,7 +98,7 @@ def find_entry(call: PrepareCall) -> Entry:
     """
     cache = fs.cache_dir(call.cache_dir)
     if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset, cache):
-        names = [*declared_options(RecipeOptions), "scaling_of"]
+        names = [*declared_options(RecipeOptions), *declared_options(ScalingOptions), "scaling_of"]
         given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
         return prepare_or_open(call.dataset, cache_dir=call.cache_dir, quiet=call.quiet, **given)
     source, dataset = _find_source(call)
@@ -263,15 +265,15 @@ def _recipe(
 ) -> Recipe:
     """Return the recipe of a call for data that is identified, with the scaling of an entry."""
     if known is not None:
-        constants = given_scaling.constants_of(known, source.name, record)
+        fields = given_scaling.fields_of(known, source.name, record)
         if given_scaling.is_test(record, call):
             record = given_scaling.record_as_test(record)
-        return Recipe.of(call, record, constants)
-    if "train" not in record.splits:
+        return Recipe.of(call, record, fields)
+    if "train" not in record.splits and not MODES[call.mode].is_given:
         only = " and ".join(record.splits)
         message = f"{source.name}: expected a train split to fit the scaling to, found {only} alone"
         raise SourceError(message, "take over an entry's scaling: `scaling_of=ENTRY`")
-    return Recipe.of(call, record)
+    return Recipe.of(call, record, call)
 
 
 def _tell_of_splits(

@@ -9,7 +9,7 @@ from pixelprep.errors import SourceError
 from pixelprep.format import schema
 from pixelprep.format.options import PrepareOptions
 from pixelprep.format.source_record import SourceRecord
-from pixelprep.numerics.scaling import normalize_options
+from pixelprep.numerics.scaling import MODES, normalize_options
 from pixelprep.pipeline.fit import scope
 from pixelprep.system import canonical, fs, locks, records
 
@@ -83,9 +83,12 @@ def read(
     scopes = {}
     if options and not (options.val_fraction or options.test_fraction):
         dtype = next(iter(raw.splits.values())).images.dtype
-        per, _ = normalize_options(options.mode, options.per, options.rescale, dtype)
-        per = "dataset" if options.scaling_of else per  # nothing is fitted
+        mode, limits = MODES[options.mode], options.limits
+        per, _ = normalize_options(options.mode, options.per, options.rescale, dtype, limits)
+        per = "dataset" if options.scaling_of or mode.is_given else per  # nothing is fitted
         scopes = {name: scope(name, per) for name in raw.splits}
+        if mode.uses_quantiles and not options.scaling_of:
+            scopes.pop("train", None)  # whose pixels are counted, too
     on_leak = sources.on_leak_of(source)
     return sources.survey(raw, context.pool, source.name, context.quiet, scopes, on_leak)
 

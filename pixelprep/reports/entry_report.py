@@ -217,8 +217,6 @@ def _html(profile: EntryProfile) -> bytes:
 def _about(profile: EntryProfile) -> list[tuple[str, str]]:
     """Describe the data: names and values."""
     scaling = f"{profile.mode} per {profile.per}: {profile.formula}"
-    if profile.scaling.unit != 1 and not MODES[profile.mode].uses_range:
-        scaling += f", of pixels divided by {profile.scaling.unit} first"
     described = ("title", "licence", "citation", "homepage")
     rows = [
         *((name, getattr(profile.provenance, name)) for name in described),
@@ -248,7 +246,8 @@ def _stored_scale(profile: EntryProfile) -> ColorScale:
     """Return the colours of stored images."""
     seen = next(iter(profile.splits.values())).stored.overall
     if MODES[profile.mode].uses_range:
-        return ColorScale(min(0.0, seen.minimum), 1.0)
+        low, high = profile.recipe.target_range or (0.0, 1.0)
+        return ColorScale(min(low, seen.minimum), max(high, seen.maximum))
     most = max(abs(seen.minimum), abs(seen.maximum))
     limit = min(most, 3 * float(np.hypot(seen.mean, seen.std)))  # so many standard deviations
     return ColorScale(-limit, limit, diverging=profile.shape[2] != 3)

@@ -15,7 +15,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError
 from pixelprep.format.manifest import RawLimits, ScalingRecord
 from pixelprep.format.recipe import Recipe, class_counts
 from pixelprep.format.source_record import Provenance
-from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
+from pixelprep.numerics.scaling import Scaling, describe, shift_and_divisor, to_range
 from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, pairwise_sum
 from pixelprep.reports.colormap import downsample
 from pixelprep.system import formatting
@@ -144,7 +144,7 @@ class PixelAccumulator:
     def stats(self, histograms: tuple[Histogram, ...] = ()) -> PixelStats:
         """Return all that was counted; histograms that were not are given."""
         moments = self._moments.total()
-        numbers = [getattr(moments, one.name) for one in fields(moments)[1:]]
+        numbers = [getattr(moments, one.name) for one in fields(moments)[1:5]]
         parts = zip(*(np.split(one.reshape(-1), one.size) for one in numbers), strict=True)
         merged = pairwise_sum(type(moments)(moments.count, *part) for part in parts)
         (overall,) = Summary.of(merged)
@@ -170,14 +170,14 @@ def profile(entry: Entry, on_progress: OnProgress, summary: EntrySummary) -> Ent
     known = sources.datasets()
     named = {*(one.name for one in known.datasets), *(one.name for one in known.plugins)}
     dataset = entry.dataset if entry.dataset in named else f"./{entry.dataset}"
-    given = {"scaling_of": "ENTRY"} if manifest.recipe.constants else {}
+    given = {"scaling_of": "ENTRY"} if manifest.recipe.is_taken_over else {}
     options = formatting.options({**summary.options, **given})
     names = ("dataset", "mode", "per", "key", "class_names")
     facts = {name: getattr(entry, name) for name in names}
     facts |= {name: getattr(manifest, name) for name in ("provenance", "recipe", "scaling")}
     return EntryProfile(
         **facts,
-        formula=MODES[entry.mode].formula,
+        formula=describe(scaling),
         shape=first.shape[1:],
         raw_dtype=scaling.raw_dtype,
         dtype=str(first.dtype),
@@ -201,12 +201,12 @@ def _profile_split(
     """Profile one split; of the first also the moments of each pixel, and samples."""
     record, classes = entry.manifest.splits[split.name], len(entry.class_names)
     scaling, channels = entry.scaling, split.shape[-1]
-    images = raw_view(split, scaling)
+    images = raw_view(split, scaling, clipped=True)
     blocks = list(sources.block_ranges(images, BLOCK_BYTES))
     raw = PixelAccumulator(channels, _raw_edges(record.raw, scaling))
     # A bin of raw integers is one of stored values where each channel is scaled alike. Other bins
     # would have now more, now fewer of the few different values.
-    is_mapped = _is_integer(scaling) and scaling.per in ("dataset", "channel")
+    is_mapped = _is_integer(scaling) and scaling.per in ("dataset", "channel") and not scaling.clip
     stored = PixelAccumulator(channels, None if is_mapped else _float_edges(*_range(split, blocks)))
     counts = np.zeros(classes, np.int64)
     for rows in blocks:
@@ -263,7 +263,9 @@ def _map_bins(scaling: Scaling, raw: Sequence[Histogram]) -> tuple[Histogram, ..
     """Scale the edges of histograms of raw values."""
     assert scaling.statistics is not None  # only per image has none
     shift, divisor = shift_and_divisor(scaling, scaling.statistics)
+    raw = raw[::-1] if scaling.channel_order else raw
     edges = (np.stack([one.edges for one in raw], axis=-1) / scaling.unit - shift) / divisor
+    edges = to_range(scaling, edges)
     return tuple(Histogram(edges[:, c], one.counts) for c, one in enumerate(raw))
 
 

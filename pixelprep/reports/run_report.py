@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
 from pixelprep.numerics.evaluation import Evaluation
-from pixelprep.numerics.scaling import MODES
+from pixelprep.numerics.scaling import describe
 from pixelprep.reports import colormap, html
 from pixelprep.reports.results import TrainResult
 from pixelprep.system import formatting
@@ -171,7 +171,7 @@ def _image(entry: Entry, evaluation: Evaluation, row: int, probability: float) -
     """Draw a wrong image as it was before it was scaled, with what was predicted of it."""
     names, split = entry.class_names, entry.held_out
     assert split is not None  # its predictions were made
-    (raw,) = raw_view(split, entry.scaling)[row : row + 1]
+    (raw,) = raw_view(split, entry.scaling, clipped=True)[row : row + 1]
     true, predicted = names[evaluation.labels[row]], names[evaluation.predicted[row]]
     label = f"row {row}: {true}, taken for {predicted}"
     limits = entry.manifest.splits[split.name].raw
@@ -188,14 +188,13 @@ def _image(entry: Entry, evaluation: Evaluation, row: int, probability: float) -
 
 def _about(entry: Entry) -> list[tuple[str, str]]:
     scaling = entry.scaling
-    units = f", of pixels divided by {scaling.unit} first" if scaling.unit != 1 else ""
     rows = [
         ("dataset", f"{entry.dataset}: {entry.manifest.provenance.title}"),
         ("entry", str(entry.path)),
         ("key", entry.key),
         ("images", ", ".join(f"{len(split):,} {name}" for name, split in entry.splits.items())),
         ("shape", f"{formatting.format_shape(entry.train.shape[1:])} {entry.train.dtype}"),
-        ("mode", f"{entry.mode}: {MODES[entry.mode].formula}{units}"),
+        ("mode", f"{entry.mode}: {describe(scaling)}"),
         ("per", f"{entry.per}: {PER[entry.per]}"),
     ]
     for name, values in (("mean", scaling.mean), ("std", scaling.std)):

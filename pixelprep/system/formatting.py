@@ -16,7 +16,7 @@ def options(arguments: Mapping[str, object]) -> list[str]:
             continue
         words.append(f"--{name.replace('_', '-')}")
         if isinstance(value, list | tuple):
-            words.append(("," if str in map(type, value) else "x").join(map(str, value)))
+            words.append(("x" if {*map(type, value)} == {int} else ",").join(map(str, value)))
         elif isinstance(value, Mapping):
             pairs = ",".join(f"{key}={one}" for key, one in value.items())
             words.append("FILE" if name == "class_map" else pairs)  # which may be anywhere

@@ -22,7 +22,7 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.errors import TrainError, UsageError, check_int, unknown_choice
 from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY, PrepareOptions
 from pixelprep.numerics import significance
-from pixelprep.numerics.scaling import MODES
+from pixelprep.numerics.modes import MODES, plain_modes
 from pixelprep.pipeline.prepare import data_of, prepare
 from pixelprep.reports import comparison_report, html, results
 from pixelprep.reports.results import CompareResult, TrainResult, TrainSettings
@@ -40,7 +40,7 @@ FEW = {2: "two", 3: "three", 4: "four", 5: "five"}  # repeats that rarely decide
 def compare(
     dataset: str | os.PathLike[str] | sources.Source = "mnist",
     *,
-    modes: Sequence[str] = tuple(MODES),
+    modes: Sequence[str] = plain_modes(),
     repeats: int = 3,
     epochs: int = 5,
     batch_size: int = 64,

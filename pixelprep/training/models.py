@@ -110,7 +110,7 @@ def _trained(folder: Path, entry: Entry) -> keras.Model:
     """Load the model of a finished run, once it is sure that it has seen pixels scaled so."""
     run = load_finished(folder)
     then, now = run.manifest, entry.manifest
-    if (then.mode, then.per, then.scaling) != (now.mode, now.per, now.scaling):
+    if not then.is_scaled_as(now):
         same = " of other data" if (then.mode, then.per) == (now.mode, now.per) else ""
         raise TrainError(
             f"{run.folder}: its model has seen pixels scaled by {then.mode} per {then.per}{same}"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry
-from pixelprep.dataset.raw import raw_view
+from pixelprep.dataset.raw import StoredView, raw_view
 from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest, RawLimits
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
@@ -207,9 +207,9 @@ def evaluate(
     split = _choose_split(entry, split)
     labels = labels_of_run(finished, entry, split, fs.cache_dir(cache_dir))
     tf_runtime.start_keras("evaluate")
-    model, raw = _Model(finished), raw_view(entry.splits[split], entry.scaling)
+    model, images = _Model(finished), _images_to_scale(finished, entry, split)
     with progress.bar(f"evaluating on {split}", len(labels), " images", quiet) as bar:
-        evaluation, loss = _evaluate(model, raw, labels, batch_size, bar.update)
+        evaluation, loss = _evaluate(model, images, labels, batch_size, bar.update)
     names = finished.manifest.source.class_names
     counts, correct = evaluation.counts.tolist(), evaluation.correct.tolist()
     classes = tuple(
@@ -227,6 +227,15 @@ def evaluate(
         accuracy=evaluation.accuracy,
         classes=classes,
     )
+
+
+def _images_to_scale(run: FinishedRun, entry: Entry, split: str) -> LazyArray:
+    """Return the raw images of a split; clipped ones, which cannot be had back, as stored."""
+    images = raw_view(entry.splits[split], entry.scaling)
+    is_lost = entry.scaling.clip and entry.manifest.recipe.storage == "scaled"
+    if is_lost and entry.manifest.is_scaled_as(run.manifest):
+        return StoredView(images.split, images.scaling, 0, len(images))
+    return images
 
 
 def _choose_split(entry: Entry, split: str | None) -> str:
@@ -282,12 +291,16 @@ class _Model:
 
     def __init__(self, run: FinishedRun) -> None:
         self._model, self._path, manifest = run.model(MODEL), run.folder / MODEL, run.manifest
-        self._scaling = manifest.scaling.scaling(manifest.mode, manifest.per)
+        self._scaling = manifest.scaling.scaling(manifest.recipe)
         self._dtype = manifest.splits["train"].dtype
 
     def probabilities(self, raw: NDArray[Any], batch_size: int | None = None) -> NDArray[Any]:
-        """Return the probabilities (N, classes) of raw images (N, H, W, C)."""
-        scaled = self._scaling.apply(raw, self._dtype)
+        """Return the probabilities (N, classes) of raw images (N, H, W, C).
+
+        Clipped ones, of which only integers are made, may come scaled.
+        """
+        is_scaled = self._scaling.clip and raw.dtype == self._dtype
+        scaled = raw if is_scaled else self._scaling.apply(raw, self._dtype)
         found: NDArray[Any] = self._model.predict(scaled, batch_size=batch_size, verbose=0)
         check_probabilities(found, self._path)
         return found

@@ -1,7 +1,8 @@
 """Build the model for production: it takes raw pixels, so that nobody can scale them wrongly.
 
 The scaling is made of Keras's own operations in front of the trained model, so that the file is
-read by plain Keras in its safe mode. It is the stored value's formula in float64, rounded once
+read by plain Keras in its safe mode. It takes RGB, whatever the order of the stored channels. It is
+the stored value's formula in float64, rounded once
 (data/FORMAT.md, section 3). JAX computes in float32 unless ``JAX_ENABLE_X64`` is set.
 """
 

@@ -14,7 +14,8 @@ import pytest
 
 import pixelprep
 from pixelprep import CacheError, EntryError, TrainError, UsageError
-from pixelprep.numerics.scaling import MODES, PER, apply_with_statistics, per_image_columns
+from pixelprep.numerics.modes import plain_modes
+from pixelprep.numerics.scaling import PER, apply_with_statistics, per_image_columns
 from pixelprep.pipeline.prepare import find_entry, prepare_or_open
 from pixelprep.system import fs
 from tests.helpers.cli import failure, run
@@ -112,7 +113,7 @@ def test_raw_integers_come_back_exactly_where_it_is_said(raw: str, dtype: str) -
     top = np.iinfo(raw).max
     every = np.linspace(0, top, 256 * 64).astype(raw)
     images = np.random.default_rng(0).permuted(every).reshape(64, 8, 8, 4)
-    for mode in MODES:
+    for mode in plain_modes():
         for per in PER:
             for rescale in (False, True):
                 scaling = pixelprep.Scaling.fit(images, mode, per=per, rescale=rescale)

@@ -23,7 +23,13 @@ Json = dict[str, Any]
 Place = tuple[int, int, int]  # of a chunk: where it is, its bytes, which filters were left out
 
 VERSION = 1
-TO_COME = ("channel_order", "limits", "target_range", "quantiles", "clip")  # modes
+FORM = {  # fields of a recipe that one mode may have
+    "channel_order": "fixed",
+    "limits": "normalize",
+    "target_range": "normalize",
+    "quantiles": "robust",
+    "clip": "robust",
+}
 CODES = {"float16": "e", "float32": "f", "float64": "d", "int64": "q"}
 CODES |= {"uint8": "B", "int8": "b", "uint16": "H", "int16": "h"}
 UNREAD = {32000: "LZF", 32004: "LZ4", 32015: "Zstandard"}
@@ -108,9 +114,15 @@ def check_recipe(manifest: Json) -> None:
         need(scaling["mean"] == given["shift"] and scaling["std"] == given["divisor"], "constants")
         need(scaling["minimum"] == scaling["maximum"] == [], "constants have no extremes")
         need(0 not in given["divisor"], "a divisor of 0")
-    for name in TO_COME:
-        need(recipe[name] is None, f"{name}, which no mode of this version has")
-    need(manifest["scaling"]["quantiles"] is None, "quantiles, which no mode of this version has")
+    for name, mode in FORM.items():
+        need(recipe[name] is None or recipe["mode"] == mode, f"{name} is not for this mode")
+    words = recipe["channel_order"], recipe["limits"], recipe["clip"]
+    known = words[0] in (None, "bgr") and words[1] in (None, "data") and words[2] in (None, True)
+    need(known, "a scaling that no mode of this version has")
+    counted = recipe["mode"] == "robust" and recipe["constants"] is None
+    need(counted == (recipe["quantiles"] is not None), "quantiles of the recipe")
+    need(counted == (manifest["scaling"]["quantiles"] is not None), "quantiles of the scaling")
+    need(recipe["mode"] != "fixed" or recipe["constants"], "no constants")
 
 
 def check_split(manifest: Json, name: str) -> None:

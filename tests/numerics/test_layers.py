@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import pixelprep
 from pixelprep import MissingExtraError, Scaling, UsageError
-from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.numerics.modes import plain_modes
+from pixelprep.numerics.scaling import PER, fixed_scaling
 
 KINDS = ["uint8", "int16", "float32"]
 Array = NDArray[Any]
@@ -62,7 +63,7 @@ def test_a_layer_gives_the_stored_values(made: Any, dtype: str) -> None:
     float64 before it is rounded, which few values of float32 show.
     """
     raw = raw_pixels(dtype)
-    for mode, per, stored in product(MODES, PER, ("float32", "float16")):
+    for mode, per, stored in product(plain_modes(), PER, ("float32", "float16")):
         if stored == "float16" and dtype == "int16" and mode == "center":
             continue  # too large for it
         scaling = Scaling.fit(raw, mode, per=per)
@@ -74,6 +75,23 @@ def test_a_layer_gives_the_stored_values(made: Any, dtype: str) -> None:
             assert (found != expected).mean() < 0.01
         else:
             assert found.tobytes() == expected.tobytes(), (mode, per, stored)
+
+
+@pytest.mark.parametrize("made", [by_keras, by_torch, by_jax])
+def test_a_layer_turns_clips_and_maps(made: Any) -> None:
+    """Channels turned round, pixels clipped between quantiles, and ranges: bit for bit, too."""
+    raw = raw_pixels("uint8")
+    caffe = [103.939, 116.779, 123.68], [1.0] * 3
+    for scaling in (
+        fixed_scaling("fixed", "channel", 1, "uint8", *caffe, channel_order="bgr"),
+        Scaling.fit(raw, "normalize", range=(-1, 1)),
+        Scaling.fit(raw, "normalize", limits="data", range=(3, -0.1)),
+        Scaling.fit(raw, "robust", quantiles=(0.1, 0.8)),
+        Scaling.fit(raw, "robust", quantiles=(0.1, 0.8), clip=True, per="dataset"),
+    ):
+        for pixels in (raw, raw.astype(np.float32)):
+            found = made(scaling, "float32")(pixels)
+            assert found.tobytes() == scaling.apply(raw).tobytes()
 
 
 def test_what_is_between_raw_values_is_scaled_too() -> None:

@@ -68,7 +68,7 @@ def test_a_mode_is_one_entry() -> None:
     assert (made["mode"], made["splits"]["train"]["first_batch"]["min"]) == ("floor", 0.0)
     assert "sample, floor per channel" in info
     assert "ok" in verified
-    assert "normalize|center|standardize|floor" in shown
+    assert "normalize|center|standardize|fixed|robust|floor" in shown
     assert "floor gives minimum 0" in shown
     assert "[default: normalize,center,standardize,floor]" in compared
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 import pixelprep
 from pixelprep import Arrays, EntryError, UsageError, VerifyResult
-from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.numerics.modes import plain_modes
+from pixelprep.numerics.scaling import PER
 from pixelprep.system import fs
 from tests.helpers.cli import failure, run
 from tests.helpers.damage import DAMAGES, LOSSES, flip, lose_everything
@@ -58,7 +59,9 @@ RAW = ("uint8", "int8", "uint16", "int16", "float32", "float64")
 DTYPES = ("float32", "float16")
 
 
-@pytest.mark.parametrize(("mode", "raw", "dtype", "per"), some(MODES, RAW, DTYPES, PER, every=5))
+@pytest.mark.parametrize(
+    ("mode", "raw", "dtype", "per"), some(plain_modes(), RAW, DTYPES, PER, every=5)
+)
 def test_every_recipe_keeps_its_promises(mode: str, raw: str, dtype: str, per: str) -> None:
     """Whatever can be prepared is found right, whole, and without a word."""
     source = big(raw) if raw.startswith("f") else arrays(dtype=raw)
@@ -86,7 +89,7 @@ def test_every_layout_is_found_right(compression: str) -> None:
 
 @given(
     st.sampled_from(["uint8", "uint16", "float32"]),
-    st.sampled_from(sorted(MODES)),
+    st.sampled_from(sorted(plain_modes())),
     st.sampled_from(PER),
     st.integers(0, 3),
     st.integers(0, 2**32 - 1),
@@ -235,7 +238,7 @@ def forged(folder: Path, name: str, where: Any, value: Callable[[Any], Any], fil
 
 @pytest.mark.parametrize(
     ("mode", "per", "dtype", "file"),
-    some(MODES, ("channel", "image"), DTYPES, ("train.h5", "test.h5"), every=5),
+    some(plain_modes(), ("channel", "image"), DTYPES, ("train.h5", "test.h5"), every=5),
 )
 def test_one_stored_value_off_by_its_last_bit_is_found(
     digits: str, mode: str, per: str, dtype: str, file: str
@@ -350,7 +353,9 @@ def test_an_entry_of_another_recipe_is_not_taken(digits: str, forgery: str) -> N
     assert problems(path) != ""
 
 
-@pytest.mark.parametrize(("mode", "per", "raw"), some(MODES, PER, ("float32", "uint16"), every=5))
+@pytest.mark.parametrize(
+    ("mode", "per", "raw"), some(plain_modes(), PER, ("float32", "uint16"), every=5)
+)
 def test_rows_that_no_raw_image_explains_are_found(mode: str, per: str, raw: str) -> None:
     """Of floats, and of 16 bits in float16, a row of any split beyond the raw limits is found, and
     values that do not have the promised statistics.
@@ -378,7 +383,7 @@ def test_own_statistics_that_would_invert_wrongly_are_found() -> None:
 FAR = ((1e12, 1.0), (1e6, 1e-4), (-1e9, 1.0), (0.0, 1e-9))
 
 
-@pytest.mark.parametrize(("far", "mode", "per"), some(FAR, MODES, PER, every=5))
+@pytest.mark.parametrize(("far", "mode", "per"), some(FAR, plain_modes(), PER, every=5))
 def test_floats_far_from_zero_are_found_right(
     far: tuple[float, float], mode: str, per: str
 ) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 import pixelprep
 from pixelprep.cache import describe
-from pixelprep.numerics.scaling import MODES, PER
+from pixelprep.numerics.modes import plain_modes
+from pixelprep.numerics.scaling import PER
 from pixelprep.reports import colormap
 from pixelprep.reports import profile as facts_of
 from pixelprep.reports.entry_report import FORMATS, commands, report
@@ -59,7 +60,7 @@ def in_memory(split: pixelprep.Split, entry: pixelprep.Entry) -> tuple[np.ndarra
 # The facts
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", plain_modes())
 @pytest.mark.parametrize("per", PER)
 @pytest.mark.parametrize(
     "dtype", ["uint8", pytest.param("uint16", marks=pytest.mark.long), "float32"]

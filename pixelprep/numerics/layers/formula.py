@@ -5,7 +5,7 @@ from typing import Any, Protocol  # Any: tensors of whichever framework
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor
+from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor, to_range
 from pixelprep.numerics.statistics import Statistics
 
 MAX_EXACT = 2**53  # whole numbers below are exact in float64
@@ -20,6 +20,12 @@ class Tensors(Protocol):
 
     def over_images(self, function: str, x: Any) -> Any:
         """Return the "sum", "min" or "max" of each image, as (N, 1, 1, 1)."""
+
+    def flip(self, x: Any) -> Any:
+        """Turn the channels, which are last, round."""
+
+    def clip(self, x: Any, low: Any, high: Any) -> Any:
+        """Bring values between two others."""
 
     def sqrt(self, x: Any) -> Any:
         """Return the square roots."""
@@ -36,7 +42,8 @@ def constants(scaling: Scaling) -> dict[str, Any]:
     if scaling.statistics is None:
         return {}
     shift, divisor = shift_and_divisor(scaling, scaling.statistics)
-    return {"shift": shift, "divisor": divisor}
+    bounds = {"low": scaling.statistics.low, "high": scaling.statistics.high}
+    return {"shift": shift, "divisor": divisor, **(bounds if scaling.clip else {})}
 
 
 def scaled(
@@ -47,10 +54,15 @@ def scaled(
     `given` are the `constants`.
     """
     exact = tensors.cast(raw, "float64")
+    if scaling.channel_order == "bgr":
+        exact = tensors.flip(exact)
     given = given or _own(tensors, exact, scaling)
     if scaling.unit != 1:
         exact = exact / np.float64(scaling.unit)
-    return _rounded(tensors, (exact - given["shift"]) / given["divisor"], np.dtype(dtype))
+    if "low" in given:
+        exact = tensors.clip(exact, given["low"], given["high"])
+    t = (exact - given["shift"]) / given["divisor"]
+    return _rounded(tensors, to_range(scaling, t), np.dtype(dtype))
 
 
 def _own(tensors: Tensors, x: Any, scaling: Scaling) -> dict[str, Any]:

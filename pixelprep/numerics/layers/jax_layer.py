@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pixelprep.numerics.layers import formula
-from pixelprep.numerics.scaling import Scaling, table_of
+from pixelprep.numerics.scaling import Scaling, in_order, table_of
 
 
 class _Jax:
@@ -19,6 +19,12 @@ class _Jax:
 
     def over_images(self, function: str, x: Any) -> Any:
         return getattr(jnp, function)(x, axis=(1, 2, 3), keepdims=True)
+
+    def flip(self, x: Any) -> Any:
+        return x[..., ::-1]
+
+    def clip(self, x: Any, low: Any, high: Any) -> Any:
+        return jnp.clip(x, low, high)
 
     def sqrt(self, x: Any) -> Any:
         return jnp.sqrt(x)
@@ -38,6 +44,7 @@ def layer(scaling: Scaling, dtype: DTypeLike) -> Callable[[Any], jax.Array]:
     def scale(raw: Any) -> jax.Array:
         raw = jnp.asarray(raw)
         if table is not None and raw.dtype == np.dtype(scaling.raw_dtype):  # to the last bit
+            raw = in_order(scaling, raw)
             channels = jnp.arange(raw.shape[-1]) if len(table) > 1 else 0
             return jnp.asarray(table)[channels, raw.astype(jnp.int32)]
         return formula.scaled(_Jax(), raw, scaling, dtype, given)

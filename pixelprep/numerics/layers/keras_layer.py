@@ -17,6 +17,12 @@ class _Keras:
     def over_images(self, function: str, x: Any) -> Any:
         return getattr(ops, function)(x, axis=(1, 2, 3), keepdims=True)
 
+    def flip(self, x: Any) -> Any:
+        return ops.flip(x, axis=-1)
+
+    def clip(self, x: Any, low: Any, high: Any) -> Any:
+        return ops.minimum(ops.maximum(x, low), high)
+
     def sqrt(self, x: Any) -> Any:
         return ops.sqrt(x)
 

@@ -19,6 +19,12 @@ class _Torch:
         found: torch.Tensor = over(x, dim=(1, 2, 3), keepdim=True)
         return found
 
+    def flip(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.flip(x, dims=(-1,))
+
+    def clip(self, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+        return torch.minimum(torch.maximum(x, low), high)
+
     def sqrt(self, x: torch.Tensor) -> torch.Tensor:
         return torch.sqrt(x)
 

@@ -13,7 +13,12 @@ from pixelprep.format import manifest as manifests
 from pixelprep.format.layout import DatasetLayout
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import decode_options
-from pixelprep.numerics.scaling import Scaling, apply_with_statistics, per_image_columns
+from pixelprep.numerics.scaling import (
+    Scaling,
+    apply_with_statistics,
+    per_image_columns,
+    why_inexact,
+)
 from pixelprep.sources.base import Options, Raw, RawSplit, SourceContext, scaled_already
 from pixelprep.sources.lazy_arrays import (
     BLOCK_BYTES,
@@ -57,10 +62,9 @@ def undone(
         raise scaled_already(path)
     done = options_done(manifest, options)
     refuse_unsupported(f"an export of pixelprep ({path})", options, BY_ALL | {"on_leak", *done})
-    scaling, dtype = manifest.scaling.scaling(manifest.mode, manifest.per), manifest.recipe.dtype
+    scaling, dtype = manifest.scaling.scaling(manifest.recipe), manifest.recipe.dtype
     if not scaling.is_exact(dtype):
-        inexact = f"{scaling.raw_dtype} pixels cannot be recovered exactly from {dtype}"
-        raise scaled_already(path, f", and {inexact}")
+        raise scaled_already(path, f", and {why_inexact(scaling, dtype)}")
     splits = {}
     for name, expected in layouts(manifest).items():
         found = arrays[name]
