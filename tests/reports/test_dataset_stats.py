@@ -1,6 +1,7 @@
 """What `stats` measures, beside NumPy's figures and those that `prepare` scales by."""
 
 import json
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -14,11 +15,15 @@ import pixelprep
 from pixelprep import Arrays, DatasetStats, SourceError, UsageError
 from pixelprep.reports.dataset_stats import QUANTILES, PixelStats
 from pixelprep.sources import Provenance, Raw, RawSplit, SourceContext
-from tests.helpers.cli import failure, run
+from tests.helpers.cli import failure, parse, run
 from tests.helpers.data import arrays
+from tests.helpers.packages import ROOT
 from tests.helpers.sources import nothing_is_left, prepared
+from tests.package.test_api import blocks
 
 Array = np.ndarray[Any, Any]
+
+PAGE = ROOT / "docs" / "statistics.md"
 
 
 def measured(dataset: Any = "sample", **options: Any) -> DatasetStats:
@@ -212,3 +217,13 @@ def test_options_of_the_recipe_are_not_taken(digits: str) -> None:
     error, hint = failure(run("stats", digits, "--mode", "center"), status=2)
     assert "no such option: --mode" in error
     assert hint == "pixelprep stats --help"
+
+
+def test_the_page_on_statistics_shows_what_is_printed(mnist: Path) -> None:
+    """Its table of MNIST is what the command prints, and its commands are understood."""
+    commands, printed, *_ = [text for _, text in blocks(PAGE.read_text())]
+    for line in commands.splitlines():
+        parse(shlex.split(line, comments=True)[1:])
+    command, _, table = printed.partition("\n")
+    assert command == "$ pixelprep stats mnist"
+    assert run("stats", "mnist", "--source", str(mnist)).stdout.strip() == table.strip()
