@@ -12,7 +12,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from importlib import metadata
 from typing import Any
@@ -33,9 +34,9 @@ def drawn(count: int, dtype: str) -> Array:
     random = np.random.default_rng(0)
     light = random.normal(120, 40, (count, 1, 1, 1)) + random.normal(0, 30, (1, 1, 1, 3))
     images = np.empty((count, 32, 32, 3), dtype)
-    for row, one in enumerate(light):
-        pixels = (one + random.normal(0, 25, (32, 32, 3))).clip(0, 255)
-        images[row] = np.round(pixels * 257 if dtype == "uint16" else pixels)
+    for rows in np.array_split(np.arange(count), 100):
+        pixels = light[rows] + random.normal(0, 25, (len(rows), 32, 32, 3))
+        images[rows] = np.round(pixels.clip(0, 255) * (257 if dtype == "uint16" else 1))
     return images
 
 
@@ -107,14 +108,14 @@ def loader_loop(images: Array) -> Figures:
     return mean / count, std / count
 
 
-WAYS: dict[str, tuple[Callable[[Array], Figures], dict[str, str], str]] = {
-    "`x.mean((0, 1, 2))`, `x.std(…)`": (with_numpy, {}, "numpy"),
-    "Keras `Normalization.adapt`, TensorFlow": (normalization, {}, "keras"),
-    "Keras `Normalization.adapt`, JAX": (normalization, {"KERAS_BACKEND": "jax"}, "keras"),
-    "Keras `ImageDataGenerator.fit`": (generator, {}, "keras"),
-    "`tensor.float().mean((0, 1, 2))`, `.std(…)`": (torch_whole, {}, "torch"),
-    "the DataLoader loop: each image's mean and std": (loader_loop, {}, "torch"),
-    "pixelprep": (ours, {}, "pixelprep"),
+WAYS: dict[str, tuple[Callable[[Array], Figures], dict[str, str]]] = {
+    "`x.mean((0, 1, 2))`, `x.std(…)`": (with_numpy, {}),
+    "Keras `Normalization.adapt`, TensorFlow": (normalization, {}),
+    "Keras `Normalization.adapt`, JAX": (normalization, {"KERAS_BACKEND": "jax"}),
+    "Keras `ImageDataGenerator.fit`": (generator, {}),
+    "`tensor.float().mean((0, 1, 2))`, `.std(…)`": (torch_whole, {}),
+    "the DataLoader loop: each image's mean and std": (loader_loop, {}),
+    "pixelprep": (ours, {}),
 }
 
 
@@ -124,39 +125,49 @@ def off_by(found: list[float], true: list[float]) -> str:
     return f"{worst:.2%}" if worst >= 1e-4 else f"{worst:.0e}" if worst else "0"
 
 
-def measured(name: str, count: int, dtype: str) -> str:
-    """Return a cell: how far off mean and deviation are, computed by a process of its own."""
-    command = [sys.executable, __file__, "--one", name, str(count), dtype]
+def found_by(name: str, file: str) -> list[list[float]]:
+    """Return mean and deviation of the images of a file, computed by a process of its own."""
+    command = [sys.executable, __file__, "--one", name, file]
     env = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", **os.environ, **WAYS[name][1]}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return done.stderr.strip().splitlines()[-1]
-    found, true = json.loads(done.stdout.splitlines()[-1])
-    return ", ".join(map(off_by, found, true))
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    found: list[list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def one(name: str, count: int, dtype: str) -> None:
-    """Print figures and truth."""
-    images = drawn(count, dtype)
-    true, found = truth(images), WAYS[name][0](images)
-    print(json.dumps([[np.asarray(part, np.float64).tolist() for part in found], true]))
+def one(name: str, file: str) -> None:
+    """Print the mean and deviation of the images of a file."""
+    found = WAYS[name][0](np.load(file))
+    print(json.dumps([np.asarray(part, np.float64).tolist() for part in found]))
+
+
+def table(counts: list[int]) -> Iterator[str]:
+    """Yield the lines of the table."""
+    columns = [(count, dtype) for count in counts for dtype in TYPES]
+    yield "| mean, std off by |" + "".join(f" {n:,} {dtype} |" for n, dtype in columns)
+    yield "|---|" + "---|" * len(columns)
+    cells: dict[str, list[str]] = {name: [] for name in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/images.npy"
+        for column in columns:
+            np.save(file, images := drawn(*column))
+            true = truth(images)
+            for name, of_name in cells.items():
+                pairs = zip(found_by(name, file), true, strict=True)
+                of_name.append(", ".join(off_by(*pair) for pair in pairs))
+    yield from (f"| {name} | {' | '.join(of_name)} |" for name, of_name in cells.items())
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--images", type=int, nargs="+", default=COUNTS)
     given = parser.parse_args()
     if given.one:
-        one(given.one[0], int(given.one[1]), given.one[2])
+        one(*given.one)
         return
-    columns = [(count, dtype) for count in given.images for dtype in TYPES]
-    print("| mean, std off by |" + "".join(f" {n:,} {dtype} |" for n, dtype in columns))
-    print("|---|" + "---|" * len(columns))
-    for name in WAYS:
-        cells = [measured(name, *column) for column in columns]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    for line in table(given.images):
+        print(line)
     used = ("numpy", "keras", "tensorflow", "jax", "torch", "pixelprep")
     print("\n" + ", ".join(f"{name} {metadata.version(name)}" for name in used))
 

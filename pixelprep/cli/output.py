@@ -148,7 +148,7 @@ def print_stats(found: "DatasetStats") -> None:
     for name, split in found.splits.items():
         channels = len(split.channels.mean)
         for at in range(channels if channels > 1 else 0):
-            rows.append((f"{name} channel {at}", "", *_pixel_figures(split.channels, at)))
+            rows.append((f"{name}, channel {at}", "", *_pixel_figures(split.channels, at)))
         rows.append((name, f"{split.images:,}", *_pixel_figures(split.overall, 0)))
     _table(rows)
     if not one.quantiles:

@@ -45,14 +45,16 @@ class Histogram:
 
     def moments(self) -> Moments:
         """Return the exact moments of each channel."""
-        values = np.arange(self.counts.shape[1], dtype=object) + self.lowest
-        places = [np.flatnonzero(counts) + self.lowest for counts in self.counts]
+        met = [np.flatnonzero(counts) for counts in self.counts]
+        values = [(bins + self.lowest).astype(object) for bins in met]
+        times = [counts[bins] for counts, bins in zip(self.counts, met, strict=True)]
+        pairs = list(zip(values, times, strict=True))
         return Moments(
             int(self.counts[0].sum()),
-            self.counts.astype(object) @ values,
-            self.counts.astype(object) @ values**2,
-            np.array([found[0] for found in places]),
-            np.array([found[-1] for found in places]),
+            np.array([value @ count for value, count in pairs], object),
+            np.array([value**2 @ count for value, count in pairs], object),
+            np.array([value[0] for value in values], np.int64),
+            np.array([value[-1] for value in values], np.int64),
         )
 
     def quantile(self, share: Fraction) -> Float:

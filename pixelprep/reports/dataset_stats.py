@@ -15,7 +15,7 @@ from pixelprep.cache import entries
 from pixelprep.cache.inventory import describe
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
-from pixelprep.errors import SourceError
+from pixelprep.errors import SourceError, UsageError
 from pixelprep.format.options import ReadOptions, takes
 from pixelprep.format.recipe import class_counts
 from pixelprep.numerics.histogram import Histogram
@@ -248,6 +248,8 @@ def stats(call: StatsCall) -> DatasetStats:
     with fs.translate_oserror(cache), pool, context, notices.collect() as told:
         if known:
             sources.refuse_unsupported("an entry", checked)
+            if call.source is not None:
+                raise UsageError("`source`: does not apply to an entry", "leave the option out")
             data = _survey_entry(known, context)
             told.files = describe(known, cache_dir=cache).files
             name = known.dataset

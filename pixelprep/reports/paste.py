@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pixelprep.errors import UsageError, unknown_choice
 from pixelprep.numerics.scaling import rescale_unit
+from pixelprep.system import formatting
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,11 @@ def _keras(of: Constants) -> str:
     variance = [one * one for one in of.divisor]
     scale = [1 / one for one in of.divisor]
     offset = [-mean / one for mean, one in zip(of.mean, of.divisor, strict=True)]
+    raw = f"raw pixels, not those over {of.unit}" if of.unit > 1 else "raw pixels"
     return f"""\
 import keras
 
-# One of the two, of raw pixels: of them, not of those divided by {of.unit or 1}.
+# Either of the two, of {raw}.
 normalize = keras.layers.Normalization(mean={list(of.mean)}, variance={variance})
 rescale = keras.layers.Rescaling(scale={scale}, offset={offset})
 """
@@ -145,7 +147,8 @@ def spell(library: str, constants: Constants) -> str:
     """Return lines of Python that make what standardizes with a library."""
     check_library(library)
     if not supports(library, constants):
-        found = f"{constants.shape[2]} of {constants.dtype}"
+        channels = formatting.pluralize(constants.shape[2], "channel")
+        found = f"{channels} of {constants.dtype}"
         message = f"`paste={library}`: expected pictures of 8 bits, grey or RGB, got {found}"
         raise UsageError(message, "`paste=torchvision` takes them")
     return f"# {constants.about}\n{LIBRARIES[library](constants)}"

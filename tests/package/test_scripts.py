@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers.packages import ROOT, done
@@ -30,6 +31,16 @@ def test_the_benchmark_compares_in_turns(tmp_path: Path) -> None:
     assert (len(ours), len(theirs), line["rounds"]) == (2, 2, 2)
     assert line["ratio"] == pytest.approx((ours[0] / theirs[0] + ours[1] / theirs[1]) / 2)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_the_precision_of_ours_is_the_truth(tmp_path: Path) -> None:
+    """`scripts/precision.py` finds that our figures of a few images are the true ones."""
+    np.save(tmp_path / "x.npy", np.arange(24, dtype=np.uint16).reshape(2, 2, 2, 3))
+    file = str(tmp_path / "x.npy")
+    shown = script(str(SCRIPTS / "precision.py"), "--one", "pixelprep", file)
+    mean, std = json.loads(shown)
+    assert mean == [10.5, 11.5, 12.5]
+    assert std == 3 * [3 * (63 / 12) ** 0.5]  # of eight numbers, three apart
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")

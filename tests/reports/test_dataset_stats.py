@@ -1,6 +1,7 @@
 """What `stats` measures, beside NumPy's figures and those that `prepare` scales by."""
 
 import json
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +14,16 @@ from PIL import Image
 import pixelprep
 from pixelprep import Arrays, DatasetStats, SourceError, UsageError
 from pixelprep.reports.dataset_stats import QUANTILES, PixelStats
-from tests.helpers.cli import failure, run
+from pixelprep.sources import Provenance, Raw, RawSplit, SourceContext
+from tests.helpers.cli import failure, parse, run
 from tests.helpers.data import arrays
+from tests.helpers.packages import ROOT
 from tests.helpers.sources import nothing_is_left, prepared
+from tests.package.test_api import blocks
 
 Array = np.ndarray[Any, Any]
+
+PAGE = ROOT / "docs" / "statistics.md"
 
 
 def measured(dataset: Any = "sample", **options: Any) -> DatasetStats:
@@ -82,6 +88,47 @@ def test_nothing_is_stored(cache: Path) -> None:
     assert {item.kind for item in pixelprep.cache.list()} <= {"metadata"}  # locks
 
 
+class Counted:
+    """Images that count the rows that are read."""
+
+    def __init__(self, images: Array) -> None:
+        self.images, self.read = images, 0
+        self.shape, self.dtype = images.shape, images.dtype
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice) -> Array:
+        self.read += len(self.images[rows])
+        return self.images[rows]
+
+    def slice_rows(self, rows: range) -> "Counted":
+        return self
+
+
+class CountedSource:
+    """A source of images that count."""
+
+    name, provenance = "counted", Provenance("counted", "CC0 1.0")
+
+    def __init__(self, images: Array) -> None:
+        self.images = Counted(images)
+
+    def fingerprints(self) -> list[dict[str, object]]:
+        return []
+
+    def load(self, context: SourceContext) -> Raw:
+        return Raw({"train": RawSplit(self.images, np.arange(len(self.images)) % 2)}, ("a", "b"))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_the_pixels_are_read_twice_at_most(dtype: str) -> None:
+    """One pass finds duplicates, another one counts; whatever the type."""
+    source = CountedSource(arrays().train[0].astype(dtype))
+    measured(source)
+    assert source.images.read <= 2 * len(source.images)
+
+
 def test_workers_change_nothing() -> None:
     """Pieces that others count, in whichever order, give the same figures."""
     with ThreadPoolExecutor(3) as workers:
@@ -131,8 +178,9 @@ def test_an_entry_has_the_statistics_of_its_raw_data(options: dict[str, Any]) ->
 
 def test_an_entry_takes_no_options_of_reading_and_must_be_exact() -> None:
     """Options of files are refused, and so is an entry that has its floats only approximately."""
-    with pytest.raises(UsageError, match="`layout`: does not apply to an entry"):
-        measured(prepared(arrays()), layout="nchw")
+    for option in ({"layout": "nchw"}, {"source": "somewhere"}):
+        with pytest.raises(UsageError, match=f"`{next(iter(option))}`: does not apply to an entry"):
+            measured(prepared(arrays()), **option)
     floats = Arrays("floats", (arrays().train[0].astype("float32"), arrays().train[1]))
     with pytest.raises(SourceError, match="recovered approximately"):
         measured(prepared(floats))
@@ -169,3 +217,13 @@ def test_options_of_the_recipe_are_not_taken(digits: str) -> None:
     error, hint = failure(run("stats", digits, "--mode", "center"), status=2)
     assert "no such option: --mode" in error
     assert hint == "pixelprep stats --help"
+
+
+def test_the_page_on_statistics_shows_what_is_printed(mnist: Path) -> None:
+    """Its table of MNIST is what the command prints, and its commands are understood."""
+    commands, printed, *_ = [text for _, text in blocks(PAGE.read_text())]
+    for line in commands.splitlines():
+        parse(shlex.split(line, comments=True)[1:])
+    command, _, table = printed.partition("\n")
+    assert command == "$ pixelprep stats mnist"
+    assert run("stats", "mnist", "--source", str(mnist)).stdout.strip() == table.strip()

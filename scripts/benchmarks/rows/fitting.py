@@ -1,7 +1,8 @@
 """The statistics of the training images: exact sums against Keras's float32 ones.
 
 A training script fits its statistics once, so the first call of a fresh process is what a user
-waits for; calls in a warm process, where memory is at hand already, are measured beside it.
+waits for; calls in a warm process, where memory is at hand already, are measured beside it. And all
+that `stats` measures, against the loop over a DataLoader that is often pasted.
 """
 
 from collections.abc import Callable
