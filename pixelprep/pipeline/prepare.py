@@ -15,8 +15,10 @@ from pixelprep.errors import EntryError, SourceError, UsageError
 from pixelprep.format import schema
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import (
+    PREPARE_OPTIONS,
     REPAIR_OPTIONS,
     RUNTIME_ONLY,
+    SCALING_OPTIONS,
     PrepareOptions,
     RecipeOptions,
     ScalingOptions,
@@ -144,8 +146,11 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     if not entries.is_entry_name(name, cache):
         return prepare(name, **options)
     entry = entries.open_named(name, cache, options.get("quiet", False))
-    recipe = entry.manifest.recipe.to_dict()
+    recipe = entry.manifest.recipe.to_dict() | requests.request_of(entry.manifest)
     for option, value in options.items():
+        check = PREPARE_OPTIONS[option].check if option in SCALING_OPTIONS else None
+        value = check(option, value) if check else value
+        value = list(value) if isinstance(value, tuple) else value
         if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
             made_from = requests.load(entry.path, cache).origin or entry.dataset
             own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
