@@ -191,8 +191,8 @@ def _print_entry(entry: "Entry") -> None:
     titles = ("shift", "divisor") if taken_over else ("mean", "std")
     for name, values in zip(titles, (scaling.mean, scaling.std), strict=True):
         _print_field(name, f"{formatting.format_numbers(values)}{units}")
-    if scaling.quantiles and (own := scaling.statistics):
-        for name, values in (("low", own.low), ("median", own.median), ("high", own.high)):
+    for name in ("low", "median", "high"):
+        if scaling.statistics and (values := getattr(scaling.statistics, name)).size:
             _print_field(name, f"{formatting.format_numbers(values)}{units}")
     if told := details(scaling):
         _print_field("scaling", ", ".join(told))

@@ -252,7 +252,7 @@ class Scaling:
         far = max(abs(low), abs(high)) / (high - low) if self.target_range else 0.0
         needed = 8 * raw.itemsize + GUARD_BITS
         steps = 2.0**needed * float(kind.smallest_subnormal) <= high - low
-        return steps and needed + np.log2(1 + far) <= kind.nmant + 1
+        return bool(steps and needed + np.log2(1 + far) <= kind.nmant + 1)
 
     def _tells_apart(self, dtype: np.dtype[Any]) -> bool:
         """Return whether every value that a raw pixel may have is recovered from this type."""
@@ -376,7 +376,7 @@ def to_range(scaling: Scaling, t: Any) -> Any:
     if scaling.target_range is None:
         return t
     low, high = map(np.float64, scaling.target_range)
-    return low * (np.float64(1) - t) + high * t
+    return (-t + np.float64(1)) * low + t * high  # a tensor does not stand behind a number
 
 
 def from_range(scaling: Scaling, y: Float) -> Float:

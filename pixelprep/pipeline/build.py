@@ -54,8 +54,7 @@ def build(
         check_limits(limits.values())
         first = next(iter(splits))  # train, if it is there
         scaling = fit(recipe, splits[first].images.dtype, moments[first])
-        if not scaling.fixed:
-            tell_of_scaling(scaling, recipe.storage, source.name, limits)
+        tell_of_scaling(scaling, recipe.storage, source.name, limits)
         plan = manifests.Manifest(
             dataset=source.name,
             key=recipe.key,

@@ -96,8 +96,7 @@ def fit(recipe: Recipe, dtype: np.dtype[np.generic], train: AnyMoments) -> Scali
 def tell_of_scaling(
     scaling: Scaling, storage: str, where: str, raw: Mapping[str, RawLimits]
 ) -> None:
-    """Tell what a fitted scaling does to pixels that may not be meant, given their limits."""
-    train, dtype = raw["train"], np.dtype(scaling.raw_dtype)
+    """Tell what a scaling does to pixels that may not be meant, given their limits."""
     fitted = scaling.statistics if scaling.quantiles else None
     if fitted and (fitted.low == fitted.high)[fitted.minimum < fitted.maximum].any():
         equal = "{}: the quantiles {:g} and {:g} are equal".format(where, *scaling.quantiles or ())
@@ -108,8 +107,9 @@ def tell_of_scaling(
     if scaling.clip:
         lost = "" if storage == "raw" else ", and cannot be had back: `storage=raw` keeps them"
         LOG.info("%s: pixels are clipped between the quantiles%s", where, lost)
-    if not MODES[scaling.mode].uses_range or scaling.per == "image":
+    if not MODES[scaling.mode].uses_range or scaling.per == "image" or scaling.fixed:
         return
+    train, dtype = raw["train"], np.dtype(scaling.raw_dtype)
     if dtype.kind in "ui" and scaling.limits is None:
         if 0 < train.maximum < (scaling.unit + 1) // 2:
             bits = int(train.maximum).bit_length()

@@ -16,8 +16,10 @@ from pixelprep.errors import EntryError, SourceError, UsageError
 from pixelprep.format import schema
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import (
+    PREPARE_OPTIONS,
     REPAIR_OPTIONS,
     RUNTIME_ONLY,
+    SCALING_OPTIONS,
     PrepareOptions,
     RecipeOptions,
     ScalingOptions,
@@ -172,8 +174,11 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
         only = next(iter(before.values())) if len(before) == 1 else {}
         return prepare(dataset, **options | only)
     entry = entries.open_named(name, cache, options.get("quiet", False))
-    recipe = entry.manifest.recipe.to_dict()
+    recipe = entry.manifest.recipe.to_dict() | requests.request_of(entry.manifest)
     for option, value in options.items():
+        check = PREPARE_OPTIONS[option].check if option in SCALING_OPTIONS else None
+        value = check(option, value) if check else value
+        value = list(value) if isinstance(value, tuple) else value
         if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
             recorded = requests.load(entry.path, cache)
             own_options = requests.options_of(entry.manifest, recorded.request) | {

@@ -221,7 +221,7 @@ def evaluate(
         entry=entry.path,
         key=entry.key,
         split=split,
-        exact=entry.is_exact,
+        exact=entry.is_exact or isinstance(images, StoredView),
         images=len(labels),
         loss=loss,
         accuracy=evaluation.accuracy,

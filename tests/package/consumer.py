@@ -81,6 +81,9 @@ def scale(images: NDArray[np.uint8]) -> None:
     assert_type((scaling.mode, scaling.per, scaling.raw_dtype), tuple[str, str, str])
     assert_type((scaling.unit, scaling.fixed), tuple[int, bool])
     assert_type(scaling.statistics, Statistics | None)
+    assert_type((scaling.channel_order, scaling.limits), tuple[str | None, str | None])
+    assert_type(scaling.target_range or scaling.quantiles, tuple[float, ...] | None)
+    assert_type(scaling.clip, bool | None)
     for figure in (scaling.mean, scaling.std, scaling.scale, scaling.offset):
         assert_type(figure, Floats)
     assert_type(scaling.apply(images), NDArray[Any])

@@ -54,6 +54,26 @@ def test_a_folder_gives_the_same_bytes(
     assert list(cache.glob(".tmp/*")) == []
 
 
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=LONG)])
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        {"mode": "robust", "quantiles": (0.01, 0.99), "clip": True},
+        {"mode": "normalize", "limits": "data", "range": (-1, 1)},
+    ],
+    ids=["robust", "normalize"],
+)
+def test_quantiles_and_extremes_merge_to_the_same_bytes(
+    team: Team, cache: Path, scaling: dict[str, Any], count: int
+) -> None:
+    """Histograms of 65,536 bins add up alike, whoever counted which images."""
+    source = arrays(train=15_000, test=100, shape=(8, 8, 3), dtype="uint16")  # 6 MB: two blocks
+    options = {**scaling, "val_fraction": 0.2, "shard_rows": 4096, "quiet": True}
+    alone = pixelprep.prepare(source, cache_dir=cache / "alone", **options)
+    shared = pixelprep.prepare(source, cache_dir=cache / "shared", **options, **team.choice(count))
+    assert bytes_of(shared.path) == bytes_of(alone.path)
+
+
 def test_floats_in_memory_give_the_same_bytes(team: Team, cache: Path) -> None:
     """Statistics of floats of this process, over several blocks, are no exception."""
     source = floats(arrays(train=15_000, test=100, shape=(8, 8, 3)))  # 11 MB: three blocks

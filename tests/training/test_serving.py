@@ -102,6 +102,58 @@ def test_it_scales_as_an_entry_of_a_given_scaling_does(tmp_path: Path) -> None:
         assert np.array_equal(found, scaling.apply(raw))
 
 
+MORE: list[dict[str, Any]] = [
+    *({"mode": "fixed", "preset": name} for name in ("imagenet", "keras-tf", "keras-caffe", "raw")),
+    {"mode": "normalize", "range": (-1, 1)},
+    {"mode": "normalize", "range": (0.1, 0.7), "limits": "data", "per": "image"},
+    {"mode": "robust", "quantiles": (0.01, 0.99), "clip": True},
+    {"mode": "robust", "per": "dataset", "dtype": "float16"},
+]
+
+
+@pytest.mark.parametrize("options", MORE, ids=lambda one: "-".join(map(str, one.values())))
+def test_it_follows_constants_ranges_and_quantiles(options: dict[str, Any], tmp_path: Path) -> None:
+    """It takes raw RGB, and turns, clips and maps it itself: the stored values, bit for bit."""
+    raw = raw_pixels("uint8", 200)
+    source = Arrays("little", (raw, np.arange(len(raw)) % 2))
+    entry = pixelprep.prepare(source, quiet=True, **options)
+    wanted = entry.train.to_numpy()[0]
+    found = what_it_scales(entry.scaling, str(wanted.dtype), tmp_path, raw)
+    assert found.dtype == wanted.dtype
+    smallest = 2.0**-14 if wanted.dtype == np.float16 else 0.0  # below, the last bit may differ
+    assert (found == wanted)[np.abs(wanted) >= smallest].all()
+
+
+def test_presets_equal_those_of_keras() -> None:
+    """Keras's `preprocess_input` in its three modes, of float64 and rounded once, is what is
+    stored, bit for bit, for every value. In float32, as Keras does with integers, its roundings
+    show: at most two, eight and three halves of the last bit of numbers below 2, 4 and 256.
+    """
+    from keras.applications.imagenet_utils import preprocess_input
+
+    x = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=-1)
+    x[..., 1] = x[::-1, ..., 1]
+    source = Arrays("values", (x, np.arange(256) % 2))
+    for mode, halves, last in (("tf", 2, 2.0**-23), ("torch", 8, 2.0**-22), ("caffe", 3, 2.0**-16)):
+        entry = pixelprep.prepare(source, mode="fixed", preset=f"keras-{mode}", quiet=True)
+        stored = entry.train.to_numpy()[0]
+        keras64 = preprocess_input(x.astype(np.float64), "channels_last", mode)
+        assert np.array_equal(keras64.astype(np.float32), stored)
+        keras32 = preprocess_input(x.copy(), "channels_last", mode)
+        assert np.abs(keras32.astype(np.float64) - stored).max() <= halves * last / 2
+
+
+def test_a_clipped_run_is_evaluated_on_its_own_entry(tmp_path: Path) -> None:
+    """The stored images are taken, whose raw pixels are gone: the training's very accuracy."""
+    entry = pixelprep.prepare(
+        arrays(shape=SHAPE), mode="robust", quantiles=(0.05, 0.95), clip=True, quiet=True
+    )
+    result = train(entry, epochs=1, model=TINY, run_dir=tmp_path / "run", quiet=True)
+    again = pixelprep.evaluate(tmp_path / "run", entry, quiet=True)
+    assert again.exact
+    assert again.accuracy == pytest.approx(result.test_accuracy, abs=1e-6)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
 def test_plain_keras_scales_as_the_entry_does(backend: str, tmp_path: Path) -> None:
