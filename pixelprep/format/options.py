@@ -106,7 +106,7 @@ def _deviations(name: str, value: Any) -> tuple[float, ...]:
 def _two_numbers(name: str, value: Any, low: float, high: float) -> tuple[float, ...]:
     found = _numbers(name, value)
     if len(found) != 2 or not low <= found[0] < found[1] <= high:
-        within = f", from {low:g} to {high:g}" if math.isfinite(low) else ""
+        within = f", from {low:g} to {high:g}" if high < MOST else ""
         raise UsageError(f"`{name}={value}`: expected two numbers, the smaller one first{within}")
     return found
 

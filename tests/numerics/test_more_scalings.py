@@ -236,16 +236,32 @@ def test_quantiles_of_floats_are_refused() -> None:
         Scaling.fit(np.zeros((2, 2, 2, 1), np.float32), "robust")
 
 
-def test_presets_equal_torchvision_but_for_float32() -> None:
-    """torchvision.transforms.v2's ToDtype(scale=True) and Normalize divide by 255, subtract and
-    divide in float32 (`functional/_misc.py`); of its four roundings, each of at most half a unit in
-    the last place of numbers below 4.4 / 0.224, at most 2**-20 shows.
+def as_torchvision(x: Array, mean: tuple[float, ...], std: tuple[float, ...]) -> Array:
+    """ToDtype(scale=True) and Normalize of torchvision.transforms.v2, in float32: it multiplies by
+    1 / 255, rounded, then subtracts and divides (`v2/functional/_misc.py` of 0.29.1).
     """
+    scaled = x.astype(np.float32) * np.float32(1 / 255)
+    return np.asarray((scaled - np.array(mean, np.float32)) / np.array(std, np.float32))
+
+
+@pytest.mark.parametrize("name", ["imagenet", "clip"])
+def test_presets_equal_torchvision_but_for_float32(name: str) -> None:
+    """Its float32 shows: of values below 2.7, at most 2**-20, three or four of their last bits."""
     x = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=-1)
-    for name in ("imagenet", "clip"):
-        preset = PRESETS[name]
-        mean, std = (np.array(one, np.float32) for one in (preset.mean, preset.std))
-        theirs = (x.astype(np.float32) / np.float32(255) - mean) / std
-        scaling = fixed_scaling("fixed", "channel", 255, "uint8", preset.mean, preset.std)
-        off = np.abs(scaling.apply(x).astype(np.float64) - theirs)
-        assert 0 < off.max() < 2**-20
+    mean, std = PRESETS[name].mean, PRESETS[name].std
+    scaling = fixed_scaling("fixed", "channel", 255, "uint8", mean, std)
+    off = np.abs(scaling.apply(x).astype(np.float64) - as_torchvision(x, mean, std))
+    assert 0 < off.max() < 2**-20
+
+
+@pytest.mark.long
+def test_torchvision_is_as_it_is_written_here() -> None:
+    """Every value is, bit for bit."""
+    v2 = pytest.importorskip("torchvision.transforms.v2", reason="torchvision is not installed")
+    import torch
+
+    x = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=-1)
+    mean, std = PRESETS["imagenet"].mean, PRESETS["imagenet"].std
+    theirs = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
+    found = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
+    assert np.array_equal(found.transpose(0, 2, 3, 1), as_torchvision(x, mean, std))

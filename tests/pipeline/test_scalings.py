@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +67,28 @@ def test_what_is_stored_is_what_the_scaling_makes(options: dict[str, Any], dtype
     again = pixelprep.open(entry.path)
     assert again.manifest == entry.manifest
     assert made(source, **options).cached
+
+
+@pytest.mark.parametrize("options", RECIPES, ids=lambda one: "-".join(map(str, one.values())))
+def test_the_lines_are_near_what_is_stored(options: dict[str, Any]) -> None:
+    """The manifest's scale and offset, and the files' shift and divisor, are lines through it."""
+    source, entry = arrays(), made(**options)
+    if entry.per == "image":
+        return
+    x = source.splits["train"][0].astype(np.float64)
+    x = x[..., ::-1] if entry.scaling.channel_order else x
+    if entry.scaling.clip:
+        low, _, high = np.quantile(x.reshape(-1, 3), (0.01, 0.5, 0.99), axis=0)
+        quantiles = entry.manifest.to_dict()["scaling"]["quantiles"]
+        np.testing.assert_allclose(quantiles["high"], high, rtol=1e-14)
+        x = x.clip(low, high)
+    y = entry.train.to_numpy()[0]
+    near = 2e-3 if y.dtype == np.float16 else 1e-6
+    scaling = entry.scaling
+    np.testing.assert_allclose(x * scaling.scale + scaling.offset, y, rtol=near, atol=near)
+    with h5py.File(entry.path / "train.h5") as file:
+        unit, shift, divisor = (file.attrs[name] for name in ("unit", "shift", "divisor"))
+    np.testing.assert_allclose((x / unit - shift) / divisor, y, rtol=near, atol=near)
 
 
 def test_a_preset_and_its_numbers_are_one_entry() -> None:
