@@ -341,7 +341,9 @@ def stats(
         str | None,
         one_of(
             "torchvision|keras|albumentations|timm|jax|numpy|all",
-            "Print only lines of Python that standardize with this library, to be pasted.",
+            "Print only lines of Python that standardize with a library, to be pasted: torchvision,"
+            " keras, albumentations, timm, jax, numpy or all.",
+            "LIBRARY",
         ),
     ] = None,
     as_json: Json = False,

@@ -23,8 +23,9 @@ def option(help: str, metavar: str | None = None, *flags: str) -> Any:
     return typer.Option(*flags, help=help, metavar=metavar)
 
 
-def one_of(values: str, help: str) -> Any:
-    return typer.Option(help=help, metavar=values, autocompletion=_completion(values.split("|")))
+def one_of(values: str, help: str, metavar: str | None = None) -> Any:
+    completion = _completion(values.split("|"))
+    return typer.Option(help=help, metavar=metavar or values, autocompletion=completion)
 
 
 def prepare_option(name: str) -> Any:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Rows = list[tuple[str, ...]]  # of a table, the first being the titles of its columns
 
 GAP = 2  # spaces between columns
-MAX_CLASSES = 20  # that have a row each
+MAX_ROWS = 20  # of a table: one for each class, or for each channel
 FIELD = 10  # places of a name before what there is to say
 AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  # seconds
 
@@ -145,12 +145,14 @@ def print_stats(found: "DatasetStats") -> None:
     unit = rescale_unit(found.dtype, rescale=True)
     over = [f"mean/{unit}", f"std/{unit}"] if one.mean_over_max else []
     rows: Rows = [("", "images", "mean", "std", *over, "min", *shares, "max")]
+    channels = len(one.mean)
     for name, split in found.splits.items():
-        channels = len(split.channels.mean)
-        for at in range(channels if channels > 1 else 0):
+        for at in range(channels if 1 < channels <= MAX_ROWS else 0):
             rows.append((f"{name}, channel {at}", "", *_pixel_figures(split.channels, at)))
         rows.append((name, f"{split.images:,}", *_pixel_figures(split.overall, 0)))
     _table(rows)
+    if channels > MAX_ROWS:
+        say(f"(of all {channels} channels together: --json has each)")
     if not one.quantiles:
         say("(quantiles are measured of integers only)")
     _print_classes(found)
@@ -170,7 +172,7 @@ def _pixel_figures(pixels: "PixelStats", at: int) -> list[str]:
 def _print_classes(found: "DatasetStats") -> None:
     """Print how many images each class has, of many classes the smallest and the largest."""
     counts = {name: split.class_counts for name, split in found.splits.items()}
-    if len(found.class_names) <= MAX_CLASSES:
+    if len(found.class_names) <= MAX_ROWS:
         of_each = zip(*counts.values(), strict=True)
         named = zip(found.class_names, of_each, strict=True)
         rows: Rows = [("class", *counts)]

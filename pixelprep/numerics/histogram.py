@@ -57,12 +57,13 @@ class Histogram:
             np.array([value[-1] for value in values], np.int64),
         )
 
-    def quantile(self, share: Fraction) -> Float:
+    def quantile(self, share: float | Fraction) -> Float:
         """Return each channel's quantile, 0 to 1, rounded once; between two pixels, on the line.
 
-        It is NumPy's default, but for its rounding: of n sorted pixels that at (n − 1)·share.
+        It is NumPy's default, but for its rounding: of n sorted pixels that at (n − 1)·share, where
+        0.01 is a hundredth.
         """
-        place = (int(self.counts[0].sum()) - 1) * share
+        place = (int(self.counts[0].sum()) - 1) * Fraction(str(share))
         below, part = int(place), place % 1
         found = []
         for counts in self.counts:

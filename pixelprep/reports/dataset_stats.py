@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import reduce
 from operator import add
 from typing import Any, Self  # Any: JSON values
@@ -68,7 +67,7 @@ class PixelStats(Record):
         over_max = pixels.moments().statistics(unit)
         return replace(
             cls.of_moments(pixels.moments()),
-            quantiles={str(q): _numbers(pixels.quantile(Fraction(str(q)))) for q in QUANTILES},
+            quantiles={str(q): _numbers(pixels.quantile(q)) for q in QUANTILES},
             mean_over_max=_numbers(over_max.mean),
             std_over_max=_numbers(over_max.std),
         )

@@ -203,6 +203,16 @@ def test_the_command_prints_what_the_library_found(digits: str) -> None:
     assert "equal     no two images" in lines
 
 
+def test_many_channels_and_classes_are_not_listed(tmp_path: Path) -> None:
+    """Where a table would be long, there are a row of all channels and the range of classes."""
+    images = np.random.default_rng(0).integers(0, 9, (60, 30, 30, 21), np.uint8)
+    np.savez(tmp_path / "bands.npz", x_train=images, y_train=np.arange(60) % 25)
+    lines = run("stats", str(tmp_path / "bands.npz")).stdout.splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["bands,", "images", "train"]
+    assert lines[3] == "(of all 21 channels together: --json has each)"
+    assert lines[4] == "classes   25, of 2 to 3 images in train"
+
+
 def test_the_command_prints_code_alone(digits: str) -> None:
     """`--paste` prints lines of Python and nothing else; of all libraries with `all`."""
     found = measured(digits)
