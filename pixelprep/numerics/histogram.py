@@ -1,4 +1,4 @@
-"""Count integer pixels by value: every statistic follows from that, exactly."""
+"""Count integer pixels by value, from which their quantiles follow exactly."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -6,8 +6,6 @@ from typing import Any  # Any: pixels of whichever integer type
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pixelprep.numerics.statistics import Float, Moments
 
 BLOCK_PIXELS = 1 << 20  # that are counted at once: NumPy makes 64-bit numbers of them
 
@@ -43,25 +41,11 @@ class Histogram:
         """Return the histogram of all channels together, as of one."""
         return Histogram(self.lowest, self.counts.sum(axis=0, keepdims=True))
 
-    def moments(self) -> Moments:
-        """Return the exact moments of each channel."""
-        met = [np.flatnonzero(counts) for counts in self.counts]
-        values = [(bins + self.lowest).astype(object) for bins in met]
-        times = [counts[bins] for counts, bins in zip(self.counts, met, strict=True)]
-        pairs = list(zip(values, times, strict=True))
-        return Moments(
-            int(self.counts[0].sum()),
-            np.array([value @ count for value, count in pairs], object),
-            np.array([value**2 @ count for value, count in pairs], object),
-            np.array([value[0] for value in values], np.int64),
-            np.array([value[-1] for value in values], np.int64),
-        )
+    def quantile(self, share: float | Fraction, unit: int = 1) -> NDArray[np.float64]:
+        """Return each channel's quantile of the pixels divided by ``unit``, rounded once.
 
-    def quantile(self, share: float | Fraction) -> Float:
-        """Return each channel's quantile, 0 to 1, rounded once; between two pixels, on the line.
-
-        It is NumPy's default, but for its rounding: of n sorted pixels that at (n − 1)·share, where
-        0.01 is a hundredth.
+        Of n sorted pixels it is that at (n − 1)·share, between two of them on the line: Hyndman
+        and Fan's definition 7, as of `numpy.quantile`. A share of 0.01 is a hundredth.
         """
         place = (int(self.counts[0].sum()) - 1) * Fraction(str(share))
         below, part = int(place), place % 1
@@ -69,7 +53,7 @@ class Histogram:
         for counts in self.counts:
             ends = np.cumsum(counts)
             low, high = np.searchsorted(ends, [below, below + (part > 0)], side="right").tolist()
-            found.append(float(self.lowest + low + (high - low) * part))
+            found.append(float((self.lowest + low + (high - low) * part) / unit))
         return np.array(found)
 
 

@@ -6,9 +6,8 @@ which block.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from itertools import product
 from typing import Any  # Any: pixels of every type that is prepared; int64 or Python ints
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError, unknown_choice
+from pixelprep.numerics.histogram import Histogram
 
 Float = NDArray[np.float64]
 
@@ -68,52 +68,6 @@ def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
         )
     if len(shape) != 4 or 0 in shape:
         raise SourceError(f"{where}: expected images of (N, H, W, C), each at least 1, got {shape}")
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """How often integers of each value occur; adding two gives the counts of all their pixels.
-
-    ``counts`` is int64 of (1 or C, values), the first value being ``lowest``.
-    """
-
-    counts: NDArray[np.int64]
-    lowest: int
-
-    @classmethod
-    def of(cls, images: NDArray[Any], per: str) -> "Histogram":
-        """Count integer images (N, H, W, C), N ≥ 1, per dataset or per channel."""
-        groups = math.prod(statistics_shape(images.shape[1:], per))
-        limits = np.iinfo(images.dtype)
-        table = images.reshape(-1, groups)
-        values = limits.max - limits.min + 1
-        counts = [
-            np.bincount(table[:, i].astype(np.intp) - limits.min, minlength=values)
-            for i in range(groups)
-        ]
-        return cls(np.stack(counts), int(limits.min))
-
-    def __add__(self, other: "Histogram") -> "Histogram":
-        return Histogram(self.counts + other.counts, self.lowest)
-
-    def quantiles(self, shares: Sequence[float], unit: int = 1) -> list[Float]:
-        """Return quantiles of the pixels divided by ``unit``, exact and rounded once.
-
-        They lie linearly between two neighbouring values (Hyndman and Fan's definition 7, as of
-        `numpy.quantile`); a share is read as it is written in decimal.
-        """
-        last = int(self.counts[0].sum()) - 1
-        found = []
-        for share in shares:
-            at = Fraction(repr(float(share))) * last
-            rank, part = int(at), at - int(at)
-            each = []
-            for one in np.cumsum(self.counts, axis=1):
-                ranks = [rank, min(rank + 1, last)]
-                low, high = (self.lowest + int(i) for i in np.searchsorted(one, ranks, "right"))
-                each.append(float((low + part * (high - low)) / unit))
-            found.append(np.array(each))
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +136,8 @@ class Moments:
         if shares is None:
             return {}
         assert self.histogram is not None  # they were `counted`
-        found = self.histogram.quantiles((shares[0], 0.5, shares[1]), unit)
-        return dict(zip(("low", "median", "high"), found, strict=True))
+        named = {"low": shares[0], "median": 0.5, "high": shares[1]}
+        return {name: self.histogram.quantile(share, unit) for name, share in named.items()}
 
     def overall(self) -> dict[str, int]:
         """Return ``count``, ``sum`` and ``sum_of_squares`` of all pixels together."""
@@ -301,7 +255,25 @@ def moments_of(images: NDArray[Any], per: str, *, counted: bool = False) -> AnyM
     if images.dtype.kind == "f":
         return FloatMoments.of(images, per)
     found = Moments.of(images, per)
-    return replace(found, histogram=Histogram.of(images, per)) if counted else found
+    if not counted:
+        return found
+    counts = Histogram.of(images)
+    return replace(found, histogram=counts.overall() if per == "dataset" else counts)
+
+
+def moments_of_histogram(pixels: Histogram) -> Moments:
+    """Return the exact moments of counted pixels, of each channel."""
+    met = [np.flatnonzero(counts) for counts in pixels.counts]
+    values = [(bins + pixels.lowest).astype(object) for bins in met]
+    times = [counts[bins] for counts, bins in zip(pixels.counts, met, strict=True)]
+    pairs = list(zip(values, times, strict=True))
+    return Moments(
+        int(pixels.counts[0].sum()),
+        np.array([value @ count for value, count in pairs], object),
+        np.array([value**2 @ count for value, count in pairs], object),
+        np.array([value[0] for value in values], np.int64),
+        np.array([value[-1] for value in values], np.int64),
+    )
 
 
 class PairwiseSum:

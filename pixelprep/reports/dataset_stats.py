@@ -24,6 +24,7 @@ from pixelprep.numerics.statistics import (
     Float,
     PairwiseSum,
     moments_of,
+    moments_of_histogram,
     pairwise_sum,
 )
 from pixelprep.pipeline import raw_data
@@ -64,9 +65,10 @@ class PixelStats(Record):
     @classmethod
     def of_integers(cls, pixels: Histogram, unit: int) -> Self:
         """Return the statistics of counted pixels, whose type's maximum is `unit`."""
-        over_max = pixels.moments().statistics(unit)
+        moments = moments_of_histogram(pixels)
+        over_max = moments.statistics(unit)
         return replace(
-            cls.of_moments(pixels.moments()),
+            cls.of_moments(moments),
             quantiles={str(q): _numbers(pixels.quantile(q)) for q in QUANTILES},
             mean_over_max=_numbers(over_max.mean),
             std_over_max=_numbers(over_max.std),
