@@ -223,7 +223,10 @@ class ScalingOptions:
     """Options of a scaling, each taken by some modes only."""
 
     preset: str | None = option(
-        None, "The constants of pretrained models, with mode fixed.", choices=PRESETS
+        None,
+        "The constants of pretrained models, with mode fixed: " + ", ".join(PRESETS) + ".",
+        "NAME",
+        choices=PRESETS,
     )
     mean: str | float | tuple[float, ...] | None = option(
         None,
