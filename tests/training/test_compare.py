@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import pixelprep
+from pixelprep import UsageError
 from pixelprep.numerics import significance
 from pixelprep.numerics.significance import difference, t_quantile
 from pixelprep.pipeline.prepare import data_of
@@ -326,6 +327,32 @@ def test_wrong_modes_are_refused_on_the_command_line() -> None:
     error, hint = failure(run("compare", "sample", "--modes", "center, standardise", bare=True), 2)
     assert error.startswith("unknown --modes 'standardise'")
     assert hint == "did you mean 'standardize'?"
+
+
+def test_all_modes_and_presets_are_compared(tmp_path: Path, cache: Path) -> None:
+    """A preset stands behind a colon and names its runs; what is no preset, and a mode that takes
+    none, are one line before anything is trained.
+    """
+    modes = ("standardize", "fixed:imagenet", "fixed:keras-caffe", "robust")
+    rgb = arrays(60, 20, (12, 12, 3), name="rgb")
+    about: dict[str, Any] = SETTINGS | {"repeats": 1, "out": tmp_path / "out"}
+    found = compare(rgb, **about | {"modes": modes})
+    assert [one.mode for one in found.modes] == list(modes)
+    assert sorted(found.ranking) == sorted(modes)
+    runs = {path.name for path in (tmp_path / "out" / RUNS).iterdir()}
+    assert {"fixed-imagenet-channel-seed0", "robust-channel-seed0"} <= runs
+    entries = {one.mode: pixelprep.find_entry(one.key) for one in found.modes}
+    assert entries["fixed:keras-caffe"].manifest.recipe.channel_order == "bgr"
+    alone = pixelprep.prepare(rgb, mode="fixed", preset="imagenet", val_fraction=0.25, quiet=True)
+    assert alone.key == entries["fixed:imagenet"].key
+    for wrong, message in (
+        ("fixed:vgg", "unknown `preset` 'vgg'"),
+        ("center:clip", "`mode=center` does not take it"),
+        ("fixed", "expected `mean` and `std`, or a `preset`"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            compare(rgb, **about | {"modes": ("standardize", wrong), "out": tmp_path / "no"})
+    assert not (tmp_path / "no").exists()
 
 
 def test_other_settings_are_not_mixed(done: Compared) -> None:
