@@ -248,7 +248,14 @@ def _wrong_labels(where: str, labels: LazyArray, classes: int, task: str) -> Sou
         expected = f"expected 0 and 1, (N, {classes}), of {classes} classes"
         return SourceError(f"{where}: labels {labels.shape} are {low} to {high}: {expected}")
     wrong = f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}"
-    return SourceError(wrong, "`renumber` numbers those that occur" if low < 0 else None)
+    if low == -1 and high < classes:
+        wrong += ", -1 where there is no label"
+        return SourceError(wrong, "label these images, or leave them out: `on_error=skip`")
+    fits = low > 0 and high - low < classes
+    hint = f"for labels that count from {low}: `labels_from={low}`" if fits else None
+    if low >= 0 and not fits:
+        hint = f"give names to all classes from 0 to {high:,}"
+    return SourceError(wrong, hint)
 
 
 def scaled_already(path: str | Path, more: str = "") -> SourceError:

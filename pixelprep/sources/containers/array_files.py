@@ -53,7 +53,8 @@ class ArrayFiles(LocalSource):
     """Files that hold arrays; subclasses open them."""
 
     supported_options: ClassVar[frozenset[str]] = frozenset(
-        {"images_key", "labels_key", "layout", "shape", "labels_from", "renumber", "on_leak"}
+        {"images_key", "labels_key", "layout", "shape"}
+        | {"labels_from", "renumber", "on_leak", "on_error"}
     )
     endings: ClassVar[tuple[str, ...]]
     usual_layout: ClassVar[str | None] = None  # of images that are no flat rows
