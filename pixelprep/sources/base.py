@@ -190,10 +190,7 @@ class Raw:
             notices.tell("%s: no image of %s; there are %s", where, *listed)
             if all(map(str.isdigit, self.class_names)):
                 notices.tell("for labels that count from 1: `labels_from=1`; with gaps: `renumber`")
-        for name, of_split in counts.items():
-            if len(lacking := names[(of_split == 0) & (total > 0)]):
-                listed = _classes(lacking), _with_counts(names, of_split)
-                notices.tell("%s: %s: no image of %s; there are %s", where, name, *listed)
+        tell_of_lacking(where, self.class_names, counts)
 
     def materialize(self, context: SourceContext) -> "Raw":
         """Return the same data in files, which other processes can read."""
@@ -206,6 +203,18 @@ class Raw:
                 names = _in_file(names, context.file(f"{name}-names"))
             splits[name] = RawSplit(images, labels, names)
         return replace(self, splits=splits)
+
+
+def tell_of_lacking(
+    where: str, class_names: Sequence[str], counts: Mapping[str, NDArray[np.int64]]
+) -> None:
+    """Tell of classes without an image in one split that have some in another."""
+    names = np.array(class_names, object)
+    anywhere = np.any([*counts.values()], axis=0)
+    for name, of_split in counts.items():
+        if len(lacking := names[(of_split == 0) & anywhere]):
+            listed = _classes(lacking), _with_counts(names, of_split)
+            notices.tell("%s: %s: no image of %s; there are %s", where, name, *listed)
 
 
 def _classes(names: AnyArray) -> str:

@@ -260,11 +260,16 @@ def test_idx_labels_from_1_are_taken(tmp_path: Path, told: Callable[[str], bool]
 
 @pytest.mark.parametrize("name", ["test_fraction", "val_fraction"])
 def test_fractions_leave_train_an_image_of_each_class(name: str) -> None:
-    """Of eight images of one class and one each of two, half are taken: all of the first."""
+    """Of eight images of one class and one each of two, half are taken: all of the first, which
+    is said.
+    """
     labels = np.array([0] * 8 + [1, 2])
-    entry = prepared(Arrays("rare", (X[:10], labels)), **{name: 0.5})
+    split = name.removesuffix("_fraction")
+    lacks = f"rare: {split}: no image of classes 1, 2; there are 5 of 0"
+    with pytest.warns(pixelprep.PixelprepWarning, match=lacks):
+        entry = prepared(Arrays("rare", (X[:10], labels)), **{name: 0.5})
     assert np.bincount(entry.train.labels).tolist() == [3, 1, 1]
-    taken = entry.splits[name.removesuffix("_fraction")]
+    taken = entry.splits[split]
     assert np.bincount(taken.labels).tolist() == [5]
     [verified] = pixelprep.verify(entry.path)
     assert verified.problems == ()
