@@ -206,9 +206,11 @@ def copied(
         selection = array_names.select(path, arrays, asked)
         places = [place for pair in selection.pairs.values() for place in pair.values()]
         _refuse_part_of_family(path, selection, arrays, asked, family)
-        names = {tuple(opened[place.file].texts(place.key)) for place in selection.class_names}
+        texts = {p: tuple(opened[p.file].texts(p.key)) for p in selection.class_names}
+        names = {found for found in texts.values() if found}
+        naming = [place for place, found in texts.items() if found]
         if len(names) > 1:
-            listed = formatting.shorten(map(array_names.spell, selection.class_names))
+            listed = formatting.shorten(map(array_names.spell, naming))
             raise SourceError(f"{path}: class names differ: {listed}", "keep one of them")
         pairs: dict[str, dict[str, Any]] = {}
         for split, pair in selection.pairs.items():
@@ -224,11 +226,12 @@ def copied(
         "pairs": pairs,
         "taken": selection.describe(),
         "unlabelled": {n: array_names.spell(p, several) for n, p in selection.unlabelled.items()},
-        "unused": sorted(array_names.spell(place, len(opened) > 1) for place in selection.unused),
-        "class_names": list(*names),
-        "names_from": formatting.shorten(
-            array_names.spell(place, several) for place in selection.class_names
+        "unused": sorted(
+            array_names.spell(place, len(opened) > 1)
+            for place in [*selection.unused, *(texts.keys() - {*naming})]
         ),
+        "class_names": list(*names),
+        "names_from": formatting.shorten(array_names.spell(place, several) for place in naming),
     }
 
 
