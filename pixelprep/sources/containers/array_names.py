@@ -293,9 +293,8 @@ def _renamed(text: str, split: str, role: str) -> str:
 def _names_classes(place: Place, header: Header, used: Iterable[Place]) -> bool:
     """Tell whether this names the classes: an array; an attribute of one used, or of its groups."""
     owner, is_attribute, name = place.key.rpartition(ATTRIBUTE)
-    owned = (other.key for other in used if other.file == place.file)
-    if is_attribute and not any(
-        f"/{key}/".startswith(f"/{owner}/".replace("//", "/")) for key in owned
-    ):
+    around = f"{owner}/" if owner else ""
+    owned = (f"{other.key}/".startswith(around) for other in used if other.file == place.file)
+    if is_attribute and not any(owned):
         return False
     return header.is_text and name.rpartition("/")[2].lower() in CLASS_NAMES
