@@ -50,7 +50,8 @@ def assemble(
     if class_names and task == "classification" and options.on_error == "skip":
         splits, dropped = labels.without_unlabelled(where, splits)
         decode |= dropped
-    raw = Raw(splits, numbered.class_names, decode, task).checked(where)
+    choosing = bool(getattr(options, "classes", None) or getattr(options, "class_map", None))
+    raw = Raw(splits, numbered.class_names, decode, task).checked(where, choosing=choosing)
     _tell_unlike_ranges(where, images)
     return raw
 

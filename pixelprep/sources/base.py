@@ -117,6 +117,9 @@ class Options(DecodeOptions, NetworkOptions):
         object.__setattr__(self, "offline", bool(self.offline))  # None: neither asked for, nor set
 
 
+LACKING_HINT = "move some of them to train, or leave them out (of files: `classes=A,B`)"
+
+
 @dataclass(frozen=True, slots=True)
 class RawSplit:
     """Unscaled images and their labels, read block by block: either may be larger than memory."""
@@ -156,8 +159,11 @@ class Raw:
     decode: Mapping[str, object] = field(default_factory=dict)
     task: str = "classification"  # or "multilabel": rows have several classes or none
 
-    def checked(self, where: str) -> "Raw":
-        """Return the dataset itself; raise `SourceError` if its splits do not fit each other."""
+    def checked(self, where: str, *, choosing: bool = False) -> "Raw":
+        """Return the dataset itself; raise `SourceError` if its splits do not fit each other.
+
+        Which classes a split has is left to `check_classes` where they are still to be chosen.
+        """
         try:
             "".join(self.class_names).encode()
         except (TypeError, UnicodeEncodeError) as error:
@@ -173,18 +179,24 @@ class Raw:
         height, width, channels = images[0].shape[1:]
         if channels > 4:
             notices.tell("%s: images of %d×%d with %d channels", where, height, width, channels)
-        self._check_classes(where, counts)
+        if not choosing:
+            self._check_counts(where, counts)
         return self
 
-    def _check_classes(self, where: str, counts: Mapping[str, NDArray[np.int64]]) -> None:
+    def check_classes(self, where: str) -> None:
         """Tell of classes without an image; refuse those that train lacks and another split has."""
+        classes = len(self.class_names)
+        counts = {n: _checked_counts(n, one, classes, self.task) for n, one in self.splits.items()}
+        self._check_counts(where, counts)
+
+    def _check_counts(self, where: str, counts: Mapping[str, NDArray[np.int64]]) -> None:
         names = np.array(self.class_names, object)
         total = sum(counts.values(), np.zeros(len(names), np.int64))
         for name, of_split in counts.items():
             only = names[(counts.get("train", of_split) == 0) & (of_split > 0)]
             if len(only) and self.task == "classification":
                 lacks = f"{where}: train has no image of {_classes(only)}, {name} has"
-                raise SourceError(lacks, "move some of them to train, or leave them out")
+                raise SourceError(lacks, LACKING_HINT)
         if not total.all():
             listed = _classes(names[total == 0]), _with_counts(names, total)
             notices.tell("%s: no image of %s; there are %s", where, *listed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,8 +236,23 @@ def test_a_class_that_train_lacks_is_refused(
     """What no model can learn is not measured: the class is named."""
     with pytest.raises(SourceError, match="train has no image of class 3, test has") as caught:
         read(np.where(Y == 3, 0, Y), Y2)
-    assert caught.value.hint == "move some of them to train, or leave them out"
+    assert "leave them out (of files: `classes=A,B`)" in str(caught.value.hint)
     assert nothing_is_left(cache)
+
+
+@pytest.mark.parametrize("kind", ["npz", "hdf5"])
+def test_a_class_that_train_lacks_can_be_left_out(tmp_path: Path, kind: str) -> None:
+    """Classes are chosen, or made one, before it is asked which of them train has."""
+    made = partial(READ[kind], tmp_path, np.where(Y == 3, 0, Y), Y2)
+    stay = Y2 != 3
+    left = made(classes=["0", "1", "2"])
+    assert left.class_names == ("0", "1", "2")
+    assert left.test.labels.tolist() == Y2[stay].tolist()
+    merged = made(class_map={"2": "rest", "3": "rest"})
+    assert merged.class_names == ("0", "1", "rest")
+    assert merged.test.labels.tolist() == np.minimum(Y2, 2).tolist()
+    with pytest.raises(SourceError, match="train has no image of class 3, test has"):
+        made(classes=["0", "1", "3"])
 
 
 def test_options_of_labels_fit_the_labels(read: Callable[..., pixelprep.Entry]) -> None:
