@@ -80,6 +80,12 @@ def task_of(where: str, columns: Mapping[str, tuple[LazyArray, int]]) -> str:
     return "classification"
 
 
+def of_cells(cells: NDArray[np.str_]) -> AnyArray:
+    """Return a table's labels as integers if all are plain ones; else as text: 01 is not 1."""
+    plain = (one.isdecimal() and str(int(one)) == one for one in np.unique(cells).tolist())
+    return cells.astype(np.int64) if all(plain) else cells
+
+
 def without_unlabelled(
     where: str, splits: Mapping[str, RawSplit]
 ) -> tuple[dict[str, RawSplit], Mapping[str, object]]:
