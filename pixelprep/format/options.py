@@ -36,6 +36,7 @@ MAX_SIDE = 1 << 16  # pixels
 SMALLEST = 1e-300  # of what is divided by: far above numbers whose reciprocal overflows
 MOST = 1e30  # of the ends of a range: float32 has them, and their difference
 ON_LEAK = ("warn", "fail", "drop")
+ON_ERROR = ("fail", "skip")
 MATLAB = "matlab"  # a layout: that of MATLAB 7.3
 COLORS = dict.fromkeys(("gray", "greyscale", "grayscale", "l"), "grey") | {"color": "rgb"}
 SWITCHES = dict.fromkeys(("0", "false", "f", "no", "n", "off"), False)
@@ -297,8 +298,9 @@ class DecodeOptions:
     )
     on_error: str | None = option(
         None,
-        "When an image of a folder cannot be read: stop (fail), or leave it out, listed (skip).",
-        choices=("fail", "skip"),
+        "When an image of a folder cannot be read, or one has no label: stop (fail), or leave it"
+        " out, listed (skip).",
+        choices=ON_ERROR,
     )
     images_key: str | None = option(
         None,

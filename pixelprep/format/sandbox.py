@@ -42,8 +42,8 @@ def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
     """Run a generator in a process of its own, and yield its values.
 
     It is ``module:name`` in this package; arguments and values are JSON values. A PixelprepError
-    or OSError that it raises is raised here; where it raises another, the process crashes, needs
-    too much memory, or yields nothing for `TIMEOUT` seconds, a SandboxError.
+    or the system's OSError that it raises is raised here; where it raises another, the process
+    crashes, needs too much memory, or yields nothing for `TIMEOUT` seconds, a SandboxError.
     """
     # One thread: each thread of the linear algebra library counts as memory.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -141,8 +141,11 @@ def iter_replies(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str
             yield "value", value
     except PixelprepError as error:
         yield "pixelprep error", (type(error).__name__, error.message, error.hint)
-    except OSError as error:  # such as a full disk
-        yield "system error", (error.errno, error.strerror, error.filename)
+    except OSError as error:
+        if error.errno is None:  # a library's own, of what it reads
+            yield "other error", f"{type(error).__name__}: {error}"
+        else:  # such as a full disk
+            yield "system error", (error.errno, error.strerror, error.filename)
     except MemoryError:
         yield "out of memory", "it needs more memory than there is"
     except Exception as error:

@@ -78,14 +78,16 @@ def list_arrays(
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """Return shape and type of all datasets in a file, those in groups within groups among them.
 
-    Beside them those of `attributes` that they have, as KEY, joint, NAME. Links, and groups too
-    deep or after too many arrays, are listed, but not followed. MATLAB's own are left out.
+    Beside them those of `attributes` that they and their groups have, as KEY, joint, NAME; the
+    file's own key is empty. Links, and groups too deep or after too many arrays, are listed, but
+    not followed. MATLAB's own are left out.
     """
     import h5py
 
     found, entered = dict[str, tuple[tuple[int, ...], str]](), list[str]()
 
     def visit(group: Any, above: str, around: tuple[Any, ...]) -> None:
+        found.update(_attributes(above.rstrip("/"), group, attributes, joint))
         for name in map(str, group):
             key = above + name
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -113,16 +115,22 @@ def _headers(
         yield key, (node.shape or (), str(node.dtype))
     except TypeError as error:  # NumPy has no such type
         yield key, ((), str(error))
+    yield from _attributes(key, node, attributes, joint)
+
+
+def _attributes(
+    key: str, node: Any, attributes: Collection[str], joint: str
+) -> Iterator[tuple[str, tuple[tuple[int, ...], str]]]:
     for name in attributes:
         if name in node.attrs:
             values = np.asarray(node.attrs[name])
             yield f"{key}{joint}{name}", (values.shape, str(values.dtype))
 
 
-def attribute(node: Any, name: str) -> list[Any]:
-    """Return an attribute that is a list of text."""
-    with _reading(node.file.filename):
-        return list(np.asarray(node.attrs[name]).reshape(-1).tolist())
+def attribute(file: Any, owner: str, name: str) -> list[Any]:
+    """Return an attribute that is text, of an array or a group that `list_arrays` found."""
+    with _reading(file.filename):
+        return list(np.asarray(file[owner or "/"].attrs[name]).reshape(-1).tolist())
 
 
 def find_dataset(file: Any, key: str, kinds: str = NUMBERS) -> Any | None:

@@ -9,7 +9,7 @@ import numpy as np
 from pixelprep import sources
 from pixelprep.errors import UsageError
 from pixelprep.format.manifest import RawLimits
-from pixelprep.format.recipe import SPLITS, Recipe, check_classes_stay, taken_rows
+from pixelprep.format.recipe import SPLITS, Recipe, check_classes_stay, class_counts, taken_rows
 from pixelprep.numerics.scaling import FORM, MODES, Scaling, fixed_scaling, rescale_unit
 from pixelprep.numerics.statistics import AnyMoments, moments_of, pairwise_sum
 from pixelprep.system import formatting, notices, progress
@@ -33,7 +33,8 @@ def divide(
 ) -> dict[str, sources.RawSplit]:
     """Return the splits to store: those that the source lacks are taken from train.
 
-    Equal images that were divided are told of, or refused: all are the recipe's.
+    Equal images that were divided are told of, or refused: all are the recipe's. So are classes
+    that a split has not got.
     """
     splits, keys = dict(data.raw.splits), dict(data.keys)
     if "train" in recipe.splits.values():  # else labels, of which there may be many, are not read
@@ -47,6 +48,9 @@ def divide(
         stop = "fail" if on_leak in ("fail", "drop") else None
         equal = sources.EqualImages.among({name: keys[name] for name in taken})
         sources.handle_leaks(divided, equal, where, stop, TAKEN_HINT)
+        names = data.raw.class_names
+        counts = {n: np.array(class_counts(one.labels[:], len(names))) for n, one in taken.items()}
+        sources.tell_of_lacking(where, names, counts)
     return {name: splits[name] for name in SPLITS if name in splits}
 
 

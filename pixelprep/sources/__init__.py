@@ -13,6 +13,7 @@ from pixelprep.sources.base import (
     Source,
     SourceContext,
     on_leak_of,
+    tell_of_lacking,
 )
 from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
 from pixelprep.sources.known.registered import DatasetSummary, RegisteredSource
@@ -37,4 +38,4 @@ __all__ += ["as_requested"]
 __all__ += ["images_digest", "iter_blocks", "labels_digest", "names_digest", "normalize_dataset"]
 __all__ += ["is_library_name", "is_path", "meant"]
 __all__ += ["on_leak_of", "refuse_unsupported", "requested", "slice_rows", "survey"]
-__all__ += ["within"]
+__all__ += ["tell_of_lacking", "within"]

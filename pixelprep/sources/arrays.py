@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError, UsageError, unknown_choice
-from pixelprep.format.options import ON_LEAK, check_layout
+from pixelprep.format.options import ON_ERROR, ON_LEAK, check_layout
 from pixelprep.format.source_record import TASKS
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Provenance, Raw, SourceContext
@@ -56,6 +56,8 @@ class Arrays:
         Number only the classes that occur, in order.
     on_leak : {"warn", "fail", "drop"}, optional
         When an image of train is in another split, too: say so, stop, or leave it out there.
+    on_error : {"fail", "skip"}, optional
+        When a label is -1 beside `class_names`, which means none: stop, or leave the image out.
 
     Examples
     --------
@@ -80,6 +82,7 @@ class Arrays:
     labels_from: int | None = None
     renumber: bool = False
     on_leak: str | None = None
+    on_error: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse arguments of other types, before anything acts on them."""
@@ -140,8 +143,9 @@ class Arrays:
         """
         if self.task not in TASKS:
             raise unknown_choice("task", self.task, TASKS)
-        if self.on_leak not in (None, *ON_LEAK):
-            raise unknown_choice("on_leak", str(self.on_leak), ON_LEAK)
+        for option, choices in {"on_leak": ON_LEAK, "on_error": ON_ERROR}.items():
+            if (given := getattr(self, option)) not in (None, *choices):
+                raise unknown_choice(option, str(given), choices)
         if self.layout is not None:
             check_layout("layout", self.layout)
         try:

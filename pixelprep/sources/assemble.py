@@ -1,6 +1,7 @@
 """Make raw data of arrays as users have them: images turned, labels numbered, all checked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ def assemble(
     task: str | None = None,
     class_names: Sequence[str] = (),
     names: Mapping[str, Sequence[str]] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Raw:
     """Return the raw data of images and labels by split, of the task that is given or seen."""
     split, (first, given) = next(iter(pairs.items()))
@@ -42,8 +44,14 @@ def assemble(
         if name not in splits:
             raise SourceError(f"{where}: names of {name!r}: expected those of {', '.join(splits)}")
         splits[name] = with_names(f"{where}: {name}", splits[name], rows_names)
+    for name, of_split in (groups or {}).items():
+        splits[name] = replace(splits[name], groups=np.array(of_split))
     decode = {**axes.record(order), **numbered.decode}
-    raw = Raw(splits, numbered.class_names, decode, task).checked(where)
+    if class_names and task == "classification" and options.on_error == "skip":
+        splits, dropped = labels.without_unlabelled(where, splits)
+        decode |= dropped
+    choosing = bool(getattr(options, "classes", None) or getattr(options, "class_map", None))
+    raw = Raw(splits, numbered.class_names, decode, task).checked(where, choosing=choosing)
     _tell_unlike_ranges(where, images)
     return raw
 

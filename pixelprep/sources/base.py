@@ -117,6 +117,9 @@ class Options(DecodeOptions, NetworkOptions):
         object.__setattr__(self, "offline", bool(self.offline))  # None: neither asked for, nor set
 
 
+LACKING_HINT = "move some of them to train, or leave them out (of files: `classes=A,B`)"
+
+
 @dataclass(frozen=True, slots=True)
 class RawSplit:
     """Unscaled images and their labels, read block by block: either may be larger than memory."""
@@ -156,8 +159,11 @@ class Raw:
     decode: Mapping[str, object] = field(default_factory=dict)
     task: str = "classification"  # or "multilabel": rows have several classes or none
 
-    def checked(self, where: str) -> "Raw":
-        """Return the dataset itself; raise `SourceError` if its splits do not fit each other."""
+    def checked(self, where: str, *, choosing: bool = False) -> "Raw":
+        """Return the dataset itself; raise `SourceError` if its splits do not fit each other.
+
+        Which classes a split has is left to `check_classes` where they are still to be chosen.
+        """
         try:
             "".join(self.class_names).encode()
         except (TypeError, UnicodeEncodeError) as error:
@@ -173,27 +179,30 @@ class Raw:
         height, width, channels = images[0].shape[1:]
         if channels > 4:
             notices.tell("%s: images of %d×%d with %d channels", where, height, width, channels)
-        self._check_classes(where, counts)
+        if not choosing:
+            self._check_counts(where, counts)
         return self
 
-    def _check_classes(self, where: str, counts: Mapping[str, NDArray[np.int64]]) -> None:
+    def check_classes(self, where: str) -> None:
         """Tell of classes without an image; refuse those that train lacks and another split has."""
+        classes = len(self.class_names)
+        counts = {n: _checked_counts(n, one, classes, self.task) for n, one in self.splits.items()}
+        self._check_counts(where, counts)
+
+    def _check_counts(self, where: str, counts: Mapping[str, NDArray[np.int64]]) -> None:
         names = np.array(self.class_names, object)
         total = sum(counts.values(), np.zeros(len(names), np.int64))
         for name, of_split in counts.items():
             only = names[(counts.get("train", of_split) == 0) & (of_split > 0)]
             if len(only) and self.task == "classification":
                 lacks = f"{where}: train has no image of {_classes(only)}, {name} has"
-                raise SourceError(lacks, "move some of them to train, or leave them out")
+                raise SourceError(lacks, LACKING_HINT)
         if not total.all():
             listed = _classes(names[total == 0]), _with_counts(names, total)
             notices.tell("%s: no image of %s; there are %s", where, *listed)
             if all(map(str.isdigit, self.class_names)):
                 notices.tell("for labels that count from 1: `labels_from=1`; with gaps: `renumber`")
-        for name, of_split in counts.items():
-            if len(lacking := names[(of_split == 0) & (total > 0)]):
-                listed = _classes(lacking), _with_counts(names, of_split)
-                notices.tell("%s: %s: no image of %s; there are %s", where, name, *listed)
+        tell_of_lacking(where, self.class_names, counts)
 
     def materialize(self, context: SourceContext) -> "Raw":
         """Return the same data in files, which other processes can read."""
@@ -206,6 +215,18 @@ class Raw:
                 names = _in_file(names, context.file(f"{name}-names"))
             splits[name] = RawSplit(images, labels, names)
         return replace(self, splits=splits)
+
+
+def tell_of_lacking(
+    where: str, class_names: Sequence[str], counts: Mapping[str, NDArray[np.int64]]
+) -> None:
+    """Tell of classes without an image in one split that have some in another."""
+    names = np.array(class_names, object)
+    anywhere = np.any([*counts.values()], axis=0)
+    for name, of_split in counts.items():
+        if len(lacking := names[(of_split == 0) & anywhere]):
+            listed = _classes(lacking), _with_counts(names, of_split)
+            notices.tell("%s: %s: no image of %s; there are %s", where, name, *listed)
 
 
 def _classes(names: AnyArray) -> str:
@@ -248,7 +269,14 @@ def _wrong_labels(where: str, labels: LazyArray, classes: int, task: str) -> Sou
         expected = f"expected 0 and 1, (N, {classes}), of {classes} classes"
         return SourceError(f"{where}: labels {labels.shape} are {low} to {high}: {expected}")
     wrong = f"{where}: expected labels 0 to {classes - 1}, got {low} to {high}"
-    return SourceError(wrong, "`renumber` numbers those that occur" if low < 0 else None)
+    if low == -1 and high < classes:
+        wrong += ", -1 where there is no label"
+        return SourceError(wrong, "label these images, or leave them out: `on_error=skip`")
+    fits = low > 0 and high - low < classes
+    hint = f"for labels that count from {low}: `labels_from={low}`" if fits else None
+    if low >= 0 and not fits:
+        hint = f"give names to all classes from 0 to {high:,}"
+    return SourceError(wrong, hint)
 
 
 def scaled_already(path: str | Path, more: str = "") -> SourceError:

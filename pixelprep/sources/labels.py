@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources import lazy_arrays
-from pixelprep.sources.base import label_range
+from pixelprep.sources.base import RawSplit, label_range
 from pixelprep.sources.lazy_arrays import AnyArray, LazyArray
 from pixelprep.system import formatting, fs, notices
 
 MAX_CLASSES = 1000  # accepted however few the images
+UNLABELLED = -1  # beside class names, as Hugging Face has it
 
 
 class LabelOptions(Protocol):
@@ -24,6 +25,9 @@ class LabelOptions(Protocol):
 
     @property
     def renumber(self) -> bool: ...
+
+    @property
+    def on_error(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,9 @@ def numbered(
         return _named(where, {name: labels for name, (labels, _) in found.items()}, class_names)
     labels = {name: one for name, (one, _) in found.items()}
     if options.renumber:
-        labels, names = _renumbered(labels)
-    else:
-        classes = max(classes for _, classes in found.values())
-        labels, names = _counted(where, labels, options.labels_from or 0, classes, not class_names)
+        return Numbered(*_renumbered(where, labels, class_names))
+    classes = max(classes for _, classes in found.values())
+    labels, names = _counted(where, labels, options.labels_from or 0, classes, not class_names)
     return Numbered(labels, tuple(class_names) or names)
 
 
@@ -75,6 +78,31 @@ def task_of(where: str, columns: Mapping[str, tuple[LazyArray, int]]) -> str:
             notices.tell("%s: %s: labels are %s %s, several or none a row: %d classes", *told)
             return "multilabel"
     return "classification"
+
+
+def of_cells(cells: NDArray[np.str_]) -> AnyArray:
+    """Return a table's labels as integers if all are plain ones; else as text: 01 is not 1."""
+    plain = (one.isdecimal() and str(int(one)) == one for one in np.unique(cells).tolist())
+    return cells.astype(np.int64) if all(plain) else cells
+
+
+def without_unlabelled(
+    where: str, splits: Mapping[str, RawSplit]
+) -> tuple[dict[str, RawSplit], Mapping[str, object]]:
+    """Leave out rows whose label is `UNLABELLED`; return the rest, and what is recorded of them."""
+    own, dropped = dict(splits), 0
+    for name, split in splits.items():
+        is_labelled = split.labels[:] != UNLABELLED
+        if lost := int((~is_labelled).sum()):
+            told = (where, name, lost, len(is_labelled))
+            notices.tell("%s: %s: left out: without a label (-1): %s of %s images", *told)
+            own[name] = split.take(np.flatnonzero(is_labelled))
+            dropped += lost
+        if not is_labelled.any():
+            del own[name]
+    if (first := next(iter(splits))) not in own:
+        raise SourceError(f"{where}: {first}: no image has a label")
+    return own, {"dropped": {"no label": dropped}} if dropped else {}
 
 
 def _several(where: str, labels: LazyArray) -> LazyArray:
@@ -171,12 +199,25 @@ def _named(where: str, labels: Mapping[str, LazyArray], class_names: Sequence[st
     return Numbered(own, names, {"class_order": "given" if class_names else "code points"})
 
 
-def _renumbered(labels: Mapping[str, LazyArray]) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
-    """Give the labels that occur new numbers, in their order."""
+def _renumbered(
+    where: str, labels: Mapping[str, LazyArray], class_names: Sequence[str]
+) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
+    """Give the labels that occur new numbers, in their order; each keeps the name that it had."""
     blocks = [b for one in labels.values() for b in lazy_arrays.iter_blocks(one, fs.HASH_BYTES)]
     values = np.unique(np.concatenate([np.unique(block) for block in blocks]))
-    own: dict[str, LazyArray] = {n: np.searchsorted(values, one[:]) for n, one in labels.items()}
-    return own, tuple(map(str, values.tolist()))
+    if not class_names:
+        own: dict[str, LazyArray] = {n: np.searchsorted(values, y[:]) for n, y in labels.items()}
+        return own, tuple(map(str, values.tolist()))
+    values = values[values != UNLABELLED]
+    if len(values) and not 0 <= values[0] <= values[-1] < len(class_names):
+        expected = f"expected the numbers of {len(class_names)} class names, from 0"
+        from_one = values[0] == 1 and values[-1] == len(class_names)
+        hint = "for labels that count from 1: `labels_from=1`" if from_one else None
+        got = f"got {values[0]} to {values[-1]}"
+        raise SourceError(f"{where}: `renumber`: {expected}, {got}", hint)
+    new = np.full(len(class_names) + 1, UNLABELLED)  # the last is that of `UNLABELLED`
+    new[values] = np.arange(len(values))
+    return {n: new[y[:]] for n, y in labels.items()}, tuple(class_names[v] for v in values)
 
 
 def _counted(

@@ -41,6 +41,7 @@ def as_requested(raw: Raw, source: Source) -> Raw:
     options: Any = getattr(source, "options", None)
     if given.keys() & {"classes", "class_map"} and not getattr(source, "chooses_classes", False):
         raw = classes.apply(source.name, raw, options)
+        raw.check_classes(source.name)
     if may_have_groups(source):
         whole, raw = raw, groups.divided(source.name, raw, options)
         if raw.splits.keys() != whole.splits.keys():

@@ -259,6 +259,28 @@ def test_class_names_of_an_attribute(tmp_path: Path) -> None:
     check(prepared(path), (X, Y), None, NAMES)
 
 
+@pytest.mark.parametrize(
+    "names", [[*"abcd"], "a, b,c,d", '["a", "b", "c", "d"]', np.bytes_("a,b,c,d")], ids=str
+)
+@pytest.mark.parametrize("owner", ["/", "train"])
+def test_class_names_of_an_attribute_of_the_file(tmp_path: Path, names: Any, owner: str) -> None:
+    """A list, or one text that lists them, by the file or a group around what is read."""
+    path = write(tmp_path / "named.h5", {"train/images": X, "train/labels": Y, "z/more": Y})
+    with h5py.File(path, "a") as file:
+        file[owner].attrs["class_names"] = names
+        file["z"].attrs["class_names"] = [*"dcba"]
+    check(prepared(path), (X, Y), None, NAMES)
+
+
+def test_an_attribute_that_lists_nothing_names_no_class(tmp_path: Path) -> None:
+    """One word under a usual name of class names is told of as not used."""
+    path = write(tmp_path / "named.h5", {"images": X, "labels": Y})
+    with h5py.File(path, "a") as file:
+        file.attrs["classes"] = "animals"
+    with pytest.warns(pixelprep.PixelprepWarning, match="arrays not used: @classes"):
+        check(prepared(path), (X, Y), None)
+
+
 def test_class_names_that_differ_are_refused(tmp_path: Path, cache: Path) -> None:
     """Two lists of names in a dataset: neither is taken in silence."""
     held = {"x_train": X, "y_train": Y, "class_names": np.array([*"abcd"])}

@@ -64,6 +64,19 @@ def test_a_table_is_found_and_its_rows_find_their_pictures(
 
 
 @quiet
+def test_leading_zeros_are_text(photos: Path) -> None:
+    """01 and 1 are two classes, as the table has them; plain numbers are numbers."""
+    codes = {number: ["01", "1", "10"][number % 3] for number in range(COUNT)}
+    write(photos / "metadata.csv", "file,label", [f"{n}.png,{code}" for n, code in codes.items()])
+    raw = raw_of(photos)
+    assert labels_of(raw) == codes
+    assert raw.class_names == ("01", "1", "10")
+    plain = {number: number % 3 for number in range(COUNT)}
+    write(photos / "metadata.csv", "file,label", [f"{n}.png,{code}" for n, code in plain.items()])
+    assert labels_of(raw_of(photos)) == {n: str(code) for n, code in plain.items()}
+
+
+@quiet
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "tsv"])
 def test_every_kind_of_table(photos: Path, kind: str) -> None:
     """JSON lines, Parquet and tab-separated text say the same as CSV."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,8 +236,23 @@ def test_a_class_that_train_lacks_is_refused(
     """What no model can learn is not measured: the class is named."""
     with pytest.raises(SourceError, match="train has no image of class 3, test has") as caught:
         read(np.where(Y == 3, 0, Y), Y2)
-    assert caught.value.hint == "move some of them to train, or leave them out"
+    assert "leave them out (of files: `classes=A,B`)" in str(caught.value.hint)
     assert nothing_is_left(cache)
+
+
+@pytest.mark.parametrize("kind", ["npz", "hdf5"])
+def test_a_class_that_train_lacks_can_be_left_out(tmp_path: Path, kind: str) -> None:
+    """Classes are chosen, or made one, before it is asked which of them train has."""
+    made = partial(READ[kind], tmp_path, np.where(Y == 3, 0, Y), Y2)
+    stay = Y2 != 3
+    left = made(classes=["0", "1", "2"])
+    assert left.class_names == ("0", "1", "2")
+    assert left.test.labels.tolist() == Y2[stay].tolist()
+    merged = made(class_map={"2": "rest", "3": "rest"})
+    assert merged.class_names == ("0", "1", "rest")
+    assert merged.test.labels.tolist() == np.minimum(Y2, 2).tolist()
+    with pytest.raises(SourceError, match="train has no image of class 3, test has"):
+        made(classes=["0", "1", "3"])
 
 
 def test_options_of_labels_fit_the_labels(read: Callable[..., pixelprep.Entry]) -> None:
@@ -260,11 +276,16 @@ def test_idx_labels_from_1_are_taken(tmp_path: Path, told: Callable[[str], bool]
 
 @pytest.mark.parametrize("name", ["test_fraction", "val_fraction"])
 def test_fractions_leave_train_an_image_of_each_class(name: str) -> None:
-    """Of eight images of one class and one each of two, half are taken: all of the first."""
+    """Of eight images of one class and one each of two, half are taken: all of the first, which
+    is said.
+    """
     labels = np.array([0] * 8 + [1, 2])
-    entry = prepared(Arrays("rare", (X[:10], labels)), **{name: 0.5})
+    split = name.removesuffix("_fraction")
+    lacks = f"rare: {split}: no image of classes 1, 2; there are 5 of 0"
+    with pytest.warns(pixelprep.PixelprepWarning, match=lacks):
+        entry = prepared(Arrays("rare", (X[:10], labels)), **{name: 0.5})
     assert np.bincount(entry.train.labels).tolist() == [3, 1, 1]
-    taken = entry.splits[name.removesuffix("_fraction")]
+    taken = entry.splits[split]
     assert np.bincount(taken.labels).tolist() == [5]
     [verified] = pixelprep.verify(entry.path)
     assert verified.problems == ()
@@ -317,3 +338,53 @@ def test_labels_of_named_classes_are_looked_at_once() -> None:
     assert raw.class_names == tuple("abcd")
     with pytest.raises(SourceError, match=f"expected labels 0 to 1, got 0 to {Y.max()}"):
         assemble("data", {"train": (X, Y)}, Options(), class_names=["a", "b"])
+
+
+# Numbers that have names
+
+
+NAMES = tuple("abcdefghijk")
+
+
+def test_renumbered_classes_keep_their_names() -> None:
+    """A class is named by the number that it has in the data, not by its place among those met."""
+    source = Arrays("gaps", (X, Y * 3), (X2, Y2 * 3), NAMES, renumber=True)
+    check(prepared(source), *PAIRS, ("a", "d", "g", "j"))
+    for first, hint in {1: "`labels_from=1`", 2: None}.items():
+        beyond = Arrays("gaps", (X, Y + first), (X2, Y2 + first), NAMES[:4], renumber=True)
+        with pytest.raises(SourceError, match="expected the numbers of 4 class names") as caught:
+            prepared(beyond)
+        assert (hint in str(caught.value.hint)) if hint else caught.value.hint is None
+
+
+@pytest.mark.parametrize("renumber", [False, True])
+def test_minus_one_beside_names_is_no_label(told: Callable[[str], bool], renumber: bool) -> None:
+    """Hugging Face's way: refused, or left out and counted; no class gets another's name by it."""
+    labels = np.where(np.arange(len(Y)) % 5 == 4, -1, Y)
+    source = Arrays("some", (X, labels), (X2, Y2), tuple("abcd"))
+    with pytest.raises(SourceError, match="got -1 to 3, -1 where there is no label") as caught:
+        prepared(source)
+    assert "`on_error=skip`" in str(caught.value.hint)
+    skipped = replace(source, on_error="skip", renumber=renumber)
+    lost = {"dropped": {"no label": 8}}
+    check(prepared(skipped), (X[labels >= 0], Y[labels >= 0]), PAIRS[1], tuple("abcd"), lost)
+    assert told("train: left out: without a label (-1): 8 of 40 images")
+
+
+def test_a_split_of_no_labels_is_left_out(cache: Path) -> None:
+    """Of a test split without labels nothing is left; a train split without any is refused."""
+    none, names = (X2, np.full(len(X2), -1)), tuple("abcd")
+    entry = prepared(Arrays("none", PAIRS[0], none, names, on_error="skip"))
+    assert set(entry.manifest.source.splits) == {"train"}
+    with pytest.raises(SourceError, match="train: no image has a label"):
+        prepared(Arrays("none", none, None, names, on_error="skip"))
+
+
+def test_numbers_beyond_the_names_have_a_way_on() -> None:
+    """Labels that count from 1 have the option that does; others lack names."""
+    hints = {"`labels_from=1`": Y + 1, "give names to all classes from 0 to 6": Y * 2}
+    for hint, labels in hints.items():
+        source = Arrays("from", (X, labels), class_names=tuple("abcd"))
+        with pytest.raises(SourceError, match="expected labels 0 to 3, got ") as caught:
+            prepared(source)
+        assert hint in str(caught.value.hint)

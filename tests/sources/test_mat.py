@@ -11,7 +11,7 @@ import pixelprep
 from pixelprep import SourceError
 from tests.helpers.known_sets import mat_bytes
 from tests.helpers.raw_files import random_pairs
-from tests.helpers.sources import check, prepared, refused
+from tests.helpers.sources import check, prepared, raw_of, refused
 
 PAIRS = random_pairs(shape=(6, 5, 3))
 TURNED = {"layout": "ncwh"}
@@ -111,6 +111,30 @@ def test_cells_of_images_are_refused_with_the_way_on(tmp_path: Path, cache: Path
     scipy.io.savemat(path, {"X": cells, "y": [0, 1]})
     error = refused(cache, path, path, "X: expected numbers, got cell")
     assert error.hint == "in MATLAB: X = cat(4, X{:})"
+
+
+def test_a_matlab_file_that_breaks_off_is_refused_by_name(tmp_path: Path, cache: Path) -> None:
+    """SciPy's error for it, an OSError without a number, is that of a file, not of the system."""
+    path = tmp_path / "own.mat"
+    scipy.io.savemat(path, {"X": as_matlab(PAIRS[0][0]), "y": PAIRS[0][1]})
+    path.write_bytes(path.read_bytes()[:500])
+    error = refused(cache, path, f"{path}: not a readable MATLAB file", "could not read bytes")
+    assert error.hint == "get it again"
+
+
+@pytest.mark.parametrize(("first", "names"), [(None, "0123456789"), (1, "1234567890")])
+def test_ten_is_the_digit_0_in_files_of_svhn(tmp_path: Path, first: int | None, names: str) -> None:
+    """In files of SVHN's names whose labels are 1 to 10 the last is the digit 0, as published."""
+    (folder := tmp_path / "in").mkdir()
+    labels = np.resize(np.arange(10, 0, -1), 30)
+    images = {split: mat_file(folder / f"{split}_32x32.mat", labels) for split in ("train", "test")}
+    raw = raw_of(folder, labels_from=first)
+    assert raw.class_names == tuple(names)
+    assert [int(names[label]) for label in raw.splits["test"].labels[:]] == (labels % 10).tolist()
+    assert (raw.splits["train"].images[:] == images["train"]).all()
+    assert raw.decode["labels"] == "10 is 0"
+    mat_file(tmp_path / "scores.mat", labels)
+    assert len(raw_of(tmp_path / "scores.mat").class_names) == 11
 
 
 @pytest.mark.long

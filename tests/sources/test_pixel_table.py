@@ -41,6 +41,15 @@ def test_a_number_in_each_column(tmp_path: Path, first: int, separator: str) -> 
     assert raw.splits["train"].images.dtype == np.uint8
 
 
+def test_leading_zeros_are_text(tmp_path: Path) -> None:
+    """Labels such as 01 and 1 are two classes."""
+    codes = np.array(["01", "1", "10"])[LABELS]
+    rows = [f"{c},{' '.join(map(str, row))}" for c, row in zip(codes, PIXELS, strict=True)]
+    with pytest.warns(PixelprepWarning, match="3 classes in the order of code points: 01, 1, 10"):
+        raw = raw_of(table(tmp_path / "codes.csv", "label,pixels", rows))
+    assert [raw.class_names[k] for k in raw.splits["train"].labels[:]] == codes.tolist()
+
+
 def test_no_header(tmp_path: Path) -> None:
     """Without a header the first column has the labels, which is said."""
     path = table(tmp_path / "digits.csv", "", in_columns())

@@ -17,10 +17,13 @@ from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Raw, SourceContext, scaled_already
 from pixelprep.sources.containers import array_names, exported
 from pixelprep.sources.containers.array_names import SPLIT, Header, Keys, Place
-from pixelprep.sources.lazy_arrays import FileArray, single_file_array
+from pixelprep.sources.lazy_arrays import FileArray, LazyArray, single_file_array
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices
+
+DIGITS = tuple("0123456789")
+SVHN = re.compile(r"(train|test|extra)_32x32\.mat|.*svhn.*\.mat", re.IGNORECASE)
 
 LOG = logging.getLogger("pixelprep")
 
@@ -53,7 +56,8 @@ class ArrayFiles(LocalSource):
     """Files that hold arrays; subclasses open them."""
 
     supported_options: ClassVar[frozenset[str]] = frozenset(
-        {"images_key", "labels_key", "layout", "shape", "labels_from", "renumber", "on_leak"}
+        {"images_key", "labels_key", "layout", "shape"}
+        | {"labels_from", "renumber", "on_leak", "on_error"}
     )
     endings: ClassVar[tuple[str, ...]]
     usual_layout: ClassVar[str | None] = None  # of images that are no flat rows
@@ -92,7 +96,16 @@ class ArrayFiles(LocalSource):
         }
         if all(len(pair["images"].shape) > 2 for pair in arrays.values()):
             options = replace(options, layout=options.layout or self.usual_layout)
-        return assemble(where, pairs, options, class_names=found["class_names"])
+        if found["class_names"] or not _are_svhn(self._main(), pairs):
+            return assemble(where, pairs, options, class_names=found["class_names"])
+        names, says = DIGITS, "10 is taken as the digit 0, as in SVHN"
+        if options.labels_from == 1:
+            names = (*DIGITS[1:], DIGITS[0])
+        elif options.labels_from is None:
+            pairs = {n: (images, np.asarray(y[:]) % 10) for n, (images, y) in pairs.items()}
+        LOG.info("%s: labels 1 to 10: %s", self.name, says)
+        raw = assemble(where, pairs, options, class_names=names)
+        return replace(raw, decode={**raw.decode, "labels": "10 is 0"})
 
     def _copied(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `copied` finds, of these arguments."""
@@ -138,6 +151,14 @@ def _in_files(copies: Mapping[str, Any]) -> dict[str, FileArray]:  # JSON values
         name: single_file_array(Path(path), tuple(shape), np.dtype(dtype))
         for name, (path, shape, dtype) in copies.items()
     }
+
+
+def _are_svhn(files: Iterable[str], pairs: Mapping[str, tuple[LazyArray, LazyArray]]) -> bool:
+    """Tell files in SVHN's form, whose label 10 is the digit 0, by their names and labels."""
+    if not all(map(SVHN.fullmatch, files)):
+        return False
+    values = np.unique(np.concatenate([np.unique(labels[:]) for _, labels in pairs.values()]))
+    return np.array_equal(values, range(1, 11))
 
 
 def expand(path: Path) -> dict[str, Path]:
@@ -205,9 +226,11 @@ def copied(
         selection = array_names.select(path, arrays, asked)
         places = [place for pair in selection.pairs.values() for place in pair.values()]
         _refuse_part_of_family(path, selection, arrays, asked, family)
-        names = {tuple(opened[place.file].texts(place.key)) for place in selection.class_names}
+        texts = {p: tuple(opened[p.file].texts(p.key)) for p in selection.class_names}
+        names = {found for found in texts.values() if found}
+        naming = [place for place, found in texts.items() if found]
         if len(names) > 1:
-            listed = formatting.shorten(map(array_names.spell, selection.class_names))
+            listed = formatting.shorten(map(array_names.spell, naming))
             raise SourceError(f"{path}: class names differ: {listed}", "keep one of them")
         pairs: dict[str, dict[str, Any]] = {}
         for split, pair in selection.pairs.items():
@@ -223,11 +246,12 @@ def copied(
         "pairs": pairs,
         "taken": selection.describe(),
         "unlabelled": {n: array_names.spell(p, several) for n, p in selection.unlabelled.items()},
-        "unused": sorted(array_names.spell(place, len(opened) > 1) for place in selection.unused),
-        "class_names": list(*names),
-        "names_from": formatting.shorten(
-            array_names.spell(place, several) for place in selection.class_names
+        "unused": sorted(
+            array_names.spell(place, len(opened) > 1)
+            for place in [*selection.unused, *(texts.keys() - {*naming})]
         ),
+        "class_names": list(*names),
+        "names_from": formatting.shorten(array_names.spell(place, several) for place in naming),
     }
 
 

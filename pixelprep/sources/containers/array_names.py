@@ -219,7 +219,7 @@ def _guess(
 def _silent_groups(arrays: Iterable[Place]) -> dict[str, list[str]]:
     """Return by file those groups that all of it is in whose names say nothing."""
     groups = defaultdict[str, list[list[str]]](list)
-    for place in arrays:
+    for place in (place for place in arrays if ATTRIBUTE not in place.key):
         groups[place.file].append(place.key.split("/")[:-1])
     silent = dict[str, list[str]]()
     for file, every in groups.items():
@@ -291,8 +291,10 @@ def _renamed(text: str, split: str, role: str) -> str:
 
 
 def _names_classes(place: Place, header: Header, used: Iterable[Place]) -> bool:
-    """Return whether an array, or an attribute of labels that are used, names the classes."""
-    owner, _, name = place.key.rpartition(ATTRIBUTE)
-    if owner and Place(place.file, owner) not in used:
+    """Tell whether this names the classes: an array; an attribute of one used, or of its groups."""
+    owner, is_attribute, name = place.key.rpartition(ATTRIBUTE)
+    around = f"{owner}/" if owner else ""
+    owned = (f"{other.key}/".startswith(around) for other in used if other.file == place.file)
+    if is_attribute and not any(owned):
         return False
     return header.is_text and name.rpartition("/")[2].lower() in CLASS_NAMES

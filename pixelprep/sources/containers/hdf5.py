@@ -1,8 +1,9 @@
 """Read HDF5 files of a user's, those of MATLAB 7.3 among them, in a sandbox."""
 
+import json
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # Any: h5py has no types
@@ -92,14 +93,23 @@ class Hdf5:
 
     def texts(self, key: str) -> list[str]:
         owner, is_attribute, name = key.rpartition(ATTRIBUTE)
-        array = untrusted.find_dataset(self.file, owner or key, untrusted.LABELS)
-        assert array is not None
         if is_attribute:
-            found = untrusted.attribute(array, name)
+            found = untrusted.attribute(self.file, owner, name)
         else:
+            array = untrusted.find_dataset(self.file, key, untrusted.LABELS)
+            assert array is not None
             deque(untrusted.check_chunks(array), maxlen=0)
             found = [one for block in untrusted.iter_rows(array, 1024) for one in block.tolist()]
         try:
-            return [one.decode() if isinstance(one, bytes) else str(one) for one in found]
+            texts = [one.decode() if isinstance(one, bytes) else str(one) for one in found]
         except UnicodeDecodeError as error:
             raise SourceError(f"{self.path}: {key}: expected text: {error}") from None
+        return _names_in(*texts) if is_attribute and len(texts) == 1 else texts
+
+
+def _names_in(text: str) -> list[str]:
+    """Return the names that one text lists, as JSON or between commas; none where it is no list."""
+    with suppress(ValueError):
+        names = json.loads(text)
+        return list(map(str, names)) if isinstance(names, list) else []
+    return [name.strip() for name in text.split(",")] if "," in text else []

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
-from pixelprep.sources import axes, lazy_arrays
+from pixelprep.sources import axes, labels, lazy_arrays
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.containers.array_files import expand, family_of
@@ -216,8 +216,7 @@ def _labels(form: _Form) -> dict[str, AnyArray]:
     columns = {role: column for role, column in roles.items() if column is not None}
     cells = np.concatenate([*_blocks(form, [*columns.values()], np.dtype(np.str_))])
     found = {role: np.char.strip(cells[:, i]) for i, role in enumerate(columns)}
-    if all(map(str.isdecimal, found["label"].tolist())):
-        found["label"] = found["label"].astype(np.int64)
+    found["label"] = labels.of_cells(found["label"])
     if "split" in found:
         splits = list(tables.splits(str(form.path), "its split", found["split"].tolist()))
         if None in splits:

@@ -141,16 +141,14 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
     images = {n: axes.shaped(f"{where}: {n}", one.images, shape) for n, one in spooled.items()}
     pairs = {name: (images[name], _label_array(where, name, spooled[name])) for name in images}
     names = {name: one.names for name, one in spooled.items() if one.names}
-    raw = assemble(where, pairs, options, rows.task, rows.class_names, names)
+    groups = {name: one.groups for name, one in spooled.items()} if rows.grouped else {}
+    raw = assemble(where, pairs, options, rows.task, rows.class_names, names, groups)
     record = pixels.record() | dict(raw.decode)
     if skipped := sorted(one for split in spooled.values() for one in split.skipped):
         count = formatting.pluralize(len(skipped), "image")
         notices.tell("%s: left out: %s, such as %s", where, count, skipped[0])
         record["skipped"] = skipped
-    splits = dict(raw.splits)
-    if rows.grouped:
-        splits = {n: replace(one, groups=np.array(spooled[n].groups)) for n, one in splits.items()}
-    mixed = {name: _mixed(where, name, split) for name, split in splits.items()}
+    mixed = {name: _mixed(where, name, split) for name, split in raw.splits.items()}
     return replace(raw, splits=mixed, decode=record)
 
 
@@ -309,7 +307,7 @@ class _Pixels:
         return pixels.transpose(1, 2, 0)
 
     def _refuse_options(self, at: str) -> None:
-        for name in DECODED:
+        for name in (name for name in DECODED if name != "on_error"):  # labels may lack, too
             if getattr(self.options, name) != getattr(DecodeOptions, name):
                 raise UsageError(f"`{name}`: {at}: an array is taken as it is", "leave it out")
 

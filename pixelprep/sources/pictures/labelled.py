@@ -200,8 +200,8 @@ def _layout(
 def _numbered(where: str, rows: _Rows, options: Options) -> Layout:
     """Give numbers to classes of one label a picture, integers or text."""
     labelled = zip(rows.names, rows.cells, strict=True)
-    cells = np.array([_scalar(f"{where}: {name}", cell) for name, cell in labelled], np.str_)
-    values = cells.astype(np.int64) if np.char.isdecimal(cells).all() else cells
+    cells = [_scalar(f"{where}: {name}", cell) for name, cell in labelled]
+    values = labels.of_cells(np.array(cells, np.str_))
     by_split = _rows_of_splits(where, rows)
     columns = {name: (values[of_split], len(of_split)) for name, of_split in by_split.items()}
     numbered = labels.numbered(where, columns, options, "classification", ())
