@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,42 @@ def test_a_folder_of_parquet_files_has_splits_by_their_names(tmp_path: Path, top
     assert (raw(entry) == X).all()
     assert (raw(entry, "val") == X[:6]).all()
     assert (raw(entry, "test") == X[3:9]).all()
+
+
+@pytest.mark.parametrize(
+    ("there", "lacks"),
+    [
+        (("0-of-3", "2-of-3"), "lacks 1 of 3 shards: .*train-1-of-3"),
+        (("00000-of-00003",), "lacks 2 of 3 shards: .*train-00001-of-00003"),
+        (("00002-of-00002-ab3f",), "lacks 1 of 2 shards: .*train-00001-of-00002"),
+    ],
+)
+def test_missing_shards_are_refused(
+    tmp_path: Path, cache: Path, there: tuple[str, ...], lacks: str
+) -> None:
+    """A name that counts all shards of a split tells which is not there: in a folder, of a file
+    given alone, and of tars.
+    """
+    own = write(tmp_path / "own", **{f"train-{one}": table(slice(6)) for one in there})
+    alone = own / f"train-{there[0]}.parquet"
+    (tmp_path / "tars").mkdir()
+    for one in there:
+        with tarfile.open(tmp_path / f"tars/train-{one}.tar", "w") as tar:
+            for name, content in {"a.png": encoded(X[0]), "a.cls": b"1"}.items():
+                about = tarfile.TarInfo(name)
+                about.size = len(content)
+                tar.addfile(about, io.BytesIO(content))
+    for path in (own, tmp_path / "tars", alone):
+        with pytest.raises(SourceError, match="lacks" if path == alone else lacks) as caught:
+            prepared(path)
+        assert "get what is missing" in (caught.value.hint or "")
+    assert nothing_is_left(cache)
+
+
+def test_shards_may_be_counted_from_1(tmp_path: Path) -> None:
+    """Hashes in names that differ, as the hub's older files have them, are no matter."""
+    files = {"train-1-of-2-a": table(slice(7)), "train-2-of-2-b": table(slice(7, None))}
+    assert (raw(prepared(write(tmp_path / "own", **files))) == X).all()
 
 
 def named(order: str, rows: slice = slice(None)) -> bytes:
@@ -277,6 +314,21 @@ def test_a_dataset_of_the_hub_is_read_by_its_commit(hub: Hub) -> None:
     assert prepared(f"hf:zoo/digits@{first}").key == entry.key
     hub.stop()
     assert prepared(f"hf:zoo/digits@{first}").key == entry.key
+
+
+def test_shards_that_the_hub_has_not_are_refused(hub: Hub) -> None:
+    """A commit without one of a split's shards is refused before anything is downloaded; files
+    that its card leaves out are no fault.
+    """
+    part = {"train-00000-of-00002.parquet": table()}
+    hub.publish("zoo/part", part)
+    with pytest.raises(SourceError, match=r"hf:zoo/part: lacks 1 of 2 shards: train-00001-of-00"):
+        prepared("hf:zoo/part")
+    assert asked_for_files(hub) == 0
+    card = b"---\nconfigs:\n- config_name: a\n  data_files: train-00000-*\n---\n"
+    whole = {**part, "train-00001-of-00002.parquet": table(), "README.md": card}
+    hub.publish("zoo/part", whole)
+    assert prepared("hf:zoo/part").rows == 12
 
 
 @pytest.mark.long  # seconds, to start the command and import the library

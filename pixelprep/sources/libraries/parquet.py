@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any  # Any: pyarrow's objects, which have no types
 
 from pixelprep.errors import SourceError, missing_extra
 from pixelprep.format.options import DecodeOptions
+from pixelprep.sources import shards
 from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.libraries.features import Columns, find_columns, names_of
 from pixelprep.sources.libraries.spool import (
@@ -47,6 +49,7 @@ class ParquetFiles(LocalSource):
         splits, files, path = {"train": [self.path]}, self._files(), self.path
         if path.is_dir():
             splits = files_by_split(os.fspath(path), files, path)
+        shards.refuse_missing(os.fspath(path), chain(*splits.values()), files)
         return load_rows(self.name, open_rows(splits, self.options), self.options, context)
 
 
