@@ -29,9 +29,9 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 FEATURES = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(NAMES)}}
 
 
-def table(rows: slice = slice(None), features: Any = FEATURES, **columns: Any) -> bytes:
+def table(rows: Any = slice(None), features: Any = FEATURES, **columns: Any) -> bytes:
     """Return a Parquet file of pictures and labels as `datasets` writes it."""
-    images = [{"bytes": encoded(one), "path": f"{at}.png"} for at, one in enumerate(X)][rows]
+    images = [{"bytes": encoded(X[at]), "path": f"{at}.png"} for at in np.arange(12)[rows]]
     data = {"img": pa.array(images, IMAGE), "label": Y[rows].tolist(), **columns}
     about = {"huggingface": json.dumps({"info": {"features": features}})} if features else None
     sink = pa.BufferOutputStream()
@@ -256,6 +256,49 @@ def test_rows_of_a_group_stay_together(tmp_path: Path, how: dict[str, str]) -> N
     assert groups[kind.removeprefix("group_")] == value
     assert prepared(path, test_fraction=0.3, **how).cached
     assert prepared(path, test_fraction=0.5, **how).key != entry.key
+
+
+WORDS = ["training"] * 7 + ["Valid"] * 2 + ["test"] * 3
+
+
+@pytest.mark.parametrize("how", [{}, {"columns": "split=SPLIT"}])
+def test_a_column_of_parquet_tells_splits(tmp_path: Path, how: dict[str, str]) -> None:
+    """Each row is in the split that its column names, whatever the word and however rows are
+    mixed; what is used for what, and what is not, is said.
+    """
+    order = np.random.default_rng(3).permutation(12)
+    columns: Any = {"Split": [WORDS[row] for row in order], "eye": [0] * 12}
+    path = write(tmp_path, own=table(order, **columns)) / "own.parquet"
+    with pytest.warns(pixelprep.PixelprepWarning, match="label; splits by Split; not used: eye"):
+        entry = prepared(path, **how)
+    rows = {"train": order[order < 7], "val": order[(order > 6) & (order < 9)]}
+    for split, of in {**rows, "test": order[order > 8]}.items():
+        assert (raw(entry, split) == X[of]).all()
+        assert entry.splits[split].labels.tolist() == Y[of].tolist()
+
+
+def test_a_column_of_no_splits_is_not_used(tmp_path: Path, cache: Path) -> None:
+    """A column of other words is named as not used, and so is one beside splits of files; some
+    words that are no split, a cell without one and an option that cannot be followed are refused.
+    """
+    columns: Any = {"subset": ["easy", "hard"] * 6}
+    path = write(tmp_path, own=table(**columns)) / "own.parquet"
+    with pytest.warns(pixelprep.PixelprepWarning, match="not used: subset"):
+        assert prepared(path).splits.keys() == {"train"}
+    for word, said in (("holdout", "split holdout"), (None, "a row without a split")):
+        columns = {"split": ["train"] * 11 + [word]}
+        path = write(tmp_path, odd=table(**columns)) / "odd.parquet"
+        with pytest.raises(SourceError, match=f"{said}: expected train, val or test") as caught:
+            prepared(path)
+        assert "rename the column" in (caught.value.hint or "")
+    with pytest.raises(SourceError, match="no column part; it has split"):
+        prepared(path, columns="split=part")
+    columns = {"split": WORDS}
+    both = write(tmp_path / "both", train=table(**columns), test=table(slice(3), split=WORDS[:3]))
+    with pytest.warns(pixelprep.PixelprepWarning, match="not used: split"):
+        assert prepared(both, on_leak="warn").rows == 15
+    with pytest.raises(SourceError, match="has a column of splits, and is one file of several"):
+        prepared(both, columns="split=split")
 
 
 def test_groups_of_parquet_that_cannot_be_are_told(tmp_path: Path, cache: Path) -> None:

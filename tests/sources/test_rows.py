@@ -279,7 +279,7 @@ def test_damaged_pictures_can_be_left_out() -> None:
     images = [encoded(pixels) for pixels in X]
     images[4] = images[4][:-30]
     source = pixelprep.from_generator("g", {"train": rows_of(images, Y)}, on_error="skip")
-    with pytest.warns(pixelprep.PixelprepWarning, match="left out: 1 images, such as train/4"):
+    with pytest.warns(pixelprep.PixelprepWarning, match="left out: 1 image, such as train/4"):
         entry = prepared(source)
     assert (raw(entry) == np.delete(X, 4, 0)).all()
     assert entry.train.labels.tolist() == np.delete(Y, 4).tolist()
