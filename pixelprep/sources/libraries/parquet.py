@@ -93,7 +93,7 @@ def open_rows(
 
 def _splits_by_column(
     splits: Mapping[str, Sequence[Path]], names: Sequence[str], given: str | None
-) -> tuple[str | None, Mapping[Any, str]]:
+) -> tuple[str | None, Mapping[str, str]]:
     """Return the column that tells rows' splits, and what its values mean; none where files do, or
     where a column that is not `given` names no split.
     """
@@ -116,20 +116,24 @@ def _splits_by_column(
     return column, {value: split for value, split in words.items() if split is not None}
 
 
-def _values(path: Path, column: str) -> set[Any]:
+def _values(path: Path, column: str) -> set[str]:
     with _open(path) as file, _readable(path):
         if column not in file.schema_arrow.names:
             raise SourceError(f"{path}: lacks the column {column}, which other files have")
         batches = file.iter_batches(columns=[column])
-        return {value for batch in batches for value in batch.column(0).to_pylist()}
+        return {_word(value) for batch in batches for value in batch.column(0).to_pylist()}
 
 
-def _of_split(column: str, words: Mapping[Any, str], split: str, batch: Any) -> Any:
+def _word(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _of_split(column: str, words: Mapping[str, str], split: str, batch: Any) -> Any:
     """Return those rows of a batch that are of a split."""
     import pyarrow
 
     values = batch.column(column).to_pylist()
-    return batch.filter(pyarrow.array([words.get(value) == split for value in values]))
+    return batch.filter(pyarrow.array([words.get(_word(value)) == split for value in values]))
 
 
 def _open(path: Path) -> Any:
