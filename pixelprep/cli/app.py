@@ -186,13 +186,7 @@ def train(
     """Train a CNN on a dataset, prepared first if needed. Then evaluate it."""
     _messages(quiet)
     # Only what was given: an entry and an unfinished run have all else.
-    given = {
-        name: value
-        for name, value in context.params.items()
-        if name not in ("resume", "as_json")
-        and (origin := context.get_parameter_source(name))
-        and origin.name != "DEFAULT"
-    }
+    given = _given(context, "resume", "as_json")
     try:
         # A model of the user's own may print.
         with contextlib.redirect_stdout(sys.stderr), _sigterm_as_ctrl_c():
@@ -297,6 +291,7 @@ def predict(
 @app.command()
 @partial(with_prepare_options, without=("force",))
 def path(
+    context: typer.Context,
     dataset: Dataset = "mnist",
     *,
     prepare: Annotated[bool, Option("--prepare", help="Prepare it if it is not yet.")] = False,
@@ -306,8 +301,12 @@ def path(
 ) -> None:
     """Print the folder of a prepared entry, for scripts. Exit status 1 if there is none."""
     _messages(quiet)
-    find_or_prepare = pixelprep.prepare if prepare else pixelprep.find_entry
-    entry = find_or_prepare(dataset, quiet=quiet, **choices)
+    if prepare:
+        entry = pixelprep.prepare(dataset, quiet=quiet, **choices)
+    else:
+        from pixelprep.pipeline.prepare import find_meant  # which `--help` does without
+
+        entry = find_meant(dataset, **_given(context, "dataset", "prepare", "as_json"))
     result = {"path": str(entry.path), "key": entry.key}
     output.show(result, as_json, lambda: typer.echo(result["path"]))
 
@@ -566,6 +565,17 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return output.escape_control(as_options(super().format(record), app))
+
+
+def _given(context: typer.Context, *without: str) -> dict[str, Any]:
+    """Return the parameters that were given, not left to their defaults."""
+    return {
+        name: value
+        for name, value in context.params.items()
+        if name not in without
+        and (origin := context.get_parameter_source(name))
+        and origin.name != "DEFAULT"
+    }
 
 
 def _messages(quiet: bool) -> None:

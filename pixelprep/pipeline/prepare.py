@@ -117,6 +117,29 @@ def find_entry(call: PrepareCall) -> Entry:
     )
 
 
+def find_meant(dataset: str, **given: Any) -> Entry:
+    """Return the entry as `find_entry` does; or the only one of this data, where no option asks for
+    another, which is said.
+    """
+    try:
+        return find_entry(dataset, **given)
+    except EntryError:
+        cache = fs.cache_dir(given.get("cache_dir"))
+        if given.keys() - RUNTIME_ONLY or entries.is_entry_name(dataset, cache):
+            raise
+        try:
+            request = requests.load(entries.resolve(dataset, cache), cache).request or {}
+        except EntryError:  # none, or several
+            request = {}
+        own = {n: v for n, v in request.items() if v != getattr(PrepareCall, n) and n != "dataset"}
+        if not own:
+            raise
+    entry = find_entry(dataset, **own, **given)
+    told = shlex.join(formatting.options(own))
+    LOG.info("%s: as it was prepared before: %s", dataset, told)
+    return entry
+
+
 def _recalled(call: PrepareCall, source: sources.Source, cache: Path) -> Entry | None:
     """Return the entry of a call, if it is there and its data is as it was."""
     with fs.translate_oserror(cache):

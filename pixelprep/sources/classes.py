@@ -79,13 +79,14 @@ def apply(where: str, raw: Data, options: ClassOptions) -> Data:
         left = split if len(stay) == len(labels) else split.take(stay)
         splits[name] = replace(left, labels=labels[stay])
     if dropped:
-        decode["dropped"] = {**_dropped(decode), "other classes": dropped}
+        decode["dropped"] = {**dropped_of(decode), "other classes": dropped}
         images = formatting.pluralize(dropped, "image")
         notices.tell("%s: left out as of other classes: %s", where, images)
     return replace(raw, splits=splits, class_names=choice.names, decode=decode)
 
 
-def _dropped(decode: Mapping[str, object]) -> Mapping[str, object]:
+def dropped_of(decode: Mapping[str, object]) -> Mapping[str, int]:
+    """Return how many images were left out, by reason."""
     found = decode.get("dropped", {})
     return found if isinstance(found, dict) else {}
 

@@ -213,6 +213,22 @@ def test_the_only_entry_of_data_is_meant_whatever_its_splits(digits: str) -> Non
     assert "not prepared" in failure(run("path", digits))[0]
 
 
+def test_the_only_entry_is_meant_where_no_scaling_is_asked_for(digits: str) -> None:
+    """`path` and `info` mean the same by data alone, which `path` says; a scaling that is asked
+    for, also the usual one, is never taken for another; nor one of two entries.
+    """
+    made = pixelprep.prepare(digits, mode="fixed", mean=9.0, std=3.0, units="pixel", quiet=True)
+    done, about = run("path", digits), run("info", digits, "--json")
+    assert done.stdout.strip() == json.loads(about.stdout)["path"] == str(made.path)
+    assert f"{digits}: as it was prepared before: " in done.stderr
+    for given in (["--mode", "standardize"], ["--per", "pixel"], ["--val-fraction", "0.5"]):
+        assert "not prepared" in failure(run("path", digits, *given))[0]
+    pixelprep.prepare(digits, mode="center", quiet=True)
+    assert "not prepared" in failure(run("path", digits))[0]
+    usual = pixelprep.prepare(digits, quiet=True)
+    assert run("path", digits).stdout.strip() == str(usual.path)
+
+
 def test_path_and_train_mean_the_only_entry_of_the_scaling_asked_for(digits: str) -> None:
     """Its options need not be typed again, also once there is an entry of another scaling, and
     once the data changed; which is said. Where options are given, they alone count.
@@ -240,7 +256,10 @@ def test_path_and_train_mean_the_only_entry_of_the_scaling_asked_for(digits: str
 
 
 def test_another_scaling_than_the_one_that_is_there_is_not_meant(digits: str) -> None:
-    """The default scaling, named or not, is not the only other one that was prepared."""
+    """The default scaling, where it is asked for, is not the only other one that was prepared; in
+    Python it always is.
+    """
     pixelprep.prepare(digits, mode="center", quiet=True)
-    for options in ([], ["--mode", "standardize"]):
-        assert "not prepared" in failure(run("path", digits, *options))[0]
+    assert "not prepared" in failure(run("path", digits, "--mode", "standardize"))[0]
+    with pytest.raises(EntryError, match="digits, standardize, with these options: not prepared"):
+        find_entry(digits)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,9 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 FEATURES = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(NAMES)}}
 
 
-def table(rows: slice = slice(None), features: Any = FEATURES, **columns: Any) -> bytes:
+def table(rows: Any = slice(None), features: Any = FEATURES, **columns: Any) -> bytes:
     """Return a Parquet file of pictures and labels as `datasets` writes it."""
-    images = [{"bytes": encoded(one), "path": f"{at}.png"} for at, one in enumerate(X)][rows]
+    images = [{"bytes": encoded(X[at]), "path": f"{at}.png"} for at in np.arange(12)[rows]]
     data = {"img": pa.array(images, IMAGE), "label": Y[rows].tolist(), **columns}
     about = {"huggingface": json.dumps({"info": {"features": features}})} if features else None
     sink = pa.BufferOutputStream()
@@ -76,6 +77,42 @@ def test_a_folder_of_parquet_files_has_splits_by_their_names(tmp_path: Path, top
     assert (raw(entry) == X).all()
     assert (raw(entry, "val") == X[:6]).all()
     assert (raw(entry, "test") == X[3:9]).all()
+
+
+@pytest.mark.parametrize(
+    ("there", "lacks"),
+    [
+        (("0-of-3", "2-of-3"), "lacks 1 of 3 shards: .*train-1-of-3"),
+        (("00000-of-00003",), "lacks 2 of 3 shards: .*train-00001-of-00003"),
+        (("00002-of-00002-ab3f",), "lacks 1 of 2 shards: .*train-00001-of-00002"),
+    ],
+)
+def test_missing_shards_are_refused(
+    tmp_path: Path, cache: Path, there: tuple[str, ...], lacks: str
+) -> None:
+    """A name that counts all shards of a split tells which is not there: in a folder, of a file
+    given alone, and of tars.
+    """
+    own = write(tmp_path / "own", **{f"train-{one}": table(slice(6)) for one in there})
+    alone = own / f"train-{there[0]}.parquet"
+    (tmp_path / "tars").mkdir()
+    for one in there:
+        with tarfile.open(tmp_path / f"tars/train-{one}.tar", "w") as tar:
+            for name, content in {"a.png": encoded(X[0]), "a.cls": b"1"}.items():
+                about = tarfile.TarInfo(name)
+                about.size = len(content)
+                tar.addfile(about, io.BytesIO(content))
+    for path in (own, tmp_path / "tars", alone):
+        with pytest.raises(SourceError, match="lacks" if path == alone else lacks) as caught:
+            prepared(path)
+        assert "get what is missing" in (caught.value.hint or "")
+    assert nothing_is_left(cache)
+
+
+def test_shards_may_be_counted_from_1(tmp_path: Path) -> None:
+    """Hashes in names that differ, as the hub's older files have them, are no matter."""
+    files = {"train-1-of-2-a": table(slice(7)), "train-2-of-2-b": table(slice(7, None))}
+    assert (raw(prepared(write(tmp_path / "own", **files))) == X).all()
 
 
 def named(order: str, rows: slice = slice(None)) -> bytes:
@@ -221,6 +258,49 @@ def test_rows_of_a_group_stay_together(tmp_path: Path, how: dict[str, str]) -> N
     assert prepared(path, test_fraction=0.5, **how).key != entry.key
 
 
+WORDS = ["training"] * 7 + ["Valid"] * 2 + ["test"] * 3
+
+
+@pytest.mark.parametrize("how", [{}, {"columns": "split=SPLIT"}])
+def test_a_column_of_parquet_tells_splits(tmp_path: Path, how: dict[str, str]) -> None:
+    """Each row is in the split that its column names, whatever the word and however rows are
+    mixed; what is used for what, and what is not, is said.
+    """
+    order = np.random.default_rng(3).permutation(12)
+    columns: Any = {"Split": [WORDS[row] for row in order], "eye": [0] * 12}
+    path = write(tmp_path, own=table(order, **columns)) / "own.parquet"
+    with pytest.warns(pixelprep.PixelprepWarning, match="label; splits by Split; not used: eye"):
+        entry = prepared(path, **how)
+    rows = {"train": order[order < 7], "val": order[(order > 6) & (order < 9)]}
+    for split, of in {**rows, "test": order[order > 8]}.items():
+        assert (raw(entry, split) == X[of]).all()
+        assert entry.splits[split].labels.tolist() == Y[of].tolist()
+
+
+def test_a_column_of_no_splits_is_not_used(tmp_path: Path, cache: Path) -> None:
+    """A column of other words is named as not used, and so is one beside splits of files; some
+    words that are no split, a cell without one and an option that cannot be followed are refused.
+    """
+    columns: Any = {"subset": ["easy", "hard"] * 6}
+    path = write(tmp_path, own=table(**columns)) / "own.parquet"
+    with pytest.warns(pixelprep.PixelprepWarning, match="not used: subset"):
+        assert prepared(path).splits.keys() == {"train"}
+    for word, said in (("holdout", "split holdout"), (None, "a row without a split")):
+        columns = {"split": ["train"] * 11 + [word]}
+        path = write(tmp_path, odd=table(**columns)) / "odd.parquet"
+        with pytest.raises(SourceError, match=f"{said}: expected train, val or test") as caught:
+            prepared(path)
+        assert "rename the column" in (caught.value.hint or "")
+    with pytest.raises(SourceError, match="no column part; it has split"):
+        prepared(path, columns="split=part")
+    columns = {"split": WORDS}
+    both = write(tmp_path / "both", train=table(**columns), test=table(slice(3), split=WORDS[:3]))
+    with pytest.warns(pixelprep.PixelprepWarning, match="not used: split"):
+        assert prepared(both, on_leak="warn").rows == 15
+    with pytest.raises(SourceError, match="has a column of splits, and is one file of several"):
+        prepared(both, columns="split=split")
+
+
 def test_groups_of_parquet_that_cannot_be_are_told(tmp_path: Path, cache: Path) -> None:
     """A column that is not there is named beside those that are; a pattern needs names."""
     path = write(tmp_path, eyes=table()) / "eyes.parquet"
@@ -277,6 +357,21 @@ def test_a_dataset_of_the_hub_is_read_by_its_commit(hub: Hub) -> None:
     assert prepared(f"hf:zoo/digits@{first}").key == entry.key
     hub.stop()
     assert prepared(f"hf:zoo/digits@{first}").key == entry.key
+
+
+def test_shards_that_the_hub_has_not_are_refused(hub: Hub) -> None:
+    """A commit without one of a split's shards is refused before anything is downloaded; files
+    that its card leaves out are no fault.
+    """
+    part = {"train-00000-of-00002.parquet": table()}
+    hub.publish("zoo/part", part)
+    with pytest.raises(SourceError, match=r"hf:zoo/part: lacks 1 of 2 shards: train-00001-of-00"):
+        prepared("hf:zoo/part")
+    assert asked_for_files(hub) == 0
+    card = b"---\nconfigs:\n- config_name: a\n  data_files: train-00000-*\n---\n"
+    whole = {**part, "train-00001-of-00002.parquet": table(), "README.md": card}
+    hub.publish("zoo/part", whole)
+    assert prepared("hf:zoo/part").rows == 12
 
 
 @pytest.mark.long  # seconds, to start the command and import the library

@@ -50,6 +50,43 @@ def test_leading_zeros_are_text(tmp_path: Path) -> None:
     assert [raw.class_names[k] for k in raw.splits["train"].labels[:]] == codes.tolist()
 
 
+@pytest.mark.parametrize("order", ["as text", "mixed"])
+def test_columns_in_another_order_are_taken_by_number(tmp_path: Path, order: str) -> None:
+    """Columns that were sorted as text (pixel1, pixel10, pixel11, pixel2) or mixed give the same
+    images as in order, which is said.
+    """
+    images = np.random.default_rng(7).integers(0, 256, (6, 16))
+    places = np.random.default_rng(8).permutation(16)
+    if order == "as text":
+        places = np.array(sorted(range(16), key=lambda number: f"{number + 1}"))
+    rows = [",".join(map(str, [row % 2, *one[places]])) for row, one in enumerate(images)]
+    header = ",".join(["label", *(f"pixel{place + 1}" for place in places)])
+    path = table(tmp_path / "digits.csv", header, rows)
+    with pytest.warns(PixelprepWarning, match=r"another order than their .*: taken by number"):
+        raw = raw_of(path)
+    np.testing.assert_array_equal(raw.splits["train"].images[:].reshape(6, 16), images)
+
+
+@pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
+def test_columns_whose_order_cannot_be_known(tmp_path: Path) -> None:
+    """Numbers that are no run, or rows and columns, are refused out of order; in order, from left
+    to right or from top to bottom, they are taken as they stand.
+    """
+    grid = [f"{row}x{column}" for row in range(3) for column in range(3)]
+    turned = [f"{row}x{column}" for column in range(3) for row in range(3)]
+    gaps = [f"p{number}" for number in range(0, 18, 2)]
+    for names in (grid, turned, gaps):
+        path = table(tmp_path / "t.csv", ",".join(["label", *names]), in_columns())
+        np.testing.assert_array_equal(
+            raw_of(path).splits["train"].images[:], PIXELS.reshape(10, 3, 3, 1)
+        )
+        mixed = ",".join(["label", names[4], *names[:4], *names[5:]])
+        path = table(tmp_path / "t.csv", mixed, in_columns())
+        with pytest.raises(SourceError, match="another order than their numbers: ") as caught:
+            raw_of(path)
+        assert "row by row" in (caught.value.hint or "")
+
+
 def test_no_header(tmp_path: Path) -> None:
     """Without a header the first column has the labels, which is said."""
     path = table(tmp_path / "digits.csv", "", in_columns())

@@ -180,7 +180,10 @@ def test_a_row_that_is_wrong_is_named(name: str, cache: Path) -> None:
         (lambda: iter(()), "train: expected rows (image, label), got none"),
         (lambda: iter([X[0]]), "expected (image, label) or (image, label, name), got ndarray"),
         (lambda: iter([(X[0],)]), "expected (image, label) or (image, label, name), got 1 values"),
-        (rows_of(X[:2], (0, None)), "train: row 1 (counted from 0) has no label"),
+        (
+            rows_of(X[:2], (0, None)),
+            "train: without a label: 1 of 2, such as row 1 (counted",
+        ),
         (rows_of(X[:2], ([0, 1], [1])), "train: labels are unlike each other"),
         (lambda: iter([(X[0], 0, "a"), (X[1], 1)]), "train: only some rows have a name"),
     ],
@@ -279,11 +282,34 @@ def test_damaged_pictures_can_be_left_out() -> None:
     images = [encoded(pixels) for pixels in X]
     images[4] = images[4][:-30]
     source = pixelprep.from_generator("g", {"train": rows_of(images, Y)}, on_error="skip")
-    with pytest.warns(pixelprep.PixelprepWarning, match="left out: 1 images, such as train/4"):
+    with pytest.warns(pixelprep.PixelprepWarning, match="left out: 1 image, such as train/4"):
         entry = prepared(source)
     assert (raw(entry) == np.delete(X, 4, 0)).all()
     assert entry.train.labels.tolist() == np.delete(Y, 4).tolist()
     assert entry.manifest.source.decode["skipped"] == ["train/4"]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, " "])
+@pytest.mark.parametrize("form", ["arrays", "files"])
+def test_rows_without_a_label_can_be_left_out(missing: Any, form: str, cache: Path) -> None:
+    """A label that is None, NaN or blank is refused, with the way on; with `on_error` skip such
+    rows are left out and counted, and a split of nothing else is not used.
+    """
+    images = [FORMS[form](pixels) for pixels in X]
+    labels = [missing if row in (2, 7) else NAMES[row % 3] for row in range(12)]
+    splits = {"train": rows_of(images, labels), "test": rows_of(images, [missing] * 12)}
+    with pytest.raises(SourceError, match="without a label: 2 of 12, such as row 2") as caught:
+        prepared(pixelprep.from_generator("g", {"train": splits["train"]}))
+    assert "`on_error=skip`" in (caught.value.hint or "")
+    with pytest.warns(pixelprep.PixelprepWarning, match="left out: without a label: 2 rows of tr"):
+        entry = prepared(pixelprep.from_generator("g", splits, on_error="skip"))
+    assert (raw(entry) == np.delete(X, (2, 7), 0)).all()
+    assert entry.train.labels.tolist() == np.delete(Y, (2, 7)).tolist()
+    assert entry.manifest.source.decode["dropped"] == {"no label": 2}
+    assert list(entry.splits) == ["train"]
+    none = {"train": rows_of(images, [missing] * 12)}
+    with pytest.raises(SourceError, match=r"train: expected rows .*, got 12 without a label"):
+        prepared(pixelprep.from_generator("g", none, on_error="skip"))
 
 
 def test_transparent_pictures_need_a_choice(cache: Path) -> None:

@@ -169,7 +169,7 @@ def _form(path: Path, given: Mapping[str, str], split_of_file: str) -> _Form | N
         _first(spelled, [given[role]] if role in given else tables.ROLES[role])
         for role in ("split", "group")
     )
-    pixels = _pixel_columns(names, spelled, {label, split, group})
+    pixels = _pixel_columns(os.fspath(path), names, spelled, {label, split, group})
     if label is None and pixels and split_of_file != "train":
         notices.tell("%s: no labels: %s is left out", path, split_of_file)
         return None
@@ -195,12 +195,32 @@ def _first(spelled: Mapping[str, int], names: Iterable[str]) -> int | None:
 
 
 def _pixel_columns(
-    names: Sequence[str], spelled: Mapping[str, int], others: Collection[int | None]
+    where: str, names: Sequence[str], spelled: Mapping[str, int], others: Collection[int | None]
 ) -> list[int]:
     if PIXELS_CELL in spelled:
         return [spelled[PIXELS_CELL]]
     named = [n for n, name in enumerate(names) if n not in others and PIXEL_COLUMN.fullmatch(name)]
-    return named if len(named) >= MIN_PIXELS else []
+    return _in_order(where, names, named) if len(named) >= MIN_PIXELS else []
+
+
+def _in_order(where: str, names: Sequence[str], columns: list[int]) -> list[int]:
+    """Return columns in the order of their numbers, where these are a whole run; refuse others that
+    are not in order, row by row or column by column.
+    """
+    numbers = {n: tuple(map(int, re.findall("[0-9]+", names[n]))) for n in columns}
+    ordered = sorted(columns, key=numbers.__getitem__)
+    turned = sorted(columns, key=lambda n: numbers[n][::-1])
+    if columns in (ordered, turned):
+        return columns
+    told = f"pixels stand in another order than their numbers: {names[columns[0]]}, "
+    told += ", ".join(names[n] for n in columns[1:4]) + ", …"
+    first = numbers[ordered[0]]
+    run = [(first[0] + i,) for i in range(len(columns))]
+    if sorted(numbers.values()) != run:
+        hint = "write the columns in the order of an image's pixels, row by row"
+        raise SourceError(f"{where}: {told}", hint)
+    notices.tell("%s: %s: taken by number", where, told)
+    return ordered
 
 
 def _is_number(text: str) -> bool:

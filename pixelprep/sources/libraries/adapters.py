@@ -7,7 +7,7 @@ from typing import Any  # Any: objects of other libraries
 
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources.base import Provenance, Source
-from pixelprep.sources.libraries.features import Columns, find_columns, names_of
+from pixelprep.sources.libraries.features import Columns, find_columns, names_of, tell_columns
 from pixelprep.sources.libraries.generator import pinned, row_options
 from pixelprep.sources.libraries.spool import Row, Rows, RowsSource, class_matcher
 from pixelprep.sources.split_names import split_of
@@ -90,6 +90,7 @@ def from_dataset(
     rows: Mapping[str, Callable[[], Iterable[Row]]]
     if hasattr(first, "features"):
         columns = find_columns(kind, first.features.to_dict(), images_key, labels_key)
+        tell_columns(kind, columns, first.features)
         rows = {
             split: partial(_hugging_face_rows, split, one, columns) for split, one in found.items()
         }

@@ -1,6 +1,7 @@
 """Find the columns of images and of labels in a table of Hugging Face's form."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any  # Any: JSON of another library, and values of its rows
 
@@ -8,7 +9,10 @@ import numpy as np
 
 from pixelprep.errors import SourceError
 from pixelprep.sources.libraries.spool import Row
-from pixelprep.system import formatting
+from pixelprep.sources.pictures import tables
+from pixelprep.system import formatting, notices
+
+LOG = logging.getLogger("pixelprep")
 
 LABELS = ("label", "labels", "class", "target", "category")  # what a column may be called
 ARRAYS = ("Array2D", "Array3D")
@@ -25,6 +29,7 @@ class Columns:
     class_names: tuple[str, ...] = ()
     dtype: str | None = None  # of arrays and lists; pictures have none
     group: str | None = None
+    split: str | None = None  # the rows' splits, where files do not tell them
 
     def row(self, image: Any, label: Any, *group: Any) -> Row:
         """Return a row for the spool: an array, or a picture's bytes, its label, and its path."""
@@ -59,6 +64,14 @@ def find_columns(
     if kinds.get(found_image) in ARRAYS:
         dtype = str(features[found_image]["dtype"])
     return Columns(found_image, found_label, names_of(features, found_label), dtype)
+
+
+def tell_columns(where: str, columns: Columns, names: Iterable[str]) -> None:
+    """Say what was taken for what, and what is not used."""
+    roles = tables.Roles(columns.image, (columns.label,), columns.split, columns.group)
+    told = roles.told(list(names))
+    is_plain = columns.split is None and "not used" not in told
+    (LOG.info if is_plain else notices.tell)("%s: %s", where, told)
 
 
 def names_of(features: Mapping[str, Any], label: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar  # Any: huggingface_hub, and a dataset's card
 
 from pixelprep.errors import DownloadError, SourceError, UsageError, missing_extra
+from pixelprep.sources import shards
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
 from pixelprep.sources.libraries import hub_card, parquet
 from pixelprep.sources.libraries.spool import load_rows, option_values
@@ -90,6 +91,7 @@ class HubSource:
         splits = hub_card.files(f"hf:{self.repository}", card, self.config, data)
         splits = splits or files_by_split(self.name, list(map(Path, self._of_config(data))))
         used = [path.as_posix() for paths in splits.values() for path in paths]
+        shards.refuse_missing(f"hf:{self.repository}", map(Path, used), map(Path, data))
         top = self._of_commit([*used, CARD])
         files = {split: [top / path for path in paths] for split, paths in splits.items()}
         if zips:

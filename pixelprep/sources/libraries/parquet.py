@@ -3,15 +3,18 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any  # Any: pyarrow's objects, which have no types
 
 from pixelprep.errors import SourceError, missing_extra
-from pixelprep.format.options import DecodeOptions
-from pixelprep.sources.base import Raw, SourceContext
-from pixelprep.sources.libraries.features import Columns, find_columns, names_of
+from pixelprep.format.recipe import SPLITS
+from pixelprep.sources import shards
+from pixelprep.sources.base import Options, Raw, SourceContext
+from pixelprep.sources.libraries.features import Columns, find_columns, names_of, tell_columns
 from pixelprep.sources.libraries.spool import (
     GROUPED,
     Row,
@@ -20,7 +23,7 @@ from pixelprep.sources.libraries.spool import (
     load_rows,
 )
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.pictures.tables import FOUND_BY_ITSELF
+from pixelprep.sources.pictures import tables
 from pixelprep.sources.split_names import files_by_split
 from pixelprep.system import formatting, fs
 
@@ -31,7 +34,7 @@ SUFFIX = ".parquet"
 class ParquetFiles(LocalSource):
     """One Parquet file, which is train; or a folder of them, whose names tell their splits."""
 
-    supported_options = GROUPED | {"images_key", "labels_key"}
+    supported_options = GROUPED | {"images_key", "labels_key", "columns"}
 
     def _files(self) -> list[Path]:
         return parquet_files(self.path) if self.path.is_dir() else [self.path]
@@ -47,6 +50,7 @@ class ParquetFiles(LocalSource):
         splits, files, path = {"train": [self.path]}, self._files(), self.path
         if path.is_dir():
             splits = files_by_split(os.fspath(path), files, path)
+        shards.refuse_missing(os.fspath(path), chain(*splits.values()), files)
         return load_rows(self.name, open_rows(splits, self.options), self.options, context)
 
 
@@ -55,21 +59,81 @@ def parquet_files(folder: Path) -> list[Path]:
     inner = folder / "data"
     tops = [folder] if inner.is_symlink() else [folder, inner]  # no link is followed
     every = (path for top in tops for path in sorted(top.glob(f"*{SUFFIX}")))
-    return [path for path in every if path.name not in FOUND_BY_ITSELF]  # a table of pictures
+    return [path for path in every if path.name not in tables.FOUND_BY_ITSELF]
 
 
 def open_rows(
     splits: Mapping[str, Sequence[Path]],
-    options: DecodeOptions,
+    options: Options,
     described: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> Rows:
     """Return the rows of files; `described` gives the columns' features where they tell none."""
     first = next(iter(splits.get("train") or next(iter(splits.values()))))
     own = _features(first) or described() or _guessed_features(first)
-    keys, group = (options.images_key, options.labels_key), options.group_column
-    columns = replace(find_columns(os.fspath(first), own, *keys), group=group)
+    given = dict(options.columns or {})
+    keys = options.images_key or given.get("file"), options.labels_key or given.get("label")
+    group = options.group_column or given.get("group")
+    columns = find_columns(os.fspath(first), own, *keys)
+    with _open(first) as file:
+        every: list[str] = file.schema_arrow.names
+    names = [name for name in every if name not in (columns.image, columns.label)]
+    split, words = _splits_by_column(splits, names, given.get("split"))
+    columns = replace(columns, group=group, split=split)
+    tell_columns(os.fspath(first), columns, every)
     readers = {name: partial(_read, files, columns) for name, files in splits.items()}
+    if split is not None:
+        files = splits["train"]
+        readers = {
+            name: partial(_read, files, columns, partial(_of_split, split, words, name))
+            for name in SPLITS
+            if name in words.values()
+        }
     return Rows(readers, columns.class_names, grouped=group is not None)
+
+
+def _splits_by_column(
+    splits: Mapping[str, Sequence[Path]], names: Sequence[str], given: str | None
+) -> tuple[str | None, Mapping[str, str]]:
+    """Return the column that tells rows' splits, and what its values mean; none where files do, or
+    where a column that is not `given` names no split.
+    """
+    files = next(iter(splits.values()))
+    column = tables.column_of("split", names, given)
+    if given is not None and (column is None or splits.keys() != {"train"}):
+        if column is None:
+            raise SourceError(f"{files[0]}: no column {given}; it has {formatting.shorten(names)}")
+        several = f"{files[0]}: has a column of splits, and is one file of several"
+        raise SourceError(several, "give it alone, or leave the option out")
+    if column is None or splits.keys() != {"train"}:
+        return None, {}
+    words = {value: tables.split_named(value) for path in files for value in _values(path, column)}
+    if given is None and not any(words.values()):
+        return None, {}
+    for value, split in words.items():
+        if split is None:
+            of = f"{column} {value}" if value else f"a row without a {column}"
+            raise SourceError(f"{files[0]}: {of}: {tables.EXPECTED_SPLIT}", tables.SPLITS_HINT)
+    return column, {value: split for value, split in words.items() if split is not None}
+
+
+def _values(path: Path, column: str) -> set[str]:
+    with _open(path) as file, _readable(path):
+        if column not in file.schema_arrow.names:
+            raise SourceError(f"{path}: lacks the column {column}, which other files have")
+        batches = file.iter_batches(columns=[column])
+        return {_word(value) for batch in batches for value in batch.column(0).to_pylist()}
+
+
+def _word(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _of_split(column: str, words: Mapping[str, str], split: str, batch: Any) -> Any:
+    """Return those rows of a batch that are of a split."""
+    import pyarrow
+
+    values = batch.column(column).to_pylist()
+    return batch.filter(pyarrow.array([words.get(_word(value)) == split for value in values]))
 
 
 def _open(path: Path) -> Any:
@@ -115,18 +179,21 @@ def _feature(kind: Any) -> dict[str, Any]:
     return {"_type": "Value" if is_plain else "", "dtype": names.get(str(kind), str(kind))}
 
 
-def _read(files: Sequence[Path], columns: Columns) -> Iterator[Row]:
+def _read(
+    files: Sequence[Path], columns: Columns, choose: Callable[[Any], Any] | None = None
+) -> Iterator[Row]:
+    """Yield the rows of files, or those that `choose` leaves of each batch."""
     for path in files:
         own = names_of(_features(path) or {}, columns.label)
         match = class_matcher(os.fspath(path), own, columns.class_names)
         with _open(path) as file:
-            for image, label, *group in _rows_of(path, file, columns):
+            for image, label, *group in _rows_of(path, file, columns, choose):
                 yield columns.row(image, match(label), *group)
 
 
-def _rows_of(path: Path, file: Any, columns: Columns) -> Iterator[tuple[Any, ...]]:
-    import pyarrow
-
+def _rows_of(
+    path: Path, file: Any, columns: Columns, choose: Callable[[Any], Any] | None
+) -> Iterator[tuple[Any, ...]]:
     wanted, names = [columns.image, columns.label], file.schema_arrow.names
     if missing := [name for name in wanted if name not in names]:
         raise SourceError(f"{path}: lacks the column {missing[0]}, which other files have")
@@ -135,14 +202,25 @@ def _rows_of(path: Path, file: Any, columns: Columns) -> Iterator[tuple[Any, ...
         if columns.group not in names:
             has = formatting.shorten(names)
             raise SourceError(f"{path}: no column {columns.group}; it has {has}")
-    try:
-        for batch in file.iter_batches(BATCH, columns=wanted):
-            for row in zip(*(batch.column(n).to_pylist() for n in wanted), strict=True):
+    read = dict.fromkeys(filter(None, [*wanted, columns.split]))
+    with _readable(path):
+        for batch in file.iter_batches(BATCH, columns=[*read]):
+            rows = choose(batch) if choose else batch
+            for row in zip(*(rows.column(n).to_pylist() for n in wanted), strict=True):
                 image = row[0]
                 if isinstance(image, dict) and image.get("bytes") is None:
                     # Never a path: it could lead to any file of this machine.
                     raise SourceError(f"{path}: {columns.image}: expected the bytes of an image")
                 yield row
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a file that is read meanwhile."""
+    import pyarrow
+
+    try:
+        yield
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise SourceError(f"{path}: not a readable Parquet file: {reason}") from error

@@ -17,6 +17,7 @@ from pixelprep.numerics import permutation
 from pixelprep.sources import axes
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext, stamps_digest
+from pixelprep.sources.classes import dropped_of
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
 from pixelprep.sources.pictures import image_file
 from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError
@@ -148,6 +149,14 @@ def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceCon
         count = formatting.pluralize(len(skipped), "image")
         notices.tell("%s: left out: %s, such as %s", where, count, skipped[0])
         record["skipped"] = skipped
+    if blank := {name: one.blank for name, one in spooled.items() if one.blank}:
+        parts = (f"{formatting.pluralize(n, 'row')} of {name}" for name, n in blank.items())
+        notices.tell("%s: left out: without a label: %s", where, ", ".join(parts))
+        dropped = dropped_of(record)  # with those whose label is -1
+        record["dropped"] = {
+            **dropped,
+            "no label": dropped.get("no label", 0) + sum(blank.values()),
+        }
     mixed = {name: _mixed(where, name, split) for name, split in raw.splits.items()}
     return replace(raw, splits=mixed, decode=record)
 
@@ -161,6 +170,7 @@ class _Spooled:
     names: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    blank: int = 0  # rows that were left out, for they have no label
 
 
 def _spool(
@@ -180,6 +190,9 @@ def _spool(
         for at, number, given in _numbered(f"{where}: {split}", rows):
             row, group = (given[:3], [_text(given[3])]) if grouped else (given, [])
             image, label, name = _parts(at, row)
+            if pixels.decoder.skip and _is_blank(_plain(label)):
+                found.blank += 1
+                continue
             try:
                 one = pixels(at, image)
             except ImageError as error:
@@ -197,8 +210,11 @@ def _spool(
             found.names += [] if name is None else [str(name)]
             found.groups += group
             bar.update()
+    if first is None and found.blank and split != "train":  # which is not used
+        return found
     if first is None:
-        raise SourceError(f"{where}: {split}: expected rows (image, label), got none")
+        got = f"{found.blank:,} without a label" if found.blank else "none"
+        raise SourceError(f"{where}: {split}: expected rows (image, label), got {got}")
     if found.names and len(found.names) != len(found.labels):
         raise SourceError(f"{where}: {split}: only some rows have a name")
     found.images = single_file_array(path, (len(found.labels), *first[1]), first[2])
@@ -307,8 +323,8 @@ class _Pixels:
         return pixels.transpose(1, 2, 0)
 
     def _refuse_options(self, at: str) -> None:
-        for name in (name for name in DECODED if name != "on_error"):  # labels may lack, too
-            if getattr(self.options, name) != getattr(DecodeOptions, name):
+        for name in DECODED:  # an `on_error` is also of rows without a label
+            if name != "on_error" and getattr(self.options, name) != getattr(DecodeOptions, name):
                 raise UsageError(f"`{name}`: {at}: an array is taken as it is", "leave it out")
 
 
@@ -318,14 +334,21 @@ def _plain(label: Any) -> Any:
 
 
 def _is_missing(label: Any) -> bool:
-    return label is None or (isinstance(label, int) and label == -1)  # as Hugging Face has it
+    return _is_blank(label) or (isinstance(label, int) and label == -1)  # as Hugging Face has it
+
+
+def _is_blank(label: Any) -> bool:
+    """Tell whether a row has no label: none at all, NaN as of pandas, or an empty text."""
+    is_nan = isinstance(label, float) and label != label
+    return label is None or is_nan or (isinstance(label, str) and not label.strip())
 
 
 def _label_array(where: str, split: str, spooled: _Spooled) -> AnyArray:
     labels = [_plain(label) for label in spooled.labels]
-    row = next((number for number, label in enumerate(labels) if label is None), None)
-    if row is not None:
-        raise SourceError(f"{where}: {split}: row {row} (counted from 0) has no label")
+    if blank := [number for number, label in enumerate(labels) if _is_blank(label)]:
+        of = f"{len(blank):,} of {len(labels):,}, such as row {blank[0]} (counted from 0)"
+        hint = "fill in their labels, or leave them out: `on_error=skip`"
+        raise SourceError(f"{where}: {split}: without a label: {of}", hint)
     try:
         return np.asarray(labels)
     except ValueError as error:  # lists of several lengths

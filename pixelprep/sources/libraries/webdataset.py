@@ -20,6 +20,7 @@ from typing import Any  # Any: JSON values
 
 from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
+from pixelprep.sources import shards
 from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.lazy_arrays import LazyArray
@@ -77,6 +78,7 @@ class WebDataset(LocalSource):
             splits = files_by_split(os.fspath(self.path), tars, self.path)
         elif SPLIT in self.path.name:
             splits = _family(self.path)
+        shards.refuse_missing(os.fspath(self.path), chain(*splits.values()), tars)
         group = self.options.group_column
         readers = {split: partial(_rows, paths, kinds, group) for split, paths in splits.items()}
         if splits.keys() == {"train"} and (words := self._splits_of_keys(tars)):

@@ -24,6 +24,8 @@ ROLES = {  # the usual names of each column, the more telling ones first
 }
 LABEL_LIKE = re.compile("class|label|categ|species|target|diagnos", re.IGNORECASE)
 CONTEST_SPLITS = {"publictest": "val", "privatetest": "test"}  # FER2013's
+EXPECTED_SPLIT = "expected train, val or test"
+SPLITS_HINT = "write these words there; or rename the column, and its rows are all train"
 ZERO_OR_ONE = {"0", "1", "0.0", "1.0"}  # as text, of whichever type it was
 DELIMITERS = ",;\t|"
 HEAD_BYTES = 1 << 16  # of a file, by which its delimiter and header are known
@@ -201,12 +203,23 @@ def _listed(table: Table) -> str:
     return formatting.shorten(list(table.columns))
 
 
+def column_of(role: str, names: Iterable[str], given: str | None) -> str | None:
+    """Return the column of a role by its `given` name, or else by the usual ones."""
+    spelled = {name.strip().casefold(): name for name in names}
+    usual = ROLES[role] if given is None else [given]
+    return next((spelled[n.casefold()] for n in usual if n.casefold() in spelled), None)
+
+
+def split_named(value: object) -> str | None:
+    """Return the split that a cell names; None if it names none."""
+    word = str(value).strip()
+    return split_of(word) or CONTEST_SPLITS.get(word.casefold())
+
+
 def splits(path: str, column: str, values: Iterable[object]) -> Iterator[str | None]:
     """Yield the split of each row: train, val or test; None where the row names none."""
     for row, value in enumerate(values, 1):
-        word = str(value).strip()
-        split = split_of(word) or CONTEST_SPLITS.get(word.casefold())
+        word, split = str(value).strip(), split_named(value)
         if word and split is None:
-            expected = "expected train, val or test"
-            raise SourceError(f"{path}: row {row}: {column} {word}: {expected}")
+            raise SourceError(f"{path}: row {row}: {column} {word}: {EXPECTED_SPLIT}", SPLITS_HINT)
         yield split
