@@ -252,6 +252,38 @@ def test_a_class_that_train_lacks_is_refused() -> None:
         find([*train, "test/dog/0.png", "test/emu/0.png"])
 
 
+def test_a_class_that_is_not_chosen_may_be_empty_or_in_test_alone(tmp_path: Path) -> None:
+    """The errors say how a class is left out, which then is done, and counted."""
+    folder = tmp_path / "pets"
+    write(folder / "train", numbered({"cat": 3, "dog": 3}))
+    write(folder / "test", numbered({"cat": 1, "dog": 2, "emu": 4}))
+    with pytest.raises(SourceError, match="classes of train, these differ: emu") as one:
+        raw_of(folder)
+    assert one.value.hint == "add them to train, or take the others: `classes=cat,dog`"
+    (folder / "train" / "fox").mkdir()
+    with pytest.raises(SourceError, match="train/fox: an empty class") as one:
+        raw_of(folder)
+    assert one.value.hint == "remove it, or take the others: `classes=cat,dog`"
+    with pytest.warns(PixelprepWarning, match="left out as of other classes: 4 images"):
+        raw = raw_of(folder, classes=("cat", "dog"))
+    assert raw.class_names == ("cat", "dog")
+    assert {s: np.bincount(one.labels[:]).tolist() for s, one in raw.splits.items()} == {
+        "train": [3, 3],
+        "test": [1, 2],
+    }
+    assert raw.decode["dropped"] == {"other classes": 4}
+    with pytest.raises(SourceError, match="these differ: emu"):
+        raw_of(folder, classes=("cat", "emu"))
+
+
+def test_equal_names_in_other_characters_are_told() -> None:
+    """A class whose name looks like one of train is told apart from it, not taken for it."""
+    train, test = "\u00e9", "e\u0301"
+    names = ["train/b/0.png", f"train/{train}/0.png", f"test/{test}/0.png", "test/b/0.png"]
+    with pytest.raises(SourceError, match=f"these differ: {test}; {train} is there, in other Uni"):
+        find(names)
+
+
 def test_numbers_out_of_order_are_said(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     """Labels follow code points; where names are numbers that sort otherwise, that is a line."""
     for name in ("1", "10", "2"):

@@ -284,7 +284,8 @@ class ImageFolder(LocalSource):
             self._refuse_without_table()
         if layout is None:
             try:
-                found = find_layout(where, listing.names, is_picture, read_text, least)
+                is_wanted = partial(classes.is_wanted, self.options)
+                found = find_layout(where, listing.names, is_picture, read_text, least, is_wanted)
             except FewClassesError as error:
                 if archive or not (beside := _tables_in(listing.names)):
                     raise

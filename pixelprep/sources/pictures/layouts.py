@@ -12,6 +12,8 @@ test/*                          no classes: not used
 ```
 """
 
+import shlex
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -28,6 +30,7 @@ from pixelprep.sources.split_names import SPLIT_WORDS, split_in, split_of
 from pixelprep.system import formatting, notices
 
 ANNOTATIONS = "_annotations.txt"  # the end of the name of a table of classes
+MOST_NAMED = 20  # classes in a hint
 FLAT = {"images", "image", "imgs", "img", "pictures", "data", "all", "unknown", "unlabeled"}
 
 
@@ -67,13 +70,15 @@ def find_layout(
     is_picture: Callable[[str], bool],
     read_text: Callable[[str], str],
     least: int = 2,
+    is_wanted: Callable[[str], bool] = lambda name: True,
 ) -> Layout:
     """Find the splits and classes of files.
 
     `names` are those of files and, with a slash behind them, of folders; `read_text` returns the
-    content of a file. There must be `least` classes.
+    content of a file. There must be `least` classes. One that is not wanted, which is left out
+    later, may be empty, and need not be in train.
     """
-    return _Finder(where, is_picture, read_text, least).find(names)
+    return _Finder(where, is_picture, read_text, least, is_wanted).find(names)
 
 
 def tell_numbers(where: str, class_names: Sequence[str]) -> None:
@@ -118,6 +123,7 @@ class _Finder:
     is_picture: Callable[[str], bool]
     read_text: Callable[[str], str]
     least: int  # classes
+    is_wanted: Callable[[str], bool]
     unused: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
@@ -137,6 +143,7 @@ class _Finder:
         class_names, images = self._first(folder)
         splits = {first or "train": images}
         for split, folder in tops.items():
+            class_names += self._unwanted(folder, class_names)
             if found := self._split(split, folder, class_names):
                 splits[split] = found
         return Layout(class_names, splits, self.unused, told=self.told)
@@ -263,16 +270,26 @@ class _Finder:
             raise FewClassesError(f"{expected}, {found}", hint)
         images = self._by_class(folder, class_names)
         counts = np.bincount(images.labels, minlength=len(class_names))
-        if not counts.all():
-            self._refuse_empty(folder, class_names[int(counts.argmin())])
+        there = dict(zip(class_names, counts.tolist(), strict=True))
+        if empty := [n for n, count in there.items() if not count and self.is_wanted(n)]:
+            others = _choice(name for name, count in there.items() if count)
+            self._refuse_empty(folder, empty[0], others)
         return class_names, images
 
-    def _refuse_empty(self, folder: _Folder, name: str) -> NoReturn:
+    def _refuse_empty(self, folder: _Folder, name: str, others: str) -> NoReturn:
         path, files = self._path(folder, name), folder.enter(name).all_files()
         if not files:
-            raise SourceError(f"{path}: an empty class: no image in it")
+            hint = f"remove it, or take the others: {others}"
+            raise SourceError(f"{path}: an empty class: no image in it", hint)
         no_image = f"{path}: expected images of a class, got {kinds(files)}"
-        raise SourceError(no_image, "none of these is a picture that is read")
+        hint = f"none of these is a picture that is read; take the others: {others}"
+        raise SourceError(no_image, hint)
+
+    def _unwanted(self, folder: _Folder, class_names: Sequence[str]) -> tuple[str, ...]:
+        """Return those classes of val or test that train lacks, and that are left out anyway."""
+        flat = FLAT if len(folder.folders) == 1 else set[str]()
+        unknown = sorted(folder.folders.keys() - set(class_names) - flat)
+        return tuple(name for name in unknown if not self.is_wanted(name))
 
     def _by_class(self, folder: _Folder, class_names: Sequence[str]) -> ImageList:
         """List the pictures at any depth below each class, by name."""
@@ -296,7 +313,11 @@ class _Finder:
         if unknown := sorted(found - set(class_names)):
             differ = f"these differ: {formatting.shorten(unknown)}"
             expected = f"{self._path(folder)}: expected the classes of train, {differ}"
-            raise SourceError(expected, "add them to train, or leave them out")
+            hint = f"add them to train, or take the others: {_choice(class_names)}"
+            if alike := _alike(unknown, class_names):
+                expected += f"; {alike}, in other Unicode characters"
+                hint = "give these folders one name"
+            raise SourceError(expected, hint)
         self.unused += folder.all_files(but=class_names)
         return self._by_class(folder, class_names)
 
@@ -335,6 +356,19 @@ class _Finder:
         self.told.append(told + (f"; no image of {absent:,} more" if absent else ""))
         found.sort()
         return ImageList([name for _, name in found], np.array([i for i, _ in found], np.int64))
+
+
+def _choice(class_names: Iterable[str]) -> str:
+    """Spell the option that takes these classes alone; of many, without their names."""
+    names = list(class_names)
+    return f"`classes={shlex.quote(','.join(names))}`" if len(names) <= MOST_NAMED else "`classes`"
+
+
+def _alike(names: Iterable[str], others: Iterable[str]) -> str:
+    """Tell of a name that is shown as one of the others, but has other characters."""
+    same = {unicodedata.normalize("NFC", one): one for one in others}
+    found = (same.get(unicodedata.normalize("NFC", name)) for name in names)
+    return next((f"{name} is there" for name in found if name), "")
 
 
 def _others(names: Sequence[str], pictures: Sequence[str]) -> list[str]:
