@@ -38,6 +38,12 @@ class Choice:
     order: str | None  # "given", where it was
 
 
+def is_wanted(options: ClassOptions, name: str) -> bool:
+    """Tell whether a class stays, perhaps as a part of another."""
+    merged = (options.class_map or {}).get(name, name)
+    return options.classes is None or merged in options.classes
+
+
 def choose(where: str, names: Sequence[str], options: ClassOptions) -> Choice:
     """Return the classes that the options ask for, of those that there are."""
     merged = dict(zip(names, names, strict=True))

@@ -9,8 +9,7 @@ from pixelprep.errors import SourceError
 from pixelprep.sources import gzip_file
 from pixelprep.sources.base import scaled_already
 from pixelprep.sources.containers import idx, pixel_table
-from pixelprep.sources.containers.array_files import expand
-from pixelprep.sources.containers.array_names import SPLIT
+from pixelprep.sources.containers.array_files import expand, family_of, is_family, split_folders
 from pixelprep.sources.containers.hdf5 import Hdf5Files
 from pixelprep.sources.containers.mat_file import MatFiles
 from pixelprep.sources.containers.npz import NumpyFiles
@@ -61,8 +60,8 @@ def local_source_type(path: Path) -> type[LocalSource]:
         return WebDataset
     if archives_at(path):
         return ImageArchives
-    is_family = SPLIT in path.name and not path.exists()
-    if not (path.exists() or is_family):
+    several = is_family(path)
+    if not (path.exists() or several):
         raise SourceError(f"{path}: no such file or folder")
     if path.is_file():
         _refuse_pickle(path)
@@ -70,8 +69,8 @@ def local_source_type(path: Path) -> type[LocalSource]:
             return WebDataset
     name = path.name.lower()
     found = next((kind for ending, kind in FILE_TYPES.items() if name.endswith(ending)), None)
-    found = _type_of_file(next(iter(expand(path).values())) if is_family else path) or found
-    if found is None or not (path.is_file() or is_family):
+    found = _type_of_file(next(iter(expand(path).values())) if several else path) or found
+    if found is None or not (path.is_file() or several):
         endings = ", ".join(FILE_TYPES)
         expected = f"a folder of images or of IDX files, or a file that ends in {endings}"
         raise SourceError(f"{path}: expected {expected}")
@@ -87,7 +86,7 @@ def _type_of_folder(path: Path) -> type[LocalSource]:
         return WebDataset
     if archives_at(path):
         return ImageArchives
-    found = _type_of_arrays(path)
+    found = _type_of_arrays(path) or _type_of_split_folders(path)
     if found is None and tables_at(path):
         return PixelTable
     if found is None:
@@ -106,11 +105,14 @@ def _refuse_containers(folder: Path) -> None:
                 found.append(Path(name))
     if not found:
         return
-    named = formatting.shorten(path.relative_to(folder) for path in sorted(found))
-    tops, first = {path.parent for path in found}, min(found)
+    found.sort()
+    named = formatting.shorten(path.relative_to(folder) for path in found)
+    tops, first = {path.parent for path in found}, found[0]
     together = len(found) > 1 and len(tops) == 1 and folder not in tops
     if together and (_type_of_arrays(first.parent) or archives_at(first.parent)):
         way = f"give the folder that they are in: {first.parent}"
+    elif (family := family_of(first)) and found == sorted(expand(Path(family)).values()):
+        way = f"give them all: {family}"
     else:
         way = f"give {'it' if len(found) == 1 else 'one of them'}: {first}"
     raise SourceError(f"{folder}: no image in it; it holds {named}", way)
@@ -159,6 +161,12 @@ def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
         kinds = ", ".join(sorted(one.__name__ for one in found if one))
         raise SourceError(f"{folder}: holds arrays in files of several kinds: {kinds}", "give one")
     return found.pop()
+
+
+def _type_of_split_folders(folder: Path) -> type[LocalSource] | None:
+    """Return what reads a folder of folders that each hold the arrays of a split; else None."""
+    kinds = {_type_of_arrays(one) for one in split_folders(folder)} - {IdxFolder}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _type_of_file(path: Path) -> type[LocalSource] | None:

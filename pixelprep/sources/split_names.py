@@ -19,6 +19,16 @@ def split_of(word: str) -> str | None:
     return SPLITS_BY_WORD.get(word.lower())
 
 
+def split_in(name: str) -> str | None:
+    """Return the split that a word in a name names, as in ``seg_train``, ``TestSet`` or
+    ``train2017``; None if no word does, or words name several.
+    """
+    words = re.findall("[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    found = {split_of(word) or split_of(word.lower().removesuffix("set")) for word in words}
+    found -= {None}
+    return found.pop() if len(found) == 1 else None
+
+
 def files_by_split(where: str, files: Sequence[Path], top: Path = Path()) -> dict[str, list[Path]]:
     """Tell the splits of files by a word in their names, or else in their folder's below `top`; all
     are train where none has such a word.

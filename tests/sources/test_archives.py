@@ -79,6 +79,17 @@ def test_an_archive_a_split_is_the_folder_of_them(tmp_path: Path, kind: str, aro
     ending = {"zip": "zip", "gztar": "tar.gz"}[kind]
     family = prepared(tmp_path / f"pets-{{split}}.{ending}")
     assert (family.manifest.source, family.dataset) == (own.manifest.source, "pets")
+    for split in ("train", "test"):
+        to = tmp_path / "folders" / split / f"all.{ending}"
+        to.parent.mkdir(parents=True)
+        (packed_folder / f"{split}.{ending}").rename(to)
+        (tmp_path / f"pets-{split}.{ending}").rename(packed_folder / f"pets-{split}ing.{ending}")
+    assert prepared(packed_folder).manifest.source == own.manifest.source
+    family_of_folders = tmp_path / "folders" / "{split}" / f"all.{ending}"
+    assert prepared(family_of_folders).manifest.source == own.manifest.source
+    with pytest.raises(SourceError) as caught:
+        prepared(tmp_path / "folders")
+    assert caught.value.hint == f"give them all: {family_of_folders}"
 
 
 @pytest.mark.long

@@ -173,6 +173,61 @@ def test_a_file_an_array_is_one_dataset(
     check(prepared(tmp_path), *PAIRS)
 
 
+def write_folders(top: Path, train: str, test: str, suffix: str) -> Path:
+    """Return a folder with a folder for each split: of files of the same names in each."""
+    for split, (x, y) in zip((train, test), PAIRS, strict=True):
+        (top / split).mkdir(parents=True)
+        if suffix == ".npy":
+            write(top / split / "images.npy", {"": x})
+            write(top / split / "labels.npy", {"": y})
+        else:
+            write(top / split / f"all{suffix}", {"x": x, "y": y})
+    (top / "README").write_text("free")
+    return top
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz", ".npy"])
+@pytest.mark.parametrize("words", [("Train", "eval"), ("train_set", "my-test")])
+def test_a_folder_a_split_is_one_dataset(
+    tmp_path: Path, words: tuple[str, str], suffix: str
+) -> None:
+    """Files of the same names in folders of splits are one dataset: by the folder around them, and
+    by a path with {split} for a folder.
+    """
+    top = write_folders(tmp_path / "in", *words, suffix)
+    check(prepared(top), *PAIRS)
+    if words[0] != "Train":
+        return
+    if suffix == ".npy":
+        labels = "{split}/labels.npy"
+        check(prepared(top / "{split}" / "images.npy", labels_key=labels), *PAIRS)
+    else:
+        check(prepared(top / "{split}" / f"all{suffix}"), *PAIRS)
+
+
+def test_a_part_of_such_folders_is_refused(tmp_path: Path, cache: Path) -> None:
+    """A file or a folder of one split, beside those of others, is no train split: the error says
+    what gives all; and what gives it alone does.
+    """
+    top = write_folders(tmp_path / "in", "train", "test", ".npz")
+    error = refused(cache, top / "test" / "all.npz", "test", "is one split, and files of others")
+    assert str(error.hint).startswith(f"give them all: {top}/{{split}}/all.npz; or this one alone")
+    top = write_folders(tmp_path / "arrays", "train", "test", ".npy")
+    error = refused(cache, top / "test" / "images.npy", "test", "is one file of several")
+    assert error.hint == f"give their folder: {top}"
+    error = refused(cache, top / "test", "test", "is one split, and files of others lie beside it")
+    alone = {"images_key": "images.npy", "labels_key": "labels.npy"}
+    options = " ".join(f"`{role}={key}`" for role, key in alone.items())
+    assert error.hint == f"give them all: {top}; or this one alone: {options}"
+    check(prepared(top / "test", **alone), PAIRS[1], None)
+
+
+def test_an_array_without_a_key_has_its_files_name(tmp_path: Path, cache: Path) -> None:
+    """Where labels are missing, what is there is named: a .npy file has no key, but a name."""
+    path = write(tmp_path / "images.npy", {"": X})
+    refused(cache, path, "images.npy", "it holds images.npy (")
+
+
 def test_another_file_is_named_by_an_option(tmp_path: Path, cache: Path) -> None:
     """A path with {split} has the images, FILE:KEY with {split} the labels; a file that is not
     there is named.

@@ -90,6 +90,95 @@ def test_without_split_folders_all_is_train() -> None:
     assert layout.told == ["top/test: taken for a class: there is no folder train"]
 
 
+NAMED = [
+    ("train_set", "test_set"),
+    ("training_set", "TestSet"),
+    ("seg_train", "seg_test"),
+    ("train2017", "test2017"),
+    ("my-trainset", "test"),
+    ("seg_train/seg_train", "seg_test/seg_test"),
+    ("train/train", "test/test"),
+]
+
+
+@pytest.mark.parametrize(("train", "test"), NAMED)
+def test_a_word_for_a_split_in_a_name_is_enough(train: str, test: str) -> None:
+    """Folders of the same classes, a word for a split in their names, are splits, and said."""
+    names = [f"{s}/{c}/{i}.png" for s in (train, test) for c in ("cat", "dog") for i in (0, 1)]
+    layout = find(["LICENSE", *names])
+    assert layout.class_names == ("cat", "dog")
+    assert {split: list(listed.names) for split, listed in layout.splits.items()} == {
+        "train": [name for name in names if name.startswith(f"{train}/")],
+        "test": [name for name in names if name.startswith(f"{test}/")],
+    }
+    assert layout.unused == ["LICENSE"]
+    tops = [train.partition("/")[0], test.partition("/")[0]]
+    pairs = zip(tops, ("train", "test"), strict=True)
+    said = [f"{top} as {split}" for top, split in pairs if top != split]
+    assert layout.told == ([f"top: folders are read so: {', '.join(said)}"] if said else [])
+
+
+def test_a_split_by_its_name_without_classes_is_not_train() -> None:
+    """Pictures of a test split in no class are not taken for a class beside its train split."""
+    layout = find(["my_train/cat/0.png", "my_train/dog/0.png", "my_test/0.png"])
+    assert list(layout.splits) == ["train"]
+    assert layout.class_names == ("cat", "dog")
+    assert "top/my_test: not used: 1 image" in layout.told[-1]
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (["test tube/0.png", "train station/0.png"], ("test tube", "train station")),
+        (["bus/a/0.png", "test tube/b/0.png", "train/0.png"], None),
+        (
+            ["bus/0.png", "test tube/x/0.png", "train station/in/0.png", "train station/out/0.png"],
+            ("bus", "test tube", "train station"),
+        ),
+    ],
+)
+def test_a_word_for_a_split_in_a_class_is_no_split(
+    names: Sequence[str], classes: tuple[str, ...] | None
+) -> None:
+    """Folders of pictures, or of others than train's, are classes; that they might be splits is
+    said.
+    """
+    if classes is None:
+        with pytest.raises(SourceError, match="top/train is taken for the split train"):
+            find(names)
+        return
+    layout = find(names)
+    assert layout.class_names == classes
+    assert layout.told == [
+        "top: taken for classes, though the names have words for splits: test tube, train station"
+    ]
+
+
+def test_splits_below_some_classes_alone_are_told() -> None:
+    """Where only some classes have folders of splits, that their test pictures are of train is
+    said, and every picture is counted once.
+    """
+    names = [f"{c}/{s}/0.png" for c in ("cat", "dog") for s in ("test", "train")]
+    for more in ("emu/0.png", "dog/0.png", "dog/more/0.png"):
+        layout = find([*names, more])
+        assert sorted(pairs(layout)["train"]) == sorted((n, n[:3]) for n in [*names, more])
+        assert layout.unused == []
+        assert layout.told == [
+            "top: test, train in cat, dog are all taken as train: not every class has folders of"
+            " splits alone"
+        ]
+
+
+@pytest.mark.parametrize("around", ["", "data/"])
+def test_what_is_read_is_not_counted_as_unused(around: str) -> None:
+    """Of splits below classes, and of classes alone, every other file is counted, once."""
+    names = [f"{around}{c}/{s}/0.png" for c in ("cat", "dog") for s in ("train", "test")]
+    others = ["LICENSE", f"{around}README", f"{around}cat/notes.txt"]
+    assert sorted(find([*names, *others]).unused) == sorted(others)
+    names = [f"{around}{c}/0.png" for c in ("cat", "dog")]
+    assert sorted(find([*names, *others]).unused) == sorted(others)
+
+
 def test_splits_below_each_class_are_read() -> None:
     """CLASS/SPLIT is read as SPLIT/CLASS is, in any words, and said; others are no splits."""
     names = [f"{c}/{s}/{i}.png" for c in ("cat", "dog") for s in ("Train", "test") for i in (0, 1)]
@@ -161,6 +250,38 @@ def test_a_class_that_train_lacks_is_refused() -> None:
     assert list(find([*train, "test/dog/0.png"]).splits) == ["train", "test"]
     with pytest.raises(SourceError, match=r"top/test: expected the classes of train.*: emu"):
         find([*train, "test/dog/0.png", "test/emu/0.png"])
+
+
+def test_a_class_that_is_not_chosen_may_be_empty_or_in_test_alone(tmp_path: Path) -> None:
+    """The errors say how a class is left out, which then is done, and counted."""
+    folder = tmp_path / "pets"
+    write(folder / "train", numbered({"cat": 3, "dog": 3}))
+    write(folder / "test", numbered({"cat": 1, "dog": 2, "emu": 4}))
+    with pytest.raises(SourceError, match="classes of train, these differ: emu") as one:
+        raw_of(folder)
+    assert one.value.hint == "add them to train, or take the others: `classes=cat,dog`"
+    (folder / "train" / "fox").mkdir()
+    with pytest.raises(SourceError, match="train/fox: an empty class") as one:
+        raw_of(folder)
+    assert one.value.hint == "remove it, or take the others: `classes=cat,dog`"
+    with pytest.warns(PixelprepWarning, match="left out as of other classes: 4 images"):
+        raw = raw_of(folder, classes=("cat", "dog"))
+    assert raw.class_names == ("cat", "dog")
+    assert {s: np.bincount(one.labels[:]).tolist() for s, one in raw.splits.items()} == {
+        "train": [3, 3],
+        "test": [1, 2],
+    }
+    assert raw.decode["dropped"] == {"other classes": 4}
+    with pytest.raises(SourceError, match="these differ: emu"):
+        raw_of(folder, classes=("cat", "emu"))
+
+
+def test_equal_names_in_other_characters_are_told() -> None:
+    """A class whose name looks like one of train is told apart from it, not taken for it."""
+    train, test = "\u00e9", "e\u0301"
+    names = ["train/b/0.png", f"train/{train}/0.png", f"test/{test}/0.png", "test/b/0.png"]
+    with pytest.raises(SourceError, match=f"these differ: {test}; {train} is there, in other Uni"):
+        find(names)
 
 
 def test_numbers_out_of_order_are_said(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Protocol  # Any: JSON values
 
@@ -117,17 +118,20 @@ class ArrayFiles(LocalSource):
 
     def _main(self) -> dict[str, Path]:
         """Return the files that the path stands for, by name."""
-        if self.path.is_dir():
-            paths = [p for p in fs.sorted_dir(self.path) if p.suffix.lower() in self.endings]
-            shown = [path for path in paths if not path.name.startswith(".")]
-            return {path.name: path for path in shown if path.is_file()}
-        if SPLIT in self.path.name and not self.path.exists():
-            return {path.name: path for path in expand(self.path).values()}
-        return {self.path.name: self.path}
+        if is_family(self.path):
+            paths = list(expand(self.path).values())
+        elif self.path.is_dir():
+            folders = split_folders(self.path) or [self.path]
+            held = [path for folder in folders for path in fs.sorted_dir(folder)]
+            shown = [path for path in held if not path.name.startswith(".")]
+            paths = [p for p in shown if p.suffix.lower() in self.endings and p.is_file()]
+        else:
+            paths = [self.path]
+        return {os.fspath(path.relative_to(folder_of(self.path))): path for path in paths}
 
     def _others(self) -> dict[str, Path]:
         """Return the files that options name, by the name there."""
-        folder = self.path if self.path.is_dir() else self.path.parent
+        folder = folder_of(self.path)
         found: dict[str, Path] = {}
         for role in array_names.ROLES:
             name, _ = array_names.file_and_key(getattr(self.options, f"{role}_key") or "")
@@ -161,17 +165,43 @@ def _are_svhn(files: Iterable[str], pairs: Mapping[str, tuple[LazyArray, LazyArr
     return np.array_equal(values, range(1, 11))
 
 
+def is_family(path: Path) -> bool:
+    """Tell whether a path has {split} in its name, or in its folder's, and stands for several."""
+    return SPLIT in os.fspath(path) and not path.exists()
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder that all files are in that a path stands for."""
+    if is_family(path):
+        return Path(*takewhile(lambda part: SPLIT not in part, path.parts))
+    return path if path.is_dir() else path.parent
+
+
+def split_folders(folder: Path) -> list[Path]:
+    """Return the folders of splits that are all that a folder has, but for notes; else none."""
+    shown = [one for one in fs.sorted_dir(folder) if not one.name.startswith(".")]
+    folders = [one for one in shown if one.is_dir()]
+    splits = {array_names.meaning(one.name).split for one in folders}
+    is_alone = not any(one.name.lower().endswith(array_names.ENDINGS) for one in shown)
+    return folders if is_alone and len(splits) > 1 and None not in splits else []
+
+
 def expand(path: Path) -> dict[str, Path]:
-    """Return the files that a path with {split} in its name stands for, by split; refuse none."""
-    pattern = "(.*)".join(map(re.escape, path.name.split(SPLIT, 1)))
+    """Return the files that a path with {split} in it stands for, by split; refuse none."""
+    above = folder_of(path)
+    named, *below = path.parts[len(above.parts) :]
+    pattern = "(.*)".join(map(re.escape, named.split(SPLIT, 1)))
     found: dict[str, Path] = {}
-    for other in fs.sorted_dir(path.parent):
+    for other in fs.sorted_dir(above):
         match = re.fullmatch(pattern, other.name)
         if match and (split := split_of(match[1])):
+            file = other.joinpath(*(part.replace(SPLIT, match[1]) for part in below))
+            if below and not file.exists():
+                continue
             if split in found:
-                both = f"{found[split].name} and {other.name}"
+                both = f"{found[split].relative_to(above)} and {file.relative_to(above)}"
                 raise SourceError(f"{path}: two files are {split}: {both}", "move one away")
-            found[split] = other
+            found[split] = file
     if not found:
         expected = f"{SPLIT} stands for train, val or test, or another word for these"
         raise SourceError(f"{path}: no such files: {expected}")
@@ -179,14 +209,23 @@ def expand(path: Path) -> dict[str, Path]:
 
 
 def family_of(path: Path) -> str | None:
-    """Return the path with {split} of a file beside which those of other splits lie."""
-    if SPLIT in path.name or path.is_dir():
+    """Return what stands for a file, or a folder, and for those of other splits beside it: a path
+    with {split}, or the folder above.
+    """
+    if SPLIT in os.fspath(path):
         return None
+    if path.is_dir():
+        above = path.absolute().parent
+        is_one = split_of(path.name) and path.absolute() in split_folders(above)
+        return _spelled(path.parent) if is_one else None
     for word in re.finditer("[A-Za-z][a-z]*", path.stem):
         if split_of(word[0]):
             name = path.name[: word.start()] + SPLIT + path.name[word.end() :]
             if len(expand(path.with_name(name))) > 1:
                 return _spelled(path.with_name(name))
+    if split_of(path.parent.name):
+        every = path.parent.with_name(SPLIT) / path.name
+        return _spelled(every) if len(expand(every)) > 1 else None
     return None
 
 
@@ -285,10 +324,12 @@ def _refuse_part_of_family(
         return
     if len(found[0]) < len(array_names.ROLES):  # the labels lie in another file, too
         raise SourceError(
-            f"{path}: is one file of several", f"give their folder: {_spelled(Path(path).parent)}"
+            f"{path}: is one file of several",
+            f"give their folder: {_spelled(folder_of(Path(family)))}",
         )
     pair = next(pair for pair in selection.pairs.values() if found[0] & set(pair.values()))
-    alone = " ".join(f"`{role}_key={place.key}`" for role, place in pair.items())
+    keys = {role: array_names.spell(place, several=False) for role, place in pair.items()}
+    alone = " ".join(f"`{role}_key={key}`" for role, key in keys.items())
     beside = f"{path}: is one split, and files of others lie beside it"
     raise SourceError(beside, f"give them all: {family}; or this one alone: {alone}")
 
@@ -303,8 +344,10 @@ def _raise_missing(
         opened[place.file].headers([place.key])  # says more where the key is a link
     name = array_names.spell(place, len(opened) > 1 or place.file not in opened)
     missing = f"{path}: no array under the key {name}; it holds"
-    hint = f"where other files hold the rest, give their folder: {_spelled(Path(path).parent)}"
-    beside = len(opened) == 1 and array_names.meaning(PurePath(path).stem)[:2] != (None, None)
+    folder = _spelled(folder_of(Path(path)))
+    hint = f"where other files hold the rest, give their folder: {folder}"
+    named = array_names.meaning(PurePath(path).stem)[:2] != (None, None)
+    beside = not Path(path).is_dir() and named
     raise SourceError(f"{missing} {array_names.describe_held(arrays)}", hint if beside else None)
 
 

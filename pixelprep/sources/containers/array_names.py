@@ -69,7 +69,7 @@ class Keys:
         """Yield the places that a given key may stand for, each with its split."""
         file, key = file_and_key(self.given[role] or "")
         for name in [file] if file else self.files:
-            own = meaning(PurePath(name).stem).split if self.by_file and not file else None
+            own = file_meaning(name).split if self.by_file and not file else None
             for split, words in _spellings().items():
                 if own not in (None, split):
                     continue
@@ -108,7 +108,7 @@ class Selection:
 
 def spell(place: Place, several: bool = True) -> str:
     """Write a place as the options take it; only the key if all is in one file."""
-    return place.key if not several else ":".join(filter(None, place))
+    return place.key or place.file if not several else ":".join(filter(None, place))
 
 
 def meaning(text: str) -> Meaning:
@@ -122,6 +122,12 @@ def meaning(text: str) -> Meaning:
     known = not rest and len(splits) < 2 and len(roles) < 2
     one_split, one_role = (next(iter(s)) if len(s) == 1 else None for s in (splits, roles))
     return Meaning(one_split, one_role, weak, known)
+
+
+def file_meaning(name: str) -> Meaning:
+    """Return what a file's name says, with its folder's where that is a part of it."""
+    path = PurePath(name)
+    return meaning(str(path.parent / path.stem))
 
 
 def select(where: str, arrays: Mapping[Place, Header], keys: Keys) -> Selection:
@@ -207,7 +213,7 @@ def _guess(
     for place in arrays:
         *groups, name = place.key.split("/")
         telling = [group for group in groups if group not in silent[place.file]]
-        own, file = meaning("/".join([*telling, name])), meaning(PurePath(place.file).stem)
+        own, file = meaning("/".join([*telling, name])), file_meaning(place.file)
         if not own.known or ATTRIBUTE in place.key or not _is_plain(place.key):
             continue
         role = file.role if own.role is None or (own.weak and file.role) else own.role

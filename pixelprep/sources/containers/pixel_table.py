@@ -18,8 +18,7 @@ from pixelprep.format.recipe import SPLITS
 from pixelprep.sources import axes, labels, lazy_arrays
 from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Raw, SourceContext
-from pixelprep.sources.containers.array_files import expand, family_of
-from pixelprep.sources.containers.array_names import SPLIT
+from pixelprep.sources.containers.array_files import expand, family_of, is_family
 from pixelprep.sources.lazy_arrays import (
     AnyArray,
     AnyDType,
@@ -121,7 +120,7 @@ class PixelTable(LocalSource):
 
 def tables_at(path: Path) -> dict[str, Path]:
     """Return by split the tables that a path stands for; none of a folder with other data."""
-    if SPLIT in path.name and not path.exists():
+    if is_family(path):
         found = expand(path)
         return {split: found[split] for split in SPLITS if split in found}
     if not path.is_dir():

@@ -20,8 +20,7 @@ from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
 from pixelprep.sources import classes
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, SourceContext, with_names
-from pixelprep.sources.containers.array_files import expand
-from pixelprep.sources.containers.array_names import SPLIT
+from pixelprep.sources.containers.array_files import expand, folder_of, is_family
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import exported_pictures, groups, image_file, tables
@@ -54,7 +53,7 @@ from pixelprep.sources.pictures.members import (
     printable,
 )
 from pixelprep.sources.pictures.met import Met
-from pixelprep.sources.split_names import split_of
+from pixelprep.sources.split_names import split_in
 from pixelprep.system import formatting, fs, notices, progress, staging
 
 LOG = logging.getLogger("pixelprep")
@@ -285,7 +284,8 @@ class ImageFolder(LocalSource):
             self._refuse_without_table()
         if layout is None:
             try:
-                found = find_layout(where, listing.names, is_picture, read_text, least)
+                is_wanted = partial(classes.is_wanted, self.options)
+                found = find_layout(where, listing.names, is_picture, read_text, least, is_wanted)
             except FewClassesError as error:
                 if archive or not (beside := _tables_in(listing.names)):
                     raise
@@ -406,7 +406,8 @@ class ImageArchives(ImageArchive):
 
     def _archive(self, context: SourceContext) -> Archive:
         parts = self._parts()
-        listed = ", ".join(f"{split} is {path.name}" for split, path in parts.items())
+        above = folder_of(self.path)
+        listed = ", ".join(f"{s} is {path.relative_to(above)}" for s, path in parts.items())
         LOG.info("%s: %s", self.name, listed)
         private = {split: context.file(f"members-of-{split}") for split in parts}
         return Archives.of(self.path, parts, private)
@@ -417,7 +418,7 @@ class ImageArchives(ImageArchive):
 
 def archives_at(path: Path) -> dict[str, Path]:
     """Return by split the archives that a path stands for; none of a folder with other data."""
-    if SPLIT in path.name and not path.exists():
+    if is_family(path):
         found = expand(path) if path.name.lower().endswith(ARCHIVES) else {}
         return {split: found[split] for split in SPLITS if split in found}
     by_split = dict[str, Path]()
@@ -425,7 +426,7 @@ def archives_at(path: Path) -> dict[str, Path]:
         name = one.name.lower()
         if is_hidden(one.name) or not (one.is_dir() or name.endswith((*ARCHIVES, *SUFFIXES))):
             continue
-        split = None if one.is_dir() else split_of(name.partition(".")[0])
+        split = None if one.is_dir() else split_in(one.name.partition(".")[0])
         if not name.endswith(ARCHIVES) or split is None or split in by_split:
             return {}
         by_split[split] = one

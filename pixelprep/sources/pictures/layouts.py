@@ -4,12 +4,16 @@
 CLASS/*.png                     all of it train; pictures may lie at any depth below a class
 CLASS/train/*.png               likewise val and test, where every class has such folders alone
 train/CLASS/*.png               likewise val and test, under any of the words for them
+seg_train/CLASS/*.png           likewise, with a word for the split in the name
+train/train/CLASS/*.png         likewise, a split's folder in one of the same split
 NAME/train/CLASS/*.png          a single folder around it all, as archives have
 val/images/*, val/val_annotations.txt   a table of classes instead of folders (Tiny ImageNet)
 test/*                          no classes: not used
 ```
 """
 
+import shlex
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -22,10 +26,11 @@ from numpy.typing import NDArray
 from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.pictures.members import printable
-from pixelprep.sources.split_names import SPLIT_WORDS, split_of
+from pixelprep.sources.split_names import SPLIT_WORDS, split_in, split_of
 from pixelprep.system import formatting, notices
 
 ANNOTATIONS = "_annotations.txt"  # the end of the name of a table of classes
+MOST_NAMED = 20  # classes in a hint
 FLAT = {"images", "image", "imgs", "img", "pictures", "data", "all", "unknown", "unlabeled"}
 
 
@@ -65,13 +70,15 @@ def find_layout(
     is_picture: Callable[[str], bool],
     read_text: Callable[[str], str],
     least: int = 2,
+    is_wanted: Callable[[str], bool] = lambda name: True,
 ) -> Layout:
     """Find the splits and classes of files.
 
     `names` are those of files and, with a slash behind them, of folders; `read_text` returns the
-    content of a file. There must be `least` classes.
+    content of a file. There must be `least` classes. One that is not wanted, which is left out
+    later, may be empty, and need not be in train.
     """
-    return _Finder(where, is_picture, read_text, least).find(names)
+    return _Finder(where, is_picture, read_text, least, is_wanted).find(names)
 
 
 def tell_numbers(where: str, class_names: Sequence[str]) -> None:
@@ -116,24 +123,27 @@ class _Finder:
     is_picture: Callable[[str], bool]
     read_text: Callable[[str], str]
     least: int  # classes
+    is_wanted: Callable[[str], bool]
     unused: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
     def find(self, names: Iterable[str]) -> Layout:
         top = self._start(_Folder.of("", names))
         tops = self._tops(top)
-        self.unused += top.all_files(but=[path.prefix.split("/")[-2] for path in tops.values()])
         first = next((split for split in SPLITS if split in tops), None)  # train, where it is there
         if first is None and (below := self._splits_below(top)):
             return below
         if first is None:
-            folder, self.unused = top, list(top.files)
+            folder = top
         else:
+            used = [path.prefix[len(top.prefix) :].partition("/")[0] for path in tops.values()]
+            self.unused += top.all_files(but=used)
             folder = tops.pop(first)
-            self.unused += folder.files
+        self.unused += folder.files
         class_names, images = self._first(folder)
         splits = {first or "train": images}
         for split, folder in tops.items():
+            class_names += self._unwanted(folder, class_names)
             if found := self._split(split, folder, class_names):
                 splits[split] = found
         return Layout(class_names, splits, self.unused, told=self.told)
@@ -142,21 +152,31 @@ class _Finder:
         """Read the splits below each class; None where not all folders there are of splits."""
         class_names = tuple(sorted(top.folders))
         inside = {name: top.enter(name) for name in class_names}
+        words = {name: self._words_below(one) for name, one in inside.items()}
         if len(inside) < 2 or not all(
-            one.folders and all(map(split_of, one.folders)) and not self._pictures(one.files)
-            for one in inside.values()
+            len(words[name]) == len(one.folders) > 0 and not self._pictures(one.files)
+            for name, one in inside.items()
         ):
+            if mixed := [name for name, found in words.items() if len(set(found.values())) > 1]:
+                such = f"{', '.join(words[mixed[0]])} in {formatting.shorten(mixed)}"
+                merged = "are all taken as train: not every class has folders of splits alone"
+                self.told.append(f"{self._path(top)}: {such} {merged}")
             return None
         folders = dict[str, dict[str, list[str]]]()  # files by split and class
         for name, one in inside.items():
-            for word, files in one.folders.items():
-                of_class = folders.setdefault(split_of(word) or word, {}).setdefault(name, [])
-                of_class += files
+            for word, split in words[name].items():
+                of_class = folders.setdefault(split, {}).setdefault(name, [])
+                of_class += one.folders[word]
         self.unused += [*top.files, *(file for one in inside.values() for file in one.files)]
-        found = {s: _Folder(top.prefix, folders[s], []) for s in SPLITS if s in folders}
-        self.told.append(f"{self._path(top)}: in each class, folders of splits: {', '.join(found)}")
-        splits = {split: self._by_class(folder, class_names) for split, folder in found.items()}
+        tops = {s: _Folder(top.prefix, folders[s], []) for s in SPLITS if s in folders}
+        self.told.append(f"{self._path(top)}: in each class, folders of splits: {', '.join(tops)}")
+        splits = {split: self._by_class(folder, class_names) for split, folder in tops.items()}
         return Layout(class_names, splits, self.unused, told=self.told)
+
+    def _words_below(self, folder: _Folder) -> dict[str, str]:
+        """Return the splits of the folders in a class, by a word in their names if one is train."""
+        found = {name: split for name in sorted(folder.folders) if (split := split_in(name))}
+        return found if "train" in found.values() or all(map(split_of, found)) else {}
 
     def _path(self, folder: _Folder, name: str = "") -> str:
         return f"{self.where}/{folder.prefix}{name}".removesuffix("/")
@@ -180,9 +200,12 @@ class _Finder:
 
     def _tops(self, top: _Folder) -> dict[str, _Folder]:
         """Return the folders of splits; none where all is train."""
-        folders = sorted(top.folders)
-        every = {split: [n for n in folders if split_of(n) == split] for split in SPLIT_WORDS}
-        found = {split: names for split, names in every.items() if names}
+        by_word = self._by_word(top)
+        found = dict[str, list[str]]()
+        for split in SPLIT_WORDS:
+            named = [name for name in sorted(top.folders) if split_of(name) == split]
+            if named := named or sorted(name for name, one in by_word.items() if one == split):
+                found[split] = named
         meant = sorted(chain(*found.values()))
         if "train" not in found:
             is_split = meant and len(meant) == len(top.folders)
@@ -198,7 +221,40 @@ class _Finder:
         named = [f"{name} as {split}" for split, [name] in found.items() if name != split]
         if named:
             self.told.append(f"{self._path(top)}: folders are read so: {', '.join(named)}")
-        return {split: top.enter(name) for split, [name] in found.items()}
+        return {split: self._inside(top.enter(name), split) for split, [name] in found.items()}
+
+    def _by_word(self, top: _Folder) -> dict[str, str]:
+        """Return the splits of folders that have a word for one in their names, such as
+        ``seg_train``; none where these hold no folders of the same classes, but pictures.
+        """
+        words = {name: split for name in sorted(top.folders) if (split := split_in(name))}
+        if len(set(words.values())) < 2 or "train" not in words.values():
+            return {}
+        inside = {name: self._inside(top.enter(name), split) for name, split in words.items()}
+        classes = {
+            name: set[str]() if self._pictures(one.files) else set(one.folders)
+            for name, one in inside.items()
+        }
+        of_train = set[str]().union(*(classes[name] for name in words if words[name] == "train"))
+        shared = [name for name in words if words[name] != "train" and classes[name] & of_train]
+        if len(of_train) >= self.least and (shared or len(words) == len(top.folders)):
+            return words
+        loose = [name for name in words if not split_of(name)]
+        if loose and "train" not in map(split_of, words):
+            taken = "taken for classes, though the names have words for splits"
+            self.told.append(f"{self._path(top)}: {taken}: {formatting.shorten(loose)}")
+        return {}
+
+    def _inside(self, folder: _Folder, split: str) -> _Folder:
+        """Return the folder of the same split that is alone in one, as Kaggle's archives have."""
+        while len(folder.folders) == 1 and not self._pictures(folder.files):
+            [name] = folder.folders
+            inner = folder.enter(name)
+            if split_in(name) != split or not inner.folders:
+                break
+            self.unused += folder.files
+            folder = inner
+        return folder
 
     def _first(self, folder: _Folder) -> tuple[tuple[str, ...], ImageList]:
         """List the images of the split that says which classes there are."""
@@ -214,16 +270,26 @@ class _Finder:
             raise FewClassesError(f"{expected}, {found}", hint)
         images = self._by_class(folder, class_names)
         counts = np.bincount(images.labels, minlength=len(class_names))
-        if not counts.all():
-            self._refuse_empty(folder, class_names[int(counts.argmin())])
+        there = dict(zip(class_names, counts.tolist(), strict=True))
+        if empty := [n for n, count in there.items() if not count and self.is_wanted(n)]:
+            others = _choice(name for name, count in there.items() if count)
+            self._refuse_empty(folder, empty[0], others)
         return class_names, images
 
-    def _refuse_empty(self, folder: _Folder, name: str) -> NoReturn:
+    def _refuse_empty(self, folder: _Folder, name: str, others: str) -> NoReturn:
         path, files = self._path(folder, name), folder.enter(name).all_files()
         if not files:
-            raise SourceError(f"{path}: an empty class: no image in it")
+            hint = f"remove it, or take the others: {others}"
+            raise SourceError(f"{path}: an empty class: no image in it", hint)
         no_image = f"{path}: expected images of a class, got {kinds(files)}"
-        raise SourceError(no_image, "none of these is a picture that is read")
+        hint = f"none of these is a picture that is read; take the others: {others}"
+        raise SourceError(no_image, hint)
+
+    def _unwanted(self, folder: _Folder, class_names: Sequence[str]) -> tuple[str, ...]:
+        """Return those classes of val or test that train lacks, and that are left out anyway."""
+        flat = FLAT if len(folder.folders) == 1 else set[str]()
+        unknown = sorted(folder.folders.keys() - set(class_names) - flat)
+        return tuple(name for name in unknown if not self.is_wanted(name))
 
     def _by_class(self, folder: _Folder, class_names: Sequence[str]) -> ImageList:
         """List the pictures at any depth below each class, by name."""
@@ -247,7 +313,11 @@ class _Finder:
         if unknown := sorted(found - set(class_names)):
             differ = f"these differ: {formatting.shorten(unknown)}"
             expected = f"{self._path(folder)}: expected the classes of train, {differ}"
-            raise SourceError(expected, "add them to train, or leave them out")
+            hint = f"add them to train, or take the others: {_choice(class_names)}"
+            if alike := _alike(unknown, class_names):
+                expected += f"; {alike}, in other Unicode characters"
+                hint = "give these folders one name"
+            raise SourceError(expected, hint)
         self.unused += folder.all_files(but=class_names)
         return self._by_class(folder, class_names)
 
@@ -286,6 +356,19 @@ class _Finder:
         self.told.append(told + (f"; no image of {absent:,} more" if absent else ""))
         found.sort()
         return ImageList([name for _, name in found], np.array([i for i, _ in found], np.int64))
+
+
+def _choice(class_names: Iterable[str]) -> str:
+    """Spell the option that takes these classes alone; of many, without their names."""
+    names = list(class_names)
+    return f"`classes={shlex.quote(','.join(names))}`" if len(names) <= MOST_NAMED else "`classes`"
+
+
+def _alike(names: Iterable[str], others: Iterable[str]) -> str:
+    """Tell of a name that is shown as one of the others, but has other characters."""
+    same = {unicodedata.normalize("NFC", one): one for one in others}
+    found = (same.get(unicodedata.normalize("NFC", name)) for name in names)
+    return next((f"{name} is there" for name in found if name), "")
 
 
 def _others(names: Sequence[str], pictures: Sequence[str]) -> list[str]:
