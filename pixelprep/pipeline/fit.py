@@ -20,6 +20,8 @@ TAKEN_HINT = "these splits are taken from train: leave out of it what is there t
 
 Splits = Mapping[str, sources.RawSplit]  # by name
 
+NARROW, FAR = 1.0, 20.0  # scaled pixels whose range is below, or that lie beyond, are told of
+
 FIT_BYTES = 64 << 20  # of raw images that one task sums up
 
 
@@ -111,6 +113,8 @@ def tell_of_scaling(
     if scaling.clip:
         lost = "" if storage == "raw" else ", and cannot be had back: `storage=raw` keeps them"
         LOG.info("%s: pixels are clipped between the quantiles%s", where, lost)
+    if MODES[scaling.mode].is_given:
+        _tell_of_constants(scaling, where, raw)
     if not MODES[scaling.mode].uses_range or scaling.per == "image" or scaling.fixed:
         return
     train, dtype = raw["train"], np.dtype(scaling.raw_dtype)
@@ -125,6 +129,19 @@ def tell_of_scaling(
         if own.minimum < train.minimum or own.maximum > train.maximum:
             shown = (where, name, own.minimum, own.maximum, train.minimum, train.maximum)
             LOG.info("%s: %s has pixels of %.6g to %.6g, beyond train's %.6g to %.6g", *shown)
+
+
+def _tell_of_constants(scaling: Scaling, where: str, raw: Mapping[str, RawLimits]) -> None:
+    """Tell where given constants hardly fit the pixels, as those in other units do not."""
+    low, high = min(x.minimum for x in raw.values()), max(x.maximum for x in raw.values())
+    ends = [(end / scaling.unit - scaling.mean) / scaling.std for end in (low, high)]
+    least, most = float(ends[0].min()), float(ends[1].max())
+    is_divided = bool((scaling.std != 1).any())
+    if low == high or not is_divided or (most - least >= NARROW and max(-least, most) <= FAR):
+        return
+    units = "values over the type's maximum" if scaling.unit != 1 else "pixels as they are"
+    told = f"{where}: pixels of {low:g} to {high:g} become {least:.4g} to {most:.4g}"
+    notices.tell(f"{told}: are mean and std of {units} (`units`), and of this type?")
 
 
 def _piece_moments(task: tuple[sources.LazyArray, str, bool]) -> AnyMoments:

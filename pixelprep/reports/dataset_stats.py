@@ -126,7 +126,7 @@ class DatasetStats(Record):
     splits : mapping
         `SplitStats` by name.
     sizes : mapping
-        How many images are of which ``WIDTH×HEIGHT``; of files, before they are resized.
+        How many images are of which ``HEIGHT×WIDTH``; of files, before they are resized.
     files : mapping
         Where there are files, how many are of each format, type and so on.
     duplicates : tuple of Duplicates
@@ -300,7 +300,7 @@ def _measured(
     height, width, _ = shape = tuple(images.shape[1:])
     total = sum(one.images for one in splits.values())
     files = {kind: dict(counts) for kind, counts in told.files.items()}
-    sizes = files.pop("size", {f"{width}×{height}": total})
+    sizes = files.pop("size", {f"{height}×{width}": total})
     within = sources.within(raw, sources.EqualImages.among(data.keys))
     found = (*told.duplicates, *within)
     about = (images.dtype.name, tuple(raw.class_names), splits, sizes, files, found)

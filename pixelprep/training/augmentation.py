@@ -32,27 +32,43 @@ class Augmentation:
 
         self.reference, self.seed, self.steps = reference, seed, steps
         self.function: Callable[..., Any] = imported(reference, "augment")
-        if not callable(self.function):
-            found = type(self.function).__name__
+        if isinstance(self.function, type) or not callable(self.function):
+            is_class = isinstance(self.function, type)
+            found = "a class" if is_class else type(self.function).__name__
             message = f"`augment={reference}`: expected a function or a Keras layer, got {found}"
-            raise TrainError(message)
+            hint = f"name a layer: mine = {self.function.__name__}(…)" if is_class else None
+            raise TrainError(message, hint)
         self.is_layer = isinstance(self.function, keras.layers.Layer)
         self.epoch = tf.Variable(0, dtype=tf.int64)
 
     def check(self, raw: NDArray[Any]) -> None:
         """Refuse what fails on some raw images, or returns others than as many of their shape."""
-        where = f"`augment={self.reference}`"
+        import tensorflow as tf
+
+        where, images = f"`augment={self.reference}`", tf.constant(raw.astype(np.float32))
+        found = np.asarray(self._tried(images, self._called))
+        shapes = [formatting.format_shape(one.shape) for one in (raw, found)]
+        if found.dtype.kind not in "uif":
+            raise TrainError(f"{where}: expected images, got {type(found.tolist()).__name__}")
+        if found.shape != raw.shape:
+            raise TrainError(f"{where}: expected images of {shapes[0]}, got {shapes[1]}")
+        if not np.isfinite(found).all():
+            raise TrainError(f"{where}: expected finite numbers, got nan or infinity")
+        self._tried(images, tf.function(self._called).get_concrete_function)
+
+    def _tried(self, images: Any, call: Callable[..., Any]) -> Any:
+        """Return what a call gives for some images; say in a line why it fails."""
+        import tensorflow as tf
+
         try:
-            found = np.asarray(self._called(raw.astype(np.float32), 0))
+            return call(images, tf.constant(0, tf.int64))
         except Exception as error:  # of a function of the user's, whatever
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            shape = formatting.format_shape(raw.shape)
-            raise TrainError(f"{where}: fails on images of {shape}: {reason}") from error
-        if found.shape != raw.shape or not np.isfinite(found).all():
-            got = formatting.format_shape(found.shape)
-            got = f"nan or infinity in {got}" if found.shape == raw.shape else got
-            expected = f"expected finite numbers of {formatting.format_shape(raw.shape)}"
-            raise TrainError(f"{where}: {expected}, got {got}")
+            last = (str(error).strip().splitlines() or [""])[-1].strip()  # TensorFlow writes pages
+            kind = type(error).__name__
+            reason = last if last.startswith(f"{kind}: ") else f"{kind}: {last}"
+            fails = f"fails on images of {formatting.format_shape(images.shape)}: {reason[:200]}"
+            hint = "make it of TensorFlow's operations, or of Keras's"
+            raise TrainError(f"`augment={self.reference}`: {fails}", hint) from error
 
     def begin(self, epoch: int) -> None:
         """Set the random numbers to those of this epoch."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,31 @@ def test_info_says_what_the_scaling_is() -> None:
     }
     for line, options in told.items():
         assert line in run("info", str(made(**options).path)).stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("uint8", {"mean": 123.7, "std": 58.4}, "pixels of 0 to 255 become -2.118 to -2.101"),
+        ("uint16", {"preset": "keras-tf"}, "pixels of 0 to 4095 become -1 to 31.12"),
+        ("uint16", {"mean": 0.485, "std": 0.229}, "pixels of 0 to 4095 become -2.118 to -1.845"),
+        ("uint8", {"mean": 0.485, "std": 0.229}, None),
+        ("uint8", {"preset": "keras-tf"}, None),
+        ("uint16", {"preset": "raw"}, None),
+    ],
+)
+def test_constants_of_other_units_are_told(
+    kind: str, options: dict[str, Any], told: str | None
+) -> None:
+    """What given constants make of pixels is told where it is a narrow range, or far from 0; what
+    divides by 1 is meant so.
+    """
+    x = np.zeros((20, 4, 4, 1), kind)
+    x[::2] = 255 if kind == "uint8" else 4095
+    source = pixelprep.Arrays("shades", (x, np.arange(20) % 2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pixelprep.prepare(source, mode="fixed", quiet=True, **options)
+    said = [str(one.message) for one in caught if "become" in str(one.message)]
+    assert len(said) == (told is not None)
+    assert not told or told in said[0]

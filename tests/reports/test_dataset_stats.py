@@ -161,7 +161,7 @@ def test_sizes_and_formats_are_those_of_the_files(tmp_path: Path) -> None:
         Image.new(mode, size, "red").save(tmp_path / "photos" / name)
     with pytest.warns(pixelprep.PixelprepWarning, match="stretched"):
         found = measured(tmp_path / "photos", size=4)
-    assert found.sizes == {"8×6": 1, "4×5": 1}
+    assert found.sizes == {"6×8": 1, "5×4": 1}
     assert found.files["format"] == {"PNG": 1, "JPEG": 1}
     assert found.files["type"] == {"RGB": 2}
     assert (found.shape, found.dtype, found.class_names) == ((4, 4, 3), "uint8", ("a", "b"))

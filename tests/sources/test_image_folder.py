@@ -894,7 +894,7 @@ def test_what_the_files_are_is_counted(tmp_path: Path, cache: Path) -> None:
     assert files == {
         "done": {"resized": 4, "stretched": 4, "turned": 1},
         "format": {"PNG": 5, "JPEG": 4},
-        "size": {"8×8": 5, "16×8": 4},
+        "size": {"8×8": 5, "8×16": 4},
         "type": {"RGB": 5, "L": 4},
     }
     again = prepared(top, size="8x8", color="rgb")

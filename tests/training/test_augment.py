@@ -33,7 +33,14 @@ def smaller(images, seed):
     """Crop."""
     return images[:, 1:]
 
-number = 3
+def by_numpy(images, seed):
+    """Copy."""
+    return images.numpy().copy()
+
+def nothing(images, seed):
+    """Return nothing."""
+
+number, kind = 3, keras.layers.RandomFlip
 '''
 
 
@@ -87,10 +94,13 @@ def test_a_resumed_run_sees_the_same_images(entry: Entry, name: str) -> None:
         ("flip", "--augment flip: expected module:function, or module:layer"),
         ("augmenters:number", "--augment augmenters:number: expected a function or a Keras layer"),
         ("augmenters:flop", "--augment augmenters:flop: module augmenters has no flop"),
+        ("augmenters:kind", "--augment augmenters:kind: expected a function or a Keras layer, got"),
+        ("augmenters:by_numpy", "--augment augmenters:by_numpy: fails on images of 8×8×8×1: "),
+        ("augmenters:nothing", "--augment augmenters:nothing: expected images, got NoneType"),
         ("nowhere:flip", "--augment nowhere:flip: No module named 'nowhere'"),
         (
             "augmenters:smaller",
-            "--augment augmenters:smaller: expected finite numbers of 8×8×8×1, got 8×7×8×1",
+            "--augment augmenters:smaller: expected images of 8×8×8×1, got 8×7×8×1",
         ),
     ],
 )

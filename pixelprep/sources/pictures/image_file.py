@@ -398,7 +398,7 @@ class ImageDecoder:
 
     def _note_size(self, width: int, height: int) -> None:
         """Count an image of this size; and if it is resized, or stretched by more than a little."""
-        self._note("size", f"{width}×{height}")
+        self._note("size", f"{height}×{width}")  # the order that the option has, and shapes
         if self.met is None or self.size in (None, (height, width)):
             return
         self.met.note("done", "resized")
