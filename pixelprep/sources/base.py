@@ -279,11 +279,14 @@ def _wrong_labels(where: str, labels: LazyArray, classes: int, task: str) -> Sou
     return SourceError(wrong, hint)
 
 
-def scaled_already(path: str | Path, more: str = "") -> SourceError:
-    """Make the error for images that pixelprep itself has scaled, in an export or an entry."""
+def scaled_already(path: str | Path, more: str = "", *, is_final: bool = False) -> SourceError:
+    """Make the error for images that pixelprep itself has scaled, in an export or an entry.
+
+    Where that `is_final`, no manifest could undo it.
+    """
     found = f"{path}: pixelprep has scaled these images already{more}"
-    known = f"an export with its {manifests.EXPORTED} beside it"
-    return SourceError(found, f"give the raw data, or {known}; open an entry by its folder")
+    known = "" if is_final else f", or an export with its {manifests.EXPORTED} beside it"
+    return SourceError(found, f"give the raw data{known}; open an entry by its folder")
 
 
 def label_range(labels: LazyArray) -> tuple[int, int]:
