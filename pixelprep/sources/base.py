@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -168,6 +169,9 @@ class Raw:
             "".join(self.class_names).encode()
         except (TypeError, UnicodeEncodeError) as error:
             raise SourceError(f"{where}: a class name is not valid text: {error}") from None
+        if twice := [n for n, count in Counter(self.class_names).items() if count > 1]:
+            same = formatting.shorten(twice)
+            notices.tell("%s: several classes of one name, told apart by number: %s", where, same)
         images = [split.images for split in self.splits.values()]
         kinds = {(array.shape[1:], array.dtype.name) for array in images}
         if len(kinds) != 1:

@@ -90,7 +90,7 @@ class ArrayFiles(LocalSource):
             told = (self.name, found["names_from"], formatting.shorten(found["class_names"]))
             LOG.info("%s: classes are named by %s: %s", *told)
         arrays = {split: _in_files(pair) for split, pair in found["pairs"].items()}
-        pairs = {
+        pairs: dict[str, tuple[LazyArray, LazyArray]] = {
             split: (axes.shaped(f"{where}: {split}", pair["images"], options.shape), pair["labels"])
             for split, pair in arrays.items()
         }
