@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -168,6 +169,9 @@ class Raw:
             "".join(self.class_names).encode()
         except (TypeError, UnicodeEncodeError) as error:
             raise SourceError(f"{where}: a class name is not valid text: {error}") from None
+        if twice := [n for n, count in Counter(self.class_names).items() if count > 1]:
+            same = formatting.shorten(twice)
+            notices.tell("%s: several classes of one name, told apart by number: %s", where, same)
         images = [split.images for split in self.splits.values()]
         kinds = {(array.shape[1:], array.dtype.name) for array in images}
         if len(kinds) != 1:
@@ -279,11 +283,14 @@ def _wrong_labels(where: str, labels: LazyArray, classes: int, task: str) -> Sou
     return SourceError(wrong, hint)
 
 
-def scaled_already(path: str | Path, more: str = "") -> SourceError:
-    """Make the error for images that pixelprep itself has scaled, in an export or an entry."""
+def scaled_already(path: str | Path, more: str = "", *, is_final: bool = False) -> SourceError:
+    """Make the error for images that pixelprep itself has scaled, in an export or an entry.
+
+    Where that `is_final`, no manifest could undo it.
+    """
     found = f"{path}: pixelprep has scaled these images already{more}"
-    known = f"an export with its {manifests.EXPORTED} beside it"
-    return SourceError(found, f"give the raw data, or {known}; open an entry by its folder")
+    known = "" if is_final else f", or an export with its {manifests.EXPORTED} beside it"
+    return SourceError(found, f"give the raw data{known}; open an entry by its folder")
 
 
 def label_range(labels: LazyArray) -> tuple[int, int]:

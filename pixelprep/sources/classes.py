@@ -47,6 +47,10 @@ def is_wanted(options: ClassOptions, name: str) -> bool:
 def choose(where: str, names: Sequence[str], options: ClassOptions) -> Choice:
     """Return the classes that the options ask for, of those that there are."""
     merged = dict(zip(names, names, strict=True))
+    if len(merged) < len(names):
+        expected = "expected names of one class each, by which to choose"
+        twice = sorted(name for name in merged if names.count(name) > 1)
+        raise SourceError(f"{where}: {expected}, got several of {formatting.shorten(twice)}")
     if options.class_map is not None:
         _refuse_unknown(f"{where}: `class_map`", options.class_map, names)
         merged |= options.class_map

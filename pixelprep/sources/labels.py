@@ -50,11 +50,13 @@ def numbered(
     if options.renumber and options.labels_from is not None:
         raise UsageError("`labels_from` and `renumber`: expected one of the two")
     if task == "multilabel":
+        _refuse_numbering(where, options, "of several classes a row")
         many = {name: _several(f"{where}: {name}", one) for name, (one, _) in columns.items()}
         columns_of = range(next(iter(many.values())).shape[1])
         return Numbered(many, tuple(class_names) or tuple(map(str, columns_of)))
     found = {name: _column(f"{where}: {name}", *column) for name, column in columns.items()}
     if any(labels.dtype.kind == "U" for labels, _ in found.values()):
+        _refuse_numbering(where, options, "text")
         return _named(where, {name: labels for name, (labels, _) in found.items()}, class_names)
     labels = {name: one for name, (one, _) in found.items()}
     if options.renumber:
@@ -62,6 +64,12 @@ def numbered(
     classes = max(classes for _, classes in found.values())
     labels, names = _counted(where, labels, options.labels_from or 0, classes, not class_names)
     return Numbered(labels, tuple(class_names) or names)
+
+
+def _refuse_numbering(where: str, options: LabelOptions, found: str) -> None:
+    for name, given in {"labels_from": options.labels_from, "renumber": options.renumber}.items():
+        if given not in (None, False):
+            raise UsageError(f"`{name}`: {where}: labels are {found}", "leave the option out")
 
 
 def task_of(where: str, columns: Mapping[str, tuple[LazyArray, int]]) -> str:

@@ -86,6 +86,32 @@ def test_names_without_a_split_are_train(pair: tuple[str, str]) -> None:
     assert selected(whole | of_splits) == {"train": ("train_images", "train_labels")}
 
 
+def test_arrays_beside_those_of_a_test_split_are_train() -> None:
+    """X and y beside X_test and y_test, where nothing else is train."""
+    arrays = {"X": IMAGES, "y": OTHERS, "X_test": IMAGES, "y_test": OTHERS}
+    assert selected(arrays) == {"train": ("X", "y"), "test": ("X_test", "y_test")}
+    alone = {"y": OTHERS, "X_test": IMAGES, "y_test": OTHERS}
+    assert selected(alone) == {"test": ("X_test", "y_test")}
+
+
+def test_short_words_name_splits_of_arrays() -> None:
+    """x_tr, x_va and x_te; a short word alone says nothing of a role."""
+    words = {"train": "tr", "val": "va", "test": "te"}
+    keys = {split: (f"x_{word}", f"y_{word}") for split, word in words.items()}
+    pairs = [zip(pair, (IMAGES, OTHERS), strict=True) for pair in keys.values()]
+    assert selected(dict(one for pair in pairs for one in pair) | {"tr": IMAGES}) == keys
+
+
+def test_labels_of_several_kinds_are_refused_with_the_way_on(tmp_path: Path, cache: Path) -> None:
+    """CIFAR-100's fine and coarse labels: either is named by the option that the hint spells."""
+    held = {f"{split}_images": x for split, (x, _) in {"train": (X, Y), "test": (X2, Y2)}.items()}
+    held |= {"train_labels_fine": Y, "train_labels_coarse": Y // 2}
+    path = write(tmp_path / "a.npz", held | {"test_labels_fine": Y2, "test_labels_coarse": Y2 // 2})
+    error = refused(cache, path, path, "may be train_labels_fine, train_labels_coarse")
+    assert error.hint == "name it: `labels_key={split}_labels_fine`"
+    check(prepared(path, labels_key="{split}_labels_fine"), *PAIRS)
+
+
 def test_two_arrays_that_may_be_meant_are_refused() -> None:
     """What could be either is not chosen: both are listed, and the option that tells."""
     arrays = {"x_train": IMAGES, "train_images": IMAGES, "y_train": OTHERS}

@@ -307,8 +307,9 @@ def test_pixels_that_scaling_has_rounded_are_refused(
 ) -> None:
     """What cannot be recovered to the last bit is not taken for raw."""
     path = exported(prepared(source, **options), tmp_path, "npz")
-    with pytest.raises(SourceError, match=f"has scaled these images already, and {why}"):
+    with pytest.raises(SourceError, match=f"scaled these images already, and {why}") as refused:
         prepared(path)
+    assert refused.value.hint == "give the raw data; open an entry by its folder"
 
 
 @pytest.mark.parametrize("to", SCALED)

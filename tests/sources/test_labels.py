@@ -388,3 +388,31 @@ def test_numbers_beyond_the_names_have_a_way_on() -> None:
         with pytest.raises(SourceError, match="expected labels 0 to 3, got ") as caught:
             prepared(source)
         assert hint in str(caught.value.hint)
+
+
+def test_classes_of_one_name_are_told(tmp_path: Path, told: Callable[[str], bool]) -> None:
+    """As ImageNet's two cranes: they stay two classes, which no name can choose."""
+    path = tmp_path / "birds.npz"
+    write_npz(path, PAIRS)
+    with np.load(path) as held:
+        np.savez(path, **held, class_names=np.array(["crane", "owl", "crane", "ape"]))
+    entry = prepared(path)
+    assert entry.class_names == ("crane", "owl", "crane", "ape")
+    assert entry.train.labels.tolist() == Y.tolist()
+    assert told("several classes of one name, told apart by number: crane")
+    with pytest.raises(SourceError, match="expected names of one class each, by which to choose"):
+        prepared(path, classes=["crane", "owl"])
+
+
+@pytest.mark.parametrize("option", [{"labels_from": 1}, {"renumber": True}], ids=str)
+def test_options_of_numbers_do_not_apply_to_other_labels(option: dict[str, Any]) -> None:
+    """Text and several classes a row have no numbers: the option is refused, not ignored."""
+    several = np.ones((len(Y), 3), np.uint8)
+    [name] = option
+    for labels, task, found in (
+        (ANIMALS[Y], "classification", "text"),
+        (several, "multilabel", "of several"),
+    ):
+        source = Arrays("odd", (X, labels), task=task, **option)
+        with pytest.raises(UsageError, match=f"`{name}`: odd: labels are {found}"):
+            prepared(source)

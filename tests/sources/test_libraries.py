@@ -301,6 +301,27 @@ def test_a_column_of_no_splits_is_not_used(tmp_path: Path, cache: Path) -> None:
         prepared(both, columns="split=split")
 
 
+def test_rows_without_a_label_take_their_names_and_groups_along(tmp_path: Path) -> None:
+    """Of labels -1, Hugging Face's none, with names of classes: what is left stays together."""
+    lost = {1, 6}
+    labels: Any = [-1 if row in lost else int(label) for row, label in enumerate(Y)]
+    columns: Any = {"eye": [row // 4 for row in range(12)], "label": labels}
+    path = write(tmp_path, eyes=table(**columns)) / "eyes.parquet"
+    with pytest.raises(SourceError, match="-1 where there is no label") as caught:
+        prepared(path)
+    assert "`on_error=skip`" in str(caught.value.hint)
+    options: dict[str, Any] = {"on_error": "skip", "group_column": "eye", "test_fraction": 0.3}
+    with pytest.warns(pixelprep.PixelprepWarning, match=r"without a label \(-1\): 2 of 12 images"):
+        entry = prepared(path, **options)
+    held = {}
+    for name, split in entry.splits.items():
+        rows = [int(str(split.name_of(row))[:-4]) for row in range(len(split))]
+        assert split.labels.tolist() == Y[rows].tolist()
+        held[name] = {*rows}
+    assert held["train"] | held["test"] == {*range(12)} - lost
+    assert not {row // 4 for row in held["train"]} & {row // 4 for row in held["test"]}
+
+
 def test_groups_of_parquet_that_cannot_be_are_told(tmp_path: Path, cache: Path) -> None:
     """A column that is not there is named beside those that are; a pattern needs names."""
     path = write(tmp_path, eyes=table()) / "eyes.parquet"

@@ -276,6 +276,9 @@ def copied(
             pairs[split] = {}
             for role, place in pair.items():
                 if place.file not in opened or place not in arrays:
+                    may_be = array_names.likely(place, role, selection.unused)
+                    if may_be and not keys[role]:
+                        raise _open_choice(path, split, role, may_be)
                     _raise_missing(path, place, arrays, opened)
                 target = Path(folder, f"{split}-{role}.0")
                 shape, dtype = yield from opened[place.file].copy(place.key, role, target)
@@ -332,6 +335,14 @@ def _refuse_part_of_family(
     alone = " ".join(f"`{role}_key={key}`" for role, key in keys.items())
     beside = f"{path}: is one split, and files of others lie beside it"
     raise SourceError(beside, f"give them all: {family}; or this one alone: {alone}")
+
+
+def _open_choice(path: str, split: str, role: str, found: Mapping[Place, str]) -> SourceError:
+    """Make the error for what is not known by its name, but may be one of some arrays."""
+    listed = formatting.shorten(place.key for place in found)
+    key = next(iter(found.values()))
+    unknown = f"{path}: no {role} of {split} under a usual name; it may be {listed}"
+    return SourceError(unknown, f"name it: `{role}_key={key}`")
 
 
 def _raise_missing(

@@ -26,6 +26,7 @@ FILLERS = ("set", "dataset", "arr", "0")  # say nothing; arr_0 is NumPy's own na
 CLASS_NAMES = ("list_classes", "label_names", "class_names", "classes")
 TEXT = ("char", "cell")  # of MATLAB's classes those that may be text
 UNREADABLE = "unreadable"  # a type
+SHORT_SPLITS = {"tr": "train", "va": "val", "te": "test"}  # beside a word for images or labels
 ATTRIBUTE = "@"  # between an array's key and the name of its attribute
 
 
@@ -114,11 +115,11 @@ def spell(place: Place, several: bool = True) -> str:
 def meaning(text: str) -> Meaning:
     """Return what a key or a file's name says."""
     found = _words(text)
-    splits = {split for split in map(split_of, found) if split}
+    splits = {split for split in map(_split, found) if split}
     roles = {role for word in found if (role := _role(word)) and word != WEAK}
     weak = not roles and WEAK in found
     roles = {"images"} if weak else roles
-    rest = [w for w in found if not (split_of(w) or _role(w) or w in FILLERS)]
+    rest = [w for w in found if not (_split(w) or _role(w) or w in FILLERS)]
     known = not rest and len(splits) < 2 and len(roles) < 2
     one_split, one_role = (next(iter(s)) if len(s) == 1 else None for s in (splits, roles))
     return Meaning(one_split, one_role, weak, known)
@@ -141,6 +142,9 @@ def select(where: str, arrays: Mapping[Place, Header], keys: Keys) -> Selection:
     if len(set(splits_of.values())) > 1:
         raise UsageError(f"`images_key` and `labels_key`: expected {SPLIT} in both or none")
     guessed = _guess(arrays, keys.by_file)
+    if not given and all("train" not in f and len(f.get(None, ())) == 1 for f in guessed.values()):
+        for found in guessed.values():  # X beside X_test, or all there is
+            found["train"] = found.pop(None)
     by_split = any(splits_of.values()) if given else any(any(found) for found in guessed.values())
     columns = {
         role: _given(arrays, keys, role)
@@ -180,9 +184,27 @@ def describe_held(arrays: Mapping[Place, Header]) -> str:
     return formatting.shorten(found) or "nothing"
 
 
+def likely(place: Place, role: str, unused: Iterable[Place]) -> dict[Place, str]:
+    """Return the arrays that may be what is missing at a place, each with its key of any split."""
+    split = meaning(place.key).split
+
+    def of_any(word: re.Match[str]) -> str:
+        return SPLIT if split and _split(word[0]) == split else word[0]
+
+    return {
+        other: re.sub("[A-Za-z][a-z]*", of_any, other.key)
+        for other in unused
+        if meaning(other.key)[:2] == (split, role)
+    }
+
+
 def _words(text: str) -> list[str]:
     """Divide a name at signs, between small and capital letters, and before numbers."""
     return [w.lower() for w in re.findall("[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+", text)]
+
+
+def _split(word: str) -> str | None:
+    return split_of(word) or SHORT_SPLITS.get(word.lower())
 
 
 def _role(word: str) -> str | None:
@@ -198,8 +220,9 @@ def file_and_key(given: str) -> tuple[str, str]:
 def _spellings() -> dict[str, list[str]]:
     """Return by split all words for it, in the usual cases."""
     forms = (str.lower, str.capitalize, str.upper)
+    short = {split: word for word, split in SHORT_SPLITS.items()}
     return {
-        split: [form(word) for word in words for form in forms]
+        split: [form(word) for word in (*words, short[split]) for form in forms]
         for split, words in SPLIT_WORDS.items()
     }
 
@@ -289,7 +312,7 @@ def _renamed(text: str, split: str, role: str) -> str:
     partners = {v: k for k, v in PARTNERS.items()} if role == "images" else PARTNERS
 
     def rename(word: re.Match[str]) -> str:
-        is_split, small = split_of(word[0]), word[0].lower()
+        is_split, small = _split(word[0]), word[0].lower()
         return split if is_split and is_split != split else partners.get(small, word[0])
 
     stem, dot, ending = text.rpartition(".") if text.endswith(ENDINGS) else (text, "", "")

@@ -64,7 +64,7 @@ def undone(
     refuse_unsupported(f"an export of pixelprep ({path})", options, BY_ALL | {"on_leak", *done})
     scaling, dtype = manifest.scaling.scaling(manifest.recipe), manifest.recipe.dtype
     if not scaling.is_exact(dtype):
-        raise scaled_already(path, f", and {why_inexact(scaling, dtype)}")
+        raise scaled_already(path, f", and {why_inexact(scaling, dtype)}", is_final=True)
     splits = {}
     for name, expected in layouts(manifest).items():
         found = arrays[name]
