@@ -71,7 +71,8 @@ def test_endings_of_several_parts_may_be_pictures(tmp_path: Path, cache: Path) -
     assert (raw(prepared(path)) == X).all()
     masks = [(f"{row:06d}.mask.png", encoded(X[0])) for row in range(12)]
     both = tar(tmp_path / "both.tar", sorted([*files, *masks]))
-    refused(cache / "other", both, both, "got 2 pictures: .cls, .img.png, .mask.png")
+    error = refused(cache / "other", both, both, "got 2 pictures: .cls, .img.png, .mask.png")
+    assert error.hint == "keep one in each key"
     assert (raw(prepared(tar(both, sorted([*samples(range(12)), *masks])))) == X).all()
 
 

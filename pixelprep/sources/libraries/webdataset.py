@@ -263,7 +263,7 @@ def _rows(
             if label is None or len(pictures) != 1:
                 found = "no class" if label is None else f"{len(pictures)} pictures"
                 expected = "expected one picture, and its class in a .cls or .json file"
-                hint = None if len(pictures) > 1 else TOGETHER
+                hint = "keep one in each key" if len(pictures) > 1 else TOGETHER
                 raise SourceError(f"{path}: {key}: {expected}, got {found}: {_listed(parts)}", hint)
             kinds.pictures[pictures[0]] = kinds.labels[label[0]] = None
             kinds.unused.update(
