@@ -58,7 +58,10 @@ CacheDir = Annotated[Path | None, prepare_option("cache_dir")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars, no messages; results only.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No bars; messages only of what was guessed or left out."),
+]
 Dataset = Annotated[
     str,
     argument(

@@ -298,8 +298,7 @@ class DecodeOptions:
     )
     on_error: str | None = option(
         None,
-        "When an image of a folder cannot be read, or one has no label: stop (fail), or leave it"
-        " out, listed (skip).",
+        "When an image cannot be read or has no label: stop (fail), or leave it out (skip).",
         choices=ON_ERROR,
     )
     images_key: str | None = option(

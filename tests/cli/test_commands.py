@@ -104,6 +104,24 @@ def test_second_call_finds_the_entry(digits: str) -> None:
     assert "already prepared" in run("prepare", digits).stdout
 
 
+def test_quiet_leaves_what_was_guessed_or_left_out(tmp_path: Path) -> None:
+    """Nothing is lost in silence: `-q` stops all other messages, as its help says."""
+    labels = np.arange(9) % 3
+    np.savez(
+        tmp_path / "own.npz",
+        X=np.zeros((9, 8, 8), np.uint8) + labels[:, None, None],
+        y=labels,
+        z=labels,
+    )
+    args = ("prepare", "./own.npz", "--mode", "normalize", "--on-leak", "warn")
+    quiet = run(*args, "-q", "-f", cwd=tmp_path).stderr.splitlines()
+    loud = run(*args, "-f", cwd=tmp_path).stderr.splitlines()
+    assert [line for line in quiet if "not used" in line] == ["own: arrays not used: z"]
+    assert set(quiet) < set(loud)
+    about = " ".join(run("prepare", "--help").stdout.split())
+    assert "messages only of what was guessed or left out" in about
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_messages_go_to_standard_error_and_quiet_stops_them(
     digits: str, form: tuple[str, ...]

@@ -366,3 +366,30 @@ def test_classes_are_chosen_and_merged(photos: Path, tmp_path: Path) -> None:
     }
     with pytest.raises(SourceError, match="no class cow; there are cat, dog, eel"):
         raw_of(photos, classes="cow")
+
+
+@quiet
+@pytest.mark.parametrize("word", ["holdout", "2"])
+def test_words_that_are_no_split_are_answered_with_the_way_on(
+    photos: Path, tmp_path: Path, word: str
+) -> None:
+    """The hint tells what happens when the column has another name, and so it is."""
+    rows = [f"{number}.png,{'ab'[number % 2]},{word}" for number in range(4)]
+    table = write(tmp_path / "list.csv", "id,label,split", rows)
+    with pytest.raises(SourceError, match=f"split {word}: expected train, val or test") as caught:
+        raw_of(photos, labels=table)
+    assert "rename the column, and its rows are all train" in (caught.value.hint or "")
+    renamed = write(tmp_path / "other.csv", "id,label,part", rows)
+    assert raw_of(photos, labels=renamed).splits.keys() == {"train"}
+
+
+@quiet
+def test_several_rows_of_a_picture_can_be_several_labels(photos: Path, tmp_path: Path) -> None:
+    """Two rows of one picture are refused; written in one cell as the hint says, they are both."""
+    table = write(tmp_path / "list.csv", "id,label", ["0.png,a", "1.png,b", "0.png,b"])
+    with pytest.raises(SourceError, match="more than one row for all/0") as caught:
+        raw_of(photos, labels=table)
+    assert "A|B and `label_delimiter='|'`" in (caught.value.hint or "")
+    table = write(tmp_path / "list.csv", "id,label", ["0.png,a|b", "1.png,b"])
+    found = raw_of(photos, labels=table, label_delimiter="|").splits["train"]
+    assert found.labels[:].tolist() == [[1, 1], [0, 1]]

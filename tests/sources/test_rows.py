@@ -432,6 +432,30 @@ def test_datasets_with_a_length_are_read_item_by_item() -> None:
         assert entry.class_names == NAMES
 
 
+@pytest.mark.parametrize("keys", [("image", "label"), ("scan", "grade")])
+def test_items_that_are_dicts_are_read_by_their_keys(keys: tuple[str, str], cache: Path) -> None:
+    """Keys of the usual names are found, others are given; without one the error names them."""
+    rows = [{keys[0]: one, keys[1]: int(label), "more": 3} for one, label in zip(X, Y, strict=True)]
+    if keys[0] == "image":
+        entry = prepared(pixelprep.from_dataset(rows, name="dicts"))
+    else:
+        with pytest.raises(SourceError, match="an item has scan, grade, more: expected") as caught:
+            prepared(pixelprep.from_dataset(rows, name="dicts"))
+        assert caught.value.hint == "name it: `images_key=KEY`"
+        named = dict(zip(("images_key", "labels_key"), keys, strict=True))
+        entry = prepared(pixelprep.from_dataset(rows, name="dicts", **named))
+    assert (raw(entry) == X).all()
+    assert entry.train.labels.tolist() == Y.tolist()
+
+
+def test_a_number_as_third_value_is_said_to_be_a_name() -> None:
+    """Datasets that return (image, label, index) have rows named by it, which is told once."""
+    rows = [(one, int(label), 70 + row) for row, (one, label) in enumerate(zip(X, Y, strict=True))]
+    with pytest.warns(pixelprep.PixelprepWarning, match="third value, int, is taken as its name"):
+        entry = prepared(pixelprep.from_dataset(rows, name="numbered"))
+    assert entry.train.name_of(3) == "73"
+
+
 def test_class_names_of_other_splits_are_matched(cache: Path) -> None:
     """Splits that count their classes otherwise, as two folders do of which one lacks a class, get
     train's numbers; a class that train has not is refused by name.

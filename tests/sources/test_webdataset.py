@@ -53,6 +53,29 @@ def test_a_tar_of_keys_is_a_dataset(tmp_path: Path, recwarn: pytest.WarningsReco
     assert prepared(path).cached
 
 
+def test_keys_that_do_not_follow_each_other_are_said(tmp_path: Path, cache: Path) -> None:
+    """A tar sorted by endings has all classes before all pictures: no row is whole, which is said
+    with the way on; its files in the order of keys are the dataset.
+    """
+    files = [*samples(range(12))]
+    path = tar(tmp_path / "digits.tar", sorted(files, key=lambda one: one[0][::-1]))
+    error = refused(cache, path, path, "000000: expected one picture, and its class")
+    assert "must follow each other" in (error.hint or "")
+    assert (raw(prepared(tar(path, sorted(files)))) == X).all()
+
+
+def test_endings_of_several_parts_may_be_pictures(tmp_path: Path, cache: Path) -> None:
+    """KEY.img.png is the picture of a key that has no KEY.png; two such leave a choice."""
+    files = [(name.replace(".png", ".img.png"), content) for name, content in samples(range(12))]
+    path = tar(tmp_path / "digits.tar", files)
+    assert (raw(prepared(path)) == X).all()
+    masks = [(f"{row:06d}.mask.png", encoded(X[0])) for row in range(12)]
+    both = tar(tmp_path / "both.tar", sorted([*files, *masks]))
+    error = refused(cache / "other", both, both, "got 2 pictures: .cls, .img.png, .mask.png")
+    assert error.hint == "keep one in each key"
+    assert (raw(prepared(tar(both, sorted([*samples(range(12)), *masks])))) == X).all()
+
+
 def test_classes_are_taken_from_json(tmp_path: Path) -> None:
     """A class in JSON may be text, which is the name of the class then."""
     entry = prepared(tar(tmp_path / "digits.tgz", samples(range(12), "json"), "w:gz"))

@@ -233,7 +233,8 @@ def _labels(form: _Form) -> dict[str, AnyArray]:
     """Return each row's label, a number or text; and its split and group, if columns have these."""
     roles = {"label": form.label, "split": form.split, "group": form.group}
     columns = {role: column for role, column in roles.items() if column is not None}
-    cells = np.concatenate([*_blocks(form, [*columns.values()], np.dtype(np.str_))])
+    blocks = _blocks(form, [*columns.values()], np.dtype(np.str_))
+    cells = np.concatenate([block for _, block in blocks])
     found = {role: np.char.strip(cells[:, i]) for i, role in enumerate(columns)}
     found["label"] = labels.of_cells(found["label"])
     if "split" in found:
@@ -244,35 +245,53 @@ def _labels(form: _Form) -> dict[str, AnyArray]:
     return found
 
 
-def _blocks(form: _Form, columns: Sequence[int], dtype: AnyDType) -> Iterator[AnyArray]:
-    """Parse columns of all rows, some rows at once: (rows, columns)."""
-    first = 2 if form.header else 1
+def _blocks(
+    form: _Form, columns: Sequence[int], dtype: AnyDType
+) -> Iterator[tuple[list[int], AnyArray]]:
+    """Parse columns of all rows, some rows at once: the numbers of lines, and (rows, columns)."""
     with form.path.open(encoding="utf-8-sig", newline="") as file:
+        numbered = enumerate(file, 1)
         if form.header:
-            file.readline()
-        while lines := list(islice(file, ROWS)):
-            filled = [line for line in lines if not line.isspace()]
-            yield _parsed(form, first, filled, dtype, delimiter=form.delimiter, usecols=columns)
-            first += len(lines)
+            next(numbered, None)
+        while lines := list(islice(numbered, ROWS)):
+            filled = dict(one for one in lines if not one[1].isspace())
+            yield [*filled], _parsed(form, filled, dtype, delimiter=form.delimiter, usecols=columns)
 
 
 def _pixels(form: _Form) -> Iterator[NDArray[np.float64]]:
     """Parse the pixels of all rows, some rows at once: (rows, pixels)."""
     if len(form.pixels) > 1:
-        yield from _blocks(form, form.pixels, np.dtype(np.float64))
+        yield from (block for _, block in _blocks(form, form.pixels, np.dtype(np.float64)))
         return
-    first = 2
-    for block in _blocks(form, form.pixels, np.dtype(np.str_)):
-        yield _parsed(form, first, block[:, 0].tolist(), np.dtype(np.float64))
-        first += len(block)
+    for numbers, block in _blocks(form, form.pixels, np.dtype(np.str_)):
+        cells = dict(zip(numbers, block[:, 0].tolist(), strict=False))
+        yield _parsed(form, cells, np.dtype(np.float64))
 
 
-def _parsed(form: _Form, first: int, lines: list[str], dtype: AnyDType, **how: Any) -> AnyArray:
+def _parsed(form: _Form, lines: Mapping[int, str], dtype: AnyDType, **how: Any) -> AnyArray:
+    """Parse lines, by their number in the file; name the first that is not like others."""
+
+    def parse(some: Sequence[str]) -> AnyArray:
+        return np.loadtxt(some, dtype, ndmin=2, quotechar='"', comments=None, **how)
+
+    texts = [*lines.values()]
     try:
-        return np.loadtxt(lines, dtype, ndmin=2, quotechar='"', comments=None, **how)
-    except ValueError as error:
-        wrong = str(error).partition(";")[0]  # what follows is of NumPy's arguments
-        raise SourceError(f"{form.path}: in the rows from line {first} on: {wrong}") from error
+        return parse(texts)
+    except ValueError:
+        for number, text in lines.items():
+            try:
+                parse([texts[0], text])
+            except ValueError as error:
+                wrong = _in_words(str(error))
+                raise SourceError(f"{form.path}: line {number}: {wrong}") from error
+        raise
+
+
+def _in_words(error: str) -> str:
+    """Return what NumPy says of a line, without its arguments and its own count of rows."""
+    said = re.sub(r" at row \d+", "", error.partition(";")[0])
+    lacks = re.fullmatch(r"invalid column index (\d+) with (\d+) columns", said)
+    return f"expected at least {int(lacks[1]) + 1} values, got {lacks[2]}" if lacks else said
 
 
 def _write_all(

@@ -7,12 +7,19 @@ from typing import Any  # Any: objects of other libraries
 
 from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources.base import Provenance, Source
-from pixelprep.sources.libraries.features import Columns, find_columns, names_of, tell_columns
+from pixelprep.sources.libraries.features import (
+    LABELS,
+    Columns,
+    find_columns,
+    names_of,
+    tell_columns,
+)
 from pixelprep.sources.libraries.generator import pinned, row_options
 from pixelprep.sources.libraries.spool import Row, Rows, RowsSource, class_matcher
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting
 
+IMAGES = ("image", "images", "img", "pixels", "pixel_values", "data")  # as items may have them
 GIVEN = "give `test` and `val` as datasets of their own"
 
 
@@ -32,9 +39,9 @@ def from_dataset(
 
     It is read row by row, every time that it is prepared; with a `version`, once. The bytes of
     Hugging Face's pictures are decoded as files are; other formats and transforms that are set
-    there do not count. Of torch's the items are taken, (image, label), with their transforms: an
-    image is one of Pillow's, an array (H, W, C) or a tensor (C, H, W). Random transforms are better
-    left to training.
+    there do not count. Of torch's the items are taken, (image, label) or a dict of these, with
+    their transforms: an image is one of Pillow's, an array (H, W, C) or a tensor (C, H, W). Random
+    transforms are better left to training.
 
     Parameters
     ----------
@@ -47,7 +54,7 @@ def from_dataset(
     class_names : sequence of str, optional
         Default: those of its ``ClassLabel``, or its ``classes``; else the labels, as text.
     images_key, labels_key : str, optional
-        The columns, where Hugging Face's features leave a choice.
+        The columns, where Hugging Face's features leave a choice; the keys of items that are dicts.
     version : str, optional
         Your word for the data as it is now, such as ``"2026-11"``: the same name, version, number
         of rows and options are the same data, and no row is read again. Whoever changes the data or
@@ -96,7 +103,7 @@ def from_dataset(
         }
         own, names = first.info.dataset_name, names or columns.class_names
     else:
-        rows = items_by_split(found)
+        rows = items_by_split(found, images_key, labels_key)
         own, names = None, names or classes_of(first)
     about = Provenance(f"a dataset in memory ({kind})", "not stated")
     every, options, called = Rows(rows, tuple(names)), row_options(decode), name or own or "dataset"
@@ -139,16 +146,29 @@ def _hugging_face_rows(split: str, dataset: Any, columns: Columns) -> "Items":
     return Items(plain, convert)
 
 
-def items_by_split(datasets: Mapping[str, Any]) -> dict[str, Callable[[], Iterable[Row]]]:
-    """Read datasets of torch's, labels as those of train count the classes."""
+def items_by_split(
+    datasets: Mapping[str, Any], *keys: str | None
+) -> dict[str, Callable[[], Iterable[Row]]]:
+    """Read datasets of torch's, labels as those of train count the classes.
+
+    Of items that are dicts the images and labels are under these keys, or else the usual ones.
+    """
     train = classes_of(datasets.get("train"))
-    return {split: partial(_items, split, one, train) for split, one in datasets.items()}
+    return {split: partial(_items, split, one, train, *keys) for split, one in datasets.items()}
 
 
-def _items(split: str, dataset: Any, train: Sequence[str]) -> "Items":
+def _items(
+    split: str,
+    dataset: Any,
+    train: Sequence[str],
+    image: str | None = None,
+    label: str | None = None,
+) -> "Items":
     match = class_matcher(split, classes_of(dataset), train)
 
     def convert(item: Any) -> Row:  # whatever it is, it is checked later
+        if isinstance(item, Mapping):
+            item = _value_in(item, "image", image, IMAGES), _value_in(item, "label", label, LABELS)
         is_row = isinstance(item, tuple | list) and len(item) > 1
         return (item[0], match(item[1]), *item[2:]) if is_row else item
 
@@ -166,6 +186,16 @@ class Items:
 
     def __iter__(self) -> Iterator[Row]:
         return (self._convert(self._dataset[row]) for row in range(len(self)))
+
+
+def _value_in(item: Mapping[Any, Any], what: str, given: str | None, usual: Sequence[str]) -> Any:
+    """Return the value under the `given` key, or the one usual key that there is."""
+    found = [key for key in ([given] if given is not None else usual) if key in item]
+    if len(found) != 1:
+        has = f"an item has {formatting.shorten(item)}: expected one of {formatting.shorten(usual)}"
+        asked = f"`{what}s_key={given}`: " if given is not None else ""
+        raise SourceError(f"{asked}{has}", f"name it: `{what}s_key=KEY`")
+    return item[found[0]]
 
 
 def classes_of(dataset: Any) -> tuple[str, ...]:

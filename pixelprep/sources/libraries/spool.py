@@ -207,7 +207,7 @@ def _spool(
                 raise SourceError(differs, "give all images one shape and one type")
             file.write(np.ascontiguousarray(one).data)
             found.labels.append(label)
-            found.names += [] if name is None else [str(name)]
+            found.names += _named(f"{where}: {split}", name)
             found.groups += group
             bar.update()
     if first is None and found.blank and split != "train":  # which is not used
@@ -245,6 +245,14 @@ def _parts(at: str, row: Row) -> tuple[Any, Any, Any]:
         raise SourceError(f"{at}: expected (image, label) or (image, label, name), got {got}")
     image, label, name = (*row, None)[:3]
     return image, label, name
+
+
+def _named(where: str, name: Any) -> list[str]:
+    """Return the name of a row, if it has any; say once that it was no text."""
+    if name is not None and not isinstance(name, str | os.PathLike):
+        third = type(name).__name__
+        notices.tell("%s: a row's third value, %s, is taken as its name", where, third)
+    return [] if name is None else [str(name)]
 
 
 def _text(group: Any) -> str:

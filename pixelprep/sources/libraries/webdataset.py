@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any  # Any: JSON values
 
@@ -33,6 +33,8 @@ from pixelprep.system import formatting, fs, notices
 # As the library webdataset has it: a key ends at the first point of the last part of a name.
 KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
 LABELS, IN_JSON = ("cls", "json"), ("label", "class", "cls")
+SOME = 1000  # names of a tar, by which it is known
+TOGETHER = "a key's picture and class must follow each other: tar --sort=name writes them so"
 NUMBERS = re.compile(r"\{(\d+)\.\.(\d+)\}")  # in a name that stands for several: {000..009}
 
 
@@ -113,11 +115,16 @@ class WebDataset(LocalSource):
 
 
 def is_webdataset(path: Path) -> bool:
-    """Return whether the first picture in a tar has its class beside it."""
+    """Return whether the first picture in a tar has its class beside it, or a class is in a file,
+    which no other tar has.
+    """
     try:
         for _, parts in _samples(path):
             if pictures := _pictures(parts):
-                return len(pictures) == 1 and _label(path, parts) is not None
+                if len(pictures) == 1 and _label(path, parts) is not None:
+                    return True
+                break
+        return any(one.lower().endswith(".cls") for one in islice(members.tar_names(path), SOME))
     except SourceError:  # damaged, which is told when it is read
         pass
     return False
@@ -201,7 +208,9 @@ def _samples(path: Path, split: str | None = None) -> Iterator[tuple[str, dict[s
 
 
 def _pictures(parts: Iterable[str]) -> list[str]:
-    return [ending for ending in parts if f".{ending}" in image_file.SUFFIXES]
+    """Return the endings of pictures: png; or where there is none such, img.png."""
+    exact = [ending for ending in parts if f".{ending}" in image_file.SUFFIXES]
+    return exact or [one for one in parts if one.endswith(image_file.SUFFIXES)]
 
 
 def _label(path: Path, parts: dict[str, bytes]) -> tuple[str, Any] | None:
@@ -254,7 +263,8 @@ def _rows(
             if label is None or len(pictures) != 1:
                 found = "no class" if label is None else f"{len(pictures)} pictures"
                 expected = "expected one picture, and its class in a .cls or .json file"
-                raise SourceError(f"{path}: {key}: {expected}, got {found}: {_listed(parts)}")
+                hint = "keep one in each key" if len(pictures) > 1 else TOGETHER
+                raise SourceError(f"{path}: {key}: {expected}, got {found}: {_listed(parts)}", hint)
             kinds.pictures[pictures[0]] = kinds.labels[label[0]] = None
             kinds.unused.update(
                 dict.fromkeys(parts.keys() - {pictures[0], label[0], group and "json"})

@@ -155,7 +155,8 @@ def _add(
     known = {number for number in means if number is not None}
     if len(known) < len(means) - len(absent):
         twice = next(p for n, p in enumerate(pictures) if means.count(n) > 1)
-        raise SourceError(f"{where}: more than one row for {twice}")
+        hint = "keep one; several labels are in one cell: A|B and `label_delimiter='|'`"
+        raise SourceError(f"{where}: more than one row for {twice}", hint)
     for row, number in enumerate(means):
         if number is not None:
             folders = PurePosixPath(pictures[number]).parts[:-1]
