@@ -231,6 +231,37 @@ def test_a_table_that_is_not_used_is_told(photos: Path) -> None:
         assert labels_of(raw_of(photos)) == ANIMALS
 
 
+@pytest.mark.parametrize("header", ["file_name,age", "file_name,group"])
+def test_a_table_that_something_is_told_of_is_told_of_once(
+    photos: Path, recwarn: pytest.WarningsRecorder, header: str
+) -> None:
+    """Beside class folders, one line says what a table is taken for, and the option in it works."""
+    into_classes(photos)
+    write(photos / "metadata.csv", header, [f"{n}.png,{n}" for n in range(COUNT)])
+    assert labels_of(raw_of(photos)) == ANIMALS
+    [told] = [str(one.message) for one in recwarn]
+    assert told.startswith(f"{photos}/metadata.csv: ")
+    if "age" in header:
+        columns = told.rpartition("`columns=")[2][:-1].replace("NAME", "age")
+        assert columns == "file=file_name,label=age"
+        named = dict(one.split("=") for one in columns.split(","))
+        assert len(raw_of(photos, columns=named).class_names) == COUNT
+
+
+@quiet
+def test_a_table_of_pictures_elsewhere_is_told_the_way(photos: Path, tmp_path: Path) -> None:
+    """Where a folder has a table alone, whose pictures lie in another one, the hint gives both."""
+    (tmp_path / "up").mkdir()
+    rows = [f"../photos/all/{number}.png,{animal}" for number, animal in ANIMALS.items()]
+    table = write(tmp_path / "up" / "metadata.csv", "file_name,label", rows)
+    with pytest.raises(SourceError, match=r"no image in it; it holds metadata\.csv") as caught:
+        raw_of(tmp_path / "up")
+    folder = f"{photos}/all"
+    hint = f"give the folder of its pictures, {folder}, and `labels={table}`"
+    assert caught.value.hint == hint
+    assert labels_of(raw_of(Path(folder), labels=table)) == ANIMALS
+
+
 @quiet
 def test_a_column_a_class_with_a_single_one_is_one_label(photos: Path) -> None:
     """Where each row has a single 1, a picture has one class."""

@@ -291,9 +291,10 @@ class ImageFolder(LocalSource):
                     raise
                 hint = self._way_to(beside[0], given, listing.names, read)
                 raise SourceError(error.message, hint) from None
-            layout = with_groups(
-                exported_pictures.with_classes(where, found, read), given, self.options
-            )
+            known = {table.path for table in given.values()}  # of which something was told
+            unused = [name for name in found.unused if f"{self.path}/{name}" not in known]
+            found = exported_pictures.with_classes(where, replace(found, unused=unused), read)
+            layout = with_groups(found, given, self.options)
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
         self._tell_found(layout, listing, archive)
         source, splits = permutation.Stream.SOURCE, {}
