@@ -499,11 +499,15 @@ def _all_problems(
     problems = [problem for problem, *_ in found]
     if len(found) == 1 and found[0][2] == 1:
         return ImageError.of(found[0][1], problems)
-    told = (
-        f"{path}: {problem.reason} ({count:,} of {len(paths):,} images)"
-        for problem, path, count in found
+    told = dict[str, list[str]]()  # one line may be of several kinds: another size, and colour
+    for problem, path, count in found:
+        of_kind = f"{count:,} of {len(paths):,} images"
+        told.setdefault(f"{path}: {problem.reason}", []).append(f"{problem.kind}: {of_kind}")
+    lines = (
+        f"{line} ({'; '.join(counts) if len(counts) > 1 else counts[0].partition(': ')[2]})"
+        for line, counts in told.items()
     )
-    return SourceError("; ".join(told), image_file.hint_of(problems, command))
+    return SourceError("; ".join(lines), image_file.hint_of(problems, command))
 
 
 def _command(dataset: str, options: Options) -> str:
