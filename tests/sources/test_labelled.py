@@ -179,6 +179,27 @@ def test_equal_names_in_two_splits_are_told_apart(tmp_path: Path, header: str) -
 
 
 @pytest.mark.filterwarnings("default::pixelprep.PixelprepWarning")
+@pytest.mark.parametrize("others", [False, True])
+def test_words_in_the_folders_of_a_table_are_splits(photos: Path, others: bool) -> None:
+    """Pictures in my_train and my_test are of these splits, which is said; where others lie beside
+    them, all are train.
+    """
+    rows = []
+    for number, animal in ANIMALS.items():
+        folder = "my_test" if number < 6 else "more" if others and number > 20 else "my_train"
+        save(photos / folder / f"{number}.png", np.full((4, 4), number, np.uint8))
+        rows.append(f"{folder}/{number}.png,{animal}")
+    write(photos / "metadata.csv", "file_name,label", rows)
+    if others:
+        assert labels_of(raw_of(photos)) == ANIMALS
+        return
+    with pytest.warns(PixelprepWarning, match="read so: my_test as test, my_train as train"):
+        raw = raw_of(photos)
+    assert labels_of(raw, "test") == {n: a for n, a in ANIMALS.items() if n < 6}
+    assert labels_of(raw) == {n: a for n, a in ANIMALS.items() if n >= 6}
+
+
+@pytest.mark.filterwarnings("default::pixelprep.PixelprepWarning")
 @pytest.mark.parametrize("name", ["metadata.csv", "lab.csv"])
 @pytest.mark.parametrize("label", ["dx", "the species"])
 def test_columns_of_unusual_names_are_guessed_in_the_hint(
