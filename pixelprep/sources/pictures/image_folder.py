@@ -20,7 +20,7 @@ from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
 from pixelprep.sources import classes
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, SourceContext, with_names
-from pixelprep.sources.containers.array_files import expand, folder_of, is_family
+from pixelprep.sources.containers.array_files import expand, family_of, folder_of, is_family
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import exported_pictures, groups, image_file, tables
@@ -105,6 +105,8 @@ class ImageFolder(LocalSource):
     def load(self, context: SourceContext, shown: str | None = None) -> Raw:
         """Decode every image, the workers sharing the work; `shown` is what the user names it."""
         image_file.require()
+        if shown is None and self.options.scaling_of is None:
+            self._tell_splits_beside()
         archive = self._archive(context)
         listing = (archive or self._folder()).listing()
         if export := self._export(listing, archive):
@@ -112,6 +114,14 @@ class ImageFolder(LocalSource):
             if found := export.checked(raw, context.pool):
                 return classes.apply(os.fspath(self.path), found, self.options)
         return self._decoded(self._layout(listing, archive), archive, context, shown)
+
+    def _tell_splits_beside(self) -> None:
+        """Tell where this is one split, by its name, of those that lie side by side."""
+        with suppress(OSError, SourceError):  # of what is beside it, which is not read
+            if family := family_of(self.path):
+                what = "folders" if self.path.is_dir() else "files"
+                told = f"{what} of other splits beside it are not used; give all: {family}"
+                notices.tell("%s: %s", self.path, told)
 
     def _export(self, listing: Listing, archive: Archive | None) -> Pictures | None:
         """Return the rows of an export of pixelprep's own; None of any other folder."""
