@@ -9,7 +9,13 @@ from pixelprep.errors import SourceError
 from pixelprep.sources import gzip_file
 from pixelprep.sources.base import scaled_already
 from pixelprep.sources.containers import idx, pixel_table
-from pixelprep.sources.containers.array_files import expand, family_of, is_family, split_folders
+from pixelprep.sources.containers.array_files import (
+    expand,
+    family_of,
+    folder_of,
+    is_family,
+    split_folders,
+)
 from pixelprep.sources.containers.hdf5 import Hdf5Files
 from pixelprep.sources.containers.mat_file import MatFiles
 from pixelprep.sources.containers.npz import NumpyFiles
@@ -58,7 +64,9 @@ def local_source_type(path: Path) -> type[LocalSource]:
         return _type_of_numbered(path)
     if is_family_of_tars(path) and is_webdataset(tars_at(path)[0]):
         return WebDataset
-    if archives_at(path):
+    if archives := archives_at(path):
+        if path.name.lower().endswith(TAR) and is_webdataset(next(iter(archives.values()))):
+            raise SourceError(f"{path}: a WebDataset", f"give its folder: {folder_of(path)}")
         return ImageArchives
     several = is_family(path)
     if not (path.exists() or several):
