@@ -9,7 +9,13 @@ from pixelprep.errors import SourceError
 from pixelprep.sources import gzip_file
 from pixelprep.sources.base import scaled_already
 from pixelprep.sources.containers import idx, pixel_table
-from pixelprep.sources.containers.array_files import expand, family_of, is_family, split_folders
+from pixelprep.sources.containers.array_files import (
+    expand,
+    family_of,
+    folder_of,
+    is_family,
+    split_folders,
+)
 from pixelprep.sources.containers.hdf5 import Hdf5Files
 from pixelprep.sources.containers.mat_file import MatFiles
 from pixelprep.sources.containers.npz import NumpyFiles
@@ -23,7 +29,7 @@ from pixelprep.sources.libraries.webdataset import (
 )
 from pixelprep.sources.libraries.webdataset import is_family as is_family_of_tars
 from pixelprep.sources.local import IdxFolder, LocalSource
-from pixelprep.sources.pictures import image_file
+from pixelprep.sources.pictures import image_file, tables
 from pixelprep.sources.pictures.image_folder import (
     ARCHIVES,
     ImageArchive,
@@ -58,7 +64,9 @@ def local_source_type(path: Path) -> type[LocalSource]:
         return _type_of_numbered(path)
     if is_family_of_tars(path) and is_webdataset(tars_at(path)[0]):
         return WebDataset
-    if archives_at(path):
+    if archives := archives_at(path):
+        if path.name.lower().endswith(TAR) and is_webdataset(next(iter(archives.values()))):
+            raise SourceError(f"{path}: a WebDataset", f"give its folder: {folder_of(path)}")
         return ImageArchives
     several = is_family(path)
     if not (path.exists() or several):
@@ -109,7 +117,9 @@ def _refuse_containers(folder: Path) -> None:
     named = formatting.shorten(path.relative_to(folder) for path in found)
     tops, first = {path.parent for path in found}, found[0]
     together = len(found) > 1 and len(tops) == 1 and folder not in tops
-    if together and (_type_of_arrays(first.parent) or archives_at(first.parent)):
+    if pictures := tables.folder_of_pictures(first):
+        way = f"give the folder of its pictures, {pictures}, and `labels={first}`"
+    elif together and (_type_of_arrays(first.parent) or archives_at(first.parent)):
         way = f"give the folder that they are in: {first.parent}"
     elif (family := family_of(first)) and found == sorted(expand(Path(family)).values()):
         way = f"give them all: {family}"
@@ -165,8 +175,10 @@ def _type_of_arrays(folder: Path) -> type[LocalSource] | None:
 
 def _type_of_split_folders(folder: Path) -> type[LocalSource] | None:
     """Return what reads a folder of folders that each hold the arrays of a split; else None."""
-    kinds = {_type_of_arrays(one) for one in split_folders(folder)} - {IdxFolder}
-    return kinds.pop() if len(kinds) == 1 else None
+    with suppress(OSError):  # which is told where the folder is read
+        kinds = {_type_of_arrays(one) for one in split_folders(folder)} - {IdxFolder}
+        return kinds.pop() if len(kinds) == 1 else None
+    return None
 
 
 def _type_of_file(path: Path) -> type[LocalSource] | None:

@@ -195,6 +195,20 @@ def test_an_archive_that_is_cut_short_is_refused(tmp_path: Path, cache: Path, en
         refused(cache, path, path, "")
 
 
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tgz"])
+def test_what_is_no_archive_is_refused_in_our_words(
+    tmp_path: Path, cache: Path, ending: str
+) -> None:
+    """An empty file is called so; bytes of no tar are not told by a list of what was tried."""
+    path = tmp_path / f"x{ending}"
+    path.touch()
+    error = refused(cache, path, path, "cannot read: an empty file")
+    assert error.hint == "get a new copy of it"
+    path.write_bytes(b"no archive" * 100)
+    kind = "not a zip file" if ending == ".zip" else "no tar, plain or compressed by gzip"
+    refused(cache, path, path, kind)
+
+
 def test_a_damaged_archive_is_refused(tmp_path: Path, cache: Path) -> None:
     """A header of tar that is wrong does not end it; a checksum of zip's is compared."""
     path = tarred(tmp_path / "x", files(tmp_path / "f"))

@@ -750,6 +750,18 @@ def test_all_problems_are_told_together(
     assert set(command.removeprefix(start).split()) == {f"`{one}`" for one in options}
 
 
+def test_an_image_of_two_problems_is_told_of_once(
+    pets: tuple[Path, Rows, Rows], cache: Path
+) -> None:
+    """One that differs in size and in colour is named once, with how many do in each."""
+    for number in (1, 2):
+        save(pets[0] / "train" / "cat" / f"odd{number}.png", picture(number, (3, 4, 1))[..., 0])
+    error = refused(cache, pets[0], "cat/odd", "is 3×4×1 uint8, but")
+    assert error.message.count("is 3×4×1 uint8") == 1
+    every = sum(1 for _ in pets[0].rglob("*.png"))
+    assert f"(size: 2 of {every} images; color: 2 of {every} images)" in error.message
+
+
 @pytest.mark.filterwarnings("ignore::pixelprep.PixelprepWarning")
 def test_the_command_of_the_hint_works(pets: tuple[Path, Rows, Rows]) -> None:
     """What the hint says, typed as it stands up to the words, prepares the folder."""

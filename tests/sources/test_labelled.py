@@ -192,6 +192,27 @@ def test_equal_names_in_two_splits_are_told_apart(tmp_path: Path, header: str) -
 
 
 @pytest.mark.filterwarnings("default::pixelprep.PixelprepWarning")
+@pytest.mark.parametrize("others", [False, True])
+def test_words_in_the_folders_of_a_table_are_splits(photos: Path, others: bool) -> None:
+    """Pictures in my_train and my_test are of these splits, which is said; where others lie beside
+    them, all are train.
+    """
+    rows = []
+    for number, animal in ANIMALS.items():
+        folder = "my_test" if number < 6 else "more" if others and number > 20 else "my_train"
+        save(photos / folder / f"{number}.png", np.full((4, 4), number, np.uint8))
+        rows.append(f"{folder}/{number}.png,{animal}")
+    write(photos / "metadata.csv", "file_name,label", rows)
+    if others:
+        assert labels_of(raw_of(photos)) == ANIMALS
+        return
+    with pytest.warns(PixelprepWarning, match="read so: my_test as test, my_train as train"):
+        raw = raw_of(photos)
+    assert labels_of(raw, "test") == {n: a for n, a in ANIMALS.items() if n < 6}
+    assert labels_of(raw) == {n: a for n, a in ANIMALS.items() if n >= 6}
+
+
+@pytest.mark.filterwarnings("default::pixelprep.PixelprepWarning")
 @pytest.mark.parametrize("name", ["metadata.csv", "lab.csv"])
 @pytest.mark.parametrize("label", ["dx", "the species"])
 def test_columns_of_unusual_names_are_guessed_in_the_hint(
@@ -242,6 +263,37 @@ def test_a_table_that_is_not_used_is_told(photos: Path) -> None:
     table = write(photos / "HAM_metadata.csv", "image_id,dx", ["0,cat"])
     with pytest.warns(PixelprepWarning, match=f"not used; if it has the labels: `labels={table}`"):
         assert labels_of(raw_of(photos)) == ANIMALS
+
+
+@pytest.mark.parametrize("header", ["file_name,age", "file_name,group"])
+def test_a_table_that_something_is_told_of_is_told_of_once(
+    photos: Path, recwarn: pytest.WarningsRecorder, header: str
+) -> None:
+    """Beside class folders, one line says what a table is taken for, and the option in it works."""
+    into_classes(photos)
+    write(photos / "metadata.csv", header, [f"{n}.png,{n}" for n in range(COUNT)])
+    assert labels_of(raw_of(photos)) == ANIMALS
+    [told] = [str(one.message) for one in recwarn]
+    assert told.startswith(f"{photos}/metadata.csv: ")
+    if "age" in header:
+        columns = told.rpartition("`columns=")[2][:-1].replace("NAME", "age")
+        assert columns == "file=file_name,label=age"
+        named = dict(one.split("=") for one in columns.split(","))
+        assert len(raw_of(photos, columns=named).class_names) == COUNT
+
+
+@quiet
+def test_a_table_of_pictures_elsewhere_is_told_the_way(photos: Path, tmp_path: Path) -> None:
+    """Where a folder has a table alone, whose pictures lie in another one, the hint gives both."""
+    (tmp_path / "up").mkdir()
+    rows = [f"../photos/all/{number}.png,{animal}" for number, animal in ANIMALS.items()]
+    table = write(tmp_path / "up" / "metadata.csv", "file_name,label", rows)
+    with pytest.raises(SourceError, match=r"no image in it; it holds metadata\.csv") as caught:
+        raw_of(tmp_path / "up")
+    folder = f"{photos}/all"
+    hint = f"give the folder of its pictures, {folder}, and `labels={table}`"
+    assert caught.value.hint == hint
+    assert labels_of(raw_of(Path(folder), labels=table)) == ANIMALS
 
 
 @quiet

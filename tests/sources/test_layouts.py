@@ -1,5 +1,7 @@
 """Layouts: which split and class a picture is of follows from names alone."""
 
+import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -282,6 +284,26 @@ def test_equal_names_in_other_characters_are_told() -> None:
     names = ["train/b/0.png", f"train/{train}/0.png", f"test/{test}/0.png", "test/b/0.png"]
     with pytest.raises(SourceError, match=f"these differ: {test}; {train} is there, in other Uni"):
         find(names)
+
+
+def test_splits_beside_the_one_that_is_given_are_told(tmp_path: Path) -> None:
+    """A folder or an archive that is one split of several by its name is taken as asked, and what
+    gives all is said; where nothing is fitted to it, that is what was meant.
+    """
+    top = tmp_path / "pets"
+    for seed, split in ((0, "train"), (50, "test")):
+        write(top / split, numbered({"cat": 3, "dog": 3}), seed)
+        shutil.make_archive(str(tmp_path / f"pets-{split}"), "zip", top / split)
+    said = "folders of other splits beside it are not used; give all: "
+    with pytest.warns(PixelprepWarning, match=f"{said}{top}$"):
+        entry = prepared(top / "test")
+    said = "files of other splits beside it are not used; give all: "
+    with pytest.warns(PixelprepWarning, match=f"{said}{tmp_path}/pets-{{split}}.zip"):
+        raw_of(tmp_path / "pets-test.zip")
+    with warnings.catch_warnings(record=True) as caught:
+        prepared(top)
+        prepared(top / "test", scaling_of=entry.key)
+    assert [one for one in caught if "beside" in str(one.message)] == []
 
 
 def test_numbers_out_of_order_are_said(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

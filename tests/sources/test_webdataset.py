@@ -152,6 +152,15 @@ def test_pictures_in_no_split_leave_all_in_train(tmp_path: Path) -> None:
         assert len(entry.train) == 12
 
 
+def test_split_for_a_folder_of_tars_is_told_the_way(tmp_path: Path, cache: Path) -> None:
+    """Where {split} is a folder's name, the hint names the folder around all, which is read."""
+    for word in ("train", "val"):
+        tar(tmp_path / "own" / word / "0.tar", samples(range(6)))
+    path = tmp_path / "own" / "{split}" / "0.tar"
+    assert refused(cache, path, path, "a WebDataset").hint == f"give its folder: {tmp_path / 'own'}"
+    assert list(prepared(tmp_path / "own").splits) == ["train", "val"]
+
+
 def test_split_in_the_name_of_a_tar_stands_for_each(tmp_path: Path, cache: Path) -> None:
     """A tar for each split, or with * several, is one dataset, by any word for the splits."""
     for shard in range(2):

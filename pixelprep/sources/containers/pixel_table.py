@@ -178,7 +178,7 @@ def _form(path: Path, given: Mapping[str, str], split_of_file: str) -> _Form | N
             raise SourceError(f"{path}: no column {given[role]}; beside pixels it has {has}")
     if label is None or not pixels:
         lacks = "labels" if pixels else f"pixels: pixel0, pixel1, …, or {PIXELS_CELL} alone"
-        hint = "of pictures in files give the folder, and `labels=TABLE`"
+        hint = "of pictures in files give the folder that these are in, and `labels=TABLE`"
         named = "name the column: `columns=label=NAME`" if pixels else hint
         raise SourceError(f"{path}: no {lacks}; it has {formatting.shorten(names)}", named)
     shown = [None if column is None else names[column] for column in (split, group)]

@@ -20,7 +20,7 @@ from pixelprep.format.recipe import SPLITS, class_counts
 from pixelprep.numerics import permutation
 from pixelprep.sources import classes
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, SourceContext, with_names
-from pixelprep.sources.containers.array_files import expand, folder_of, is_family
+from pixelprep.sources.containers.array_files import expand, family_of, folder_of, is_family
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import exported_pictures, groups, image_file, tables
@@ -105,6 +105,8 @@ class ImageFolder(LocalSource):
     def load(self, context: SourceContext, shown: str | None = None) -> Raw:
         """Decode every image, the workers sharing the work; `shown` is what the user names it."""
         image_file.require()
+        if shown is None and self.options.scaling_of is None:
+            self._tell_splits_beside()
         archive = self._archive(context)
         listing = (archive or self._folder()).listing()
         if export := self._export(listing, archive):
@@ -112,6 +114,14 @@ class ImageFolder(LocalSource):
             if found := export.checked(raw, context.pool):
                 return classes.apply(os.fspath(self.path), found, self.options)
         return self._decoded(self._layout(listing, archive), archive, context, shown)
+
+    def _tell_splits_beside(self) -> None:
+        """Tell where this is one split, by its name, of those that lie side by side."""
+        with suppress(OSError, SourceError):  # of what is beside it, which is not read
+            if family := family_of(self.path):
+                what = "folders" if self.path.is_dir() else "files"
+                told = f"{what} of other splits beside it are not used; give all: {family}"
+                notices.tell("%s: %s", self.path, told)
 
     def _export(self, listing: Listing, archive: Archive | None) -> Pictures | None:
         """Return the rows of an export of pixelprep's own; None of any other folder."""
@@ -291,9 +301,10 @@ class ImageFolder(LocalSource):
                     raise
                 hint = self._way_to(beside[0], given, listing.names, read)
                 raise SourceError(error.message, hint) from None
-            layout = with_groups(
-                exported_pictures.with_classes(where, found, read), given, self.options
-            )
+            known = {table.path for table in given.values()}  # of which something was told
+            unused = [name for name in found.unused if f"{self.path}/{name}" not in known]
+            found = exported_pictures.with_classes(where, replace(found, unused=unused), read)
+            layout = with_groups(found, given, self.options)
         layout = groups.divided(where, classes.apply(where, layout, self.options), self.options)
         self._tell_found(layout, listing, archive)
         source, splits = permutation.Stream.SOURCE, {}
@@ -498,11 +509,15 @@ def _all_problems(
     problems = [problem for problem, *_ in found]
     if len(found) == 1 and found[0][2] == 1:
         return ImageError.of(found[0][1], problems)
-    told = (
-        f"{path}: {problem.reason} ({count:,} of {len(paths):,} images)"
-        for problem, path, count in found
+    told = dict[str, list[str]]()  # one line may be of several kinds: another size, and colour
+    for problem, path, count in found:
+        of_kind = f"{count:,} of {len(paths):,} images"
+        told.setdefault(f"{path}: {problem.reason}", []).append(f"{problem.kind}: {of_kind}")
+    lines = (
+        f"{line} ({'; '.join(counts) if len(counts) > 1 else counts[0].partition(': ')[2]})"
+        for line, counts in told.items()
     )
-    return SourceError("; ".join(told), image_file.hint_of(problems, command))
+    return SourceError("; ".join(lines), image_file.hint_of(problems, command))
 
 
 def _command(dataset: str, options: Options) -> str:

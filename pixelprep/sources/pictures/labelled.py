@@ -16,6 +16,7 @@ from pixelprep.sources.base import Options
 from pixelprep.sources.pictures import picture_names, tables
 from pixelprep.sources.pictures.layouts import ImageList, Layout
 from pixelprep.sources.pictures.tables import Roles, Table
+from pixelprep.sources.split_names import split_in
 from pixelprep.system import formatting, notices
 
 
@@ -71,6 +72,8 @@ def labelled_layout(
         several |= len(roles.labels) > 1
         _add(rows, folder, table, roles, [p for p in pictures if p.startswith(folder)], options)
         used |= set(rows.names)
+    if not any(rows.splits):
+        _split_by_words(where, rows)
     if several:
         classes = roles.labels
         found = _one_column_a_class(where, rows, classes)
@@ -167,6 +170,22 @@ def _add(
             rows.cells.append(cells[0] if len(cells) == 1 else tuple(cells))
             if roles.group is not None:
                 rows.groups.append(str(table.columns[roles.group][row]))
+
+
+def _split_by_words(where: str, rows: _Rows) -> None:
+    """Take the splits that words in the folders' names say, such as ``my_train``, if all are in
+    such folders.
+    """
+    tops = [
+        next((folder for folder in PurePosixPath(name).parts[:-1] if split_in(folder)), "")
+        for name in rows.names
+    ]
+    words = {top: split for top in sorted(set(tops)) if (split := split_in(top))}
+    splits = set(words.values())
+    if "" not in tops and "train" in splits and len(splits) > 1:
+        named = ", ".join(f"{top} as {split}" for top, split in words.items())
+        notices.tell("%s: folders are read so: %s", where, named)
+        rows.splits[:] = [words[top] for top in tops]
 
 
 def _rows_of_splits(where: str, rows: _Rows) -> dict[str, NDArray[np.int64]]:

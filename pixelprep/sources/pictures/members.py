@@ -228,7 +228,12 @@ def _bad_zip() -> type[Exception]:
 
 def _unreadable(path: str | Path, error: Exception) -> SourceError:
     of_system = isinstance(error, OSError) and error.errno is not None
-    return SourceError(f"{path}: cannot read: {error}", None if of_system else NEW_COPY)
+    reason = str(error)
+    if Path(path).is_file() and not Path(path).stat().st_size:
+        reason = "an empty file"
+    elif "- method tar: " in reason:  # the list of what tarfile tried
+        reason = "no tar, plain or compressed by gzip, bzip2 or xz"
+    return SourceError(f"{path}: cannot read: {reason}", None if of_system else NEW_COPY)
 
 
 def _is_special(info: "ZipInfo") -> bool:

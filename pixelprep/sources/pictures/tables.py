@@ -3,11 +3,12 @@
 import csv
 import io
 import json
+import os
 import re
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any  # Any: JSON values
 
 from pixelprep.errors import SourceError, missing_extra
@@ -29,6 +30,7 @@ SPLITS_HINT = "write these words there; or rename the column, and its rows are a
 ZERO_OR_ONE = {"0", "1", "0.0", "1.0"}  # as text, of whichever type it was
 DELIMITERS = ",;\t|"
 HEAD_BYTES = 1 << 16  # of a file, by which its delimiter and header are known
+MAX_HINTED = 1 << 24  # bytes of a table that is read for a hint
 MAX_CELL = 1 << 20  # characters: a picture's pixels may be in one cell
 
 
@@ -167,6 +169,24 @@ def _class_columns(table: Table, others: Collection[str]) -> tuple[str, ...]:
     names = tuple(name for name in table.columns if name not in others)
     values = {str(value) for name in names for value in table.columns[name]}
     return names if len(names) > 1 and values <= ZERO_OR_ONE else ()
+
+
+def folder_of_pictures(path: Path) -> str | None:
+    """Return the folder that all pictures are in that a table names by its own place; None where
+    it names none that are there.
+    """
+    if path.suffix.lower() not in ENDINGS or path.stat().st_size > MAX_HINTED:
+        return None
+    try:
+        table = read(os.fspath(path), path.read_bytes())
+        file = roles(table, {}).file
+    except SourceError:  # of something else, perhaps
+        return None
+    cells = table.columns[file] if file else ()
+    named = [os.path.normpath(path.parent / str(name)) for name in cells]
+    if not named or not os.path.isfile(named[0]):  # noqa: PTH113 - pathlib fails on long names
+        return None
+    return os.path.commonpath(map(os.path.dirname, named))
 
 
 def lacking(table: Table, found: Roles) -> str:
