@@ -187,6 +187,7 @@ def main() -> None:
     assert_type((source.task, source.names is None), tuple[str, bool])
     assert_type((source.layout, source.renumber), tuple[str | None, bool])
     assert_type((source.labels_from, source.on_leak), tuple[int | None, str | None])
+    assert_type(source.on_error, str | None)
     assert_type((source.name, source.class_names), tuple[str, tuple[str, ...]])
     assert_type(source.provenance, Provenance)
     assert_type(source.fingerprints(), list[dict[str, object]])

@@ -685,12 +685,12 @@ DECODING: dict[str, Any] = {
     "labels_key": "y",
 }
 MEANING = {
-    "./k.npz": "images_key labels_key",
+    "./k.npz": "images_key labels_key on_error",
     "./digits": "",
     "mnist": "",
     "sample": "",
     "cifar10": "",
-    "./k.h5": "images_key labels_key",
+    "./k.h5": "images_key labels_key on_error",
     "./pets": "size color on_error",
 }
 
