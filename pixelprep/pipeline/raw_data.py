@@ -13,6 +13,10 @@ from pixelprep.numerics.scaling import MODES, normalize_options
 from pixelprep.pipeline.fit import scope
 from pixelprep.system import canonical, fs, locks, records
 
+READING_VERSION = (
+    1  # raised when the same files would be read otherwise, so that they are read again
+)
+
 
 def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
     """Return what identifies the data in the state that its files are in; None if not known."""
@@ -95,7 +99,8 @@ def read(
 
 def _identities(source: sources.Source) -> list[Mapping[str, Any]]:
     """Return a source's fingerprints, each with what was asked of its splits and classes."""
-    return [{**identity, **sources.requested(source)} for identity in source.fingerprints()]
+    about = {"reading": READING_VERSION, **sources.requested(source)}
+    return [{**identity, **about} for identity in source.fingerprints()]
 
 
 def _recall(identity: Mapping[str, Any], cache: Path) -> SourceRecord | None:
