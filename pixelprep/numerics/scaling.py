@@ -429,7 +429,8 @@ def restored(
     if np.dtype(scaling.raw_dtype).kind in "ui":
         limits = np.iinfo(scaling.raw_dtype)
         exact = np.clip(np.rint(exact), limits.min, limits.max)
-    return in_order(scaling, exact.astype(scaling.raw_dtype)).reshape(shape)
+    raw = in_order(scaling, exact.astype(scaling.raw_dtype)).reshape(shape)
+    return np.ascontiguousarray(raw)  # PyTorch takes no view of channels turned round
 
 
 def in_order(scaling: Scaling, images: NDArray[Any]) -> NDArray[Any]:

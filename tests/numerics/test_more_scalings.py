@@ -197,6 +197,17 @@ def test_what_is_called_exact_is() -> None:
         assert (back == every).all() == (target[0] < 1e6)
 
 
+def test_what_is_inverted_lies_in_order() -> None:
+    """Also where channels are turned round: PyTorch and others refuse steps backwards."""
+    raw = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+    scaling = fixed_scaling("fixed", "channel", 1, "uint8", [1, 2, 3], [1] * 3, channel_order="bgr")
+    stored = scaling.apply(raw)
+    for scaled, expected in ((stored, raw), (stored[0], raw[0]), (stored[:, ::-1], raw[:, ::-1])):
+        found = scaling.invert(scaled)
+        assert found.flags.c_contiguous
+        assert np.array_equal(found, expected)
+
+
 def test_a_clip_is_for_good() -> None:
     """It is refused in one line to undo it; what is left of the pixels lies between quantiles."""
     x = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
