@@ -11,10 +11,10 @@ from typing import Any, NoReturn  # Any: JSON values of a file that anybody may 
 import numpy as np
 
 from pixelprep.format import layout
-from pixelprep.format.options import MOST
 from pixelprep.format.recipe import SPLITS, TAKEN, recipe_key, split_files, split_rows
 from pixelprep.format.source_record import TASKS
 from pixelprep.numerics import permutation
+from pixelprep.numerics.checks import MOST
 from pixelprep.numerics.scaling import MODES, PER, normalize_options, rescale_unit
 from pixelprep.numerics.statistics import statistics_shape
 from pixelprep.system import canonical

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixelprep.errors import UsageError, unknown_choice
+from pixelprep.numerics.checks import CHECKS
 from pixelprep.numerics.modes import DEFAULT_QUANTILES, Mode, check_taken
 from pixelprep.numerics.modes import MODES as MODES  # with `PER` for all that scale
 from pixelprep.numerics.modes import PER as PER
@@ -123,7 +124,8 @@ class Scaling:
         Raises
         ------
         UsageError
-            When the mode or `per` does not exist, or does not take what is given beside it.
+            When the mode or `per` does not exist, does not take what is given beside it, or that is
+            no range, or no two quantiles.
         SourceError
             When the images have another type or shape, or are floats that are non-finite or too
             large.
@@ -136,8 +138,9 @@ class Scaling:
         >>> pixelprep.Scaling.fit(images, "center").mean
         array([100.])
         """
-        given: dict[str, Any] = {"limits": limits, "range": range}
-        given |= {"quantiles": quantiles, "clip": clip}
+        given: dict[str, Any] = {"limits": limits, "range": range, "quantiles": quantiles}
+        told = {name: value for name, value in given.items() if value is not None}
+        given |= {name: CHECKS[name](name, value) for name, value in told.items()} | {"clip": clip}
         check_taken(mode, given)
         form = form_of(mode, images.dtype, **given)
         per, rescale = normalize_options(mode, per, rescale, images.dtype, form["limits"])

@@ -85,7 +85,7 @@ def test_a_layer_turns_clips_and_maps(made: Any) -> None:
     for scaling in (
         fixed_scaling("fixed", "channel", 1, "uint8", *caffe, channel_order="bgr"),
         Scaling.fit(raw, "normalize", range=(-1, 1)),
-        Scaling.fit(raw, "normalize", limits="data", range=(3, -0.1)),
+        Scaling.fit(raw, "normalize", limits="data", range=(-0.1, 3)),
         Scaling.fit(raw, "robust", quantiles=(0.1, 0.8)),
         Scaling.fit(raw, "robust", quantiles=(0.1, 0.8), clip=True, per="dataset"),
     ):
