@@ -232,7 +232,8 @@ def _require(condition: bool, problem: str) -> None:
 def _check_splits(manifest: Mapping[str, Any]) -> None:
     recipe, splits = manifest["recipe"], manifest["splits"]
     raw = manifest["source"]["splits"]
-    fitted = {"train"} if recipe["constants"] is None else set()
+    is_fitted = recipe["constants"] is None and recipe["per"] != "image"
+    fitted = {"train"} if is_fitted else set()
     _require(fitted <= set(splits) <= set(SPLITS), f"the splits are {sorted(splits)}")
     known = bool(raw) and fitted <= set(raw) <= set(splits)
     _require(known, f"the source's splits are {sorted(raw)}")
