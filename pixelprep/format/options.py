@@ -15,11 +15,10 @@ module at once, so it loads no NumPy.
 """
 
 import inspect
-import math
 import os
 import re
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import partial, wraps
@@ -29,12 +28,11 @@ from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from pixelprep.errors import UsageError, check_int, named_type_error, unknown_choice
 from pixelprep.format import label_options, layout
+from pixelprep.numerics import checks
 from pixelprep.numerics.modes import DEFAULT_MODE, MODES, PER, check_taken
 from pixelprep.numerics.presets import PRESETS
 
 MAX_SIDE = 1 << 16  # pixels
-SMALLEST = 1e-300  # of what is divided by: far above numbers whose reciprocal overflows
-MOST = 1e30  # of the ends of a range: float32 has them, and their difference
 ON_LEAK = ("warn", "fail", "drop")
 ON_ERROR = ("fail", "skip")
 MATLAB = "matlab"  # a layout: that of MATLAB 7.3
@@ -83,33 +81,6 @@ def _fraction(name: str, value: float) -> float:
     if isinstance(value, int | float) and 0 <= value < 1:
         return float(value) or 0.0  # -0.0 is spelled differently in JSON
     raise UsageError(f"`{name}={value}`: expected 0 or more, below 1")
-
-
-def _numbers(name: str, value: Any) -> tuple[float, ...]:  # Any: whatever the user wrote
-    try:
-        parts = value.split(",") if isinstance(value, str) else value
-        parts = parts if isinstance(parts, Sequence) else [parts]
-        found = tuple(float(one) + 0.0 for one in parts)  # without -0.0, another key
-    except (TypeError, ValueError):
-        found = ()
-    if not found or not all(map(math.isfinite, found)):
-        raise UsageError(f"`{name}={value}`: expected finite numbers with commas between")
-    return found
-
-
-def _deviations(name: str, value: Any) -> tuple[float, ...]:
-    found = _numbers(name, value)
-    if min(found) < SMALLEST:
-        raise UsageError(f"`{name}={value}`: expected numbers above 0, which are divided by")
-    return found
-
-
-def _two_numbers(name: str, value: Any, low: float, high: float) -> tuple[float, ...]:
-    found = _numbers(name, value)
-    if len(found) != 2 or not low <= found[0] < found[1] <= high:
-        within = f", from {low:g} to {high:g}" if high < MOST else ""
-        raise UsageError(f"`{name}={value}`: expected two numbers, the smaller one first{within}")
-    return found
 
 
 def _switch(name: str, value: object) -> bool:
@@ -233,10 +204,10 @@ class ScalingOptions:
         None,
         "What mode fixed subtracts: one number, or one of each channel.",
         "R,G,B",
-        check=_numbers,
+        check=checks.check_numbers,
     )
     std: str | float | tuple[float, ...] | None = option(
-        None, "What mode fixed then divides by, likewise.", "R,G,B", check=_deviations
+        None, "What mode fixed then divides by, likewise.", "R,G,B", check=checks.check_deviations
     )
     units: str | None = option(
         None,
@@ -253,18 +224,18 @@ class ScalingOptions:
         None,
         "Normalize to this range (default: 0,1).",
         "A,B",
-        check=partial(_two_numbers, low=-MOST, high=MOST),
+        check=checks.check_range,
     )
     limits: str | None = option(
         None,
         "Normalize integers by the smallest and the largest of train, not of their type.",
-        choices=("data",),
+        choices=checks.LIMITS,
     )
     quantiles: str | tuple[float, ...] | None = option(
         None,
         "Quantiles of train whose difference mode robust divides by (default: 0.25,0.75).",
         "LOW,HIGH",
-        check=partial(_two_numbers, low=0, high=1),
+        check=checks.check_quantiles,
     )
     clip: bool = option(
         False,

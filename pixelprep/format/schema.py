@@ -11,10 +11,10 @@ from typing import Any, NoReturn  # Any: JSON values of a file that anybody may 
 import numpy as np
 
 from pixelprep.format import layout
-from pixelprep.format.options import MOST
 from pixelprep.format.recipe import SPLITS, TAKEN, recipe_key, split_files, split_rows
 from pixelprep.format.source_record import TASKS
 from pixelprep.numerics import permutation
+from pixelprep.numerics.checks import MOST
 from pixelprep.numerics.scaling import MODES, PER, normalize_options, rescale_unit
 from pixelprep.numerics.statistics import statistics_shape
 from pixelprep.system import canonical
@@ -232,7 +232,8 @@ def _require(condition: bool, problem: str) -> None:
 def _check_splits(manifest: Mapping[str, Any]) -> None:
     recipe, splits = manifest["recipe"], manifest["splits"]
     raw = manifest["source"]["splits"]
-    fitted = {"train"} if recipe["constants"] is None else set()
+    is_fitted = recipe["constants"] is None and recipe["per"] != "image"
+    fitted = {"train"} if is_fitted else set()
     _require(fitted <= set(splits) <= set(SPLITS), f"the splits are {sorted(splits)}")
     known = bool(raw) and fitted <= set(raw) <= set(splits)
     _require(known, f"the source's splits are {sorted(raw)}")

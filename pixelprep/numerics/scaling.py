@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pixelprep.errors import UsageError, unknown_choice
+from pixelprep.numerics.checks import CHECKS
 from pixelprep.numerics.modes import DEFAULT_QUANTILES, Mode, check_taken
 from pixelprep.numerics.modes import MODES as MODES  # with `PER` for all that scale
 from pixelprep.numerics.modes import PER as PER
@@ -31,6 +32,11 @@ TABLE_BITS = 16  # integers up to this width are scaled by a table of all their 
 def _ones_for_zeros(divisor: Float) -> Float:
     """Replace 0 by 1: dividing a constant pixel by 1 leaves it as it is."""
     return np.where(divisor == 0, 1.0, divisor)
+
+
+def _bits(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the unsigned type as wide as this one."""
+    return np.dtype(f"u{dtype.itemsize}")
 
 
 def rescale_unit(dtype: DTypeLike, rescale: bool) -> int:
@@ -123,7 +129,8 @@ class Scaling:
         Raises
         ------
         UsageError
-            When the mode or `per` does not exist, or does not take what is given beside it.
+            When the mode or `per` does not exist, does not take what is given beside it, or that is
+            no range, or no two quantiles.
         SourceError
             When the images have another type or shape, or are floats that are non-finite or too
             large.
@@ -136,8 +143,9 @@ class Scaling:
         >>> pixelprep.Scaling.fit(images, "center").mean
         array([100.])
         """
-        given: dict[str, Any] = {"limits": limits, "range": range}
-        given |= {"quantiles": quantiles, "clip": clip}
+        given: dict[str, Any] = {"limits": limits, "range": range, "quantiles": quantiles}
+        told = {name: value for name, value in given.items() if value is not None}
+        given |= {name: CHECKS[name](name, value) for name, value in told.items()} | {"clip": clip}
         check_taken(mode, given)
         form = form_of(mode, images.dtype, **given)
         per, rescale = normalize_options(mode, per, rescale, images.dtype, form["limits"])
@@ -322,11 +330,14 @@ class Scaling:
 
     @cached_property
     def _tables(self) -> dict[np.dtype[Any], NDArray[Any]] | None:
-        """The stored value of every raw value, (1 or C, 2**bits), by stored type."""
+        """The stored value of every raw value, (1 or C, 2**bits), by stored type.
+
+        They are in the order of their bits, so that negative ones come last.
+        """
         raw = np.dtype(self.raw_dtype)
-        if self.per not in ("dataset", "channel") or raw.kind != "u":
+        if self.per not in ("dataset", "channel") or raw.kind not in "ui":
             return None
-        raw_values = np.arange(2 ** min(8 * raw.itemsize, TABLE_BITS), dtype=raw)
+        raw_values = np.arange(2 ** min(8 * raw.itemsize, TABLE_BITS), dtype=_bits(raw)).view(raw)
         exact = self._exact(raw_values[:, None], self.statistics).T
         with np.errstate(over="ignore"):  # a value that no pixel has may well overflow
             tables = {np.dtype(t): np.ascontiguousarray(exact.astype(t)) for t in ("f2", "f4")}
@@ -335,7 +346,7 @@ class Scaling:
     @cached_property
     def _pairs(self) -> dict[np.dtype[Any], NDArray[Any]]:
         """The stored values of every two neighbouring bytes, as one number: half the look-ups."""
-        if self.raw_dtype != "uint8":
+        if self.raw_dtype not in ("uint8", "int8"):
             return {}
         both = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
         return {
@@ -429,7 +440,8 @@ def restored(
     if np.dtype(scaling.raw_dtype).kind in "ui":
         limits = np.iinfo(scaling.raw_dtype)
         exact = np.clip(np.rint(exact), limits.min, limits.max)
-    return in_order(scaling, exact.astype(scaling.raw_dtype)).reshape(shape)
+    raw = in_order(scaling, exact.astype(scaling.raw_dtype)).reshape(shape)
+    return np.ascontiguousarray(raw)  # PyTorch takes no view of channels turned round
 
 
 def in_order(scaling: Scaling, images: NDArray[Any]) -> NDArray[Any]:
@@ -464,9 +476,9 @@ def fixed_scaling(
 
 
 def table_of(scaling: Scaling, dtype: DTypeLike) -> NDArray[Any] | None:
-    """Return the stored value of every raw value, (1 or C, 2**bits), as `dtype`.
+    """Return the stored value of every raw value by its bits, (1 or C, 2**bits), as `dtype`.
 
-    None where there is none: of floats, signed integers, and per pixel or image.
+    None where there is none: of floats, and per pixel or image.
     """
     return (scaling._tables or {}).get(np.dtype(dtype))
 
@@ -482,11 +494,11 @@ def apply_with_statistics(
     raw = in_order(scaling, raw)
     if scaling.per == "image":
         own = moments_of(raw, "image").statistics(scaling.unit)
-        return _rounded(scaling._exact(raw, own), dtype), own
+        return _rounded(scaling, scaling._exact(raw, own), dtype), own
     tables = scaling._tables
     if tables is None or np.dtype(dtype) not in tables:
-        return _rounded(scaling._exact(raw, scaling.statistics), dtype), None
-    table = tables[np.dtype(dtype)]
+        return _rounded(scaling, scaling._exact(raw, scaling.statistics), dtype), None
+    table, raw = tables[np.dtype(dtype)], raw.view(_bits(raw.dtype))
     scaled = np.empty(raw.shape, dtype=dtype)
     pairs = scaling._pairs.get(np.dtype(dtype))
     if pairs is not None and raw.size % 2 == 0 and raw.flags.c_contiguous:
@@ -510,7 +522,7 @@ def scale_stored(
     """Scale integers (N, H, W, C) that were stored raw; per image with the columns beside them."""
     if scaling.per != "image":
         return apply_with_statistics(scaling, raw, dtype)[0]
-    return _rounded(scaling._exact(raw, statistics_per_image(mean, std)), dtype)
+    return _rounded(scaling, scaling._exact(raw, statistics_per_image(mean, std)), dtype)
 
 
 def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:
@@ -601,18 +613,31 @@ def _reads_range(mode: Mode) -> bool:
     return any(bool(np.isnan(function(statistics)).any()) for function in functions)
 
 
-def _rounded(exact: Float, dtype: DTypeLike) -> NDArray[Any]:
+def _rounded(scaling: Scaling, exact: Float, dtype: DTypeLike) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         rounded = exact.astype(dtype)
     if not np.isfinite(exact).all():
         raise UsageError("images hold non-finite values: expected finite numbers")
     if not np.isfinite(rounded).all():
         largest = float(np.abs(exact).max())
-        raise UsageError(
-            f"scaled values reach ±{largest:.6g}, more than {np.dtype(dtype)} can hold",
-            "use `dtype=float32`; integers fit with `rescale=True`, too",
-        )
+        message = f"scaled values reach ±{largest:.6g}, more than {np.dtype(dtype)} can hold"
+        raise UsageError(message, _way_to_fit(scaling, np.dtype(dtype)))
     return rounded
+
+
+def _way_to_fit(scaling: Scaling, dtype: np.dtype[Any]) -> str | None:
+    """Return what surely makes scaled values smaller, or their type wider."""
+    mode = MODES[scaling.mode]
+    ways = ["use `dtype=float32`"] if dtype != np.float32 else []
+    if mode.is_given:
+        ways.append("a larger `std`")
+    elif scaling.fixed:
+        pass  # all but the type is another entry's
+    elif scaling.target_range is not None:
+        ways.append("a smaller `range`")
+    elif mode.divisor is None and scaling.unit == 1 and np.dtype(scaling.raw_dtype).kind in "ui":
+        ways.append("divide integers first: `rescale=True`")
+    return "; or ".join(ways) or None
 
 
 def statistics_per_image(

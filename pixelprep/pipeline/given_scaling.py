@@ -40,12 +40,9 @@ def take_over(call: Call, cache: Path) -> tuple[Call, Manifest | None]:
         if given not in (own, getattr(PrepareOptions, name)):
             message = f"`scaling_of={call.scaling_of}`: its {name} is {own}, but {given} was given"
             raise UsageError(message, f"leave `{name}` out")
-    if known.per not in ("dataset", "channel"):
-        message = f"`scaling_of={call.scaling_of}`: expected a scaling per channel or per dataset"
-        hint = "name another entry"
-        if known.per == "image":
-            hint = f"each image has its own: `mode={known.mode}` `per=image` fits nothing to train"
-        raise UsageError(f"{message}, found one per {known.per}", hint)
+    if known.per == "pixel":
+        message = f"`scaling_of={call.scaling_of}`: is per pixel, of images of one size and place"
+        raise UsageError(message, "name an entry per channel, dataset or image")
     options = {name: getattr(known.recipe, name) for name in TAKEN_OVER}
     return replace(call, **options, scaling_of=os.fspath(path)), known
 
@@ -74,6 +71,8 @@ def fields_of(known: Manifest, source: str, record: SourceRecord) -> dict[str, A
         sizes = formatting.format_shape(first.shape[1:3]), formatting.format_shape(image[:2])
         LOG.info("%s: images of %s, there of %s", source, *sizes)
     form = {name: getattr(known.recipe, name) for name in FORM}
+    if known.per == "image":  # each has its own: there is nothing to take over but how
+        return form
     constants = Constants.of(known.scaling.scaling(known.recipe))
     return form | {"quantiles": None, "constants": constants}  # which nothing is fitted to
 

@@ -28,7 +28,6 @@ from pixelprep.format.options import (
 )
 from pixelprep.format.recipe import TAKEN, Recipe
 from pixelprep.format.source_record import SourceRecord
-from pixelprep.numerics.modes import MODES
 from pixelprep.pipeline import given_scaling, raw_data
 from pixelprep.system import formatting, fs, locks, notices, parallel, staging
 
@@ -297,11 +296,12 @@ def _recipe(
         if given_scaling.is_test(record, call):
             record = given_scaling.record_as_test(record)
         return Recipe.of(call, record, fields)
-    if "train" not in record.splits and not MODES[call.mode].is_given:
+    recipe = Recipe.of(call, record, call)
+    if "train" not in record.splits and recipe.constants is None and recipe.per != "image":
         only = " and ".join(record.splits)
         message = f"{source.name}: expected a train split to fit the scaling to, found {only} alone"
         raise SourceError(message, "take over an entry's scaling: `scaling_of=ENTRY`")
-    return Recipe.of(call, record, call)
+    return recipe
 
 
 def _tell_of_splits(

@@ -105,8 +105,8 @@ def _prepared(
     options = dict(given)
     if isinstance(dataset, str):
         options = _supported_options(dataset, run, _read_by(run, cache)) | options
-    if run.manifest.per not in ("dataset", "channel"):
-        message = f"{run.folder}: its scaling, per {run.manifest.per}, is not for other data"
+    if run.manifest.per == "pixel":
+        message = f"{run.folder}: its scaling, per pixel, is not for other data"
         raise UsageError(message, "prepare the data with a scaling of its own, and name the entry")
     is_integer = np.dtype(run.manifest.scaling.raw_dtype).kind in "ui"
     try:

@@ -22,11 +22,19 @@ ADDED = {
     "labels from -1": ("prepare ./below.npz", "--labels-from -1 counts", "--labels-from -1"),
     "labels far apart": ("prepare ./apart.npz", "--renumber numbers those", "--renumber"),
     "a leak": ("prepare ./leak.npz --on-leak fail", "--on-leak drop leaves", "--on-leak drop"),
-    "too large for float16": (
-        "prepare ./large.npz --mode center --dtype float16",
-        "use --dtype float32; integers fit with --rescale, too",
-        "--dtype float32",
-    ),
+    **{
+        f"{given} is too large for float16": (
+            f"prepare ./{data}.npz {given} --dtype float16",
+            hint,
+            option,
+        )
+        for data, given, hint, option in (
+            ("large", "--mode center", "use --dtype float32", "--dtype float32"),
+            ("deep", "--mode center", "or divide integers first: --rescale", "--rescale"),
+            ("bytes", "--mode normalize --range -9e9,1", "or a smaller --range", "--range -1,1"),
+            ("bytes", "--mode fixed --mean 0 --std 1e-9", "or a larger --std", "--std 1"),
+        )
+    },
     "not prepared": ("path ./digits", "or here with --prepare", "--prepare"),
 }
 
@@ -39,8 +47,12 @@ def files(digits: str) -> str:
     write_npz(Path("below.npz"), ((X, Y - 1), (X2, Y2 - 1)))
     write_npz(Path("apart.npz"), ((X, Y * 10**6), (X2, Y2 * 10**6)))
     write_npz(Path("leak.npz"), ((X, Y), LEAK))
+    write_npz(Path("bytes.npz"), ((X, Y), (X2, Y2)))
     large = X.astype("float32") * 1000
     write_npz(Path("large.npz"), ((large, Y), (large[:8] / 2, Y[:8])))
+    deep = X.astype("uint16") // 50
+    bright = deep[:8] + np.uint16(65530)  # more than float16 holds
+    write_npz(Path("deep.npz"), ((deep, Y), (bright, Y[:8])))
     return digits
 
 

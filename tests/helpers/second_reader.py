@@ -102,7 +102,7 @@ def check_recipe(manifest: Json) -> None:
         need(manifest[name] == recipe[name], f"{name} is not the recipe's")
     own, taken = source["splits"].keys(), {n for n in ("val", "test") if recipe[f"{n}_fraction"]}
     origins = dict.fromkeys(own, "source") | dict.fromkeys(taken, "train")
-    fitted = {"train"} if recipe["constants"] is None else set()
+    fitted = {"train"} if recipe["constants"] is None and recipe["per"] != "image" else set()
     named = own and fitted <= own <= {"train", "val", "test"} and not own & taken
     need(named, "splits of the source")
     need(manifest["splits"].keys() == recipe["splits"].keys(), "splits are not the recipe's")

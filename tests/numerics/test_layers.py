@@ -85,7 +85,7 @@ def test_a_layer_turns_clips_and_maps(made: Any) -> None:
     for scaling in (
         fixed_scaling("fixed", "channel", 1, "uint8", *caffe, channel_order="bgr"),
         Scaling.fit(raw, "normalize", range=(-1, 1)),
-        Scaling.fit(raw, "normalize", limits="data", range=(3, -0.1)),
+        Scaling.fit(raw, "normalize", limits="data", range=(-0.1, 3)),
         Scaling.fit(raw, "robust", quantiles=(0.1, 0.8)),
         Scaling.fit(raw, "robust", quantiles=(0.1, 0.8), clip=True, per="dataset"),
     ):
@@ -103,11 +103,14 @@ def test_what_is_between_raw_values_is_scaled_too() -> None:
         assert made(scaling, "float32")(pixels).tobytes() == expected.tobytes()
 
 
-def test_jax_in_single_precision_is_exact_for_raw_integers() -> None:
-    """Of unsigned integers per channel there is a table; all else is right up to float32."""
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize("per", ["dataset", "channel"])
+def test_jax_in_single_precision_is_exact_for_raw_integers(dtype: str, per: str) -> None:
+    """Of integers per channel or dataset there is a table; all else is right up to float32."""
     pytest.importorskip("jax", reason="the extra `jax` is not installed")
-    raw = raw_pixels("uint8")
-    scaling = Scaling.fit(raw, "standardize")
+    raw = raw_pixels(dtype)
+    raw[0, 0, 0] = np.iinfo(dtype).min, 0, np.iinfo(dtype).max
+    scaling = Scaling.fit(raw, "standardize", per=per)
     layer = scaling.layer("jax")
     assert np.asarray(layer(raw)).tobytes() == scaling.apply(raw).tobytes()
     np.testing.assert_allclose(layer(raw.astype(np.float32)), scaling.apply(raw), atol=1e-6)

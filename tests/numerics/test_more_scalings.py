@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+import pixelprep
 from pixelprep import Scaling, UsageError
 from pixelprep.numerics.presets import PRESETS
 from pixelprep.numerics.scaling import fixed_scaling, restored
@@ -197,6 +198,17 @@ def test_what_is_called_exact_is() -> None:
         assert (back == every).all() == (target[0] < 1e6)
 
 
+def test_what_is_inverted_lies_in_order() -> None:
+    """Also where channels are turned round: PyTorch and others refuse steps backwards."""
+    raw = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+    scaling = fixed_scaling("fixed", "channel", 1, "uint8", [1, 2, 3], [1] * 3, channel_order="bgr")
+    stored = scaling.apply(raw)
+    for scaled, expected in ((stored, raw), (stored[0], raw[0]), (stored[:, ::-1], raw[:, ::-1])):
+        found = scaling.invert(scaled)
+        assert found.flags.c_contiguous
+        assert np.array_equal(found, expected)
+
+
 def test_a_clip_is_for_good() -> None:
     """It is refused in one line to undo it; what is left of the pixels lies between quantiles."""
     x = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
@@ -228,6 +240,30 @@ def test_what_a_mode_does_not_take_is_refused(mode: str, options: Any, line: str
     """One line, and which mode takes it."""
     with pytest.raises(UsageError, match=line):
         Scaling.fit(np.zeros((2, 2, 2, 1), np.uint8), mode, **options)
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "line"),
+    [
+        ("normalize", {"limits": "foo"}, "limits"),
+        ("normalize", {"range": (1, 0)}, "range"),
+        ("normalize", {"range": np.ones(2)}, "range"),
+        ("normalize", {"range": (0, 1e31)}, "range"),
+        ("robust", {"quantiles": (0.1, 2)}, "quantiles"),
+        ("robust", {"quantiles": (0.9, 0.1)}, "quantiles"),
+        ("robust", {"quantiles": "a"}, "quantiles"),
+    ],
+)
+def test_arrays_are_scaled_by_what_prepare_takes_alone(
+    mode: str, options: dict[str, Any], line: str
+) -> None:
+    """`Scaling.fit` and `prepare` refuse the same values, with the same words."""
+    images = np.zeros((4, 2, 2, 3), np.uint8)
+    with pytest.raises(UsageError, match=f"`{line}`|`{line}=|^{line}") as one:
+        Scaling.fit(images, mode, **options)
+    with pytest.raises(UsageError) as other:
+        pixelprep.prepare("sample", mode=mode, offline=True, **options)
+    assert (one.value.message, one.value.hint) == (other.value.message, other.value.hint)
 
 
 def test_quantiles_of_floats_are_refused() -> None:

@@ -180,22 +180,45 @@ def test_folders_without_splits_are_a_test_split() -> None:
     assert classes.splits.keys() == {"test"}
 
 
-@pytest.mark.parametrize(
-    ("options", "says", "hint"),
-    [
-        ({"per": "image"}, "expected a scaling per channel or per dataset, found one per image",
-         "each image has its own: `mode=center` `per=image` fits nothing to train"),
-        ({"per": "pixel"}, "found one per pixel", "name another entry"),
-    ],
-)  # fmt: skip
-def test_what_is_not_one_scaling_for_all_is_refused(
-    options: dict[str, Any], says: str, hint: str
-) -> None:
-    """Statistics of each image, or each place of an image, are not for other images."""
-    known = make(arrays(), mode="center", **options)
-    with pytest.raises(UsageError, match=says) as caught:
+def test_what_is_of_each_place_is_refused() -> None:
+    """Statistics of each place of an image are not for other images."""
+    known = make(arrays(), mode="center", per="pixel")
+    with pytest.raises(UsageError, match="is per pixel, of images of one size and place") as caught:
         make(alone(arrays()), scaling_of=known)
-    assert caught.value.hint == hint
+    assert caught.value.hint == "name an entry per channel, dataset or image"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "standardize"},
+        {"mode": "center", "rescale": True, "storage": "raw"},
+        {"mode": "normalize", "limits": "data", "range": (-1, 1)},
+    ],
+    ids=str,
+)
+def test_what_is_of_each_image_needs_no_train(options: dict[str, Any]) -> None:
+    """Nothing is fitted: the very file that the entry has, by its options or by its name."""
+    options = options | {"per": "image"}
+    known = make(arrays(), **options)
+    test = (known.path / "test.h5").read_bytes()
+    storage = {name: options[name] for name in ("storage",) if name in options}
+    own, taken = make(alone(arrays()), **options), make("./new.npz", scaling_of=known, **storage)
+    assert (taken.path, taken.cached) == (own.path, True)
+    assert (checked(own).path / "test.h5").read_bytes() == test
+    images, labels = arrays().splits["test"]
+    np.savez("all.npz", images=images, labels=labels)  # without splits: all of it is test
+    whole = checked(make("./all.npz", scaling_of=known, **storage))
+    assert (whole.path / "test.h5").read_bytes() == test
+    (whole.path / "test.h5").write_bytes(test[:-1])
+    [repaired] = pixelprep.verify(whole.path, repair=True, quiet=True)
+    assert repaired.repaired
+
+
+def test_extremes_of_a_type_are_not_those_of_each_image() -> None:
+    """`per` has no effect on integers normalized by their type: train is needed, and is said."""
+    with pytest.raises(SourceError, match="expected a train split to fit"):
+        make(alone(arrays()), mode="normalize", per="image")
 
 
 def test_what_does_not_fit_the_entry_is_refused() -> None:

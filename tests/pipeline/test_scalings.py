@@ -107,6 +107,16 @@ def test_a_preset_and_its_numbers_are_one_entry() -> None:
     assert "keras" not in json.dumps(recipe)
 
 
+def test_constants_are_taken_of_any_sequence() -> None:
+    """An array of NumPy, a list, a tuple and text of the same numbers are one entry."""
+    numbers = np.array([0.5, 0.25, 0.125])
+    shapes = [numbers, numbers.tolist(), tuple(numbers), "0.5,0.25,0.125", numbers.astype("f4")]
+    assert len({made(mode="fixed", mean=one, std=one).key for one in shapes}) == 1
+    assert made(mode="fixed", mean=np.float64(0.5), std=np.array(2)).scaling.mean.tolist() == [0.5]
+    with pytest.raises(UsageError, match=r"`mean=\[\[1.0\], \[1.0\]\]`: expected finite numbers$"):
+        made(mode="fixed", mean=np.ones((2, 1)), std=1)
+
+
 def test_bgr_is_stored_and_turned_back(tmp_path: Path) -> None:
     """Stored channels are blue, green, red; pictures of them are the raw RGB again."""
     source = arrays()
@@ -221,6 +231,10 @@ LINES = [
         "--preset imagenet: expected images of 3 channel",
     ),
     (("--mode", "fixed", "--mean", "1", "--std", "0"), "--std 0: expected numbers above 0"),
+    (
+        ("--mode", "fixed", "--mean", "1", "--std", "1e-320,1,1"),
+        "--std 1e-320,1,1: expected numbers above 0, 1e-300 or more, which are divided by",
+    ),
     (("--mode", "fixed", "--mean", "nan", "--std", "1"), "--mean nan: expected finite numbers"),
     (("--mode", "fixed", "--preset", "raw", "--mean", "1"), "--preset raw: has a mean, std and"),
     (("--mode", "fixed", "--preset", "raw", "--rescale"), "--mode fixed: takes no --rescale"),

@@ -226,19 +226,31 @@ def test_what_the_model_cannot_take_is_refused(runs_on_arrays: tuple[Path, Array
     assert unknown.value.hint == "a path to images of your own is written with a slash: ./nothing"
 
 
-def test_a_scaling_of_each_image_is_not_for_other_data(
+def test_a_scaling_of_each_place_is_not_for_other_data(
     runs_on_arrays: tuple[Path, Arrays],
 ) -> None:
     """The way on is an entry of the data's own, whose raw pixels the model gets."""
     folder, source = runs_on_arrays
     finished = load_finished(folder)
-    other = pixelprep.prepare(source, per="image", quiet=True)
-    with pytest.raises(UsageError, match="its scaling, per image, is not for other data") as caught:
+    other = pixelprep.prepare(source, per="pixel", quiet=True)
+    with pytest.raises(UsageError, match="its scaling, per pixel, is not for other data") as caught:
         entry_of(replace(finished, manifest=other.manifest), arrays(seed=3), None, True, {})
     assert caught.value.hint == "prepare the data with a scaling of its own, and name the entry"
     own = pixelprep.prepare(Arrays("own", source.splits["test"]), mode="normalize", quiet=True)
     found = evaluate(folder, own.path, split="train", quiet=True)
     assert found.accuracy == evaluate(folder, quiet=True).accuracy
+
+
+def test_a_scaling_of_each_image_is_for_new_data(runs_on_arrays: tuple[Path, Arrays]) -> None:
+    """It fits nothing, so data that is a test split alone is scaled as the run's."""
+    folder, source = runs_on_arrays
+    other = pixelprep.prepare(source, per="image", quiet=True)
+    finished = replace(load_finished(folder), folder=other.path, manifest=other.manifest)
+    (finished.folder / "entry").symlink_to(".")
+    images, labels = source.splits["test"]
+    np.savez("late.npz", x_test=images, y_test=labels)
+    found = entry_of(finished, "./late.npz", None, True, {})
+    assert np.array_equal(found.test.to_numpy()[0], other.test.to_numpy()[0])
 
 
 def test_new_data_is_read_by_options_of_prepare(trained: Path) -> None:

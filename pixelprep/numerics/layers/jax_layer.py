@@ -46,7 +46,8 @@ def layer(scaling: Scaling, dtype: DTypeLike) -> Callable[[Any], jax.Array]:
         if table is not None and raw.dtype == np.dtype(scaling.raw_dtype):  # to the last bit
             raw = in_order(scaling, raw)
             channels = jnp.arange(raw.shape[-1]) if len(table) > 1 else 0
-            return jnp.asarray(table)[channels, raw.astype(jnp.int32)]
+            bits = raw.astype(jnp.int32) & (table.shape[1] - 1)  # of negative ones, too
+            return jnp.asarray(table)[channels, bits]
         return formula.scaled(_Jax(), raw, scaling, dtype, given)
 
     return scale
