@@ -202,9 +202,9 @@ def compare(
     context: typer.Context,
     dataset: Dataset = "mnist",
     *,
-    modes: Annotated[str, option("Two or more, separated by commas.", "MODE,MODE…")] = ",".join(
-        plain_modes()
-    ),
+    modes: Annotated[
+        str, option("Two or more; fixed with its preset: fixed:imagenet.", "MODE,MODE…")
+    ] = ",".join(plain_modes()),
     repeats: Annotated[int, option("Runs of each mode; fewer than five rarely decide.", "N")] = 3,
     epochs: Annotated[int, option("Passes over the training images.")] = 5,
     batch_size: Annotated[int, option("Batch size.")] = 64,

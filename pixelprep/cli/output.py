@@ -130,8 +130,18 @@ def _print_found(
         told = (f"{what} {count:,}" for what, count in counts.items())
         _print_field(kind, formatting.shorten(told))
     for one in duplicates:
-        left_out = ", left out" if one.dropped else ""
-        _print_field("equal", f"{formatting.pluralize(one.images, 'image')}: {one.kind}{left_out}")
+        _print_field("equal", _equal(one) + (", left out" if one.dropped else ""))
+
+
+def _equal(found: "Duplicates") -> str:
+    """Say which images are there more than once."""
+    count, (split, _, other) = (
+        formatting.pluralize(found.images, "image"),
+        found.kind.partition(" in "),
+    )
+    if not other:  # label conflicts
+        return f"{count} with more than one label"
+    return f"{count} of {split} in {other}, too" if other != split else f"{count} twice in {split}"
 
 
 def print_stats(found: "DatasetStats") -> None:

@@ -134,7 +134,7 @@ LIBRARIES: dict[str, Callable[[Constants], str]] = {
 def check_library(library: str) -> None:
     """Refuse a library that there are no lines for."""
     if library not in LIBRARIES:
-        raise unknown_choice("paste", library, LIBRARIES)
+        raise unknown_choice("paste", library, [*LIBRARIES, "all"])
 
 
 def supports(library: str, constants: Constants) -> bool:
