@@ -35,8 +35,8 @@ def _ones_for_zeros(divisor: Float) -> Float:
 
 
 def _bits(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the unsigned type as wide as this one."""
-    return np.dtype(f"u{dtype.itemsize}")
+    """Return the unsigned type as wide as this one, of the same byte order."""
+    return np.dtype(f"{dtype.byteorder}u{dtype.itemsize}")
 
 
 def rescale_unit(dtype: DTypeLike, rescale: bool) -> int:
