@@ -66,7 +66,8 @@ class Scaling:
     channel_order : str or None
         ``"bgr"``: channels are turned round before all else, and statistics are in that order.
     limits : str or None
-        ``"data"``: integers are normalized by the extremes of train, not of their type.
+        ``"data"``: integers are normalized by the extremes of train, or per image of each, not of
+        their type.
     target_range : tuple of float or None
         What 0 and 1 of the formula become, if not themselves.
     quantiles : tuple of float or None
@@ -417,7 +418,8 @@ def details(scaling: Scaling) -> list[str]:
     if scaling.channel_order is not None:
         found.append(f"channels turned round to {scaling.channel_order.upper()}")
     if scaling.limits is not None:
-        found.append("by the extremes of train")
+        whose = "each image" if scaling.per == "image" else "train"
+        found.append(f"by the extremes of {whose}")
     if scaling.target_range is not None:
         found.append("to {:g} to {:g}".format(*scaling.target_range))
     if scaling.quantiles is not None:

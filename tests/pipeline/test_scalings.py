@@ -262,6 +262,8 @@ def test_info_says_what_the_scaling_is() -> None:
     told = {
         "scaling   the constants of keras-caffe, channels turned round to BGR": RECIPES[3],
         "scaling   by the extremes of train, to 0 to 255": RECIPES[9],
+        "scaling   by the extremes of each image": RECIPES[10],
+        "scaling   by the extremes of each image, to -1 to 1": RECIPES[11],
         f"scaling   {clipped}": RECIPES[-2],
         "raw       pixels were clipped": RECIPES[-2],
     }
