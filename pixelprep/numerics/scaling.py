@@ -6,7 +6,7 @@ recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode. A
 the channels round and clip ``x / unit`` before, and map what comes out to a range behind that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -319,7 +319,8 @@ class Scaling:
             `apply`: in float64, rounded once. JAX without ``jax_enable_x64`` has only float32, and
             so is right up to that, but for raw integers of 8 and 16 bits that are scaled per
             dataset or channel, which are exact. Per image, Keras is right up to float64's
-            rounding, as it knows the images' shape only when it runs.
+            rounding, as it knows the images' shape only when it runs; so is what JAX compiles (also
+            for Keras), which may multiply by the reciprocal of a constant that is divided by.
 
         Raises
         ------
@@ -380,15 +381,16 @@ def why_inexact(scaling: Scaling, dtype: DTypeLike) -> str:
     return f"{scaling.raw_dtype} pixels cannot be recovered exactly from {np.dtype(dtype)}"
 
 
-def to_range(scaling: Scaling, t: Any) -> Any:
+def to_range(scaling: Scaling, t: Any, rounded: Callable[[Any], Any] = lambda one: one) -> Any:
     """Map what came out of the formula to the scaling's range, exactly at 0 and 1.
 
-    Plain arithmetic, of a framework's tensors too.
+    Plain arithmetic, of a framework's tensors too. Of one whose compiler adds a product before it
+    is rounded, `rounded` sees to it that it is.
     """
     if scaling.target_range is None:
         return t
     low, high = map(np.float64, scaling.target_range)
-    return (-t + np.float64(1)) * low + t * high  # a tensor does not stand behind a number
+    return rounded((-t + np.float64(1)) * low) + rounded(t * high)  # a tensor stands before numbers
 
 
 def from_range(scaling: Scaling, y: Float) -> Float:
