@@ -228,7 +228,8 @@ class ScalingOptions:
     )
     limits: str | None = option(
         None,
-        "Normalize integers by the smallest and the largest of train, not of their type.",
+        "Normalize integers by the smallest and the largest of train (per image: of each), not of"
+        " their type.",
         choices=checks.LIMITS,
     )
     quantiles: str | tuple[float, ...] | None = option(

@@ -26,10 +26,10 @@ class Histogram:
         """Count the pixels of integer images (N, H, W, C)."""
         channels, limits = images.shape[-1], np.iinfo(images.dtype)
         counts = np.zeros((channels, int(limits.max) - int(limits.min) + 1), np.int64)
-        unsigned = np.dtype(f"u{images.dtype.itemsize}")
+        native, unsigned = images.dtype.newbyteorder("="), np.dtype(f"u{images.dtype.itemsize}")
         for channel, of_channel in enumerate(counts):
             # Read as unsigned, negative numbers come last: rolled, they are first.
-            pixels = np.ascontiguousarray(images[..., channel]).reshape(-1).view(unsigned)
+            pixels = np.ascontiguousarray(images[..., channel], native).reshape(-1).view(unsigned)
             for start in range(0, len(pixels), BLOCK_PIXELS):
                 of_channel += _counted(pixels[start : start + BLOCK_PIXELS])
         return cls(int(limits.min), np.roll(counts, -int(limits.min), axis=1))

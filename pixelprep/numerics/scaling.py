@@ -6,7 +6,7 @@ recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode. A
 the channels round and clip ``x / unit`` before, and map what comes out to a range behind that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -35,8 +35,8 @@ def _ones_for_zeros(divisor: Float) -> Float:
 
 
 def _bits(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the unsigned type as wide as this one."""
-    return np.dtype(f"u{dtype.itemsize}")
+    """Return the unsigned type as wide as this one, of the same byte order."""
+    return np.dtype(f"{dtype.byteorder}u{dtype.itemsize}")
 
 
 def rescale_unit(dtype: DTypeLike, rescale: bool) -> int:
@@ -66,7 +66,8 @@ class Scaling:
     channel_order : str or None
         ``"bgr"``: channels are turned round before all else, and statistics are in that order.
     limits : str or None
-        ``"data"``: integers are normalized by the extremes of train, not of their type.
+        ``"data"``: integers are normalized by the extremes of train, or per image of each, not of
+        their type.
     target_range : tuple of float or None
         What 0 and 1 of the formula become, if not themselves.
     quantiles : tuple of float or None
@@ -318,7 +319,8 @@ class Scaling:
             `apply`: in float64, rounded once. JAX without ``jax_enable_x64`` has only float32, and
             so is right up to that, but for raw integers of 8 and 16 bits that are scaled per
             dataset or channel, which are exact. Per image, Keras is right up to float64's
-            rounding, as it knows the images' shape only when it runs.
+            rounding, as it knows the images' shape only when it runs; so is what JAX compiles (also
+            for Keras), which may multiply by the reciprocal of a constant that is divided by.
 
         Raises
         ------
@@ -379,15 +381,16 @@ def why_inexact(scaling: Scaling, dtype: DTypeLike) -> str:
     return f"{scaling.raw_dtype} pixels cannot be recovered exactly from {np.dtype(dtype)}"
 
 
-def to_range(scaling: Scaling, t: Any) -> Any:
+def to_range(scaling: Scaling, t: Any, rounded: Callable[[Any], Any] = lambda one: one) -> Any:
     """Map what came out of the formula to the scaling's range, exactly at 0 and 1.
 
-    Plain arithmetic, of a framework's tensors too.
+    Plain arithmetic, of a framework's tensors too. Of one whose compiler adds a product before it
+    is rounded, `rounded` sees to it that it is.
     """
     if scaling.target_range is None:
         return t
     low, high = map(np.float64, scaling.target_range)
-    return (-t + np.float64(1)) * low + t * high  # a tensor does not stand behind a number
+    return rounded((-t + np.float64(1)) * low) + rounded(t * high)  # a tensor stands before numbers
 
 
 def from_range(scaling: Scaling, y: Float) -> Float:
@@ -417,7 +420,8 @@ def details(scaling: Scaling) -> list[str]:
     if scaling.channel_order is not None:
         found.append(f"channels turned round to {scaling.channel_order.upper()}")
     if scaling.limits is not None:
-        found.append("by the extremes of train")
+        whose = "each image" if scaling.per == "image" else "train"
+        found.append(f"by the extremes of {whose}")
     if scaling.target_range is not None:
         found.append("to {:g} to {:g}".format(*scaling.target_range))
     if scaling.quantiles is not None:

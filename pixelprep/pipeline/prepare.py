@@ -319,6 +319,17 @@ def _tell_of_splits(
         notices.tell("%s: all of it is a test split", name)
 
 
+def _tell_of_per(call: PrepareCall, name: str, recipe: Recipe) -> None:
+    """Tell where pixels were to share a statistic that there is not."""
+    if call.per not in (recipe.per, PrepareCall.per):
+        why = "the constants are given"
+        if recipe.constants is None:
+            why = (
+                "integers are divided by their type's maximum, unless limits are those of the data"
+            )
+        LOG.info("%s: per %s has no effect on %s: %s", name, call.per, recipe.mode, why)
+
+
 def _find_or_build(
     call: PrepareCall,
     source: sources.Source,
@@ -334,6 +345,7 @@ def _find_or_build(
     recipe = _recipe(call, source, record, known)
     all_test = known is not None and given_scaling.is_test(record, call)
     _tell_of_splits(call, source.name, record, recipe, all_test)
+    _tell_of_per(call, source.name, recipe)
     path = cache / source.name / recipe.folder
     if only not in (None, path):
         was = f"{only.parent.name}/{only.name}"

@@ -94,6 +94,21 @@ def test_a_layer_turns_clips_and_maps(made: Any) -> None:
             assert found.tobytes() == scaling.apply(raw).tobytes()
 
 
+@pytest.mark.parametrize("per", ["pixel", "image"])
+@pytest.mark.parametrize("made", [by_keras, by_torch, by_jax])
+def test_a_range_that_cancels_gives_zero(made: Any, per: str) -> None:
+    """Both products are rounded before they are added: fused, what is left of one would be seen.
+
+    A fifth, which is 51 of 0 to 255, becomes 0 between -0.1 and 0.4.
+    """
+    raw = np.full((3, 8, 8, 3), 51, np.uint8)
+    raw[0], raw[:, 0], raw[1], raw[:, 1] = 0, 0, 255, 255
+    scaling = Scaling.fit(raw, "normalize", per=per, limits="data", range=(-0.1, 0.4))
+    expected = scaling.apply(raw)
+    assert (expected == 0).sum() > 100
+    assert made(scaling, "float32")(raw).tobytes() == expected.tobytes()
+
+
 def test_what_is_between_raw_values_is_scaled_too() -> None:
     """Augmented pixels are floats: they are scaled by the same formula, in float64."""
     scaling = Scaling.fit(raw_pixels("uint8"), "standardize")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import pixelprep
 from pixelprep import Scaling, UsageError
 from pixelprep.numerics.presets import PRESETS
-from pixelprep.numerics.scaling import fixed_scaling, restored
+from pixelprep.numerics.scaling import apply_with_statistics, fixed_scaling, restored
 from pixelprep.numerics.statistics import moments_of, pairwise_sum
 
 Array = NDArray[Any]
@@ -196,6 +196,24 @@ def test_what_is_called_exact_is() -> None:
         assert scaling.is_exact("float16" if target[1] < 1e3 else "float32") == wanted
         back = scaling.invert(scaling.apply(every))
         assert (back == every).all() == (target[0] < 1e6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", ["normalize", "center", "standardize", "robust"])
+def test_tables_know_negative_pixels_and_byte_orders(mode: str, dtype: str) -> None:
+    """A look-up gives what the formula does, however pixels are held in memory."""
+    limits = np.iinfo(dtype)
+    raw = np.random.default_rng(5).integers(limits.min, limits.max, (6, 4, 4, 3), dtype)
+    raw[0, 0, 0] = limits.min, 0, limits.max
+    scaling = Scaling.fit(raw, mode)
+    one = scaling.statistics
+    for held in (raw, raw.astype(raw.dtype.newbyteorder(">")), np.asfortranarray(raw), raw[:, ::2]):
+        expected = scaling._exact(held, one).astype(np.float32)
+        assert np.array_equal(apply_with_statistics(scaling, held, "float32")[0], expected)
+        assert np.array_equal(scaling.invert(expected), held)
+    other = Scaling.fit(raw.astype(raw.dtype.newbyteorder(">")), mode).statistics
+    for name in ("mean", "std", "minimum", "maximum", "low", "median", "high"):
+        assert np.array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_what_is_inverted_lies_in_order() -> None:

@@ -117,6 +117,24 @@ def test_constants_are_taken_of_any_sequence() -> None:
         made(mode="fixed", mean=np.ones((2, 1)), std=1)
 
 
+def test_a_per_without_effect_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Given constants and the maximum of a type are of no pixels; with limits `per` counts."""
+    caplog.set_level(logging.INFO, logger="pixelprep")
+    begin = "little: per dataset has no effect on"
+    for options, told in (
+        ({"mode": "fixed", "preset": "imagenet"}, f"{begin} fixed: the constants are given"),
+        ({"mode": "normalize"}, None),
+        ({"mode": "normalize", "limits": "data"}, None),
+        ({"mode": "center"}, None),
+    ):
+        caplog.clear()
+        made(per="dataset", **options)
+        found = [one.getMessage() for one in caplog.records if "no effect" in one.getMessage()]
+        assert found == ([told] if told else [])
+    made(mode="normalize", per="pixel")
+    assert any("per pixel has no effect on normalize: integers" in one for one in caplog.messages)
+
+
 def test_bgr_is_stored_and_turned_back(tmp_path: Path) -> None:
     """Stored channels are blue, green, red; pictures of them are the raw RGB again."""
     source = arrays()
@@ -161,8 +179,8 @@ def test_a_scaling_is_taken_over_with_all_it_does(options: dict[str, Any]) -> No
     """Other data is scaled by the very values, clips, ranges and order of channels."""
     known = made(**options)
     other = arrays(seed=9, name="other")
-    if known.per not in ("channel", "dataset"):
-        with pytest.raises(UsageError, match="expected a scaling per channel or per dataset"):
+    if known.per == "pixel":
+        with pytest.raises(UsageError, match="is per pixel, of images of one size and place"):
             made(other, scaling_of=known.path)
         return
     entry = sound(made(other, scaling_of=known.path, dtype=known.manifest.recipe.dtype))
@@ -263,6 +281,8 @@ def test_info_says_what_the_scaling_is() -> None:
     told = {
         "scaling   the constants of keras-caffe, channels turned round to BGR": RECIPES[3],
         "scaling   by the extremes of train, to 0 to 255": RECIPES[9],
+        "scaling   by the extremes of each image": RECIPES[10],
+        "scaling   by the extremes of each image, to -1 to 1": RECIPES[11],
         f"scaling   {clipped}": RECIPES[-2],
         "raw       pixels were clipped": RECIPES[-2],
     }

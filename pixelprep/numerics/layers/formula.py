@@ -33,6 +33,9 @@ class Tensors(Protocol):
     def equal(self, x: Any, y: Any) -> Any:
         """Return where two tensors are equal: of a symbolic one `==` says nothing."""
 
+    def rounded(self, product: Any) -> Any:
+        """Return a product as it is, which no compiler is to add before it is rounded."""
+
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         """Choose from two tensors."""
 
@@ -62,7 +65,7 @@ def scaled(
     if "low" in given:
         exact = tensors.clip(exact, given["low"], given["high"])
     t = (exact - given["shift"]) / given["divisor"]
-    return _rounded(tensors, to_range(scaling, t), np.dtype(dtype))
+    return _rounded(tensors, to_range(scaling, t, tensors.rounded), np.dtype(dtype))
 
 
 def _own(tensors: Tensors, x: Any, scaling: Scaling) -> dict[str, Any]:

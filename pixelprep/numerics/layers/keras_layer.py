@@ -3,9 +3,11 @@
 from typing import Any  # Keras is not typed
 
 import keras
+import numpy as np
 from keras import ops
 from numpy.typing import DTypeLike
 
+from pixelprep.numerics.checks import MOST
 from pixelprep.numerics.layers import formula
 from pixelprep.numerics.scaling import Scaling
 
@@ -28,6 +30,9 @@ class _Keras:
 
     def equal(self, x: Any, y: Any) -> Any:
         return ops.equal(x, y)
+
+    def rounded(self, product: Any) -> Any:
+        return ops.maximum(product, np.float64(-(MOST**2)))  # none is less; for JAX
 
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         return ops.where(condition, x, y)
