@@ -123,7 +123,8 @@ def prepared(*arguments: str) -> dict[str, Any]:
     return answer
 
 
-EARLIER = re.compile("raw |[^:]+: (train|val|test) is ")  # what may be said before an error
+# What may be said before an error.
+EARLIER = re.compile("raw |[^:]+: (train|val|test) is |[^:]+: pixels of .*: are mean and std of ")
 
 
 def failure(done: Done, status: int = 1) -> tuple[str, str]:

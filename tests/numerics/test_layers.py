@@ -15,6 +15,7 @@ from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER, fixed_scaling
 
 KINDS = ["uint8", "int16", "float32"]
+LONG = pytest.mark.long
 Array = NDArray[Any]
 
 
@@ -56,7 +57,10 @@ def by_jax(scaling: Scaling, dtype: str) -> Callable[[Array], Array]:
     return scale
 
 
-@pytest.mark.parametrize("made", [by_keras, by_torch, by_jax])
+MADE = [by_keras, pytest.param(by_torch, marks=LONG), pytest.param(by_jax, marks=LONG)]
+
+
+@pytest.mark.parametrize("made", MADE)
 @pytest.mark.parametrize("dtype", KINDS)
 def test_a_layer_gives_the_stored_values(made: Any, dtype: str) -> None:
     """Bit for bit, of every mode and `per` and both stored types; per image up to the last bit of
@@ -77,7 +81,7 @@ def test_a_layer_gives_the_stored_values(made: Any, dtype: str) -> None:
             assert found.tobytes() == expected.tobytes(), (mode, per, stored)
 
 
-@pytest.mark.parametrize("made", [by_keras, by_torch, by_jax])
+@pytest.mark.parametrize("made", MADE)
 def test_a_layer_turns_clips_and_maps(made: Any) -> None:
     """Channels turned round, pixels clipped between quantiles, and ranges: bit for bit, too."""
     raw = raw_pixels("uint8")
@@ -95,7 +99,7 @@ def test_a_layer_turns_clips_and_maps(made: Any) -> None:
 
 
 @pytest.mark.parametrize("per", ["pixel", "image"])
-@pytest.mark.parametrize("made", [by_keras, by_torch, by_jax])
+@pytest.mark.parametrize("made", MADE)
 def test_a_range_that_cancels_gives_zero(made: Any, per: str) -> None:
     """Both products are rounded before they are added: fused, what is left of one would be seen.
 
@@ -109,15 +113,16 @@ def test_a_range_that_cancels_gives_zero(made: Any, per: str) -> None:
     assert made(scaling, "float32")(raw).tobytes() == expected.tobytes()
 
 
-def test_what_is_between_raw_values_is_scaled_too() -> None:
+@pytest.mark.parametrize("made", MADE)
+def test_what_is_between_raw_values_is_scaled_too(made: Any) -> None:
     """Augmented pixels are floats: they are scaled by the same formula, in float64."""
     scaling = Scaling.fit(raw_pixels("uint8"), "standardize")
     pixels = np.array([[[[0.25, 100.5, 254.75]]]], np.float32)
     expected = ((pixels.astype(float) - scaling.mean) / scaling.std).astype(np.float32)
-    for made in (by_keras, by_torch, by_jax):
-        assert made(scaling, "float32")(pixels).tobytes() == expected.tobytes()
+    assert made(scaling, "float32")(pixels).tobytes() == expected.tobytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
 @pytest.mark.parametrize("per", ["dataset", "channel"])
 def test_jax_in_single_precision_is_exact_for_raw_integers(dtype: str, per: str) -> None:

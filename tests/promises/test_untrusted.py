@@ -823,7 +823,7 @@ def test_names_in_an_archive_lead_nowhere(
     assert right.read is not None, right
     evil_npz(path, members, keep=False)
     answer = opener("prepare", path, cache_dir=str(cache))
-    assert "no array under the key x_train" in is_refused(answer, path, "SourceError")
+    assert "no images of train under a usual name" in is_refused(answer, path, "SourceError")
     assert canary.untouched()
     assert all(found.is_relative_to(cache) for found in set(tmp_path.rglob("*")) - before)
 

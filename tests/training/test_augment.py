@@ -71,7 +71,7 @@ def test_scaling_comes_behind_the_augmentation(entry: Entry) -> None:
     assert result.settings.augment == "augmenters:darker"
 
 
-@pytest.mark.parametrize("name", ["mixed", "seeded"])
+@pytest.mark.parametrize("name", [pytest.param("mixed", marks=pytest.mark.long), "seeded"])
 def test_a_resumed_run_sees_the_same_images(entry: Entry, name: str) -> None:
     """Bit for bit as if it had not been interrupted, with a layer and with a function."""
     options: dict[str, Any] = {

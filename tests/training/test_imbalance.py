@@ -41,7 +41,10 @@ def losses(entry: Entry, epochs: list[Any], weights: dict[int, float]) -> list[f
     return found
 
 
-@pytest.mark.parametrize("how", [{"class_weight": "balanced"}, {"balance": "oversample"}, {}])
+PLAIN = pytest.param({}, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("how", [{"class_weight": "balanced"}, {"balance": "oversample"}, PLAIN])
 def test_training_makes_up_for_unequal_classes(unequal: Entry, how: dict[str, Any]) -> None:
     """The run's losses are those of Keras alone with the weights of scikit-learn's formula, or on
     the balanced epochs; the settings are in the metrics.

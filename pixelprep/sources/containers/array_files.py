@@ -180,7 +180,8 @@ def folder_of(path: Path) -> Path:
 def split_folders(folder: Path) -> list[Path]:
     """Return the folders of splits that are all that a folder has, but for notes; else none."""
     shown = [one for one in fs.sorted_dir(folder) if not one.name.startswith(".")]
-    folders = [one for one in shown if one.is_dir()]
+    # Not links, which may lead out of the folder.
+    folders = [one for one in shown if one.is_dir() and not one.is_symlink()]
     splits = {array_names.meaning(one.name).split for one in folders}
     is_alone = not any(one.name.lower().endswith(array_names.ENDINGS) for one in shown)
     return folders if is_alone and len(splits) > 1 and None not in splits else []
