@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -77,6 +78,9 @@ def run(*arguments: str, timeout: float = PATIENCE, **options: Any) -> Done:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+AGAIN = 5.0  # seconds after which Ctrl-C is pressed once more
+
+
 def on_terminal(
     *arguments: str,
     columns: int = 100,
@@ -102,13 +106,18 @@ def on_terminal(
     }
     with start(*arguments, env=env, **files, **options) as process:
         os.close(its)
-        seen, mark = b"", interrupted_at.encode()
+        seen, mark, is_interrupted = b"", interrupted_at.encode(), False
         with suppress(OSError):  # how Linux says that the other side is closed
-            while piece := os.read(ours, 1 << 16):
-                seen += piece
-                if mark and mark in seen:
+            while True:
+                # A signal just before Python begins to read the terminal waits for the next one.
+                while is_interrupted and not select.select([ours], [], [], AGAIN)[0]:
                     process.send_signal(signal.SIGINT)
-                    mark = b""
+                if not (piece := os.read(ours, 1 << 16)):
+                    break
+                seen += piece
+                if mark and mark in seen and not is_interrupted:
+                    process.send_signal(signal.SIGINT)
+                    is_interrupted = True
         os.close(ours)
         printed, _ = process.communicate()
     assert process.returncode == status, seen
