@@ -71,7 +71,10 @@ def test_bars_settle_cleanly(columns: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "mark", "status"),
-    [pytest.param(60, "", 0, marks=pytest.mark.long), (80, "loss ", 130)],
+    [
+        pytest.param(60, "", 0, marks=pytest.mark.long),
+        pytest.param(80, "loss ", 130, marks=pytest.mark.long),
+    ],
 )
 def test_the_bar_of_training_is_whole(columns: int, mark: str, status: int, tmp_path: Path) -> None:
     """It fits, no figure is cut, and Ctrl-C takes it away: the error stands alone on its line."""

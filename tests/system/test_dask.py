@@ -136,7 +136,7 @@ def test_what_is_no_address_is_wrong_usage(folder: Path, cache: Path, address: s
     ("listens", "code"),
     [
         pytest.param(False, HASTY, marks=LONG),
-        (True, HASTY),
+        pytest.param(True, HASTY, marks=LONG),
         pytest.param(False, "", marks=LONG),
     ],
 )
@@ -215,6 +215,7 @@ def test_a_scheduler_that_is_not_fit(folder: Path, cache: Path, tmp_path: Path) 
 REFRESHED = "from dask import config; config.refresh()"
 
 
+@pytest.mark.long
 def test_an_encrypted_cluster(
     tmp_path: Path, folder: Path, cache: Path, right: dict[str, str]
 ) -> None:

@@ -329,6 +329,7 @@ def test_wrong_modes_are_refused_on_the_command_line() -> None:
     assert hint == "did you mean 'standardize'?"
 
 
+@pytest.mark.long
 def test_presets_are_compared(tmp_path: Path, cache: Path) -> None:
     """A preset stands behind a colon and names its runs; what is no preset, and a mode that takes
     none, are one line before anything is trained.

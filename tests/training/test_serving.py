@@ -307,6 +307,7 @@ def test_a_moved_cache_is_found_by_the_key(entry: Entry, trained: TrainResult) -
     assert predict.evaluate("run", cache_dir=cache, quiet=True).entry == entry.path
 
 
+@pytest.mark.long
 def test_a_large_offset_loses_nothing() -> None:
     """Pixels around a billion, which float32 rounds to multiples of 64, are told apart by
     `evaluate` as they were in training.
