@@ -83,7 +83,6 @@ def _stats(place: Place) -> Measure:
 @STATS.peer(
     "DataLoader loop for mean and std",
     "torch",
-    target="< 1/5",
     note="TensorDataset of uint8, batches of 64, each image's mean and std added up, as it is often"
     " pasted: its std is not that of the pixels. Ours has extremes, quantiles, digests and"
     " duplicates, too",
