@@ -40,21 +40,7 @@ class Batches:
     def __post_init__(self) -> None:
         self.use = self.use or SharedLock(self.files[0].path)
         file_rows = [file.rows for file in self.files]
-        if self.config.balance and self.labels is None:
-            self.labels = self._read_labels(file_rows)
         self.order = order_of(self.config, file_rows, self.run_rows, self.labels)
-
-    def _read_labels(self, file_rows: list[int]) -> Column:
-        """Read the labels of all rows; refuse those of several classes a row."""
-        if self.columns.stored["labels"][0]:
-            message = f"`balance={self.config.balance}`: expected one class a row, found several"
-            raise UsageError(message, "weigh the classes in the loss")
-        labels = self.columns.allocate(("labels",), sum(file_rows))["labels"]
-        ends = np.cumsum(file_rows)
-        with reader.open_files() as opened:
-            for file, end in zip(self.files, ends.tolist(), strict=True):
-                opened.read(file, [(0, file.rows)], labels=labels[end - file.rows : end])
-        return labels
 
     @property
     def rows(self) -> int:
@@ -112,11 +98,13 @@ class Batches:
         self.use.renew()  # the entry may have been replaced meanwhile
         with reader.open_files() as opened:
             columns = self.allocate(WINDOW_RUNS * self.run_rows)
+            ahead = self.order.reads(first)
             for number in range(first, self.order.windows):
-                for file, runs in self.order.reads(number + 1):
+                reads, ahead = ahead, self.order.reads(number + 1)
+                for file, runs in ahead:
                     opened.prefetch(self.files[file], runs)  # on its way while this one is used
                 filled = 0
-                for file, runs in self.order.reads(number):
+                for file, runs in reads:
                     into = slice(filled, filled + sum(rows for _, rows in runs))
                     wanted = {name: c[into] for name, c in columns.items()}
                     opened.read(self.files[file], runs, **wanted)

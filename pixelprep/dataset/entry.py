@@ -258,7 +258,15 @@ class Split:
             raise named_type_error(error, "batches") from None
         columns = replace(self._columns, delivers_raw=config.raw)
         self._check_recovered(columns)
-        return Batches(self._files, self._run_rows, columns, config)
+        labels = self._labels_to_balance(config.balance) if config.balance else None
+        return Batches(self._files, self._run_rows, columns, config, labels=labels)
+
+    def _labels_to_balance(self, balance: str) -> NDArray[Any]:
+        """Return the labels of all rows; refuse those of several classes a row."""
+        if self._columns.stored["labels"][0]:
+            message = f"`balance={balance}`: expected one class a row, found several"
+            raise UsageError(message, "weigh the classes in the loss")
+        return self.labels
 
     def _check_recovered(self, columns: Columns) -> None:
         """Refuse to deliver raw integers that scaling has rounded away."""

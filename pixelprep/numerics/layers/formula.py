@@ -1,5 +1,6 @@
 """The formula of the stored values (data/FORMAT.md, section 3), on a framework's own tensors."""
 
+import math
 from typing import Any, Protocol  # Any: tensors of whichever framework
 
 import numpy as np
@@ -82,13 +83,11 @@ def _statistics_per_image(tensors: Tensors, x: Any, scaling: Scaling) -> Statist
     """Compute the statistics of integers as `Moments` does, of floats as `FloatMoments`."""
     # Not Python's numbers, which Keras would turn into float32.
     unit, over = np.float64(scaling.unit), tensors.over_images
-    sides = [side if isinstance(side, int) else None for side in x.shape[1:]]
-    raw, count = np.dtype(scaling.raw_dtype), over("sum", x * 0 + 1)
-    if None not in sides:
-        count = np.float64(np.prod([side or 0 for side in sides]))
+    raw, sides = np.dtype(scaling.raw_dtype), list(x.shape[1:])
+    is_known = all(isinstance(side, int) for side in sides)  # before Keras runs it may not be
+    count = np.float64(math.prod(sides)) if is_known else over("sum", x * 0 + 1)
     total, low, high = (over(function, x) for function in ("sum", "min", "max"))
-    small = raw.kind in "ui" and None not in sides
-    if small and (count * np.iinfo(raw).max) ** 2 < MAX_EXACT:
+    if is_known and raw.kind in "ui" and (count * np.iinfo(raw).max) ** 2 < MAX_EXACT:
         mean = total / (count * unit)
         m2 = over("sum", x * x) * count - total * total
         std = tensors.sqrt(m2 / (count * unit) ** 2)
