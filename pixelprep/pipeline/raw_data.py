@@ -13,9 +13,8 @@ from pixelprep.numerics.scaling import MODES, normalize_options
 from pixelprep.pipeline.fit import scope
 from pixelprep.system import canonical, fs, locks, records
 
-READING_VERSION = (
-    1  # raised when the same files would be read otherwise, so that they are read again
-)
+# Raised when the same files would be read otherwise, so that they are read again.
+READING_VERSION = 1
 
 
 def recall(source: sources.Source, cache: Path) -> SourceRecord | None:

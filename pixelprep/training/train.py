@@ -313,16 +313,15 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     model = models.compiled(entry, settings.model, settings.steps_per_execution)
     images = entry.train
     serving = serving_model(model, entry.scaling, images.shape[1:], images.dtype, entry.class_names)
-    augmentation, fitted = None, model
+    augmentation, fitted, train = None, model, _train_batches(entry, settings)
     if settings.augment:
-        steps = len(_train_batches(entry, settings))
-        augmentation = Augmentation(settings.augment, settings.seed, steps)
+        augmentation = Augmentation(settings.augment, settings.seed, len(train))
         augmentation.check(next(iter(images.batches(models.LOOKED_AT, raw=True)))[0])
         fitted = models.behind_scaling(model, entry, settings.steps_per_execution)
     if state.epochs:
         models.restore(fitted, checkpoint.variables, run.checkpoint)
         LOG.info("going on after epoch %d of %d", state.epochs, settings.epochs)
-    _announce(entry, settings)
+    _announce(entry, settings, train)
     best = (checkpoint.best or checkpoint.variables) if settings.early_stopping else ()
     folder = _events_folder(settings, run)
     events = EventWriter(folder) if folder else None
@@ -331,7 +330,7 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     checkpointer = Checkpointer(fitted, run, state, best, events)
     held_out = entry.held_out
     with raising_originals():
-        _fit(fitted, entry, checkpointer, augmentation, quiet)
+        _fit(fitted, entry, checkpointer, augmentation, len(train), quiet)
         checkpointer.restore_best()
         scores = models.score(model, held_out, settings.batch_size) if held_out else None
     state = checkpointer.state
@@ -339,7 +338,8 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
         message = f"{run.final}: the loss on the {held_out.name} split is {scores.loss}"
         raise TrainError(f"{message}: expected a finite number", "check the model")
     models.check_trained(model, settings.model, entry)
-    result = _result(run, entry, state, scores if "test" in entry.splits else None)
+    test = scores if "test" in entry.splits else None
+    result = _result(run, entry, state, len(train), test)
     picture = {run_folder.PICTURE: run_report.picture(result)}
     files = {run_folder.MODEL: model, run_folder.SERVING: serving}
     pages = picture | _page(model, entry, result, scores)
@@ -350,7 +350,7 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
 
 
 def _result(
-    run: RunFolder, entry: Entry, state: TrainState, test: models.Scores | None
+    run: RunFolder, entry: Entry, state: TrainState, steps: int, test: models.Scores | None
 ) -> TrainResult:
     may_stop = state.settings.early_stopping is not None
     return TrainResult(
@@ -361,7 +361,7 @@ def _result(
         per=entry.per,
         key=entry.key,
         settings=state.settings,
-        steps_per_epoch=len(_train_batches(entry, state.settings)),
+        steps_per_epoch=steps,
         test_steps=_steps(entry.test, state.settings) if test else None,
         history={name: tuple(map(finite, values)) for name, values in state.history.items()},
         test_loss=finite(test.loss) if test else None,
@@ -404,9 +404,8 @@ def _order(settings: TrainSettings, epoch: int = 0) -> BatchOptions:
     return cast(BatchOptions, order)
 
 
-def _announce(entry: Entry, settings: TrainSettings) -> None:
+def _announce(entry: Entry, settings: TrainSettings, train: Batches) -> None:
     """Say what is trained on: rows and steps of each split, and the range of the first batch."""
-    train = _train_batches(entry, settings)
     for name, split in entry.splits.items():
         count = len(train) if name == "train" else _steps(split, settings)
         steps, images = (
@@ -429,10 +428,11 @@ def _fit(
     entry: Entry,
     checkpointer: Checkpointer,
     augmentation: Augmentation | None,
+    steps: int,
     quiet: bool,
 ) -> None:
     state, settings = checkpointer.state, checkpointer.state.settings
-    size, first, steps = settings.batch_size, state.epochs, len(_train_batches(entry, settings))
+    size, first = settings.batch_size, state.epochs
     weights = entry.class_weight(settings.class_weight) if settings.class_weight else None
     before = augmentation.begin if augmentation else lambda epoch: None
     callback = _progress_callback(settings.epochs, steps, quiet, before, checkpointer.after_epoch)
