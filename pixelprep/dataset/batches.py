@@ -12,14 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.dataset.columns import Column, Columns
-from pixelprep.dataset.epoch import WINDOW_RUNS, BatchConfig, order_of
+from pixelprep.dataset.epoch import WINDOW_RUNS, BatchConfig, delivered, order_of, reads_of
+from pixelprep.dataset.memory import Recycler
+from pixelprep.dataset.read_ahead import Step, fill_ahead
 from pixelprep.errors import UsageError, check_int
 from pixelprep.format import reader
 from pixelprep.system import canonical
 from pixelprep.system.locks import SharedLock
 
 Pair = tuple[Column, Column]  # images and labels
-Window = tuple[dict[str, Column], NDArray[np.int64]]  # stored columns, and the rows' order
+Window = tuple[dict[str, Column], NDArray[np.int64]]  # images and labels, and the rows' order
+
+LARGE_ROW = 32 << 10  # bytes of an image
 
 
 @dataclass(eq=False, repr=False)
@@ -46,11 +50,6 @@ class Batches:
     def rows(self) -> int:
         """The rows that are delivered."""
         return self.order.rows
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that are read."""
-        return (*self.columns.of_images, "labels")
 
     def __len__(self) -> int:
         return self.config.steps(self.rows)
@@ -94,23 +93,33 @@ class Batches:
 
     def windows_from(self, first: int) -> Iterator[Window]:
         """Yield the windows from number `first` on; each is valid until the next one comes."""
+        memory, rows = Recycler(), WINDOW_RUNS * self.run_rows
+        buffers = [self.allocate(rows, memory) for _ in range(2)]
+        numbers = range(first, self.order.windows)
+        steps = ((self.order.reads(n), _first(self.order.size(n), buffers[n % 2])) for n in numbers)
+        for number, window in zip(numbers, self._filled(steps), strict=True):
+            yield window, self.order.mixed(number)
+
+    def batches_from(self, done: int) -> Iterator[dict[str, Column]]:
+        """Yield the batches from number `done` on, each row read to its place in a batch."""
+        return self._filled(self._steps(*self.locate(done * self.config.batch_size)))
+
+    def _filled(self, steps: Iterator[Step]) -> Iterator[dict[str, Column]]:
         assert self.use is not None
         self.use.renew()  # the entry may have been replaced meanwhile
-        with reader.open_files() as opened:
-            columns = self.allocate(WINDOW_RUNS * self.run_rows)
-            ahead = self.order.reads(first)
-            for number in range(first, self.order.windows):
-                reads, ahead = ahead, self.order.reads(number + 1)
-                for file, runs in ahead:
-                    opened.prefetch(self.files[file], runs)  # on its way while this one is used
-                filled = 0
-                for file, runs in reads:
-                    into = slice(filled, filled + sum(rows for _, rows in runs))
-                    wanted = {name: c[into] for name, c in columns.items()}
-                    opened.read(self.files[file], runs, **wanted)
-                    filled = into.stop
-                window = {name: column[:filled] for name, column in columns.items()}
-                yield window, self.order.mixed(number)
+        return fill_ahead(self.files, self.columns, steps, at_random=self.config.shuffle)
+
+    def _steps(self, first: int, start: int) -> Iterator[Step]:
+        size, rows = self.config.batch_size, np.empty((0, 2), np.int64)
+        memory = Recycler()
+        for number in range(first, self.order.windows):
+            rows = np.concatenate([rows, delivered(self.order, number)[start:]])
+            while len(rows) >= size:
+                yield reads_of(rows[:size]), self.allocate(size, memory)
+                rows = rows[size:]
+            start = 0
+        if len(rows) and not self.config.drop_last:
+            yield reads_of(rows), self.allocate(len(rows), memory)
 
     def locate(self, row: int) -> tuple[int, int]:
         """Return the window that holds this row of the epoch, and the row's number in it."""
@@ -121,13 +130,19 @@ class Batches:
             row -= rows
         return self.order.windows, 0
 
-    def allocate(self, rows: int) -> dict[str, Column]:
-        """Allocate the columns of so many rows, at most of those of the epoch."""
-        return self.columns.allocate(self.names, min(rows, self.rows))
+    def allocate(self, rows: int, memory: Recycler) -> dict[str, Column]:
+        """Allocate images and labels of so many rows, at most of those of the epoch."""
+        return self.columns.allocate_delivered(min(rows, self.rows), memory)
 
-    def deliver(self, stored: dict[str, Column]) -> Pair:
-        """Return images and labels of stored rows."""
-        return self.columns.images(stored), stored["labels"]
+    @property
+    def reads_rows(self) -> bool:
+        """Whether each row is read by itself: one so large that a copy costs more than a read."""
+        alone = not self.columns.is_packed or self.run_rows == 1
+        return alone and self.columns.row_bytes >= LARGE_ROW
+
+
+def _first(rows: int, columns: dict[str, Column]) -> dict[str, Column]:
+    return {name: column[:rows] for name, column in columns.items()}
 
 
 class BatchIterator(Iterator[Pair]):
@@ -135,11 +150,11 @@ class BatchIterator(Iterator[Pair]):
 
     def __init__(self, batches: Batches, start: int) -> None:
         self._batches, self._done, self._process = batches, start, os.getpid()
-        self._stream = _rebatch(batches, start)
+        self._stream = _stream(batches, start)
 
     def __next__(self) -> Pair:
         if self._process != os.getpid():  # open files are not carried over a fork
-            self._stream = _rebatch(self._batches, self._done)
+            self._stream = _stream(self._batches, self._done)
             self._process = os.getpid()
         batch = next(self._stream)
         self._done += 1
@@ -156,14 +171,21 @@ class BatchIterator(Iterator[Pair]):
         return self._batches.state(self._done)
 
 
-def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
-    """Cut the stream of rows into batches, from number `done` on.
+def _stream(batches: Batches, done: int) -> Iterator[Pair]:
+    """Return the batches from number `done` on.
 
     This knows no iterator that holds it: such a circle would keep the files open.
     """
+    stream = batches.batches_from(done) if batches.reads_rows else _rebatch(batches, done)
+    return ((batch["images"], batch["labels"]) for batch in stream)
+
+
+def _rebatch(batches: Batches, done: int) -> Iterator[dict[str, Column]]:
+    """Cut the stream of mixed windows into batches, from number `done` on."""
     size = batches.config.batch_size
     first_window, start = batches.locate(done * size)
-    filled, batch = 0, batches.allocate(size)
+    memory = Recycler()
+    filled, batch = 0, batches.allocate(size, memory)
     for window, order in batches.windows_from(first_window):
         while start < len(order):
             rows = order[start : start + size - filled]
@@ -174,8 +196,8 @@ def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
                 column.take(rows, axis=0, out=batch[name][into], mode="clip")
             filled = into.stop
             if filled == size:
-                yield batches.deliver(batch)
-                filled, batch = 0, batches.allocate(size)
+                yield batch
+                filled, batch = 0, batches.allocate(size, memory)
         start = 0
     if filled and not batches.config.drop_last:
-        yield batches.deliver({name: column[:filled] for name, column in batch.items()})
+        yield _first(filled, batch)

@@ -1,5 +1,6 @@
 """What is stored of a row, and how the images that users get come from it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any  # Any: columns of whichever type
@@ -7,6 +8,7 @@ from typing import Any  # Any: columns of whichever type
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelprep.dataset.memory import Recycler
 from pixelprep.numerics.scaling import Scaling, scale_stored
 
 Column = NDArray[Any]  # of whichever type
@@ -24,6 +26,7 @@ class Columns:
     scaled_dtype: np.dtype[Any]
     scaling: Scaling
     is_raw: bool  # what is stored
+    is_packed: bool = False  # whether images are compressed
     delivers_raw: bool = False
 
     @property
@@ -36,6 +39,15 @@ class Columns:
         return np.dtype(self.scaling.raw_dtype) if self.delivers_raw else self.scaled_dtype
 
     @property
+    def row_bytes(self) -> int:
+        """The bytes of an image that is delivered."""
+        return math.prod(self.image_shape) * self.dtype.itemsize
+
+    def rows_in(self, size: int) -> int:
+        """Return how many images that are delivered take so many bytes, at least one."""
+        return max(1, size // max(1, self.row_bytes))
+
+    @property
     def of_images(self) -> tuple[str, ...]:
         """The columns that images are made of."""
         own = self.scaling.per == "image" and self.is_raw != self.delivers_raw
@@ -46,12 +58,23 @@ class Columns:
         kinds = {name: self.stored[name] for name in names}
         return {name: np.empty((rows, *shape), dtype) for name, (shape, dtype) in kinds.items()}
 
-    def images(self, stored: Mapping[str, Column]) -> Column:
-        """Return the images, (n, H, W, C), of stored rows of the columns `of_images`."""
+    def allocate_delivered(self, rows: int, memory: Recycler) -> dict[str, Column]:
+        """Allocate images and labels of so many rows as users get them."""
+        images = memory.empty((rows, *self.image_shape), self.dtype)
+        return {"images": images} | self.allocate(("labels",), rows)
+
+    def images(self, stored: Mapping[str, Column], out: Column | None = None) -> Column:
+        """Return the images, (n, H, W, C), of stored rows of the columns `of_images`.
+
+        They are put into `out` where it is given.
+        """
         images = stored["images"]
-        if self.is_raw == self.delivers_raw:
+        mean, std = stored.get("mean"), stored.get("std")
+        if self.is_raw and not self.delivers_raw:
+            return scale_stored(self.scaling, images, self.dtype, mean, std, out)
+        if self.delivers_raw and not self.is_raw:
+            images = self.scaling.invert(images, mean, std)
+        if out is None:
             return images
-        own = (stored["mean"], stored["std"]) if "mean" in stored else ()
-        if self.delivers_raw:
-            return self.scaling.invert(images, *own)
-        return scale_stored(self.scaling, images, self.dtype, *own)
+        out[...] = images
+        return out

@@ -134,7 +134,7 @@ class Split:
                 if begin < end:
                     rows = slice(begin + first - start, end + first - start)
                     columns = {name: column[rows] for name, column in out.items()}
-                    opened.read(file, [(begin, end - begin)], **columns)
+                    opened.read(file, [(begin, end - begin, 0)], **columns)
                 first += file.rows
         return out
 
@@ -573,7 +573,8 @@ def split_of(
     recipe, stored = manifest.recipe, manifest.data_layout(name, rows).columns
     dtype, scaling = np.dtype(recipe.dtype), manifest.scaling.scaling(recipe)
     kinds = {n: (one.shape[1:], np.dtype(one.dtype).newbyteorder("=")) for n, one in stored.items()}
-    columns = Columns(kinds, dtype, scaling, is_raw=recipe.storage == "raw")
+    is_raw, is_packed = recipe.storage == "raw", recipe.compression != "none"
+    columns = Columns(kinds, dtype, scaling, is_raw, is_packed)
     run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)
     shape, per_image = stored["images"].shape, recipe.per == "image"
     return Split(name, shape, dtype, per_image, columns, opened, run_rows)

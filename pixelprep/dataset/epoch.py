@@ -213,10 +213,7 @@ class BalancedOrder:
     def reads(self, number: int) -> Reads:
         rows = np.unique(self._window(number))
         file = np.searchsorted(self._ends, rows, side="right")
-        begins = np.flatnonzero((np.diff(rows, prepend=-2) > 1) | (np.diff(file, prepend=-1) > 0))
-        lengths = np.diff(begins, append=len(rows))
-        first = rows[begins] - np.append(0, self._ends)[file[begins]]
-        return _by_file(np.stack([file[begins], first, lengths], axis=1))
+        return reads_of(np.stack([file, rows - np.append(0, self._ends)[file]], axis=1))
 
     def mixed(self, number: int) -> Numbers:
         return np.unique(self._window(number), return_inverse=True)[1].reshape(-1)
@@ -239,10 +236,33 @@ def shard_rows(rows: int, shard: tuple[int, int], even: str | None) -> list[rang
     return [range(start, stop)] if stop <= rows else [range(start, rows), range(stop - rows)]
 
 
+def delivered(order: Order, number: int) -> Numbers:
+    """Return the file and the row in it, (n, 2), of all that a window delivers, in this order."""
+    runs = [(file, *run) for file, group in order.reads(number) for run in group]
+    read = np.empty((sum(rows for _, _, rows, _ in runs), 2), np.int64)
+    for file, first, rows, place in runs:
+        read[place : place + rows, 0] = file
+        read[place : place + rows, 1] = np.arange(first, first + rows)
+    return read[order.mixed(number)]
+
+
+def reads_of(rows: Numbers) -> Reads:
+    """Return what reads these, (n, 2) of file and row, in this order; neighbours as one run."""
+    file, row = rows.T
+    begins = np.flatnonzero((np.diff(row, prepend=-2) != 1) | (np.diff(file, prepend=-1) != 0))
+    lengths = np.diff(begins, append=len(rows))
+    return _by_file(np.stack([file[begins], row[begins], lengths], axis=1))
+
+
 def _by_file(runs: Numbers) -> Reads:
-    """Group runs, each (file, first row, number of rows), by file."""
-    groups: Iterator[tuple[int, Any]] = groupby(runs.tolist(), key=itemgetter(0))
-    return [(file, [(first, rows) for _, first, rows in group]) for file, group in groups]
+    """Group runs, each (file, first row, number of rows), by file; they go one behind the other."""
+    places = np.cumsum(runs[:, 2]) - runs[:, 2]
+    in_files = np.argsort(runs[:, 0], kind="stable")
+    placed = np.column_stack([runs, places])[in_files].tolist()
+    groups: Iterator[tuple[int, Any]] = groupby(placed, key=itemgetter(0))
+    return [
+        (file, [(first, rows, place) for _, first, rows, place in group]) for file, group in groups
+    ]
 
 
 def _select_rows(runs: Numbers, selected: range) -> Numbers:

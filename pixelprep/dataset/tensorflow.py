@@ -34,7 +34,7 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     def epoch() -> Iterator[Pair]:
         try:
             for window, order in first.with_epoch(next(epochs)).windows_from(0):
-                yield first.deliver({n: column.take(order, axis=0) for n, column in window.items()})
+                yield window["images"].take(order, axis=0), window["labels"].take(order, axis=0)
         except Exception as error:
             RAISED.append(error)
             raise

@@ -3,11 +3,15 @@
 import errno
 import math
 import os
+import weakref
 from array import array
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any  # Any: h5py has no types; arrays of every stored type
 
@@ -16,11 +20,14 @@ from numpy.typing import NDArray
 
 from pixelprep.errors import REPAIR_HINT, EntryError
 from pixelprep.format import chunks, codecs, h5
+from pixelprep.format.codecs import buffer_of_thread
 from pixelprep.format.layout import FLETCHER32
 from pixelprep.system import fs
 
 Bytes = NDArray[np.uint8]
-Runs = Sequence[tuple[int, int]]  # first row and number of rows
+Runs = Sequence[tuple[int, int, int]]  # first row, number of rows, where they go in a buffer
+Part = Callable[[], None]  # of what is read
+_Piece = tuple[int, int, memoryview]  # a chunk, the bytes of it to pass over, what to fill
 
 MAX_OPEN_FILES = 64
 
@@ -48,25 +55,39 @@ class _ChunkIndex:
     offsets: "array[int]"  # in bytes from the file's start
     sizes: "array[int]"  # in bytes
     masks: "array[int]"  # of the filters that are not applied
-    checked: bytearray  # 1 once its checksum was verified; of packed ones always 0
+    checked: bytearray  # 1 once its checksum was verified
 
-    def read(self, fd: int, start: int, target: memoryview, latest: dict[int, Bytes]) -> None:
-        """Fill a buffer with rows of one chunk, from row `start` on.
+    def pieces(self, runs: Runs, buffer: NDArray[Any]) -> Iterator[_Piece]:
+        """Cut the reading of runs into a buffer where chunks begin and end."""
+        content = buffer.reshape(-1).view(np.uint8).data
+        for start, rows, place in runs:
+            stop, filled = start + rows, place * self.row_bytes
+            while start < stop:
+                chunk, first = divmod(start, self.chunk_rows)
+                count = min(self.chunk_rows - first, stop - start)
+                size = count * self.row_bytes
+                yield chunk, first * self.row_bytes, content[filled : filled + size]
+                start, filled = start + count, filled + size
 
-        `latest` has the chunk that was unpacked last: neighbouring runs often share one.
-        """
-        chunk, first = divmod(start, self.chunk_rows)
-        skipped = first * self.row_bytes
+    def read(self, fd: int, pieces: Iterable[_Piece]) -> None:
+        """Read these; what is packed once for pieces of one chunk that follow each other."""
         if self.packed:
-            if chunk not in latest:
-                latest.clear()
-                latest[chunk] = self._unpacked(fd, chunk)
-            target[:] = latest[chunk][skipped : skipped + len(target)].data
-            return
-        if not self.checked[chunk]:  # once per process
-            self._unpacked(fd, chunk)
-            self.checked[chunk] = 1
-        _read_at(fd, target, self.offsets[chunk] + skipped)
+            for chunk, group in groupby(pieces, key=itemgetter(0)):
+                self._read_packed(fd, chunk, list(group))
+        for chunk, skipped, target in () if self.packed else pieces:
+            if not self.checked[chunk]:  # once per process
+                self._unpack(fd, chunk, buffer_of_thread("chunk", self._chunk_bytes))
+            _read_at(fd, target, self.offsets[chunk] + skipped)
+
+    def _read_packed(self, fd: int, chunk: int, pieces: Sequence[_Piece]) -> None:
+        _, _, target = pieces[0]
+        if len(target) == self._chunk_bytes:  # all of it, in place
+            self._unpack(fd, chunk, np.frombuffer(target, np.uint8))
+            pieces = pieces[1:]
+        if pieces:
+            whole = self._unpack(fd, chunk, buffer_of_thread("chunk", self._chunk_bytes)).data
+        for _, skipped, target in pieces:
+            target[:] = whole[skipped : skipped + len(target)]
 
     def span(self, start: int, last: int) -> tuple[int, int]:
         """Return offset and size of what holds these rows of the file: whole chunks, if packed."""
@@ -77,16 +98,24 @@ class _ChunkIndex:
         begin += first * self.row_bytes
         return begin, stop + (rows + 1) * self.row_bytes - begin
 
-    def _unpacked(self, fd: int, chunk: int) -> Bytes:
-        stored = np.empty(self.sizes[chunk], np.uint8)
+    @property
+    def _chunk_bytes(self) -> int:
+        return self.chunk_rows * self.row_bytes
+
+    def _unpack(self, fd: int, chunk: int, out: Bytes) -> Bytes:
+        """Read a chunk, undo its filters, and compare its checksum if this process has not yet."""
+        stored = buffer_of_thread("stored", self.sizes[chunk])
         _read_at(fd, stored.data, self.offsets[chunk])
-        size = self.chunk_rows * self.row_bytes
+        checked = bool(self.checked[chunk])
         try:
             filters = chunks.applied_filters(self.filters, self.masks[chunk])
-            return codecs.unpack(stored, filters, self.dtype.itemsize, size)
+            size, width = self._chunk_bytes, self.dtype.itemsize
+            codecs.unpack(stored, filters, width, size, out=out, checked=checked)
         except ValueError as error:
             where = f"row {chunk * self.chunk_rows} or one soon after it is damaged"
             raise OSError(f"{where}: {error}") from error
+        self.checked[chunk] = 1
+        return out
 
 
 def _read_at(fd: int, buffer: memoryview, offset: int) -> None:
@@ -134,13 +163,13 @@ class _OpenFile:
 
     def __init__(self, file: EntryFile) -> None:
         self.fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW)
+        weakref.finalize(self, os.close, self.fd)  # once no part of a read is left
         self.file, self.stamp = file, file.stamp
         try:
             self.check()  # before libhdf5 parses it
             self.indexes = _chunk_indexes(file, self.fd)
         except BaseException as error:
             replaced = isinstance(error, OSError) and self._is_replaced()
-            os.close(self.fd)
             if replaced:  # libhdf5 cannot open it any more: the next try finds the new file
                 raise FileNotFoundError(errno.ENOENT, "replaced meanwhile") from None
             raise
@@ -160,35 +189,34 @@ class _OpenFile:
                 raise OSError("the file was changed after it was checked")
             self.stamp = stamp
 
-    def read(self, runs: Runs, buffers: Mapping[str, NDArray[Any]]) -> None:
-        """Fill each buffer with its column's rows of these runs, run after run."""
+    def part(self, runs: Runs, buffers: Mapping[str, NDArray[Any]]) -> Part:
+        """Return what puts these runs of each buffer's column where they go."""
         self.check()
+        return partial(self._read, runs, buffers)
+
+    def _read(self, runs: Runs, buffers: Mapping[str, NDArray[Any]]) -> None:
         for name, buffer in buffers.items():
-            self._read(self.indexes[name], runs, buffer)
+            index = self.indexes[name]
+            try:
+                index.read(self.fd, index.pieces(runs, buffer))
+            except h5.ERRORS as error:
+                raise _unreadable(self.file, (name,), error) from error
+            for _, rows, place in () if index.dtype.isnative else runs:
+                buffer[place : place + rows].byteswap(inplace=True)
 
     def prefetch(self, runs: Runs) -> None:
         """Ask the system to load the images of these runs into the page cache."""
         if not hasattr(os, "posix_fadvise"):
             return
         index = self.indexes["images"]
-        for start, rows in runs:
+        for start, rows, _ in runs:
             offset, size = index.span(start, start + rows - 1)
             os.posix_fadvise(self.fd, offset, size, os.POSIX_FADV_WILLNEED)
 
-    def _read(self, index: _ChunkIndex, runs: Runs, buffer: NDArray[Any]) -> None:
-        content, filled, latest = buffer.reshape(-1).view(np.uint8).data, 0, dict[int, Bytes]()
-        for start, rows in runs:
-            stop = start + rows
-            while start < stop:  # one read per chunk
-                count = min(index.chunk_rows - start % index.chunk_rows, stop - start)
-                size = count * index.row_bytes
-                index.read(self.fd, start, content[filled : filled + size], latest)
-                start, filled = start + count, filled + size
-        if not index.dtype.isnative:
-            buffer.byteswap(inplace=True)
 
-    def close(self) -> None:
-        os.close(self.fd)
+def _unreadable(file: EntryFile, columns: Iterable[str], error: BaseException) -> EntryError:
+    names = ", ".join(f"/{name}" for name in columns)
+    return EntryError(f"{file.path}: cannot read {names}: {error}", REPAIR_HINT)
 
 
 class HandleCache:
@@ -201,15 +229,15 @@ class HandleCache:
         self._open: OrderedDict[Path, _OpenFile] = OrderedDict()
 
     def read(self, file: EntryFile, runs: Runs, **buffers: NDArray[Any]) -> None:
-        """Fill each buffer with rows of the column of its name, run after run.
+        """Put rows into each contiguous buffer from the column of its name."""
+        self.part(file, runs, **buffers)()
 
-        Buffers are contiguous, of the stored type, and as long as there are rows to read.
-        """
+    def part(self, file: EntryFile, runs: Runs, **buffers: NDArray[Any]) -> Part:
+        """Return what does a `read`; any thread may call it, also beside others."""
         try:
-            self._get(file).read(runs, buffers)
+            return self._get(file).part(runs, buffers)
         except h5.ERRORS as error:
-            names = ", ".join(f"/{name}" for name in buffers)
-            raise EntryError(f"{file.path}: cannot read {names}: {error}", REPAIR_HINT) from error
+            raise _unreadable(file, buffers, error) from error
 
     def prefetch(self, file: EntryFile, runs: Runs) -> None:
         """Announce that these runs are read next, so that reading need not wait for the disk."""
@@ -221,13 +249,12 @@ class HandleCache:
             self._open.move_to_end(file.path)
             return self._open[file.path]
         if len(self._open) >= MAX_OPEN_FILES:
-            self._open.popitem(last=False)[1].close()
+            self._open.popitem(last=False)
         self._open[file.path] = opened = fs.retry_while_missing(lambda: _OpenFile(file))
         return opened
 
     def close(self) -> None:
-        while self._open:
-            self._open.popitem()[1].close()
+        self._open.clear()
 
 
 def open_files() -> AbstractContextManager[HandleCache]:

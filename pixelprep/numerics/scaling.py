@@ -488,7 +488,7 @@ def table_of(scaling: Scaling, dtype: DTypeLike) -> NDArray[Any] | None:
 
 
 def apply_with_statistics(
-    scaling: Scaling, raw: NDArray[Any], dtype: DTypeLike
+    scaling: Scaling, raw: NDArray[Any], dtype: DTypeLike, out: NDArray[Any] | None = None
 ) -> tuple[NDArray[Any], Statistics | None]:
     """Scale raw pixels (N, H, W, C) of the fitted type and shape, as `Scaling.apply` does.
 
@@ -501,9 +501,10 @@ def apply_with_statistics(
         return _rounded(scaling, scaling._exact(raw, own), dtype), own
     tables = scaling._tables
     if tables is None or np.dtype(dtype) not in tables:
-        return _rounded(scaling, scaling._exact(raw, scaling.statistics), dtype), None
+        scaled = _rounded(scaling, scaling._exact(raw, scaling.statistics), dtype)
+        return _put(scaled, out), None
     table, raw = tables[np.dtype(dtype)], raw.view(_bits(raw.dtype))
-    scaled = np.empty(raw.shape, dtype=dtype)
+    scaled = np.empty(raw.shape, dtype=dtype) if out is None else out
     pairs = scaling._pairs.get(np.dtype(dtype))
     if pairs is not None and raw.size % 2 == 0 and raw.flags.c_contiguous:
         two = raw.reshape(-1).view(np.uint16)
@@ -522,11 +523,23 @@ def scale_stored(
     dtype: DTypeLike,
     mean: Float | None = None,
     std: Float | None = None,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Scale integers (N, H, W, C) that were stored raw; per image with the columns beside them."""
+    """Scale integers (N, H, W, C) that were stored raw; per image with the columns beside them.
+
+    The result, of type `dtype`, is put into `out` where it is given.
+    """
     if scaling.per != "image":
-        return apply_with_statistics(scaling, raw, dtype)[0]
-    return _rounded(scaling, scaling._exact(raw, statistics_per_image(mean, std)), dtype)
+        return apply_with_statistics(scaling, raw, dtype, out)[0]
+    exact = scaling._exact(raw, statistics_per_image(mean, std))
+    return _put(_rounded(scaling, exact, dtype), out)
+
+
+def _put(found: NDArray[Any], out: NDArray[Any] | None) -> NDArray[Any]:
+    if out is None:
+        return found
+    out[...] = found
+    return out
 
 
 def shift_and_divisor(scaling: Scaling, statistics: Statistics) -> tuple[Float, Float]:

@@ -84,4 +84,4 @@ def test_a_missing_chunk_is_not_read_as_pixels(tmp_path: Path) -> None:
         reader.open_files() as opened,
         pytest.raises(pixelprep.EntryError, match="chunks are missing"),
     ):
-        opened.read(part, [(0, 9)], images=np.empty((9, 2, 2, 1), np.float32))
+        opened.read(part, [(0, 9, 0)], images=np.empty((9, 2, 2, 1), np.float32))
