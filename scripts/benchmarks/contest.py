@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from benchmarks.before import before
 from benchmarks.clock import Measure
 from benchmarks.place import Crashed, LeftOut, Place
 from benchmarks.table import Line, Say, row
@@ -77,6 +78,13 @@ class Contest:
         """Add a contestant that is compared with the row's first one."""
         self.duel(next(iter(self.contestants)), name, target, note)
         return self.contestant(name, home)
+
+    def before(self, ours: str, target: str = "", note: str = "") -> str:
+        """Add what the build before makes of one of ours, beside it; return its name."""
+        name, one = f"{ours}, the build before", self.contestants[ours]
+        self.contestants[name] = replace(one, make=before(one.make), home=name)
+        self.duel(ours, name, target, note)
+        return name
 
     def duel(self, ours: str, theirs: str = "", target: str = "", note: str = "") -> None:
         """Add a line to the table."""

@@ -23,7 +23,7 @@ HELP = Contest("help", "`pixelprep --help`, the whole process", "s", 15)
 
 
 def _prepare(place: Place) -> list[str]:
-    return [*console(), "prepare", "--source", str(place.source), "--quiet", "--json"]
+    return [*console(place), "prepare", "--source", str(place.source), "--quiet", "--json"]
 
 
 @COLD_PREPARE.contestant("pixelprep prepare, cold")
@@ -80,7 +80,7 @@ def _hit(place: Place) -> Measure:
 
 @HELP.contestant("pixelprep --help")
 def _help(place: Place) -> Measure:
-    return lambda: seconds([*console(), "--help"])
+    return lambda: seconds([*console(place), "--help"])
 
 
 def _beside_imports(row: Contest, modules: str, target: str) -> None:
@@ -91,3 +91,4 @@ def _beside_imports(row: Contest, modules: str, target: str) -> None:
 
 _beside_imports(CACHE_HIT, "numpy, h5py, typer, tqdm", "≤ 1.5")
 _beside_imports(HELP, "typer", "≤ 3.5")
+HELP.before("pixelprep --help")

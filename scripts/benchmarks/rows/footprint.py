@@ -72,7 +72,7 @@ def _peaks(place: Place, times: int) -> tuple[float, float]:
         raw, cache = folder / "digits", folder / "cache"
         raw.mkdir()
         _multiply(place.source, raw, times)
-        command = [*console(), "prepare", str(raw), "--quiet", "--json"]
+        command = [*console(place), "prepare", str(raw), "--quiet", "--json"]
         prepared, shown = _peak(command, place, cache)
         entry = json.loads(shown)["path"]
         # In the cache that it was made in, a file need not be hashed to be trusted.

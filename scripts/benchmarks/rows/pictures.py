@@ -129,7 +129,15 @@ def _prepared(
 ) -> Measure:
     path = dataset(place)
     rows = (FEW if place.quick else IMAGES) * 9 // 10 // SHARDS
-    command = [*console(), "prepare", f"{path}", "--shard-rows", str(rows), "--quiet", "--json"]
+    command = [
+        *console(place),
+        "prepare",
+        f"{path}",
+        "--shard-rows",
+        str(rows),
+        "--quiet",
+        "--json",
+    ]
 
     def measure() -> float:
         with cache(place) as folder:

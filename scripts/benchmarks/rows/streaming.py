@@ -161,3 +161,6 @@ def _per_sample(place: Place) -> Epochs:
     stored = _Stored(str(entry.path / "train.h5"), len(entry.train))
     loader = DataLoader(stored, BATCH, shuffle=True)
     return Epochs(lambda k: loader, len(stored))
+
+
+BATCHES.before("pixelprep, from files", "> 1")
