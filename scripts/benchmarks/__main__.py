@@ -118,7 +118,7 @@ def main() -> None:
     given = parser().parse_args()
     if given.list:
         for name, row in ROWS.items():
-            print(f"{name:<13} {row.what}")
+            print(f"{name:<15} {row.what}")
         return
     names = checked(given)
     # A terminated run cleans up as well.

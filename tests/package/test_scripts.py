@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,56 @@ def test_the_build_before_is_that_of_its_folder(tmp_path: Path) -> None:
         "pixelprep --help, the build before",
     ]
     assert (tmp_path / "ran").read_text() == 3 * "once "  # it warms up once
+
+
+ROWS = """
+import json, sys
+from benchmarks.contest import Contest
+from benchmarks.rows import ROWS
+
+contests = {name: getattr(row.run, "__self__", None) for name, row in ROWS.items()}
+print(json.dumps({
+    "pixelprep": "pixelprep" in sys.modules,
+    "rows": {
+        name: [list(contest.contestants), [[d.ours, d.theirs, d.target] for d in contest.duels]]
+        for name, contest in contests.items() if isinstance(contest, Contest)
+    },
+}))
+"""
+WITH_THE_BUILD_BEFORE = (
+    *("photos", "decoding", "workers", "packed", "raw", "batches", "batches-160", "cold-cache"),
+    *("to_tf", "to_torch", "to_jax", "cold-prepare", "cache-hit", "train-sample", "verify"),
+    *("cores", "cores-batches", "scheduler"),
+)
+
+
+def test_rows_compare_what_is_measured() -> None:
+    """Every line's contestants are measured, every target is a bound, no row imports ours first."""
+    found = json.loads(script("-c", ROWS))
+    assert not found["pixelprep"]  # else no process could run the build before
+    for contestants, duels in found["rows"].values():
+        for ours, theirs, target in duels:
+            assert {ours, theirs} <= {*contestants, ""}
+            assert re.fullmatch(r"([≤<≥>] (\d+/)?[\d.]+)?", target)
+        assert {*contestants} == {name for ours, theirs, _ in duels for name in (ours, theirs)} - {
+            ""
+        }
+    for name in WITH_THE_BUILD_BEFORE:
+        assert any(one.endswith(", the build before") for one in found["rows"][name][0]), name
+
+
+def test_each_peer_stores_and_feeds() -> None:
+    """A peer of the rows `peers-…` is a module with `write` and `epochs`, whatever is installed."""
+    code = """
+from importlib import import_module
+from benchmarks.rows.peers import PEERS
+for name in PEERS:
+    peer = import_module(f"benchmarks.peers.{name}")
+    print(name, callable(peer.write) and callable(peer.epochs))
+"""
+    lines = script("-c", code).splitlines()
+    assert len(lines) == 9
+    assert all(line.endswith(" True") for line in lines)
 
 
 def test_the_precision_of_ours_is_the_truth(tmp_path: Path) -> None:

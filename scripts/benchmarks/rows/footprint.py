@@ -1,4 +1,4 @@
-"""Memory of whole processes at 1, 10 and 100 times MNIST's rows, and over many batches.
+"""What whole processes cost at 1, 10 and 100 times MNIST's rows, and over many batches.
 
 Linux only: memory is read from /proc.
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.place import FILES, LeftOut, Place
 from benchmarks.process import console, family, memory, started
@@ -24,38 +25,59 @@ PASSES = 3  # of an epoch, of which the median counts
 EVERY = 0.003  # seconds between two looks
 STORED = 70_000 * (28 * 28 * 4 + 8)  # bytes of MNIST's entry
 EPOCH = """
-import sys, pixelprep
-for _ in pixelprep.open(sys.argv[1]).train.batches(64, shuffle=True): pass
+import sys, time, pixelprep
+batches = pixelprep.open(sys.argv[1]).train.batches(64, shuffle=True)
+begun = time.perf_counter()
+for _ in batches: pass
+print(time.perf_counter() - begun)
 """
 
 
-@row("memory", "peak anonymous memory of a process at 1, 10 and 100 times MNIST's rows")
+WHATS = ("`pixelprep prepare ./folder`", "opening, and an epoch of batches(64, shuffle=True)")
+
+
+class _Cost(NamedTuple):
+    """Most anonymous memory, in MiB, and images a second: of preparing, and of an epoch."""
+
+    memory: tuple[float, float]
+    rate: tuple[float, float]
+
+
+@row("memory", "peak anonymous memory and rate of a process at 1, 10 and 100 times MNIST's rows")
 def _memory(place: Place, say: Say) -> Iterator[Line]:
     """Measure every size that the disk has room for."""
     _need_proc()
-    found: dict[int, tuple[float, float]] = {}
+    found: dict[str, _Cost] = {}
     for times in (1, 10) if place.quick else (1, 10, 100):
         try:
-            found[times] = _peaks(place, times)
+            found[f"{times}×"] = _cost(place, times)
         except LeftOut as reason:
             say(f"left out: memory: {times}×: {reason}")
     if not found:
         return
-    whats = ("`pixelprep prepare ./folder`", "opening, and an epoch of batches(64, shuffle=True)")
-    for what, peaks in zip(whats, zip(*found.values(), strict=True), strict=True):
-        sizes = dict(zip((f"{times}×" for times in found), peaks, strict=True))
-        shown = ", ".join(f"{times}: {size:.1f} MiB" for times, size in sizes.items())
-        yield Line(
-            "memory",
-            what,
-            "MiB",
-            [max(peaks)],
-            f"the same at {', '.join(sizes)}",
-            [min(peaks)],
-            "≤ 1.1" if len(peaks) > 1 else "",
-            f"{shown}; largest against smallest",
-            {times: [size] for times, size in sizes.items()},
-        )
+    for index, what in enumerate(WHATS):
+        memory = {times: cost.memory[index] for times, cost in found.items()}
+        rate = {times: cost.rate[index] for times, cost in found.items()}
+        yield _grown(what, "MiB", memory, max(memory.values()), min(memory.values()), "≤ 1.1")
+        last, first = [*rate.values()][-1], next(iter(rate.values()))
+        yield _grown(f"{what}, its rate", "images/s", rate, last, first, "")
+
+
+def _grown(
+    what: str, unit: str, sizes: dict[str, float], ours: float, theirs: float, target: str
+) -> Line:
+    return Line(
+        "memory",
+        what,
+        unit,
+        [ours],
+        f"the same at {', '.join(sizes)}",
+        [theirs],
+        target if len(sizes) > 1 else "",
+        ", ".join(f"{times}: {size:,.1f} {unit}" for times, size in sizes.items())
+        + ("; largest against smallest" if target else "; the most rows against the fewest"),
+        {times: [size] for times, size in sizes.items()},
+    )
 
 
 def _need_proc() -> None:
@@ -63,8 +85,8 @@ def _need_proc() -> None:
         raise LeftOut("memory is read from /proc, which only Linux has")
 
 
-def _peaks(place: Place, times: int) -> tuple[float, float]:
-    """Return the peak MiB of preparing so many times MNIST, and of an epoch of it."""
+def _cost(place: Place, times: int) -> _Cost:
+    """Return what preparing so many times MNIST costs, and an epoch of it."""
     need, free = 1.3 * times * STORED, shutil.disk_usage(place.work).free
     if free < need:
         raise LeftOut(f"needs {need / 1e9:.0f} GB of disk, {free / 1e9:.0f} GB are free")
@@ -74,11 +96,14 @@ def _peaks(place: Place, times: int) -> tuple[float, float]:
         _multiply(place.source, raw, times)
         command = [*console(place), "prepare", str(raw), "--quiet", "--json"]
         prepared, shown = _peak(command, place, cache)
-        entry = json.loads(shown)["path"]
+        made = json.loads(shown)
         # In the cache that it was made in, a file need not be hashed to be trusted.
-        command = [sys.executable, "-c", EPOCH, entry]
-        iterated = statistics.median(_peak(command, place, cache)[0] for _ in range(PASSES))
-    return prepared / MIB, iterated / MIB
+        command = [sys.executable, "-c", EPOCH, made["path"]]
+        passes = [_peak(command, place, cache) for _ in range(PASSES)]
+    iterated = statistics.median(peak for peak, _ in passes)
+    taken = statistics.median(float(shown) for _, shown in passes)
+    rates = (70_000 * times / made["seconds"], 60_000 * times / taken)
+    return _Cost((prepared / MIB, iterated / MIB), rates)
 
 
 def _multiply(source: Path, target: Path, times: int) -> None:
