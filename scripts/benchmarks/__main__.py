@@ -41,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--json", type=Path, metavar="FILE", help="write every value as JSON")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed")
     made.add_argument("--work", type=Path, metavar="DIR", help="keep temporary files here")
+    made.add_argument(
+        "--keep", type=Path, metavar="DIR", help="measure here, and leave the data to later runs"
+    )
     return made
 
 
@@ -87,23 +90,25 @@ def _tell(text: str) -> None:
 
 
 def run(given: argparse.Namespace, names: Sequence[str]) -> bool:
-    """Measure in a folder that is gone at the end, however it ends; then print.
+    """Measure in a folder that is gone at the end, however it ends, or is to be kept; then print.
 
     Returns
     -------
     bool
         Whether nothing of ours failed; a peer's failure is only mentioned.
     """
-    if given.work is not None:
-        given.work.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="pixelprep-bench-", dir=given.work)).resolve()
+    for folder in filter(None, (given.work, given.keep)):
+        folder.mkdir(parents=True, exist_ok=True)
+    work = given.keep or Path(tempfile.mkdtemp(prefix="pixelprep-bench-", dir=given.work))
+    work = work.resolve()
     try:
         facts = machine.facts(work)
         place = Place(given.source.resolve(), work, given.quick, given.rounds)
         place.settle()
         lines, remarks = measured(names, place)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if not given.keep:
+            shutil.rmtree(work, ignore_errors=True)
     table = as_markdown(facts, lines, remarks)
     print(table, end="")
     if given.markdown:

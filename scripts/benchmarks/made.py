@@ -34,7 +34,7 @@ class Images(NamedTuple):
 
 def once(place: Place, name: str, write: Callable[[Path], object]) -> Path:
     """Return the file or folder of this name; a process that is killed leaves no half of it."""
-    path = place.work / name
+    path = place.work / f"{'quick-' if place.quick else ''}{name}"
     if not path.exists():
         part = path.with_name(f"part-{name}")
         write(part)

@@ -58,7 +58,10 @@ class Place:
         # What is installed has its byte code beside it: a run that may not write any would
         # compile pixelprep, and it alone, in every process.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        temporary = self.work / "tmp"  # where peers would leave files behind
+        temporary.mkdir(exist_ok=True)
         os.environ |= {
+            "TMPDIR": str(temporary),
             "PIXELPREP_CACHE_DIR": str(self.work / "cache"),
             "PIXELPREP_OFFLINE": "1",
             "HF_HOME": str(self.work / "hf"),

@@ -5,7 +5,6 @@ of scaled float32 images with labels. What runs by itself, as a process, is a sc
 """
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,12 @@ def stored(module: str, size: str, place: Place) -> Path:
     """Return the folder with the images as this peer stores them."""
     kind = "folder" if module in SHARE_A_FOLDER else module
     peer = import_module(f"benchmarks.peers.{module}")
-    return once(place, f"{kind}-{size}", partial(_write, peer, images(place, size)))
 
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        peer.write(folder, images(place, size))
 
-def _write(peer: Any, data: Images, folder: Path) -> None:
-    folder.mkdir()
-    peer.write(folder, data)
+    return once(place, f"{kind}-{size}", write)
 
 
 def opened(module: str, size: str, place: Place) -> tuple[Opened, int]:

@@ -26,11 +26,10 @@ def write(folder: Path, data: Images) -> None:
         ),
         split_datasets={
             "train": [
-                {"image": pixels, "label": int(label)}
-                for pixels, label in zip(data.x, data.y, strict=True)
+                (number, {"image": pixels, "label": int(label)})
+                for number, (pixels, label) in enumerate(zip(data.x, data.y, strict=True))
             ]
         },
-        disable_shuffling=True,
     )
 
 
