@@ -111,8 +111,8 @@ def write_folder(path: Path, data: Images) -> None:
         (path / f"class{label}" / f"{number:06d}.{suffix}").write_bytes(content)
 
 
-def write_photos(path: Path, count: int) -> None:
-    """Write `count` JPEG photos of 1600×1200: clouds of all sizes with grain, one tenth test."""
+def write_photos(path: Path, count: int, size: tuple[int, int] = (1600, 1200)) -> None:
+    """Write JPEG photos of this width and height: clouds of all sizes with grain, a tenth test."""
     import numpy as np
     from PIL import Image
 
@@ -127,4 +127,4 @@ def write_photos(path: Path, count: int) -> None:
         name = path / split / f"class{number // 10 % CLASSES}" / f"{number:05d}.jpg"
         name.parent.mkdir(parents=True, exist_ok=True)
         moved = np.roll(base, (number * 37 % 1200, number * 101 % 1600), (0, 1))
-        Image.fromarray(moved ^ np.uint8(number % 32)).save(name, quality=90)
+        Image.fromarray(moved ^ np.uint8(number % 32)).resize(size).save(name, quality=90)

@@ -78,7 +78,7 @@ print(json.dumps({
 WITH_THE_BUILD_BEFORE = (
     *("photos", "decoding", "workers", "packed", "raw", "batches", "batches-160", "cold-cache"),
     *("to_tf", "to_torch", "to_jax", "cold-prepare", "cache-hit", "train-sample", "verify"),
-    *("cores", "cores-batches", "scheduler"),
+    *("cores", "cores-batches", "scheduler", "memory-photos"),
 )
 
 

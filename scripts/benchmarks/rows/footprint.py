@@ -5,6 +5,7 @@ Linux only: memory is read from /proc.
 
 import gzip
 import json
+import os
 import shutil
 import statistics
 import struct
@@ -13,9 +14,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.clock import Measure
+from benchmarks.contest import Contest
+from benchmarks.made import once, write_photos
 from benchmarks.place import FILES, LeftOut, Place
 from benchmarks.process import console, family, memory, started
 from benchmarks.table import Line, Say, row
@@ -24,6 +29,10 @@ MIB = 1 << 20
 PASSES = 3  # of an epoch, of which the median counts
 EVERY = 0.003  # seconds between two looks
 STORED = 70_000 * (28 * 28 * 4 + 8)  # bytes of MNIST's entry
+PICTURES, MEGAPIXELS = 10, (8688, 5792)
+PHOTOS = Contest(
+    "memory-photos", "peak anonymous memory of preparing photos of 50 megapixels", "MiB", 1
+)
 EPOCH = """
 import sys, time, pixelprep
 batches = pixelprep.open(sys.argv[1]).train.batches(64, shuffle=True)
@@ -145,6 +154,33 @@ def _anonymous(pid: int) -> int:
         with suppress(OSError):  # it may have just ended
             found += memory(one, "RssAnon")
     return found
+
+
+@PHOTOS.contestant("pixelprep prepare, default")
+def _photos(place: Place) -> Measure:
+    _need_proc()
+    write = partial(write_photos, count=PICTURES, size=MEGAPIXELS)
+    command = [*console(place), "prepare", f"{once(place, 'large-photos', write)}"]
+
+    def measure() -> float:
+        with place.folder() as cache:
+            return _peak([*command, "--size", "224", "--quiet"], place, cache)[0] / MIB
+
+    return measure
+
+
+PHOTOS.before("pixelprep prepare, default")
+
+
+@PHOTOS.peer(
+    "cores × one decoded picture, and 128 MiB",
+    target="≤ 1",
+    note=f"{PICTURES} JPEG photos of {MEGAPIXELS[0]}×{MEGAPIXELS[1]} to 224×224; 128 MiB: a block,"
+    " and the interpreter with its libraries",
+)
+def _bound(place: Place) -> Measure:
+    cores = len(os.sched_getaffinity(0))
+    return lambda: cores * 3 * MEGAPIXELS[0] * MEGAPIXELS[1] / MIB + 128
 
 
 @row("soak", "a process that runs over 1,000,000 batches of the embedded dataset")
