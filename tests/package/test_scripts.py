@@ -107,7 +107,7 @@ for name in PEERS:
     print(name, callable(peer.write) and callable(peer.epochs))
 """
     lines = script("-c", code).splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 10
     assert all(line.endswith(" True") for line in lines)
 
 

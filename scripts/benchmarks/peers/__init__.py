@@ -14,12 +14,17 @@ from benchmarks.made import SMALL, Images, images, once
 from benchmarks.place import Place
 
 Opened = Callable[[int], Iterable[Any]]  # epochs by number
-SHARE_A_FOLDER = ("hf_image_folder", "keras_directory", "torchvision_folder")
+SHARED = {  # what several read
+    "hf_image_folder": "folder",
+    "keras_directory": "folder",
+    "torchvision_folder": "folder",
+    "tf_records_batched": "tf_records",
+}
 
 
 def stored(module: str, size: str, place: Place) -> Path:
     """Return the folder with the images as this peer stores them."""
-    kind = "folder" if module in SHARE_A_FOLDER else module
+    kind = SHARED.get(module, module)
     peer = import_module(f"benchmarks.peers.{module}")
 
     def write(folder: Path) -> None:

@@ -20,17 +20,22 @@ def write(folder: Path, data: Images) -> None:
             writer.write(tf.train.Example(features=features).SerializeToString())
 
 
-def epochs(folder: Path, data: Images) -> Opened:
-    """Shuffle whole, parse and scale each, batch."""
+def described() -> dict[str, Any]:
+    """Return what a row holds."""
     import tensorflow as tf
 
-    described = {
+    return {
         "image": tf.io.FixedLenFeature([], tf.string),
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
 
+
+def epochs(folder: Path, data: Images) -> Opened:
+    """Shuffle whole, parse and scale each, batch."""
+    import tensorflow as tf
+
     def parse(record: Any) -> Any:
-        row = tf.io.parse_single_example(record, described)
+        row = tf.io.parse_single_example(record, described())
         pixels = tf.reshape(tf.io.decode_raw(row["image"], tf.uint8), data.x.shape[1:])
         return (tf.cast(pixels, tf.float32) - data.mean) / data.std, row["label"]
 

@@ -34,14 +34,13 @@ TO_TF.before("entry.train.to_tf", "≥ 2")
 TO_TF.peer("our NumPy batches", "arrays", "≥ 0.4")(partial(ours, size=SMALL))
 
 
-@TO_TF.peer(
-    "TFRecord of uint8 through tf.data",
-    "tf",
-    "≥ 3",
-    "shuffled whole, parsed and scaled by map, batched, prefetched",
-)
-def _tfrecord(place: Place) -> Epochs:
-    return peer("tf_records", SMALL, place)
+for _module, _name in (
+    ("tf_records", "TFRecord of uint8, tf.data: map, batch"),
+    ("tf_records_batched", "TFRecord of uint8, tf.data: batch, map"),
+):
+    TO_TF.peer(_name, "tf", "≥ 3", "shuffled whole, parsed and scaled by map, prefetched")(
+        partial(peer, _module, SMALL)
+    )
 
 
 @TO_TF.peer(

@@ -20,7 +20,8 @@ from benchmarks.place import Place
 from benchmarks.rows.streaming import ours
 
 PEERS = {
-    "tf_records": ("TFRecord of uint8, tf.data", "shuffled whole, prefetched"),
+    "tf_records": ("TFRecord, tf.data", "uint8; shuffled whole, map, batch, prefetch"),
+    "tf_records_batched": ("TFRecord, tf.data, batch first", "likewise, but batch, then map"),
     "lit_data": ("LitData", "uint8 arrays; StreamingDataLoader"),
     "mosaic_streaming": ("MosaicML Streaming", "uint8 arrays; DataLoader"),
     "web_dataset": ("WebDataset", "encoded pictures; shuffled in a buffer of 1,000; WebLoader"),
