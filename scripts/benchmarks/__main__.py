@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def measured(names: Sequence[str], place: Place) -> tuple[list[Line], list[str]]
 
     for name in names:
         _tell(f"{name}: {ROWS[name].what} …")
+        begun = time.monotonic()
         try:
             for line in ROWS[name].run(place, say):
                 lines.append(line)
@@ -82,6 +84,7 @@ def measured(names: Sequence[str], place: Place) -> tuple[list[Line], list[str]]
             say(f"left out: {name}: {reason}")
         except Exception as error:
             say(f"failed: {name}: {type(error).__name__}: {error}")
+        _tell(f"{name}: took {time.monotonic() - begun:.0f} s")
     return lines, remarks
 
 
