@@ -124,7 +124,7 @@ def write_photos(path: Path, count: int, size: tuple[int, int] = (1600, 1200)) -
     base = np.clip(clouds / 4 + random.normal(0, 4, clouds.shape), 0, 255).astype(np.uint8)
     for number in range(count):  # moved, and lighter or darker: no two are the same
         split = "test" if number % 10 == 9 else "train"
-        name = path / split / f"class{number // 10 % CLASSES}" / f"{number:05d}.jpg"
+        name = path / split / f"class{number // 2 % CLASSES}" / f"{number:05d}.jpg"
         name.parent.mkdir(parents=True, exist_ok=True)
         moved = np.roll(base, (number * 37 % 1200, number * 101 % 1600), (0, 1))
         lit = np.clip(moved.astype(np.int16) + number % 32 - 16, 0, 255).astype(np.uint8)
