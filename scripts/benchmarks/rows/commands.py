@@ -137,8 +137,8 @@ VERIFY.before("pixelprep verify", "< 1")
 @VERIFY.peer(
     "sha256sum, and inverting in NumPy",
     target="≤ 1.5",
-    note="the digests of all its files, and (x × std + mean) in float64 of all images, each a"
-    " process; the entry and its digests are looked at anew, as a copy's are",
+    note="the digests of all its files, then x × divisor + shift in float64 of all images: two"
+    " processes, one after the other",
 )
 def _digests(place: Place) -> Measure:
     path = place.entry().path

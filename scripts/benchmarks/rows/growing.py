@@ -39,18 +39,16 @@ for _row, _make in (
     (CORES_BATCHES, partial(ours, size=SMALL)),
 ):
     for _cores in (1, 2, 16):
-        _name = f"pixelprep, {_cores} cores"
+        _name = "pixelprep, 1 core" if _cores == 1 else f"pixelprep, {_cores} cores"
         _row.contestant(_name, _name)(partial(_on, make=_make, cores=_cores))
         _row.before(_name)
         if _cores > 1:
-            _row.duel(_name, "pixelprep, 1 cores")
+            _row.duel(_name, "pixelprep, 1 core")
 
 
 def _messages(place: Place, files: int) -> Measure:
     """Count what the scheduler gets and sends, by a cluster of two workers on this machine."""
     import large
-    from distributed import Client  # noqa: F401 - named where it is not installed
-
     import pixelprep
 
     def measure() -> float:
