@@ -49,6 +49,7 @@ for _row, _make in (
 def _messages(place: Place, files: int) -> Measure:
     """Count what the scheduler gets and sends, by a cluster of two workers on this machine."""
     import large
+
     import pixelprep
 
     def measure() -> float:
