@@ -1,8 +1,9 @@
 """What a user would pick instead: shuffled, scaled batches of 64 from files, and their room.
 
-Warm: the page cache holds the files. Cold: it is emptied of them before every first epoch. The
-sets are MNIST and 3,000 generated images of 160×160×3, so that the whole epoch of most fits a
-round.
+Warm: the page cache holds the files. Cold: it is emptied of them before every first epoch. The sets
+are MNIST and 3,000 generated images of 160×160×3; peers that take long are measured for some
+seconds of an epoch. With --quick, peers have a tenth of MNIST, where ours has it whole: what an
+epoch costs at its start weighs more then.
 """
 
 import itertools
