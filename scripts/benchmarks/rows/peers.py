@@ -88,8 +88,8 @@ for _size, _short in SHORT.items():
     _cold = Contest(f"peers-{_short}-cold", f"{_what}, first epoch, not held", "images/s", 3)
     _room = Contest(f"peers-{_short}-disk", f"{_size}, bytes on disk an image", "bytes", 1)
     for _name, _options in OURS.items():
-        _warm.contestant(_name, "arrays")(partial(ours, size=_size, **_options))
-        _cold.contestant(_name, "arrays")(partial(_our_first, size=_size, options=_options))
+        _warm.contestant(_name, _name)(partial(ours, size=_size, **_options))
+        _cold.contestant(_name, _name)(partial(_our_first, size=_size, options=_options))
         _room.contestant(_name, "arrays")(partial(_our_bytes, size=_size, options=_options))
         for _row in (_warm, _cold, _room):
             if _options:
