@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +42,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--json", type=Path, metavar="FILE", help="write every value as JSON")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed")
     made.add_argument("--work", type=Path, metavar="DIR", help="keep temporary files here")
+    made.add_argument(
+        "--keep", type=Path, metavar="DIR", help="measure here, and leave the data to later runs"
+    )
     return made
 
 
@@ -71,6 +75,7 @@ def measured(names: Sequence[str], place: Place) -> tuple[list[Line], list[str]]
 
     for name in names:
         _tell(f"{name}: {ROWS[name].what} …")
+        begun = time.monotonic()
         try:
             for line in ROWS[name].run(place, say):
                 lines.append(line)
@@ -79,6 +84,7 @@ def measured(names: Sequence[str], place: Place) -> tuple[list[Line], list[str]]
             say(f"left out: {name}: {reason}")
         except Exception as error:
             say(f"failed: {name}: {type(error).__name__}: {error}")
+        _tell(f"{name}: took {time.monotonic() - begun:.0f} s")
     return lines, remarks
 
 
@@ -87,23 +93,25 @@ def _tell(text: str) -> None:
 
 
 def run(given: argparse.Namespace, names: Sequence[str]) -> bool:
-    """Measure in a folder that is gone at the end, however it ends; then print.
+    """Measure in a folder that is gone at the end, however it ends, or is to be kept; then print.
 
     Returns
     -------
     bool
         Whether nothing of ours failed; a peer's failure is only mentioned.
     """
-    if given.work is not None:
-        given.work.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="pixelprep-bench-", dir=given.work)).resolve()
+    for folder in filter(None, (given.work, given.keep)):
+        folder.mkdir(parents=True, exist_ok=True)
+    work = given.keep or Path(tempfile.mkdtemp(prefix="pixelprep-bench-", dir=given.work))
+    work = work.resolve()
     try:
         facts = machine.facts(work)
         place = Place(given.source.resolve(), work, given.quick, given.rounds)
         place.settle()
         lines, remarks = measured(names, place)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if not given.keep:
+            shutil.rmtree(work, ignore_errors=True)
     table = as_markdown(facts, lines, remarks)
     print(table, end="")
     if given.markdown:
@@ -118,7 +126,7 @@ def main() -> None:
     given = parser().parse_args()
     if given.list:
         for name, row in ROWS.items():
-            print(f"{name:<13} {row.what}")
+            print(f"{name:<15} {row.what}")
         return
     names = checked(given)
     # A terminated run cleans up as well.

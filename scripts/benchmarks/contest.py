@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from benchmarks.before import before
 from benchmarks.clock import Measure
 from benchmarks.place import Crashed, LeftOut, Place
 from benchmarks.table import Line, Say, row
@@ -78,6 +79,17 @@ class Contest:
         self.duel(next(iter(self.contestants)), name, target, note)
         return self.contestant(name, home)
 
+    def before(self, ours: str, target: str = "", note: str = "") -> str:
+        """Add what the build before makes of one of ours, beside it; return its name.
+
+        Ours has a process of its own, too, so that nothing but the build differs.
+        """
+        name, one = f"{ours}, the build before", self.contestants[ours]
+        self.contestants[ours] = replace(one, home=one.home and ours)
+        self.contestants[name] = replace(one, make=before(one.make), home=name)
+        self.duel(ours, name, target, note)
+        return name
+
     def duel(self, ours: str, theirs: str = "", target: str = "", note: str = "") -> None:
         """Add a line to the table."""
         self.duels.append(Duel(ours, theirs, target, note))
@@ -106,7 +118,7 @@ class Contest:
         with ExitStack() as stack:
             workers: dict[str, Worker] = {}
             for number in range(-1, count + 1):  # set up, warm up, then measure
-                for name in list(kept):
+                for name in list(kept)[:: 1 if number % 2 else -1]:  # nobody is always first
                     try:
                         if number < 0:
                             measures[name] = self._made(name, place, workers, stack)

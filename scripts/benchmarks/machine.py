@@ -10,7 +10,8 @@ from pathlib import Path
 
 PACKAGES = (
     *("pixelprep", "numpy", "h5py", "typer", "tensorflow", "keras", "torch", "jax"),
-    *("grain", "datasets"),
+    *("grain", "datasets", "array-record", "litdata", "mosaicml-streaming", "webdataset"),
+    *("tensorflow-datasets", "torchvision", "Pillow"),
 )
 GIT = ("git", "-C", str(Path(__file__).parent))
 UNKNOWN = "unknown"

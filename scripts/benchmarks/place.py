@@ -43,19 +43,25 @@ class Place:
         Fewer rounds, smaller sizes.
     rounds : int or None
         Asked for on the command line.
+    before : bool
+        Whether this process runs the build before a change.
     """
 
     source: Path
     work: Path
     quick: bool = False
     rounds: int | None = None
+    before: bool = False
 
     def settle(self) -> None:
         """Have this process and its children keep to the folder and open no socket."""
         # What is installed has its byte code beside it: a run that may not write any would
         # compile pixelprep, and it alone, in every process.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        temporary = self.work / "tmp"  # where peers would leave files behind
+        temporary.mkdir(exist_ok=True)
         os.environ |= {
+            "TMPDIR": str(temporary),
             "PIXELPREP_CACHE_DIR": str(self.work / "cache"),
             "PIXELPREP_OFFLINE": "1",
             "HF_HOME": str(self.work / "hf"),
@@ -71,11 +77,12 @@ class Place:
         with tempfile.TemporaryDirectory(dir=self.work, ignore_cleanup_errors=True) as name:
             yield Path(name)
 
-    def entry(self, dataset: str = "mnist") -> "Entry":
-        """Return the prepared dataset, made by whoever asks first."""
+    def entry(self, dataset: str = "mnist", **options: Any) -> "Entry":
+        """Return the prepared dataset, made by whoever asks first: all builds share its files."""
         import pixelprep
 
-        options: dict[str, Any] = {"source": self.source} if dataset == "mnist" else {}
+        if dataset == "mnist":
+            options["source"] = self.source
         return pixelprep.prepare(dataset, quiet=True, **options)
 
     def raw(self) -> tuple["NDArray[np.uint8]", "NDArray[np.int64]"]:

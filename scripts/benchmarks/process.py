@@ -11,12 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.place import Crashed
+from benchmarks.place import Crashed, Place
+
+SCRIPT = "import sys; from pixelprep.cli.app import main; sys.exit(main())"
 
 
-def console() -> list[str]:
-    """Return the ``pixelprep`` command of this very Python."""
+def console(place: Place) -> list[str]:
+    """Return the ``pixelprep`` command of this very Python, or that of the build before."""
     script = Path(sys.executable).with_name("pixelprep")
+    if place.before:  # its script is not installed; this is what it did, and -P leaves . out
+        return [sys.executable, "-P", "-c", SCRIPT]
     return [str(script)] if script.exists() else [sys.executable, "-m", "pixelprep"]
 
 

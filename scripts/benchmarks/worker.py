@@ -9,7 +9,7 @@ import signal
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from multiprocessing.connection import Connection
 from typing import Self
 
@@ -61,6 +61,7 @@ class Worker:
 def _serve(pipe: Connection) -> None:
     """Set up and measure what the parent asks for, until it ends."""
     os.setsid()
+    set_start_method(None, force=True)  # not "spawn", but what users have
     os.dup2(2, 1)  # what a framework prints does not belong into the table
     measures: dict[str, Measure] = {}
     with suppress(EOFError, OSError):

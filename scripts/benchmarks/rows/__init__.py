@@ -4,10 +4,14 @@ from benchmarks.rows import (  # noqa: F401, I001 - in the order of the table
     fitting,
     commands,
     streaming,
+    storage,
+    cold_cache,
     feeding,
     training,
     pictures,
+    peers,
     footprint,
+    growing,
 )
 from benchmarks.table import ROWS
 

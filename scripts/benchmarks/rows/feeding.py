@@ -1,13 +1,16 @@
 """The feeds of the frameworks into an empty loop, and to a GPU where there is one."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
 from typing import Any
 
 from benchmarks.clock import BATCH, Epochs
 from benchmarks.contest import Contest
+from benchmarks.made import SMALL
+from benchmarks.peers import peer
 from benchmarks.place import LeftOut, Place
-from benchmarks.rows.streaming import in_memory, taken
+from benchmarks.rows.streaming import in_memory, ours, taken
 
 LOOP, GPU = "into an empty loop", "that reach the GPU"
 SHUFFLED = "shuffled batches of 64 of MNIST"
@@ -25,6 +28,19 @@ def _to_tf(place: Place) -> Epochs:
     train = place.entry().train
     feed = train.to_tf(BATCH, shuffle=True, seed=0)
     return Epochs(lambda k: feed, len(train))
+
+
+TO_TF.before("entry.train.to_tf", "≥ 2")
+TO_TF.peer("our NumPy batches", "arrays", "≥ 0.4")(partial(ours, size=SMALL))
+
+
+for _module, _name in (
+    ("tf_records", "TFRecord of uint8, tf.data: map, batch"),
+    ("tf_records_batched", "TFRecord of uint8, tf.data: batch, map"),
+):
+    TO_TF.peer(_name, "tf", "≥ 3", "shuffled whole, parsed and scaled by map, prefetched")(
+        partial(peer, _module, SMALL)
+    )
 
 
 @TO_TF.peer(
@@ -49,13 +65,21 @@ def _to_torch(place: Place) -> Epochs:
     return Epochs(lambda k: feed, len(train))
 
 
-@TO_TORCH.contestant("entry.train.to_torch, DataLoader of 2 workers", "torch")
-def _loader(place: Place) -> Epochs:
+def _loader(place: Place, workers: int, **options: Any) -> Epochs:
     from torch.utils.data import DataLoader
 
     train = place.entry().train
     feed = train.to_torch(BATCH, shuffle=True, seed=0)
-    return Epochs(lambda k: DataLoader(feed, batch_size=None, num_workers=2), len(train))
+    loader = DataLoader(feed, batch_size=None, num_workers=workers, **options)
+    return Epochs(lambda k: loader, len(train))
+
+
+TO_TORCH.before("entry.train.to_torch", "> 1", "tensors over the very memory of the batches")
+NO_WORKERS, WORKERS = "DataLoader, no workers", "DataLoader, 2 persistent workers"
+TO_TORCH.contestant(NO_WORKERS, "torch")(partial(_loader, workers=0))
+TO_TORCH.contestant(WORKERS, "torch")(partial(_loader, workers=2, persistent_workers=True))
+TO_TORCH.duel(WORKERS, NO_WORKERS, "≥ 0.5")
+TO_TORCH.before(WORKERS)
 
 
 @TO_JAX.contestant("entry.train.to_jax", "jax")
@@ -67,12 +91,7 @@ def _to_jax(place: Place) -> Epochs:
     return Epochs(lambda k: feed, len(train), jax.block_until_ready)
 
 
-TO_TORCH.duel("entry.train.to_torch", note="tensors over the very memory of the batches")
-TO_TORCH.duel(
-    "entry.train.to_torch, DataLoader of 2 workers",
-    note="workers start anew at every epoch, and that is counted",
-)
-TO_JAX.duel("entry.train.to_jax", note="a device_put a batch; int32 labels")
+TO_JAX.before("entry.train.to_jax", note="a device_put a batch; int32 labels")
 
 
 def _gigabytes(train: Any) -> float:

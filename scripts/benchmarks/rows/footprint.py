@@ -1,10 +1,11 @@
-"""Memory of whole processes at 1, 10 and 100 times MNIST's rows, and over many batches.
+"""What whole processes cost at 1, 10 and 100 times MNIST's rows, and over many batches.
 
 Linux only: memory is read from /proc.
 """
 
 import gzip
 import json
+import os
 import shutil
 import statistics
 import struct
@@ -13,8 +14,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+from benchmarks.clock import Measure
+from benchmarks.contest import Contest
+from benchmarks.made import once, write_photos
 from benchmarks.place import FILES, LeftOut, Place
 from benchmarks.process import console, family, memory, started
 from benchmarks.table import Line, Say, row
@@ -23,39 +29,64 @@ MIB = 1 << 20
 PASSES = 3  # of an epoch, of which the median counts
 EVERY = 0.003  # seconds between two looks
 STORED = 70_000 * (28 * 28 * 4 + 8)  # bytes of MNIST's entry
+PICTURES, MEGAPIXELS = 10, (8688, 5792)
+PHOTOS = Contest(
+    "memory-photos", "peak anonymous memory of preparing photos of 50 megapixels", "MiB", 1
+)
 EPOCH = """
-import sys, pixelprep
-for _ in pixelprep.open(sys.argv[1]).train.batches(64, shuffle=True): pass
+import sys, time, pixelprep
+batches = pixelprep.open(sys.argv[1]).train.batches(64, shuffle=True)
+begun = time.perf_counter()
+for _ in batches: pass
+print(time.perf_counter() - begun)
 """
 
 
-@row("memory", "peak anonymous memory of a process at 1, 10 and 100 times MNIST's rows")
+WHATS = ("`pixelprep prepare ./folder`", "opening, and an epoch of batches(64, shuffle=True)")
+
+
+class _Cost(NamedTuple):
+    """Most anonymous memory, in MiB, and images a second: of preparing, and of an epoch."""
+
+    memory: tuple[float, float]
+    rate: tuple[float, float]
+
+
+@row("memory", "peak anonymous memory and rate of a process at 1, 10 and 100 times MNIST's rows")
 def _memory(place: Place, say: Say) -> Iterator[Line]:
     """Measure every size that the disk has room for."""
     _need_proc()
-    found: dict[int, tuple[float, float]] = {}
+    found: dict[str, _Cost] = {}
     for times in (1, 10) if place.quick else (1, 10, 100):
         try:
-            found[times] = _peaks(place, times)
+            found[f"{times}×"] = _cost(place, times)
         except LeftOut as reason:
             say(f"left out: memory: {times}×: {reason}")
     if not found:
         return
-    whats = ("`pixelprep prepare ./folder`", "opening, and an epoch of batches(64, shuffle=True)")
-    for what, peaks in zip(whats, zip(*found.values(), strict=True), strict=True):
-        sizes = dict(zip((f"{times}×" for times in found), peaks, strict=True))
-        shown = ", ".join(f"{times}: {size:.1f} MiB" for times, size in sizes.items())
-        yield Line(
-            "memory",
-            what,
-            "MiB",
-            [max(peaks)],
-            f"the same at {', '.join(sizes)}",
-            [min(peaks)],
-            "≤ 1.1" if len(peaks) > 1 else "",
-            f"{shown}; largest against smallest",
-            {times: [size] for times, size in sizes.items()},
-        )
+    for index, what in enumerate(WHATS):
+        memory = {times: cost.memory[index] for times, cost in found.items()}
+        rate = {times: cost.rate[index] for times, cost in found.items()}
+        yield _grown(what, "MiB", memory, max(memory.values()), min(memory.values()), "≤ 1.1")
+        last, first = [*rate.values()][-1], next(iter(rate.values()))
+        yield _grown(f"{what}, its rate", "images/s", rate, last, first, "")
+
+
+def _grown(
+    what: str, unit: str, sizes: dict[str, float], ours: float, theirs: float, target: str
+) -> Line:
+    return Line(
+        "memory",
+        what,
+        unit,
+        [ours],
+        f"the same at {', '.join(sizes)}",
+        [theirs],
+        target if len(sizes) > 1 else "",
+        ", ".join(f"{times}: {size:,.1f} {unit}" for times, size in sizes.items())
+        + ("; largest against smallest" if target else "; the most rows against the fewest"),
+        {times: [size] for times, size in sizes.items()},
+    )
 
 
 def _need_proc() -> None:
@@ -63,8 +94,8 @@ def _need_proc() -> None:
         raise LeftOut("memory is read from /proc, which only Linux has")
 
 
-def _peaks(place: Place, times: int) -> tuple[float, float]:
-    """Return the peak MiB of preparing so many times MNIST, and of an epoch of it."""
+def _cost(place: Place, times: int) -> _Cost:
+    """Return what preparing so many times MNIST costs, and an epoch of it."""
     need, free = 1.3 * times * STORED, shutil.disk_usage(place.work).free
     if free < need:
         raise LeftOut(f"needs {need / 1e9:.0f} GB of disk, {free / 1e9:.0f} GB are free")
@@ -72,13 +103,16 @@ def _peaks(place: Place, times: int) -> tuple[float, float]:
         raw, cache = folder / "digits", folder / "cache"
         raw.mkdir()
         _multiply(place.source, raw, times)
-        command = [*console(), "prepare", str(raw), "--quiet", "--json"]
+        command = [*console(place), "prepare", str(raw), "--quiet", "--json"]
         prepared, shown = _peak(command, place, cache)
-        entry = json.loads(shown)["path"]
+        made = json.loads(shown)
         # In the cache that it was made in, a file need not be hashed to be trusted.
-        command = [sys.executable, "-c", EPOCH, entry]
-        iterated = statistics.median(_peak(command, place, cache)[0] for _ in range(PASSES))
-    return prepared / MIB, iterated / MIB
+        command = [sys.executable, "-c", EPOCH, made["path"]]
+        passes = [_peak(command, place, cache) for _ in range(PASSES)]
+    iterated = statistics.median(peak for peak, _ in passes)
+    taken = statistics.median(float(shown) for _, shown in passes)
+    rates = (70_000 * times / made["seconds"], 60_000 * times / taken)
+    return _Cost((prepared / MIB, iterated / MIB), rates)
 
 
 def _multiply(source: Path, target: Path, times: int) -> None:
@@ -120,6 +154,33 @@ def _anonymous(pid: int) -> int:
         with suppress(OSError):  # it may have just ended
             found += memory(one, "RssAnon")
     return found
+
+
+@PHOTOS.contestant("pixelprep prepare, default")
+def _photos(place: Place) -> Measure:
+    _need_proc()
+    write = partial(write_photos, count=PICTURES, size=MEGAPIXELS)
+    command = [*console(place), "prepare", f"{once(place, 'large-photos', write)}"]
+
+    def measure() -> float:
+        with place.folder() as cache:
+            return _peak([*command, "--size", "224", "--quiet"], place, cache)[0] / MIB
+
+    return measure
+
+
+PHOTOS.before("pixelprep prepare, default")
+
+
+@PHOTOS.peer(
+    "cores × one decoded picture, and 128 MiB",
+    target="≤ 1",
+    note=f"{PICTURES} JPEG photos of {MEGAPIXELS[0]}×{MEGAPIXELS[1]} to 224×224; 128 MiB: a block,"
+    " and the interpreter with its libraries",
+)
+def _bound(place: Place) -> Measure:
+    cores = len(os.sched_getaffinity(0))
+    return lambda: cores * 3 * MEGAPIXELS[0] * MEGAPIXELS[1] / MIB + 128
 
 
 @row("soak", "a process that runs over 1,000,000 batches of the embedded dataset")
