@@ -416,8 +416,11 @@ def decode_options(decode: Mapping[str, object]) -> dict[str, Any]:
 class MachineOptions:
     """Options of where and how the work is done."""
 
-    workers: int | Executor = option(
-        1, "Processes that share the work (in Python also an executor); changes no byte.", "N"
+    workers: int | Executor | None = option(
+        None,
+        "Processes that share the work, 1: no other (in Python also an executor); changes no byte"
+        " (default: threads, one for each processor that may be used).",
+        "N",
     )
     scheduler: str | None = option(
         None, "Dask scheduler whose workers share the work.", "tcp://HOST:PORT"

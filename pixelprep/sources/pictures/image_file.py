@@ -3,13 +3,14 @@
 import math
 import os
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -511,13 +512,38 @@ def is_picture(content: bytes) -> bool:
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Turn Pillow's warnings of decompression bombs into errors; silence its others."""
+    """Turn Pillow's warnings of decompression bombs into errors; silence its others.
+
+    The filters are the process's: the first thread sets them, and the last sets them back.
+    """
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _STRICT.lock:
+        _STRICT.threads += 1
+        if _STRICT.threads == 1:
+            _STRICT.filters = warnings.catch_warnings()
+            _STRICT.filters.__enter__()
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+    try:
         yield
+    finally:
+        with _STRICT.lock:
+            _STRICT.threads -= 1
+            if not _STRICT.threads:
+                _STRICT.filters.__exit__(None, None, None)
+
+
+@dataclass(slots=True)
+class _Strict:
+    """How many threads are strict with Pillow, and the filters of warnings to be set back."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    threads: int = 0
+    filters: Any = None  # Any: `catch_warnings` has a parameter of no use here
+
+
+_STRICT = _Strict()
 
 
 def require(purpose: str = "a folder of images") -> None:

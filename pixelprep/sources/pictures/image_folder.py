@@ -54,7 +54,7 @@ from pixelprep.sources.pictures.members import (
 )
 from pixelprep.sources.pictures.met import Met
 from pixelprep.sources.split_names import split_in
-from pixelprep.system import formatting, fs, notices, progress, staging
+from pixelprep.system import formatting, fs, notices, parallel, progress, staging
 
 LOG = logging.getLogger("pixelprep")
 
@@ -469,23 +469,26 @@ def _run_task(
 def _write_pixels(
     paths: Sequence[str], decoder: ImageDecoder, private: Path
 ) -> dict[str, Any]:  # a step's receipt
+    """Decode images into a new file one by one: in memory there is one at a time."""
     decoder = replace(decoder, met=(met := Met()))
     image_format, skipped, why = decoder.format, list[int](), list[tuple[str, str]]()
     assert image_format is not None  # set before the work is divided
-    # The rows of skipped images stay zero, and are left out later.
-    pixels = np.zeros((len(paths), *image_format.shape), image_format.dtype)
-    with image_file.strict_pillow():
+    digest = hashlib.sha256()
+    with image_file.strict_pillow(), private.open("wb") as file:
         for row, path in enumerate(paths):
+            parallel.check_wanted()
             try:
-                pixels[row] = decoder.read(path)
+                pixels = np.ascontiguousarray(decoder.read(path), image_format.dtype).data
             except ImageError as error:
                 if not (decoder.skip and error.unread):
                     raise
                 skipped.append(row)
                 why.append((error.unread.kind, error.unread.reason))
-    private.write_bytes(pixels.data)
+                pixels = memoryview(bytes(image_format.bytes))  # to be left out later
+            file.write(pixels)
+            digest.update(pixels)
     return {
-        "sha256": hashlib.sha256(pixels.data).hexdigest(),
+        "sha256": digest.hexdigest(),
         "skipped": skipped,
         "why": why,
         "met": met.to_json(),
@@ -575,6 +578,7 @@ def _survey(task: tuple[Sequence[str], ImageDecoder]) -> _Survey:
     seen = _Survey()
     with image_file.strict_pillow():
         for path in paths:
+            parallel.check_wanted()
             pixels, problems = decoder.examine(path)
             if pixels is not None:
                 seen.note_format(image_file.format_of(pixels), path)
