@@ -326,6 +326,12 @@ class DecodeOptions:
         "How images are resized, each as Pillow does it.",
         choices=("nearest", "box", "bilinear", "bicubic", "lanczos"),
     )
+    jpeg: str = option(
+        "full",
+        "JPEG files that are resized: decode all of their pixels; or, faster, a draft of them, by"
+        " halves, that is at least twice the size: other pixels, mostly by one level.",
+        choices=("full", "draft"),
+    )
     follow_links: bool = option(
         False, "Use what links lead to outside of the folder of images, too.", check=_switch
     )
@@ -382,7 +388,7 @@ class DecodeOptions:
 
 
 # Of these, what a model was trained on; the others say how data is written down.
-FIXED = frozenset({"size", "color", "fit", "filter", "orientation", "alpha", "page"})
+FIXED = frozenset({"size", "color", "fit", "filter", "jpeg", "orientation", "alpha", "page"})
 READING = declared_options(DecodeOptions).keys() - FIXED
 
 
@@ -398,7 +404,7 @@ RECORDED: dict[str, dict[str | None, str]] = {
 
 def decode_options(decode: Mapping[str, object]) -> dict[str, Any]:
     """Return the options of decoding that `decode` tells of, where they are not the default."""
-    as_given = ("size", "fit", "filter", "color", "page", "layout")
+    as_given = ("size", "fit", "filter", "jpeg", "color", "page", "layout")
     told = {
         name: decode[name]
         for name in as_given

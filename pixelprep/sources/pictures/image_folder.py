@@ -97,7 +97,7 @@ class ImageFolder(LocalSource):
     supported_options = frozenset(
         {"size", "color", "on_error", "on_leak", "orientation", "alpha", "page"}
         | {"fit", "filter", "follow_links", "labels", "columns", "label_delimiter", "group_column"}
-        | {"group_pattern", "classes", "class_map", "labels_from", "renumber"}
+        | {"jpeg", "group_pattern", "classes", "class_map", "labels_from", "renumber"}
     )
 
     chooses_classes: ClassVar[bool] = True  # before anything is decoded
