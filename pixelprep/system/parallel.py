@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar  # Any: results that are only waited for
@@ -60,10 +60,17 @@ def check_wanted() -> None:
         raise CancelledError
 
 
-def _stoppable(stop: threading.Event, function: Callable[[Task], Result], task: Task) -> Result:
+def _in_thread(
+    stop: threading.Event,
+    free: threading.Semaphore,
+    function: Callable[[Task], Result],
+    task: Task,
+) -> Result:
+    """Do a task in a thread, once a processor is free for it: what it needs is in memory then."""
     _THREAD.stop = stop
-    check_wanted()
-    return function(task)
+    with free:
+        check_wanted()
+        return function(task)
 
 
 class WorkerPool:
@@ -81,7 +88,7 @@ class WorkerPool:
         is_given = workers is not None and self._external is None
         count = workers if is_given else min(cores(), MAX_WORKERS)  # an executor's is unknown
         self._workers = check_int("workers", count, 1, MAX_WORKERS)
-        self._stop = threading.Event()  # of threads
+        self._stop, self._free = threading.Event(), threading.Semaphore(self._workers)  # of threads
         if scheduler is not None and workers not in (None, 1):
             raise UsageError("`scheduler` and `workers`: expected one of the two")
         if scheduler is not None and not ADDRESS.fullmatch(scheduler):
@@ -96,6 +103,21 @@ class WorkerPool:
         """Whether this process does all the work, perhaps in threads."""
         alone = self._workers == 1 and self._external is None and self._scheduler is None
         return self._threaded or alone
+
+    @contextmanager
+    def apart(self) -> Iterator["WorkerPool"]:
+        """Have processes in place of threads for a while, for work that holds Python's own lock.
+
+        Where none can be started, there are the threads.
+        """
+        with WorkerPool(self._workers if self._threaded else 1) as processes:
+            try:
+                processes.start()
+            except WorkerError as error:
+                LOG.debug("%s", error)
+                yield self
+            else:
+                yield self if processes.inline else processes
 
     def start(self) -> None:
         """Start the workers, which takes a while, before there is work for them."""
@@ -149,7 +171,8 @@ class WorkerPool:
 
     def _submit(self, function: Callable[[Task], Result], task: Task) -> "Future[Result]":
         assert self._executor is not None  # `start` was called
-        function = partial(_stoppable, self._stop, function) if self._threaded else function
+        if self._threaded:
+            function = partial(_in_thread, self._stop, self._free, function)
         try:
             return self._executor.submit(function, task)
         except BrokenExecutor as error:  # a worker died meanwhile: let the task fail with it

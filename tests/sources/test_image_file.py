@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import sys
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -736,3 +737,21 @@ def test_a_file_system_that_fails_is_no_damage(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="cannot read: ") as caught:
             decoder.read(str(path))
         assert not isinstance(caught.value, ImageError)
+
+
+# Warnings
+
+
+def test_threads_share_the_filters_of_warnings() -> None:
+    """While any thread decodes, a bomb is an error; afterwards the filters are what they were,
+    whichever thread ends first.
+    """
+    before = list(warnings.filters)
+    first, second = strict_pillow(), strict_pillow()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(Image.DecompressionBombWarning):
+        warnings.warn("large", Image.DecompressionBombWarning, stacklevel=1)
+    second.__exit__(None, None, None)
+    assert warnings.filters == before

@@ -233,8 +233,11 @@ class ImageDecoder:
 
     def examine(self, path: str) -> tuple[AnyArray | None, list[Problem]]:
         """Return the pixels of an image as far as they can be had, and all problems of it."""
-        content = self.archive.read(path) if self.archive else read_file(path, self.folder)
-        return self.examine_bytes(path, content)
+        return self.examine_bytes(path, self.content(path))
+
+    def content(self, path: str) -> bytes:
+        """Return the bytes of a file."""
+        return self.archive.read(path) if self.archive else read_file(path, self.folder)
 
     def examine_bytes(self, path: str, content: bytes) -> tuple[AnyArray | None, list[Problem]]:
         """Do the same with the bytes of a file, wherever they come from."""

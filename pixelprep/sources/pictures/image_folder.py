@@ -6,7 +6,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -58,6 +58,9 @@ from pixelprep.system import formatting, fs, notices, parallel, progress, stagin
 
 LOG = logging.getLogger("pixelprep")
 
+# Decoding small pictures is Python's work more than Pillow's, which threads do not share; so many
+# are worth the start of processes.
+MANY, SMALL = 6000, 32 << 10  # pictures; bytes of one
 MOST_TABLES = 3  # that are not used are told of
 ARCHIVES = (*ZIP, *TAR)  # endings
 
@@ -150,8 +153,11 @@ class ImageFolder(LocalSource):
         work = context.work(kind + self.name)
         splits, found = {}, _Findings()
         try:
-            for name, listed in images.items():
-                splits[name] = self._decode(name, listed, decoder, work, context, found)
+            small = len(every) >= MANY and len(decoder.content(decoder.reference)) < SMALL
+            with context.pool.apart() if small else nullcontext(context.pool) as pool:
+                team = replace(context, pool=pool)
+                for name, listed in images.items():
+                    splits[name] = self._decode(name, listed, decoder, work, team, found)
         except ImageError as error:
             own = replace(self.options, follow_links=self.options.follow_links and not shown)
             command = _command(shown or self._shown(), own)
