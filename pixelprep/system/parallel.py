@@ -43,11 +43,11 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def thread_pool() -> "ThreadPoolExecutor":
-    """Make a thread per processor, and two that wait for the disk, for work without the GIL."""
+def thread_pool(more: int = 2) -> "ThreadPoolExecutor":
+    """Make a thread per processor, and some that wait for the disk, for work without the GIL."""
     from concurrent.futures import ThreadPoolExecutor  # not needed for a cache hit
 
-    return ThreadPoolExecutor(cores() + 2, thread_name_prefix="pixelprep")
+    return ThreadPoolExecutor(cores() + more, thread_name_prefix="pixelprep")
 
 
 def check_wanted() -> None:
@@ -60,17 +60,10 @@ def check_wanted() -> None:
         raise CancelledError
 
 
-def _in_thread(
-    stop: threading.Event,
-    free: threading.Semaphore,
-    function: Callable[[Task], Result],
-    task: Task,
-) -> Result:
-    """Do a task in a thread, once a processor is free for it: what it needs is in memory then."""
+def _in_thread(stop: threading.Event, function: Callable[[Task], Result], task: Task) -> Result:
     _THREAD.stop = stop
-    with free:
-        check_wanted()
-        return function(task)
+    check_wanted()
+    return function(task)
 
 
 class WorkerPool:
@@ -88,7 +81,7 @@ class WorkerPool:
         is_given = workers is not None and self._external is None
         count = workers if is_given else min(cores(), MAX_WORKERS)  # an executor's is unknown
         self._workers = check_int("workers", count, 1, MAX_WORKERS)
-        self._stop, self._free = threading.Event(), threading.Semaphore(self._workers)  # of threads
+        self._stop = threading.Event()  # of threads
         if scheduler is not None and workers not in (None, 1):
             raise UsageError("`scheduler` and `workers`: expected one of the two")
         if scheduler is not None and not ADDRESS.fullmatch(scheduler):
@@ -105,24 +98,27 @@ class WorkerPool:
         return self._threaded or alone
 
     @contextmanager
-    def apart(self) -> Iterator["WorkerPool"]:
+    def without_threads(self, is_long: bool) -> Iterator["WorkerPool"]:
         """Have processes in place of threads for a while, for work that holds Python's own lock.
 
-        Where none can be started, there are the threads.
+        Where it `is_long`, and they can be started; else this thread alone.
         """
-        with WorkerPool(self._workers if self._threaded else 1) as processes:
+        if not self._threaded:
+            yield self
+            return
+        with WorkerPool(self._workers if is_long else 1) as processes, WorkerPool(1) as alone:
             try:
                 processes.start()
             except WorkerError as error:
                 LOG.debug("%s", error)
-                yield self
-            else:
-                yield self if processes.inline else processes
+                processes = alone
+            yield processes
 
     def start(self) -> None:
         """Start the workers, which takes a while, before there is work for them."""
         if self._executor is None and self._threaded:
-            self._stop, self._executor = threading.Event(), thread_pool()
+            # No more of them than processors: each may hold the largest picture.
+            self._stop, self._executor = threading.Event(), thread_pool(0)
         elif self._executor is None and not self.inline:
             self._executor = self._external or self._start_executor()
 
@@ -172,7 +168,7 @@ class WorkerPool:
     def _submit(self, function: Callable[[Task], Result], task: Task) -> "Future[Result]":
         assert self._executor is not None  # `start` was called
         if self._threaded:
-            function = partial(_in_thread, self._stop, self._free, function)
+            function = partial(_in_thread, self._stop, function)
         try:
             return self._executor.submit(function, task)
         except BrokenExecutor as error:  # a worker died meanwhile: let the task fail with it

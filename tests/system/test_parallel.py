@@ -229,7 +229,7 @@ def test_threads_share_the_work_by_default(
 def test_many_small_pictures_are_for_processes(
     folder: Path, right: dict[str, str], monkeypatch: pytest.MonkeyPatch, can_start: bool
 ) -> None:
-    """They make the very files that threads make, which go on where no process can be started."""
+    """They make the very files that one thread makes, which does it where none can be started."""
     monkeypatch.setattr(image_folder, "MANY", 300)
     asked, make = list[int](), ProcessPoolExecutor.__init__
 

@@ -58,9 +58,9 @@ from pixelprep.system import formatting, fs, notices, parallel, progress, stagin
 
 LOG = logging.getLogger("pixelprep")
 
-# Decoding small pictures is Python's work more than Pillow's, which threads do not share; so many
-# are worth the start of processes.
-MANY, SMALL = 6000, 32 << 10  # pictures; bytes of one
+# Decoding small pictures is Python's work more than Pillow's, and threads are no faster than one;
+# so many are worth the start of processes.
+MANY, SMALL = 6000, 16 << 10  # pictures; bytes of one
 MOST_TABLES = 3  # that are not used are told of
 ARCHIVES = (*ZIP, *TAR)  # endings
 
@@ -153,8 +153,9 @@ class ImageFolder(LocalSource):
         work = context.work(kind + self.name)
         splits, found = {}, _Findings()
         try:
-            small = len(every) >= MANY and len(decoder.content(decoder.reference)) < SMALL
-            with context.pool.apart() if small else nullcontext(context.pool) as pool:
+            pool = context.pool
+            small = len(decoder.content(decoder.reference)) < SMALL
+            with pool.without_threads(len(every) >= MANY) if small else nullcontext(pool) as pool:
                 team = replace(context, pool=pool)
                 for name, listed in images.items():
                     splits[name] = self._decode(name, listed, decoder, work, team, found)
@@ -475,7 +476,11 @@ def _run_task(
 def _write_pixels(
     paths: Sequence[str], decoder: ImageDecoder, private: Path
 ) -> dict[str, Any]:  # a step's receipt
-    """Decode images into a new file one by one: in memory there is one at a time."""
+    """Decode images into a new file one by one.
+
+    So each worker has one in memory: its file, its pixels (of Pillow's 4 bytes, in colour) and what
+    is made of them. There are no more workers than processors, unless more were asked for.
+    """
     decoder = replace(decoder, met=(met := Met()))
     image_format, skipped, why = decoder.format, list[int](), list[tuple[str, str]]()
     assert image_format is not None  # set before the work is divided
