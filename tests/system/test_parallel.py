@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -25,6 +26,7 @@ from pixelprep import SourceError, UsageError, WorkerError, sources
 from pixelprep.pipeline import fit
 from pixelprep.sources import digest, lazy_arrays
 from pixelprep.sources.pictures import image_folder
+from pixelprep.sources.pictures.image_file import ImageDecoder
 from pixelprep.system import fs, parallel, staging
 from pixelprep.system.parallel import WorkerPool
 from tests.helpers.cli import failure, run
@@ -209,6 +211,7 @@ def test_threads_share_the_work_by_default(
     """Without workers the files are those that one worker makes, in several threads of this
     process, and nothing is left of them.
     """
+    monkeypatch.setattr(image_folder, "SMALL", 0)  # or one thread would decode them
     names, made = set[str](), staging.run_step
 
     def noting(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -222,6 +225,27 @@ def test_threads_share_the_work_by_default(
     assert sum(name.startswith("pixelprep") for name in names) > 1
     assert not [one for one in threading.enumerate() if one.name.startswith("pixelprep")]
     assert bytes_of(entry.path) == bytes_of(alone.path) == right
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_no_more_pictures_than_processors_are_in_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many a task has, each thread holds the one that it writes, and the next."""
+    monkeypatch.setattr(image_folder, "SMALL", 0)
+    lock, alive, most, read = threading.Lock(), list[Any](), list[int](), ImageDecoder.read
+
+    def noting(decoder: ImageDecoder, path: str) -> Any:
+        pixels = np.array(read(decoder, path))
+        with lock:
+            alive.append(weakref.ref(pixels))
+            most.append(sum(one() is not None for one in alive))
+        return pixels
+
+    monkeypatch.setattr(ImageDecoder, "read", noting)
+    pixelprep.prepare(folder, quiet=True)
+    assert len(most) == 300
+    assert max(most) <= 2 * 3
 
 
 @pytest.mark.usefixtures("three_cores")

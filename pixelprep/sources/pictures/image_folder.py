@@ -43,6 +43,7 @@ from pixelprep.sources.pictures.layouts import (
     tell_numbers,
 )
 from pixelprep.sources.pictures.members import (
+    PIECE,
     TAR,
     ZIP,
     Archive,
@@ -485,7 +486,7 @@ def _write_pixels(
     image_format, skipped, why = decoder.format, list[int](), list[tuple[str, str]]()
     assert image_format is not None  # set before the work is divided
     digest = hashlib.sha256()
-    with image_file.strict_pillow(), private.open("wb") as file:
+    with image_file.strict_pillow(), private.open("wb", PIECE) as file:
         for row, path in enumerate(paths):
             parallel.check_wanted()
             try:
