@@ -16,7 +16,7 @@ from pixelprep.format import layout, schema
 from pixelprep.format.recipe import NUMERICS_VERSION, SPLITS, Recipe
 from pixelprep.format.source_record import Provenance, SourceRecord
 from pixelprep.numerics.scaling import FORM, MODES, Scaling, fixed_scaling, shift_and_divisor
-from pixelprep.numerics.statistics import AnyMoments, Statistics
+from pixelprep.numerics.statistics import AnyMoments, Statistics, exact_sum
 from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import LenientRecord
 
@@ -65,8 +65,8 @@ class FirstBatch(LenientRecord):
     def of(cls, images: NDArray[Any]) -> Self:
         """Compute the statistics of a batch (n, H, W, C), whose exact sums no machine changes."""
         exact = images.reshape(-1).astype(np.float64)
-        mean = math.fsum(exact) / exact.size
-        variance = math.fsum((exact - mean) ** 2) / exact.size
+        mean = exact_sum(exact) / exact.size
+        variance = exact_sum((exact - mean) ** 2) / exact.size
         low, high = float(exact.min()), float(exact.max())
         return cls(images.shape, low, high, mean, math.sqrt(variance))
 

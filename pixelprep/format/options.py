@@ -326,6 +326,12 @@ class DecodeOptions:
         "How images are resized, each as Pillow does it.",
         choices=("nearest", "box", "bilinear", "bicubic", "lanczos"),
     )
+    jpeg: str = option(
+        "full",
+        "JPEG files that are resized: decode all of their pixels; or, faster, a draft of them, by"
+        " halves, that is at least twice the size: other pixels, mostly by one level.",
+        choices=("full", "draft"),
+    )
     follow_links: bool = option(
         False, "Use what links lead to outside of the folder of images, too.", check=_switch
     )
@@ -382,7 +388,7 @@ class DecodeOptions:
 
 
 # Of these, what a model was trained on; the others say how data is written down.
-FIXED = frozenset({"size", "color", "fit", "filter", "orientation", "alpha", "page"})
+FIXED = frozenset({"size", "color", "fit", "filter", "jpeg", "orientation", "alpha", "page"})
 READING = declared_options(DecodeOptions).keys() - FIXED
 
 
@@ -398,7 +404,7 @@ RECORDED: dict[str, dict[str | None, str]] = {
 
 def decode_options(decode: Mapping[str, object]) -> dict[str, Any]:
     """Return the options of decoding that `decode` tells of, where they are not the default."""
-    as_given = ("size", "fit", "filter", "color", "page", "layout")
+    as_given = ("size", "fit", "filter", "jpeg", "color", "page", "layout")
     told = {
         name: decode[name]
         for name in as_given
@@ -416,8 +422,11 @@ def decode_options(decode: Mapping[str, object]) -> dict[str, Any]:
 class MachineOptions:
     """Options of where and how the work is done."""
 
-    workers: int | Executor = option(
-        1, "Processes that share the work (in Python also an executor); changes no byte.", "N"
+    workers: int | Executor | None = option(
+        None,
+        "Processes that share the work, 1: no other (in Python also an executor); changes no byte"
+        " (default: threads, one for each processor that may be used).",
+        "N",
     )
     scheduler: str | None = option(
         None, "Dask scheduler whose workers share the work.", "tcp://HOST:PORT"

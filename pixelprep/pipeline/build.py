@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any  # arrays of any type, and a bar of tqdm's
 
@@ -103,7 +103,7 @@ def _write_files(
         progress.bar("writing", images, " images", context.quiet) as bar,
     ):
         if context.pool.inline:
-            results: Iterator[str] = (task.write(bar.update) for task in tasks)
+            results = context.pool.map(partial(WriteTask.write, on_progress=bar.update), tasks)
         else:
             sizes = (len(task.rows.labels) for task in tasks)
             results = progress.track(context.pool.map(WriteTask.write, tasks), sizes, bar)
@@ -164,6 +164,7 @@ class WriteTask:
             recipe, count = manifest.recipe, len(self.rows.labels)
             with writer.create(path, manifest.file_layout(self.split, count)) as out:
                 for start in range(0, count, recipe.chunk_rows):
+                    parallel.check_wanted()
                     rows = slice(start, min(start + recipe.chunk_rows, count))
                     images, labels = self.rows.images[rows], self.rows.labels[rows]
                     scaled, own = apply_with_statistics(scaling, images, recipe.dtype)

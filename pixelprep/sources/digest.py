@@ -13,9 +13,9 @@ from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, p
 from pixelprep.sources import leaks
 from pixelprep.sources.base import Raw
 from pixelprep.sources.lazy_arrays import AnyArray, LazyArray, block_ranges, iter_blocks, slice_rows
-from pixelprep.system import parallel, progress
+from pixelprep.system import progress
 from pixelprep.system.fs import HASH_BYTES
-from pixelprep.system.parallel import WorkerPool
+from pixelprep.system.parallel import WorkerPool, check_wanted
 
 OnProgress = Callable[[int], object]  # receives the number of images that were read
 DIGEST_BYTES = 64 << 20  # pixels under one digest (data/FORMAT.md, section 4)
@@ -119,11 +119,9 @@ def _read_pieces(
     """Yield the digest and, if they are wanted, moments and keys of each piece of images."""
     pieces = digest_pieces(images)
     tasks = ((slice_rows(images, rows), where, rows.start, per, keyed) for rows in pieces)
-    with parallel.thread_pool() as threads:  # hashing releases the interpreter's lock
-        workers = WorkerPool(threads) if pool.inline else pool
-        for rows, result in zip(pieces, workers.map(_read_piece, tasks), strict=True):
-            yield result
-            on_progress(len(rows))
+    for rows, result in zip(pieces, pool.map(_read_piece, tasks), strict=True):
+        yield result
+        on_progress(len(rows))
 
 
 def digest_pieces(images: LazyArray) -> list[range]:
@@ -144,6 +142,7 @@ def _read_piece(task: tuple[LazyArray, str, int, str | None, bool]) -> _Piece:
     # The blocks of data/FORMAT.md, section 3, if they are summed up; a piece is a whole number of
     # them, so that the sums of all pieces are those of all blocks.
     for block in iter_blocks(images, None if per else HASH_BYTES):
+        check_wanted()
         if block.dtype.kind == "f":
             _check_finite(block, where, first)
         pixels = pixel_bytes(block)

@@ -12,8 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import suppress
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar  # Any: results that are only waited for
 
@@ -33,27 +34,55 @@ ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://[^/]+:[0-9]+")  # Dask's transport
 MAX_WORKERS = 1024
 MAX_RESTARTS = 3  # deaths of workers in a row, with no task finished between
 
+_THREAD = threading.local()  # of a thread of a pool: `stop`, set when its work is not wanted
 
-def thread_pool() -> "ThreadPoolExecutor":
-    """Make a thread per processor, and two that wait for the disk, for work without the GIL."""
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not every system has it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def thread_pool(more: int = 2) -> "ThreadPoolExecutor":
+    """Make a thread per processor, and some that wait for the disk, for work without the GIL."""
     from concurrent.futures import ThreadPoolExecutor  # not needed for a cache hit
 
-    return ThreadPoolExecutor((os.cpu_count() or 1) + 2, thread_name_prefix="pixelprep")
+    return ThreadPoolExecutor(cores() + more, thread_name_prefix="pixelprep")
+
+
+def check_wanted() -> None:
+    """Raise `CancelledError` in a thread whose map has failed or was interrupted meanwhile.
+
+    Work that takes long calls it now and then, since a thread cannot be killed.
+    """
+    stop = getattr(_THREAD, "stop", None)
+    if stop is not None and stop.is_set():
+        raise CancelledError
+
+
+def _in_thread(stop: threading.Event, function: Callable[[Task], Result], task: Task) -> Result:
+    _THREAD.stop = stop
+    check_wanted()
+    return function(task)
 
 
 class WorkerPool:
-    """The workers of a call: this process, worker processes, a Dask cluster, or an executor.
+    """The workers of a call: threads, worker processes, a Dask cluster, or an executor.
 
     Use it in a ``with`` statement; nothing is started before `map` or `start` is called. `workers`
-    is the number of processes, or the caller's executor, which is never shut down here; `scheduler`
-    is a Dask scheduler's ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
+    is the number of processes (1: this one, and no threads), or the caller's executor, which is
+    never shut down here; None: a thread for each processor. `scheduler` is a Dask scheduler's
+    ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
     """
 
-    def __init__(self, workers: int | Executor = 1, scheduler: str | None = None) -> None:
+    def __init__(self, workers: int | Executor | None = None, scheduler: str | None = None) -> None:
         self._external = workers if isinstance(workers, Executor) else None
-        count = (os.cpu_count() or 1) if self._external else workers  # an executor's is unknown
+        self._threaded = workers is None and scheduler is None
+        is_given = workers is not None and self._external is None
+        count = workers if is_given else min(cores(), MAX_WORKERS)  # an executor's is unknown
         self._workers = check_int("workers", count, 1, MAX_WORKERS)
-        if scheduler is not None and workers != 1:
+        self._stop = threading.Event()  # of threads
+        if scheduler is not None and workers not in (None, 1):
             raise UsageError("`scheduler` and `workers`: expected one of the two")
         if scheduler is not None and not ADDRESS.fullmatch(scheduler):
             expected = "expected tcp://HOST:PORT or tls://HOST:PORT"
@@ -64,12 +93,33 @@ class WorkerPool:
 
     @property
     def inline(self) -> bool:
-        """Whether this process does all the work."""
-        return self._workers == 1 and self._external is None and self._scheduler is None
+        """Whether this process does all the work, perhaps in threads."""
+        alone = self._workers == 1 and self._external is None and self._scheduler is None
+        return self._threaded or alone
+
+    @contextmanager
+    def without_threads(self, is_long: bool) -> Iterator["WorkerPool"]:
+        """Have processes in place of threads for a while, for work that holds Python's own lock.
+
+        Where it `is_long`, and they can be started; else this thread alone.
+        """
+        if not self._threaded:
+            yield self
+            return
+        with WorkerPool(self._workers if is_long else 1) as processes, WorkerPool(1) as alone:
+            try:
+                processes.start()
+            except WorkerError as error:
+                LOG.debug("%s", error)
+                processes = alone
+            yield processes
 
     def start(self) -> None:
         """Start the workers, which takes a while, before there is work for them."""
-        if self._executor is None and not self.inline:
+        if self._executor is None and self._threaded:
+            # No more of them than processors: each may hold the largest picture.
+            self._stop, self._executor = threading.Event(), thread_pool(0)
+        elif self._executor is None and not self.inline:
             self._executor = self._external or self._start_executor()
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
@@ -78,7 +128,9 @@ class WorkerPool:
         Running it twice for a task must do no harm; tasks are taken when they are needed. The error
         of the first task that fails is raised, or a WorkerError.
         """
-        return map(function, tasks) if self.inline else self._map_ordered(function, iter(tasks))
+        if self.inline and self._workers == 1:
+            return map(function, tasks)
+        return self._map_ordered(function, iter(tasks))
 
     def _map_ordered(
         self, function: Callable[[Task], Result], tasks: Iterator[Task]
@@ -115,6 +167,8 @@ class WorkerPool:
 
     def _submit(self, function: Callable[[Task], Result], task: Task) -> "Future[Result]":
         assert self._executor is not None  # `start` was called
+        if self._threaded:
+            function = partial(_in_thread, self._stop, function)
         try:
             return self._executor.submit(function, task)
         except BrokenExecutor as error:  # a worker died meanwhile: let the task fail with it
@@ -182,6 +236,10 @@ class WorkerPool:
         if self._cluster is not None:
             self._cluster.close()
             self._cluster = None
+        elif self._threaded and executor is not None:
+            if at_once:
+                self._stop.set()
+            executor.shutdown(cancel_futures=at_once)
         elif executor is not None and executor is not self._external:
             executor.shutdown(wait=True, kill_workers=at_once)  # type: ignore[call-arg] # loky's
 

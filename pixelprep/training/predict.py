@@ -41,7 +41,7 @@ LOG = logging.getLogger("pixelprep")
 
 EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
 PREDICT_BYTES = 4 << 20  # likewise of decoded ones
-DECODED = ("size", "color", "orientation", "alpha", "page", "fit", "filter")  # of a decoder
+DECODED = ("size", "color", "orientation", "alpha", "page", "fit", "filter", "jpeg")
 HINTS = dict.fromkeys(image_file.HELP, GIVE_ALIKE)
 HINTS |= {
     "transparency": LIKE_TRAINING["alpha"],

@@ -32,6 +32,9 @@ LATER += ["requests", "tenacity", "typer._adapters"]
 class InlineExecutor(Executor):
     """An executor that runs a task when it is submitted, in the same thread."""
 
+    def __init__(self, more: int = 0) -> None:
+        """Take what `thread_pool` does; there are no threads."""
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run it now."""
         future: Future[Any] = Future()

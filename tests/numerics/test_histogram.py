@@ -1,5 +1,6 @@
 """Histograms of integer pixels, and the statistics that follow from them."""
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pixelprep.numerics.histogram import Histogram
-from pixelprep.numerics.statistics import Moments, moments_of_histogram
+from pixelprep.numerics.statistics import Moments, exact_sum, moments_of_histogram
 
 Array = np.ndarray[Any, Any]
 
@@ -58,3 +59,26 @@ def test_many_pixels_are_counted_in_blocks() -> None:
     """More pixels than are counted at once, an odd number, are all counted."""
     x = np.random.default_rng(0).integers(0, 256, (1, 1029, 1021, 1), np.uint8)
     assert Histogram.of(x).counts.tolist() == [np.bincount(x.reshape(-1), minlength=256).tolist()]
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(arrays.arrays(np.float64, st.integers(0, 200), elements=FLOATS | st.floats(-9, 9, width=32)))
+def test_an_exact_sum_is_that_of_the_standard_library(values: Array) -> None:
+    """Whatever cancels, and however far apart values are, it is the sum rounded once."""
+    try:
+        expected = math.fsum(values)
+    except OverflowError:
+        with pytest.raises(OverflowError):
+            exact_sum(values)
+        return
+    assert exact_sum(values) == expected
+
+
+def test_an_exact_sum_of_many() -> None:
+    """More values than are added at a time, of 60 powers of ten, are added exactly, too."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=100_000) * 10.0 ** random.integers(-30, 30, 100_000)
+    assert exact_sum(values) == math.fsum(values)
+    assert math.isnan(exact_sum(np.append(values, np.nan)))

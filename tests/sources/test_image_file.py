@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import sys
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -573,6 +574,49 @@ def test_crop_and_pad_keep_the_aspect(tmp_path: Path, height: int, width: int) -
         assert np.array_equal(cropped, np.asarray(square))
 
 
+def photo(height: int, width: int, noise: float = 0) -> np.ndarray:
+    """Return a picture of slow waves, which any way of shrinking leaves much as they are."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 37 + c) + np.cos(y / (29 + c)) for c in range(3)]
+    noisy = 127 + 55 * np.stack(waves, -1) + RANDOM.normal(0, noise, (height, width, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_draft_of_a_jpeg_lies_where_the_whole_does(
+    tmp_path: Path, orientation: int, fit: str
+) -> None:
+    """Decoded at a quarter, waves are within two levels up to the edges, also where the sides are
+    no multiples of four, whatever the way up and the fit; they are not decoded in full.
+    """
+    options: dict[str, Any] = {"size": (40, 24), "fit": fit}
+    content = saved(photo(411, 333), "jpg", quality=95, exif=exif(orientation))
+    full = read(content, tmp_path / "x", **options).astype(int)
+    draft = read(content, tmp_path / "x", **options, jpeg="draft").astype(int)
+    assert 0 < abs(draft - full).max() <= 2
+    noisy = saved(photo(411, 333, noise=40), "jpg", exif=exif(orientation))
+    one, other = (read(noisy, tmp_path / "x", **options, jpeg=way) for way in ("full", "draft"))
+    assert not np.array_equal(one, other)
+
+
+def test_a_draft_leaves_alone_what_is_not_large(tmp_path: Path) -> None:
+    """A JPEG of less than four times the size, and a PNG, have the very pixels of a full decode;
+    of a larger one they are those of Pillow's `draft`, resized.
+    """
+    for content in (saved(photo(159, 200), "jpg"), saved(photo(400, 400), "png")):
+        options: dict[str, Any] = {"size": (40, 40)}
+        full = read(content, tmp_path / "x", **options)
+        assert np.array_equal(read(content, tmp_path / "x", **options, jpeg="draft"), full)
+    content = saved(photo(160, 200, noise=40), "jpg")
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft(None, (80, 80))
+        expected = np.asarray(image.resize((40, 40), Image.Resampling.BILINEAR))
+    assert expected.std() > 10
+    assert image.size == (100, 80)
+    assert np.array_equal(read(content, tmp_path / "x", size=(40, 40), jpeg="draft"), expected)
+
+
 @pytest.mark.parametrize("filter", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
 def test_a_filter_is_pillows_of_that_name(tmp_path: Path, filter: str) -> None:
     """Of 8 and of 16 bits, images are resized by the filter that was chosen."""
@@ -693,3 +737,21 @@ def test_a_file_system_that_fails_is_no_damage(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="cannot read: ") as caught:
             decoder.read(str(path))
         assert not isinstance(caught.value, ImageError)
+
+
+# Warnings
+
+
+def test_threads_share_the_filters_of_warnings() -> None:
+    """While any thread decodes, a bomb is an error; afterwards the filters are what they were,
+    whichever thread ends first.
+    """
+    before = list(warnings.filters)
+    first, second = strict_pillow(), strict_pillow()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(Image.DecompressionBombWarning):
+        warnings.warn("large", Image.DecompressionBombWarning, stacklevel=1)
+    second.__exit__(None, None, None)
+    assert warnings.filters == before

@@ -308,6 +308,20 @@ def test_images_that_are_stretched_are_told(
         prepared(tmp_path / "f", fit="crop")
 
 
+def test_a_draft_of_jpegs_is_another_entry(tmp_path: Path) -> None:
+    """It is recorded, where it is wanted, and goes without saying otherwise."""
+    for name in ("a/0.jpg", "a/1.jpg", "b/2.jpg"):
+        save(tmp_path / "f" / name, picture(int(name[2]), (40, 48, 3)))
+    full, draft = (prepared(tmp_path / "f", size=8, jpeg=way) for way in ("full", "draft"))
+    decode = {"size": [8, 8], "fit": "stretch", "filter": "bilinear"}
+    assert full.manifest.source.decode == IMAGE_FACTS | decode
+    assert draft.manifest.source.decode == IMAGE_FACTS | decode | {"jpeg": "draft"}
+    assert draft.key != full.key
+    assert draft.manifest.source.splits != full.manifest.source.splits
+    with pytest.raises(UsageError, match="`jpeg=draft`: nothing is resized"):
+        prepared(tmp_path / "f", jpeg="draft")
+
+
 def test_size_and_color_make_mixed_images_equal(tmp_path: Path) -> None:
     """Images of any size, colours and format make one dataset where both options are given."""
     kinds = {

@@ -5,7 +5,9 @@ import random
 import re
 import signal
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -23,7 +25,9 @@ import pixelprep
 from pixelprep import SourceError, UsageError, WorkerError, sources
 from pixelprep.pipeline import fit
 from pixelprep.sources import digest, lazy_arrays
-from pixelprep.system import fs, staging
+from pixelprep.sources.pictures import image_folder
+from pixelprep.sources.pictures.image_file import ImageDecoder
+from pixelprep.system import fs, parallel, staging
 from pixelprep.system.parallel import WorkerPool
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays, bytes_of
@@ -192,6 +196,98 @@ def test_what_waits_is_not_done_after_a_failure() -> None:
             list(pool.map(task, range(100)))
         assert len(done) < 2
         assert threads.submit(int).result() == 0  # the pool stays its owner's
+
+
+@pytest.fixture
+def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process use three processors, whatever the machine has."""
+    monkeypatch.setattr(parallel, "cores", lambda: 3)
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_threads_share_the_work_by_default(
+    folder: Path, right: dict[str, str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without workers the files are those that one worker makes, in several threads of this
+    process, and nothing is left of them.
+    """
+    monkeypatch.setattr(image_folder, "SMALL", 0)  # or one thread would decode them
+    names, made = set[str](), staging.run_step
+
+    def noting(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        names.add(threading.current_thread().name)
+        return made(work, name, make)
+
+    monkeypatch.setattr(staging, "run_step", noting)
+    alone = pixelprep.prepare(folder, shard_rows=40, workers=1, cache_dir=cache / "1", quiet=True)
+    assert names == {threading.current_thread().name}
+    entry = pixelprep.prepare(folder, shard_rows=40, cache_dir=cache / "3", quiet=True)
+    assert sum(name.startswith("pixelprep") for name in names) > 1
+    assert not [one for one in threading.enumerate() if one.name.startswith("pixelprep")]
+    assert bytes_of(entry.path) == bytes_of(alone.path) == right
+
+
+@pytest.mark.usefixtures("three_cores")
+def test_no_more_pictures_than_processors_are_in_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many a task has, each thread holds the one that it writes, and the next."""
+    monkeypatch.setattr(image_folder, "SMALL", 0)
+    lock, alive, most, read = threading.Lock(), list[Any](), list[int](), ImageDecoder.read
+
+    def noting(decoder: ImageDecoder, path: str) -> Any:
+        pixels = np.array(read(decoder, path))
+        with lock:
+            alive.append(weakref.ref(pixels))
+            most.append(sum(one() is not None for one in alive))
+        return pixels
+
+    monkeypatch.setattr(ImageDecoder, "read", noting)
+    pixelprep.prepare(folder, quiet=True)
+    assert len(most) == 300
+    assert max(most) <= 2 * 3
+
+
+@pytest.mark.usefixtures("three_cores")
+@pytest.mark.parametrize("can_start", [True, False])
+def test_many_small_pictures_are_for_processes(
+    folder: Path, right: dict[str, str], monkeypatch: pytest.MonkeyPatch, can_start: bool
+) -> None:
+    """They make the very files that one thread makes, which does it where none can be started."""
+    monkeypatch.setattr(image_folder, "MANY", 300)
+    asked, make = list[int](), ProcessPoolExecutor.__init__
+
+    def start_pool(pool: ProcessPoolExecutor, count: int, **options: Any) -> None:
+        asked.append(count)
+        if not can_start:
+            raise OSError(30, "Read-only file system")
+        make(pool, count, **options)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "__init__", start_pool)
+    assert bytes_of(pixelprep.prepare(folder, shard_rows=40, quiet=True).path) == right
+    assert asked == [3]
+
+
+def work_until_unwanted(number: int) -> int:
+    """Never end by itself, but for two tasks: one that fails, and one that is Ctrl-C."""
+    if number < 0:
+        raise SourceError("less than nothing")
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    while True:
+        parallel.check_wanted()
+
+
+@pytest.mark.usefixtures("three_cores")
+@pytest.mark.parametrize(("number", "error"), [(-1, SourceError), (0, KeyboardInterrupt)])
+def test_threads_end_what_is_not_wanted(number: int, error: type[BaseException]) -> None:
+    """After a failure or Ctrl-C what other threads do is ended, also where it would take long; the
+    next map begins anew.
+    """
+    with WorkerPool() as pool:
+        with pytest.raises(error):
+            list(pool.map(work_until_unwanted, [number, 1, 2, 3]))
+        assert list(pool.map(abs, [-1, -2, -3])) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("workers", [0, -1, 10**6, "x", 1.5])

@@ -33,7 +33,7 @@ class PictureSource(RegisteredSource):
     """Pictures in folders by class: of whatever sizes, which options make equal."""
 
     supported_options: ClassVar[frozenset[str]] = frozenset(
-        {"size", "color", "on_error", "orientation", "alpha", "page", "fit", "filter"}
+        {"size", "color", "on_error", "orientation", "alpha", "page", "fit", "filter", "jpeg"}
     )
 
     def _read(self, folder: Path, context: SourceContext) -> Raw:

@@ -58,7 +58,7 @@ def _check_png(content: bytes) -> None:
 def _check_jpeg(content: bytes) -> None:
     """Require the mark of the end behind the first scan: what follows it is not looked at."""
     for kind, at in _jpeg_segments(content):
-        if kind == START_OF_SCAN and content.find(END_OF_IMAGE, at) < 0:
+        if kind == START_OF_SCAN and content.rfind(END_OF_IMAGE, at) < 0:
             raise DamagedImageError("a JPEG file without its end")
 
 

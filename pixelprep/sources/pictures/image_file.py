@@ -3,13 +3,14 @@
 import math
 import os
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,8 +46,10 @@ OTHER_MAGIC = (  # of formats that Pillow does not know
 COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 RAW_16 = re.compile(r";16[BLN]")  # in Pillow's names of the raw modes in a file
 LOG_STRETCH = math.log(1.1)  # more than a tenth is told
+DRAFT_SIZES = 2  # a draft has at least so many times the size: Pillow's own `reducing_gap`
 MAX_PIXELS = 89_478_485  # in one image: Pillow's own limit
 
 
@@ -160,6 +163,7 @@ class ImageDecoder:
     archive: Archive | None = None  # that files are in
     fit: str = "stretch"  # or crop, pad: of images of another aspect than that of size
     filter: str = "bilinear"  # Pillow's name of how images are resized
+    jpeg: str = "full"  # or draft: libjpeg scales by 1/2, 1/4 or 1/8 as it decodes
     met: Met | None = field(default=None, compare=False)  # counts what is decoded
 
     @classmethod
@@ -167,7 +171,7 @@ class ImageDecoder:
         """Return the decoder for these options of `prepare`."""
         size = options.size
         assert not isinstance(size, str | int)  # checked, and so a tuple
-        for name in ("fit", "filter"):
+        for name in ("fit", "filter", "jpeg"):
             value = getattr(options, name)
             if size is None and value != getattr(DecodeOptions, name):
                 raise UsageError(f"`{name}={value}`: nothing is resized", "give `size=HxW`, too")
@@ -179,6 +183,7 @@ class ImageDecoder:
             page=options.page,
             fit=options.fit,
             filter=options.filter,
+            jpeg=options.jpeg,
             skip=options.on_error == "skip",
             folder=os.fspath(Path.cwd()),
         )
@@ -189,6 +194,8 @@ class ImageDecoder:
         found["alpha"] = RECORDED["alpha"][self.alpha]
         if self.size:
             found |= {"size": list(self.size), "fit": self.fit, "filter": self.filter}
+        if self.jpeg != DecodeOptions.jpeg:
+            found["jpeg"] = self.jpeg
         if self.color:
             found["color"] = self.color
         if self.page:
@@ -226,8 +233,11 @@ class ImageDecoder:
 
     def examine(self, path: str) -> tuple[AnyArray | None, list[Problem]]:
         """Return the pixels of an image as far as they can be had, and all problems of it."""
-        content = self.archive.read(path) if self.archive else read_file(path, self.folder)
-        return self.examine_bytes(path, content)
+        return self.examine_bytes(path, self.content(path))
+
+    def content(self, path: str) -> bytes:
+        """Return the bytes of a file."""
+        return self.archive.read(path) if self.archive else read_file(path, self.folder)
 
     def examine_bytes(self, path: str, content: bytes) -> tuple[AnyArray | None, list[Problem]]:
         """Do the same with the bytes of a file, wherever they come from."""
@@ -341,6 +351,7 @@ class ImageDecoder:
         from PIL import Image
 
         deep, raw_mode = _is_deep(image), _raw_mode(image)
+        draft = self._draft(image)
         image, is_turned = image_pixels.load(image, self.orientation == "follow")
         self._note("done", "turned" if is_turned else None)
         self._note("done", FROM_CMYK if image.mode == "CMYK" else None)
@@ -357,8 +368,9 @@ class ImageDecoder:
             plain = _converted(plain, self.color)
         if self.alpha == "keep":
             plain.putalpha(255 if alpha is None else Image.fromarray(alpha))
-        self._note_size(*plain.size)
-        pixels = np.asarray(self._resized(plain))
+        whole, scale = draft or ((0, 0, *plain.size), 1)
+        self._note_size(*(round((whole[i + 2] - whole[i]) * scale) for i in (0, 1)))
+        pixels = np.asarray(self._resized(plain, whole))
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
     def _deep_pixels(self, pixels: AnyArray, alpha: AnyArray | None) -> AnyArray:
@@ -375,21 +387,51 @@ class ImageDecoder:
         resized = np.asarray(self._resized(Image.fromarray(pixels)))
         return np.repeat(resized[:, :, None], COLORS[self.color or "grey"], axis=2)
 
-    def _resized(self, image: "PillowImage") -> "PillowImage":
-        from PIL import Image, ImageOps
+    def _draft(self, image: "PillowImage") -> tuple[Box, float] | None:
+        """Have a JPEG decoded at a part of its size, if that is wanted and leaves enough.
+
+        Return the box that all of it then fills, once it is turned, and how many times as large it
+        is.
+        """
+        if self.jpeg == "full" or self.size is None:
+            return None
+        turn = self.orientation == "follow" and image_pixels.orientation(image)
+        step = -1 if turn in (5, 6, 7, 8) else 1  # sideways: height before width
+        least = self.size[::-step]
+        full = image.width
+        made = image.draft(None, (DRAFT_SIZES * least[0], DRAFT_SIZES * least[1]))
+        if made is None:  # no JPEG
+            return None
+        across, down = made[1][2:][::step]  # edges may lie within the last pixels, or the first
+        left = image.size[::step][0] - across if turn in (2, 3, 6, 7) else 0.0
+        top = image.size[::step][1] - down if turn in (3, 4, 7, 8) else 0.0
+        return (left, top, left + across, top + down), full / made[1][2]
+
+    def _resized(self, image: "PillowImage", whole: Box | None = None) -> "PillowImage":
+        """Resize an image, all of it or the box that it fills."""
+        from PIL import Image
 
         if self.size is None:
             return image
         (height, width), resample = self.size, Image.Resampling[self.filter.upper()]
-        if self.fit == "crop":
-            return ImageOps.fit(image, (width, height), resample)
+        whole = whole or (0, 0, *image.size)
+        across, down = whole[2] - whole[0], whole[3] - whole[1]
         if self.fit == "stretch":
-            return image.resize((width, height), resample)
-        scale = min(width / image.width, height / image.height)
-        inner = [max(1, round(side * scale)) for side in image.size]  # Pillow's `pad` gives 0, too
+            return image.resize((width, height), resample, whole)
+        if self.fit == "crop":
+            aspect, kept = width / height, (across, down)  # in the arithmetic of Pillow's `fit`
+            if across / down > aspect:
+                kept = aspect * down, down
+            elif across / down < aspect:
+                kept = across, across / aspect
+            left, top = whole[0] + (across - kept[0]) * 0.5, whole[1] + (down - kept[1]) * 0.5
+            box = (left, top, left + kept[0], top + kept[1])
+            return image.resize((width, height), resample, box)
+        scale = min(width / across, height / down)
+        inner = [max(1, round(side * scale)) for side in (across, down)]  # `pad` gives 0, too
         padded = Image.new(image.mode, (width, height), 0)
         corner = (width - inner[0]) // 2, (height - inner[1]) // 2
-        padded.paste(image.resize((inner[0], inner[1]), resample), corner)
+        padded.paste(image.resize((inner[0], inner[1]), resample, whole), corner)
         return padded
 
     def _note(self, kind: str, what: str | None) -> None:
@@ -511,13 +553,38 @@ def is_picture(content: bytes) -> bool:
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Turn Pillow's warnings of decompression bombs into errors; silence its others."""
+    """Turn Pillow's warnings of decompression bombs into errors; silence its others.
+
+    The filters are the process's: the first thread sets them, and the last sets them back.
+    """
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _STRICT.lock:
+        _STRICT.threads += 1
+        if _STRICT.threads == 1:
+            _STRICT.filters = warnings.catch_warnings()
+            _STRICT.filters.__enter__()
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+    try:
         yield
+    finally:
+        with _STRICT.lock:
+            _STRICT.threads -= 1
+            if not _STRICT.threads:
+                _STRICT.filters.__exit__(None, None, None)
+
+
+@dataclass(slots=True)
+class _Strict:
+    """How many threads are strict with Pillow, and the filters of warnings to be set back."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    threads: int = 0
+    filters: Any = None  # Any: `catch_warnings` has a parameter of no use here
+
+
+_STRICT = _Strict()
 
 
 def require(purpose: str = "a folder of images") -> None:

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -43,6 +43,7 @@ from pixelprep.sources.pictures.layouts import (
     tell_numbers,
 )
 from pixelprep.sources.pictures.members import (
+    PIECE,
     TAR,
     ZIP,
     Archive,
@@ -54,10 +55,13 @@ from pixelprep.sources.pictures.members import (
 )
 from pixelprep.sources.pictures.met import Met
 from pixelprep.sources.split_names import split_in
-from pixelprep.system import formatting, fs, notices, progress, staging
+from pixelprep.system import formatting, fs, notices, parallel, progress, staging
 
 LOG = logging.getLogger("pixelprep")
 
+# Decoding small pictures is Python's work more than Pillow's, and threads are no faster than one;
+# so many are worth the start of processes.
+MANY, SMALL = 6000, 16 << 10  # pictures; bytes of one
 MOST_TABLES = 3  # that are not used are told of
 ARCHIVES = (*ZIP, *TAR)  # endings
 
@@ -97,7 +101,7 @@ class ImageFolder(LocalSource):
     supported_options = frozenset(
         {"size", "color", "on_error", "on_leak", "orientation", "alpha", "page"}
         | {"fit", "filter", "follow_links", "labels", "columns", "label_delimiter", "group_column"}
-        | {"group_pattern", "classes", "class_map", "labels_from", "renumber"}
+        | {"jpeg", "group_pattern", "classes", "class_map", "labels_from", "renumber"}
     )
 
     chooses_classes: ClassVar[bool] = True  # before anything is decoded
@@ -150,8 +154,12 @@ class ImageFolder(LocalSource):
         work = context.work(kind + self.name)
         splits, found = {}, _Findings()
         try:
-            for name, listed in images.items():
-                splits[name] = self._decode(name, listed, decoder, work, context, found)
+            pool = context.pool
+            small = len(decoder.content(decoder.reference)) < SMALL
+            with pool.without_threads(len(every) >= MANY) if small else nullcontext(pool) as pool:
+                team = replace(context, pool=pool)
+                for name, listed in images.items():
+                    splits[name] = self._decode(name, listed, decoder, work, team, found)
         except ImageError as error:
             own = replace(self.options, follow_links=self.options.follow_links and not shown)
             command = _command(shown or self._shown(), own)
@@ -469,23 +477,30 @@ def _run_task(
 def _write_pixels(
     paths: Sequence[str], decoder: ImageDecoder, private: Path
 ) -> dict[str, Any]:  # a step's receipt
+    """Decode images into a new file one by one.
+
+    So each worker has one in memory: its file, its pixels (of Pillow's 4 bytes, in colour) and what
+    is made of them. There are no more workers than processors, unless more were asked for.
+    """
     decoder = replace(decoder, met=(met := Met()))
     image_format, skipped, why = decoder.format, list[int](), list[tuple[str, str]]()
     assert image_format is not None  # set before the work is divided
-    # The rows of skipped images stay zero, and are left out later.
-    pixels = np.zeros((len(paths), *image_format.shape), image_format.dtype)
-    with image_file.strict_pillow():
+    digest = hashlib.sha256()
+    with image_file.strict_pillow(), private.open("wb", PIECE) as file:
         for row, path in enumerate(paths):
+            parallel.check_wanted()
             try:
-                pixels[row] = decoder.read(path)
+                pixels = np.ascontiguousarray(decoder.read(path), image_format.dtype).data
             except ImageError as error:
                 if not (decoder.skip and error.unread):
                     raise
                 skipped.append(row)
                 why.append((error.unread.kind, error.unread.reason))
-    private.write_bytes(pixels.data)
+                pixels = memoryview(bytes(image_format.bytes))  # to be left out later
+            file.write(pixels)
+            digest.update(pixels)
     return {
-        "sha256": hashlib.sha256(pixels.data).hexdigest(),
+        "sha256": digest.hexdigest(),
         "skipped": skipped,
         "why": why,
         "met": met.to_json(),
@@ -575,6 +590,7 @@ def _survey(task: tuple[Sequence[str], ImageDecoder]) -> _Survey:
     seen = _Survey()
     with image_file.strict_pillow():
         for path in paths:
+            parallel.check_wanted()
             pixels, problems = decoder.examine(path)
             if pixels is not None:
                 seen.note_format(image_file.format_of(pixels), path)
