@@ -1,6 +1,7 @@
 """Files are brought into the page cache by long reads, where there is memory for them."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,10 @@ def test_cold_files_are_read_through_first(cold: Path) -> None:
 def test_large_files_are_read_meanwhile(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes longer is read in a thread, which ends with the pass."""
     monkeypatch.setattr(page_cache, "FIRST_BYTES", 1 << 20)
-    before = page_cache.threading.active_count()
+    before = threading.active_count()
     with brought_in([cold]) as ready:
         assert ready
-    assert page_cache.threading.active_count() == before
+    assert threading.active_count() == before
 
 
 def test_nothing_is_read_where_memory_is_short(cold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
