@@ -4,12 +4,17 @@ NumPy's ``Generator`` methods may change between versions (NEP 19), but the raw 
 generators may not; so every order here is a stable argsort of raw Philox output.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from enum import IntEnum
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from pixelprep.numerics.lazy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_SEED = 2**64 - 1
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
 from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import Options, Source
+from pixelprep.sources.known.lookup import REGISTRY, known_name
 from pixelprep.sources.known.picture_sets import PictureArchive
 from pixelprep.sources.known.registered import DatasetSummary, RegisteredDataset, RegisteredSource
-from pixelprep.sources.known.registry import REGISTRY, known_name
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 from pixelprep.system import fs, notices
 from pixelprep.system.json_record import Record
