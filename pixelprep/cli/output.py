@@ -4,13 +4,11 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any  # Any: JSON values
 
 from pixelprep.system import formatting
@@ -375,6 +373,8 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 def _terminal_width() -> int:
     """Return the places of a line: those of the terminal; a pipe has as many as are needed."""
+    import shutil  # JSON needs it not
+
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
@@ -444,6 +444,8 @@ def _without_empty(rows: Rows) -> Rows:
 
 def _time(seconds: float) -> str:
     seconds = min(max(seconds, 0.0), 253402300799.0)  # up to the year 9999: a file may have any
+    from datetime import UTC, datetime  # only what lists the cache needs it
+
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any  # Any: pixels of whichever integer type
 
 from pixelprep.numerics.lazy import np
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from numpy.typing import NDArray
 
 BLOCK_PIXELS = 1 << 20  # that are counted at once: NumPy makes 64-bit numbers of them
@@ -51,6 +52,8 @@ class Histogram:
         Of n sorted pixels it is that at (n − 1)·share, between two of them on the line: Hyndman
         and Fan's definition 7, as of `numpy.quantile`. A share of 0.01 is a hundredth.
         """
+        from fractions import Fraction  # only quantiles need it
+
         place = (int(self.counts[0].sum()) - 1) * Fraction(str(share))
         below, part = int(place), place % 1
         found = []
