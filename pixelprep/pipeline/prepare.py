@@ -349,7 +349,7 @@ def _find_or_build(
     # Raw data is summed up while it is read, unless there seems to be such an entry already.
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
     if is_new:  # libhdf5 is loaded while raw data is unpacked, which leaves the interpreter free
-        threading.Thread(target=_load_build, daemon=True).start()
+        threading.Thread(target=_load_build).start()
     record, data = raw_data.identify(source, context, call if is_new else None)
     recipe = _recipe(call, source, record, known)
     all_test = known is not None and given_scaling.is_test(record, call)
