@@ -32,7 +32,7 @@ from pixelprep.sources.digest import digest_pieces, join_digests, pixel_bytes
 from pixelprep.sources.lazy_arrays import AnyDType
 from pixelprep.system import formatting, parallel
 
-BLOCK_BYTES = 1 << 18  # raw images at once: as float64 they stay in the processor's cache
+BLOCK_BYTES = 4 << 20  # raw images in memory at once
 SLACK = 1e-9  # relative: well above the errors of float64 sums, below what shows in float32
 ULPS = 2.0**-46  # relative: above the errors of float64 statistics of any number of values
 
