@@ -1,5 +1,5 @@
 """``python -m pixelprep``."""
 
-from pixelprep.cli.app import main
+from pixelprep.cli.main import main
 
 main()

@@ -5,7 +5,6 @@ there is a way out, is one line that says what to do. Both name arguments as Pyt
 backticks (`val_fraction=0.2`); the command line turns these into its options.
 """
 
-import difflib
 import operator
 import re
 from collections.abc import Iterable
@@ -130,6 +129,8 @@ def unknown_choice(
     The hint is the nearest of them, or `otherwise` where none is near (or that is `certain`).
     """
     names = list(known)
+    import difflib  # only errors need it
+
     near = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near and not certain else otherwise
     if len(names) > MAX_CHOICES:

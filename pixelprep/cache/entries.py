@@ -18,7 +18,7 @@ from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
 from pixelprep.sources import is_library_name
-from pixelprep.sources.known.registry import known_name
+from pixelprep.sources.known.lookup import known_name
 from pixelprep.system import formatting, fs, locks
 
 LOG = logging.getLogger("pixelprep")

@@ -22,7 +22,7 @@ from pixelprep.errors import CacheError, EntryError, UsageError, check_int
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
 from pixelprep.sources.known.download import PART, stale_parts
-from pixelprep.sources.known.registry import REGISTRY, known_name
+from pixelprep.sources.known.lookup import REGISTRY, known_name
 from pixelprep.system import canonical, formatting, fs, locks, notices, records, staging
 
 LOG = logging.getLogger("pixelprep")

@@ -25,7 +25,7 @@ from pixelprep.format.options import (
 from pixelprep.numerics.modes import DEFAULT_QUANTILES
 from pixelprep.numerics.scaling import normalize_options
 from pixelprep.sources import is_path
-from pixelprep.sources.known.registry import REGISTRY
+from pixelprep.sources.known.lookup import REGISTRY
 from pixelprep.system import fs, notices, records
 
 # Recorded as URLs: the bytes of a path need not be text.

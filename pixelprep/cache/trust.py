@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Self
 
 from pixelprep.errors import REPAIR_HINT, EntryError
-from pixelprep.format import untrusted
 from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.system import fs, progress, records
 
@@ -156,6 +155,8 @@ def _check_file(
     path: Path, split: str, file: FileRecord, manifest: Manifest, on_progress: OnProgress
 ) -> None:
     """Refuse a file that has another digest or, after that, is not as the format requires."""
+    from pixelprep.format import untrusted  # files that are trusted need it not
+
     try:
         if fs.sha256(path, on_progress) != file.sha256:
             raise EntryError(f"{path}: differs from its SHA-256 in the manifest", REPAIR_HINT)

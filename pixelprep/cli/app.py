@@ -6,23 +6,21 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 import contextlib
 import logging
 import os
-import re
 import signal
 import sys
-import time
-import traceback
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn  # Any: options of `prepare`
+from typing import TYPE_CHECKING, Annotated, Any  # Any: options of `prepare`
 
 import typer
 from typer import Option
 
 import pixelprep
 from pixelprep.cli import output
+from pixelprep.cli.main import INTERRUPTED, fail, messages, run_prepare, spelled
+from pixelprep.cli.main import main as main  # what starts the command line
 from pixelprep.cli.options import (
     CacheDir,
     Dataset,
@@ -38,23 +36,17 @@ from pixelprep.cli.options import (
     option,
     with_prepare_options,
 )
-from pixelprep.cli.spelling import as_options
 from pixelprep.errors import (
-    PixelprepError,
-    PixelprepWarning,
     UsageError,
     attach_resume_command,
-    one_line,
     resume_command,
 )
 from pixelprep.exporters import format_names
 from pixelprep.format.options import (
-    FIXED,
     PREPARE_OPTIONS,
     READING,
     SCALING_OPTIONS,
     ReadOptions,
-    RecipeOptions,
     declared_options,
 )
 from pixelprep.numerics.modes import plain_modes
@@ -64,19 +56,6 @@ if TYPE_CHECKING:
     from pixelprep.cache import CacheItem
     from pixelprep.pipeline.verify import VerifyResult
 
-INTERRUPTED = 130
-# What others call options of ours, and Click would take for another one that is spelled like it.
-OTHERWISE = {
-    "--gr[ae]y(scale)?": "--color grey",
-    "--(image-size|resize|img-size)": "--size HxW",
-    "--validation-split": "--val-fraction F",
-    "--test-split": "--test-fraction F",
-    "--normali[sz]e": "--mode normalize",
-    "--standardi[sz]e": "--mode standardize",
-    "--cent(er|re)": "--mode center",
-    "--dataset": "{command} DATASET",
-    "command '(delete|del|clear|clean)": "pixelprep cache remove",
-}
 OUT = ("--out", "-o")
 SAME_AGAIN = "give the same command again: what is finished stays"
 
@@ -113,12 +92,7 @@ def prepare(
     dataset: Dataset = "mnist", *, as_json: Json = False, quiet: Quiet = False, **choices: Any
 ) -> None:
     """Scale a dataset and store it as HDF5, once. A second call finds it there."""
-    _messages(quiet)
-    started = time.perf_counter()
-    entry = pixelprep.prepare(dataset, quiet=quiet, **choices)
-    seconds = time.perf_counter() - started
-    result = output.prepared(entry, seconds)
-    output.show(result, as_json, lambda: output.print_prepared(entry, seconds))
+    run_prepare(dataset, as_json, quiet, **choices)
 
 
 @app.command()
@@ -184,7 +158,7 @@ def train(
     **choices: Any,
 ) -> None:
     """Train a CNN on a dataset, prepared first if needed. Then evaluate it."""
-    _messages(quiet)
+    messages(quiet)
     # Only what was given: an entry and an unfinished run have all else.
     given = _given(context, "resume", "as_json")
     try:
@@ -192,7 +166,7 @@ def train(
         with contextlib.redirect_stdout(sys.stderr), _sigterm_as_ctrl_c():
             result = pixelprep.resume(resume, **given) if resume else pixelprep.train(**given)
     except KeyboardInterrupt as error:  # Typer would forget the way to go on
-        _fail("interrupted", resume_command(error), INTERRUPTED)
+        fail("interrupted", resume_command(error), INTERRUPTED)
     output.show(result.to_dict(), as_json, lambda: output.print_trained(result))
 
 
@@ -230,7 +204,7 @@ def compare(
     **choices: Any,
 ) -> None:
     """Compare scalings, with significance. The CNN is trained on each, with equal seeds."""
-    _messages(quiet)
+    messages(quiet)
     given = {name: value for name, value in context.params.items() if name != "as_json"}
     given["modes"] = [mode.strip() for mode in modes.split(",")]
     try:
@@ -238,7 +212,7 @@ def compare(
         with contextlib.redirect_stdout(sys.stderr), _sigterm_as_ctrl_c():
             result = pixelprep.compare(**given)
     except KeyboardInterrupt:  # which knows only of a single run
-        _fail("interrupted", SAME_AGAIN, INTERRUPTED)
+        fail("interrupted", SAME_AGAIN, INTERRUPTED)
     except Exception as error:
         if resume_command(error):
             attach_resume_command(error, SAME_AGAIN)
@@ -268,7 +242,7 @@ def evaluate(
 
     The model gets raw pixels, whatever the scaling of the entry; new data is prepared for it.
     """
-    _messages(quiet)
+    messages(quiet)
     options = {"batch_size": batch_size, "cache_dir": cache_dir, "quiet": quiet, **choices}
     scores = pixelprep.evaluate(run, entry, split=split, **options)
     output.show(scores.to_dict(), as_json, lambda: output.print_scores(scores, split is None))
@@ -283,7 +257,7 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Predict the likeliest classes of images with a run's model."""
-    _messages(quiet)
+    messages(quiet)
     result = pixelprep.predict(run, image, top=top, quiet=quiet)
     output.show(result.to_dict(), as_json, lambda: output.print_predicted(result))
 
@@ -300,7 +274,7 @@ def path(
     **choices: Any,
 ) -> None:
     """Print the folder of a prepared entry, for scripts. Exit status 1 if there is none."""
-    _messages(quiet)
+    messages(quiet)
     if prepare:
         entry = pixelprep.prepare(dataset, quiet=quiet, **choices)
     else:
@@ -350,7 +324,7 @@ def stats(
     **choices: Any,
 ) -> None:
     """Measure a dataset: pixels, classes, sizes, duplicates. Nothing is stored."""
-    _messages(quiet)
+    messages(quiet)
     if paste not in (None, "all"):
         from pixelprep.reports.paste import check_library
 
@@ -377,7 +351,7 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write a page on an entry. What its data is and what scaling made of it, in pictures."""
-    _messages(quiet)
+    messages(quiet)
     done = pixelprep.report(entry, out, format=format, cache_dir=cache_dir, quiet=quiet)
     output.show(
         done.to_dict(), as_json, lambda: output.say(str(done.path), output.size(done.bytes))
@@ -403,14 +377,14 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Re-read whole entries and check digests, format and statistics."""
-    _messages(quiet)
+    messages(quiet)
 
-    def spelled(result: "VerifyResult") -> "VerifyResult":
-        return replace(result, problems=tuple(as_options(line, app) for line in result.problems))
+    def with_options(result: "VerifyResult") -> "VerifyResult":
+        return replace(result, problems=tuple(spelled(line) for line in result.problems))
 
     def print_result(result: "VerifyResult") -> None:
         if not as_json:  # one by one: all may take hours
-            output.print_verified(spelled(result))
+            output.print_verified(with_options(result))
 
     results = pixelprep.verify(
         *(entry or ()),
@@ -420,14 +394,14 @@ def verify(
         cache_dir=cache_dir,
         quiet=quiet,
     )
-    listed = {"entries": [spelled(result).to_dict() for result in results]}
+    listed = {"entries": [with_options(result).to_dict() for result in results]}
     output.show(listed, as_json, lambda: None if results else output.say("no entries"))
     damaged = sum(not result.ok and result.checked for result in results)
     counts = {"damaged": damaged, "not checked": sum(not result.checked for result in results)}
     if parts := [f"{count} {what}" for what, count in counts.items() if count]:
         entries = formatting.pluralize(len(results), "entry", "entries")
         hint = "rebuild those of the cache from their raw data with --repair"
-        _fail(f"of {entries}, {' and '.join(parts)}", None if repair or not damaged else hint, 1)
+        fail(f"of {entries}, {' and '.join(parts)}", None if repair or not damaged else hint, 1)
 
 
 @app.command()
@@ -442,7 +416,7 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write an entry in another format, and read it back. png has the raw pixels."""
-    _messages(quiet)
+    messages(quiet)
     if (directory is None) == (out is None):
         raise UsageError("export: expected one folder, DIR or --out", "pixelprep export --help")
     folder = directory or out
@@ -491,7 +465,7 @@ def cache_remove(
     as_json: Json = False,
 ) -> None:
     """Delete entries, or all there is of a dataset."""
-    _messages(quiet=False)
+    messages(quiet=False)
     items = pixelprep.cache.remove(*entry, dry_run=True, cache_dir=cache_dir)
     _remove(items, yes, dry_run, cache_dir, as_json)
 
@@ -511,7 +485,7 @@ def cache_prune(
     as_json: Json = False,
 ) -> None:
     """Delete leftovers and, if asked, entries not used lately."""
-    _messages(quiet=False)
+    messages(quiet=False)
     items = pixelprep.cache.prune(older_than, keep, dry_run=True, cache_dir=cache_dir)
     is_rubbish = all(item.kind in ("leftover", "metadata") for item in items)
     yes = yes or (is_rubbish and not sys.stdin.isatty())  # as in a nightly job
@@ -532,7 +506,7 @@ def _remove(
         output.print_cache(items)
     if not dry_run and items:
         if as_json and not yes:
-            _fail("nothing deleted: --json does not ask", "add --yes, or --dry-run", 1)
+            fail("nothing deleted: --json does not ask", "add --yes, or --dry-run", 1)
         what = f"these {len(items)}" if len(items) > 1 else "it"
         _ask(yes, f"delete {what} for good?")
         removed = pixelprep.cache.remove(*items, unless_used=unless_used, cache_dir=cache_dir)
@@ -549,22 +523,15 @@ def _ask(yes: bool, question: str) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        _fail("nothing deleted: stdin is not a terminal", "add --yes, or --dry-run", 1)
+        fail("nothing deleted: stdin is not a terminal", "add --yes, or --dry-run", 1)
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
         typer.echo(err=True)  # the question's line is not ended
-        _fail("interrupted; nothing deleted", None, INTERRUPTED)
+        fail("interrupted; nothing deleted", None, INTERRUPTED)
     if not agreed:
         output.say("nothing deleted", err=True)
         raise typer.Exit(1)
-
-
-class _Plain(logging.Formatter):
-    """Format messages whose names may hold anything."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return output.escape_control(as_options(super().format(record), app))
 
 
 def _given(context: typer.Context, *without: str) -> dict[str, Any]:
@@ -576,45 +543,6 @@ def _given(context: typer.Context, *without: str) -> dict[str, Any]:
         and (origin := context.get_parameter_source(name))
         and origin.name != "DEFAULT"
     }
-
-
-def _messages(quiet: bool) -> None:
-    """Send the library's messages, and what it warns of, to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain("%(message)s"))
-    log = logging.getLogger("pixelprep")
-    log.handlers = [handler]
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
-    warnings.simplefilter("always", PixelprepWarning)
-    warnings.showwarning = _log_warning
-
-
-def _log_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
-    text = warnings.formatwarning(message, category, filename, lineno, line).rstrip("\n")
-    own = issubclass(category, PixelprepWarning)
-    logging.getLogger("pixelprep").warning("%s", message if own else text)
-
-
-def main() -> NoReturn:
-    """Run the command line; every failure is one line and, where there is a way out, a hint."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller: nothing may go into a file instead
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - for as long as we run
-    try:
-        _main()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except OSError:  # discard what cannot be written: Python, on exit, would return 120
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
@@ -632,80 +560,3 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _main() -> NoReturn:
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
-    _refuse_empty(arguments)
-    try:
-        code = app(arguments, prog_name="pixelprep", standalone_mode=False)
-        sys.stdout.flush()  # a full disk is an error while it can still be reported
-    except BrokenPipeError:  # nobody reads any more
-        sys.exit(1)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        _fail(*_format_error(error))
-    if code == INTERRUPTED:  # Typer turns Ctrl-C into this
-        _fail("interrupted", None, INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _refuse_empty(arguments: list[str]) -> None:
-    """Refuse an empty argument, of a variable that is not set: as a path it would be here."""
-    for before, given in zip(["", *arguments], arguments, strict=False):
-        if not given or re.fullmatch("--[a-z-]+=", given):
-            name = given.removesuffix("=") or before
-            name = name if name.startswith("--") else "an argument"
-            _fail(f"{name} is empty", "is a shell variable not set? leave the option out", 2)
-
-
-def _format_error(error: Exception) -> tuple[str, str | None, int]:
-    """Return the message, the hint and the exit status of an error."""
-    command = resume_command(error)
-    if isinstance(error, PixelprepError):
-        hint = ", then ".join(filter(None, (error.hint, command)))
-        return error.message, hint, 2 if isinstance(error, UsageError) else 1
-    if hasattr(error, "format_message"):  # Typer's own: wrong usage
-        return _usage_error(error)
-    if isinstance(error, OSError):
-        name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or error}", command, 1
-    hint = f"{command} --debug" if command else "run again with --debug for the traceback"
-    return f"{type(error).__name__}: {error}", hint, 1
-
-
-def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Click's, vendored
-    """Return the same of wrong usage, with the nearest command or option that Click suggests."""
-    import difflib
-
-    before_names = r"\.? (?:Did you mean '|\(Possible options: )"
-    message, *suggested = re.split(before_names, error.format_message())
-    message = re.sub("Input should be a valid ([a-z]+), unable .*", r"expected a \1", message)
-    message = message.replace("a integer", "a whole number").rstrip(".")
-    context = getattr(error, "ctx", None)
-    hint = f"{context.command_path if context else 'pixelprep'} --help"
-    elsewhere = [way for name, way in OTHERWISE.items() if re.search(rf"{name}\b", message)]
-    fixed = {
-        f"--{name.replace('_', '-')}" for name in FIXED | declared_options(RecipeOptions).keys()
-    }
-    meant = {*message.split(), *(way.split()[0] for way in elsewhere)}
-    if context and context.info_name in ("evaluate", "predict") and fixed & meant:
-        hint = "leave it out: data is read and scaled as the run's was"
-    elif elsewhere:
-        command = context.command_path if context else "pixelprep"
-        hint = f"did you mean '{elsewhere[0].format(command=command)}'?"
-    elif suggested:
-        told, names = (re.findall("[a-z-]+", text) for text in (message, suggested[0]))
-        bare = {name.lstrip("-"): name for name in names}
-        if near := difflib.get_close_matches(told[-1].lstrip("-"), bare, n=1):
-            hint = f"did you mean '{bare[near[0]]}'?"
-    return message[:1].lower() + message[1:], hint, 2
-
-
-def _fail(message: str, hint: str | None, code: int) -> NoReturn:
-    output.print_error("error", as_options(one_line(message), app))
-    if hint:
-        output.print_error("hint", as_options(hint, app))
-    sys.exit(code)

@@ -1,18 +1,16 @@
 """Declare the options that commands share; those of `prepare` follow from `format.options`."""
 
 import inspect
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_origin  # Any: what Typer's functions return
+from typing import Annotated, Any, TypeVar  # Any: what Typer's functions return
 
 import typer
 
-from pixelprep.format.options import PREPARE_OPTIONS, PrepareOptions, option_types
+from pixelprep.cli.main import SHORT, cli_type
+from pixelprep.format.options import PREPARE_OPTIONS, PrepareOptions
 
 Command = TypeVar("Command", bound=Callable[..., None])
-
-SHORT = {"workers": "-j", "force": "-f"}  # of options of `prepare`
 
 
 def argument(help: str, metavar: str) -> Any:
@@ -39,12 +37,6 @@ def prepare_option(name: str) -> Any:
         envvar=declared.env,
         autocompletion=_completion(declared.choices),
     )
-
-
-def _cli_type(name: str) -> type:
-    """Return the type of an option on the command line: text may be a path, no more."""
-    kinds = option_types(name)
-    return Path if any(get_origin(kind) is os.PathLike for kind in kinds) else kinds[0]
 
 
 def _completion(values: Collection[str]) -> Callable[[str], list[str]] | None:
@@ -88,7 +80,7 @@ def with_prepare_options(command: Command, without: Collection[str] = ()) -> Com
     shared = []
     for name in names:
         default = getattr(PrepareOptions, name)
-        kind = _cli_type(name) if default is not None else _cli_type(name) | None
+        kind = cli_type(name) if default is not None else cli_type(name) | None
         annotation = Annotated[kind, prepare_option(name)]  # type: ignore[valid-type] # made here
         parameter = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
         shared.append(parameter.replace(annotation=annotation))

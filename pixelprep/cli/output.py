@@ -4,23 +4,19 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any  # Any: JSON values
-
-import typer
-from rich.cells import cell_len, set_cell_size
 
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     from pixelprep.cache import CacheItem, EntrySummary
     from pixelprep.dataset.entry import Entry
+    from pixelprep.format.manifest import Manifest
     from pixelprep.pipeline.verify import VerifyResult
     from pixelprep.reports.dataset_stats import DatasetStats, PixelStats
     from pixelprep.reports.results import CompareResult, TrainResult
@@ -39,16 +35,16 @@ AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  
 def say(*lines: str, err: bool = False) -> None:
     """Print lines; control characters in names cannot steer the terminal."""
     for line in lines:
-        typer.echo(escape_control(line), err=err)
+        print(escape_control(line), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def print_error(label: str, text: str) -> None:
     """Print a line on standard error, its label in colour on a terminal that has colours."""
     colorful = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    color = "red" if label == "error" else "cyan"
-    shown = typer.style(f"{label}:", fg=color, bold=True) if colorful else f"{label}:"
+    color = 31 if label == "error" else 36  # red, cyan
+    shown = f"\x1b[{color}m\x1b[1m{label}:\x1b[0m" if colorful else f"{label}:"
     with contextlib.suppress(OSError):  # the exit status still tells
-        typer.echo(f"{shown} {escape_control(text)}", err=True)
+        print(f"{shown} {escape_control(text)}", file=sys.stderr, flush=True)
 
 
 def escape_control(text: str) -> str:
@@ -59,7 +55,7 @@ def escape_control(text: str) -> str:
 def show(result: dict[str, Any], as_json: bool, print_table: Callable[[], None]) -> None:
     """Print a result as one JSON object, or for people."""
     if as_json:
-        typer.echo(json.dumps(result, allow_nan=False))
+        print(json.dumps(result, allow_nan=False), flush=True)
     else:
         print_table()
 
@@ -70,7 +66,7 @@ def prepared(entry: "Entry", seconds: float) -> dict[str, Any]:
 
     found = requests.load(entry.path, entry.path.parent.parent).duplicates
     scaling = entry.manifest.scaling.to_dict()
-    splits = {name: entry.manifest.splits[name].to_dict() for name in entry.splits}
+    splits = {name: one.to_dict() for name, one in entry.manifest.splits_in_order().items()}
     shown = ("rows", "shape", "dtype", "bytes", "first_batch", "raw")
     return {name: getattr(entry, name) for name in ("dataset", "mode", "per", "key")} | {
         "path": str(entry.path),
@@ -194,41 +190,53 @@ def _print_classes(found: "DatasetStats") -> None:
 
 
 def _print_entry(entry: "Entry") -> None:
-    from pixelprep.numerics.scaling import details, scaled_statistics
+    from pixelprep.numerics.scaling import FORM, details
 
-    scaling = entry.scaling
+    scaling, recipe = entry.manifest.scaling, entry.manifest.recipe  # which need no NumPy
     say(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
     units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
-    taken_over = entry.manifest.recipe.is_taken_over
-    titles = ("shift", "divisor") if taken_over else ("mean", "std")
+    titles = ("shift", "divisor") if recipe.is_taken_over else ("mean", "std")
     for name, values in zip(titles, (scaling.mean, scaling.std), strict=True):
         _print_field(name, f"{formatting.format_numbers(values)}{units}")
     for name in ("low", "median", "high"):
-        if scaling.statistics and (values := getattr(scaling.statistics, name)).size:
+        if values := _known_quantile(entry.manifest, name):
             _print_field(name, f"{formatting.format_numbers(values)}{units}")
-    if told := details(scaling):
+    is_plain = recipe.constants is None and not any(getattr(recipe, name) for name in FORM)
+    if told := [] if is_plain else details(entry.scaling):
         _print_field("scaling", ", ".join(told))
     rows: Rows = [("", "images", "shape", "type", "raw", "scaled min", "max", "mean", "std")]
-    for name, split in entry.splits.items():
-        record = entry.manifest.splits[name]
+    for name, record in entry.manifest.splits_in_order().items():
         first, raw = record.first_batch, record.raw
         figures = [f"{value:.6g}" for value in (first.min, first.max, first.mean, first.std)]
-        shape = formatting.format_shape(split.shape[1:])
+        shape = formatting.format_shape(record.shape[1:])
         limits = f"{raw.minimum:.6g} to {raw.maximum:.6g}"
-        rows.append((name, f"{len(split):,}", shape, str(split.dtype), limits, *figures))
+        rows.append((name, f"{record.rows:,}", shape, record.dtype, limits, *figures))
     _table(rows)
     # What train as a whole is scaled to, which a first batch only comes near.
     whole = []
-    if scaling.statistics is not None and not scaling.fixed and not scaling.clip:
-        scaled = scaled_statistics(scaling, scaling.statistics)
-        rounding = 1e-9  # what it leaves of 0
-        whole += ["mean 0"] * bool((abs(scaled.mean) < rounding).all())
-        whole += ["std 1"] * bool((abs(scaled.std - 1) < rounding).all())
+    if recipe.per != "image" and recipe.constants is None and not recipe.clip:
+        kept = (scaling.mean, scaling.std, scaling.scale, scaling.offset)
+        each = list(zip(*map(formatting.flatten, kept), strict=True))
+        unit, rounding = scaling.unit, 1e-9  # what it leaves of 0
+        if all(abs(mean * unit * scale + offset) < rounding for mean, _, scale, offset in each):
+            whole.append("mean 0")
+        if all(abs(std * unit * scale - 1) < rounding for _, std, scale, _ in each):
+            whole.append("std 1")
     batch = entry.manifest.splits[entry.manifest.first_split].first_batch.shape[0]
     about = f"; of all of train: {', '.join(whole)}" if whole else ""
     say(*_wrapped(f"(scaled: of the first batch of {batch}, read back from the file{about})"))
-    if entry.manifest.recipe.storage == "raw":
+    if recipe.storage == "raw":
         say("(stored raw, and scaled when they are read)")
+
+
+def _known_quantile(manifest: "Manifest", name: str) -> list[object]:
+    """Return a quantile of train, or what pixels are clipped to; empty where there is none."""
+    found = manifest.scaling.quantiles
+    limits = {"low": 0, "high": 1}
+    if found is not None:
+        return getattr(found, name)  # type: ignore[no-any-return] # of JSON
+    given = manifest.recipe.constants and manifest.recipe.constants.limits
+    return list(given[limits[name]]) if given and name in limits else []
 
 
 def print_trained(result: "TrainResult") -> None:
@@ -326,6 +334,8 @@ def _table(rows: Rows) -> None:
         if sum(_widths(table)) - GAP <= room:
             _columns(table)
             return
+    from rich.cells import cell_len
+
     titles = [f"  {title}" for title in rows[0][1:]]
     for first, *cells in rows[1:]:
         say(first)
@@ -334,6 +344,8 @@ def _table(rows: Rows) -> None:
 
 
 def _columns(rows: Rows) -> None:
+    from rich.cells import set_cell_size  # JSON needs it not
+
     plain = [tuple(map(escape_control, row)) for row in rows]
     widths = _widths(plain)
     for row in plain:
@@ -342,6 +354,8 @@ def _columns(rows: Rows) -> None:
 
 def _widths(rows: Rows) -> list[int]:
     """Return the places that each column takes, with what separates it from the next."""
+    from rich.cells import cell_len
+
     return [max(map(cell_len, column)) + GAP for column in zip(*rows, strict=True)]
 
 
@@ -359,6 +373,8 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 def _terminal_width() -> int:
     """Return the places of a line: those of the terminal; a pipe has as many as are needed."""
+    import shutil  # JSON needs it not
+
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
@@ -428,6 +444,8 @@ def _without_empty(rows: Rows) -> Rows:
 
 def _time(seconds: float) -> str:
     seconds = min(max(seconds, 0.0), 253402300799.0)  # up to the year 9999: a file may have any
+    from datetime import UTC, datetime  # only what lists the cache needs it
+
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 

@@ -1,5 +1,7 @@
 """A published cache entry and its splits, as users hold them."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,26 +10,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Unpack  # Any: columns of whichever type
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pixelprep.dataset.batches import Batches
-from pixelprep.dataset.columns import Columns
-from pixelprep.dataset.epoch import BatchConfig, BatchOptions
 from pixelprep.errors import UsageError, missing_extra, named_type_error, unknown_choice
-from pixelprep.format import layout, reader
+from pixelprep.format import layout
 from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.format.recipe import SPLITS
+from pixelprep.numerics.lazy import np
 from pixelprep.numerics.scaling import Scaling, why_inexact
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     import jax
     import tensorflow as tf
+    from numpy.typing import NDArray
     from torch import Tensor
     from torch.utils.data import IterableDataset
 
+    from pixelprep.dataset.batches import Batches
+    from pixelprep.dataset.columns import Columns
+    from pixelprep.dataset.epoch import BatchOptions
     from pixelprep.dataset.jax import JaxFeed
+    from pixelprep.format import reader
 
 
 WEIGHTS = ("balanced",)
@@ -127,6 +129,8 @@ class Split:
         self, start: int, stop: int, names: tuple[str, ...]
     ) -> dict[str, NDArray[Any]]:
         """Read columns as they are stored, across the files."""
+        from pixelprep.format import reader  # what only finds an entry needs it not
+
         out, first = self._columns.allocate(names, stop - start), 0
         with reader.open_files() as opened:
             for file in self._files:
@@ -252,6 +256,9 @@ class Split:
         >>> for images, labels in train.batches(64, shuffle=True, seed=0, epoch=0):
         ...     assert images.shape[1:] == (28, 28, 1) and len(images) == len(labels)
         """
+        from pixelprep.dataset.batches import Batches  # what only finds an entry needs neither
+        from pixelprep.dataset.epoch import BatchConfig
+
         try:
             config = BatchConfig(batch_size, **options)
         except TypeError as error:  # an option that there is not
@@ -278,7 +285,7 @@ class Split:
             message = f"`raw=True`: {why_inexact(scaling, self.dtype)}"
             raise UsageError(message, "prepare the dataset with `storage=raw`")
 
-    def to_tf(self, batch_size: int, **options: Unpack[BatchOptions]) -> "tf.data.Dataset":
+    def to_tf(self, batch_size: int, **options: Unpack[BatchOptions]) -> tf.data.Dataset:
         """Return a ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
 
         Parameters
@@ -305,7 +312,7 @@ class Split:
 
     def to_torch(
         self, batch_size: int, **options: Unpack[BatchOptions]
-    ) -> "IterableDataset[tuple[Tensor, Tensor]]":
+    ) -> IterableDataset[tuple[Tensor, Tensor]]:
         """Return an ``IterableDataset`` of whole batches; each pass is the next epoch.
 
         Use it as ``DataLoader(feed, batch_size=None, num_workers=2)``. Workers share an epoch's
@@ -337,9 +344,9 @@ class Split:
         self,
         batch_size: int,
         *,
-        device: "jax.Device | jax.sharding.Sharding | None" = None,
+        device: jax.Device | jax.sharding.Sharding | None = None,
         **options: Unpack[BatchOptions],
-    ) -> "JaxFeed":
+    ) -> JaxFeed:
         """Return batches as JAX arrays on a device; each pass is the next epoch.
 
         Parameters
@@ -566,6 +573,9 @@ def split_of(
     stamps: Mapping[str, tuple[int, ...]],
 ) -> Split:
     """Return the split of these files below `path`, whose stamps are those of `stamps`."""
+    from pixelprep.dataset.columns import Columns  # what only finds an entry needs neither
+    from pixelprep.format import reader
+
     opened = tuple(
         reader.EntryFile(path / file.name, file.rows, file.sha256, stamps[file.name])
         for file in files

@@ -1,6 +1,5 @@
 """Check options of labels; files that they name are read here, so that what is in them counts."""
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,6 +29,8 @@ def class_map(name: str, given: Any) -> dict[str, str]:
     if isinstance(given, Mapping):
         pairs = [list(pair) for pair in given.items()]
     else:
+        import csv  # most data has no such file
+
         rows = csv.reader(_text(Path(given).expanduser()).splitlines())
         pairs = [[cell.strip() for cell in row] for row in rows if row]
     if not pairs or not all(len(pair) == 2 and all(map(_is_name, pair)) for pair in pairs):

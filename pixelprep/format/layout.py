@@ -1,6 +1,5 @@
 """Define the layout of an entry's files: datasets, chunks, filters (data/FORMAT.md, section 2)."""
 
-import importlib.util
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -148,5 +147,7 @@ def check_compression(name: str) -> None:
     if name not in COMPRESSIONS:
         raise unknown_choice("compression", name, COMPRESSIONS)
     for package in PACKAGES.get(name, ()):
-        if importlib.util.find_spec(package) is None:
+        from importlib.util import find_spec  # most entries have no compression
+
+        if find_spec(package) is None:
             raise missing_extra(package, "compression", f"`compression={name}`")

@@ -6,19 +6,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self  # Any: arrays of any type, JSON values
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Self  # Any: arrays of any type, JSON values
 
 from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
 from pixelprep.format import layout, schema
 from pixelprep.format.recipe import NUMERICS_VERSION, SPLITS, Recipe
 from pixelprep.format.source_record import Provenance, SourceRecord
+from pixelprep.numerics.lazy import np
 from pixelprep.numerics.scaling import FORM, MODES, Scaling, fixed_scaling, shift_and_divisor
 from pixelprep.numerics.statistics import AnyMoments, Statistics, exact_sum
 from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import LenientRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NAME, DIGEST = "manifest.json", "manifest.sha256"
 EXPORTED = "entry.json"  # its name beside the files of an export
@@ -62,7 +63,7 @@ class FirstBatch(LenientRecord):
     std: float  # of the population
 
     @classmethod
-    def of(cls, images: NDArray[Any]) -> Self:
+    def of(cls, images: "NDArray[Any]") -> Self:
         """Compute the statistics of a batch (n, H, W, C), whose exact sums no machine changes."""
         exact = images.reshape(-1).astype(np.float64)
         mean = exact_sum(exact) / exact.size
@@ -192,8 +193,11 @@ class Manifest(LenientRecord):
 
     def files(self) -> list[tuple[str, FileRecord]]:
         """Return all files in order, each after its split's name."""
-        present = [name for name in SPLITS if name in self.splits]
-        return [(name, file) for name in present for file in self.splits[name].files]
+        return [(n, file) for n, split in self.splits_in_order().items() for file in split.files]
+
+    def splits_in_order(self) -> dict[str, SplitRecord]:
+        """Return the splits that there are: train, val and test."""
+        return {name: self.splits[name] for name in SPLITS if name in self.splits}
 
     def file_layout(self, split: str, rows: int) -> layout.FileLayout:
         scaling = self.scaling.scaling(self.recipe)

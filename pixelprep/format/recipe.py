@@ -2,27 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self  # Any: JSON values
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Self  # Any: JSON values
 
 from pixelprep.errors import UsageError
 from pixelprep.format import layout
 from pixelprep.format.options import RecipeOptions, ScalingOptions, declared_options
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics import permutation
+from pixelprep.numerics.lazy import np
 from pixelprep.numerics.modes import MODES, check_taken
 from pixelprep.numerics.permutation import Stream
 from pixelprep.numerics.presets import PRESETS, of_channels
 from pixelprep.numerics.scaling import (
     Scaling,
     form_of,
+    kind_and_bytes,
     normalize_options,
     shift_and_divisor,
 )
 from pixelprep.system import canonical, formatting
 from pixelprep.system.json_record import LenientRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NUMERICS_VERSION = 1  # raised when a recipe would give other numbers
 SPLITS = ("train", "val", "test")
@@ -112,7 +114,7 @@ class Recipe(RecipeOptions, LenientRecord):
             for name in TAKEN
         }
         rows = split_rows(own, fractions)
-        if options.storage == "raw" and np.dtype(first.dtype).kind == "f":
+        if options.storage == "raw" and kind_and_bytes(first.dtype)[0] == "f":
             raise UsageError(
                 f"`storage=raw`: expected integers, got {first.dtype}", "leave `storage` out"
             )
@@ -162,7 +164,7 @@ def _given_constants(
     """Return constants, units and order of channels as they are given, or those of a preset."""
     where, own = f"`mode={options.mode}`", PRESETS.get(told.preset or "")
     normalize_options(options.mode, options.per, options.rescale, dtype)
-    floats, units = np.dtype(dtype).kind == "f", told.units or (own.units if own else "max")
+    floats, units = kind_and_bytes(dtype)[0] == "f", told.units or (own.units if own else "max")
     if floats and told.units != "pixel":
         hint = "`units=pixel`: mean and std are of the pixels as they are"
         raise UsageError(f"{where}: {dtype} has no maximum to divide by", hint)
@@ -214,7 +216,7 @@ def split_rows(rows: Mapping[str, int], fractions: Mapping[str, float]) -> dict[
     return {name: stored[name] for name in SPLITS if name in stored}
 
 
-def taken_rows(labels: NDArray[np.int64], recipe: Recipe) -> dict[str, NDArray[np.int64]]:
+def taken_rows(labels: "NDArray[np.int64]", recipe: Recipe) -> "dict[str, NDArray[np.int64]]":
     """Return the rows of the source's train that go to each split which is taken from it.
 
     Test is taken first, then validation of what is left; what is left then is train. Without either
@@ -230,7 +232,7 @@ def taken_rows(labels: NDArray[np.int64], recipe: Recipe) -> dict[str, NDArray[n
     return rows | {"train": left} if rows else {}
 
 
-def check_classes_stay(labels: NDArray[np.int64], recipe: Recipe) -> None:
+def check_classes_stay(labels: "NDArray[np.int64]", recipe: Recipe) -> None:
     """Refuse fractions that would leave a class of the source's train without an image."""
     if labels.ndim > 1:
         return
@@ -245,7 +247,7 @@ def check_classes_stay(labels: NDArray[np.int64], recipe: Recipe) -> None:
         left -= taken
 
 
-def class_counts(labels: NDArray[np.integer[Any]], classes: int) -> tuple[int, ...]:
+def class_counts(labels: "NDArray[np.integer[Any]]", classes: int) -> tuple[int, ...]:
     """Return how many rows have each class, of labels (N,), or (N, classes) of 0 and 1."""
     counts = labels.sum(axis=0) if labels.ndim > 1 else np.bincount(labels, minlength=classes)
     return tuple(counts.tolist())

@@ -6,16 +6,15 @@ data/FORMAT.md, section 4, has the rules. Unknown fields are ignored.
 import math
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, NoReturn  # Any: JSON values of a file that anybody may have written
-
-import numpy as np
 
 from pixelprep.format import layout
 from pixelprep.format.recipe import SPLITS, TAKEN, recipe_key, split_files, split_rows
 from pixelprep.format.source_record import TASKS
 from pixelprep.numerics import permutation
 from pixelprep.numerics.checks import MOST
-from pixelprep.numerics.scaling import MODES, PER, normalize_options, rescale_unit
+from pixelprep.numerics.scaling import MODES, PER, kind_and_bytes, normalize_options, rescale_unit
 from pixelprep.numerics.statistics import statistics_shape
 from pixelprep.system import canonical
 
@@ -244,7 +243,7 @@ def _check_splits(manifest: Mapping[str, Any]) -> None:
         named = (split["names"] is None) == (split["name_bytes"] is None)
         _require(named, f"source.splits.{name}: names and name_bytes do not fit each other")
     raw_dtype = next(iter(raw.values()))["dtype"]
-    can_be_raw = recipe["storage"] != "raw" or np.dtype(raw_dtype).kind in "ui"
+    can_be_raw = recipe["storage"] != "raw" or kind_and_bytes(raw_dtype)[0] in "ui"
     _require(can_be_raw, f"images of {raw_dtype} are not stored raw")
     stored = layout.stored_dtype(recipe["storage"], recipe["dtype"], raw_dtype)
     for name, split in splits.items():
@@ -257,7 +256,7 @@ def _check_splits(manifest: Mapping[str, Any]) -> None:
         _require(is_counted, f"splits.{name}.class_counts does not count each class")
         origin = raw[name if name in raw else "train"]
         other = origin["name_bytes"] or 0, len(split["class_counts"])
-        row_bytes = math.prod(split["shape"][1:]) * np.dtype(stored).itemsize + sum(other)
+        row_bytes = math.prod(split["shape"][1:]) * kind_and_bytes(stored)[1] + sum(other)
         _check_files(name, split, recipe, row_bytes)
     kinds = {(*raw[name]["shape"][1:], raw[name]["dtype"]) for name in raw}
     kinds |= {(*split["shape"][1:], raw_dtype) for split in splits.values()}
@@ -313,7 +312,7 @@ def _check_scaling(manifest: Mapping[str, Any]) -> None:
     raw_dtype = next(iter(manifest["source"]["splits"].values()))["dtype"]
     constants = recipe["constants"]
     _require(record["raw_dtype"] == raw_dtype, "scaling.raw_dtype is not the source's")
-    _check_form(recipe, record, np.dtype(raw_dtype).kind == "f")
+    _check_form(recipe, record, kind_and_bytes(raw_dtype)[0] == "f")
     effective = normalize_options(
         recipe["mode"], per, recipe["rescale"], raw_dtype, recipe["limits"]
     )
@@ -331,10 +330,18 @@ def _check_scaling(manifest: Mapping[str, Any]) -> None:
     every = {**record, **(record["quantiles"] or {})}
     shapes |= dict.fromkeys(QUANTILES, shape) if record["quantiles"] else {}
     for name, shape in shapes.items():
-        values = np.array(every[name], object)
-        valid = {int, float} >= set(map(type, values.reshape(-1)))
-        valid = valid and values.shape == shape and bool(np.isfinite(values.astype(float)).all())
+        valid = _are_numbers(every[name], shape)
         _require(valid, f"scaling.{name} is not {shape} finite numbers")
+
+
+def _are_numbers(values: Any, shape: tuple[int, ...]) -> bool:
+    """Return whether nested lists have this shape, and finite numbers in them."""
+    flat = [values]
+    for length in shape:
+        if not all(type(one) is list and len(one) == length for one in flat):
+            return False
+        flat = list(chain.from_iterable(flat))
+    return {int, float} >= set(map(type, flat)) and all(map(math.isfinite, flat))
 
 
 def _check_form(recipe: Mapping[str, Any], record: Mapping[str, Any], floats: bool) -> None:

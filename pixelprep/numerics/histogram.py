@@ -1,11 +1,16 @@
 """Count integer pixels by value, from which their quantiles follow exactly."""
 
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any  # Any: pixels of whichever integer type
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any  # Any: pixels of whichever integer type
+
+from pixelprep.numerics.lazy import np
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from numpy.typing import NDArray
 
 BLOCK_PIXELS = 1 << 20  # that are counted at once: NumPy makes 64-bit numbers of them
 
@@ -22,7 +27,7 @@ class Histogram:
     counts: NDArray[np.int64]  # (C, 256) of 8-bit pixels, (C, 65536) of 16-bit ones
 
     @classmethod
-    def of(cls, images: NDArray[Any]) -> "Histogram":
+    def of(cls, images: NDArray[Any]) -> Histogram:
         """Count the pixels of integer images (N, H, W, C)."""
         channels, limits = images.shape[-1], np.iinfo(images.dtype)
         counts = np.zeros((channels, int(limits.max) - int(limits.min) + 1), np.int64)
@@ -34,10 +39,10 @@ class Histogram:
                 of_channel += _counted(pixels[start : start + BLOCK_PIXELS])
         return cls(int(limits.min), np.roll(counts, -int(limits.min), axis=1))
 
-    def __add__(self, other: "Histogram") -> "Histogram":
+    def __add__(self, other: Histogram) -> Histogram:
         return Histogram(self.lowest, self.counts + other.counts)
 
-    def overall(self) -> "Histogram":
+    def overall(self) -> Histogram:
         """Return the histogram of all channels together, as of one."""
         return Histogram(self.lowest, self.counts.sum(axis=0, keepdims=True))
 
@@ -47,6 +52,8 @@ class Histogram:
         Of n sorted pixels it is that at (n − 1)·share, between two of them on the line: Hyndman
         and Fan's definition 7, as of `numpy.quantile`. A share of 0.01 is a hundredth.
         """
+        from fractions import Fraction  # only quantiles need it
+
         place = (int(self.counts[0].sum()) - 1) * Fraction(str(share))
         below, part = int(place), place % 1
         found = []

@@ -4,12 +4,18 @@ NumPy's ``Generator`` methods may change between versions (NEP 19), but the raw 
 generators may not; so every order here is a stable argsort of raw Philox output.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from enum import IntEnum
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from pixelprep.numerics.lazy import np
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from numpy.typing import NDArray
 
 MAX_SEED = 2**64 - 1
 
@@ -41,10 +47,14 @@ def permutation(
 
 def rounded_share(rows: int, fraction: float) -> int:
     """Return ``floor(fraction × rows + 1/2)``, reading the fraction as it is written in decimal."""
+    from fractions import Fraction  # most recipes take no share
+
     return int(_decimal(fraction) * rows + Fraction(1, 2))
 
 
 def _decimal(fraction: float) -> Fraction:
+    from fractions import Fraction
+
     return Fraction(repr(float(fraction)))  # 0.1 is exactly one tenth here
 
 

@@ -6,22 +6,28 @@ recipe rescales and 1 otherwise; ``shift`` and ``divisor`` come from the mode. A
 the channels round and clip ``x / unit`` before, and map what comes out to a range behind that.
 """
 
+from __future__ import annotations
+
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import Any, Self  # Any: raw and stored pixels of whichever type
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from typing import TYPE_CHECKING, Any, Self  # Any: raw and stored pixels of whichever type
 
 from pixelprep.errors import UsageError, unknown_choice
 from pixelprep.numerics.checks import CHECKS
+from pixelprep.numerics.lazy import np
 from pixelprep.numerics.modes import DEFAULT_QUANTILES, Mode, check_taken
 from pixelprep.numerics.modes import MODES as MODES  # with `PER` for all that scale
 from pixelprep.numerics.modes import PER as PER
 from pixelprep.numerics.presets import preset_name
-from pixelprep.numerics.statistics import Float, Statistics, check_images, moments_of, unknown
+from pixelprep.numerics.statistics import Statistics, check_images, moments_of, unknown
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from pixelprep.numerics.statistics import Float
 
 # What a recipe may have beside mode, `per` and constants; each is a field of `Scaling`, too.
 FORM = ("channel_order", "limits", "target_range", "quantiles", "clip")
@@ -41,8 +47,15 @@ def _bits(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def rescale_unit(dtype: DTypeLike, rescale: bool) -> int:
     """Return what pixels of this type are divided by first: the type's maximum, or 1."""
-    kind = np.dtype(dtype)
-    return int(np.iinfo(kind).max) if rescale and kind.kind in "ui" else 1
+    kind, size = kind_and_bytes(dtype)
+    return (1 << 8 * size - (kind == "i")) - 1 if rescale and kind in "ui" else 1
+
+
+def kind_and_bytes(dtype: DTypeLike) -> tuple[str, int]:
+    """Return the kind of a type (u, i or f, as in NumPy) and its bytes, which its name tells."""
+    if isinstance(dtype, str) and (named := re.fullmatch(r"(u|i|f)(?:int|nt|loat)(\d+)", dtype)):
+        return named[1], int(named[2]) // 8
+    return np.dtype(dtype).kind, np.dtype(dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -193,7 +206,7 @@ class Scaling:
         low, high = self.target_range or (0.0, 1.0)
         return low - (high - low) * (shift / divisor)
 
-    def apply(self, raw: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    def apply(self, raw: NDArray[Any], dtype: DTypeLike = "float32") -> NDArray[Any]:
         """Scale raw pixels.
 
         Parameters
@@ -301,7 +314,7 @@ class Scaling:
             raise UsageError(f"scaling.invert: {CLIPPED}", CLIPPED_HINT)
         return restored(self, scaled, mean, std)
 
-    def layer(self, framework: str, dtype: DTypeLike = np.float32) -> Any:
+    def layer(self, framework: str, dtype: DTypeLike = "float32") -> Any:
         """Return the scaling as a layer, to stand behind an augmentation of raw pixels.
 
         Parameters
@@ -590,7 +603,9 @@ def form_of(
     shares = tuple(float(one) + 0.0 for one in quantiles or DEFAULT_QUANTILES)
     return {
         "channel_order": channel_order,
-        "limits": limits if np.dtype(dtype).kind in "ui" else None,  # of floats always the data's
+        "limits": limits
+        if kind_and_bytes(dtype)[0] in "ui"
+        else None,  # of floats always the data's
         "target_range": target if target != (0.0, 1.0) else None,
         "quantiles": shares if MODES[mode].uses_quantiles else None,
         "clip": clip or None,
@@ -605,7 +620,7 @@ def normalize_options(
         raise unknown_choice("mode", mode, MODES)
     if per not in PER:
         raise unknown_choice("per", per, PER)
-    integers = np.dtype(dtype).kind in "ui"
+    integers = kind_and_bytes(dtype)[0] in "ui"
     if integers and MODES[mode].uses_range:
         return (per, False) if limits else ("dataset", True)
     own = MODES[mode].uses_quantiles or MODES[mode].is_given

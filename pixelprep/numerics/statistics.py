@@ -5,23 +5,30 @@ pixels have the same statistics, no matter how they were cut into blocks or whic
 which block.
 """
 
+from __future__ import annotations
+
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any  # Any: pixels of every type that is prepared; int64 or Python ints
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any  # Any: pixels of every type; int64 or Python ints
 
 from pixelprep.errors import SourceError, unknown_choice
 from pixelprep.numerics.histogram import Histogram
+from pixelprep.numerics.lazy import np
 
-Float = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    IntegerSums = tuple[NDArray[np.int64], ...]  # total, squares, minimum, maximum
+else:
+    Float = Any  # NumPy is not loaded for it
 
 TABLE_WIDTH = 768  # pixels per row of the table that is summed, where a statistic has fewer
 TABLE_ROWS = 256  # rows of the table that floats sum exactly
-SMALLEST_DIVISOR = 1 / np.finfo(np.float64).max  # the reciprocal of a smaller one overflows
+SMALLEST_DIVISOR = 1 / sys.float_info.max  # the reciprocal of a smaller one overflows
 EXACT_TERMS = 1 << 16  # squares of 16-bit pixels that float64 sums exactly
 PIXEL_BYTES = {"u": (1, 2), "i": (1, 2), "f": (2, 4, 8)}  # bytes per pixel, by kind of its type
 SUM_VALUES = 1 << 15  # values that are summed together, in the processor's cache
@@ -90,7 +97,7 @@ class Moments:
     histogram: Histogram | None = None
 
     @classmethod
-    def of(cls, images: NDArray[Any], per: str) -> "Moments":
+    def of(cls, images: NDArray[Any], per: str) -> Moments:
         """Sum integer images (N, H, W, C), N ≥ 1, over the pixels that share a statistic."""
         if images.size > MAX_PIXELS and per != "image" and len(images) > 1:
             half = len(images) // 2
@@ -106,7 +113,7 @@ class Moments:
         total, squares, low, high = (values.reshape(shape) for values in sums)
         return cls(count, total, squares, low, high)
 
-    def __add__(self, other: "Moments") -> "Moments":
+    def __add__(self, other: Moments) -> Moments:
         minimum = np.minimum(self.minimum, other.minimum)
         maximum = np.maximum(self.maximum, other.maximum)
         count = self.count + other.count
@@ -165,7 +172,7 @@ class FloatMoments:
     maximum: Float
 
     @classmethod
-    def of(cls, images: NDArray[Any], per: str) -> "FloatMoments":
+    def of(cls, images: NDArray[Any], per: str) -> FloatMoments:
         """Sum float images (N, H, W, C), N ≥ 1, over the pixels that share a statistic.
 
         These are plain additions and products in a fixed order, so that it does not matter how a
@@ -198,7 +205,7 @@ class FloatMoments:
             mean = mean + residual / count
         return cls(count, *(values.reshape(shape) for values in (mean, m2, low, high)))
 
-    def __add__(self, other: "FloatMoments") -> "FloatMoments":
+    def __add__(self, other: FloatMoments) -> FloatMoments:
         """Merge two moments by Chan, Golub and LeVeque, "Updating formulae …" (1979)."""
         count = self.count + other.count
         with np.errstate(over="ignore", invalid="ignore"):
@@ -327,9 +334,6 @@ def pairwise_sum(terms: Iterable[AnyMoments]) -> AnyMoments:
     for term in terms:
         sums.add(term)
     return sums.total()
-
-
-IntegerSums = tuple[NDArray[np.int64], ...]  # total, squares, minimum, maximum
 
 
 def _column_moments(pixels: NDArray[Any]) -> IntegerSums:

@@ -1,13 +1,13 @@
 """Take over the scaling of another entry, so that nothing is fitted."""
 
+from __future__ import annotations
+
 import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar  # Any: fields of a recipe
-
-import numpy as np
 
 from pixelprep import sources
 from pixelprep.cache import entries
@@ -16,6 +16,7 @@ from pixelprep.format.manifest import Manifest, RawLimits
 from pixelprep.format.options import PrepareOptions
 from pixelprep.format.recipe import TAKEN, Constants
 from pixelprep.format.source_record import SourceRecord
+from pixelprep.numerics.lazy import np
 from pixelprep.numerics.scaling import FORM
 from pixelprep.system import formatting, notices
 

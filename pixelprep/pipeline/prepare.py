@@ -3,7 +3,9 @@
 import logging
 import os
 import shlex
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -330,6 +332,11 @@ def _tell_of_per(call: PrepareCall, name: str, recipe: Recipe) -> None:
         LOG.info("%s: per %s has no effect on %s: %s", name, call.per, recipe.mode, why)
 
 
+def _load_build() -> None:
+    with suppress(ImportError):  # which is raised where it is needed
+        from pixelprep.pipeline import build as build
+
+
 def _find_or_build(
     call: PrepareCall,
     source: sources.Source,
@@ -341,6 +348,8 @@ def _find_or_build(
     cache = context.cache
     # Raw data is summed up while it is read, unless there seems to be such an entry already.
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
+    if is_new:  # libhdf5 is loaded while raw data is unpacked, which leaves the interpreter free
+        threading.Thread(target=_load_build).start()
     record, data = raw_data.identify(source, context, call if is_new else None)
     recipe = _recipe(call, source, record, known)
     all_test = known is not None and given_scaling.is_test(record, call)

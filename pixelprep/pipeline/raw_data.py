@@ -1,5 +1,7 @@
 """Read raw data, and remember what identifies it so that a cache hit need not read it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any  # JSON values
@@ -10,7 +12,6 @@ from pixelprep.format import schema
 from pixelprep.format.options import PrepareOptions
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics.scaling import MODES, normalize_options
-from pixelprep.pipeline.fit import scope
 from pixelprep.system import canonical, fs, locks, records
 
 # Raised when the same files would be read otherwise, so that they are read again.
@@ -79,6 +80,8 @@ def read(
 
     Not without `options`, nor if they take a split from train: that would change the moments.
     """
+    from pixelprep.pipeline.fit import scope  # loads NumPy, which a hit does without
+
     context.pool.start()  # workers need a while to start, as listing and unpacking do
     raw = sources.as_requested(source.load(context), source)
     if not context.pool.inline:
@@ -98,7 +101,7 @@ def read(
 
 def _identities(source: sources.Source) -> list[Mapping[str, Any]]:
     """Return a source's fingerprints, each with what was asked of its splits and classes."""
-    about = {"reading": READING_VERSION, **sources.requested(source)}
+    about = {"reading": READING_VERSION, **sources.asked_of(source)}
     return [{**identity, **about} for identity in source.fingerprints()]
 
 

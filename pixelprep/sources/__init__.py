@@ -4,38 +4,64 @@ A new one known by name is one entry in `registry`. Another package brings its o
 of the group ``pixelprep.sources``: a callable that is given `Options` and returns a `Source`.
 """
 
-from pixelprep.sources.arrays import Arrays
-from pixelprep.sources.base import (
-    Options,
-    Provenance,
-    Raw,
-    RawSplit,
-    Source,
-    SourceContext,
-    on_leak_of,
-    tell_of_lacking,
-)
-from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
-from pixelprep.sources.known.registered import DatasetSummary, RegisteredSource
-from pixelprep.sources.known.registry import REGISTRY
-from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
-from pixelprep.sources.leaks import EqualImages, handle_leaks, within
-from pixelprep.sources.requested import as_requested, refuse_unsupported, requested
-from pixelprep.sources.resolve import (
-    KnownDatasets,
-    datasets,
-    find_source,
-    is_library_name,
-    is_path,
-    meant,
-    normalize_dataset,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pixelprep.sources.arrays import Arrays
+    from pixelprep.sources.base import (
+        Options,
+        Provenance,
+        Raw,
+        RawSplit,
+        Source,
+        SourceContext,
+        on_leak_of,
+        tell_of_lacking,
+    )
+    from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
+    from pixelprep.sources.known.lookup import REGISTRY
+    from pixelprep.sources.known.registered import DatasetSummary, RegisteredSource
+    from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
+    from pixelprep.sources.leaks import EqualImages, handle_leaks, within
+    from pixelprep.sources.requested import as_requested, asked_of, refuse_unsupported
+    from pixelprep.sources.resolve import (
+        KnownDatasets,
+        datasets,
+        find_source,
+        is_library_name,
+        is_path,
+        meant,
+        normalize_dataset,
+    )
 
 __all__ = ["REGISTRY", "Arrays", "DatasetSummary", "EqualImages", "KnownDatasets", "LazyArray"]
 __all__ += ["Options", "Provenance", "Raw", "RawSplit", "RegisteredSource", "Source"]
 __all__ += ["SourceContext", "Survey", "block_ranges", "datasets", "find_source", "handle_leaks"]
-__all__ += ["as_requested"]
+__all__ += ["as_requested", "asked_of"]
 __all__ += ["images_digest", "iter_blocks", "labels_digest", "names_digest", "normalize_dataset"]
 __all__ += ["is_library_name", "is_path", "meant"]
-__all__ += ["on_leak_of", "refuse_unsupported", "requested", "slice_rows", "survey"]
+__all__ += ["on_leak_of", "refuse_unsupported", "slice_rows", "survey"]
 __all__ += ["tell_of_lacking", "within"]
+
+_HOMES = {
+    "arrays": "Arrays",
+    "base": "Options Provenance Raw RawSplit Source SourceContext on_leak_of tell_of_lacking",
+    "digest": "Survey images_digest labels_digest names_digest survey",
+    "known.registered": "DatasetSummary RegisteredSource",
+    "known.lookup": "REGISTRY",
+    "lazy_arrays": "LazyArray block_ranges iter_blocks slice_rows",
+    "leaks": "EqualImages handle_leaks within",
+    "requested": "as_requested asked_of refuse_unsupported",
+    "resolve": "KnownDatasets datasets find_source is_library_name is_path meant normalize_dataset",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a name when it is first used: data that is prepared already needs few of them."""
+    home = next((home for home, names in _HOMES.items() if name in names.split()), None)
+    if home is None:
+        raise AttributeError(f"module 'pixelprep.sources' has no attribute '{name}'")
+    value = getattr(import_module(f"pixelprep.sources.{home}"), name)
+    globals()[name] = value
+    return value

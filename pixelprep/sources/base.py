@@ -1,5 +1,7 @@
 """Define what a source of raw data is: options, splits, provenance, and what it needs to load."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections import Counter
@@ -7,20 +9,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from pixelprep.errors import SourceError
 from pixelprep.format import manifest as manifests
 from pixelprep.format.options import DecodeOptions, NetworkOptions, declared_options, documented
 from pixelprep.format.recipe import class_counts
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
+from pixelprep.numerics.lazy import np
 from pixelprep.numerics.statistics import check_images
 from pixelprep.sources import lazy_arrays
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, LazyArray, TakeView
 from pixelprep.system import formatting, fs, notices, parallel, staging
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 File = TypeVar("File")
 
@@ -132,17 +135,17 @@ class RawSplit:
     # Text (N,): rows that are equal in it stay in one split, by the fractions of `Options`.
     groups: LazyArray | None = None
 
-    def _map(self, select: Callable[[LazyArray], LazyArray]) -> "RawSplit":
+    def _map(self, select: Callable[[LazyArray], LazyArray]) -> RawSplit:
         names, groups = (
             None if column is None else select(column) for column in (self.names, self.groups)
         )
         return RawSplit(select(self.images), select(self.labels), names, groups)
 
-    def slice_rows(self, rows: range) -> "RawSplit":
+    def slice_rows(self, rows: range) -> RawSplit:
         """Select neighbouring rows of all."""
         return self._map(lambda column: lazy_arrays.slice_rows(column, rows))
 
-    def take(self, rows: NDArray[np.int64]) -> "RawSplit":
+    def take(self, rows: NDArray[np.int64]) -> RawSplit:
         """Select the rows with these indices, in this order."""
         return self._map(lambda column: TakeView(column, rows))
 
@@ -160,7 +163,7 @@ class Raw:
     decode: Mapping[str, object] = field(default_factory=dict)
     task: str = "classification"  # or "multilabel": rows have several classes or none
 
-    def checked(self, where: str, *, choosing: bool = False) -> "Raw":
+    def checked(self, where: str, *, choosing: bool = False) -> Raw:
         """Return the dataset itself; raise `SourceError` if its splits do not fit each other.
 
         Which classes a split has is left to `check_classes` where they are still to be chosen.
@@ -208,7 +211,7 @@ class Raw:
                 notices.tell("for labels that count from 1: `labels_from=1`; with gaps: `renumber`")
         tell_of_lacking(where, self.class_names, counts)
 
-    def materialize(self, context: SourceContext) -> "Raw":
+    def materialize(self, context: SourceContext) -> Raw:
         """Return the same data in files, which other processes can read."""
         splits = {}
         for name, split in self.splits.items():

@@ -1,20 +1,27 @@
 """Read arrays that lie in files row by row, in any process."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol  # Any: arrays of whichever type
+from typing import TYPE_CHECKING, Any, Protocol  # Any: arrays of whichever type
 
-import numpy as np
-from numpy.typing import NDArray
+from pixelprep.numerics.lazy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    AnyArray = NDArray[Any]
+    AnyDType = np.dtype[Any]
+else:
+    AnyArray = AnyDType = Any  # NumPy is not loaded for them
 
 BLOCK_BYTES = 4 << 20  # raw data in memory at once (data/FORMAT.md, section 3)
 
 # NumPy's types need a parameter; here only run time knows it.
-AnyArray = NDArray[Any]
-AnyDType = np.dtype[Any]
 
 
 class LazyArray(Protocol):
@@ -49,7 +56,7 @@ class FileArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def slice_rows(self, rows: range) -> "FileArray":
+    def slice_rows(self, rows: range) -> FileArray:
         shape = (len(rows), *self.shape[1:])
         return replace(self, shape=shape, first=self.first + rows.start)
 
@@ -134,7 +141,7 @@ class TakeView:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def slice_rows(self, rows: range) -> "TakeView":
+    def slice_rows(self, rows: range) -> TakeView:
         return TakeView(self.array, self.rows[rows.start : rows.stop])
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> AnyArray:

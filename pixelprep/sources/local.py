@@ -12,7 +12,7 @@ from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
 from pixelprep.sources.containers import idx
 from pixelprep.sources.containers.array_names import SPLIT
-from pixelprep.sources.known.registry import REGISTRY
+from pixelprep.sources.known.lookup import REGISTRY
 from pixelprep.system import fs, notices
 
 

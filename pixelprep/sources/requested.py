@@ -6,9 +6,7 @@ from typing import Any  # Any: values of options
 
 from pixelprep.errors import UsageError
 from pixelprep.format.options import DecodeOptions
-from pixelprep.sources import classes
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, Source
-from pixelprep.sources.pictures import groups
 from pixelprep.system import notices
 
 BY_ALL = frozenset({"test_from", "classes", "class_map"})  # what means something to every dataset
@@ -16,7 +14,7 @@ DIVISION = ("val_fraction", "test_fraction", "split_seed")  # which source divid
 BY_HAND = "divide the rows yourself: pixelprep.Arrays(NAME, train, test, val=val)"
 
 
-def requested(source: Source) -> Mapping[str, Any]:
+def asked_of(source: Source) -> Mapping[str, Any]:
     """Return those of the options that were given for a source; none where it takes no options."""
     options = getattr(source, "options", None)
     if not isinstance(options, Options):
@@ -35,7 +33,10 @@ def may_have_groups(source: Source) -> bool:
 
 def as_requested(raw: Raw, source: Source) -> Raw:
     """Return a source's raw data as its options want it."""
-    given = requested(source)
+    from pixelprep.sources import classes  # data that is prepared already needs neither
+    from pixelprep.sources.pictures import groups
+
+    given = asked_of(source)
     if "test_from" in given:
         raw = _with_test_from(raw, source.name, given["test_from"])
     options: Any = getattr(source, "options", None)

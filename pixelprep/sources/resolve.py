@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
 from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import Options, Source
-from pixelprep.sources.known.picture_sets import PictureArchive
-from pixelprep.sources.known.registered import DatasetSummary, RegisteredDataset, RegisteredSource
-from pixelprep.sources.known.registry import REGISTRY, known_name
+from pixelprep.sources.known.lookup import REGISTRY, known_name
+from pixelprep.sources.known.registered import (
+    DatasetSummary,
+    IdxPairs,
+    RegisteredDataset,
+    RegisteredSource,
+)
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 from pixelprep.system import fs, notices
 from pixelprep.system.json_record import Record
@@ -62,6 +66,10 @@ def find_source(dataset: str, options: Options) -> Source:
 
 def _registered_type(dataset: RegisteredDataset) -> type[RegisteredSource]:
     """Return what reads a registered dataset."""
+    if isinstance(dataset, IdxPairs):
+        return RegisteredSource
+    from pixelprep.sources.known.picture_sets import PictureArchive  # MNIST needs it not
+
     if not isinstance(dataset, PictureArchive):
         return RegisteredSource
     from pixelprep.sources.known.picture_source import PictureSource  # others do not need these

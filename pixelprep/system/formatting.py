@@ -1,11 +1,6 @@
 """Format numbers and names for people."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def options(arguments: Mapping[str, object]) -> list[str]:
@@ -60,9 +55,17 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def format_numbers(values: "NDArray[np.float64]", max_listed: int = 4) -> str:
+def flatten(values: object) -> list[float]:
+    """Return the numbers of nested lists in one."""
+    if not isinstance(values, list):
+        assert isinstance(values, int | float)
+        return [values]
+    return [number for inner in values for number in flatten(inner)]
+
+
+def format_numbers(values: object, max_listed: int = 4) -> str:
     """Format statistics: few in full, many by their range, none as "each image's own"."""
-    numbers = values.reshape(-1).tolist()
+    numbers = flatten(values.tolist() if hasattr(values, "tolist") else values)
     if not numbers:
         return "each image's own"
     if len(numbers) <= max_listed:

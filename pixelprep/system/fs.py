@@ -3,10 +3,8 @@
 import errno
 import hashlib
 import os
-import shutil
 import stat
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -115,6 +113,8 @@ def require_free_space(
     folder: Path, needed: int, elsewhere: str = "choose another place with `cache_dir`"
 ) -> None:
     """Refuse to start writing more than fits on the disk; `elsewhere` completes the hint."""
+    import shutil  # what only reads needs it not
+
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise CacheError(
@@ -137,7 +137,7 @@ def fsync(path: Path) -> None:
 
 def write_atomically(path: Path, content: bytes, aside: Path) -> None:
     """Write a small file durably, whole or not at all: first in the folder `aside`."""
-    private = aside / f"{path.name}.{uuid.uuid4().hex[:12]}"
+    private = aside / f"{path.name}.{os.urandom(6).hex()}"
     try:
         with private.open("xb") as file:
             file.write(content)

@@ -9,10 +9,8 @@ import fcntl
 import hashlib
 import logging
 import os
-import platform
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -184,7 +182,7 @@ def _is_locked(file: Path) -> bool:
 def owner_tag() -> str:
     """Return a unique part of a name that tells others whether this process is still alive."""
     process = os.getpid()
-    return f"{process}-{_start_time(process) or 0}-{uuid.uuid4().hex[:8]}-{_machine_id()}"
+    return f"{process}-{_start_time(process) or 0}-{os.urandom(4).hex()}-{_machine_id()}"
 
 
 def owner_alive(tag: str, path: Path) -> bool:
@@ -221,7 +219,7 @@ def _machine_id() -> str:
     numbers = ""
     with suppress(OSError):  # Linux alone has them: containers of one host name
         numbers = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no file
-    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{os.uname().nodename} {numbers}".encode()).hexdigest()[:8]
 
 
 def _start_time(process: int) -> int | None:

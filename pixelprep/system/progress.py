@@ -1,6 +1,5 @@
 """Draw progress bars on standard error, if it is a terminal."""
 
-import shutil
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Never, TypeVar
 
@@ -28,6 +27,8 @@ def bar(description: str, total: int, unit: str, quiet: bool) -> "Bar":
 
 def set_postfix(bar: "Bar", text: str) -> None:
     """Write figures after a bar, unless the terminal is too narrow."""
+    import shutil  # a hit needs it not
+
     if shutil.get_terminal_size().columns >= 78:
         bar.set_postfix_str(text)
 

@@ -8,9 +8,6 @@ import errno
 import hashlib
 import logging
 import os
-import platform
-import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -55,7 +52,7 @@ def workspace(cache: Path, name: str, *, resumable: bool = False) -> Iterator[Pa
             raise
         finally:
             if keep:
-                folder.rename(top / f"{name}.free-{uuid.uuid4().hex[:8]}{RESUMABLE}")
+                folder.rename(top / f"{name}.free-{os.urandom(4).hex()}{RESUMABLE}")
                 _lock_file(folder).unlink(missing_ok=True)
             else:
                 # Renamed first: a worker that is still running can no longer write into it.
@@ -124,13 +121,13 @@ def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> d
     receipt = records.read(receipt_path)
     if receipt is not None and path.is_file() and fs.sha256(path) == receipt.get("sha256"):
         return receipt
-    private = work / PARTIAL / f"{name}.{uuid.uuid4().hex[:12]}"
+    private = work / PARTIAL / f"{name}.{os.urandom(6).hex()}"
     try:
         for file in (path, receipt_path, private):
             file.parent.mkdir(exist_ok=True)
     except FileNotFoundError as error:
         raise CacheError(
-            f"{work}: does not exist, as seen from {platform.node()}",
+            f"{work}: does not exist, as seen from {os.uname().nodename}",
             "the cache must lie on a file system that all workers share",
         ) from error
     try:
@@ -282,6 +279,8 @@ def _move(path: Path, to: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
+        import shutil  # hardly ever needed
+
         try:
             shutil.copytree(path, to, symlinks=True)
         except shutil.Error:
@@ -291,6 +290,8 @@ def _move(path: Path, to: Path) -> None:
 
 
 def _remove(path: Path) -> None:
+    import shutil  # a hit removes nothing
+
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():  # another process just made a file in it

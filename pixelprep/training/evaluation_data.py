@@ -5,7 +5,7 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any  # Any: options of `prepare`
+from typing import Any, TypeAlias  # Any: options of `prepare`
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ LIKE_TRAINING = {  # by the option of `prepare` that would help
     "page": "the training images had one page each: give files of one",
 }
 
-Data = Entry | str | os.PathLike[str] | sources.Source
+Data: TypeAlias = Entry | str | os.PathLike[str] | sources.Source
 
 
 def check_reading(options: Iterable[str]) -> None:

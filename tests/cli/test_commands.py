@@ -19,7 +19,7 @@ from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.format.options import PrepareOptions
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.sources import REGISTRY
-from pixelprep.sources.known.registry import known_name
+from pixelprep.sources.known.lookup import known_name
 from tests.helpers.cli import failure, prepared, run
 from tests.helpers.data import bytes_of
 from tests.helpers.process import execute

@@ -4,6 +4,8 @@ A header of big-endian numbers (two zero bytes, a type, the number of dimensions
 in 4 bytes), then the values. Described at http://yann.lecun.com/exdb/mnist/.
 """
 
+from __future__ import annotations
+
 import math
 import re
 import struct
@@ -12,9 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from pixelprep.errors import SourceError
+from pixelprep.numerics.lazy import np
 from pixelprep.sources import gzip_file
 from pixelprep.sources.base import SourceContext
 from pixelprep.sources.lazy_arrays import (

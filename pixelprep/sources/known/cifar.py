@@ -3,14 +3,15 @@
 Described at https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
 from pixelprep.errors import SourceError
+from pixelprep.numerics.lazy import np
 from pixelprep.sources.base import Raw, RawSplit, SourceContext
 from pixelprep.sources.known import download
 from pixelprep.sources.known.registered import RegisteredDataset, find_pinned

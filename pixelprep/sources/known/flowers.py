@@ -1,16 +1,17 @@
 """Describe and read Oxford's 102 flowers: pictures in an archive, their labels in MATLAB files."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics import permutation
+from pixelprep.numerics.lazy import np
 from pixelprep.sources.base import Provenance
 from pixelprep.sources.known import download
 from pixelprep.sources.known.picture_sets import PictureArchive
@@ -59,7 +60,7 @@ class Flowers(PictureArchive):
     def files(self) -> list[download.RegistryFile]:
         return [self.archive, self.labels, self.splits]
 
-    def layout(self, folder: Path) -> "Layout":
+    def layout(self, folder: Path) -> Layout:
         """Return the pictures of each split, in the format's seeded order."""
         from pixelprep.sources.containers import mat
         from pixelprep.sources.pictures.layouts import ImageList, Layout  # others do without

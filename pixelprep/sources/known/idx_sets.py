@@ -1,14 +1,14 @@
 """Read relatives of MNIST whose IDX files lie in a zip archive, or say more than the class."""
 
+from __future__ import annotations
+
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pixelprep.errors import SourceError
+from pixelprep.numerics.lazy import np
 from pixelprep.sources import axes, gzip_file
 from pixelprep.sources.base import Raw, RawSplit, SourceContext
 from pixelprep.sources.containers import idx
@@ -24,6 +24,8 @@ from pixelprep.sources.lazy_arrays import FileArray
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
+
+    from numpy.typing import NDArray
 
 TURNED = "nwhc"  # EMNIST's images lie on their side, mirrored: rows are stored as columns
 PIECE = 1 << 20  # bytes copied at once
@@ -67,7 +69,7 @@ class Emnist(RegisteredDataset):
         return self.raw(splits, {**axes.record(TURNED), **counted})
 
 
-def _member(archive: "ZipFile", name: str, content_size: int, context: SourceContext) -> FileArray:
+def _member(archive: ZipFile, name: str, content_size: int, context: SourceContext) -> FileArray:
     """Read one gzipped IDX file of an archive, which holds so many bytes once unpacked."""
     packed = context.file(f"{Path(name).name}-packed")
     left = 2 * content_size + PIECE  # more than gzip makes of them

@@ -1,5 +1,7 @@
 """Read PatchCamelyon: gzipped HDF5 files, images and labels of each split in files of their own."""
 
+from __future__ import annotations
+
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -7,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any  # Any: what the sandbox passes on
 
-import numpy as np
-
 from pixelprep.errors import SourceError
+from pixelprep.numerics.lazy import np
 from pixelprep.sources import gzip_file
 from pixelprep.sources.base import Raw, RawSplit, SourceContext
 from pixelprep.sources.known import download

@@ -1,11 +1,12 @@
 """Read STL-10's binary archive: images column by column, and labels that count from 1."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pixelprep.errors import SourceError
+from pixelprep.numerics.lazy import np
 from pixelprep.sources import axes
 from pixelprep.sources.base import Raw, RawSplit, SourceContext
 from pixelprep.sources.known import download

@@ -1,11 +1,12 @@
 """Read datasets known by name whose splits are MATLAB files, as SVHN."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from pixelprep.numerics.lazy import np
 from pixelprep.sources import axes
 from pixelprep.sources.base import Raw, RawSplit, SourceContext
 from pixelprep.sources.containers import mat
