@@ -6,6 +6,7 @@ A window of rows is in memory at a time, mixed as `epoch` says, and cut into bat
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any  # JSON values
 
 import numpy as np
@@ -14,16 +15,14 @@ from numpy.typing import NDArray
 from pixelprep.dataset.columns import Column, Columns
 from pixelprep.dataset.epoch import WINDOW_RUNS, BatchConfig, delivered, order_of, reads_of
 from pixelprep.dataset.memory import Recycler
-from pixelprep.dataset.read_ahead import Step, fill_ahead
+from pixelprep.dataset.reading import BLOCK_BYTES, LARGE_ROW, Step, read_each
 from pixelprep.errors import UsageError, check_int
 from pixelprep.format import reader
 from pixelprep.system import canonical
 from pixelprep.system.locks import SharedLock
 
 Pair = tuple[Column, Column]  # images and labels
-Window = tuple[dict[str, Column], NDArray[np.int64]]  # images and labels, and the rows' order
-
-LARGE_ROW = 32 << 10  # bytes of an image
+Window = tuple[dict[str, Column], NDArray[np.int64]]  # stored columns, and the rows' order
 
 
 @dataclass(eq=False, repr=False)
@@ -93,21 +92,25 @@ class Batches:
 
     def windows_from(self, first: int) -> Iterator[Window]:
         """Yield the windows from number `first` on; each is valid until the next one comes."""
-        memory, rows = Recycler(), WINDOW_RUNS * self.run_rows
-        buffers = [self.allocate(rows, memory) for _ in range(2)]
+        names = (*self.columns.of_images, "labels")
+        buffer = self.columns.allocate(names, min(WINDOW_RUNS * self.run_rows, self.rows))
         numbers = range(first, self.order.windows)
-        steps = ((self.order.reads(n), _first(self.order.size(n), buffers[n % 2])) for n in numbers)
-        for number, window in zip(numbers, self._filled(steps), strict=True):
+        steps = (
+            (self.order.reads(n), partial(_first, self.order.size(n), buffer)) for n in numbers
+        )
+        for number, window in zip(numbers, self._read(steps, scaled=False), strict=True):
             yield window, self.order.mixed(number)
 
     def batches_from(self, done: int) -> Iterator[dict[str, Column]]:
         """Yield the batches from number `done` on, each row read to its place in a batch."""
-        return self._filled(self._steps(*self.locate(done * self.config.batch_size)))
+        steps = self._steps(*self.locate(done * self.config.batch_size))
+        return self._read(steps, scaled=True)
 
-    def _filled(self, steps: Iterator[Step]) -> Iterator[dict[str, Column]]:
+    def _read(self, steps: Iterator[Step], *, scaled: bool) -> Iterator[dict[str, Column]]:
         assert self.use is not None
         self.use.renew()  # the entry may have been replaced meanwhile
-        return fill_ahead(self.files, self.columns, steps, at_random=self.config.shuffle)
+        at_random = self.config.shuffle
+        return read_each(self.files, self.columns, steps, scaled=scaled, at_random=at_random)
 
     def _steps(self, first: int, start: int) -> Iterator[Step]:
         size, rows = self.config.batch_size, np.empty((0, 2), np.int64)
@@ -115,11 +118,11 @@ class Batches:
         for number in range(first, self.order.windows):
             rows = np.concatenate([rows, delivered(self.order, number)[start:]])
             while len(rows) >= size:
-                yield reads_of(rows[:size]), self.allocate(size, memory)
+                yield reads_of(rows[:size]), partial(self._room, size, memory)
                 rows = rows[size:]
             start = 0
         if len(rows) and not self.config.drop_last:
-            yield reads_of(rows), self.allocate(len(rows), memory)
+            yield reads_of(rows), partial(self._room, len(rows), memory)
 
     def locate(self, row: int) -> tuple[int, int]:
         """Return the window that holds this row of the epoch, and the row's number in it."""
@@ -130,9 +133,26 @@ class Batches:
             row -= rows
         return self.order.windows, 0
 
-    def allocate(self, rows: int, memory: Recycler) -> dict[str, Column]:
+    def allocate(self, rows: int, memory: Recycler) -> Pair:
         """Allocate images and labels of so many rows, at most of those of the epoch."""
         return self.columns.allocate_delivered(min(rows, self.rows), memory)
+
+    def _room(self, rows: int, memory: Recycler) -> dict[str, Column]:
+        images, labels = self.allocate(rows, memory)
+        return {"images": images, "labels": labels}
+
+    def mix(self, window: dict[str, Column], rows: NDArray[np.int64], out: Pair) -> None:
+        """Put these rows of a window into the images and labels that are delivered."""
+        columns, (images, labels) = self.columns, out
+        # Other modes than "clip" copy twice.
+        window["labels"].take(rows, axis=0, out=labels, mode="clip")
+        if columns.is_raw == columns.delivers_raw:
+            window["images"].take(rows, axis=0, out=images, mode="clip")
+            return
+        for start in range(0, len(rows), step := columns.rows_in(BLOCK_BYTES)):
+            block = rows[start : start + step]
+            stored = {n: window[n].take(block, axis=0, mode="clip") for n in columns.of_images}
+            columns.images(stored, images[start : start + step])
 
     @property
     def reads_rows(self) -> bool:
@@ -176,28 +196,26 @@ def _stream(batches: Batches, done: int) -> Iterator[Pair]:
 
     This knows no iterator that holds it: such a circle would keep the files open.
     """
-    stream = batches.batches_from(done) if batches.reads_rows else _rebatch(batches, done)
-    return ((batch["images"], batch["labels"]) for batch in stream)
+    if not batches.reads_rows:
+        return _rebatch(batches, done)
+    return ((batch["images"], batch["labels"]) for batch in batches.batches_from(done))
 
 
-def _rebatch(batches: Batches, done: int) -> Iterator[dict[str, Column]]:
+def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
     """Cut the stream of mixed windows into batches, from number `done` on."""
-    size = batches.config.batch_size
+    size, memory = batches.config.batch_size, Recycler()
     first_window, start = batches.locate(done * size)
-    memory = Recycler()
-    filled, batch = 0, batches.allocate(size, memory)
+    filled, (images, labels) = 0, batches.allocate(size, memory)
     for window, order in batches.windows_from(first_window):
         while start < len(order):
             rows = order[start : start + size - filled]
             start += len(rows)
             into = slice(filled, filled + len(rows))
-            for name, column in window.items():
-                # Other modes than "clip" copy twice.
-                column.take(rows, axis=0, out=batch[name][into], mode="clip")
+            batches.mix(window, rows, (images[into], labels[into]))
             filled = into.stop
             if filled == size:
-                yield batch
-                filled, batch = 0, batches.allocate(size, memory)
+                yield images, labels
+                filled, (images, labels) = 0, batches.allocate(size, memory)
         start = 0
     if filled and not batches.config.drop_last:
-        yield _first(filled, batch)
+        yield images[:filled], labels[:filled]

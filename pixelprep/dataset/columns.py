@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any  # Any: columns of whichever type
 
 import numpy as np
@@ -58,10 +59,16 @@ class Columns:
         kinds = {name: self.stored[name] for name in names}
         return {name: np.empty((rows, *shape), dtype) for name, (shape, dtype) in kinds.items()}
 
-    def allocate_delivered(self, rows: int, memory: Recycler) -> dict[str, Column]:
+    @cached_property
+    def delivered(self) -> tuple[tuple[int, ...], np.dtype[Any], tuple[int, ...], np.dtype[Any]]:
+        """Shape and type of an image and of a label."""
+        return self.image_shape, self.dtype, *self.stored["labels"]
+
+    def allocate_delivered(self, rows: int, memory: Recycler) -> tuple[Column, Column]:
         """Allocate images and labels of so many rows as users get them."""
-        images = memory.empty((rows, *self.image_shape), self.dtype)
-        return {"images": images} | self.allocate(("labels",), rows)
+        image_shape, dtype, label_shape, label_dtype = self.delivered
+        images = memory.empty((rows, *image_shape), dtype)
+        return images, np.empty((rows, *label_shape), label_dtype)
 
     def images(self, stored: Mapping[str, Column], out: Column | None = None) -> Column:
         """Return the images, (n, H, W, C), of stored rows of the columns `of_images`.

@@ -315,8 +315,10 @@ class Split:
     ) -> IterableDataset[tuple[Tensor, Tensor]]:
         """Return an ``IterableDataset`` of whole batches; each pass is the next epoch.
 
-        Use it as ``DataLoader(feed, batch_size=None, num_workers=2)``. Workers share an epoch's
-        rows among them, after fork and after spawn; ``shard`` does the same for processes.
+        Iterate over it, or use it as ``DataLoader(feed, batch_size=None)``: no workers are needed,
+        and two of them delivered 0.065 of the images a second that none did (MNIST, two cores).
+        Workers share an epoch's rows among them, after fork and after spawn, for what is done to
+        batches there; ``shard`` does the same for processes.
 
         Parameters
         ----------

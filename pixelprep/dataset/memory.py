@@ -10,7 +10,7 @@ from typing import Any  # Any: arrays of every type
 import numpy as np
 from numpy.typing import NDArray
 
-LARGE_BYTES = 4 << 20  # below this, NumPy's allocator asks the system for nothing
+LARGE_BYTES = 1 << 20  # below this, memory comes from what the process has already
 ALIGNMENT = 64  # bytes, at which TensorFlow and JAX take an array without a copy
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import tensorflow as tf
 
 from pixelprep.dataset.batches import Batches, Pair
+from pixelprep.dataset.memory import Recycler
 
 RAISED: list[Exception] = []  # by feeds, since `raising_originals` began
 
@@ -26,15 +27,18 @@ def raising_originals() -> Iterator[None]:
 def tf_dataset(first: Batches) -> tf.data.Dataset:
     """Return a ``tf.data.Dataset`` of (images, labels); each pass over it is the next epoch.
 
-    Python hands over a window at a time and TensorFlow cuts the batches: a Python call for every
-    batch is many times slower.
+    Python hands over a window at a time, in memory that TensorFlow shares, and TensorFlow cuts the
+    batches: a Python call for every batch is many times slower. The next window is mixed meanwhile.
     """
     epochs = itertools.count(first.config.epoch)
 
     def epoch() -> Iterator[Pair]:
+        memory = Recycler()
         try:
             for window, order in first.with_epoch(next(epochs)).windows_from(0):
-                yield window["images"].take(order, axis=0), window["labels"].take(order, axis=0)
+                mixed = first.columns.allocate_delivered(len(order), memory)
+                first.mix(window, order, mixed)
+                yield mixed
         except Exception as error:
             RAISED.append(error)
             raise
@@ -43,7 +47,7 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     images = tf.TensorSpec((None, *columns.image_shape), columns.dtype)
     shape, dtype = columns.stored["labels"]
     signature = (images, tf.TensorSpec((None, *shape), dtype))
-    data = tf.data.Dataset.from_generator(epoch, output_signature=signature)
+    data = tf.data.Dataset.from_generator(epoch, output_signature=signature).prefetch(1)
     data = data.rebatch(first.config.batch_size, drop_remainder=first.config.drop_last)
     # rebatch forgets how many batches there are; Keras would find the end by running into it.
-    return data.apply(tf.data.experimental.assert_cardinality(len(first))).prefetch(2)
+    return data.apply(tf.data.experimental.assert_cardinality(len(first)))

@@ -30,6 +30,8 @@ Part = Callable[[], None]  # of what is read
 _Piece = tuple[int, int, memoryview]  # a chunk, the bytes of it to pass over, what to fill
 
 MAX_OPEN_FILES = 64
+SMALL_ROW = 16  # bytes: of labels and the like, which take longer to ask for than to copy
+KEPT_BYTES = 1 << 20  # of chunks of small rows, for all open files together
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +78,16 @@ class _ChunkIndex:
                 self._read_packed(fd, chunk, list(group))
         for chunk, skipped, target in () if self.packed else pieces:
             if not self.checked[chunk]:  # once per process
-                self._unpack(fd, chunk, buffer_of_thread("chunk", self._chunk_bytes))
+                self.unpack(fd, chunk, buffer_of_thread("chunk", self.chunk_bytes))
             _read_at(fd, target, self.offsets[chunk] + skipped)
 
     def _read_packed(self, fd: int, chunk: int, pieces: Sequence[_Piece]) -> None:
         _, _, target = pieces[0]
-        if len(target) == self._chunk_bytes:  # all of it, in place
-            self._unpack(fd, chunk, np.frombuffer(target, np.uint8))
+        if len(target) == self.chunk_bytes:  # all of it, in place
+            self.unpack(fd, chunk, np.frombuffer(target, np.uint8))
             pieces = pieces[1:]
         if pieces:
-            whole = self._unpack(fd, chunk, buffer_of_thread("chunk", self._chunk_bytes)).data
+            whole = self.unpack(fd, chunk, buffer_of_thread("chunk", self.chunk_bytes)).data
         for _, skipped, target in pieces:
             target[:] = whole[skipped : skipped + len(target)]
 
@@ -99,17 +101,17 @@ class _ChunkIndex:
         return begin, stop + (rows + 1) * self.row_bytes - begin
 
     @property
-    def _chunk_bytes(self) -> int:
+    def chunk_bytes(self) -> int:
         return self.chunk_rows * self.row_bytes
 
-    def _unpack(self, fd: int, chunk: int, out: Bytes) -> Bytes:
+    def unpack(self, fd: int, chunk: int, out: Bytes) -> Bytes:
         """Read a chunk, undo its filters, and compare its checksum if this process has not yet."""
         stored = buffer_of_thread("stored", self.sizes[chunk])
         _read_at(fd, stored.data, self.offsets[chunk])
         checked = bool(self.checked[chunk])
         try:
             filters = chunks.applied_filters(self.filters, self.masks[chunk])
-            size, width = self._chunk_bytes, self.dtype.itemsize
+            size, width = self.chunk_bytes, self.dtype.itemsize
             codecs.unpack(stored, filters, width, size, out=out, checked=checked)
         except ValueError as error:
             where = f"row {chunk * self.chunk_rows} or one soon after it is damaged"
@@ -158,10 +160,32 @@ def _chunk_index(dataset: Any) -> _ChunkIndex:
     return _ChunkIndex(rows, dtype, row_bytes, filters, packed, offsets, sizes, masks, checked)
 
 
+class _Kept:
+    """Chunks of small rows that were read once, as far as there is room for them."""
+
+    def __init__(self) -> None:
+        self.room, self.chunks = KEPT_BYTES, dict[tuple[Path, str, int], memoryview]()
+
+    def rest(self, file: "_OpenFile", name: str, pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+        """Copy the pieces of a column that are here, or can be; yield the others."""
+        index = file.indexes[name]
+        for chunk, skipped, target in pieces:
+            content = self.chunks.get(key := (file.file.path, name, chunk))
+            if content is None:
+                if self.room < index.chunk_bytes:
+                    yield chunk, skipped, target
+                    continue
+                self.room -= index.chunk_bytes
+                content = index.unpack(file.fd, chunk, np.empty(index.chunk_bytes, np.uint8)).data
+                self.chunks[key] = content
+            target[:] = content[skipped : skipped + len(target)]
+
+
 class _OpenFile:
     """One open file, whose columns are read past libhdf5 and its lock."""
 
-    def __init__(self, file: EntryFile) -> None:
+    def __init__(self, file: EntryFile, kept: _Kept) -> None:
+        self.kept = kept
         self.fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW)
         weakref.finalize(self, os.close, self.fd)  # once no part of a read is left
         self.file, self.stamp = file, file.stamp
@@ -198,7 +222,10 @@ class _OpenFile:
         for name, buffer in buffers.items():
             index = self.indexes[name]
             try:
-                index.read(self.fd, index.pieces(runs, buffer))
+                pieces = index.pieces(runs, buffer)
+                if index.row_bytes <= SMALL_ROW:
+                    pieces = self.kept.rest(self, name, pieces)
+                index.read(self.fd, pieces)
             except h5.ERRORS as error:
                 raise _unreadable(self.file, (name,), error) from error
             for _, rows, place in () if index.dtype.isnative else runs:
@@ -227,6 +254,7 @@ class HandleCache:
 
     def __init__(self) -> None:
         self._open: OrderedDict[Path, _OpenFile] = OrderedDict()
+        self._kept = _Kept()
 
     def read(self, file: EntryFile, runs: Runs, **buffers: NDArray[Any]) -> None:
         """Put rows into each contiguous buffer from the column of its name."""
@@ -250,7 +278,7 @@ class HandleCache:
             return self._open[file.path]
         if len(self._open) >= MAX_OPEN_FILES:
             self._open.popitem(last=False)
-        self._open[file.path] = opened = fs.retry_while_missing(lambda: _OpenFile(file))
+        self._open[file.path] = opened = fs.retry_while_missing(lambda: _OpenFile(file, self._kept))
         return opened
 
     def close(self) -> None:

@@ -1,24 +1,20 @@
-"""Fill arrays with rows of an entry's files in threads, a step ahead of whoever uses them.
+"""Read rows of an entry's files, on all cores where that helps: most of it lets the GIL go."""
 
-Reading, unpacking and scaling let the interpreter go, so they run on all cores, and beside what is
-done with the rows.
-"""
-
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 
 from pixelprep.dataset.columns import Column, Columns
 from pixelprep.dataset.epoch import Reads
 from pixelprep.format import reader
 from pixelprep.system.page_cache import brought_in
+from pixelprep.system.parallel import cores, thread_pool
 
-PART_BYTES = 2 << 20  # of images, enough for a thread to be worth its while
+LARGE_ROW = 32 << 10  # bytes of an image
+PART_BYTES = 1 << 20  # of images, enough for a thread to be worth its while
 BLOCK_BYTES = 256 << 10  # of images, which stay in a core's own cache while they are scaled
 
-Step = tuple[Reads, dict[str, Column]]  # what is read, and where it goes
+Step = tuple[Reads, Callable[[], dict[str, Column]]]  # what is read, and what makes room for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,57 +38,65 @@ class _Scaled:
                 filled += count
 
 
-def fill_ahead(
-    files: Sequence[reader.EntryFile], columns: Columns, steps: Iterable[Step], *, at_random: bool
+def read_each(
+    files: Sequence[reader.EntryFile],
+    columns: Columns,
+    steps: Iterable[Step],
+    *,
+    scaled: bool,
+    at_random: bool,
 ) -> Iterator[dict[str, Column]]:
-    """Yield the columns of each step, images and labels as they are delivered, once filled.
+    """Yield the columns of each step once they are read: as they are stored, or `scaled`.
 
-    Those of the next step are being filled meanwhile. Files that are read `at_random` are brought
-    into memory first, if there is room.
+    Small rows that are not compressed are read in this thread alone: handing them to others takes
+    longer. Files that are read `at_random` are brought into memory first, if there is room.
     """
+    count = cores() if columns.is_packed or columns.row_bytes >= LARGE_ROW else 1
     with (
         brought_in([file.path for file in files] if at_random else []) as ready,
         reader.open_files() as opened,
-        ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="pixelprep") as pool,
+        thread_pool(0) as pool,  # whose threads start when they are needed
     ):
-        running, latest = list[Future[None]](), dict[str, Column]()
-        for reads, delivered in steps:
-            for file, runs in () if ready else reads:
-                opened.prefetch(files[file], runs)
-            parts = _parts(files, columns, reads, delivered, opened)
-            ahead = [pool.submit(part) for part in parts]
-            _wait(running)
-            if latest:
-                yield latest
-            running, latest = ahead, delivered
-        _wait(running)
-        if latest:
-            yield latest
+        for step, following in pairwise(chain(steps, [None])):
+            assert step is not None  # only the last has none to follow
+            reads, allocate = step
+            target = allocate()
+            parts = list(_parts(files, columns, reads, target, opened, scaled, count))
+            others = [pool.submit(_run, parts[i::count]) for i in range(1, min(count, len(parts)))]
+            _run(parts[::count])
+            for other in others:
+                other.result()
+            for file, runs in following[0] if following and not ready else ():
+                opened.prefetch(files[file], runs)  # on its way while this step is used
+            yield target
 
 
-def _wait(running: list[Future[None]]) -> None:
-    for one in running:
-        one.result()
+def _run(parts: Iterable[reader.Part]) -> None:
+    for part in parts:
+        part()
 
 
 def _parts(
     files: Sequence[reader.EntryFile],
     columns: Columns,
     reads: Reads,
-    delivered: Mapping[str, Column],
+    target: Mapping[str, Column],
     opened: reader.HandleCache,
+    scaled: bool,
+    threads: int,
 ) -> Iterator[reader.Part]:
-    scales = columns.is_raw != columns.delivers_raw
-    images, others = delivered["images"], {n: c for n, c in delivered.items() if n != "images"}
+    scales = scaled and columns.is_raw != columns.delivers_raw
+    others = {name: column for name, column in target.items() if name != "images"}
     for file, all_runs in reads:
-        for runs in _cut(all_runs, columns.rows_in(PART_BYTES)):
+        for runs in _cut(all_runs, columns.rows_in(PART_BYTES)) if threads > 1 else [all_runs]:
             if not scales:
-                yield opened.part(files[file], runs, **delivered)
+                yield opened.part(files[file], runs, **target)
                 continue
             places = [0, *accumulate(rows for _, rows, _ in runs)]
             stored = columns.allocate(columns.of_images, places[-1])
             packed = [(first, rows, to) for (first, rows, _), to in zip(runs, places, strict=False)]
-            yield _Scaled(opened.part(files[file], packed, **stored), stored, runs, images, columns)
+            read = opened.part(files[file], packed, **stored)
+            yield _Scaled(read, stored, runs, target["images"], columns)
         if scales:
             yield opened.part(files[file], all_runs, **others)
 
