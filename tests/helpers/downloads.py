@@ -35,14 +35,15 @@ download.BACK_OFF = 0.0
 
 
 TINY_MNIST = """
-import dataclasses, sys
+import dataclasses
+from pixelprep.sources import resolve
 from pixelprep.sources.known import download
 from pixelprep.sources.known.download import RegistryFile
 from pixelprep.sources import REGISTRY
 from pixelprep.sources.known.registered import Pair
 splits = SPLITS
 tiny = dataclasses.replace(REGISTRY["sample"], name="mnist", embedded=False, splits=splits)
-sys.modules["pixelprep.sources.resolve"].REGISTRY = {**REGISTRY, "mnist": tiny}
+resolve.REGISTRY = {**REGISTRY, "mnist": tiny}
 download.CHUNK = 4096
 """
 
