@@ -422,7 +422,8 @@ def often(names: Iterable[str], *less: str) -> list[Any]:
     return [pytest.param(name, marks=LONG) if name in (*RARE, *less) else name for name in names]
 
 
-@pytest.fixture(scope="module", params=often(SUBJECTS))
+# A killed training is in tests/training/test_resume.py, too.
+@pytest.fixture(scope="module", params=often(SUBJECTS, "training"))
 def subject(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Disturbed]:
@@ -463,7 +464,6 @@ def test_killed_at_any_call(
 
 
 @AMOUNTS
-@pytest.mark.parametrize("subject", often(SUBJECTS, "training"), indirect=True)
 def test_any_call_fails(subject: Disturbed, every: bool, request: pytest.FixtureRequest) -> None:
     """Whatever call fails, the command says so in one line or does well without it; what was there
     stays as it was, nothing is left over, and the next one succeeds.
