@@ -316,7 +316,7 @@ class Split:
         """Return an ``IterableDataset`` of whole batches; each pass is the next epoch.
 
         Iterate over it, or use it as ``DataLoader(feed, batch_size=None)``: no workers are needed,
-        and two of them delivered 0.065 of the images a second that none did (MNIST, two cores).
+        and two of them delivered 0.05 of the images a second that none did (MNIST, two cores).
         Workers share an epoch's rows among them, after fork and after spawn, for what is done to
         batches there; ``shard`` does the same for processes.
 
