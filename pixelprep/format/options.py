@@ -84,10 +84,20 @@ def _fraction(name: str, value: float) -> float:
 
 
 def _switch(name: str, value: object) -> bool:
-    word = str(value).lower()  # also of the environment
+    word = str(value).strip().lower()  # also of the environment
     if word not in SWITCHES:
         raise UsageError(f"`{name}={value}`: expected true or false")
     return SWITCHES[word]
+
+
+def _of_environment(declared: "Option") -> str | None:
+    """Return what the environment has for an option, if it is not empty; refuse a wrong switch."""
+    value = os.environ.get(declared.env or "", "")
+    if declared.check is _switch and value.strip() and value.strip().lower() not in SWITCHES:
+        raise UsageError(
+            f"{declared.env}={value!r}: expected true or false", "unset it, or set it to 1"
+        )
+    return value if value.strip() else None
 
 
 def _file(name: str, value: object) -> str:
@@ -465,7 +475,7 @@ class PrepareOptions(ReadOptions, ScalingOptions, RecipeOptions):
         for name, declared in declared_options(type(self)).items():
             value = getattr(self, name)
             if value is None and declared.env:
-                value = os.environ.get(declared.env) or None
+                value = _of_environment(declared)
             if value is None:
                 value = getattr(type(self), name)  # the default
             if value is not None:

@@ -9,6 +9,7 @@ import pytest
 
 from pixelprep.cli import app as commands
 from pixelprep.cli.main import _plain_prepare
+from pixelprep.errors import UsageError
 from pixelprep.format.options import PrepareOptions
 from tests.helpers.process import execute
 
@@ -76,3 +77,18 @@ def test_a_hit_loads_none_of_the_libraries(options: list[str], tmp_path: Path) -
         assert first == second
     else:
         assert made.splitlines()[:6] == found.splitlines()[:6]
+
+
+def test_a_switch_of_the_environment_may_have_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blanks around a value are no part of it, and nothing but blanks is no value."""
+    for value, meant in ((" 1", True), ("yes ", True), ("0", False), (" ", None), ("", None)):
+        monkeypatch.setenv("PIXELPREP_OFFLINE", value)
+        assert PrepareOptions().offline is meant
+
+
+def test_a_wrong_switch_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong in the environment is told by the variable's name, not as an option."""
+    monkeypatch.setenv("PIXELPREP_OFFLINE", "maybe")
+    with pytest.raises(UsageError) as caught:
+        PrepareOptions()
+    assert str(caught.value).startswith("PIXELPREP_OFFLINE='maybe': expected true or false")
