@@ -50,4 +50,4 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature).prefetch(1)
     data = data.rebatch(first.config.batch_size, drop_remainder=first.config.drop_last)
     # rebatch forgets how many batches there are; Keras would find the end by running into it.
-    return data.apply(tf.data.experimental.assert_cardinality(len(first)))
+    return data.apply(tf.data.experimental.assert_cardinality(len(first))).prefetch(2)
