@@ -14,6 +14,10 @@ from pathlib import Path
 PIECE_BYTES = 4 << 20
 PROBES = 16  # places of a file at which it is looked for in the page cache
 FIRST_BYTES = 1 << 30  # what is brought in before anything else: a second or two
+MEMORY = Path("/proc/meminfo")
+LIMITS = tuple(  # of a container, by either version of Linux's control groups
+    map(Path, ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+)
 MEMORY_SHARE = 2  # files may take one part in so many of the memory that is free
 
 
@@ -70,9 +74,14 @@ def _is_cold(path: Path) -> bool:
 
 
 def _free_memory() -> int:
-    """Return the bytes that could be had without swapping; 0 where the system does not tell."""
-    with suppress(OSError), Path("/proc/meminfo").open(encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return 0
+    """Return the bytes that could be had without swapping; 0 where the system does not tell.
+
+    A container has no more than its limit, of which what it caches is a part.
+    """
+    free = 0
+    with suppress(OSError), MEMORY.open(encoding="ascii") as lines:
+        free = next(int(line.split()[1]) << 10 for line in lines if "MemAvailable" in line)
+    for limit in LIMITS:
+        with suppress(OSError, ValueError):  # there is none, or it says "max"
+            free = min(free, int(limit.read_text(encoding="ascii")))
+    return free

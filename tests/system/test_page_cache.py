@@ -56,3 +56,18 @@ def test_nothing_is_read_where_memory_is_short(cold: Path, monkeypatch: pytest.M
         assert is_cold(cold)
     with brought_in([cold.with_name("gone")]) as ready:
         assert not ready
+
+
+@pytest.mark.parametrize(
+    ("limit", "free"), [("max\n", 8192 << 10), ("1048576\n", 1 << 20), (None, 8192 << 10)]
+)
+def test_a_container_has_no_more_than_its_limit(
+    limit: str | None, free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free memory is what the system has, but at most what the container may use."""
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8192 kB\n")
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(limit)
+    monkeypatch.setattr(page_cache, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(page_cache, "LIMITS", (tmp_path / "memory.max",))
+    assert page_cache._free_memory() == free
