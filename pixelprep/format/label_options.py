@@ -14,7 +14,7 @@ def class_list(name: str, given: Any) -> tuple[str, ...]:
     """Return names of classes: of text A,B,C, of a file with one on each line, or of a sequence."""
     if isinstance(given, str):
         path = Path(given).expanduser()
-        lines = _text(path).splitlines() if path.is_file() else given.split(",")
+        lines = _text(name, path).splitlines() if path.is_file() else given.split(",")
         names = [line.strip() for line in lines]
     else:
         names = list(given) if isinstance(given, Iterable) else []
@@ -31,7 +31,7 @@ def class_map(name: str, given: Any) -> dict[str, str]:
     else:
         import csv  # most data has no such file
 
-        rows = csv.reader(_text(Path(given).expanduser()).splitlines())
+        rows = csv.reader(_text(name, Path(given).expanduser()).splitlines())
         pairs = [[cell.strip() for cell in row] for row in rows if row]
     if not pairs or not all(len(pair) == 2 and all(map(_is_name, pair)) for pair in pairs):
         raise UsageError(f"`{name}={given!s:.80}`: expected lines CLASS,NEW, or a mapping")
@@ -65,8 +65,9 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _text(path: Path) -> str:
+def _text(name: str, path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: cannot read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"`{name}={path}`: cannot read the file: {reason}") from error

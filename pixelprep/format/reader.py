@@ -242,6 +242,8 @@ class _OpenFile:
 
 
 def _unreadable(file: EntryFile, columns: Iterable[str], error: BaseException) -> EntryError:
+    if isinstance(error, FileNotFoundError):
+        return EntryError(f"{file.path}: the file is gone", "prepare the dataset again")
     names = ", ".join(f"/{name}" for name in columns)
     return EntryError(f"{file.path}: cannot read {names}: {error}", REPAIR_HINT)
 

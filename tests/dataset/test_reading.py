@@ -1,5 +1,6 @@
 """Rows read in threads, a step ahead: the same rows, in memory that is used again."""
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -72,3 +73,13 @@ def test_batches_that_are_kept_stay_as_they_are() -> None:
         kept = list(train.batches(90))
         assert kept[0][0].nbytes >= LARGE_BYTES
         assert (np.concatenate([x for x, _ in kept]) == entry.scaling.apply(images)).all()
+
+
+def test_an_entry_that_is_gone_is_told_as_such() -> None:
+    """A new pass over an entry that was removed says so, once, and what brings it back."""
+    entry = pixelprep.prepare(Arrays("numbers", pair(40, "uint8"), pair(15, "uint8")), quiet=True)
+    shutil.rmtree(entry.path)
+    with pytest.raises(pixelprep.EntryError) as caught:
+        list(entry.train.batches(8))
+    assert caught.value.hint == "prepare the dataset again"
+    assert str(caught.value).startswith(f"{entry.path / 'train.h5'}: the file is gone")

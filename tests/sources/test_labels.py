@@ -416,3 +416,12 @@ def test_options_of_numbers_do_not_apply_to_other_labels(option: dict[str, Any])
         source = Arrays("odd", (X, labels), task=task, **option)
         with pytest.raises(UsageError, match=f"`{name}`: odd: labels are {found}"):
             prepared(source)
+
+
+def test_a_file_of_classes_that_cannot_be_read_is_named_with_its_option() -> None:
+    """The error says which option names the file, and once why it cannot be read."""
+    with pytest.raises(pixelprep.SourceError) as caught:
+        pixelprep.prepare("sample", class_map="no.csv")
+    assert (
+        str(caught.value) == "`class_map=no.csv`: cannot read the file: No such file or directory"
+    )
