@@ -1,8 +1,6 @@
 """Read rows of an entry's files, on all cores where that helps: most of it lets the GIL go."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 
@@ -51,8 +49,9 @@ def read_each(
     """Yield the columns of each step once they are read: as they are stored, or `scaled`.
 
     Small rows that are not compressed are read in this thread alone: handing them to others takes
-    longer. Steps that are scaled have memory of their own, so the next one is read meanwhile. Files
-    that are read `at_random` are brought into memory first, if there is room.
+    longer. Reading the next step meanwhile was slower, too: a batch of large rows that is dropped
+    leaves its memory, still in the processor's cache, to the next one. Files that are read
+    `at_random` are brought into memory first, if there is room.
     """
     count = cores() if columns.is_packed or columns.row_bytes >= LARGE_ROW else 1
     with (
@@ -60,29 +59,18 @@ def read_each(
         reader.open_files() as opened,
         thread_pool(0) as pool,  # whose threads start when they are needed
     ):
-        ahead = deque[tuple[dict[str, Column], list[Future[None]]]]()
         for step, following in pairwise(chain(steps, [None])):
             assert step is not None  # only the last has none to follow
             reads, allocate = step
             target = allocate()
             parts = list(_parts(files, columns, reads, target, opened, scaled, count))
-            shares = [parts[i::count] for i in range(min(count, len(parts)))]
-            mine = shares[: not scaled]  # what this thread does, unless it goes on meanwhile
-            ahead.append((target, [pool.submit(_run, share) for share in shares[len(mine) :]]))
-            for share in mine:
-                _run(share)
+            others = [pool.submit(_run, parts[i::count]) for i in range(1, min(count, len(parts)))]
+            _run(parts[::count])
+            for other in others:
+                other.result()
             for file, runs in following[0] if following and not ready else ():
                 opened.prefetch(files[file], runs)  # on its way while this step is used
-            if len(ahead) > scaled:
-                yield _finished(*ahead.popleft())
-        for last in ahead:
-            yield _finished(*last)
-
-
-def _finished(target: dict[str, Column], reading: Iterable[Future[None]]) -> dict[str, Column]:
-    for one in reading:
-        one.result()
-    return target
+            yield target
 
 
 def _run(parts: Iterable[reader.Part]) -> None:

@@ -28,7 +28,7 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     """Return a ``tf.data.Dataset`` of (images, labels); each pass over it is the next epoch.
 
     Python hands over a window at a time, in memory that TensorFlow shares, and TensorFlow cuts the
-    batches: a Python call for every batch is many times slower. The next window is mixed meanwhile.
+    batches: a Python call for every batch is many times slower.
     """
     epochs = itertools.count(first.config.epoch)
 
@@ -47,7 +47,7 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     images = tf.TensorSpec((None, *columns.image_shape), columns.dtype)
     shape, dtype = columns.stored["labels"]
     signature = (images, tf.TensorSpec((None, *shape), dtype))
-    data = tf.data.Dataset.from_generator(epoch, output_signature=signature).prefetch(1)
+    data = tf.data.Dataset.from_generator(epoch, output_signature=signature)
     data = data.rebatch(first.config.batch_size, drop_remainder=first.config.drop_last)
     # rebatch forgets how many batches there are; Keras would find the end by running into it.
     return data.apply(tf.data.experimental.assert_cardinality(len(first))).prefetch(2)
