@@ -36,7 +36,7 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
         memory = Recycler()
         try:
             for window, order in first.with_epoch(next(epochs)).windows_from(0):
-                mixed = first.columns.allocate_delivered(len(order), memory)
+                mixed = first.allocate(len(order), memory)
                 first.mix(window, order, mixed)
                 yield mixed
         except Exception as error:

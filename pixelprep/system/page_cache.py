@@ -36,7 +36,7 @@ def brought_in(paths: Sequence[Path]) -> Iterator[bool]:
         yield False
         return
     stop = threading.Event()
-    if sizes <= FIRST_BYTES:
+    if not cold or sizes <= FIRST_BYTES:
         _read_through(cold, stop)
         yield True
         return
@@ -52,8 +52,8 @@ def brought_in(paths: Sequence[Path]) -> Iterator[bool]:
 
 
 def _read_through(paths: Sequence[Path], stop: threading.Event) -> None:
-    buffer = bytearray(PIECE_BYTES)
     for path in paths:
+        buffer = bytearray(PIECE_BYTES)
         with suppress(OSError), path.open("rb", buffering=0) as file:
             while not stop.is_set() and file.readinto(buffer):
                 pass
