@@ -129,8 +129,12 @@ def train(
         Path | None, option("Write event files for TensorBoard to DIR/RUN-NAME.", "DIR")
     ] = None,
     checkpoint_every: Annotated[
-        int, option("Epochs from one checkpoint to the next; the last always has one.", "N")
-    ] = 1,
+        str,
+        option(
+            "Epochs from one checkpoint to the next; or steps, within an epoch too: 500steps.",
+            "N|Nsteps",
+        ),
+    ] = "1",
     class_weight: Annotated[
         str | None, option("Weigh classes in the loss by their size in train: balanced.", "KIND")
     ] = None,

@@ -24,8 +24,10 @@ def raising_originals() -> Iterator[None]:
         raise RAISED[0] from None
 
 
-def tf_dataset(first: Batches) -> tf.data.Dataset:
+def tf_dataset(first: Batches, done: int = 0) -> tf.data.Dataset:
     """Return a ``tf.data.Dataset`` of (images, labels); each pass over it is the next epoch.
+
+    Each pass begins after `done` batches of its epoch.
 
     Python hands over a window at a time, in memory that TensorFlow shares, and TensorFlow cuts the
     batches: a Python call for every batch is many times slower.
@@ -35,9 +37,12 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     def epoch() -> Iterator[Pair]:
         memory = Recycler()
         try:
-            for window, order in first.with_epoch(next(epochs)).windows_from(0):
-                mixed = first.allocate(len(order), memory)
-                first.mix(window, order, mixed)
+            batches = first.with_epoch(next(epochs))
+            number, start = batches.locate(done * first.config.batch_size)
+            for window, order in batches.windows_from(number):
+                rows, start = order[start:], 0
+                mixed = first.allocate(len(rows), memory)
+                first.mix(window, rows, mixed)
                 yield mixed
         except Exception as error:
             RAISED.append(error)
@@ -50,4 +55,4 @@ def tf_dataset(first: Batches) -> tf.data.Dataset:
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature)
     data = data.rebatch(first.config.batch_size, drop_remainder=first.config.drop_last)
     # rebatch forgets how many batches there are; Keras would find the end by running into it.
-    return data.apply(tf.data.experimental.assert_cardinality(len(first))).prefetch(2)
+    return data.apply(tf.data.experimental.assert_cardinality(len(first) - done)).prefetch(2)

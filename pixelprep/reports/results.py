@@ -13,8 +13,21 @@ from pixelprep.numerics.significance import Difference
 from pixelprep.system.json_record import Record
 
 LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
+STEPS = "steps"  # behind a number
 
 History = Mapping[str, tuple[float | None, ...]]  # by name, one value an epoch; None: not finite
+
+
+def checkpoint_cadence(every: object) -> int | str:
+    """Return a number of epochs, or of steps as ``500steps``; refuse anything else."""
+    if not isinstance(every, str):
+        return check_int("checkpoint_every", every, 1)
+    number = every.removesuffix(STEPS)
+    if not number.isdecimal():
+        message = f"`checkpoint_every={every}`: expected a number of epochs, or as 500steps"
+        raise UsageError(message)
+    count = check_int("checkpoint_every", int(number), 1)
+    return count if number == every else f"{count}{STEPS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +50,16 @@ class TrainSettings(Record):
     steps_per_execution: int = 32
     model: str | None = None
     early_stopping: int | None = None
-    checkpoint_every: int = 1
+    checkpoint_every: object = 1  # epochs; or "500steps"
     tensorboard: str | None = None
     class_weight: str | None = None
     balance: str | None = None
     augment: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "steps_per_execution", "checkpoint_every"):
+        for name in ("epochs", "batch_size", "steps_per_execution"):
             check_int(name, getattr(self, name), 1)
+        checkpoint_cadence(self.checkpoint_every)
         if self.early_stopping is not None:
             check_int("early_stopping", self.early_stopping, 1)
         check_int("seed", self.seed, 0, LARGEST_SEED)
@@ -56,6 +70,17 @@ class TrainSettings(Record):
         if self.class_weight and self.balance:
             message = f"`class_weight={self.class_weight}` and `balance={self.balance}`"
             raise UsageError(f"{message}: expected one of them: each makes up for all of it")
+
+    @property
+    def checkpoint_steps(self) -> int | None:
+        """Steps from one checkpoint to the next, also within an epoch; None: only after epochs."""
+        every = self.checkpoint_every
+        return int(every.removesuffix(STEPS)) if isinstance(every, str) else None
+
+    @property
+    def checkpoint_epochs(self) -> int:
+        """Epochs from one checkpoint to the next."""
+        return self.checkpoint_every if isinstance(self.checkpoint_every, int) else 1
 
     @classmethod
     def from_dict(cls, values: object) -> "TrainSettings":

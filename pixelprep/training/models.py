@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any  # Any: variables of Keras, which is not t
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelprep.dataset.batches import Pair
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.errors import TrainError, UsageError
 from pixelprep.numerics.evaluation import Evaluation
@@ -183,6 +184,23 @@ def _variables(model: keras.Model) -> list[Any]:
 def values(model: keras.Model) -> list[NDArray[Any]]:
     """Copy the values of a model's variables."""
     return [variable.numpy().copy() for variable in _variables(model)]
+
+
+def metric_values(model: keras.Model) -> list[NDArray[Any]]:
+    """Copy what the metrics of a model have summed up."""
+    return [variable.numpy().copy() for variable in model.metrics_variables]
+
+
+def build_metrics(model: keras.Model, batch: Pair) -> None:
+    """Make the variables of a compiled model's metrics, which Keras leaves to the first step."""
+    images, labels = batch
+    model.compute_metrics(images, labels, model(images, training=False))
+
+
+def restore_metrics(model: keras.Model, saved: Variables) -> None:
+    """Set the metrics of a model to these sums."""
+    for variable, value in zip(model.metrics_variables, saved, strict=True):
+        variable.assign(value)
 
 
 def are_weights_finite(model: keras.Model) -> bool:

@@ -54,6 +54,8 @@ class TrainState(Record):
     key: str
     settings: TrainSettings
     history: RawHistory  # of the finished epochs
+    step: int = 0  # steps of the epoch that has begun
+    seconds: float = 0.0  # that these took
 
     @property
     def epochs(self) -> int:
@@ -77,7 +79,7 @@ class TrainState(Record):
         history = dict(self.history)
         for name, value in results.items():
             history[name] = (*history.get(name, ()), float(value))
-        return replace(self, history=history)
+        return replace(self, history=history, step=0, seconds=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Checkpoint:
     state: TrainState
     variables: Variables = ()  # of the model
     best: Variables = ()  # after the best epoch, where that is another and the run may stop early
+    metrics: Variables = ()  # sums behind loss and accuracy of an epoch that has begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The last finished epoch; there is none before the first."""
+        """How far the run was when it was last saved; none before the first time."""
         return self.folder / CHECKPOINT
 
     @property
@@ -188,7 +191,10 @@ class RunFolder:
         """Replace the checkpoint; the one before stays until this one is on the disk whole."""
         new = self.folder / NEW
         state = json.dumps(checkpoint.state.to_dict())
-        arrays: dict[str, Any] = {f"best_{i}": value for i, value in enumerate(checkpoint.best)}
+        others = {"best": checkpoint.best, "metrics": checkpoint.metrics}
+        arrays: dict[str, Any] = {
+            f"{name}_{i}": one for name, values in others.items() for i, one in enumerate(values)
+        }
         with self._translate_oserror():
             try:
                 np.savez(new, *checkpoint.variables, **arrays, progress=np.array(state))
@@ -202,11 +208,9 @@ class RunFolder:
         try:
             with np.load(self.checkpoint) as saved:
                 state = TrainState.from_dict(json.loads(str(saved["progress"])))
-                count = sum(name.startswith("best_") for name in saved.files)
-                variables = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1 - count)]
-                found = Checkpoint(state, variables, [saved[f"best_{i}"] for i in range(count)])
-            if state.epochs < 1:
-                raise ValueError("no epochs")
+                found = Checkpoint(state, *(_of(saved, n) for n in ("arr", "best", "metrics")))
+            if not (state.epochs or state.step):
+                raise ValueError("nothing is trained")
         except Exception as error:  # NumPy, zipfile, zlib and json each say it in their own way
             message = f"{self.checkpoint}: not a checkpoint, or a damaged one: {error!r}"
             hint = f"delete {self.folder} and train again from the start"
@@ -253,6 +257,12 @@ class RunFolder:
             hint = None if self.checkpoint.exists() else ANOTHER
             reason = error.strerror or error
             raise TrainError(f"{self.final}: cannot write the run: {reason}", hint) from error
+
+
+def _of(saved: Mapping[str, NDArray[Any]], name: str) -> Variables:
+    """Return the arrays ``NAME_0``, ``NAME_1``, … in this order."""
+    count = sum(one.startswith(f"{name}_") for one in saved)
+    return [saved[f"{name}_{i}"] for i in range(count)]
 
 
 def unfinished(path: Path) -> RunFolder:

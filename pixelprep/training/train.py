@@ -7,33 +7,30 @@ import logging
 import math
 import os
 import statistics
-import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
-    cast,
 )  # Any: options, each of its own type; Keras is not typed
 
 from pixelprep import sources
 from pixelprep.cache.entries import open_recorded
 from pixelprep.dataset.batches import Batches
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.dataset.epoch import BatchConfig, BatchOptions
+from pixelprep.dataset.epoch import BatchConfig
 from pixelprep.errors import EntryError, TrainError, UsageError
 from pixelprep.format.options import RUNTIME_ONLY
 from pixelprep.pipeline.prepare import prepare, prepare_or_open
 from pixelprep.reports import html, run_report
-from pixelprep.reports.results import TrainResult, TrainSettings, finite
-from pixelprep.system import formatting, fs, progress, tf_runtime
-from pixelprep.training import evaluation_data, models, run_folder
+from pixelprep.reports.results import TrainResult, TrainSettings, checkpoint_cadence, finite
+from pixelprep.system import formatting, fs, tf_runtime
+from pixelprep.training import evaluation_data, fitting, models, run_folder
 from pixelprep.training.augmentation import Augmentation
 from pixelprep.training.imported import is_reference
-from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, Variables, unfinished
+from pixelprep.training.run_folder import Checkpoint, RunFolder, TrainState, unfinished
 from pixelprep.training.serving import serving_model
 from pixelprep.training.tensorboard import EventWriter
 
@@ -64,7 +61,7 @@ def train(
     model: str | os.PathLike[str] | None = None,
     early_stopping: int | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
-    checkpoint_every: int = 1,
+    checkpoint_every: int | str = 1,
     class_weight: str | None = None,
     balance: str | None = None,
     augment: str | None = None,
@@ -98,8 +95,10 @@ def train(
     tensorboard : path, optional
         Folder in which a folder of the run's name gets event files for TensorBoard, written
         whenever there is a checkpoint.
-    checkpoint_every : int
+    checkpoint_every : int or str
         Epochs from one checkpoint to the next, at least 1; there is one after the last in any case.
+        Or steps, as ``"500steps"``: there is one after each epoch, and within it after every so
+        many of its steps, or as soon after as TensorFlow returns to Python.
     class_weight : {"balanced"}, optional
         Weigh each training image in the loss by `Entry.class_weight` of this kind.
     balance : {"oversample"}, optional
@@ -148,7 +147,7 @@ def train(
         steps_per_execution=steps_per_execution,
         model=model,
         early_stopping=early_stopping,
-        checkpoint_every=checkpoint_every,
+        checkpoint_every=checkpoint_cadence(checkpoint_every),
         tensorboard=logs,
         class_weight=class_weight,
         balance=balance,
@@ -185,8 +184,8 @@ def resume(path: str | os.PathLike[str], **options: Any) -> TrainResult:
         The unfinished run's folder, ``NAME.unfinished``, or the name it will have.
     **options
         As for `train`, only those that are asked for. ``epochs`` may be another number, down to
-        the epochs that are finished; ``checkpoint_every`` and ``tensorboard`` may be others too;
-        the rest must be as the run has it.
+        the epochs that are finished or begun; ``checkpoint_every`` and ``tensorboard`` may be
+        others too; the rest must be as the run has it.
 
     Returns
     -------
@@ -296,9 +295,13 @@ def _settings_of(
     changed = {name: options[name] for name in CHANGEABLE if name in options}
     if "tensorboard" in changed:
         changed["tensorboard"] = _absolute(changed["tensorboard"])
+    if "checkpoint_every" in changed:
+        changed["checkpoint_every"] = checkpoint_cadence(changed["checkpoint_every"])
     settings = replace(state.settings, **changed)
-    if settings.epochs < state.epochs:
-        raise UsageError(f"`epochs={settings.epochs}`: {run.folder} has finished {state.epochs}")
+    if settings.epochs < state.epochs + bool(state.step):
+        begun = " and begun the next" if state.step else ""
+        message = f"`epochs={settings.epochs}`: {run.folder} has finished {state.epochs}{begun}"
+        raise UsageError(message)
     return settings
 
 
@@ -313,24 +316,33 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
     model = models.compiled(entry, settings.model, settings.steps_per_execution)
     images = entry.train
     serving = serving_model(model, entry.scaling, images.shape[1:], images.dtype, entry.class_names)
-    augmentation, fitted, train = None, model, _train_batches(entry, settings)
+    augmentation, fitted, train = None, model, fitting.train_batches(entry, settings)
     if settings.augment:
         augmentation = Augmentation(settings.augment, settings.seed, len(train))
         augmentation.check(next(iter(images.batches(models.LOOKED_AT, raw=True)))[0])
         fitted = models.behind_scaling(model, entry, settings.steps_per_execution)
-    if state.epochs:
+    if checkpoint.variables:
         models.restore(fitted, checkpoint.variables, run.checkpoint)
-        LOG.info("going on after epoch %d of %d", state.epochs, settings.epochs)
+        where = f" and step {state.step} of {len(train)}" if state.step else ""
+        LOG.info("going on after epoch %d of %d%s", state.epochs, settings.epochs, where)
     _announce(entry, settings, train)
-    best = (checkpoint.best or checkpoint.variables) if settings.early_stopping else ()
+    best = checkpoint.best if state.step else checkpoint.best or checkpoint.variables
     folder = _events_folder(settings, run)
     events = EventWriter(folder) if folder else None
     if events:
         events.follow(state.history)
-    checkpointer = Checkpointer(fitted, run, state, best, events)
+    checkpointer = fitting.Checkpointer(
+        fitted,
+        run,
+        state,
+        steps=len(train),
+        best=best if settings.early_stopping else (),
+        metrics=checkpoint.metrics,
+        events=events,
+    )
     held_out = entry.held_out
     with raising_originals():
-        _fit(fitted, entry, checkpointer, augmentation, len(train), quiet)
+        fitting.fit(checkpointer, entry, augmentation, quiet=quiet)
         checkpointer.restore_best()
         scores = models.score(model, held_out, settings.batch_size) if held_out else None
     state = checkpointer.state
@@ -391,19 +403,6 @@ def _steps(split: Split, settings: TrainSettings) -> int:
     return BatchConfig(settings.batch_size).steps(len(split))
 
 
-def _train_batches(entry: Entry, settings: TrainSettings) -> Batches:
-    """Return the first epoch's batches of train."""
-    return entry.train.batches(settings.batch_size, **_order(settings))
-
-
-def _order(settings: TrainSettings, epoch: int = 0) -> BatchOptions:
-    """Return the options of the training batches; of an augmented run they are raw."""
-    balance: Any = settings.balance  # which was checked
-    raw = settings.augment is not None
-    order = {"shuffle": True, "seed": settings.seed, "epoch": epoch, "balance": balance, "raw": raw}
-    return cast(BatchOptions, order)
-
-
 def _announce(entry: Entry, settings: TrainSettings, train: Batches) -> None:
     """Say what is trained on: rows and steps of each split, and the range of the first batch."""
     for name, split in entry.splits.items():
@@ -421,121 +420,3 @@ def _announce(entry: Entry, settings: TrainSettings, train: Batches) -> None:
     first, _ = next(iter(train))
     shape, limits = formatting.format_shape(first.shape), (first.min(), first.max())
     LOG.info("first batch %s %s, %.4g to %.4g", shape, first.dtype, *limits)
-
-
-def _fit(
-    model: keras.Model,
-    entry: Entry,
-    checkpointer: Checkpointer,
-    augmentation: Augmentation | None,
-    steps: int,
-    quiet: bool,
-) -> None:
-    state, settings = checkpointer.state, checkpointer.state.settings
-    size, first = settings.batch_size, state.epochs
-    weights = entry.class_weight(settings.class_weight) if settings.class_weight else None
-    before = augmentation.begin if augmentation else lambda epoch: None
-    callback = _progress_callback(settings.epochs, steps, quiet, before, checkpointer.after_epoch)
-    order = _order(settings, first)
-    batches = entry.train.to_tf(size, **order)
-    # The model that is fitted scales, where batches are raw.
-    validation = entry.val.to_tf(size, raw=order["raw"]) if "val" in entry.splits else None
-    with closing(callback):
-        model.fit(
-            augmentation.feed(batches) if augmentation else batches,
-            epochs=first if state.stops_early else settings.epochs,
-            initial_epoch=first,
-            validation_data=validation,
-            shuffle=False,  # the feed is shuffled already, and Keras warns if asked to do it again
-            class_weight=weights,
-            verbose=0,
-            callbacks=[callback],
-        )
-
-
-@dataclass(slots=True)
-class Checkpointer:
-    """What a run saves after each epoch: its history, its variables, and the best ones."""
-
-    model: keras.Model
-    run: RunFolder
-    state: TrainState  # how far the run is
-    best: Variables  # of the best epoch so far; none unless the run may stop early
-    events: EventWriter | None  # of TensorBoard
-
-    def after_epoch(self, results: Mapping[str, float]) -> None:
-        """Save what an epoch gave, and stop training in time."""
-        self._check_finite(results["loss"])
-        self.state = state = self.state.with_epoch(results)
-        settings = state.settings
-        improved = settings.early_stopping is not None and state.best_epoch == state.epochs
-        if improved:
-            self.best = models.values(self.model)
-        is_last = state.stops_early or state.epochs == settings.epochs
-        if is_last or state.epochs % settings.checkpoint_every == 0:
-            best = () if improved else self.best
-            self.run.save(Checkpoint(state, models.values(self.model), best))
-            if self.events:
-                self.events.follow(state.history)
-        self.model.stop_training = state.stops_early
-
-    def _check_finite(self, loss: float) -> None:
-        """Stop a run that has diverged; what was saved of it before stays."""
-        what = f"the loss of epoch {self.state.epochs + 1} is {loss}"
-        if math.isfinite(loss):  # as it was before the epoch's last step
-            if models.are_weights_finite(self.model):
-                return
-            what = f"after epoch {self.state.epochs + 1} the model has weights of nan or inf"
-        saved = self.run.load().state.epochs if self.run.checkpoint.exists() else 0
-        hint = "check the model; pixels that are scaled to a small range help: `mode=standardize`"
-        if saved:
-            hint = f"what was trained before can be finished with `epochs={saved}`"
-        raise TrainError(f"{self.run.final}: {what}: expected finite numbers", hint)
-
-    def restore_best(self) -> None:
-        """Set the model to what it was after the best epoch, where the run may stop early."""
-        if self.best and self.state.best_epoch != self.state.epochs:
-            LOG.info("epoch %d of %d was the best", self.state.best_epoch, self.state.epochs)
-            models.restore(self.model, self.best, self.run.checkpoint)
-
-
-def _progress_callback(
-    epochs: int,
-    steps: int,
-    quiet: bool,
-    before_epoch: Callable[[int], None],
-    after_epoch: Callable[[dict[str, float]], None],
-) -> Any:  # of a class that exists only once Keras is imported
-    """Make a Keras callback: a bar an epoch, calls before and after it, and a line of results."""
-    import keras
-
-    class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
-        bar: Any = None
-
-        def close(self) -> None:
-            if self.bar is not None:
-                self.bar.close()
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            before_epoch(epoch)
-            self.started = time.perf_counter()
-            self.bar = progress.bar(f"epoch {epoch + 1}/{epochs}", steps, " steps", quiet)
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            # Keras counts the steps of its last execution in full, also where they ran out.
-            self.bar.update(min(batch + 1, steps) - self.bar.n)
-            if logs:
-                loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
-                progress.set_postfix(self.bar, f"loss {loss:.3f}, {accuracy:.1%}")
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.close()
-            results = {**(logs or {}), "seconds": time.perf_counter() - self.started}
-            after_epoch(results)
-            line = "epoch {}/{}  loss {loss:.4f}  accuracy {accuracy:.2%}"
-            if "val_loss" in results:
-                line += "  val {val_loss:.4f}  {val_accuracy:.2%}"
-            line += "  {seconds:.1f} s"
-            LOG.info(line.format(epoch + 1, epochs, **results))
-
-    return ProgressCallback()

@@ -15,6 +15,7 @@ import h5py
 import pytest
 
 from pixelprep.system import formatting
+from pixelprep.training.run_folder import Checkpoint, RunFolder
 from tests.helpers.cli import run
 
 FINISHED = [
@@ -60,6 +61,22 @@ def interrupted_at(message: str) -> Iterator[pytest.ExceptionInfo[KeyboardInterr
 
     with pytest.raises(KeyboardInterrupt) as stopped, listening(press):
         yield stopped
+
+
+@contextmanager
+def saved_at(epoch: int, step: int) -> Iterator[None]:
+    """Press Ctrl-C once a run is saved after so many epochs and steps of the next."""
+    save = RunFolder.save
+
+    def press(self: RunFolder, checkpoint: Checkpoint) -> None:
+        save(self, checkpoint)
+        if (checkpoint.state.epochs, checkpoint.state.step) == (epoch, step):
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save", press)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 # What can be said of a run on the command line too.

@@ -21,9 +21,10 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.pipeline.prepare import prepare_or_open
 from pixelprep.reports.results import TrainResult
 from pixelprep.sources.known.registered import embedded
+from pixelprep.training.fitting import Checkpointer
 from pixelprep.training.models import reference_cnn
 from pixelprep.training.run_folder import RunFolder, load_finished
-from pixelprep.training.train import Checkpointer, resume, train
+from pixelprep.training.train import resume, train
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
 from tests.helpers.training import FINISHED, SUBCLASSED, TINY, interrupted_at, listening
