@@ -42,7 +42,21 @@ def permutation(
     """
     counter = np.array([0, 0, index, stream], dtype=np.uint64)
     bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=counter)
-    return np.argsort(bits.random_raw(n), kind="stable")
+    return stable_argsort(bits.random_raw(n))
+
+
+def stable_argsort(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Sort keys, (n,), of which few are equal in their high bits: NumPy's `sort` is vectorized.
+
+    Each key's low bits make room for its number. Where the others do not tell two apart, all of
+    them are sorted as a whole.
+    """
+    low = np.uint64((1 << len(keys).bit_length()) - 1)
+    numbered = np.sort(keys & ~low | np.arange(len(keys), dtype=np.uint64))
+    high = numbered & ~low
+    if (high[1:] == high[:-1]).any():
+        return np.argsort(keys, kind="stable")
+    return (numbered & low).view(np.int64)
 
 
 def rounded_share(rows: int, fraction: float) -> int:

@@ -20,6 +20,7 @@ from pixelprep.numerics.permutation import (
     largest_remainder,
     permutation,
     rounded_share,
+    stable_argsort,
     stratified_mask,
 )
 from tests.helpers import reference
@@ -64,6 +65,13 @@ def test_a_permutation_is_a_stable_sort_of_philox(
     found = permutation(n, seed=seed, epoch=epoch, stream=purpose, index=index)
     assert found.tolist() == reference.permutation(n, seed, epoch, purpose, index)
     assert sorted(found.tolist()) == list(range(n))
+
+
+@given(st.lists(st.one_of(st.integers(0, 20), words, st.just(1 << 40)), max_size=60))
+def test_keys_that_are_alike_are_sorted_stably(keys: list[int]) -> None:
+    """Equal keys, and those equal in all but their low bits, come in the order of a stable sort."""
+    expected = sorted(range(len(keys)), key=keys.__getitem__)
+    assert stable_argsort(np.array(keys, np.uint64)).tolist() == expected
 
 
 def test_purposes_are_the_numbers_of_the_page() -> None:
