@@ -24,13 +24,16 @@ from pixelprep.system.locks import SharedLock
 Pair = tuple[Column, Column]  # images and labels
 Window = tuple[dict[str, Column], NDArray[np.int64]]  # stored columns, and the rows' order
 
+PIECE_BYTES = 1 << 20  # of images that are mixed at once; a small batch that is kept keeps them
+
 
 @dataclass(eq=False, repr=False)
 class Batches:
     """One epoch of batches; iterating again gives the same epoch again.
 
     Each item is ``(images, labels)``: images (batch, H, W, C), labels int64 (batch,) or, of several
-    a row, uint8 (batch, K). `run_rows` neighbouring rows of a file are read at once.
+    a row, uint8 (batch, K). `run_rows` neighbouring rows of a file are read at once. Small batches
+    are parts of one array of `PIECE_BYTES`, which lives as long as any of them.
     """
 
     files: Sequence[reader.EntryFile]  # of the split, in order
@@ -202,20 +205,31 @@ def _stream(batches: Batches, done: int) -> Iterator[Pair]:
 
 
 def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
-    """Cut the stream of mixed windows into batches, from number `done` on."""
+    """Cut the stream of mixed windows into batches, from number `done` on.
+
+    Rows of several small batches are mixed at once, into one array of which each is a part.
+    """
     size, memory = batches.config.batch_size, Recycler()
+    most = size * -(-PIECE_BYTES // (size * batches.columns.row_bytes))  # rows
     first_window, start = batches.locate(done * size)
-    filled, (images, labels) = 0, batches.allocate(size, memory)
+    filled, piece = 0, batches.allocate(most, memory)
     for window, order in batches.windows_from(first_window):
         while start < len(order):
-            rows = order[start : start + size - filled]
+            rows = order[start : start + most - filled]
             start += len(rows)
             into = slice(filled, filled + len(rows))
-            batches.mix(window, rows, (images[into], labels[into]))
+            batches.mix(window, rows, (piece[0][into], piece[1][into]))
             filled = into.stop
-            if filled == size:
-                yield images, labels
-                filled, (images, labels) = 0, batches.allocate(size, memory)
+            if filled == most:
+                yield from _cut(piece, filled, size)
+                filled, piece = 0, batches.allocate(most, memory)
         start = 0
-    if filled and not batches.config.drop_last:
-        yield images[:filled], labels[:filled]
+    rest = filled % size if batches.config.drop_last else 0
+    yield from _cut(piece, filled - rest, size)
+
+
+def _cut(piece: Pair, rows: int, size: int) -> Iterator[Pair]:
+    images, labels = piece
+    for start in range(0, rows, size):
+        batch = slice(start, min(start + size, rows))
+        yield images[batch], labels[batch]

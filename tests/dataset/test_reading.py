@@ -46,6 +46,27 @@ def test_rows_read_by_themselves_are_those_of_windows(
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("storage", ["scaled", "raw"])
+@pytest.mark.parametrize("options", [{}, {"raw": True}, {"drop_last": True}])
+def test_batches_mixed_at_once_are_those_mixed_one_by_one(
+    storage: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many batches are parts of one array changes no bit of any, also after a resumption."""
+    images = np.random.default_rng(2).integers(0, 256, (700, 5, 3, 3), np.uint8)
+    source = Arrays("pieces", (images, np.arange(700) % 10))
+    train = pixelprep.prepare(source, storage=storage, quiet=True).train
+    found = []
+    for size in (1, 6000, 1 << 20):  # one batch, several, all
+        monkeypatch.setattr(module, "PIECE_BYTES", size)
+        plan = train.batches(48, shuffle=True, **options)
+        stream = iter(plan)
+        begun = [next(stream) for _ in range(3)]
+        found.append(content(begun) + content(stream))
+        assert found[-1] == content(begun) + content(plan.resume({**plan.state(0), "batch": 3}))
+        assert len(begun[0][0]) == 48
+    assert found[0] == found[1] == found[2]
+
+
 def test_memory_is_used_again_when_nobody_holds_it() -> None:
     """A large array's memory comes back with the last view of it, and never before."""
     memory, shape = Recycler(), (LARGE_BYTES // 8, 8)
