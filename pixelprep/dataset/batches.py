@@ -24,7 +24,7 @@ from pixelprep.system.locks import SharedLock
 Pair = tuple[Column, Column]  # images and labels
 Window = tuple[dict[str, Column], NDArray[np.int64]]  # stored columns, and the rows' order
 
-PIECE_BYTES = 1 << 20  # of images that are mixed at once; a small batch that is kept keeps them
+PIECE_BYTES = 768 << 10  # of images that are mixed at once; a small batch that is kept keeps them
 
 
 @dataclass(eq=False, repr=False)

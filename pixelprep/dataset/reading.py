@@ -12,7 +12,7 @@ from pixelprep.system.parallel import cores, thread_pool
 
 LARGE_ROW = 32 << 10  # bytes of an image
 PART_BYTES = 1 << 20  # of images, enough for a thread to be worth its while
-BLOCK_BYTES = 1 << 20  # of images that are scaled at once: enough for calls to cost nothing
+BLOCK_BYTES = 512 << 10  # of images that are scaled at once: enough for calls to cost nothing
 
 Step = tuple[Reads, Callable[[], dict[str, Column]]]  # what is read, and what makes room for it
 

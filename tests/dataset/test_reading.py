@@ -56,7 +56,7 @@ def test_batches_mixed_at_once_are_those_mixed_one_by_one(
     source = Arrays("pieces", (images, np.arange(700) % 10))
     train = pixelprep.prepare(source, storage=storage, quiet=True).train
     found = []
-    for size in (1, 6000, 1 << 20):  # one batch, several, all
+    for size in (1, 6000, module.PIECE_BYTES):  # one batch, several, all
         monkeypatch.setattr(module, "PIECE_BYTES", size)
         plan = train.batches(48, shuffle=True, **options)
         stream = iter(plan)
