@@ -65,10 +65,10 @@ class FirstBatch(LenientRecord):
     @classmethod
     def of(cls, images: "NDArray[Any]") -> Self:
         """Compute the statistics of a batch (n, H, W, C), whose exact sums no machine changes."""
-        exact = images.reshape(-1).astype(np.float64)
-        mean = exact_sum(exact) / exact.size
-        variance = exact_sum((exact - mean) ** 2) / exact.size
-        low, high = float(exact.min()), float(exact.max())
+        values = images.reshape(-1)
+        mean = exact_sum(values) / values.size
+        variance = exact_sum(values, about=mean) / values.size
+        low, high = float(values.min()), float(values.max())
         return cls(images.shape, low, high, mean, math.sqrt(variance))
 
 

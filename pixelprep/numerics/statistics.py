@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any  # Any: pixels of every type; int64 or Python ints
 
 from pixelprep.errors import SourceError, unknown_choice
@@ -31,7 +31,7 @@ TABLE_ROWS = 256  # rows of the table that floats sum exactly
 SMALLEST_DIVISOR = 1 / sys.float_info.max  # the reciprocal of a smaller one overflows
 EXACT_TERMS = 1 << 16  # squares of 16-bit pixels that float64 sums exactly
 PIXEL_BYTES = {"u": (1, 2), "i": (1, 2), "f": (2, 4, 8)}  # bytes per pixel, by kind of its type
-SUM_VALUES = 1 << 15  # values that are summed together, in the processor's cache
+SUM_VALUES = 1 << 14  # values that are summed together, in the processor's cache
 LARGEST_SUMMED = 1e290  # what is larger might overflow on the way
 MAX_PIXELS = 1 << 30  # pixels whose sum of squares fits into 64 bits
 
@@ -285,23 +285,30 @@ def moments_of_histogram(pixels: Histogram) -> Moments:
     )
 
 
-def exact_sum(values: Float) -> float:
-    """Return what `math.fsum` does, the exact sum of all values, rounded once; sooner.
+def exact_sum(values: NDArray[Any], about: float | None = None) -> float:
+    """Return what `math.fsum` does of floats (N,), the exact sum of all, rounded once; sooner.
+
+    Or of the squares, in float64, of their distances from a value that they are `about`.
 
     The high bits of values, multiples of one power of two, are so few that any order adds them
     without rounding; then those of what is left, until nothing is.
     """
     parts = list[float]()
-    for start in range(0, values.size, SUM_VALUES):
-        rest = values[start : start + SUM_VALUES]
+    for rest in _pieces(values, about):
         while largest := float(abs(rest).max()):
             if not largest < LARGEST_SUMMED:  # or no number
-                return math.fsum(values)
+                return math.fsum(chain.from_iterable(_pieces(values, about)))
             unit = math.ldexp(2.0 * SUM_VALUES, math.frexp(largest)[1])
             high = (rest + unit) - unit
             parts.append(float(high.sum()))
             rest = rest - high
     return math.fsum(parts)
+
+
+def _pieces(values: NDArray[Any], about: float | None) -> Iterator[Float]:
+    for start in range(0, values.size, SUM_VALUES):
+        piece = values[start : start + SUM_VALUES].astype(np.float64)
+        yield piece if about is None else (piece - about) ** 2
 
 
 class PairwiseSum:

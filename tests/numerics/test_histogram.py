@@ -82,3 +82,10 @@ def test_an_exact_sum_of_many() -> None:
     values = random.normal(size=100_000) * 10.0 ** random.integers(-30, 30, 100_000)
     assert exact_sum(values) == math.fsum(values)
     assert math.isnan(exact_sum(np.append(values, np.nan)))
+
+
+def test_squares_of_distances_are_summed_exactly() -> None:
+    """Of float32 each is taken in float64, about any value, and the sum is rounded once."""
+    values = np.random.default_rng(0).normal(3, 2, 40_000).astype(np.float32)
+    squares = ((float(value) - 3.1) * (float(value) - 3.1) for value in values)
+    assert exact_sum(values, about=3.1) == math.fsum(squares)

@@ -894,6 +894,7 @@ def test_a_lack_of_memory_is_no_damage(
     def failing(*_: Any, **__: Any) -> None:
         raise MemoryError
 
+    monkeypatch.setattr("pixelprep.sources.pictures.plain_png._decoder", lambda: failing)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", failing)
     refused(cache, pets[0], pets[0], "not enough memory", on_error="skip")
 

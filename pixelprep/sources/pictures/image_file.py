@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError, UsageError, missing_extra
 from pixelprep.format.options import RECORDED, DecodeOptions
@@ -22,6 +23,7 @@ from pixelprep.sources.pictures import (
     image_damage,
     image_depth,
     image_pixels,
+    plain_png,
     scientific,
     tiff,
 )
@@ -269,16 +271,23 @@ class ImageDecoder:
 
     def _decode(self, content: bytes, problems: list[Problem]) -> AnyArray:
         """Decode a file; add to `problems`, or raise one that ends it."""
-        from PIL import Image, UnidentifiedImageError
-
         if dicom.is_dicom(content):
             return self._dicom(content, problems)
         tags = tiff.read_tags(content)  # none of other formats
         image_damage.check_whole(content, tags)
+        if content.startswith(image_damage.PNG):
+            plain = plain_png.decode(content, MAX_PIXELS)
+            if plain is not None:
+                return self._plain_png(plain)
         if tags and not tiff.is_read_rightly(tags):
             return self._tiff(content, tags, problems)
         if lost := image_depth.lost_type(content):
             raise _ProblemError(Problem("type", f"a {lost}, which is not read"))
+        return self._by_pillow(content, tags, problems)
+
+    def _by_pillow(self, content: bytes, tags: tiff.Tags, problems: list[Problem]) -> AnyArray:
+        from PIL import Image, UnidentifiedImageError
+
         try:
             opened = Image.open(BytesIO(content), formats=IMAGE_FORMATS)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -302,6 +311,19 @@ class ImageDecoder:
             if is_cut and not _is_deep(image):
                 return self._deep_color(content, image, problems)
             return self._pixels(image, problems)
+
+    def _plain_png(self, pixels: AnyArray) -> AnyArray:
+        """Finish 8-bit grey or RGB as `_pixels` does, with Pillow only where there is a need."""
+        from PIL import Image
+
+        mode, color = ("L", "grey") if pixels.ndim == 2 else ("RGB", "rgb")
+        self._note("format", "PNG")
+        self._note("type", mode)
+        as_is = self.color in (None, color) and self.size in (None, pixels.shape[:2])
+        if not as_is or self.alpha == "keep":
+            return self._shaped(Image.fromarray(pixels), None)
+        self._note_size(pixels.shape[1], pixels.shape[0])
+        return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
     def _check_pages(self, pages: int, problems: list[Problem]) -> None:
         if pages > 1 and self.page is None:
@@ -364,6 +386,17 @@ class ImageDecoder:
         if alpha is not None and self.alpha in image_pixels.BACKGROUNDS:
             laid = image_pixels.on_background(np.asarray(plain), alpha, self.alpha)
             plain = Image.fromarray(laid)
+        return self._shaped(plain, alpha, draft)
+
+    def _shaped(
+        self,
+        plain: "PillowImage",
+        alpha: NDArray[np.uint8] | None,
+        draft: tuple[Box, float] | None = None,
+    ) -> AnyArray:
+        """Give an 8-bit image, grey or RGB, the colours, alpha and size that are wanted."""
+        from PIL import Image
+
         if self.color:
             plain = _converted(plain, self.color)
         if self.alpha == "keep":

@@ -32,7 +32,9 @@ class _Rows:
 
 def find_tables(names: Sequence[str]) -> list[str]:
     """Return the tables among the files of a folder that are found by their names."""
-    found = [name for name in names if PurePosixPath(name).name.lower() in tables.FOUND_BY_ITSELF]
+    found = [
+        name for name in names if name[name.rfind("/") + 1 :].lower() in tables.FOUND_BY_ITSELF
+    ]
     return [one for one in found if not any(_is_below(one, other) for other in found)]
 
 

@@ -1,6 +1,6 @@
 """Count what the image files of a dataset are, and what was done to their images."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any  # Any: JSON values
@@ -13,12 +13,14 @@ OTHERS = "others"
 class Met:
     """How many images are of each format, type and size; how many were resized, and so on."""
 
-    counts: dict[str, Counter[str]] = field(default_factory=dict)  # by kind
+    counts: defaultdict[str, Counter[str]] = field(  # by kind
+        default_factory=lambda: defaultdict(Counter)
+    )
     aspects: list[float] = field(default_factory=list)  # W/H, the lowest and highest of stretched
 
     def note(self, kind: str, what: str, count: int = 1) -> None:
         """Count what was met: a ``format``, ``type`` or ``size``, or what was ``done``."""
-        self.counts.setdefault(kind, Counter())[what] += count
+        self.counts[kind][what] += count
 
     def count(self, kind: str, what: str) -> int:
         """Return how many of a kind were met."""

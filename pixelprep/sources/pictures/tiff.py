@@ -37,10 +37,10 @@ IMAGEJ_PAGES = re.compile(r"\AImageJ=.*^images=(\d+)", re.DOTALL | re.MULTILINE)
 
 def read_tags(content: bytes) -> Tags:
     """Return the tags of the first page by number; none if it is no TIFF, or they are not whole."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
     if not content.startswith(MAGIC):
         return {}
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
     silence_libraries()
     file = BytesIO(content)
     try:
