@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,32 @@ def test_a_damaged_member_is_refused(tmp_path: Path, damage: int) -> None:
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"file\.gz"):
         gzip_file.unpack(path, 10_000, tmp_path / "private")
+
+
+def test_another_library_reads_as_zlib_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With isal and without it any file is the same content, or refused in the same words."""
+    pytest.importorskip("isal", reason="has no wheel for every machine")
+    whole, path = (
+        members(bytes(range(60)) * 3) + gzip.compress(b"end") + bytes(2),
+        tmp_path / "f.gz",
+    )
+    flipped = [
+        (int.from_bytes(whole) ^ 1 << bit).to_bytes(len(whole)) for bit in range(8 * len(whole))
+    ]
+    files = [whole, *flipped, *(whole[:size] for size in range(len(whole)))]
+
+    def read(content: bytes) -> bytes | str:
+        path.write_bytes(content)
+        try:
+            return b"".join(gzip_file.read_pieces(path))
+        except SourceError as error:
+            return str(error)
+
+    fast = [read(content) for content in files]
+    monkeypatch.setitem(sys.modules, "isal", None)
+    assert fast == [read(content) for content in files]
 
 
 def test_what_was_read_does_not_change(tmp_path: Path) -> None:
