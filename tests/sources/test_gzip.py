@@ -73,25 +73,23 @@ def test_another_library_reads_as_zlib_does(
 ) -> None:
     """With isal and without it any file is the same content, or refused in the same words."""
     pytest.importorskip("isal", reason="has no wheel for every machine")
-    whole, path = (
-        members(bytes(range(60)) * 3) + gzip.compress(b"end") + bytes(2),
-        tmp_path / "f.gz",
-    )
-    flipped = [
-        (int.from_bytes(whole) ^ 1 << bit).to_bytes(len(whole)) for bit in range(8 * len(whole))
-    ]
-    files = [whole, *flipped, *(whole[:size] for size in range(len(whole)))]
-
-    def read(content: bytes) -> bytes | str:
+    whole = members(bytes(range(20))) + gzip.compress(b"end") + bytes(2)
+    cut = [whole[:size] for size in range(len(whole))]
+    flips = [(at, 1 << at % 8) for at in range(len(whole))]
+    flipped = [whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :] for at, bit in flips]
+    paths = [tmp_path / f"{number}.gz" for number in range(2 * len(whole) + 1)]
+    for path, content in zip(paths, [whole, *cut, *flipped], strict=True):
         path.write_bytes(content)
+
+    def read(path: Path) -> bytes | str:
         try:
             return b"".join(gzip_file.read_pieces(path))
         except SourceError as error:
             return str(error)
 
-    fast = [read(content) for content in files]
+    fast = [read(path) for path in paths]
     monkeypatch.setitem(sys.modules, "isal", None)
-    assert fast == [read(content) for content in files]
+    assert fast == [read(path) for path in paths]
 
 
 def test_what_was_read_does_not_change(tmp_path: Path) -> None:
