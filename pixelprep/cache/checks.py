@@ -28,8 +28,8 @@ from pixelprep.numerics.scaling import (
     statistics_per_image,
 )
 from pixelprep.numerics.statistics import AnyMoments, Statistics, moments_of, pairwise_sum
-from pixelprep.sources.digest import digest_pieces, join_digests, pixel_bytes
-from pixelprep.sources.lazy_arrays import AnyDType
+from pixelprep.sources.digest import digest_pieces, join_digests
+from pixelprep.sources.lazy_arrays import AnyDType, pixel_bytes
 from pixelprep.system import formatting, parallel
 
 BLOCK_BYTES = 4 << 20  # raw images in memory at once

@@ -14,6 +14,7 @@ import time
 import traceback
 import warnings
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, get_origin  # Any: options of `prepare`, Typer's things
 
@@ -214,8 +215,9 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     message, *suggested = re.split(before_names, error.format_message())
     message = re.sub("Input should be a valid ([a-z]+), unable .*", r"expected a \1", message)
     message = message.replace("a integer", "a whole number").rstrip(".")
-    context = getattr(error, "ctx", None)
-    hint = f"{context.command_path if context else 'pixelprep'} --help"
+    context = getattr(error, "ctx", None)  # Click knows none where an option has no value
+    command = context.command_path if context else _command_of(sys.argv[1:])
+    hint = f"{command} --help"
     elsewhere = [way for name, way in OTHERWISE.items() if re.search(rf"{name}\b", message)]
     fixed = {
         f"--{name.replace('_', '-')}" for name in FIXED | declared_options(RecipeOptions).keys()
@@ -224,7 +226,6 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
     if context and context.info_name in ("evaluate", "predict") and fixed & meant:
         hint = "leave it out: data is read and scaled as the run's was"
     elif elsewhere:
-        command = context.command_path if context else "pixelprep"
         hint = f"did you mean '{elsewhere[0].format(command=command)}'?"
     elif suggested:
         told, names = (re.findall("[a-z-]+", text) for text in (message, suggested[0]))
@@ -232,6 +233,12 @@ def _usage_error(error: Any) -> tuple[str, str | None, int]:  # Any: one of Clic
         if near := difflib.get_close_matches(told[-1].lstrip("-"), bare, n=1):
             hint = f"did you mean '{bare[near[0]]}'?"
     return message[:1].lower() + message[1:], hint, 2
+
+
+def _command_of(arguments: list[str]) -> str:
+    """Return the command of a line: the words before its options; of `cache` it has two."""
+    words = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    return " ".join(["pixelprep", *words[: 2 if words[:1] == ["cache"] else 1]])
 
 
 def fail(message: str, hint: str | None, code: int) -> NoReturn:

@@ -91,12 +91,8 @@ def _switch(name: str, value: object) -> bool:
 
 
 def _of_environment(declared: "Option") -> str | None:
-    """Return what the environment has for an option, if it is not empty; refuse a wrong switch."""
+    """Return what the environment has for an option, if it is not empty."""
     value = os.environ.get(declared.env or "", "")
-    if declared.check is _switch and value.strip() and value.strip().lower() not in SWITCHES:
-        raise UsageError(
-            f"{declared.env}={value!r}: expected true or false", "unset it, or set it to 1"
-        )
     return value if value.strip() else None
 
 
@@ -473,16 +469,16 @@ class PrepareOptions(ReadOptions, ScalingOptions, RecipeOptions):
 
     def __post_init__(self) -> None:
         for name, declared in declared_options(type(self)).items():
-            value = getattr(self, name)
+            value, told = getattr(self, name), name
             if value is None and declared.env:
-                value = _of_environment(declared)
+                value, told = _of_environment(declared), declared.env
             if value is None:
                 value = getattr(type(self), name)  # the default
             if value is not None:
                 value = declared.meant(value)
                 if declared.choices and value not in tuple(declared.choices):
                     raise unknown_choice(name, str(value), declared.choices)
-                value = declared.check(name, value) if declared.check else value
+                value = declared.check(told, value) if declared.check else value
                 _check_type(name, value)
             object.__setattr__(self, name, value)
         self._check_scaling()

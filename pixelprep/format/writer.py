@@ -27,6 +27,7 @@ from pixelprep.format.libhdf5 import new_file, open_with_layout, write_at, write
 from pixelprep.system import fs
 
 CHUNK_BUFFERS = 3  # per column: one is filled while others are hashed
+SYNC_BYTES = 16 << 20  # written before they are brought to the disk, while more is written
 
 ChunkOffset = tuple[str, int]  # a chunk's column, and its offset in the file
 
@@ -77,8 +78,8 @@ def create(path: Path, layout: FileLayout) -> Iterator[Writer]:
     offsets = _reserve_chunks(new_file(path), layout)
     fd = os.open(path, os.O_RDWR)
     try:
-        with ThreadPoolExecutor(1) as hasher:
-            writer = _DirectWriter(fd, offsets, layout, hasher)
+        with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as syncer:
+            writer = _DirectWriter(fd, offsets, layout, hasher, syncer)
             yield writer
             writer.finish()
     finally:
@@ -151,9 +152,12 @@ class _DirectWriter(Writer):
         offsets: Sequence[ChunkOffset],
         layout: FileLayout,
         hasher: ThreadPoolExecutor,
+        syncer: ThreadPoolExecutor,
     ) -> None:
         super().__init__(layout)
         self._fd, self._offsets, self._hasher = fd, deque(offsets), hasher
+        self._syncer, self._syncing, self._synced = syncer, Future[None](), 0
+        self._syncing.set_result(None)
         self._digest, self._position = hashlib.sha256(), 0  # position: hashed up to here
         self._buffers: dict[str, deque[tuple[NDArray[np.uint8], Future[None] | None]]] = {
             name: deque((np.empty(size, np.uint8), None) for _ in range(CHUNK_BUFFERS))
@@ -174,11 +178,16 @@ class _DirectWriter(Writer):
         metadata = self._read_until(offset)
         self._position += len(chunk)
         self._buffers[name].append((chunk, self._hasher.submit(self._hash, metadata, chunk)))
+        if self._position >= self._synced + SYNC_BYTES and self._syncing.done():
+            self._syncing.result()  # an error is told only once by the system
+            self._synced = self._position
+            self._syncing = self._syncer.submit(os.fsync, self._fd)
 
     def finish(self) -> None:
         super().finish()
         metadata = self._read_until(os.fstat(self._fd).st_size)
         self._hasher.submit(self._hash, metadata).result()
+        self._syncing.result()
         self.sha256 = self._digest.hexdigest()
 
     def _read_until(self, offset: int) -> bytes:

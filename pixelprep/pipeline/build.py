@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -66,11 +67,14 @@ def build(
             splits={},
         )
         (work / PLAN).write_bytes(canonical.dumps(plan.to_dict()))
-        digests = _write_files(work, splits, recipe, context)
-        stored = {
-            name: _record(work, name, split, plan, limits[name], digests)
-            for name, split in splits.items()
-        }
+        with parallel.thread_pool() as threads:
+            digests, syncing = _write_files(work, splits, recipe, context, threads)
+            stored = {
+                name: _record(work, name, split, plan, limits[name], digests)
+                for name, split in splits.items()
+            }
+            for synced in syncing:
+                synced.result()
         manifest = replace(plan, splits=stored)
         for name, content in manifest.to_files().items():
             fs.write_atomically(work / staging.FILES / name, content, work)
@@ -89,19 +93,20 @@ def _bytes_needed(splits: Splits, recipe: Recipe) -> int:
 
 
 def _write_files(
-    work: Path, splits: Splits, recipe: Recipe, context: sources.SourceContext
-) -> dict[str, str]:
-    """Write all files, each brought to the disk while others are written; return their digests."""
+    work: Path,
+    splits: Splits,
+    recipe: Recipe,
+    context: sources.SourceContext,
+    threads: Executor,
+) -> tuple[dict[str, str], list[Future[None]]]:
+    """Write all files; return their digests, and what brings each to the disk meanwhile."""
     tasks = [
         WriteTask(work, name, file, split.slice_rows(rows))
         for name, split in splits.items()
         for file, rows in split_files(name, len(split.labels), recipe.shard_rows).items()
     ]
     images = sum(len(split.labels) for split in splits.values())
-    with (
-        parallel.thread_pool() as threads,
-        progress.bar("writing", images, " images", context.quiet) as bar,
-    ):
+    with progress.bar("writing", images, " images", context.quiet) as bar:
         if context.pool.inline:
             results = context.pool.map(partial(WriteTask.write, on_progress=bar.update), tasks)
         else:
@@ -111,9 +116,7 @@ def _write_files(
         for task, digest in zip(tasks, results, strict=True):
             digests[task.file] = digest
             syncing.append(threads.submit(fs.fsync, work / staging.FILES / task.file))
-        for synced in syncing:
-            synced.result()
-    return digests
+    return digests, syncing
 
 
 def _record(

@@ -80,10 +80,10 @@ def read(
 
     Not without `options`, nor if they take a split from train: that would change the moments.
     """
-    from pixelprep.pipeline.fit import scope  # loads NumPy, which a hit does without
-
     context.pool.start()  # workers need a while to start, as listing and unpacking do
     raw = sources.as_requested(source.load(context), source)
+    from pixelprep.pipeline.fit import scope  # loads NumPy, which need not be there to unpack
+
     if not context.pool.inline:
         raw = raw.materialize(context)
     scopes = {}

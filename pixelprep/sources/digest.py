@@ -6,13 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelprep.errors import SourceError
 from pixelprep.format.source_record import SourceRecord, SourceSplit
 from pixelprep.numerics.statistics import AnyMoments, PairwiseSum, moments_of, pairwise_sum
 from pixelprep.sources import leaks
 from pixelprep.sources.base import Raw
-from pixelprep.sources.lazy_arrays import AnyArray, LazyArray, block_ranges, iter_blocks, slice_rows
+from pixelprep.sources.lazy_arrays import (
+    AnyArray,
+    LazyArray,
+    block_ranges,
+    iter_blocks,
+    pixel_bytes,
+    slice_rows,
+)
 from pixelprep.system import progress
 from pixelprep.system.fs import HASH_BYTES
 from pixelprep.system.parallel import WorkerPool, check_wanted
@@ -45,15 +53,15 @@ def survey(
     Images that are in several splits are told of or, by `on_leak`, refused or left out; then the
     rest is read again.
     """
-    splits, moments, keys = {}, {}, {}
+    splits, moments, numbers = {}, {}, {}
     for name, split in raw.splits.items():
         images, per = split.images, scopes.get(name)
         title = f"{'reading' if per else 'hashing'} {name}"
         with progress.bar(title, len(images), " images", quiet) as bar:
             pieces = list(
-                _read_pieces(images, pool, f"{where}: {name}", per, bar.update, keyed=True)
+                _read_pieces(images, pool, f"{where}: {name}", per, bar.update, numbered=True)
             )
-        keys[name] = np.frombuffer(b"".join(piece.keys for piece in pieces), leaks.KEY)
+        numbers[name] = np.concatenate([piece.numbers for piece in pieces])
         splits[name] = SourceSplit(
             dtype=images.dtype.name,
             shape=tuple(images.shape),
@@ -65,6 +73,7 @@ def survey(
         if per:
             sums = (piece.moments for piece in pieces)
             moments[name] = pairwise_sum(one for one in sums if one is not None)
+    keys = leaks.keys_of({name: split.images for name, split in raw.splits.items()}, numbers)
     equal = leaks.EqualImages.among(keys)
     rest = leaks.handle_leaks(raw, equal, where, on_leak)
     if rest is not raw:
@@ -94,7 +103,7 @@ def images_digest(
     images: LazyArray, pool: WorkerPool, where: str, on_progress: OnProgress = lambda _: None
 ) -> str:
     """Return the digest of all pixels or, above `DIGEST_BYTES`, of the digests of their pieces."""
-    pieces = _read_pieces(images, pool, where, None, on_progress, keyed=False)
+    pieces = _read_pieces(images, pool, where, None, on_progress, numbered=False)
     return join_digests([piece.digest for piece in pieces])
 
 
@@ -104,7 +113,7 @@ class _Piece:
 
     digest: bytes
     moments: AnyMoments | None
-    keys: bytes  # of all images, `leaks.KEY`; empty if they are not wanted
+    numbers: NDArray[np.uint64]  # of all images, `leaks.numbers_of`; none if they are not wanted
 
 
 def _read_pieces(
@@ -114,11 +123,11 @@ def _read_pieces(
     per: str | None,
     on_progress: OnProgress,
     *,
-    keyed: bool,
+    numbered: bool,
 ) -> Iterator[_Piece]:
-    """Yield the digest and, if they are wanted, moments and keys of each piece of images."""
+    """Yield the digest and, if they are wanted, moments and numbers of each piece of images."""
     pieces = digest_pieces(images)
-    tasks = ((slice_rows(images, rows), where, rows.start, per, keyed) for rows in pieces)
+    tasks = ((slice_rows(images, rows), where, rows.start, per, numbered) for rows in pieces)
     for rows, result in zip(pieces, pool.map(_read_piece, tasks), strict=True):
         yield result
         on_progress(len(rows))
@@ -137,8 +146,8 @@ def join_digests(digests: list[bytes]) -> str:
 
 
 def _read_piece(task: tuple[LazyArray, str, int, str | None, bool]) -> _Piece:
-    images, where, first, per, keyed = task
-    digest, sums, keys = hashlib.sha256(), PairwiseSum(), []
+    images, where, first, per, numbered = task
+    digest, sums, numbers = hashlib.sha256(), PairwiseSum(), [np.empty(0, np.uint64)]
     # The blocks of data/FORMAT.md, section 3, if they are summed up; a piece is a whole number of
     # them, so that the sums of all pieces are those of all blocks.
     for block in iter_blocks(images, None if per else HASH_BYTES):
@@ -147,17 +156,12 @@ def _read_piece(task: tuple[LazyArray, str, int, str | None, bool]) -> _Piece:
             _check_finite(block, where, first)
         pixels = pixel_bytes(block)
         digest.update(pixels)
-        if keyed:
-            keys += leaks.keys_of(pixels, len(block))
+        if numbered:
+            numbers.append(leaks.numbers_of(pixels, len(block)))
         if per:
             sums.add(moments_of(block, per))
         first += len(block)
-    return _Piece(digest.digest(), sums.total() if per else None, b"".join(keys))
-
-
-def pixel_bytes(images: AnyArray) -> memoryview:
-    """Return the bytes of images that are hashed: C order, little-endian."""
-    return np.ascontiguousarray(images, images.dtype.newbyteorder("<")).data
+    return _Piece(digest.digest(), sums.total() if per else None, np.concatenate(numbers))
 
 
 def _check_finite(block: AnyArray, where: str, first: int) -> None:

@@ -214,6 +214,11 @@ def iter_blocks(array: LazyArray, block_bytes: int | None = None) -> Iterator[An
     return (array[rows.start : rows.stop] for rows in block_ranges(array, size))
 
 
+def pixel_bytes(images: AnyArray) -> memoryview:
+    """Return the bytes of images that are hashed: C order, little-endian."""
+    return np.ascontiguousarray(images, images.dtype.newbyteorder("<")).data
+
+
 def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[AnyArray]) -> FileArray:
     """Write blocks of one dtype to a new file as an array of this shape."""
     dtype: AnyDType = np.dtype(np.uint8)

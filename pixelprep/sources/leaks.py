@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources.base import Raw
-from pixelprep.sources.lazy_arrays import AnyArray
+from pixelprep.sources.lazy_arrays import AnyArray, LazyArray, TakeView, iter_blocks, pixel_bytes
 from pixelprep.system import notices
 
-KEY = np.dtype("V16")  # of an image: the first bytes of its SHA-256
+KEY = np.dtype("V16")  # of an image: the first bytes of its SHA-256, or a number that it has alone
 EXAMPLES = 3  # in a line
 MAX_KEPT, MAX_OF_ONE = 1000, 10  # in a record: pairs, or groups of so many equal images at most
 
@@ -54,11 +55,41 @@ class EqualImages:
         return first[group]
 
 
-def keys_of(pixels: memoryview, rows: int) -> list[bytes]:
-    """Return the key of each of so many images, given their bytes."""
-    flat, size = pixels.cast("B"), pixels.nbytes // rows
-    images = (flat[start : start + size] for start in range(0, rows * size, size))
-    return [hashlib.sha256(image).digest()[: KEY.itemsize] for image in images]
+@lru_cache(maxsize=4)
+def _weights(count: int) -> NDArray[np.uint64]:
+    random = np.frombuffer(hashlib.shake_128().digest(8 * count), "<u8")
+    return random.astype(np.uint64) | np.uint64(1)
+
+
+def numbers_of(pixels: memoryview, rows: int) -> NDArray[np.uint64]:
+    """Return a number of each image, given their bytes: the same of equal ones, rarely of others.
+
+    That is a sum of its words, weighted: much faster than a digest of each.
+    """
+    images = np.frombuffer(pixels, np.uint8).reshape(rows, -1)
+    count, rest = divmod(images.shape[1], 8)
+    weights = _weights(count + rest)
+    words = images[:, : 8 * count].view("<u8")
+    numbers: NDArray[np.uint64] = words @ weights[:count] + images[:, 8 * count :] @ weights[count:]
+    return numbers
+
+
+def keys_of(
+    images: Mapping[str, LazyArray], numbers: Mapping[str, NDArray[np.uint64]]
+) -> dict[str, AnyArray]:
+    """Return the key of each image by split, given its number; those that share one are read."""
+    every, keys = np.sort(np.concatenate([*numbers.values()])), {}
+    shared = every[1:][every[1:] == every[:-1]]
+    for name, own in numbers.items():
+        words = np.zeros((len(own), 2), "<u8")
+        words[:, 0] = own
+        rows = np.flatnonzero(np.isin(own, shared))
+        read = iter_blocks(TakeView(images[name], rows)) if len(rows) else ()
+        digests = (hashlib.sha256(pixel_bytes(image)).digest() for block in read for image in block)
+        for row, digest in zip(rows, digests, strict=True):
+            words[row] = np.frombuffer(digest[: KEY.itemsize], "<u8")
+        keys[name] = words.view(KEY).reshape(-1)
+    return keys
 
 
 def handle_leaks(

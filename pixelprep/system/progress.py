@@ -1,7 +1,8 @@
 """Draw progress bars on standard error, if it is a terminal."""
 
+import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Never, TypeVar
+from typing import TYPE_CHECKING, Never, TypeVar, cast
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -11,8 +12,27 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+class _Undrawn:
+    """A bar that nobody sees, without loading tqdm."""
+
+    n = 0
+
+    def __enter__(self) -> "_Undrawn":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def update(self, count: int = 1) -> None: ...
+
+    def set_postfix_str(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def bar(description: str, total: int, unit: str, quiet: bool) -> "Bar":
     """Make a tqdm bar with rate and time left, for a ``with`` statement; it vanishes at the end."""
+    if quiet or not getattr(sys.stderr, "isatty", bool)():
+        return cast("Bar", _Undrawn())
     from tqdm import tqdm
 
     return tqdm(
@@ -21,7 +41,6 @@ def bar(description: str, total: int, unit: str, quiet: bool) -> "Bar":
         unit=unit,
         unit_scale=total >= 10_000,  # small counts are easier to read in full
         leave=False,
-        disable=True if quiet else None,  # None: unless standard error is a terminal
     )
 
 

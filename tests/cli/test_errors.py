@@ -568,3 +568,10 @@ def test_waiting_for_another_process_can_be_interrupted(
         working.send_signal(signal.SIGCONT)
     assert (working.communicate()[1], working.returncode) == ("", 0)
     assert whole_or_nothing(cache, right[0])
+
+
+@pytest.mark.parametrize("command", ["prepare", "cache list"])
+def test_an_option_without_its_value_is_told_with_its_command(command: str) -> None:
+    """The hint is the help of the command that was given, not that of all."""
+    told = failure(run(*command.split(), "--cache-dir"), 2)
+    assert told == ("option '--cache-dir' requires an argument", f"pixelprep {command} --help")

@@ -91,4 +91,4 @@ def test_a_wrong_switch_of_the_environment_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PIXELPREP_OFFLINE", "maybe")
     with pytest.raises(UsageError) as caught:
         PrepareOptions()
-    assert str(caught.value).startswith("PIXELPREP_OFFLINE='maybe': expected true or false")
+    assert str(caught.value) == "`PIXELPREP_OFFLINE=maybe`: expected true or false"

@@ -150,6 +150,27 @@ def test_any_bytes_are_unpacked_or_refused(codec: int, content: bytes) -> None:
         assert unpacked.tobytes() == zlib.decompressobj().decompress(content)
 
 
+def test_deflate_by_another_library_is_that_of_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With isal and without it any chunk is the same bytes, or refused in the same words."""
+    pytest.importorskip("isal", reason="has no wheel for every machine")
+    whole = zlib.compress(bytes(range(50)) * 2)
+    flipped = [
+        (int.from_bytes(whole) ^ 1 << bit).to_bytes(len(whole)) for bit in range(8 * len(whole))
+    ]
+    chunks = [whole, whole + b"more", *flipped, *(whole[:size] for size in range(len(whole)))]
+
+    def unpack(content: bytes, size: int) -> bytes | str:
+        try:
+            return codecs.unpack(content, [codecs.DEFLATE], 1, size).tobytes()
+        except ValueError as error:
+            return str(error)
+
+    wanted = [(content, size) for content in chunks for size in (99, 100, 101)]
+    fast = [unpack(*one) for one in wanted]
+    monkeypatch.setattr(codecs, "isal_zlib", None)
+    assert fast == [unpack(*one) for one in wanted]
+
+
 # A process of its own
 
 

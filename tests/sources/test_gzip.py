@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,30 @@ def test_a_damaged_member_is_refused(tmp_path: Path, damage: int) -> None:
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"file\.gz"):
         gzip_file.unpack(path, 10_000, tmp_path / "private")
+
+
+def test_another_library_reads_as_zlib_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With isal and without it any file is the same content, or refused in the same words."""
+    pytest.importorskip("isal", reason="has no wheel for every machine")
+    whole = members(bytes(range(20))) + gzip.compress(b"end") + bytes(2)
+    cut = [whole[:size] for size in range(len(whole))]
+    flips = [(at, 1 << at % 8) for at in range(len(whole))]
+    flipped = [whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :] for at, bit in flips]
+    paths = [tmp_path / f"{number}.gz" for number in range(2 * len(whole) + 1)]
+    for path, content in zip(paths, [whole, *cut, *flipped], strict=True):
+        path.write_bytes(content)
+
+    def read(path: Path) -> bytes | str:
+        try:
+            return b"".join(gzip_file.read_pieces(path))
+        except SourceError as error:
+            return str(error)
+
+    fast = [read(path) for path in paths]
+    monkeypatch.setitem(sys.modules, "isal", None)
+    assert fast == [read(path) for path in paths]
 
 
 def test_what_was_read_does_not_change(tmp_path: Path) -> None:

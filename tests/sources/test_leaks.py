@@ -12,7 +12,7 @@ from PIL import Image
 
 import pixelprep
 from pixelprep import PixelprepWarning, SourceError, UsageError
-from pixelprep.sources import Arrays
+from pixelprep.sources import Arrays, leaks
 from tests.helpers.cli import run
 from tests.helpers.raw_files import PAIRS, write_hdf5, write_npz
 from tests.helpers.sources import check, nothing_is_left, prepared, refused
@@ -38,6 +38,29 @@ def test_leaks_are_told(recwarn: pytest.WarningsRecorder, dtype: str) -> None:
     source = Arrays("data", (X.astype(dtype), Y), (LEAKING.astype(dtype), LABELS))
     check(prepared(source, mode="center"), source.train, source.test)
     assert warnings(recwarn) == [LINE]
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 784, 1001])
+def test_numbers_of_images_are_rarely_shared(size: int) -> None:
+    """Images have numbers of their own, by all their bytes; equal images have the same."""
+    images = np.random.default_rng(size).integers(0, 4, (1000, size), np.uint8)
+    different, inverse = np.unique(images, axis=0, return_inverse=True)
+    numbers = leaks.numbers_of(images.data, len(images))
+    assert len(np.unique(numbers)) == len(different)
+    assert (numbers == numbers[np.unique(inverse, return_index=True)[1]][inverse]).all()
+
+
+def test_images_are_equal_by_their_digests(recwarn: pytest.WarningsRecorder) -> None:
+    """Others that were made to have the same number are told apart."""
+    first, second = (int(weight) for weight in leaks._weights(8)[:2])
+    words = np.zeros((3, 8), np.uint64)  # 8×8 pixels each
+    words[1, :2] = second, 2**64 - first  # first · second − second · first = 0
+    words[2, 7] = 1
+    images = words.view(np.uint8).reshape(3, 8, 8)
+    assert [*np.bincount(leaks.numbers_of(images.data, 3) == 0)] == [1, 2]
+    prepared(Arrays("data", (images, np.array([0, 1, 1])), (images[1:2], np.array([1]))))
+    told = [line for line in warnings(recwarn) if " = " in line]
+    assert told == ["data: 1 of 1 test images is in train, too: test 0 = train 1"]
 
 
 def test_leaks_stop_or_are_dropped(recwarn: pytest.WarningsRecorder, cache: Path) -> None:
