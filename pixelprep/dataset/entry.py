@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack  # Any: columns of whichever type
+from typing import TYPE_CHECKING, Any, Unpack  # Any: columns of whichever type
 
 from pixelprep.errors import UsageError, missing_extra, named_type_error, unknown_choice
 from pixelprep.format import layout
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pixelprep.dataset.columns import Columns
     from pixelprep.dataset.epoch import BatchOptions
     from pixelprep.dataset.jax import JaxFeed
+    from pixelprep.dataset.rows import Rows
     from pixelprep.format import reader
 
 
@@ -66,11 +67,41 @@ class Split:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: object) -> NoReturn:
-        """Name what reads rows: a file is read in blocks, not row by row."""
-        message = f"the {self.name} split is read by a method, not by [{index}]"
-        hint = "images: split.read(0, 1); labels: split.labels; both: split.batches(64)"
-        raise UsageError(message, hint)
+    def __getitem__(self, index: Any) -> tuple[NDArray[Any], Any]:
+        """Read one row, or those of a slice, of a list or of an array, in this order.
+
+        Files stay open for the next call, as long as this object lives.
+
+        Parameters
+        ----------
+        index : int, slice, or sequence of int or bool
+            As NumPy has it: negative numbers count from the end, numbers may come several times,
+            truths (N,) choose rows.
+
+        Returns
+        -------
+        images : ndarray of float32 or float16, shape (n, H, W, C); (H, W, C) of one row
+            The scaled pixels, in memory of their own.
+        labels : ndarray of int64, shape (n,); np.int64 of one row
+            Indices into `Entry.class_names`; of several a row uint8, (n, K) and (K,).
+
+        Raises
+        ------
+        UsageError, EntryError
+            When there is no such row, which is an `IndexError` too; when a file is damaged.
+        """
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], Any]]:
+        """Yield each row, (image, label), in file order; a block of rows is in memory at a time."""
+        for start in range(0, len(self), self._run_rows):
+            yield from zip(*self[start : start + self._run_rows], strict=True)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        from pixelprep.dataset.rows import Rows  # what only finds an entry needs it not
+
+        return Rows(self._files, self._columns)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -129,18 +160,7 @@ class Split:
         self, start: int, stop: int, names: tuple[str, ...]
     ) -> dict[str, NDArray[Any]]:
         """Read columns as they are stored, across the files."""
-        from pixelprep.format import reader  # what only finds an entry needs it not
-
-        out, first = self._columns.allocate(names, stop - start), 0
-        with reader.open_files() as opened:
-            for file in self._files:
-                begin, end = max(start - first, 0), min(stop - first, file.rows)
-                if begin < end:
-                    rows = slice(begin + first - start, end + first - start)
-                    columns = {name: column[rows] for name, column in out.items()}
-                    opened.read(file, [(begin, end - begin, 0)], **columns)
-                first += file.rows
-        return out
+        return self._rows.read(start, stop, names)
 
     @property
     def labels(self) -> NDArray[Any]:
