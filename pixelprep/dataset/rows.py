@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from threading import Lock
-from typing import Any  # Any: columns of whichever type; an index of a user's
+from typing import Any, SupportsIndex  # Any: columns of whichever type; an index of a user's
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +61,16 @@ class Rows:
         if isinstance(index, bool) or not hasattr(index, "__index__"):
             return self.select(self._numbers(index))
         try:
-            row = self._row(operator.index(index))
+            images, labels = self.at(index)
         except TypeError:  # an array of several
             return self.select(self._numbers(index))
-        file = bisect_right(self._ends, row)
-        images, labels = self._pairs([(file, [(row - self._first(file), 1, 0)])], 1)
         return images[0], labels[0]
+
+    def at(self, number: SupportsIndex) -> Pair:
+        """Return one row, as arrays of one."""
+        row = self._row(operator.index(number))
+        file = bisect_right(self._ends, row)
+        return self._pairs([(file, [(row - self._first(file), 1, 0)])], 1)
 
     def select(self, numbers: Numbers) -> Pair:
         """Return the rows of these numbers, from 0 on and in range, in this order."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pixelprep
@@ -45,6 +45,7 @@ def check(entry: Entry, index: Any) -> None:
 BOUND = st.none() | st.integers(-ROWS - 5, ROWS + 5)
 
 
+@settings(max_examples=25)
 @given(
     index=st.integers(-ROWS, ROWS - 1)
     | st.builds(slice, BOUND, BOUND, BOUND.filter(lambda step: step != 0))
@@ -96,19 +97,23 @@ def test_rows_of_several_classes_have_them_all(tmp_path: Path) -> None:
     assert (train[[2, 0]][1] == several[[2, 0]]).all()
 
 
+def open_files() -> int:
+    """Return how many files this process has open."""
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - a count
+
+
 def test_files_stay_open_between_reads_and_no_longer() -> None:
     """Reading rows opens each file once; they are closed when the split is gone."""
-    opened = lambda: len(os.listdir("/dev/fd"))  # noqa: PTH208, E731 - a count
-    before = opened()
+    before = open_files()
     train = pixelprep.prepare(arrays(ROWS), shard_rows=100).train
     train[[0, 100, 299]]
-    during = opened()
+    during = open_files()
     assert during == before + 4  # three files, and the lock that tells of the use
     for row in range(0, ROWS, 7):
         train[row]
-    assert opened() == during
+    assert open_files() == during
     del train
-    assert opened() == before
+    assert open_files() == before
 
 
 def test_an_entry_that_was_rebuilt_is_read_on() -> None:
