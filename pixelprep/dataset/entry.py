@@ -355,7 +355,7 @@ class Split:
         UsageError, MissingExtraError
             When a value is out of its range; when Keras, or what it runs on, is not installed.
         """
-        with _require("Keras", "train"):
+        with _require("Keras", "keras"):
             from pixelprep.dataset.keras import KerasFeed
         settings = {"workers": workers, "use_multiprocessing": use_multiprocessing}
         first, form = self._feed(batch_size, options)

@@ -142,7 +142,7 @@ def test_torch_workers_agree_on_the_pass(entry: Entry, tmp_path: Path, start: st
         ("tensorflow", "to_tf", "train"),
         ("torch", "to_torch", "torch"),
         ("jax", "to_jax", "jax"),
-        ("keras", "to_keras", "train"),
+        ("keras", "to_keras", "keras"),
     ],
 )
 def test_a_missing_framework_is_named(
