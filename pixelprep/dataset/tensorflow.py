@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import tensorflow as tf
 
 from pixelprep.dataset.batches import Batches, Pair
+from pixelprep.dataset.feed_options import Form
 from pixelprep.dataset.memory import Recycler
 
 RAISED: list[Exception] = []  # by feeds, since `raising_originals` began
@@ -24,7 +25,7 @@ def raising_originals() -> Iterator[None]:
         raise RAISED[0] from None
 
 
-def tf_dataset(first: Batches, done: int = 0) -> tf.data.Dataset:
+def tf_dataset(first: Batches, form: Form, done: int = 0) -> tf.data.Dataset:
     """Return a ``tf.data.Dataset`` of (images, labels); each pass over it is the next epoch.
 
     Each pass begins after `done` batches of its epoch.
@@ -43,14 +44,14 @@ def tf_dataset(first: Batches, done: int = 0) -> tf.data.Dataset:
                 rows, start = order[start:], 0
                 mixed = first.allocate(len(rows), memory)
                 first.mix(window, rows, mixed)
-                yield mixed
+                yield form(*mixed)
         except Exception as error:
             RAISED.append(error)
             raise
 
     columns = first.columns
-    images = tf.TensorSpec((None, *columns.image_shape), columns.dtype)
-    shape, dtype = columns.stored["labels"]
+    images = tf.TensorSpec((None, *form.image_shape(columns.image_shape)), columns.dtype)
+    shape, dtype = form.label_kind(*columns.stored["labels"])
     signature = (images, tf.TensorSpec((None, *shape), dtype))
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature)
     data = data.rebatch(first.config.batch_size, drop_remainder=first.config.drop_last)

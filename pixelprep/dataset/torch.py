@@ -6,16 +6,68 @@ import tempfile
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from multiprocessing import current_process
 from pathlib import Path
-from typing import Any  # PyTorch does not export the type of its worker info
+from typing import Any, SupportsIndex  # PyTorch does not export the type of its worker info
 
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from pixelprep.dataset.batches import Batches
+from pixelprep.dataset.columns import Column
+from pixelprep.dataset.feed_options import Form
+from pixelprep.dataset.rows import Rows
+from pixelprep.errors import UsageError
+
+Tensors = tuple[torch.Tensor, torch.Tensor]  # images and labels; or an image and its label
+
+
+@dataclass(frozen=True, slots=True)
+class Tensorizer:
+    """Makes tensors of arrays: over the same memory, unless type or device are others."""
+
+    form: Form
+    dtype: torch.dtype | None = None  # of the images
+    device: torch.device | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and not isinstance(self.dtype, torch.dtype):
+            raise UsageError(
+                f"`dtype={self.dtype!r}`: expected a torch.dtype, as torch.bfloat16 is"
+            )
+
+    def __call__(self, images: Column, labels: Column) -> Tensors:
+        x, y = map(torch.from_numpy, self.form(images, labels))
+        if self.device:
+            x, y = self._moved(x), self._moved(y)
+        return (x.to(self.dtype), y) if self.dtype else (x, y)
+
+    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Move it; to a GPU from pinned memory, so that the program need not wait."""
+        pinned = self.device is not None and self.device.type == "cuda"
+        tensor = tensor.pin_memory() if pinned else tensor
+        return tensor.to(self.device, non_blocking=pinned)
+
+
+class TorchRows(Dataset[Tensors]):  # type: ignore[misc] # untyped
+    """The rows of a split by number, (image, label), as tensors; a loader reads a batch at once."""
+
+    def __init__(self, rows: Rows, tensors: Tensorizer) -> None:
+        self.rows, self.tensors = rows, tensors
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: SupportsIndex) -> Tensors:
+        images, labels = self.tensors(*self.rows.at(index))
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Tensors]:
+        images, labels = self.tensors(*self.rows[list(indices)])
+        return list(zip(images.unbind(), labels.unbind(), strict=True))
 
 
 class PassNumbers:
@@ -70,7 +122,7 @@ def _workers(info: Any) -> str:
     return f"pipe-{pipe.st_dev}-{pipe.st_ino}"
 
 
-class TorchFeed(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ignore[misc] # untyped
+class TorchFeed(IterableDataset[Tensors]):  # type: ignore[misc] # untyped
     """Whole batches of (images, labels); each pass over it is the next epoch.
 
     A loader's workers share an epoch's rows; each worker's last batch may be short. None is needed:
@@ -78,14 +130,19 @@ class TorchFeed(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):  # type: ig
     from process to process.
     """
 
-    def __init__(self, first: Batches) -> None:
-        self.first, self.passes = first, PassNumbers()
+    def __init__(self, first: Batches, tensors: Tensorizer) -> None:
+        self.first, self.tensors, self.passes = first, tensors, PassNumbers()
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[Tensors]:
         info = get_worker_info()
+        if info and self.tensors.device:
+            message = f"`device={self.tensors.device}`: expected no DataLoader workers"
+            raise UsageError(
+                message, "move batches in the loop, from `DataLoader(pin_memory=True)`"
+            )
         # Counted now, not at the first batch: a pass may be broken off before that.
         epoch = self.first.config.epoch + self.passes.begin(_workers(info))
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         index, shards = self.first.config.shard
         mine = self.first.with_epoch(epoch, shard=(index * workers + worker, shards * workers))
-        return ((torch.from_numpy(images), torch.from_numpy(labels)) for images, labels in mine)
+        return (self.tensors(*batch) for batch in mine)

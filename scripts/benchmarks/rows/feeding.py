@@ -82,6 +82,31 @@ TO_TORCH.duel(WORKERS, NO_WORKERS, "≥ 0.5")
 TO_TORCH.before(WORKERS)
 
 
+ROWS, SHUFFLED_TENSORS = "DataLoader(split.as_torch(), shuffle=True)", "DataLoader(TensorDataset)"
+
+
+@TO_TORCH.contestant(ROWS, "torch")
+def _as_torch(place: Place) -> Epochs:
+    from torch.utils.data import DataLoader
+
+    train = place.entry().train
+    loader = DataLoader(train.as_torch(), BATCH, shuffle=True)
+    return Epochs(lambda k: loader, len(train))
+
+
+@TO_TORCH.contestant(SHUFFLED_TENSORS, "torch")
+def _tensors(place: Place) -> Epochs:
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    in_memory = map(torch.from_numpy, place.entry().train.to_numpy())
+    loader = DataLoader(TensorDataset(*in_memory), BATCH, shuffle=True)
+    return Epochs(lambda k: loader, len(loader.dataset))
+
+
+TO_TORCH.duel(ROWS, SHUFFLED_TENSORS, "≥ 0.4", "row by row from the files, and in memory")
+
+
 @TO_JAX.contestant("entry.train.to_jax", "jax")
 def _to_jax(place: Place) -> Epochs:
     import jax
