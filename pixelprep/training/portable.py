@@ -1,7 +1,7 @@
 """Export a run's model for raw pixels to other runtimes, and compare it there with `serving.keras`.
 
-A SavedModel is `serving.keras` itself. ONNX and LiteRT are the same model with its scaling in
-float32: LiteRT's own operations have no float64, nor have many accelerators that run ONNX.
+A SavedModel scales in float64, as `serving.keras` does. ONNX and LiteRT have the same formula in
+float32: LiteRT's own operations have no float64, nor has all that runs ONNX.
 """
 
 from __future__ import annotations
@@ -107,12 +107,16 @@ class _Format:
     packages: dict[str, str]  # by module, beside TensorFlow
     write: Callable[[keras.Model, Path, str], object]  # the last: the class names as JSON
     read: Callable[[Path], Runtime]
-    is_exact: bool = False  # it computes in float64, as `serving.keras` does
+    precision: str = "float32"  # of the scaling; that of `serving.keras` is float64
 
     @property
     def hint(self) -> str | None:
         """What else may be done."""
-        return None if self.is_exact else "`to=saved-model` has all of TensorFlow, and float64"
+        return (
+            None
+            if self.precision == "float64"
+            else "`to=saved-model` has all of TensorFlow, and float64"
+        )
 
 
 def export_model(
@@ -186,7 +190,7 @@ def export_model(
     reference = finished.model(SERVING)
     with new_folder(final) as private:
         path = private / form.name
-        model = reference if form.is_exact else _portable(finished)
+        model = _build(finished, form.precision)
         with _explained(form, to):
             with tf_runtime.silence_stderr():  # converters write pages of it, of what went well
                 form.write(model, path, json.dumps(entry.class_names, ensure_ascii=False))
@@ -211,13 +215,13 @@ def export_model(
     return ExportedModel(final, **about, bytes=size, seconds=time.perf_counter() - started)
 
 
-def _portable(run: FinishedRun) -> keras.Model:
-    """Build the run's model for raw pixels with all of its scaling in float32."""
+def _build(run: FinishedRun, precision: str) -> keras.Model:
+    """Build the run's model for raw pixels, its scaling in this arithmetic."""
     manifest = run.manifest
     images, names = manifest.splits["train"], manifest.source.class_names
     scaling = manifest.scaling.scaling(manifest.recipe)
     shape, dtype = images.shape[1:], images.dtype
-    return serving_model(run.model(MODEL), scaling, shape, dtype, names, "float32")
+    return serving_model(run.model(MODEL), scaling, shape, dtype, names, precision)
 
 
 @contextmanager
@@ -228,8 +232,9 @@ def _explained(form: _Format, to: str) -> Iterator[None]:
     except (OSError, PixelprepError):
         raise
     except Exception as error:  # each says it in its own way
-        problem = re.search(r"error: (.+)", str(error))  # the first of MLIR's many lines
-        reason = (problem[1] if problem else str(error) or type(error).__name__)[:200]
+        lacks = re.search(r"'tf\.(\w+)' op is neither|No Op registered for (\w+)", str(error))
+        operation = f"it has no operation {lacks[1] or lacks[2]}" if lacks else None
+        reason = operation or str(error)[:200] or type(error).__name__
         raise TrainError(f"`to={to}` cannot have this model: {reason}", form.hint) from error
 
 
@@ -322,7 +327,9 @@ def _read_litert(path: Path) -> Runtime:
 _CONVERTER = {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"}
 _INTERPRETER = {"ai_edge_litert": "ai-edge-litert"}
 FORMATS = {
-    SAVED_MODEL: _Format("serving.saved-model", {}, _write_saved_model, _read_saved_model, True),
+    SAVED_MODEL: _Format(
+        "serving.saved-model", {}, _write_saved_model, _read_saved_model, "float64"
+    ),
     ONNX: _Format("serving.onnx", _CONVERTER, _write_onnx, _read_onnx),
     LITERT: _Format("serving.tflite", _INTERPRETER, _write_litert, _read_litert),
 }

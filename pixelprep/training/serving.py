@@ -41,7 +41,8 @@ def serving_model(
     from pixelprep.numerics.layers import keras_layer
 
     raw = keras_layer.raw_input(scaling, tuple(image_shape), precision)
-    found = trained(keras_layer.scaled(raw, scaling, dtype, precision))
+    # Else RandomFlip and its like change images where the model is called, or exported by Keras.
+    found = trained(keras_layer.scaled(raw, scaling, dtype, precision), training=False)
     named = ops.cast(found, found.dtype)  # of a plain operation any name will do but a slash's
     names = json.dumps(list(class_names), ensure_ascii=False).replace("/", "\\u002f")
     keras.Model(raw, named).operations[-1].name = names

@@ -21,6 +21,7 @@ from pixelprep.dataset.raw import raw_view
 from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER
 from pixelprep.training import MODEL_FORMATS
+from pixelprep.training.serving import serving_model
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
 from tests.helpers.training import TINY
@@ -28,9 +29,9 @@ from tests.helpers.training import TINY
 SHAPE = (12, 11, 3)
 
 
-def train_on(entry: Entry, folder: Path | str) -> Path:
+def train_on(entry: Entry, folder: Path | str, model: str = TINY) -> Path:
     """Return the folder of a run of this entry, of one epoch."""
-    return pixelprep.train(entry, epochs=1, model=TINY, run_dir=folder, quiet=True).run
+    return pixelprep.train(entry, epochs=1, model=model, run_dir=folder, quiet=True).run
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,22 @@ def test_a_saved_model_answers_as_serving_keras(trained: Path, entry: Entry, her
     told = json.loads((done.path / "serving.json").read_text())
     assert told.items() <= done.to_dict().items()
     assert done.to_dict().keys() - told.keys() == {"path", "bytes", "seconds"}
+
+
+def test_images_are_not_changed_at_random() -> None:
+    """A RandomFlip in the model is for training: where the model is called, as it is traced for
+    an export, it does nothing; in a model of Keras's own it does.
+    """
+    raw = arrays(shape=SHAPE).train[0]
+    assert isinstance(raw, np.ndarray)
+    from tests.helpers import models
+
+    model, pixels = models.flipped(SHAPE, 4), raw.astype(np.float32)
+    scaling = Scaling.fit(raw, "standardize")
+    serving = serving_model(model, scaling, SHAPE, "float32", ("a", "b", "c", "d"))
+    wanted = model.predict_on_batch(scaling.apply(raw))
+    assert np.abs(np.asarray(serving(pixels)) - wanted).max() <= 1e-6
+    assert np.abs(np.asarray(model(scaling.apply(raw))) - wanted).max() > 1e-3
 
 
 def test_a_run_is_exported_by_the_command(trained: Path, here: Path) -> None:
@@ -239,6 +256,27 @@ def test_each_runtime_answers_as_serving_keras(
     largest = np.abs(found - wanted).max()
     assert largest <= 5e-5
     assert done.largest_difference == pytest.approx(largest, abs=1e-5)
+
+
+@pytest.mark.long
+def test_a_model_with_augmentation_answers_as_serving_keras(to: str, here: Path) -> None:
+    """Keras's own export leaves RandomFlip at work, which ONNX has not at all."""
+    entry = pixelprep.prepare(arrays(shape=SHAPE), quiet=True)
+    trained = train_on(entry, here / "run", "tests.helpers.models:flipped")
+    assert pixelprep.export_model(trained, "out", to, quiet=True).largest_difference <= 5e-5
+
+
+@pytest.mark.long
+def test_an_operation_that_a_format_lacks_is_named(to: str, here: Path) -> None:
+    """Whether the converter finds it out or the runtime, it is one line, and nothing is there."""
+    entry = pixelprep.prepare(arrays(shape=SHAPE), quiet=True)
+    trained = train_on(entry, here / "run", "tests.helpers.models:inverse")
+    if to == "saved-model":
+        assert pixelprep.export_model(trained, "out", to, quiet=True).largest_difference <= 5e-5
+        return
+    with pytest.raises(TrainError, match=f"`to={to}` cannot have this model: it has no operation"):
+        pixelprep.export_model(trained, "out", to, quiet=True)
+    assert not Path("out").exists()
 
 
 @pytest.mark.long
