@@ -24,7 +24,9 @@ from pixelprep.training import MODEL_FORMATS
 from pixelprep.training.serving import serving_model
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
+from tests.helpers.packages import ROOT
 from tests.helpers.training import TINY
+from tests.package.test_api import blocks
 
 SHAPE = (12, 11, 3)
 
@@ -256,6 +258,23 @@ def test_each_runtime_answers_as_serving_keras(
     largest = np.abs(found - wanted).max()
     assert largest <= 5e-5
     assert done.largest_difference == pytest.approx(largest, abs=1e-5)
+
+
+@pytest.mark.long
+def test_programs_of_the_page(to: str, here: Path) -> None:
+    """Each program of docs/serving.md gets what `serving.keras` answers, and the classes' names."""
+    import keras
+
+    page = (ROOT / "docs" / "serving.md").read_text()
+    programs = [text for language, text in blocks(page) if language == "python"]
+    trained = train_on(pixelprep.prepare("sample", quiet=True), here / "digits")
+    pixelprep.export_model(trained, trained / to, to, quiet=True)
+    names: dict[str, Any] = {}
+    exec(programs[MODEL_FORMATS.index(to)], names)
+    serving = keras.saving.load_model(trained / "serving.keras")
+    wanted = serving.predict_on_batch(names["raw"].astype(np.float32))
+    assert np.abs(names["probabilities"] - wanted).max() <= 5e-5
+    assert names["classes"] == list("0123456789")
 
 
 @pytest.mark.long
