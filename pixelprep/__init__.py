@@ -32,16 +32,18 @@ if TYPE_CHECKING:
     from pixelprep.sources.libraries.adapters import from_dataset
     from pixelprep.sources.libraries.generator import from_generator
     from pixelprep.training.compare import compare
+    from pixelprep.training.portable import ExportedModel, export_model
     from pixelprep.training.predict import EvaluationResult, PredictResult, evaluate, predict
     from pixelprep.training.train import resume, train
 
 __all__ = ["Arrays", "CacheError", "CompareResult", "DatasetStats", "DatasetSummary"]
 __all__ += ["DownloadError", "Entry"]
-__all__ += ["EntryError", "EvaluationResult", "Export", "KnownDatasets", "MissingExtraError"]
+__all__ += ["EntryError", "EvaluationResult", "Export", "ExportedModel", "KnownDatasets"]
+__all__ += ["MissingExtraError"]
 __all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult", "Report"]
 __all__ += ["Scaling", "SourceError", "Split", "TrainError", "TrainResult", "UsageError"]
 __all__ += ["VerifyResult", "WorkerError", "cache", "compare", "datasets", "evaluate", "export"]
-__all__ += ["find_entry", "from_dataset", "from_generator"]
+__all__ += ["export_model", "find_entry", "from_dataset", "from_generator"]
 __all__ += ["open", "predict", "prepare", "report", "resume", "stats", "train", "verify"]
 
 _HOMES = {
@@ -50,6 +52,7 @@ _HOMES = {
     "sources.libraries.generator": "from_generator",
     "reports.results": "CompareResult TrainResult",
     "dataset.entry": "Entry Split",
+    "training.portable": "ExportedModel export_model",
     "training.predict": "EvaluationResult PredictResult evaluate predict",
     "exporters.export": "Export export",
     "reports.dataset_stats": "DatasetStats stats",

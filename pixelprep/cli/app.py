@@ -51,6 +51,7 @@ from pixelprep.format.options import (
 )
 from pixelprep.numerics.modes import plain_modes
 from pixelprep.system import formatting
+from pixelprep.training import MODEL_FORMATS
 
 if TYPE_CHECKING:
     from pixelprep.cache import CacheItem
@@ -410,21 +411,43 @@ def verify(
 
 @app.command()
 def export(
-    entry: EntryName,
-    directory: Annotated[Path | None, argument("Folder to be made, new or empty.", "DIR")] = None,
+    entry: Annotated[
+        str, argument("An entry, as for `info`; for a model's format a finished run.", "ENTRY|RUN")
+    ],
+    directory: Annotated[
+        Path | None,
+        argument("Folder to be made, new or empty (of a run by default: RUN/FORMAT).", "DIR"),
+    ] = None,
     *,
-    to: Annotated[str, one_of("|".join(format_names()), "The new format.")],
+    to: Annotated[
+        str,
+        one_of(
+            "|".join([*format_names(), *MODEL_FORMATS]),
+            "The new format: of an entry npz, hdf5-single, tfrecord or png; of a run's model for"
+            " raw pixels saved-model, onnx or litert.",
+        ),
+    ],
     out: Annotated[Path | None, option("The same folder.", "DIR", *OUT)] = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an entry in another format, and read it back. png has the raw pixels."""
+    """Write an entry, or a run's model, in another format, and read it back.
+
+    png has the raw pixels. A model is compared with serving.keras in its own runtime.
+    """
     messages(quiet)
-    if (directory is None) == (out is None):
+    given = [folder for folder in (directory, out) if folder is not None]
+    if to in MODEL_FORMATS and not given:
+        given = [Path(entry, to)]
+    if len(given) != 1:
         raise UsageError("export: expected one folder, DIR or --out", "pixelprep export --help")
-    folder = directory or out
-    assert folder is not None
+    folder = given[0]
+    if to in MODEL_FORMATS:
+        with contextlib.redirect_stdout(sys.stderr):  # converters may print
+            model = pixelprep.export_model(entry, folder, to, cache_dir=cache_dir, quiet=quiet)
+        output.show(model.to_dict(), as_json, lambda: output.print_exported_model(model))
+        return
     done = pixelprep.export(entry, folder, to, cache_dir=cache_dir, quiet=quiet, digests=as_json)
     files = f"{formatting.pluralize(len(done.files), 'file')}, {output.size(done.bytes)}"
     made = f"{files}, written and checked in {done.seconds:.1f} s"

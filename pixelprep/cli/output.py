@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.sources import DatasetSummary, KnownDatasets
     from pixelprep.system.notices import Duplicates
+    from pixelprep.training.portable import ExportedModel
     from pixelprep.training.predict import EvaluationResult, PredictResult
 
 Rows = list[tuple[str, ...]]  # of a table, the first being the titles of its columns
@@ -295,6 +296,14 @@ def print_predicted(result: "PredictResult") -> None:
         for image in result.images
     ]
     _columns(rows)
+
+
+def print_exported_model(done: "ExportedModel") -> None:
+    say(str(done.path / done.model))
+    off = f"at most {done.largest_difference:.2g} from serving.keras in a probability"
+    images = f"{formatting.pluralize(done.images, 'image')} of {done.split}"
+    others = f"of {done.other_class:,} another class" if done.other_class else "the same classes"
+    say(f"{size(done.bytes)}, read back: {off} ({images}, {others}); {done.seconds:.1f} s")
 
 
 def _decimal(number: float | None) -> str:

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,31 +126,38 @@ def export(
     started = time.perf_counter()
     if to not in format_names():
         raise unknown_choice("to", to, format_names())
-    final = _destination(directory)
+    final = destination(directory)
     if not isinstance(entry, Entry):
         entry = entries.open_named(entry, fs.cache_dir(cache_dir), quiet)
     exporter = get_exporter(to)
     exporter.require(entry)
+    with new_folder(final) as private:
+        fs.require_free_space(private, exporter.bytes_needed(entry), ELSEWHERE)
+        manifest = _manifest(entry)
+        with progress.bar("writing", entry.rows, " images", quiet) as bar:
+            exporter.write(entry, private, bar.update)
+        (private / manifests.EXPORTED).write_bytes(manifest)
+        fs.fsync(private / manifests.EXPORTED)
+        _check(exporter, entry, private, final, quiet)
+        files = _list_files(private, digests)  # all that may fail comes before publishing
+    size = sum(file.bytes for file in files)
+    return Export(final, to, entry.path, files, size, time.perf_counter() - started)
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """Provide a private folder, and give it its final name, durably, once all went well."""
     try:
         with staging.sibling_staging(final) as private:
-            fs.require_free_space(private, exporter.bytes_needed(entry), ELSEWHERE)
-            manifest = _manifest(entry)
-            with progress.bar("writing", entry.rows, " images", quiet) as bar:
-                exporter.write(entry, private, bar.update)
-            (private / manifests.EXPORTED).write_bytes(manifest)
-            fs.fsync(private / manifests.EXPORTED)
-            _check(exporter, entry, private, final, quiet)
-            files = _list_files(private, digests)  # all that may fail comes before publishing
+            yield private
             _publish(private, final)
     except OSError as error:
         denied = error.errno in fs.READ_ONLY_ERRNOS
         hint = ELSEWHERE if denied else f"free some space, or {ELSEWHERE}"
         raise CacheError(f"cannot write {final}: {error.strerror or error}", hint) from error
-    size = sum(file.bytes for file in files)
-    return Export(final, to, entry.path, files, size, time.perf_counter() - started)
 
 
-def _destination(directory: str | os.PathLike[str]) -> Path:
+def destination(directory: str | os.PathLike[str]) -> Path:
     """Return the folder that is to be made, once it is sure that it can be."""
     try:
         final = fs.expand_user(directory).resolve()

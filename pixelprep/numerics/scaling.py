@@ -398,16 +398,21 @@ def why_inexact(scaling: Scaling, dtype: DTypeLike) -> str:
     return f"{scaling.raw_dtype} pixels cannot be recovered exactly from {np.dtype(dtype)}"
 
 
-def to_range(scaling: Scaling, t: Any, rounded: Callable[[Any], Any] = lambda one: one) -> Any:
+def to_range(
+    scaling: Scaling,
+    t: Any,
+    rounded: Callable[[Any], Any] = lambda one: one,
+    number: Callable[[float], Any] = np.float64,
+) -> Any:
     """Map what came out of the formula to the scaling's range, exactly at 0 and 1.
 
     Plain arithmetic, of a framework's tensors too. Of one whose compiler adds a product before it
-    is rounded, `rounded` sees to it that it is.
+    is rounded, `rounded` sees to it that it is. `number` makes numbers of the type of `t`.
     """
     if scaling.target_range is None:
         return t
-    low, high = map(np.float64, scaling.target_range)
-    return rounded((-t + np.float64(1)) * low) + rounded(t * high)  # a tensor stands before numbers
+    low, high = map(number, scaling.target_range)
+    return rounded((-t + number(1)) * low) + rounded(t * high)  # a tensor stands before numbers
 
 
 def from_range(scaling: Scaling, y: Float) -> Float:

@@ -26,7 +26,7 @@ def start(purpose: str) -> None:
     verbose = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
     # Its first messages precede its logging setup and ignore any level: only redirecting the
     # descriptor helps.
-    with nullcontext() if verbose else _silence_stderr():
+    with nullcontext() if verbose else silence_stderr():
         import tensorflow as tf
 
         tf.zeros(1)
@@ -82,7 +82,8 @@ def environment_info() -> dict[str, Any]:
 
 
 @contextmanager
-def _silence_stderr() -> Iterator[None]:
+def silence_stderr() -> Iterator[None]:
+    """Discard what libraries write to standard error's descriptor, past any logging."""
     with suppress(OSError):  # on a full disk messages are lost, and no more
         sys.stderr.flush()
     stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)

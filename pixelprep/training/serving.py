@@ -26,10 +26,12 @@ def serving_model(
     image_shape: Sequence[int],
     dtype: DTypeLike,
     class_names: Sequence[str],
+    precision: str = "float64",
 ) -> keras.Model:
     """Build a model that scales raw pixels (N, H, W, C) for the trained one, sharing its weights.
 
-    Images have this shape (H, W, C), and the entry's stored ones `dtype`, float32 or float16.
+    Images have this shape (H, W, C), and the entry's stored ones `dtype`, float32 or float16. With
+    float32 as its `precision` it has no float64, which not every runtime has, and is nearly equal.
 
     The name of the output is a JSON list of the class names: `json.loads(model.output_names[0])`.
     """
@@ -38,8 +40,9 @@ def serving_model(
 
     from pixelprep.numerics.layers import keras_layer
 
-    raw = keras_layer.raw_input(scaling, tuple(image_shape))
-    found = trained(keras_layer.scaled(raw, scaling, dtype))
+    raw = keras_layer.raw_input(scaling, tuple(image_shape), precision)
+    # Else RandomFlip and its like change images where the model is called, or exported by Keras.
+    found = trained(keras_layer.scaled(raw, scaling, dtype, precision), training=False)
     named = ops.cast(found, found.dtype)  # of a plain operation any name will do but a slash's
     names = json.dumps(list(class_names), ensure_ascii=False).replace("/", "\\u002f")
     keras.Model(raw, named).operations[-1].name = names

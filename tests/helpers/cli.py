@@ -34,6 +34,7 @@ IMPORTS = {
     "predict": TENSORFLOW,
     "compare": TENSORFLOW,
     "tfrecord": TENSORFLOW,
+    "saved-model": TENSORFLOW,
     "--scheduler": ("distributed",),
 }
 

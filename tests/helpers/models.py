@@ -46,6 +46,17 @@ def tiny(shape: Shape, classes: int) -> Any:
     return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), last])
 
 
+def flipped(shape: Shape, classes: int) -> Any:
+    """Return a model whose images are turned over at random while it is trained."""
+    return keras.Sequential([keras.Input(shape), keras.layers.RandomFlip(), tiny(shape, classes)])
+
+
+def inverse(shape: Shape, classes: int) -> Any:
+    """Return a model with an operation that only TensorFlow has."""
+    given = keras.Input(shape)
+    return keras.Model(given, tiny(shape, classes)(keras.ops.erfinv(keras.ops.tanh(given) * 0.5)))
+
+
 def root(shape: Shape, classes: int) -> Any:
     """Return a model whose first gradients are infinite: those of a root of 0."""
     layers = [keras.layers.Flatten(), keras.layers.Dense(classes, kernel_initializer="zeros")]

@@ -9,12 +9,16 @@ from numpy.typing import DTypeLike
 from pixelprep.numerics.scaling import MODES, Scaling, shift_and_divisor, to_range
 from pixelprep.numerics.statistics import Statistics
 
-MAX_EXACT = 2**53  # whole numbers below are exact in float64
-TO_HALF = 2.0**42 + 1  # leaves float16's 11 bits of float64's 53
+MAX_EXACT = {"float64": 2**53, "float32": 2**24}  # whole numbers below are exact
+# Leaves float16's 11 bits of 53, and of 24.
+TO_HALF = {"float64": 2.0**42 + 1, "float32": 2.0**13 + 1}
 
 
 class Tensors(Protocol):
     """What the formula needs of a framework, beside its tensors' arithmetic."""
+
+    # The type that is computed in: float64 gives the stored values, float32 nearly these.
+    precision: str
 
     def cast(self, x: Any, dtype: str) -> Any:
         """Return a tensor of another type."""
@@ -55,24 +59,24 @@ def scaled(
 ) -> Any:
     """Scale raw pixels (N, H, W, C) in float64, each step as it is written, and round once.
 
-    `given` are the `constants`.
+    `given` are the `constants`, in the tensors' `precision`, as all is computed.
     """
-    exact = tensors.cast(raw, "float64")
+    exact, number = tensors.cast(raw, tensors.precision), np.dtype(tensors.precision).type
     if scaling.channel_order == "bgr":
         exact = tensors.flip(exact)
     given = given or _own(tensors, exact, scaling)
     if scaling.unit != 1:
-        exact = exact / np.float64(scaling.unit)
+        exact = exact / number(scaling.unit)
     if "low" in given:
         exact = tensors.clip(exact, given["low"], given["high"])
     t = (exact - given["shift"]) / given["divisor"]
-    return _rounded(tensors, to_range(scaling, t, tensors.rounded), np.dtype(dtype))
+    return _rounded(tensors, to_range(scaling, t, tensors.rounded, number), np.dtype(dtype))
 
 
 def _own(tensors: Tensors, x: Any, scaling: Scaling) -> dict[str, Any]:
     """Return shift and divisor (never 0) of each image, (N, 1, 1, 1)."""
     mode, own = MODES[scaling.mode], _statistics_per_image(tensors, x, scaling)
-    divisor: Any = np.float64(1)
+    divisor: Any = np.dtype(tensors.precision).type(1)
     if mode.divisor is not None:
         divisor = mode.divisor(own)
         divisor = tensors.where(tensors.equal(divisor, 0), divisor * 0 + 1, divisor)
@@ -82,12 +86,14 @@ def _own(tensors: Tensors, x: Any, scaling: Scaling) -> dict[str, Any]:
 def _statistics_per_image(tensors: Tensors, x: Any, scaling: Scaling) -> Statistics:
     """Compute the statistics of integers as `Moments` does, of floats as `FloatMoments`."""
     # Not Python's numbers, which Keras would turn into float32.
-    unit, over = np.float64(scaling.unit), tensors.over_images
+    number, over = np.dtype(tensors.precision).type, tensors.over_images
+    unit: Any = number(scaling.unit)
     raw, sides = np.dtype(scaling.raw_dtype), list(x.shape[1:])
     is_known = all(isinstance(side, int) for side in sides)  # before Keras runs it may not be
-    count = np.float64(math.prod(sides)) if is_known else over("sum", x * 0 + 1)
+    count: Any = number(math.prod(sides)) if is_known else over("sum", x * 0 + 1)
     total, low, high = (over(function, x) for function in ("sum", "min", "max"))
-    if is_known and raw.kind in "ui" and (count * np.iinfo(raw).max) ** 2 < MAX_EXACT:
+    is_exact = raw.kind in "ui" and (count * np.iinfo(raw).max) ** 2 < MAX_EXACT[tensors.precision]
+    if is_known and is_exact:
         mean = total / (count * unit)
         m2 = over("sum", x * x) * count - total * total
         std = tensors.sqrt(m2 / (count * unit) ** 2)
@@ -108,12 +114,14 @@ def _rounded(tensors: Tensors, exact: Any, dtype: np.dtype[Any]) -> Any:
     Values are first rounded to as many bits as float16 has (Veltkamp's splitting; see Boldo,
     "Pitfalls of a full floating-point proof", IJCAR 2006), but for those that float32 holds
     exactly, ties among them, which are rounded rightly then. Below 2**-14, where float16 has
-    fewer bits, the last may differ.
+    fewer bits, the last may differ. In float32 too: tf2onnx leaves out a cast to float16 and back.
     """
     single = tensors.cast(exact, "float32")
     if dtype == np.float32:
         return single
-    shifted = exact * np.float64(TO_HALF)
+    shifted = exact * np.dtype(tensors.precision).type(TO_HALF[tensors.precision])
     rounded = tensors.cast(shifted + (exact - shifted), "float32")
-    is_single = tensors.equal(tensors.cast(single, "float64"), exact)
-    return tensors.cast(tensors.where(is_single, single, rounded), dtype.name)
+    if tensors.precision == "float64":
+        is_single = tensors.equal(tensors.cast(single, "float64"), exact)
+        rounded = tensors.where(is_single, single, rounded)
+    return tensors.cast(rounded, dtype.name)

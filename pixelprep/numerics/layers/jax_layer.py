@@ -14,6 +14,8 @@ from pixelprep.numerics.scaling import Scaling, in_order, table_of
 
 
 class _Jax:
+    precision = "float64"
+
     def cast(self, x: Any, dtype: str) -> Any:
         double = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32  # JAX warns otherwise
         return x.astype(double if dtype == "float64" else dtype)

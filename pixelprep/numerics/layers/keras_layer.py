@@ -1,5 +1,6 @@
 """The scaling made of Keras's own operations, so that plain Keras reads what is saved with it."""
 
+from dataclasses import dataclass
 from typing import Any  # Keras is not typed
 
 import keras
@@ -12,7 +13,10 @@ from pixelprep.numerics.layers import formula
 from pixelprep.numerics.scaling import Scaling
 
 
+@dataclass(slots=True)
 class _Keras:
+    precision: str
+
     def cast(self, x: Any, dtype: str) -> Any:
         return ops.cast(x, dtype)
 
@@ -32,27 +36,33 @@ class _Keras:
         return ops.equal(x, y)
 
     def rounded(self, product: Any) -> Any:
+        if self.precision != "float64":
+            return product
         return ops.maximum(product, np.float64(-(MOST**2)))  # none is less; for JAX
 
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         return ops.where(condition, x, y)
 
 
-def scaled(raw: Any, scaling: Scaling, dtype: DTypeLike) -> Any:
-    """Scale raw pixels (N, H, W, C), a tensor or a symbolic one, to `dtype`."""
-    return formula.scaled(_Keras(), raw, scaling, dtype, formula.constants(scaling))
+def scaled(raw: Any, scaling: Scaling, dtype: DTypeLike, precision: str = "float64") -> Any:
+    """Scale raw pixels (N, H, W, C), a tensor or a symbolic one, to `dtype`, by this arithmetic."""
+    given = {name: each.astype(precision) for name, each in formula.constants(scaling).items()}
+    return formula.scaled(_Keras(precision), raw, scaling, dtype, given)
 
 
-def raw_input(scaling: Scaling, shape: tuple[int | None, ...] | None = None) -> Any:
+def raw_input(
+    scaling: Scaling, shape: tuple[int | None, ...] | None = None, precision: str = "float64"
+) -> Any:
     """Return an input of raw pixels of this shape (H, W, C), or of any that the scaling fits.
 
     They come as float32, which holds integers of 8 and 16 bits exactly: an input of their own type
-    would cut and wrap what is no such number, without a word. Only float64 stays float64.
+    would cut and wrap what is no such number, without a word. Only float64 stays that, where
+    `precision` has it.
     """
     if shape is None:
         fitted = scaling.mean.shape if scaling.per in ("channel", "pixel") else ()
         shape = (None,) * (3 - len(fitted)) + fitted
-    dtype = "float64" if scaling.raw_dtype == "float64" else "float32"
+    dtype = precision if scaling.raw_dtype == "float64" else "float32"
     return keras.Input(shape, dtype=dtype, name="raw_pixels")
 
 

@@ -11,6 +11,8 @@ from pixelprep.numerics.scaling import Scaling
 
 
 class _Torch:
+    precision = "float64"
+
     def cast(self, x: torch.Tensor, dtype: str) -> torch.Tensor:
         return x.to(getattr(torch, dtype))
 
