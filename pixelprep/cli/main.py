@@ -63,8 +63,9 @@ def run_prepare(
 
 def collect_garbage() -> None:
     """Search for garbage from now on, which starting did without, but not in what is loaded."""
-    gc.freeze()
-    gc.enable()
+    if not gc.isenabled():  # else what was made meanwhile would stay, too
+        gc.freeze()
+        gc.enable()
 
 
 def cli_type(name: str) -> type:
