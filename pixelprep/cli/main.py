@@ -5,6 +5,7 @@ sooner than Typer is loaded. Any other line, and any doubt about this one, is Ty
 """
 
 import codecs
+import gc
 import io
 import logging
 import os
@@ -52,11 +53,19 @@ def run_prepare(
 ) -> None:
     """Prepare a dataset, and print what came of it."""
     messages(quiet)
-    started = time.perf_counter()
-    entry = pixelprep.prepare(dataset, quiet=quiet, **choices)
+    started, prepare = time.perf_counter(), pixelprep.prepare  # which loads what a hit needs
+    collect_garbage()
+    entry = prepare(dataset, quiet=quiet, **choices)
     seconds = time.perf_counter() - started
     result = output.prepared(entry, seconds)
     output.show(result, as_json, lambda: output.print_prepared(entry, seconds))
+
+
+def collect_garbage() -> None:
+    """Search for garbage from now on, which starting did without, but not in what is loaded."""
+    if not gc.isenabled():  # else what was made meanwhile would stay, too
+        gc.freeze()
+        gc.enable()
 
 
 def cli_type(name: str) -> type:
@@ -104,6 +113,7 @@ def _run(arguments: list[str]) -> object:
 
 def _app() -> Any:
     """Return the whole command line: by its name, as it imports this module."""
+    collect_garbage()
     return import_module("pixelprep.cli.app").app
 
 

@@ -12,14 +12,16 @@ from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError
 from pixelprep.format import layout, schema
 from pixelprep.format.recipe import NUMERICS_VERSION, SPLITS, Recipe
 from pixelprep.format.source_record import Provenance, SourceRecord
+from pixelprep.numerics.fitted import Statistics
 from pixelprep.numerics.lazy import np
 from pixelprep.numerics.scaling import FORM, MODES, Scaling, fixed_scaling, shift_and_divisor
-from pixelprep.numerics.statistics import AnyMoments, Statistics, exact_sum
 from pixelprep.system import canonical, fs
 from pixelprep.system.json_record import LenientRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from pixelprep.numerics.statistics import AnyMoments
 
 NAME, DIGEST = "manifest.json", "manifest.sha256"
 EXPORTED = "entry.json"  # its name beside the files of an export
@@ -48,7 +50,7 @@ class RawLimits(LenientRecord):
     maximum: float
 
     @classmethod
-    def of(cls, moments: AnyMoments) -> Self:
+    def of(cls, moments: "AnyMoments") -> Self:
         return cls(moments.minimum.min().item(), moments.maximum.max().item())
 
 
@@ -65,6 +67,8 @@ class FirstBatch(LenientRecord):
     @classmethod
     def of(cls, images: "NDArray[Any]") -> Self:
         """Compute the statistics of a batch (n, H, W, C), whose exact sums no machine changes."""
+        from pixelprep.numerics.statistics import exact_sum  # to read it again needs it not
+
         values = images.reshape(-1)
         mean = exact_sum(values) / values.size
         variance = exact_sum(values, about=mean) / values.size

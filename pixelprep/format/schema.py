@@ -14,8 +14,8 @@ from pixelprep.format.recipe import SPLITS, TAKEN, recipe_key, split_files, spli
 from pixelprep.format.source_record import TASKS
 from pixelprep.numerics import permutation
 from pixelprep.numerics.checks import MOST
+from pixelprep.numerics.fitted import statistics_shape
 from pixelprep.numerics.scaling import MODES, PER, kind_and_bytes, normalize_options, rescale_unit
-from pixelprep.numerics.statistics import statistics_shape
 from pixelprep.system import canonical
 
 RAW_DTYPES = ("uint8", "int8", "uint16", "int16", "float16", "float32", "float64")

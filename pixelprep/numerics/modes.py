@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pixelprep.errors import UsageError, unknown_choice
 
 if TYPE_CHECKING:
-    from pixelprep.numerics.statistics import Float, Statistics
+    from pixelprep.numerics.fitted import Float, Statistics
 
 
 @dataclass(frozen=True, slots=True)

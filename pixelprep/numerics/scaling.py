@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, Self  # Any: raw and stored pixels of whi
 
 from pixelprep.errors import UsageError, unknown_choice
 from pixelprep.numerics.checks import CHECKS
+from pixelprep.numerics.fitted import Statistics, check_images, unknown
 from pixelprep.numerics.lazy import np
 from pixelprep.numerics.modes import DEFAULT_QUANTILES, Mode, check_taken
 from pixelprep.numerics.modes import MODES as MODES  # with `PER` for all that scale
 from pixelprep.numerics.modes import PER as PER
 from pixelprep.numerics.presets import preset_name
-from pixelprep.numerics.statistics import Statistics, check_images, moments_of, unknown
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-    from pixelprep.numerics.statistics import Float
+    from pixelprep.numerics.fitted import Float
 
 # What a recipe may have beside mode, `per` and constants; each is a field of `Scaling`, too.
 FORM = ("channel_order", "limits", "target_range", "quantiles", "clip")
@@ -165,6 +165,8 @@ class Scaling:
         per, rescale = normalize_options(mode, per, rescale, images.dtype, form["limits"])
         if MODES[mode].is_given:
             raise UsageError(f"`mode={mode}`: is given, not fitted: expected another mode")
+        from pixelprep.numerics.statistics import moments_of  # what is fitted needs it not
+
         check_images("Scaling.fit", images.shape, images.dtype)
         unit, shares = rescale_unit(images.dtype, rescale), form["quantiles"]
         moments = moments_of(images, per, counted=shares is not None)
@@ -519,6 +521,8 @@ def apply_with_statistics(
     """
     raw = in_order(scaling, raw)
     if scaling.per == "image":
+        from pixelprep.numerics.statistics import moments_of  # as above
+
         own = moments_of(raw, "image").statistics(scaling.unit)
         return _rounded(scaling, scaling._exact(raw, own), dtype), own
     tables = scaling._tables

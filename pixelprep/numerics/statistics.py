@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain, product
 from typing import TYPE_CHECKING, Any  # Any: pixels of every type; int64 or Python ints
 
-from pixelprep.errors import SourceError, unknown_choice
+from pixelprep.errors import SourceError
+from pixelprep.numerics.fitted import Statistics as Statistics  # what moments give
+from pixelprep.numerics.fitted import statistics_shape
 from pixelprep.numerics.histogram import Histogram
 from pixelprep.numerics.lazy import np
 
@@ -30,53 +32,9 @@ TABLE_WIDTH = 768  # pixels per row of the table that is summed, where a statist
 TABLE_ROWS = 256  # rows of the table that floats sum exactly
 SMALLEST_DIVISOR = 1 / sys.float_info.max  # the reciprocal of a smaller one overflows
 EXACT_TERMS = 1 << 16  # squares of 16-bit pixels that float64 sums exactly
-PIXEL_BYTES = {"u": (1, 2), "i": (1, 2), "f": (2, 4, 8)}  # bytes per pixel, by kind of its type
 SUM_VALUES = 1 << 14  # values that are summed together, in the processor's cache
 LARGEST_SUMMED = 1e290  # what is larger might overflow on the way
 MAX_PIXELS = 1 << 30  # pixels whose sum of squares fits into 64 bits
-
-
-def unknown() -> Float:
-    """Return the statistic that is not known, or not needed."""
-    return np.zeros(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """The statistics of pixels (divided by ``unit`` first) that a scaling is fitted to.
-
-    Each is float64 and broadcasts against images (N, H, W, C): shape (1,) per dataset, (C,) per
-    channel, (H, W, C) per pixel, (N, 1, 1, 1) per image. ``std`` is the population standard
-    deviation (ddof 0). Quantiles are empty unless a scaling needs them.
-    """
-
-    mean: Float
-    std: Float
-    minimum: Float
-    maximum: Float
-    low: Float = field(default_factory=unknown)
-    median: Float = field(default_factory=unknown)
-    high: Float = field(default_factory=unknown)
-
-
-def statistics_shape(image_shape: tuple[int, int, int], per: str) -> tuple[int, ...]:
-    """Return the shape of a statistic of images (H, W, C), for every `per` but "image"."""
-    height, width, channels = image_shape
-    shapes = {"dataset": (1,), "channel": (channels,), "pixel": (height, width, channels)}
-    if per not in shapes:
-        raise unknown_choice("per", per, shapes)
-    return shapes[per]
-
-
-def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Refuse images other than (N, H, W, C), no side 0, of integers of 8 or 16 bits or floats."""
-    if dtype.itemsize not in PIXEL_BYTES.get(dtype.kind, ()):
-        raise SourceError(
-            f"{where}: images are {dtype}: expected integers of 8 or 16 bits, or floats",
-            "convert the images to uint8, uint16 or float32",
-        )
-    if len(shape) != 4 or 0 in shape:
-        raise SourceError(f"{where}: expected images of (N, H, W, C), each at least 1, got {shape}")
 
 
 @dataclass(frozen=True, slots=True)

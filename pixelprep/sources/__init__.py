@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     )
     from pixelprep.sources.digest import Survey, images_digest, labels_digest, names_digest, survey
     from pixelprep.sources.known.lookup import REGISTRY
-    from pixelprep.sources.known.registered import DatasetSummary, RegisteredSource
+    from pixelprep.sources.known.registered import RegisteredSource
+    from pixelprep.sources.known.summary import DatasetSummary
     from pixelprep.sources.lazy_arrays import LazyArray, block_ranges, iter_blocks, slice_rows
     from pixelprep.sources.leaks import EqualImages, handle_leaks, within
+    from pixelprep.sources.listing import KnownDatasets, datasets
     from pixelprep.sources.requested import as_requested, asked_of, refuse_unsupported
     from pixelprep.sources.resolve import (
-        KnownDatasets,
-        datasets,
         find_source,
         is_library_name,
         is_path,
@@ -48,12 +48,14 @@ _HOMES = {
     "arrays": "Arrays",
     "base": "Options Provenance Raw RawSplit Source SourceContext on_leak_of tell_of_lacking",
     "digest": "Survey images_digest labels_digest names_digest survey",
-    "known.registered": "DatasetSummary RegisteredSource",
+    "known.summary": "DatasetSummary",
+    "known.registered": "RegisteredSource",
     "known.lookup": "REGISTRY",
     "lazy_arrays": "LazyArray block_ranges iter_blocks slice_rows",
+    "listing": "KnownDatasets datasets",
     "leaks": "EqualImages handle_leaks within",
     "requested": "as_requested asked_of refuse_unsupported",
-    "resolve": "KnownDatasets datasets find_source is_library_name is_path meant normalize_dataset",
+    "resolve": "find_source is_library_name is_path meant normalize_dataset",
 }
 
 

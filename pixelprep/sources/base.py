@@ -16,14 +16,14 @@ from pixelprep.format import manifest as manifests
 from pixelprep.format.options import DecodeOptions, NetworkOptions, declared_options, documented
 from pixelprep.format.recipe import class_counts
 from pixelprep.format.source_record import Provenance as Provenance  # a public name
+from pixelprep.numerics.fitted import check_images
 from pixelprep.numerics.lazy import np
-from pixelprep.numerics.statistics import check_images
-from pixelprep.sources import lazy_arrays
-from pixelprep.sources.lazy_arrays import AnyArray, FileArray, LazyArray, TakeView
 from pixelprep.system import formatting, fs, notices, parallel, staging
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from pixelprep.sources.lazy_arrays import AnyArray, FileArray, LazyArray
 
 File = TypeVar("File")
 
@@ -143,10 +143,14 @@ class RawSplit:
 
     def slice_rows(self, rows: range) -> RawSplit:
         """Select neighbouring rows of all."""
-        return self._map(lambda column: lazy_arrays.slice_rows(column, rows))
+        from pixelprep.sources.lazy_arrays import slice_rows  # a hit, which has no rows, needs none
+
+        return self._map(lambda column: slice_rows(column, rows))
 
     def take(self, rows: NDArray[np.int64]) -> RawSplit:
         """Select the rows with these indices, in this order."""
+        from pixelprep.sources.lazy_arrays import TakeView
+
         return self._map(lambda column: TakeView(column, rows))
 
 
@@ -246,15 +250,19 @@ def _with_counts(names: AnyArray, counts: NDArray[np.int64]) -> str:
 
 
 def _in_file(array: LazyArray, path: Path) -> LazyArray:
+    from pixelprep.sources import lazy_arrays
+
     if isinstance(array, lazy_arrays.View):
         return replace(array, array=_in_file(array.array, path))
-    if isinstance(array, FileArray):
+    if isinstance(array, lazy_arrays.FileArray):
         return array
     return lazy_arrays.write_array(path, array.shape, lazy_arrays.iter_blocks(array))
 
 
 def _checked_counts(where: str, split: RawSplit, classes: int, task: str) -> NDArray[np.int64]:
     """Return how many images each class has in a split; refuse a split that is wrong in itself."""
+    from pixelprep.sources.lazy_arrays import iter_blocks
+
     images, labels = split.images, split.labels
     if len(images) != len(labels):
         count = formatting.pluralize(len(images), "image")
@@ -263,7 +271,7 @@ def _checked_counts(where: str, split: RawSplit, classes: int, task: str) -> NDA
     check_images(where, images.shape, images.dtype)
     highest, row = (1, (classes,)) if task == "multilabel" else (classes - 1, ())
     counts = np.zeros(classes, np.int64)
-    for block in lazy_arrays.iter_blocks(labels, fs.HASH_BYTES):
+    for block in iter_blocks(labels, fs.HASH_BYTES):
         if block.shape[1:] != row or block.min() < 0 or block.max() > highest:
             raise _wrong_labels(where, labels, classes, task)
         counts += class_counts(block.astype(np.int64), classes)
@@ -298,7 +306,9 @@ def scaled_already(path: str | Path, more: str = "", *, is_final: bool = False) 
 
 def label_range(labels: LazyArray) -> tuple[int, int]:
     """Return the lowest and the highest label; 0 and -1 if there are none."""
-    blocks = lazy_arrays.iter_blocks(labels, fs.HASH_BYTES)
+    from pixelprep.sources.lazy_arrays import iter_blocks
+
+    blocks = iter_blocks(labels, fs.HASH_BYTES)
     ranges = [(int(block.min()), int(block.max())) for block in blocks]
     return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0, -1)
 

@@ -2,24 +2,21 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pixelprep.errors import PixelprepError, SourceError, UsageError, unknown_choice
 from pixelprep.format.options import DecodeOptions
 from pixelprep.sources.base import Options, Source
 from pixelprep.sources.known.lookup import REGISTRY, known_name
 from pixelprep.sources.known.registered import (
-    DatasetSummary,
     IdxPairs,
     RegisteredDataset,
     RegisteredSource,
 )
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
 from pixelprep.system import fs, notices
-from pixelprep.system.json_record import Record
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -133,58 +130,6 @@ def meant(dataset: str) -> str:
         LOG.info("no known dataset is called %s: taken as the path %s", dataset, own)
         return own
     return dataset
-
-
-@dataclass(frozen=True, slots=True)
-class PluginSummary(Record):
-    """A dataset that another installed package knows by name.
-
-    Parameters
-    ----------
-    name : str
-        What `prepare` takes.
-    origin : str
-        ``MODULE:FUNCTION`` that makes its source.
-    """
-
-    name: str
-    origin: str
-    json_names: ClassVar[Mapping[str, str]] = {"origin": "from"}
-
-
-@dataclass(frozen=True, slots=True)
-class KnownDatasets(Record):
-    """All datasets that are known by name.
-
-    Parameters
-    ----------
-    datasets : tuple of DatasetSummary
-        Those of pixelprep.
-    plugins : tuple of PluginSummary
-        Those of other installed packages.
-    """
-
-    datasets: tuple[DatasetSummary, ...]
-    plugins: tuple[PluginSummary, ...]
-
-
-def datasets() -> KnownDatasets:
-    """List the datasets that are known by name.
-
-    Returns
-    -------
-    KnownDatasets
-        Those of pixelprep, and those of other installed packages.
-
-    Examples
-    --------
-    >>> import pixelprep
-    >>> [dataset.name for dataset in pixelprep.datasets().datasets][:2]
-    ['mnist', 'fashion-mnist']
-    """
-    known = tuple(dataset.summary() for dataset in REGISTRY.values())
-    added = (PluginSummary(name, point.value) for name, point in plugins().items())
-    return KnownDatasets(known, tuple(added))
 
 
 def plugins() -> "dict[str, EntryPoint]":

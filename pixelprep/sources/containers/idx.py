@@ -30,10 +30,6 @@ from pixelprep.system import formatting, fs, notices
 
 TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 NAME = re.compile(r"(.*?)[-_.]?(images|labels)[-.]idx(\d)(?:-\w+)?(\.gz)?", re.IGNORECASE)
-NAMES = {
-    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-}
 
 
 class Name(NamedTuple):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO  # Any: a bar of tqdm, or a silent one
 
 from pixelprep.errors import DownloadError, SourceError
-from pixelprep.sources import gzip_file
 from pixelprep.sources.base import Options
 from pixelprep.system import fs, locks, progress, records
 
@@ -69,6 +68,8 @@ def hash_matches(path: Path, expected: RegistryFile) -> bool:
         return True
     if expected.content_sha256 is None:
         return False
+    from pixelprep.sources import gzip_file  # only what was downloaded needs it
+
     digest, size = hashlib.sha256(), 0
     with suppress(SourceError):  # it is damaged
         for piece in gzip_file.read_pieces(path):

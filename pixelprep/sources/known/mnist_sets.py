@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
-from pixelprep.sources.base import Provenance
-from pixelprep.sources.containers import idx
+from pixelprep.format.source_record import Provenance
 from pixelprep.sources.known.download import RegistryFile
 from pixelprep.sources.known.registered import IdxPairs, Pair
 
 DIGITS = tuple("0123456789")
+NAMES = (
+    *("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    *("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+)
 
 
 def _pairs(rows: tuple[int, int], sizes: tuple[int, ...], *digests: str) -> dict[str, Pair]:
@@ -16,10 +19,9 @@ def _pairs(rows: tuple[int, int], sizes: tuple[int, ...], *digests: str) -> dict
     `sizes` and the first four digests are those of the archives; the rest, if known, those of the
     contents.
     """
-    names = [name for pair in idx.NAMES.values() for name in pair]
     content_sizes = [size for count in rows for size in (16 + count * 28 * 28, 8 + count)]
     contents: Sequence[str | None] = digests[4:] or [None] * 4
-    pins = zip(names, sizes, digests[:4], content_sizes, contents, strict=True)
+    pins = zip(NAMES, sizes, digests[:4], content_sizes, contents, strict=True)
     files = [RegistryFile(*pin) for pin in pins]
     return {"train": Pair(rows[0], *files[:2]), "test": Pair(rows[1], *files[2:])}
 

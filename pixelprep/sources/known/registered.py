@@ -1,61 +1,22 @@
-"""Read registered datasets, whose files are pinned by their digests."""
+"""Describe registered datasets, whose files are pinned by their digests, and read them."""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pixelprep.errors import SourceError
-from pixelprep.sources import gzip_file
-from pixelprep.sources.base import Options, Provenance, Raw, RawSplit, SourceContext, read_pairs
-from pixelprep.sources.containers import idx
+from pixelprep.format.source_record import Provenance
+from pixelprep.sources.base import Options, Raw, RawSplit, SourceContext, read_pairs
 from pixelprep.sources.known import download
-from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.system import fs
-from pixelprep.system.json_record import Record
 
-
-@dataclass(frozen=True, slots=True)
-class DatasetSummary(Record):
-    """A dataset that is known by name, as it is before it is prepared.
-
-    Parameters
-    ----------
-    name : str
-        What `prepare` takes.
-    shape : tuple of int
-        (H, W, C), of each image; empty where they differ.
-    train, test : int
-        The images of each split; 0 where these are not known, or there is no such split.
-    classes : int
-        The number of classes.
-    download_bytes : int, optional
-        What is downloaded; 0 if the package contains it, None if that is not published.
-    title, licence, homepage, citation : str
-        As of the provenance of an entry.
-    val : int
-        The images of its own validation split; 0 if it has none.
-    task : {"classification", "multilabel"}
-        Whether an image has one class, or several or none.
-    tried : bool
-        Whether the published files were read when pixelprep was made; else files made after
-        their description.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    train: int
-    test: int
-    classes: int
-    download_bytes: int | None
-    title: str
-    licence: str
-    homepage: str
-    citation: str
-    val: int = 0
-    task: str = "classification"
-    tried: bool = True
+if TYPE_CHECKING:
+    from pixelprep.sources.known.summary import DatasetSummary
+    from pixelprep.sources.lazy_arrays import FileArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +67,8 @@ class RegisteredDataset:
 
     def summary(self) -> DatasetSummary:
         """Describe the dataset before it is prepared."""
+        from pixelprep.sources.known.summary import DatasetSummary  # a hit needs none
+
         sizes = [file.size for file in self.files if file.size is not None]
         known = None if len(sizes) < len(self.files) else sum(sizes)
         return DatasetSummary(
@@ -223,6 +186,9 @@ def read_pinned(
     folder: Path, file: download.RegistryFile, dimensions: int, context: SourceContext
 ) -> FileArray:
     """Read an IDX file, refusing it unless its archive or its content is the pinned one."""
+    from pixelprep.sources import gzip_file  # a hit reads no file
+    from pixelprep.sources.containers import idx
+
     path = find_file(folder, file.name)
     private = context.file(file.name)
     content = gzip_file.unpack(path, file.content_size, private, file.algorithm)
