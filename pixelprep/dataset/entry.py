@@ -258,9 +258,10 @@ class Split:
         """
         from pixelprep.dataset.batches import Batches  # what only finds an entry needs neither
         from pixelprep.dataset.epoch import BatchConfig
+        from pixelprep.dataset.ranks import sharded
 
         try:
-            config = BatchConfig(batch_size, **options)
+            config = BatchConfig(batch_size, **sharded({**options}))
         except TypeError as error:  # an option that there is not
             raise named_type_error(error, "batches") from None
         columns = replace(self._columns, delivers_raw=config.raw)

@@ -1,31 +1,75 @@
 """Feed batches to JAX."""
 
-import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any  # JSON values
 
 import jax
 import numpy as np
 
-from pixelprep.dataset.batches import Batches
+from pixelprep.dataset.batches import Batches, BatchIterator
+from pixelprep.errors import check_int
+from pixelprep.numerics.permutation import MAX_SEED
+
+AHEAD = 2  # batches that are on their way to the device before they are requested
+
+Arrays = tuple[jax.Array, jax.Array]  # images and labels
 
 
 class JaxFeed:
-    """Batches of (images, labels: int32) on a device; each pass over it is the next epoch."""
+    """Batches of (images, labels: int32) on a device; each pass over it is the next epoch.
+
+    Of a sharding over devices of several processes, a batch is all that they deliver together.
+    """
 
     def __init__(
         self, first: Batches, device: jax.Device | jax.sharding.Sharding | None = None
     ) -> None:
-        self.first, self.device = first, device
-        self.epochs = itertools.count(first.config.epoch)
+        self.first, self.device, self.epoch = first, device, first.config.epoch
 
     def __len__(self) -> int:
         return len(self.first)
 
-    def __iter__(self) -> Iterator[tuple[jax.Array, jax.Array]]:
-        queue: deque[tuple[jax.Array, jax.Array]] = deque()
-        for images, labels in self.first.with_epoch(next(self.epochs)):
-            queue.append(jax.device_put((images, labels.astype(np.int32)), self.device))
-            if len(queue) > 2:  # on their way to the device before they are requested
-                yield queue.popleft()
-        yield from queue
+    def __iter__(self) -> "JaxPass":
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return JaxPass(iter(self.first.with_epoch(epoch)), self.device)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass be of this epoch."""
+        self.epoch = check_int("epoch", epoch, 0, MAX_SEED)
+
+    def resume(self, state: Mapping[str, Any]) -> "JaxPass":
+        """Continue where a pass stood, as `Batches.resume` does; later ones are the next epochs."""
+        batches = self.first.at_epoch_of(state)
+        rest = JaxPass(batches.resume(state), self.device)
+        self.epoch = batches.config.epoch + 1
+        return rest
+
+
+class JaxPass(Iterator[Arrays]):
+    """One pass; it can report its state."""
+
+    def __init__(
+        self, batches: BatchIterator, device: jax.Device | jax.sharding.Sharding | None
+    ) -> None:
+        self._batches, self._device, self._queue = batches, device, deque[Arrays]()
+
+    def __next__(self) -> Arrays:
+        for images, labels in islice(self._batches, AHEAD + 1 - len(self._queue)):
+            self._queue.append(self._put((images, labels.astype(np.int32))))
+        if not self._queue:
+            raise StopIteration
+        return self._queue.popleft()
+
+    def state(self) -> dict[str, Any]:
+        """Return what `JaxFeed.resume` needs to continue behind the batch that came last."""
+        return {**self._batches.state(), "batch": self._batches.number - len(self._queue)}
+
+    def _put(self, batch: tuple[Any, Any]) -> Arrays:
+        device = self._device
+        if not isinstance(device, jax.sharding.Sharding) or device.is_fully_addressable:
+            on_device: Arrays = jax.device_put(batch, device)
+            return on_device
+        images, labels = (jax.make_array_from_process_local_data(device, part) for part in batch)
+        return images, labels

@@ -38,9 +38,7 @@ def tf_dataset(first: Batches, done: int = 0) -> tf.data.Dataset:
         memory = Recycler()
         try:
             batches = first.with_epoch(next(epochs))
-            number, start = batches.locate(done * first.config.batch_size)
-            for window, order in batches.windows_from(number):
-                rows, start = order[start:], 0
+            for window, rows in batches.windows_of(range(done, len(batches))):
                 mixed = first.allocate(len(rows), memory)
                 first.mix(window, rows, mixed)
                 yield mixed
