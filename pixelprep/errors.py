@@ -54,6 +54,10 @@ class UsageError(PixelprepError, ValueError):
     """The call itself is wrong: an unknown mode, dataset or option value."""
 
 
+class RowError(UsageError, IndexError):
+    """There is no such row; an `IndexError` too, at which loops over numbers end."""
+
+
 class SourceError(PixelprepError):
     """Raw data is missing or is not what it should be."""
 

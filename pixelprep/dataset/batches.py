@@ -192,6 +192,15 @@ class Batches:
         if len(rows):
             yield reads_of(rows), partial(self._room, len(rows), memory)
 
+    def locate(self, row: int) -> tuple[int, int]:
+        """Return the window that holds this row of the epoch, and the row's number in it."""
+        for number in range(self.order.windows):
+            rows = self.order.size(number)
+            if row < rows:
+                return number, row
+            row -= rows
+        return self.order.windows, 0
+
     def allocate(self, rows: int, memory: Recycler) -> Pair:
         """Allocate images and labels of so many rows, at most of those of the epoch."""
         return self.columns.allocate_delivered(min(rows, self.rows), memory)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Unpack  # Any: columns of whichever type
+from typing import TYPE_CHECKING, Any, Literal, Unpack  # Any: columns of whichever type
 
-from pixelprep.errors import UsageError, missing_extra, named_type_error, unknown_choice
+from pixelprep.errors import UsageError, check_bool, missing_extra, named_type_error, unknown_choice
 from pixelprep.format import layout
 from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.format.recipe import SPLITS
@@ -20,15 +20,19 @@ from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     import jax
+    import keras
     import tensorflow as tf
-    from numpy.typing import NDArray
+    import torch
+    from numpy.typing import DTypeLike, NDArray
     from torch import Tensor
-    from torch.utils.data import IterableDataset
+    from torch.utils.data import Dataset, IterableDataset
 
     from pixelprep.dataset.batches import Batches
     from pixelprep.dataset.columns import Columns
     from pixelprep.dataset.epoch import BatchOptions
+    from pixelprep.dataset.feed_options import FeedOptions, Form
     from pixelprep.dataset.jax import JaxFeed
+    from pixelprep.dataset.rows import Rows
     from pixelprep.format import reader
 
 
@@ -57,6 +61,7 @@ class Split:
     per_image: bool
     _columns: Columns
     _files: tuple[reader.EntryFile, ...]  # in order
+    _classes: int
     _run_rows: int  # neighbouring rows that a pass reads at once
 
     def __repr__(self) -> str:
@@ -66,11 +71,41 @@ class Split:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: object) -> NoReturn:
-        """Name what reads rows: a file is read in blocks, not row by row."""
-        message = f"the {self.name} split is read by a method, not by [{index}]"
-        hint = "images: split.read(0, 1); labels: split.labels; both: split.batches(64)"
-        raise UsageError(message, hint)
+    def __getitem__(self, index: Any) -> tuple[NDArray[Any], Any]:
+        """Read one row, or those of a slice, of a list or of an array, in this order.
+
+        Files stay open for the next call, as long as this object lives.
+
+        Parameters
+        ----------
+        index : int, slice, or sequence of int or bool
+            As NumPy has it: negative numbers count from the end, numbers may come several times,
+            truths (N,) choose rows.
+
+        Returns
+        -------
+        images : ndarray of float32 or float16, shape (n, H, W, C); (H, W, C) of one row
+            The scaled pixels, in memory of their own.
+        labels : ndarray of int64, shape (n,); np.int64 of one row
+            Indices into `Entry.class_names`; of several a row uint8, (n, K) and (K,).
+
+        Raises
+        ------
+        UsageError, EntryError
+            When there is no such row, which is an `IndexError` too; when a file is damaged.
+        """
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], Any]]:
+        """Yield each row, (image, label), in file order; a block of rows is in memory at a time."""
+        for start in range(0, len(self), self._run_rows):
+            yield from zip(*self[start : start + self._run_rows], strict=True)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        from pixelprep.dataset.rows import Rows  # what only finds an entry needs it not
+
+        return Rows(self._files, self._columns)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -129,18 +164,7 @@ class Split:
         self, start: int, stop: int, names: tuple[str, ...]
     ) -> dict[str, NDArray[Any]]:
         """Read columns as they are stored, across the files."""
-        from pixelprep.format import reader  # what only finds an entry needs it not
-
-        out, first = self._columns.allocate(names, stop - start), 0
-        with reader.open_files() as opened:
-            for file in self._files:
-                begin, end = max(start - first, 0), min(stop - first, file.rows)
-                if begin < end:
-                    rows = slice(begin + first - start, end + first - start)
-                    columns = {name: column[rows] for name, column in out.items()}
-                    opened.read(file, [(begin, end - begin, 0)], **columns)
-                first += file.rows
-        return out
+        return self._rows.read(start, stop, names)
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -286,12 +310,64 @@ class Split:
             message = f"`raw=True`: {why_inexact(scaling, self.dtype)}"
             raise UsageError(message, "prepare the dataset with `storage=raw`")
 
+    def _feed(self, batch_size: int, options: FeedOptions) -> tuple[Batches, Form]:
+        """Return the first epoch of a feed, and in which form it is handed out."""
+        of_batches = dict[str, Any](options)
+        form = self._form(of_batches)
+        return self.batches(batch_size, **of_batches), form
+
+    def _form(self, options: dict[str, Any]) -> Form:
+        from pixelprep.dataset.feed_options import Form
+
+        return Form.taken_from(options, self._columns, self._classes)
+
+    def to_keras(
+        self,
+        batch_size: int,
+        *,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
+        max_queue_size: int = 10,
+        **options: Unpack[FeedOptions],
+    ) -> keras.utils.PyDataset:
+        """Return a ``keras.utils.PyDataset`` of the batches; each pass is the next epoch.
+
+        For `fit`, `evaluate` and `predict` on TensorFlow, JAX or PyTorch. Shuffle here, and say
+        ``fit(feed, shuffle=False)``: batches that Keras asks for in an order of its own are the
+        same, read row by row, which is slower.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows a batch, at least 1.
+        workers, use_multiprocessing, max_queue_size : int, bool, int
+            As ``keras.utils.PyDataset`` has them; no workers are needed.
+        **options
+            ``layout`` and ``labels``, as of `FeedOptions`; ``shuffle``, ``seed``, ``epoch``,
+            ``drop_last``, ``shard``, ``even``, ``balance``, ``raw``, as of `BatchOptions`.
+
+        Returns
+        -------
+        keras.utils.PyDataset
+            Of (images, labels): the stored type (n, H, W, C), and int64 (n,).
+
+        Raises
+        ------
+        UsageError, MissingExtraError
+            When a value is out of its range; when Keras, or what it runs on, is not installed.
+        """
+        with _require("Keras", "train"):
+            from pixelprep.dataset.keras import KerasFeed
+        settings = {"workers": workers, "use_multiprocessing": use_multiprocessing}
+        first, form = self._feed(batch_size, options)
+        return KerasFeed(first, form, max_queue_size=max_queue_size, **settings)
+
     def to_tf(
         self,
         batch_size: int,
         *,
         state: Mapping[str, Any] | None = None,
-        **options: Unpack[BatchOptions],
+        **options: Unpack[FeedOptions],
     ) -> tf.data.Dataset:
         """Return a ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
 
@@ -303,8 +379,8 @@ class Split:
             What ``batches(…).state(done)`` returned: deliver what that epoch has left after `done`
             batches, in every pass; the epoch after it is `epoch=state["epoch"] + 1`.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``,
-            ``raw``, as of `BatchOptions`.
+            ``layout`` and ``labels``, as of `FeedOptions`; ``shuffle``, ``seed``, ``epoch``,
+            ``drop_last``, ``shard``, ``even``, ``balance``, ``raw``, as of `BatchOptions`.
 
         Returns
         -------
@@ -319,11 +395,60 @@ class Split:
         """
         with _require("TensorFlow", "train"):
             from pixelprep.dataset.tensorflow import rest_of, tf_dataset
-        batches = self.batches(batch_size, **options)
-        return rest_of(batches, state) if state else tf_dataset(batches)
+        first, form = self._feed(batch_size, options)
+        return rest_of(first, form, state) if state else tf_dataset(first, form=form)
+
+    def as_torch(
+        self,
+        *,
+        layout: Literal["nhwc", "nchw"] = "nhwc",
+        labels: Literal["int", "onehot", "multihot"] | None = None,
+        dtype: torch.dtype | None = None,
+        raw: bool = False,
+    ) -> Dataset[tuple[Tensor, Tensor]]:
+        """Return a map-style ``Dataset`` of the rows, read by number, for PyTorch's own samplers.
+
+        Use it as ``DataLoader(split.as_torch(), batch_size=64, shuffle=True)``, which reads a batch
+        at once; workers, however started, open the files for themselves. `to_torch` is faster: it
+        reads neighbours together, and mixes them.
+
+        Parameters
+        ----------
+        layout : {"nhwc", "nchw"}
+            The order of an image's axes, as of `FeedOptions`.
+        labels : {"int", "onehot", "multihot"}, optional
+            As of `FeedOptions`.
+        dtype : torch.dtype, optional
+            Of the images; default: as stored.
+        raw : bool
+            Deliver raw pixels, as of `BatchOptions`.
+
+        Returns
+        -------
+        torch.utils.data.Dataset
+            Of (image, label): the stored type (H, W, C), and int64 ().
+
+        Raises
+        ------
+        UsageError, MissingExtraError
+            When a value is not possible; when PyTorch is not installed.
+        """
+        with _require("PyTorch", "torch"):
+            from pixelprep.dataset.torch import Tensorizer, TorchRows
+        from pixelprep.dataset.rows import Rows
+
+        tensors = Tensorizer(self._form({"layout": layout, "labels": labels}), dtype)
+        columns = replace(self._columns, delivers_raw=check_bool("raw", raw))
+        self._check_recovered(columns)
+        return TorchRows(Rows(self._files, columns), tensors)
 
     def to_torch(
-        self, batch_size: int, **options: Unpack[BatchOptions]
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[FeedOptions],
     ) -> IterableDataset[tuple[Tensor, Tensor]]:
         """Return an ``IterableDataset`` of whole batches; each pass is the next epoch.
 
@@ -337,9 +462,14 @@ class Split:
         ----------
         batch_size : int
             Rows a batch, at least 1.
+        device : torch.device or str, optional
+            Where the tensors are moved, to a GPU from pinned memory, so that the loop need not
+            wait; default: they stay where they were read.
+        dtype : torch.dtype, optional
+            Of the images, such as ``torch.bfloat16``; default: as stored.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``,
-            ``raw``, as of `BatchOptions`.
+            ``layout`` and ``labels``, as of `FeedOptions`; ``shuffle``, ``seed``, ``epoch``,
+            ``drop_last``, ``shard``, ``even``, ``balance``, ``raw``, as of `BatchOptions`.
 
         Returns
         -------
@@ -352,17 +482,21 @@ class Split:
             When a value is out of its range; when PyTorch is not installed.
         """
         with _require("PyTorch", "torch"):
-            from pixelprep.dataset.torch import TorchFeed
-        return TorchFeed(self.batches(batch_size, **options))
+            import torch
+
+            from pixelprep.dataset.torch import Tensorizer, TorchFeed
+        first, form = self._feed(batch_size, options)
+        return TorchFeed(first, Tensorizer(form, dtype, torch.device(device) if device else None))
 
     def to_jax(
         self,
         batch_size: int,
         *,
         device: jax.Device | jax.sharding.Sharding | None = None,
-        **options: Unpack[BatchOptions],
+        dtype: DTypeLike | None = None,
+        **options: Unpack[FeedOptions],
     ) -> JaxFeed:
-        """Return batches as JAX arrays on a device; each pass is the next epoch.
+        """Return batches as JAX arrays on a device; each pass over it is the next epoch.
 
         Parameters
         ----------
@@ -372,9 +506,11 @@ class Split:
             Where the arrays are put; default: where JAX puts them. Of a sharding over devices of
             several processes, a batch is all that they deliver, as
             `jax.make_array_from_process_local_data` has it.
+        dtype : dtype, optional
+            Of the images, such as ``jax.numpy.bfloat16``; default: as stored.
         **options
-            ``shuffle``, ``seed``, ``epoch``, ``drop_last``, ``shard``, ``even``, ``balance``,
-            ``raw``, as of `BatchOptions`.
+            ``layout`` and ``labels``, as of `FeedOptions`; ``shuffle``, ``seed``, ``epoch``,
+            ``drop_last``, ``shard``, ``even``, ``balance``, ``raw``, as of `BatchOptions`.
 
         Returns
         -------
@@ -389,15 +525,18 @@ class Split:
         """
         with _require("JAX", "jax"):
             from pixelprep.dataset.jax import JaxFeed
-        return JaxFeed(self.batches(batch_size, **options), device)
+        return JaxFeed(*self._feed(batch_size, options), device, dtype)
 
 
 @contextmanager
 def _require(package: str, extra: str) -> Iterator[None]:
-    """Name the extra to install where a framework is missing."""
+    """Name the extra to install where a framework is missing, or what Keras is to run on."""
     try:
         yield
     except ImportError as error:
+        if package == "Keras" and error.name != "keras":
+            message = f"this feed needs Keras, which is set to what is not installed: {error}"
+            raise UsageError(message, "set KERAS_BACKEND to tensorflow, jax or torch") from error
         raise missing_extra(package, extra, "this feed") from error
 
 
@@ -604,4 +743,5 @@ def split_of(
     columns = Columns(kinds, dtype, scaling, is_raw, is_packed)
     run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)
     shape, per_image = stored["images"].shape, recipe.per == "image"
-    return Split(name, shape, dtype, per_image, columns, opened, run_rows)
+    classes = len(manifest.source.class_names)
+    return Split(name, shape, dtype, per_image, columns, opened, classes, run_rows)

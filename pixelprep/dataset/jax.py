@@ -1,14 +1,16 @@
 """Feed batches to JAX."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any  # JSON values
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
-from pixelprep.dataset.batches import Batches, BatchIterator
+from pixelprep.dataset.batches import Batches, BatchIterator, Pair
+from pixelprep.dataset.feed_options import Form
 from pixelprep.errors import check_int
 from pixelprep.numerics.permutation import MAX_SEED
 
@@ -24,16 +26,21 @@ class JaxFeed:
     """
 
     def __init__(
-        self, first: Batches, device: jax.Device | jax.sharding.Sharding | None = None
+        self,
+        first: Batches,
+        form: Form,
+        device: jax.Device | jax.sharding.Sharding | None = None,
+        dtype: DTypeLike | None = None,  # of the images
     ) -> None:
-        self.first, self.device, self.epoch = first, device, first.config.epoch
+        self.first, self.form, self.device, self.dtype = first, form, device, dtype
+        self.epoch = first.config.epoch
 
     def __len__(self) -> int:
         return len(self.first)
 
     def __iter__(self) -> "JaxPass":
         epoch, self.epoch = self.epoch, self.epoch + 1
-        return JaxPass(iter(self.first.with_epoch(epoch)), self.device)
+        return JaxPass(iter(self.first.with_epoch(epoch)), self._put)
 
     def set_epoch(self, epoch: int) -> None:
         """Let the next pass be of this epoch."""
@@ -42,22 +49,31 @@ class JaxFeed:
     def resume(self, state: Mapping[str, Any]) -> "JaxPass":
         """Continue where a pass stood, as `Batches.resume` does; later ones are the next epochs."""
         batches = self.first.at_epoch_of(state)
-        rest = JaxPass(batches.resume(state), self.device)
+        rest = JaxPass(batches.resume(state), self._put)
         self.epoch = batches.config.epoch + 1
         return rest
+
+    def _put(self, batch: Pair) -> Arrays:
+        images, labels = self.form(*batch)
+        images = images if self.dtype is None else images.astype(self.dtype)
+        labels = labels.astype(np.int32) if labels.dtype.kind in "ui" else labels
+        device = self.device
+        if not isinstance(device, jax.sharding.Sharding) or device.is_fully_addressable:
+            on_device: Arrays = jax.device_put((images, labels), device)
+            return on_device
+        x, y = (jax.make_array_from_process_local_data(device, part) for part in (images, labels))
+        return x, y
 
 
 class JaxPass(Iterator[Arrays]):
     """One pass; it can report its state."""
 
-    def __init__(
-        self, batches: BatchIterator, device: jax.Device | jax.sharding.Sharding | None
-    ) -> None:
-        self._batches, self._device, self._queue = batches, device, deque[Arrays]()
+    def __init__(self, batches: BatchIterator, put: Callable[[Pair], Arrays]) -> None:
+        self._batches, self._put, self._queue = batches, put, deque[Arrays]()
 
     def __next__(self) -> Arrays:
-        for images, labels in islice(self._batches, AHEAD + 1 - len(self._queue)):
-            self._queue.append(self._put((images, labels.astype(np.int32))))
+        for batch in islice(self._batches, AHEAD + 1 - len(self._queue)):
+            self._queue.append(self._put(batch))
         if not self._queue:
             raise StopIteration
         return self._queue.popleft()
@@ -65,11 +81,3 @@ class JaxPass(Iterator[Arrays]):
     def state(self) -> dict[str, Any]:
         """Return what `JaxFeed.resume` needs to continue behind the batch that came last."""
         return {**self._batches.state(), "batch": self._batches.number - len(self._queue)}
-
-    def _put(self, batch: tuple[Any, Any]) -> Arrays:
-        device = self._device
-        if not isinstance(device, jax.sharding.Sharding) or device.is_fully_addressable:
-            on_device: Arrays = jax.device_put(batch, device)
-            return on_device
-        images, labels = (jax.make_array_from_process_local_data(device, part) for part in batch)
-        return images, labels

@@ -8,6 +8,7 @@ from typing import Any  # JSON values
 import tensorflow as tf
 
 from pixelprep.dataset.batches import Batches, Pair
+from pixelprep.dataset.feed_options import AS_STORED, Form
 from pixelprep.dataset.memory import Recycler
 from pixelprep.errors import UsageError
 
@@ -26,19 +27,22 @@ def raising_originals() -> Iterator[None]:
         raise RAISED[0] from None
 
 
-def rest_of(first: Batches, state: Mapping[str, Any]) -> tf.data.Dataset:
+def rest_of(first: Batches, form: Form, state: Mapping[str, Any]) -> tf.data.Dataset:
     """Return the batches that the epoch of a state has left; each pass is these again."""
     batches = first.at_epoch_of(state)
     rest = batches.resume(state)
     if "worlds" in rest.state():
         shards = " of ".join(map(str, state["shard"]))
         message = f"cannot resume from the state of shard {shards}: expected as many shards"
-        raise UsageError(message, "`batches` and the other feeds go on with another number")
-    return tf_dataset(batches, rest.number, itertools.repeat(batches.config.epoch))
+        raise UsageError(message, "`batches`, `to_torch` and `to_jax` go on with another number")
+    return tf_dataset(batches, rest.number, form, itertools.repeat(batches.config.epoch))
 
 
 def tf_dataset(
-    first: Batches, done: int = 0, epochs: Iterator[int] | None = None
+    first: Batches,
+    done: int = 0,
+    form: Form = AS_STORED,
+    epochs: Iterator[int] | None = None,
 ) -> tf.data.Dataset:
     """Return a ``tf.data.Dataset`` of (images, labels); each pass over it is the next epoch.
 
@@ -56,14 +60,14 @@ def tf_dataset(
             for window, rows in batches.windows_of(range(done, len(batches))):
                 mixed = first.allocate(len(rows), memory)
                 first.mix(window, rows, mixed)
-                yield mixed
+                yield form(*mixed)
         except Exception as error:
             RAISED.append(error)
             raise
 
     columns = first.columns
-    images = tf.TensorSpec((None, *columns.image_shape), columns.dtype)
-    shape, dtype = columns.stored["labels"]
+    images = tf.TensorSpec((None, *form.image_shape(columns.image_shape)), columns.dtype)
+    shape, dtype = form.label_kind(*columns.stored["labels"])
     signature = (images, tf.TensorSpec((None, *shape), dtype))
     data = tf.data.Dataset.from_generator(epoch, output_signature=signature)
     data = data.rebatch(first.config.batch_size, drop_remainder=first.config.drop_last)

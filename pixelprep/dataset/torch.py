@@ -2,19 +2,68 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import current_process
-from typing import Any  # PyTorch does not export the type of its worker info
+from typing import Any, SupportsIndex  # PyTorch does not export the type of its worker info
 
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from pixelprep.dataset.batches import Batches
+from pixelprep.dataset.columns import Column
+from pixelprep.dataset.feed_options import Form
 from pixelprep.dataset.passes import PassLog, State
+from pixelprep.dataset.rows import Rows
 from pixelprep.errors import UsageError, check_int
 from pixelprep.numerics.permutation import MAX_SEED
 
-Tensors = tuple[torch.Tensor, torch.Tensor]  # images and labels
+Tensors = tuple[torch.Tensor, torch.Tensor]  # images and labels; or an image and its label
+
+
+@dataclass(frozen=True, slots=True)
+class Tensorizer:
+    """Makes tensors of arrays: over the same memory, unless type or device are others."""
+
+    form: Form
+    dtype: torch.dtype | None = None  # of the images
+    device: torch.device | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and not isinstance(self.dtype, torch.dtype):
+            raise UsageError(
+                f"`dtype={self.dtype!r}`: expected a torch.dtype, as torch.bfloat16 is"
+            )
+
+    def __call__(self, images: Column, labels: Column) -> Tensors:
+        x, y = map(torch.from_numpy, self.form(images, labels))
+        if self.device:
+            x, y = self._moved(x), self._moved(y)
+        return (x.to(self.dtype), y) if self.dtype else (x, y)
+
+    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Move it; to a GPU from pinned memory, so that the program need not wait."""
+        pinned = self.device is not None and self.device.type == "cuda"
+        tensor = tensor.pin_memory() if pinned else tensor
+        return tensor.to(self.device, non_blocking=pinned)
+
+
+class TorchRows(Dataset[Tensors]):  # type: ignore[misc] # untyped
+    """The rows of a split by number, (image, label), as tensors; a loader reads a batch at once."""
+
+    def __init__(self, rows: Rows, tensors: Tensorizer) -> None:
+        self.rows, self.tensors = rows, tensors
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: SupportsIndex) -> Tensors:
+        images, labels = self.tensors(*self.rows.at(index))
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Tensors]:
+        images, labels = self.tensors(*self.rows[list(indices)])
+        return list(zip(images.unbind(), labels.unbind(), strict=True))
 
 
 def _workers(info: Any) -> str:
@@ -40,8 +89,8 @@ class TorchFeed(IterableDataset[Tensors]):  # type: ignore[misc] # untyped
     process. `state_dict` and `load_state_dict` are what torchdata's `StatefulDataLoader` calls.
     """
 
-    def __init__(self, first: Batches) -> None:
-        self.first, self.passes = first, PassLog(first.config.epoch)
+    def __init__(self, first: Batches, tensors: Tensorizer) -> None:
+        self.first, self.tensors, self.passes = first, tensors, PassLog(first.config.epoch)
         self._state: State | None = None  # from which a worker goes on, that it alone has
         self._latest: State | None = None
 
@@ -70,12 +119,17 @@ class TorchFeed(IterableDataset[Tensors]):  # type: ignore[misc] # untyped
 
     def __iter__(self) -> "TorchPass":
         info = get_worker_info()
+        if info and self.tensors.device:
+            message = f"`device={self.tensors.device}`: expected no DataLoader workers"
+            raise UsageError(
+                message, "move batches in the loop, from `DataLoader(pin_memory=True)`"
+            )
         lane = (info.id, info.num_workers) if info else (0, 1)
         own, self._state = self._state, None
         # Counted now, not at the first batch: a pass may be broken off before that.
         epoch, state = self.passes.begin(_workers(info), own["epoch"] if own else None)
         state = own or state or self.first.with_epoch(epoch).state(0)
-        passing = TorchPass(self.first, state, lane)
+        passing = TorchPass(self.first, self.tensors, state, lane)
         self._latest = passing.state
         return passing
 
@@ -83,14 +137,16 @@ class TorchFeed(IterableDataset[Tensors]):  # type: ignore[misc] # untyped
 class TorchPass(Iterator[Tensors]):
     """One pass, of a worker or without any, from where a state stands."""
 
-    def __init__(self, batches: Batches, state: State, lane: tuple[int, int]) -> None:
-        self.batches, self.lane = batches, lane
+    def __init__(
+        self, batches: Batches, tensors: Tensorizer, state: State, lane: tuple[int, int]
+    ) -> None:
+        self.batches, self.tensors, self.lane = batches, tensors, lane
         self.load_state_dict(state)
 
     def __next__(self) -> Tensors:
         images, labels = next(self.passing)
         self.state["batch"] = self.passing.number
-        return torch.from_numpy(images), torch.from_numpy(labels)
+        return self.tensors(images, labels)
 
     def state_dict(self) -> State:
         """Return where this pass stands."""

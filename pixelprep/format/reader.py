@@ -13,6 +13,7 @@ from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from threading import Lock
 from typing import Any  # Any: h5py has no types; arrays of every stored type
 
 import numpy as np
@@ -181,11 +182,40 @@ class _Kept:
             target[:] = content[skipped : skipped + len(target)]
 
 
+class _Recent:
+    """The packed chunks that were unpacked last, of which rows are read one by one."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.used, self.lock = room, 0, Lock()
+        self.chunks = dict[tuple[Path, str, int], Bytes]()  # the latest comes last
+
+    def rest(self, file: "_OpenFile", name: str, pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+        """Copy the pieces of a column that are parts of a chunk; yield those that are all of it."""
+        index = file.indexes[name]
+        for chunk, skipped, target in pieces:
+            if len(target) == index.chunk_bytes or index.chunk_bytes > self.room:
+                yield chunk, skipped, target
+                continue
+            key = file.file.path, name, chunk
+            content = self.chunks.get(key)
+            if content is None:
+                content = index.unpack(file.fd, chunk, np.empty(index.chunk_bytes, np.uint8))
+            self._keep(key, content)
+            target[:] = content.data[skipped : skipped + len(target)]
+
+    def _keep(self, key: tuple[Path, str, int], content: Bytes) -> None:
+        with self.lock:
+            self.used += len(content) - len(self.chunks.pop(key, ()))
+            self.chunks[key] = content
+            while self.used > self.room:
+                self.used -= len(self.chunks.pop(next(iter(self.chunks))))
+
+
 class _OpenFile:
     """One open file, whose columns are read past libhdf5 and its lock."""
 
-    def __init__(self, file: EntryFile, kept: _Kept) -> None:
-        self.kept = kept
+    def __init__(self, file: EntryFile, kept: _Kept, recent: _Recent | None) -> None:
+        self.kept, self.recent = kept, recent
         self.fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW)
         weakref.finalize(self, os.close, self.fd)  # once no part of a read is left
         self.file, self.stamp = file, file.stamp
@@ -225,6 +255,8 @@ class _OpenFile:
                 pieces = index.pieces(runs, buffer)
                 if index.row_bytes <= SMALL_ROW:
                     pieces = self.kept.rest(self, name, pieces)
+                elif index.packed and self.recent:
+                    pieces = self.recent.rest(self, name, pieces)
                 index.read(self.fd, pieces)
             except h5.ERRORS as error:
                 raise _unreadable(self.file, (name,), error) from error
@@ -251,12 +283,13 @@ def _unreadable(file: EntryFile, columns: Iterable[str], error: BaseException) -
 class HandleCache:
     """The open files of an entry; beyond `MAX_OPEN_FILES` the least recently used is closed.
 
-    Processes do not share it: each opens its own files (a handle is not safe across a fork).
+    Processes do not share it: each opens its own files (a handle is not safe across a fork). For
+    rows that are read one by one, `recent_bytes` of unpacked chunks are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recent_bytes: int = 0) -> None:
         self._open: OrderedDict[Path, _OpenFile] = OrderedDict()
-        self._kept = _Kept()
+        self._kept, self._recent = _Kept(), _Recent(recent_bytes) if recent_bytes else None
 
     def read(self, file: EntryFile, runs: Runs, **buffers: NDArray[Any]) -> None:
         """Put rows into each contiguous buffer from the column of its name."""
@@ -280,7 +313,9 @@ class HandleCache:
             return self._open[file.path]
         if len(self._open) >= MAX_OPEN_FILES:
             self._open.popitem(last=False)
-        self._open[file.path] = opened = fs.retry_while_missing(lambda: _OpenFile(file, self._kept))
+        self._open[file.path] = opened = fs.retry_while_missing(
+            lambda: _OpenFile(file, self._kept, self._recent)
+        )
         return opened
 
     def close(self) -> None:

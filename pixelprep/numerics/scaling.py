@@ -247,6 +247,10 @@ class Scaling:
             raise UsageError(f"images of {images.shape}: expected {shape}, as fitted")
         return images[None] if images.ndim == 3 else images
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out tables, which may be large and are computed again."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
     def is_exact(self, dtype: DTypeLike) -> bool:
         """Return whether `invert` recovers every raw pixel exactly from values stored as `dtype`.
 

@@ -45,7 +45,7 @@ def row_numbers(entry: Entry, images: np.ndarray) -> list[int]:
 
 
 def test_entries_and_splits_say_what_they_are(entry: Entry) -> None:
-    """A notebook shows the splits, classes and folder, and how rows are read."""
+    """A notebook shows the splits, classes and folder."""
     rows, shape = len(entry.train), "×".join(map(str, entry.train.shape[1:]))
     said = f"{rows} images {shape} {entry.train.dtype}"
     assert repr(entry.train) == f"<Split train: {said}>"
@@ -54,11 +54,6 @@ def test_entries_and_splits_say_what_they_are(entry: Entry) -> None:
     assert f"  train {said}" in repr(entry)
     assert classes.startswith(f"  {len(entry.class_names)} classes: {entry.class_names[0]}, ")
     assert last == f"  {entry.path}>"
-    said = r"by \[0\] \(images: split\.read\(0, 1\);"
-    with pytest.raises(pixelprep.UsageError, match=said):
-        entry.train[0]
-    with pytest.raises(pixelprep.UsageError, match=said):
-        next(iter(entry.train))
 
 
 @given(st.data())

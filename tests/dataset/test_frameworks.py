@@ -138,7 +138,12 @@ def test_torch_workers_agree_on_the_pass(entry: Entry, tmp_path: Path, start: st
 
 @pytest.mark.parametrize(
     ("module", "method", "extra"),
-    [("tensorflow", "to_tf", "train"), ("torch", "to_torch", "torch"), ("jax", "to_jax", "jax")],
+    [
+        ("tensorflow", "to_tf", "train"),
+        ("torch", "to_torch", "torch"),
+        ("jax", "to_jax", "jax"),
+        ("keras", "to_keras", "train"),
+    ],
 )
 def test_a_missing_framework_is_named(
     entry: Entry, monkeypatch: pytest.MonkeyPatch, module: str, method: str, extra: str

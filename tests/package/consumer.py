@@ -47,6 +47,9 @@ def look_at_split(split: pixelprep.Split) -> None:
     assert_type((split.name, split.per_image, len(split)), tuple[str, bool, int])
     assert_type((split.shape, split.dtype), tuple[tuple[int, ...], np.dtype[Any]])
     assert_type(split.read(0, 1), NDArray[Any])
+    for index in (0, slice(1), [0, -1], split.labels == 0):
+        assert_type(split[index], tuple[NDArray[Any], Any])
+    assert_type(next(iter(split)), tuple[NDArray[Any], Any])
     assert_type(split.labels, NDArray[Any])
     if split.per_image:
         assert_type((split.mean, split.std), tuple[Floats, Floats])
@@ -69,9 +72,13 @@ def look_at_split(split: pixelprep.Split) -> None:
 
 def feed(split: pixelprep.Split) -> None:
     """Feed frameworks; not called: none is installed with pixelprep alone."""
+    split.to_keras(64, shuffle=True, workers=1, use_multiprocessing=False, max_queue_size=10)
     split.to_tf(64, shuffle=True, seed=0, epoch=0, drop_last=True)
+    split.as_torch(layout="nchw", labels="int", dtype=None, raw=False)
     split.to_torch(64, shuffle=True, seed=0, epoch=0, drop_last=True, shard=(0, 1))
+    split.to_torch(64, layout="nchw", labels="onehot", device="cuda", dtype=None)
     split.to_jax(64, shuffle=True, seed=0, epoch=0, drop_last=True, shard=(0, 1), device=None)
+    split.to_jax(64, layout="nhwc", labels="multihot", dtype=np.float16)
 
 
 def scale(images: NDArray[np.uint8]) -> None:

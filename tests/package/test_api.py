@@ -162,7 +162,9 @@ Split.mean
 Split.std
 Split.batches(0)
 Split.batches(1, seed=-1)
+Split.to_keras(0)
 Split.to_tf(0)
+Split.as_torch(layout="chw")
 Split.to_torch(0)
 Split.to_jax(0)
 Batches.resume({})

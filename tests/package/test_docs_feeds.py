@@ -1,0 +1,56 @@
+"""The loops of docs/feeds.md run as they stand, and learn."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.packages import ROOT
+from tests.helpers.process import execute
+
+PAGE = (ROOT / "docs" / "feeds.md").read_text()
+LOOPS = dict(re.findall(r"(?ms)^## ([^\n]+)$(?:(?!^## ).)*?^```python\n(.*?)^```$", PAGE))
+NEEDED = {
+    "Keras": "keras",
+    "PyTorch, whole batches": "torch",
+    "PyTorch, map-style": "torch",
+    "skorch": "skorch",
+    "fastai": "fastai",
+    "NumPy": "numpy",
+    "Grain": "grain",
+}
+assert LOOPS.keys() == NEEDED.keys()
+
+
+@pytest.fixture(autouse=True)
+def cache(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the programs' cache into the current folder."""
+    monkeypatch.setenv("PIXELPREP_CACHE_DIR", "cache")
+
+
+CONVOLVES = "PyTorch, whole batches"
+NAMES = [n if n != CONVOLVES else pytest.param(n, marks=pytest.mark.long) for n in LOOPS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loop_learns(name: str) -> None:
+    """A loop of the page tells most of the images apart that it has not seen: chance is 0.1."""
+    pytest.importorskip(NEEDED[name], reason=f"{NEEDED[name]} is not installed")
+    names: dict[str, object] = {}
+    exec(LOOPS[name], names)
+    accuracy = names["accuracy"]
+    assert isinstance(accuracy, float)
+    assert accuracy > 0.5
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_keras_needs_no_tensorflow(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop of Keras learns on JAX and on PyTorch where TensorFlow cannot be imported."""
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    pytest.importorskip("keras", reason="keras is not installed")
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    hidden = "import sys\nsys.modules['tensorflow'] = None\n"
+    done = execute([sys.executable, "-c", f"{hidden}{LOOPS['Keras']}\nassert accuracy > 0.5"])
+    assert done.returncode == 0, done.stderr
