@@ -6,18 +6,29 @@ A window of rows is in memory at a time, mixed as `epoch` says, and cut into bat
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from itertools import tee
 from typing import Any  # JSON values
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelprep.dataset.columns import Column, Columns
-from pixelprep.dataset.epoch import WINDOW_RUNS, BatchConfig, delivered, order_of, reads_of
+from pixelprep.dataset.epoch import (
+    WINDOW_RUNS,
+    BatchConfig,
+    Dealt,
+    Worlds,
+    deal,
+    delivered,
+    order_of,
+    reads_of,
+)
 from pixelprep.dataset.memory import Recycler
 from pixelprep.dataset.reading import BLOCK_BYTES, LARGE_ROW, Step, read_each
 from pixelprep.errors import UsageError, check_int
 from pixelprep.format import reader
+from pixelprep.numerics.permutation import MAX_SEED
 from pixelprep.system import canonical
 from pixelprep.system.locks import SharedLock
 
@@ -57,15 +68,19 @@ class Batches:
         return self.config.steps(self.rows)
 
     def __iter__(self) -> "BatchIterator":
-        return BatchIterator(self, 0)
+        return BatchIterator(self)
 
     def resume(self, state: Mapping[str, Any]) -> "BatchIterator":
         """Continue where another pass stood, with the very batches that would have come.
 
+        All shards are taken to have delivered as many batches as the one whose state it is. Of
+        another number of shards, it is continued by dealing what they left to the present ones,
+        batch by batch (data/FORMAT.md, section 5).
+
         Parameters
         ----------
         state : mapping
-            What `BatchIterator.state` returned, also after a journey through JSON.
+            What `BatchIterator.state` returned, also after a journey through JSON, of any shard.
 
         Returns
         -------
@@ -77,37 +92,91 @@ class Batches:
         UsageError
             When the state is of other options or of other data.
         """
+        return self.part(state)
+
+    def part(self, state: Mapping[str, Any], lane: tuple[int, int] = (0, 1)) -> "BatchIterator":
+        """Return the rest; or of it, from the first on, every so many batches, as `lane` says."""
         expected = self.state(0)
-        if {**state, "batch": 0} != expected:
+        ours = {"shard": expected["shard"], "batch": 0}
+        if {**state, "worlds": [], **ours} != {**expected, "worlds": []}:
             raise UsageError(f"cannot resume from {dict(state)}: expected the state of {expected}")
-        return BatchIterator(self, check_int("state's batch", state.get("batch"), 0, len(self)))
+        shard = BatchConfig(1, shard=state.get("shard")).shard  # type: ignore[arg-type] # checked
+        worlds = tuple((int(count), int(done)) for count, done in state.get("worlds", ()))
+        of = self.with_epoch(self.config.epoch, shard)
+        done = check_int("state's batch", state.get("batch"), 0, of.count(worlds))
+        if shard[1] != self.config.shard[1]:
+            worlds, done = (*worlds, (shard[1], done)), 0
+        first, step = lane
+        return BatchIterator(self, done + first, worlds, step)
 
     def state(self, batch: int) -> dict[str, Any]:
-        """Return the state of a pass that has delivered `batch` batches."""
-        config = self.config.to_state()
-        content = {file.path.name: file.sha256 for file in self.files}
-        return {**config, "data": canonical.digest(content)[:16], "batch": batch}
+        """Return the state of a pass that has delivered `batch` batches.
+
+        Parameters
+        ----------
+        batch : int
+            0 to the number of batches.
+
+        Returns
+        -------
+        dict
+            JSON values, for `resume`.
+        """
+        return {**self.config.to_state(), "data": self._content, "batch": batch}
+
+    @cached_property
+    def _content(self) -> str:
+        return canonical.digest({file.path.name: file.sha256 for file in self.files})[:16]
 
     def with_epoch(self, epoch: int, shard: tuple[int, int] | None = None) -> "Batches":
         """Return the same of another epoch (and another shard)."""
         config = replace(self.config, epoch=epoch, shard=shard or self.config.shard)
         return replace(self, config=config)
 
-    def windows_from(self, first: int) -> Iterator[Window]:
-        """Yield the windows from number `first` on; each is valid until the next one comes."""
+    def at_epoch_of(self, state: Mapping[str, Any]) -> "Batches":
+        """Return the same of the epoch that a state is of."""
+        return self.with_epoch(check_int("state's epoch", state.get("epoch"), 0, MAX_SEED))
+
+    def left_by(self, worlds: Worlds) -> list[Dealt]:
+        """Return the batches of this shard that earlier numbers of shards have left."""
+        shards = [(j, worlds[0][0]) for j in range(worlds[0][0])]
+        lengths = [len(self.with_epoch(self.config.epoch, shard)) for shard in shards]
+        return deal(lengths, worlds, self.config.shard, self.config.even)
+
+    def count(self, worlds: Worlds) -> int:
+        """Return how many batches a pass has after these earlier ones of the epoch."""
+        return len(self.left_by(worlds)) if worlds else len(self)
+
+    def windows_of(self, numbers: Sequence[int]) -> Iterator[Window]:
+        """Yield the windows with rows of these batches, ascending, and these rows' order.
+
+        Each window is valid until the next one comes.
+        """
         names = (*self.columns.of_images, "labels")
         buffer = self.columns.allocate(names, min(WINDOW_RUNS * self.run_rows, self.rows))
-        numbers = range(first, self.order.windows)
+        read, mixed = tee(self._selected(numbers))
         steps = (
-            (self.order.reads(n), partial(_first, self.order.size(n), buffer)) for n in numbers
+            (self.order.reads(n), partial(_first, self.order.size(n), buffer)) for n, _ in read
         )
-        for number, window in zip(numbers, self._read(steps, scaled=False), strict=True):
-            yield window, self.order.mixed(number)
+        for (number, rows), window in zip(mixed, self._read(steps, scaled=False), strict=True):
+            yield window, self.order.mixed(number)[rows]
 
-    def batches_from(self, done: int) -> Iterator[dict[str, Column]]:
-        """Yield the batches from number `done` on, each row read to its place in a batch."""
-        steps = self._steps(*self.locate(done * self.config.batch_size))
-        return self._read(steps, scaled=True)
+    def _selected(self, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """Yield the windows with rows of these batches, and which of their rows, in order."""
+        size, end = self.config.batch_size, 0
+        wanted = np.zeros(len(self) + 1, bool)  # and one for rows that `drop_last` leaves out
+        wanted[numbers] = True
+        for number in range(self.order.windows):
+            begin, end = end, end + self.order.size(number)
+            mine = wanted[begin // size : -(-end // size)]
+            if mine.all():
+                yield number, slice(None)
+            elif mine.any():
+                yield number, wanted[np.arange(begin, end) // size]
+
+    def batches_of(self, numbers: Sequence[int]) -> Iterator[dict[str, Column]]:
+        """Yield the batches of these numbers, ascending, each row read to its place in a batch."""
+        return self._read(self._steps(numbers), scaled=True)
 
     def _read(self, steps: Iterator[Step], *, scaled: bool) -> Iterator[dict[str, Column]]:
         assert self.use is not None
@@ -115,16 +184,15 @@ class Batches:
         at_random = self.config.shuffle
         return read_each(self.files, self.columns, steps, scaled=scaled, at_random=at_random)
 
-    def _steps(self, first: int, start: int) -> Iterator[Step]:
+    def _steps(self, numbers: Sequence[int]) -> Iterator[Step]:
         size, rows = self.config.batch_size, np.empty((0, 2), np.int64)
         memory = Recycler()
-        for number in range(first, self.order.windows):
-            rows = np.concatenate([rows, delivered(self.order, number)[start:]])
+        for number, mine in self._selected(numbers):
+            rows = np.concatenate([rows, delivered(self.order, number)[mine]])
             while len(rows) >= size:
                 yield reads_of(rows[:size]), partial(self._room, size, memory)
                 rows = rows[size:]
-            start = 0
-        if len(rows) and not self.config.drop_last:
+        if len(rows):
             yield reads_of(rows), partial(self._room, len(rows), memory)
 
     def locate(self, row: int) -> tuple[int, int]:
@@ -169,19 +237,35 @@ def _first(rows: int, columns: dict[str, Column]) -> dict[str, Column]:
 
 
 class BatchIterator(Iterator[Pair]):
-    """One pass over an epoch; it can report its state and be resumed from it."""
+    """One pass over an epoch; it can report its state and be resumed from it.
 
-    def __init__(self, batches: Batches, start: int) -> None:
-        self._batches, self._done, self._process = batches, start, os.getpid()
-        self._stream = _stream(batches, start)
+    It begins at batch `start` of those that earlier `worlds` have left, and takes every `step`-th.
+    """
+
+    def __init__(
+        self, batches: Batches, start: int = 0, worlds: Worlds = (), step: int = 1
+    ) -> None:
+        self._batches, self._worlds, self._process = batches, worlds, os.getpid()
+        self._count = batches.count(worlds)
+        self._numbers = range(start, self._count, step)
+        self._stream = _stream(batches, worlds, self._numbers)
+
+    def __len__(self) -> int:
+        """Return how many batches are to come."""
+        return len(self._numbers)
 
     def __next__(self) -> Pair:
         if self._process != os.getpid():  # open files are not carried over a fork
-            self._stream = _stream(self._batches, self._done)
+            self._stream = _stream(self._batches, self._worlds, self._numbers)
             self._process = os.getpid()
         batch = next(self._stream)
-        self._done += 1
+        self._numbers = self._numbers[1:]
         return batch
+
+    @property
+    def number(self) -> int:
+        """The number of the next batch of the pass, or else how many it has."""
+        return min(self._numbers.start, self._count)
 
     def state(self) -> dict[str, Any]:
         """Return what `Batches.resume` needs to continue from here.
@@ -191,29 +275,45 @@ class BatchIterator(Iterator[Pair]):
         dict
             JSON values.
         """
-        return self._batches.state(self._done)
+        state = self._batches.state(self.number)
+        return state | ({"worlds": [list(w) for w in self._worlds]} if self._worlds else {})
 
 
-def _stream(batches: Batches, done: int) -> Iterator[Pair]:
-    """Return the batches from number `done` on.
+def _stream(batches: Batches, worlds: Worlds, numbers: Sequence[int]) -> Iterator[Pair]:
+    """Return the batches of these numbers, ascending, of those that earlier worlds have left.
 
     This knows no iterator that holds it: such a circle would keep the files open.
     """
+    if worlds:
+        return _dealt(batches, worlds, numbers)
     if not batches.reads_rows:
-        return _rebatch(batches, done)
-    return ((batch["images"], batch["labels"]) for batch in batches.batches_from(done))
+        return _rebatch(batches, numbers)
+    return ((batch["images"], batch["labels"]) for batch in batches.batches_of(numbers))
 
 
-def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
-    """Cut the stream of mixed windows into batches, from number `done` on.
+def _dealt(batches: Batches, worlds: Worlds, numbers: Sequence[int]) -> Iterator[Pair]:
+    """Yield batches of several shards in turn, each from a stream of its own."""
+    left = batches.left_by(worlds)
+    mine = [left[number] for number in numbers]
+    count, epoch, streams = worlds[0][0], batches.config.epoch, dict[tuple[int, int], Any]()
+    for lap, shard in {(lap, shard): None for lap, _, shard in mine}:
+        of_shard = batches.with_epoch(epoch, (shard, count))
+        own = [number for one, number, of in mine if (one, of) == (lap, shard)]
+        streams[lap, shard] = _stream(of_shard, (), own)
+    for lap, _, shard in mine:
+        yield next(streams[lap, shard])
+
+
+def _rebatch(batches: Batches, numbers: Sequence[int]) -> Iterator[Pair]:
+    """Cut the stream of mixed windows into the batches of these numbers.
 
     Rows of several small batches are mixed at once, into one array of which each is a part.
     """
     size, memory = batches.config.batch_size, Recycler()
     most = size * -(-PIECE_BYTES // (size * batches.columns.row_bytes))  # rows
-    first_window, start = batches.locate(done * size)
     filled, piece = 0, batches.allocate(most, memory)
-    for window, order in batches.windows_from(first_window):
+    for window, order in batches.windows_of(numbers):
+        start = 0
         while start < len(order):
             rows = order[start : start + most - filled]
             start += len(rows)
@@ -223,9 +323,7 @@ def _rebatch(batches: Batches, done: int) -> Iterator[Pair]:
             if filled == most:
                 yield from _cut(piece, filled, size)
                 filled, piece = 0, batches.allocate(most, memory)
-        start = 0
-    rest = filled % size if batches.config.drop_last else 0
-    yield from _cut(piece, filled - rest, size)
+    yield from _cut(piece, filled, size)
 
 
 def _cut(piece: Pair, rows: int, size: int) -> Iterator[Pair]:

@@ -282,9 +282,10 @@ class Split:
         """
         from pixelprep.dataset.batches import Batches  # what only finds an entry needs neither
         from pixelprep.dataset.epoch import BatchConfig
+        from pixelprep.dataset.ranks import sharded
 
         try:
-            config = BatchConfig(batch_size, **options)
+            config = BatchConfig(batch_size, **sharded({**options}))
         except TypeError as error:  # an option that there is not
             raise named_type_error(error, "batches") from None
         columns = replace(self._columns, delivers_raw=config.raw)
@@ -361,13 +362,22 @@ class Split:
         first, form = self._feed(batch_size, options)
         return KerasFeed(first, form, max_queue_size=max_queue_size, **settings)
 
-    def to_tf(self, batch_size: int, **options: Unpack[FeedOptions]) -> tf.data.Dataset:
+    def to_tf(
+        self,
+        batch_size: int,
+        *,
+        state: Mapping[str, Any] | None = None,
+        **options: Unpack[FeedOptions],
+    ) -> tf.data.Dataset:
         """Return a ``tf.data.Dataset`` of the batches of `batches`; each pass is the next epoch.
 
         Parameters
         ----------
         batch_size : int
             Rows a batch, at least 1.
+        state : mapping, optional
+            What ``batches(…).state(done)`` returned: deliver what that epoch has left after `done`
+            batches, in every pass; the epoch after it is `epoch=state["epoch"] + 1`.
         **options
             ``layout`` and ``labels``, as of `FeedOptions`; ``shuffle``, ``seed``, ``epoch``,
             ``drop_last``, ``shard``, ``even``, ``balance``, ``raw``, as of `BatchOptions`.
@@ -380,11 +390,13 @@ class Split:
         Raises
         ------
         UsageError, MissingExtraError
-            When a value is out of its range; when TensorFlow is not installed.
+            When a value is out of its range, or the state is of something else; when TensorFlow is
+            not installed.
         """
         with _require("TensorFlow", "train"):
-            from pixelprep.dataset.tensorflow import tf_dataset
-        return tf_dataset(*self._feed(batch_size, options))
+            from pixelprep.dataset.tensorflow import rest_of, tf_dataset
+        first, form = self._feed(batch_size, options)
+        return rest_of(first, form, state) if state else tf_dataset(first, form=form)
 
     def as_torch(
         self,
@@ -441,9 +453,10 @@ class Split:
         """Return an ``IterableDataset`` of whole batches; each pass is the next epoch.
 
         Iterate over it, or use it as ``DataLoader(feed, batch_size=None)``: no workers are needed,
-        and two of them delivered 0.05 of the images a second that none did (MNIST, two cores).
-        Workers share an epoch's rows among them, after fork and after spawn, for what is done to
-        batches there; ``shard`` does the same for processes.
+        and two of them delivered 0.05 of the images a second that none did (MNIST, two cores). They
+        take batches in turn, so that their number changes nothing but speed. The feed has a length,
+        ``set_epoch``, and ``state_dict`` and ``load_state_dict``, by which torchdata's
+        ``StatefulDataLoader`` and Lightning go on in the middle of an epoch.
 
         Parameters
         ----------
@@ -456,7 +469,7 @@ class Split:
             Of the images, such as ``torch.bfloat16``; default: as stored.
         **options
             ``layout`` and ``labels``, as of `FeedOptions`; ``shuffle``, ``seed``, ``epoch``,
-            ``drop_last``, ``shard``, ``balance``, ``raw``, as of `BatchOptions`.
+            ``drop_last``, ``shard``, ``even``, ``balance``, ``raw``, as of `BatchOptions`.
 
         Returns
         -------
@@ -490,18 +503,20 @@ class Split:
         batch_size : int
             Rows a batch, at least 1.
         device : jax.Device or jax.sharding.Sharding, optional
-            Where the arrays are put; default: where JAX puts them.
+            Where the arrays are put; default: where JAX puts them. Of a sharding over devices of
+            several processes, a batch is all that they deliver, as
+            `jax.make_array_from_process_local_data` has it.
         dtype : dtype, optional
             Of the images, such as ``jax.numpy.bfloat16``; default: as stored.
         **options
             ``layout`` and ``labels``, as of `FeedOptions`; ``shuffle``, ``seed``, ``epoch``,
-            ``drop_last``, ``shard``, ``balance``, ``raw``, as of `BatchOptions`.
+            ``drop_last``, ``shard``, ``even``, ``balance``, ``raw``, as of `BatchOptions`.
 
         Returns
         -------
         pixelprep.dataset.jax.JaxFeed
             Of (images, labels): the stored type (n, H, W, C), and int32 (n,): JAX has no int64
-            unless it is told to.
+            unless it is told to. It has ``set_epoch`` and ``resume``, its passes ``state``.
 
         Raises
         ------

@@ -18,6 +18,8 @@ from pixelprep.numerics.permutation import MAX_SEED, Stream, permutation
 
 Reads = list[tuple[int, reader.Runs]]  # the number of a file, and what is read of it
 Numbers = NDArray[np.int64]
+Worlds = tuple[tuple[int, int], ...]  # numbers of shards, and of batches that each delivered so
+Dealt = tuple[int, int, int]  # the lap, the number of a batch, the shard that it is of
 
 WINDOW_RUNS = 32  # runs that are mixed with each other
 EVEN = ("drop", "pad")
@@ -36,13 +38,14 @@ class BatchOptions(TypedDict, total=False):
         counts its own epochs, `epoch` is that of the first pass.
     drop_last : bool
         Leave out a last batch of fewer rows; default: deliver it.
-    shard : tuple of int
+    shard : tuple of int or "auto"
         (index, count): this of so many disjoint parts, which together are every row once; default:
-        (0, 1), all of them.
+        (0, 1), all of them. "auto": as torch.distributed or jax.distributed number this process, or
+        the variables of torchrun, Open MPI or SLURM.
     even : {"drop", "pad"}, optional
         Give every shard the same number of rows, and so of batches, as distributed training needs:
-        leave out what is too much for some, or repeat what is too little. Default: the numbers of
-        rows differ by one where they must.
+        leave out what is too much for some, or repeat what is too little. Default: "drop" with
+        ``shard="auto"``; else the numbers of rows differ by one where they must.
     balance : {"oversample"}, optional
         Deliver as many rows of each class as the largest has: those of smaller ones several times,
         as evenly as can be. Only shuffled. Rows are then read one by one, which is slower, most of
@@ -56,7 +59,7 @@ class BatchOptions(TypedDict, total=False):
     seed: int
     epoch: int
     drop_last: bool
-    shard: tuple[int, int]
+    shard: tuple[int, int] | Literal["auto"]
     even: Literal["drop", "pad"] | None
     balance: Literal["oversample"] | None
     raw: bool
@@ -234,6 +237,26 @@ def shard_rows(rows: int, shard: tuple[int, int], even: str | None) -> list[rang
     start = index * size % max(1, rows)
     stop = start + size
     return [range(start, stop)] if stop <= rows else [range(start, rows), range(stop - rows)]
+
+
+def deal(
+    lengths: list[int], worlds: Worlds, shard: tuple[int, int], even: str | None
+) -> list[Dealt]:
+    """Return the batches of a shard that earlier numbers of shards have left (data/FORMAT.md).
+
+    `lengths` are those of the shards of the first world. In a second lap are batches that come
+    again, where shards are padded.
+    """
+    (_, first), *later = worlds
+    shards = range(len(lengths))
+    left = [(n, of) for n in range(first, max(lengths)) for of in shards if n < lengths[of]]
+    for count, done in later:
+        left = left[count * done :]
+    index, count = shard
+    whole = len(left) // count * count
+    padded = -(-len(left) // count) * count
+    places = range(index, {"drop": whole, "pad": padded}.get(even or "", len(left)), count)
+    return [(place // len(left), *left[place % len(left)]) for place in places]
 
 
 def delivered(order: Order, number: int) -> Numbers:

@@ -1,14 +1,16 @@
 """Feed batches to TensorFlow and Keras."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any  # JSON values
 
 import tensorflow as tf
 
 from pixelprep.dataset.batches import Batches, Pair
-from pixelprep.dataset.feed_options import Form
+from pixelprep.dataset.feed_options import AS_STORED, Form
 from pixelprep.dataset.memory import Recycler
+from pixelprep.errors import UsageError
 
 RAISED: list[Exception] = []  # by feeds, since `raising_originals` began
 
@@ -25,7 +27,23 @@ def raising_originals() -> Iterator[None]:
         raise RAISED[0] from None
 
 
-def tf_dataset(first: Batches, form: Form, done: int = 0) -> tf.data.Dataset:
+def rest_of(first: Batches, form: Form, state: Mapping[str, Any]) -> tf.data.Dataset:
+    """Return the batches that the epoch of a state has left; each pass is these again."""
+    batches = first.at_epoch_of(state)
+    rest = batches.resume(state)
+    if "worlds" in rest.state():
+        shards = " of ".join(map(str, state["shard"]))
+        message = f"cannot resume from the state of shard {shards}: expected as many shards"
+        raise UsageError(message, "`batches`, `to_torch` and `to_jax` go on with another number")
+    return tf_dataset(batches, rest.number, form, itertools.repeat(batches.config.epoch))
+
+
+def tf_dataset(
+    first: Batches,
+    done: int = 0,
+    form: Form = AS_STORED,
+    epochs: Iterator[int] | None = None,
+) -> tf.data.Dataset:
     """Return a ``tf.data.Dataset`` of (images, labels); each pass over it is the next epoch.
 
     Each pass begins after `done` batches of its epoch.
@@ -33,15 +51,13 @@ def tf_dataset(first: Batches, form: Form, done: int = 0) -> tf.data.Dataset:
     Python hands over a window at a time, in memory that TensorFlow shares, and TensorFlow cuts the
     batches: a Python call for every batch is many times slower.
     """
-    epochs = itertools.count(first.config.epoch)
+    numbers = epochs or itertools.count(first.config.epoch)
 
     def epoch() -> Iterator[Pair]:
         memory = Recycler()
         try:
-            batches = first.with_epoch(next(epochs))
-            number, start = batches.locate(done * first.config.batch_size)
-            for window, order in batches.windows_from(number):
-                rows, start = order[start:], 0
+            batches = first.with_epoch(next(numbers))
+            for window, rows in batches.windows_of(range(done, len(batches))):
                 mixed = first.allocate(len(rows), memory)
                 first.mix(window, rows, mixed)
                 yield form(*mixed)

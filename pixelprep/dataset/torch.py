@@ -1,16 +1,10 @@
 """Feed batches to PyTorch."""
 
 import os
-import shutil
-import tempfile
 import uuid
-import weakref
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from multiprocessing import current_process
-from pathlib import Path
 from typing import Any, SupportsIndex  # PyTorch does not export the type of its worker info
 
 import torch
@@ -19,8 +13,10 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from pixelprep.dataset.batches import Batches
 from pixelprep.dataset.columns import Column
 from pixelprep.dataset.feed_options import Form
+from pixelprep.dataset.passes import PassLog, State
 from pixelprep.dataset.rows import Rows
-from pixelprep.errors import UsageError
+from pixelprep.errors import UsageError, check_int
+from pixelprep.numerics.permutation import MAX_SEED
 
 Tensors = tuple[torch.Tensor, torch.Tensor]  # images and labels; or an image and its label
 
@@ -70,44 +66,6 @@ class TorchRows(Dataset[Tensors]):  # type: ignore[misc] # untyped
         return list(zip(images.unbind(), labels.unbind(), strict=True))
 
 
-class PassNumbers:
-    """Numbers of passes, on which all processes that work at one pass agree.
-
-    They are links in a folder: whoever comes first makes the next one, at once and whole, and what
-    it leads to is the name of the pass. So no worker's timing matters.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="pixelprep-"))
-        self.next, self.begun = 0, Counter[str]()  # as far as this process knows
-        if folder is None:  # a copy in another process does not remove it
-            weakref.finalize(self, _remove, self.folder, os.getpid())
-
-    def __reduce__(self) -> tuple[type["PassNumbers"], tuple[Path]]:
-        return PassNumbers, (self.folder,)
-
-    def begin(self, workers: str) -> int:
-        """Return the number of the next pass of these workers, 0 for the first of all."""
-        name = f"{workers}-{self.begun[workers]}"
-        self.begun[workers] += 1
-        self.folder.mkdir(exist_ok=True)  # temporary files may be swept
-        for number in count(self.next):
-            link = self.folder / str(number)
-            try:
-                link.symlink_to(name)
-            except FileExistsError:
-                if os.fspath(link.readlink()) != name:
-                    continue
-            self.next = number + 1
-            return number
-        raise AssertionError
-
-
-def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # not a fork of it
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _workers(info: Any) -> str:
     """Return a name that the workers of one loader's iterator share with nobody else.
 
@@ -125,24 +83,87 @@ def _workers(info: Any) -> str:
 class TorchFeed(IterableDataset[Tensors]):  # type: ignore[misc] # untyped
     """Whole batches of (images, labels); each pass over it is the next epoch.
 
-    A loader's workers share an epoch's rows; each worker's last batch may be short. None is needed:
-    two delivered 0.05 of the images a second that none did (MNIST, two cores), as each batch goes
-    from process to process.
+    Worker w of a loader's W delivers the batches w, w + W, …: as the loader takes them in turn,
+    they are the same, in the same order, with any number of workers. None is needed: two delivered
+    0.05 of the images a second that none did (MNIST, two cores), as each batch goes from process to
+    process. `state_dict` and `load_state_dict` are what torchdata's `StatefulDataLoader` calls.
     """
 
     def __init__(self, first: Batches, tensors: Tensorizer) -> None:
-        self.first, self.tensors, self.passes = first, tensors, PassNumbers()
+        self.first, self.tensors, self.passes = first, tensors, PassLog(first.config.epoch)
+        self._state: State | None = None  # from which a worker goes on, that it alone has
+        self._latest: State | None = None
 
-    def __iter__(self) -> Iterator[Tensors]:
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass be of this epoch, in workers that are kept, too."""
+        self.passes.go_on(check_int("epoch", epoch, 0, MAX_SEED))
+
+    def state_dict(self) -> State:
+        """Return where the latest pass in this process stands, as JSON values."""
+        if self._latest is None and not self.passes.is_empty():
+            message = "workers know where their passes stand, not the process that has them"
+            raise UsageError(message, "use torchdata's StatefulDataLoader, or `num_workers=0`")
+        return dict(self._latest or self.first.state(0))
+
+    def load_state_dict(self, state: State) -> None:
+        """Let the next pass go on from this state; those after it are of the next epochs."""
+        batches = self.first.at_epoch_of(state)
+        if "worker" in state:
+            self._state = state
+        else:
+            batches.resume(state)  # or refuse it here
+            self.passes.go_on(batches.config.epoch, state)
+
+    def __iter__(self) -> "TorchPass":
         info = get_worker_info()
         if info and self.tensors.device:
             message = f"`device={self.tensors.device}`: expected no DataLoader workers"
             raise UsageError(
                 message, "move batches in the loop, from `DataLoader(pin_memory=True)`"
             )
+        lane = (info.id, info.num_workers) if info else (0, 1)
+        own, self._state = self._state, None
         # Counted now, not at the first batch: a pass may be broken off before that.
-        epoch = self.first.config.epoch + self.passes.begin(_workers(info))
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        index, shards = self.first.config.shard
-        mine = self.first.with_epoch(epoch, shard=(index * workers + worker, shards * workers))
-        return (self.tensors(*batch) for batch in mine)
+        epoch, state = self.passes.begin(_workers(info), own["epoch"] if own else None)
+        state = own or state or self.first.with_epoch(epoch).state(0)
+        passing = TorchPass(self.first, self.tensors, state, lane)
+        self._latest = passing.state
+        return passing
+
+
+class TorchPass(Iterator[Tensors]):
+    """One pass, of a worker or without any, from where a state stands."""
+
+    def __init__(
+        self, batches: Batches, tensors: Tensorizer, state: State, lane: tuple[int, int]
+    ) -> None:
+        self.batches, self.tensors, self.lane = batches, tensors, lane
+        self.load_state_dict(state)
+
+    def __next__(self) -> Tensors:
+        images, labels = next(self.passing)
+        self.state["batch"] = self.passing.number
+        return self.tensors(images, labels)
+
+    def state_dict(self) -> State:
+        """Return where this pass stands."""
+        return dict(self.state)
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on from a state that this very worker had, or that a process without workers had."""
+        rest, lane = {**state}, self.lane
+        if worker := rest.pop("worker", None):
+            if tuple(worker) != lane or rest["shard"] != self.batches.state(0)["shard"]:
+                rank, others = rest["shard"]
+                message = f"cannot resume from the state of worker {worker[0]} of {worker[1]}"
+                message += f" of shard {rank} of {others}: expected {lane[0]} of {lane[1]}"
+                index, count = self.batches.config.shard
+                hint = "for other numbers take a state with `num_workers=0`"
+                raise UsageError(f"{message} of {index} of {count}", hint)
+            lane = (0, lane[1])  # it is at a batch of this worker's already
+        self.passing = self.batches.at_epoch_of(rest).part(rest, lane)
+        mine = {"worker": list(self.lane)} if self.lane[1] > 1 or worker else {}
+        self.state = {**self.passing.state(), **mine}

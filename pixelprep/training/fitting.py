@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast  # Any: options, each of its own typ
 from pixelprep.dataset.batches import Batches
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.epoch import BatchOptions
-from pixelprep.dataset.feed_options import AS_STORED
 from pixelprep.errors import TrainError
 from pixelprep.reports.results import TrainSettings
 from pixelprep.system import progress
@@ -82,9 +81,9 @@ def _feed(entry: Entry, state: TrainState, augmentation: Augmentation | None) ->
 
     batches = train_batches(entry, state.settings, state.epochs)
     if not augmentation:
-        return tf_dataset(batches, AS_STORED, state.step)
+        return tf_dataset(batches, state.step)
     # A layer's random numbers follow from how often it was called: so it is called again.
-    return augmentation.feed(tf_dataset(batches, AS_STORED)).skip(state.step)
+    return augmentation.feed(tf_dataset(batches)).skip(state.step)
 
 
 @dataclass(slots=True)

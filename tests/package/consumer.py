@@ -68,12 +68,15 @@ def look_at_split(split: pixelprep.Split) -> None:
     passing = iter(shard)
     next(passing)
     assert_type(shard.resume(passing.state()), BatchIterator)
+    assert_type(shard.resume(shard.state(0)), BatchIterator)
+    assert_type(split.batches(1, shard="auto").state(0), dict[str, Any])
 
 
 def feed(split: pixelprep.Split) -> None:
     """Feed frameworks; not called: none is installed with pixelprep alone."""
     split.to_keras(64, shuffle=True, workers=1, use_multiprocessing=False, max_queue_size=10)
     split.to_tf(64, shuffle=True, seed=0, epoch=0, drop_last=True)
+    split.to_tf(64, shuffle=True, shard="auto", state=split.batches(64, shuffle=True).state(5))
     split.as_torch(layout="nchw", labels="int", dtype=None, raw=False)
     split.to_torch(64, shuffle=True, seed=0, epoch=0, drop_last=True, shard=(0, 1))
     split.to_torch(64, layout="nchw", labels="onehot", device="cuda", dtype=None)
