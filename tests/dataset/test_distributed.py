@@ -193,7 +193,7 @@ def test_jax_has_one_batch_of_all_processes(entry: Entry, tmp_path: Path, world:
     rest = [str(world), str(free_port()), str(entry.path)]
     others = [Process([*command, str(rank), *rest]) for rank in range(1, world)]
     done = execute([*command, "0", *rest])
-    assert done.stdout == "fine\n", done.stderr
+    assert done.stdout.endswith("fine\n"), done.stderr  # gloo prints, too
     assert [other.wait() for other in others] == [0] * (world - 1)
 
 
@@ -254,7 +254,7 @@ class Net(lightning.LightningModule):
 def fit(epochs, *callbacks, **options):
     model, devices = Net(), options.pop("devices", 1)
     trainer = lightning.Trainer(
-        max_epochs=epochs, devices=devices, accelerator="cpu", logger=False, callbacks=callbacks,
+        max_epochs=epochs, devices=devices, accelerator="cpu", logger=False, callbacks=[*callbacks],
         enable_progress_bar=False, enable_model_summary=False,
         strategy="ddp_spawn" if devices > 1 else "auto",
         enable_checkpointing=bool(callbacks),
