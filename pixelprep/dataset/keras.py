@@ -1,17 +1,19 @@
 """Feed batches to Keras on any backend; no other framework is needed."""
 
-from collections.abc import Iterator
+import os
+from pathlib import Path
 from threading import Lock
 from typing import Any  # Any: labels of whichever type
 
 import keras
 import numpy as np
 
-from pixelprep.dataset.batches import Batches, Pair
+from pixelprep.dataset.batches import Batches, BatchIterator, Pair
 from pixelprep.dataset.epoch import Numbers, delivered
 from pixelprep.dataset.feed_options import Form
+from pixelprep.dataset.keras_checkpoint import KerasCheckpoint
 from pixelprep.dataset.rows import Rows
-from pixelprep.errors import UsageError
+from pixelprep.errors import UsageError, check_int
 
 MAX_WINDOWS = 64  # whose order is kept
 
@@ -20,7 +22,8 @@ class KerasFeed(keras.utils.PyDataset):  # type: ignore[misc] # untyped
     """Batches of (images, labels) by number; each pass over all of them is the next epoch.
 
     Asked for one after the other, they are streamed; a batch that is asked for out of turn, as
-    `fit` does unless it is told ``shuffle=False``, is read row by row, and is the same.
+    `fit` does unless it is told ``shuffle=False``, is read row by row, and is the same. Of an epoch
+    that goes on where a checkpoint was made, batch 0 is the next one.
     """
 
     def __init__(self, first: Batches, form: Form, **options: Any) -> None:
@@ -30,9 +33,9 @@ class KerasFeed(keras.utils.PyDataset):  # type: ignore[misc] # untyped
             # Keras 3.15 keeps batches that they fetched before it trains, and gives these again.
             message = f"`workers={self.workers}`: Keras on {backend} would repeat batches and omit"
             raise UsageError(f"{message} others: expected 1, in this process", "none are needed")
-        self.form = form
+        self.form, self.turns = form, True  # whether it goes on to the next epoch by itself
         self._rows = Rows(first.files, first.columns)
-        self._begin(first)
+        self.begin(first)
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_lock", "_stream", "_next", "_given", "_orders")
@@ -40,12 +43,12 @@ class KerasFeed(keras.utils.PyDataset):  # type: ignore[misc] # untyped
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._begin(self.batches)
+        self.begin(self.batches, self.start)
 
-    def _begin(self, batches: Batches) -> None:
-        """Deliver this epoch from now on."""
-        self.batches, self._lock = batches, Lock()
-        self._stream: Iterator[Pair] = iter(batches)
+    def begin(self, batches: Batches, start: int = 0) -> None:
+        """Deliver this epoch from now on, from its batch number `start`."""
+        self.batches, self.start, self._lock = batches, start, Lock()
+        self._stream = BatchIterator(batches, start)
         self._next, self._given = 0, set[int]()
         self._orders = dict[int, Numbers]()  # the rows of windows, by their number
 
@@ -55,7 +58,7 @@ class KerasFeed(keras.utils.PyDataset):  # type: ignore[misc] # untyped
         return self.batches.config.epoch
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.batches) - self.start
 
     def __getitem__(self, index: int) -> Pair:
         if not 0 <= index < len(self):
@@ -63,11 +66,11 @@ class KerasFeed(keras.utils.PyDataset):  # type: ignore[misc] # untyped
         with self._lock:
             self._given.add(index)
             if index == 0 != self._next:
-                self._stream, self._next = iter(self.batches), 0
+                self._stream, self._next = BatchIterator(self.batches, self.start), 0
             if index == self._next:
                 self._next += 1
                 return self.form(*next(self._stream))
-            numbers = self._numbers(index)
+            numbers = self._numbers(self.start + index)
         return self.form(*self._rows.select(numbers))
 
     def _numbers(self, index: int) -> Numbers:
@@ -94,5 +97,35 @@ class KerasFeed(keras.utils.PyDataset):  # type: ignore[misc] # untyped
 
         Keras also calls it after it has looked at a batch or two, before it trains.
         """
-        if self.use_multiprocessing or len(self._given) == len(self):
-            self._begin(self.batches.with_epoch(self.epoch + 1))
+        if self.turns and (self.use_multiprocessing or len(self._given) == len(self)):
+            self.begin(self.batches.with_epoch(self.epoch + 1))
+
+    def checkpoint(
+        self, path: str | os.PathLike[str], model: keras.Model, *, every: int = 100
+    ) -> KerasCheckpoint:
+        """Return a callback that saves a training within its epochs, and go on from what it saved.
+
+        Keras's own `BackupAndRestore` goes on at the beginning of an epoch.
+
+        Parameters
+        ----------
+        path : path
+            The file, ``.npz``; what is in it already is loaded into model and feed.
+        model : keras.Model
+            Built and compiled.
+        every : int
+            Batches of an epoch from one time to the next; also after each epoch.
+
+        Returns
+        -------
+        KerasCheckpoint
+            For ``model.fit(feed, initial_epoch=epoch, epochs=epoch + 1, shuffle=False,
+            callbacks=[checkpoint])`` of each `epoch` from ``checkpoint.epoch`` on: one call an
+            epoch, as the first may be a part of one.
+
+        Raises
+        ------
+        UsageError, TrainError
+            When what was saved is of other options or other data; when it is damaged.
+        """
+        return KerasCheckpoint(self, Path(path), model, check_int("every", every, 1))

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast  # Any: options, each of its own type; Keras
 
+from pixelprep.dataset import keras_variables
 from pixelprep.dataset.batches import Batches
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.epoch import BatchOptions
@@ -106,7 +107,9 @@ class Checkpointer:
         self._check_finite(logs["loss"])
         self.state = replace(self.state, step=step, seconds=seconds)
         metrics = models.metric_values(self.model)
-        self.run.save(Checkpoint(self.state, models.values(self.model), self.best, metrics))
+        self.run.save(
+            Checkpoint(self.state, keras_variables.values(self.model), self.best, metrics)
+        )
 
     def after_epoch(self, results: Mapping[str, float]) -> None:
         """Save what an epoch gave, and stop training in time."""
@@ -115,11 +118,11 @@ class Checkpointer:
         settings = state.settings
         improved = settings.early_stopping is not None and state.best_epoch == state.epochs
         if improved:
-            self.best = models.values(self.model)
+            self.best = keras_variables.values(self.model)
         is_last = state.stops_early or state.epochs == settings.epochs
         if is_last or state.epochs % settings.checkpoint_epochs == 0:
             best = () if improved else self.best
-            self.run.save(Checkpoint(state, models.values(self.model), best))
+            self.run.save(Checkpoint(state, keras_variables.values(self.model), best))
             if self.events:
                 self.events.follow(state.history)
         self.model.stop_training = state.stops_early
@@ -142,7 +145,7 @@ class Checkpointer:
         """Set the model to what it was after the best epoch, where the run may stop early."""
         if self.best and self.state.best_epoch != self.state.epochs:
             LOG.info("epoch %d of %d was the best", self.state.best_epoch, self.state.epochs)
-            models.restore(self.model, self.best, self.run.checkpoint)
+            keras_variables.restore(self.model, self.best, self.run.checkpoint)
 
 
 def _callback(

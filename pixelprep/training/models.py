@@ -171,21 +171,6 @@ def check_probabilities(found: NDArray[Any], name: str | Path) -> None:
         raise TrainError(f"{message}, got {got}", 'end the model with activation="softmax"')
 
 
-def _variables(model: keras.Model) -> list[Any]:
-    """Return all that decides how training goes on, in an order that building again repeats.
-
-    Unlike Keras's own files, these need no layer that can be saved.
-    """
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    return [*model.variables, *model.optimizer.variables]
-
-
-def values(model: keras.Model) -> list[NDArray[Any]]:
-    """Copy the values of a model's variables."""
-    return [variable.numpy().copy() for variable in _variables(model)]
-
-
 def metric_values(model: keras.Model) -> list[NDArray[Any]]:
     """Copy what the metrics of a model have summed up."""
     return [variable.numpy().copy() for variable in model.metrics_variables]
@@ -206,17 +191,6 @@ def restore_metrics(model: keras.Model, saved: Variables) -> None:
 def are_weights_finite(model: keras.Model) -> bool:
     """Return whether no weight of a model is nan or infinite."""
     return all(bool(np.isfinite(weight.numpy()).all()) for weight in model.weights)
-
-
-def restore(model: keras.Model, saved: Variables, checkpoint: Path) -> None:
-    """Set a model's variables to the values saved in this checkpoint, if they are of such a one."""
-    variables = _variables(model)
-    fresh = [variable.numpy() for variable in variables]
-    if [(v.shape, v.itemsize) for v in fresh] != [(v.shape, v.itemsize) for v in saved]:
-        message = f"{checkpoint}: its variables are not those of the model that is built now"
-        raise TrainError(message, "give the model the layers that it had")
-    for variable, now, then in zip(variables, fresh, saved, strict=True):
-        variable.assign(then.view(now.dtype))  # NumPy's files forget the name of bfloat16
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import (
 
 from pixelprep import sources
 from pixelprep.cache.entries import open_recorded
+from pixelprep.dataset import keras_variables
 from pixelprep.dataset.batches import Batches
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.epoch import BatchConfig
@@ -322,7 +323,7 @@ def _run(run: RunFolder, entry: Entry, checkpoint: Checkpoint, quiet: bool) -> T
         augmentation.check(next(iter(images.batches(models.LOOKED_AT, raw=True)))[0])
         fitted = models.behind_scaling(model, entry, settings.steps_per_execution)
     if checkpoint.variables:
-        models.restore(fitted, checkpoint.variables, run.checkpoint)
+        keras_variables.restore(fitted, checkpoint.variables, run.checkpoint)
         where = f" and step {state.step} of {len(train)}" if state.step else ""
         LOG.info("going on after epoch %d of %d%s", state.epochs, settings.epochs, where)
     _announce(entry, settings, train)

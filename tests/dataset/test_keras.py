@@ -142,6 +142,59 @@ def test_workers_are_refused_where_keras_repeats_batches(entry: Entry) -> None:
         entry.train.to_keras(SIZE, workers=2)
 
 
+TRAINING = """
+import os, signal, sys
+import keras, numpy as np, pixelprep
+from pathlib import Path
+
+entry, path, stop = sys.argv[1:]
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.Input((2, 1, 1)), keras.layers.Flatten(), keras.layers.Dense(8),
+    keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(1)])
+model.compile("adam", "mse")
+
+class Kill(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if f"{feed.epoch},{feed.start + batch + 1}" == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+feed = pixelprep.open(entry).train.to_keras(16, shuffle=True, seed=3)
+checkpoint = feed.checkpoint(path, model, every=2)
+for epoch in range(checkpoint.epoch, 3):
+    model.fit(feed, initial_epoch=epoch, epochs=epoch + 1, shuffle=False, verbose=0,
+        callbacks=[checkpoint, Kill()])
+"""
+
+
+@pytest.mark.long
+def test_a_training_goes_on_within_an_epoch(entry: Entry, tmp_path: Path) -> None:
+    """Killed in the second epoch, and again in the third, a training has the very weights, moments
+    and draws of dropout of one that nothing stopped; a checkpoint of other data is refused.
+    """
+    import keras
+
+    def train(name: str, stop: str = "") -> int:
+        code: list[str | Path] = [sys.executable, "-c", TRAINING]
+        return execute([*code, entry.path, tmp_path / name, stop], cwd=ROOT).returncode
+
+    assert train("whole.npz") == 0
+    assert [train("stopped.npz", stop) for stop in ("1,5", "2,3", "")] == [-9, -9, 0]
+    with np.load(tmp_path / "whole.npz") as whole, np.load(tmp_path / "stopped.npz") as found:
+        assert len(whole.files) > 10
+        assert all(same(found[name], whole[name]) for name in whole.files)
+    assert len(list(tmp_path.glob("*.npz*"))) == 2
+    other = entry.train.to_keras(16, shuffle=True, seed=4)
+    model = keras.Sequential([keras.Input((2, 1, 1)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    with pytest.raises(pixelprep.UsageError, match="cannot resume from"):
+        other.checkpoint(tmp_path / "stopped.npz", model)
+    with pytest.raises(pixelprep.TrainError, match="are not those of the model"):
+        entry.train.to_keras(16, shuffle=True, seed=3).checkpoint(tmp_path / "stopped.npz", model)
+    (tmp_path / "stopped.npz").write_text("{}")
+    with pytest.raises(pixelprep.TrainError, match="not a checkpoint, or a damaged one"):
+        other.checkpoint(tmp_path / "stopped.npz", model)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_all_of_this_is_so_without_tensorflow(backend: str, tmp_path: Path) -> None:

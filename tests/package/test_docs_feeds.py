@@ -23,8 +23,15 @@ NEEDED = {
     "PyTorch, resumed": "torchdata",
     "Lightning": "lightning",
     "JAX": "optax",
+    "TensorFlow and Keras, resumed": "keras",
 }
-LONG = ("PyTorch, whole batches", "PyTorch, several processes", "Lightning", "JAX")
+LONG = (
+    "PyTorch, whole batches",
+    "PyTorch, several processes",
+    "Lightning",
+    "JAX",
+    *[n for n in LOOPS if "resumed" in n],
+)
 ALONE = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 assert LOOPS.keys() == NEEDED.keys()
 
