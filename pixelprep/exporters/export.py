@@ -86,7 +86,7 @@ def export(
         ``tfrecord``: ``train.tfrecord`` and so on, of ``tf.train.Example`` with ``image`` (bytes:
         the scaled values, little-endian (H, W, C)), ``label`` (int64; of several a row, K of
         them), ``name`` where rows have names and, per image, ``mean`` and ``std`` (bytes: one
-        float64 each).
+        float64 each); what is beside them lets ``tfds.builder_from_directory`` open the folder.
         ``png``: ``train/CLASS/0000012.png`` and so on, with the raw pixels; the number is the row;
         where rows have names, ``names.csv`` has each beside its picture.
         ``parquet``: ``train-00000-of-00001.parquet`` and so on, of some 500 MB at most, as Hugging

@@ -237,3 +237,55 @@ def test_webdataset_and_datasets_read_tars(tmp_path: Path, kind: str) -> None:
             label = about["label"] if kind == "several" else row["cls"]
             rows.append((pixels, label, about.get("name")))
         same(rows, rows_of(entry, split))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [None, 16])
+def test_tfds_opens_a_folder(tmp_path: Path, kind: str, rows: int | None) -> None:
+    """``tfds.builder_from_directory`` has every stored value, by split, and classes by name."""
+    tfds = pytest.importorskip("tensorflow_datasets", reason="it is what is tried")
+    options: dict[str, Any] = {"per": "image", "dtype": "float16"} if kind == "rgb" else {}
+    entry, folder = exported(kind, "tfrecord", tmp_path, shard_rows=rows, **options)
+    builder = tfds.builder_from_directory(str(folder))
+    assert (builder.name, str(builder.version)) == ("little", "1.0.0")
+    if kind != "several":
+        assert tuple(builder.info.features["label"].names) == CLASSES
+    in_order = tfds.ReadConfig(interleave_cycle_length=1)
+    for name, split in entry.splits.items():
+        assert builder.info.splits[name].num_examples == len(split)
+        found = list(builder.as_dataset(split=name, read_config=in_order).as_numpy_iterator())
+        wanted = {"image": split.to_numpy()[0], "label": split.labels}
+        if kind == "rgb":
+            wanted |= {"mean": split.mean, "std": split.std}
+        if kind == "deep":
+            wanted["name"] = split.read(0, len(split), "names")
+        assert found[0].keys() == wanted.keys()
+        for key, values in wanted.items():
+            got = np.array([row[key] for row in found])
+            assert np.array_equal(got, values)
+            assert got.dtype == values.dtype or key in ("label", "name")  # int64, and of any length
+    pairs = builder.as_dataset(split="train[:4]", as_supervised=True, read_config=in_order)
+    assert [len(pair) for pair in pairs] == [2] * 4
+
+
+def test_tfrecord_tells_tfds_of_rows_and_classes(tmp_path: Path) -> None:
+    """Beside its files are their rows, and the names of classes; names that a line cannot hold are
+    left out, with a line.
+    """
+    pytest.importorskip("tensorflow", reason="TFRecord is written by TensorFlow")
+    entry, folder = exported("rgb", "tfrecord", tmp_path, shard_rows=16)
+    info = json.loads((folder / "dataset_info.json").read_text())
+    assert [(one["name"], one["shardLengths"]) for one in info["splits"]] == [
+        ("train", ["16", "16", "8"]),
+        ("test", ["16"]),
+    ]
+    for split in entry.splits:
+        size = sum(path.stat().st_size for path in folder.glob(f"{split}*.tfrecord"))
+        assert str(size) in [one["numBytes"] for one in info["splits"] if one["name"] == split]
+    assert (folder / "label.labels.txt").read_text().splitlines() == [*CLASSES]
+    pair = np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) % 2
+    odd = pixelprep.prepare(Arrays("odd", pair, pair, ("a", " a")), quiet=True)
+    with pytest.warns(pixelprep.PixelprepWarning, match="no such names of classes"):
+        done = pixelprep.export(odd, tmp_path / "odd", "tfrecord", quiet=True)
+    assert not (done.path / "label.labels.txt").exists()
