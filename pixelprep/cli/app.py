@@ -419,7 +419,10 @@ def export(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an entry in another format, and read it back. png has the raw pixels."""
+    """Write an entry in another format, and read it back.
+
+    png, parquet and webdataset have the raw pixels.
+    """
     messages(quiet)
     if (directory is None) == (out is None):
         raise UsageError("export: expected one folder, DIR or --out", "pixelprep export --help")

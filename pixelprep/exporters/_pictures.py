@@ -21,7 +21,7 @@ from pixelprep.system import fs, parallel
 
 CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are
 ELSEWHERE = "export to npz or hdf5-single"
-SHARD_BYTES = 500_000_000  # of pictures in a file, as the hub's own shards have
+SHARD_BYTES = 500_000_000  # of rows in a file, at most; as the hub's own shards have
 
 
 class Row(NamedTuple):
@@ -39,10 +39,11 @@ class Put(Protocol):
 
 
 class PictureExporter(Exporter):
-    """Files of PNG pictures, `SHARD_BYTES` of them in each, their labels and names beside them."""
+    """Files of PNG pictures, of `SHARD_BYTES` at most, their labels and names beside them."""
 
     to: str
     ending: str
+    row_bytes = 16  # that a row takes beside its picture
 
     def require(self, entry: Entry) -> None:
         """Refuse pixels that PNG files do not give back."""
@@ -71,7 +72,7 @@ class PictureExporter(Exporter):
                 pack = partial(_pack, split, raw_view(split, entry.scaling))
                 blocks = parallel.WorkerPool(pool).map(pack, row_blocks(entry, range(len(split))))
                 paths, written = list[Path](), 0
-                for rows_of_file in _shards(blocks):
+                for rows_of_file in _shards(blocks, self.row_bytes):
                     paths.append(folder / f"{name}.{len(paths)}")
                     with self.create(paths[-1], entry, written) as put:
                         for rows in rows_of_file:
@@ -150,13 +151,13 @@ def _check(split: Split, images: RawView, block: tuple[range, list[Row]]) -> int
     return len(rows)
 
 
-def _shards(blocks: Iterable[list[Row]]) -> Iterator[Iterator[list[Row]]]:
+def _shards(blocks: Iterable[list[Row]], row_bytes: int) -> Iterator[Iterator[list[Row]]]:
     """Divide blocks of rows into as many at a time as a file takes."""
     number = size = 0
 
     def shard(rows: list[Row]) -> int:
         nonlocal number, size
-        more = sum(len(row.png) for row in rows)
+        more = sum(len(row.png) + row_bytes for row in rows)
         if size and size + more > SHARD_BYTES:
             number, size = number + 1, 0
         size += more

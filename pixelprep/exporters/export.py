@@ -137,17 +137,18 @@ def export(
             (private / manifests.EXPORTED).write_bytes(manifest)
             fs.fsync(private / manifests.EXPORTED)
             _check(exporter, entry, private, final, quiet)
-            described = _croissant.describe(entry, to, _list_files(private, digests))
-            (private / manifests.CROISSANT).write_bytes(described)
-            fs.fsync(private / manifests.CROISSANT)
-            files = _list_files(private, digests)  # all that may fail comes before publishing
+            files = _list_files(private, digests)
+            described = private / manifests.CROISSANT
+            described.write_bytes(_croissant.describe(entry, to, files))
+            fs.fsync(described)  # all that may fail comes before publishing
+            files = sorted([*files, _file(private, described, digests)], key=lambda one: one.name)
             _publish(private, final)
     except OSError as error:
         denied = error.errno in fs.READ_ONLY_ERRNOS
         hint = ELSEWHERE if denied else f"free some space, or {ELSEWHERE}"
         raise CacheError(f"cannot write {final}: {error.strerror or error}", hint) from error
     size = sum(file.bytes for file in files)
-    return Export(final, to, entry.path, files, size, time.perf_counter() - started)
+    return Export(final, to, entry.path, tuple(files), size, time.perf_counter() - started)
 
 
 def _destination(directory: str | os.PathLike[str]) -> Path:
@@ -188,13 +189,14 @@ def _manifest(entry: Entry) -> bytes:
     return content
 
 
-def _list_files(folder: Path, digests: bool) -> tuple[ExportedFile, ...]:
-    files = []
-    for path in filter(Path.is_file, sorted(folder.rglob("*"))):
-        digest = fs.sha256(path) if digests or path.suffix != ".png" else None
-        name = path.relative_to(folder).as_posix()
-        files.append(ExportedFile(name, path.stat().st_size, digest))
-    return tuple(files)
+def _list_files(folder: Path, digests: bool) -> list[ExportedFile]:
+    paths = filter(Path.is_file, sorted(folder.rglob("*")))
+    return [_file(folder, path, digests) for path in paths]
+
+
+def _file(folder: Path, path: Path, digests: bool) -> ExportedFile:
+    digest = fs.sha256(path) if digests or path.suffix != ".png" else None
+    return ExportedFile(path.relative_to(folder).as_posix(), path.stat().st_size, digest)
 
 
 def _publish(private: Path, final: Path) -> None:

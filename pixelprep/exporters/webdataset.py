@@ -21,6 +21,7 @@ class WebDatasetExporter(PictureExporter):
     """
 
     to, ending = "webdataset", ".tar"
+    row_bytes = 3 * 2 * tarfile.BLOCKSIZE  # the headers of three members, and what fills them up
 
     def file_name(self, split: str, number: int, total: int) -> str:
         """Name it by its number alone, as the library's own writer does."""
