@@ -69,8 +69,10 @@ class ParquetExporter(PictureExporter):
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             if not file.schema_arrow.equals(_schema(entry), check_metadata=True):
                 raise ValueError(f"{path.name}: its schema differs")
-            for batch in file.iter_batches(entry.manifest.recipe.chunk_rows):
-                yield from (_row(entry, cells) for cells in batch.to_pylist())
+            # One by one: `iter_batches` keeps all that it has read of a file.
+            for group in range(file.num_row_groups):
+                for cells in file.read_row_group(group, use_threads=False).to_pylist():
+                    yield _row(entry, cells)
 
 
 EXPORTER = ParquetExporter()

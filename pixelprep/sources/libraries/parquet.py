@@ -223,7 +223,10 @@ def _rows_of(
             raise SourceError(f"{path}: no column {columns.group}; it has {has}")
     read = dict.fromkeys(filter(None, [*wanted, columns.split]))
     with _readable(path):
-        for batch in file.iter_batches(BATCH, columns=[*read]):
+        # Group by group: of several, `iter_batches` keeps all that it has read.
+        groups = ([group] for group in range(file.num_row_groups))
+        parts = (file.iter_batches(BATCH, row_groups=one, columns=[*read]) for one in groups)
+        for batch in chain.from_iterable(parts):
             rows = choose(batch) if choose else batch
             for row in zip(*(rows.column(n).to_pylist() for n in wanted), strict=True):
                 image = row[0]
