@@ -434,7 +434,8 @@ def export(
 ) -> None:
     """Write an entry, or a run's model, in another format, and read it back.
 
-    png has the raw pixels. A model is compared with serving.keras in its own runtime.
+    png, parquet and webdataset have the raw pixels. A model is compared with serving.keras in its
+    own runtime.
     """
     messages(quiet)
     given = [folder for folder in (directory, out) if folder is not None]

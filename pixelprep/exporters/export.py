@@ -13,22 +13,13 @@ from pathlib import Path
 from pixelprep.cache import entries
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import REPAIR_HINT, CacheError, EntryError, UsageError, unknown_choice
-from pixelprep.exporters import format_names, get_exporter
-from pixelprep.exporters.base import Exporter
+from pixelprep.exporters import _croissant, format_names, get_exporter
+from pixelprep.exporters.base import ExportedFile, Exporter
 from pixelprep.format import manifest as manifests
 from pixelprep.system import fs, progress, staging
 from pixelprep.system.json_record import Record
 
 ELSEWHERE = "name another DIR"
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedFile(Record):
-    """One file of an export: its path in the folder, its size, its digest if `digests` are on."""
-
-    name: str
-    bytes: int
-    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +29,8 @@ class Export(Record):
     Parameters
     ----------
     path : Path
-        The folder, absolute. Beside the files, ``entry.json`` is the entry's manifest.
+        The folder, absolute. Beside the files, ``entry.json`` is the entry's manifest, and
+        ``croissant.json`` describes the files in MLCommons' Croissant, for catalogues.
     to : str
         The format.
     entry : Path
@@ -72,7 +64,7 @@ def export(
 
     All of it is read back and compared with the entry, bit for bit, before the folder is there.
     Whatever happens meanwhile, there is no folder, or a whole one. Memory does not grow with the
-    number of images. `prepare` takes what npz, hdf5-single and png make for the raw data again.
+    number of images. `prepare` takes what all but tfrecord make for the raw data again.
 
     Parameters
     ----------
@@ -88,11 +80,18 @@ def export(
         ``tfrecord``: ``train.tfrecord`` and so on, of ``tf.train.Example`` with ``image`` (bytes:
         the scaled values, little-endian (H, W, C)), ``label`` (int64; of several a row, K of
         them), ``name`` where rows have names and, per image, ``mean`` and ``std`` (bytes: one
-        float64 each).
+        float64 each); what is beside them lets ``tfds.builder_from_directory`` open the folder.
         ``png``: ``train/CLASS/0000012.png`` and so on, with the raw pixels; the number is the row;
         where rows have names, ``names.csv`` has each beside its picture.
+        ``parquet``: ``train-00000-of-00001.parquet`` and so on, of some 500 MB at most, as Hugging
+        Face's `datasets` and hub have pictures: ``image``, of raw pixels as PNG, with a row's
+        name as its path, and ``label`` with the names of classes; of several classes a row
+        ``labels``, a list of their numbers.
+        ``webdataset``: tars, ``train-000000.tar`` and so on, of as much: ``0000012.png`` and
+        ``0000012.cls``, the number being the row; ``0000012.json`` has the ``name`` of a row that
+        has one, and, in the place of ``.cls``, as ``label`` 0 or 1 of each of several classes.
     digests : bool
-        Return the SHA-256 of each file too.
+        Return the SHA-256 of each picture of ``png``, too.
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's folder for caches.
     quiet : bool
@@ -121,7 +120,7 @@ def export(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     done = pixelprep.export(entry, f"{folder}/sample", "npz", quiet=True)
     >>> [file.name for file in done.files]
-    ['entry.json', 'sample.npz']
+    ['croissant.json', 'entry.json', 'sample.npz']
     """
     started = time.perf_counter()
     if to not in format_names():
@@ -139,9 +138,13 @@ def export(
         (private / manifests.EXPORTED).write_bytes(manifest)
         fs.fsync(private / manifests.EXPORTED)
         _check(exporter, entry, private, final, quiet)
-        files = _list_files(private, digests)  # all that may fail comes before publishing
+        files = _list_files(private, digests)
+        described = private / manifests.CROISSANT
+        described.write_bytes(_croissant.describe(entry, to, files))
+        fs.fsync(described)  # all that may fail comes before publishing
+        files = sorted([*files, _file(private, described, digests)], key=lambda one: one.name)
     size = sum(file.bytes for file in files)
-    return Export(final, to, entry.path, files, size, time.perf_counter() - started)
+    return Export(final, to, entry.path, tuple(files), size, time.perf_counter() - started)
 
 
 @contextmanager
@@ -195,12 +198,14 @@ def _manifest(entry: Entry) -> bytes:
     return content
 
 
-def _list_files(folder: Path, digests: bool) -> tuple[ExportedFile, ...]:
-    files = []
-    for path in filter(Path.is_file, sorted(folder.rglob("*"))):
-        name, digest = path.relative_to(folder).as_posix(), fs.sha256(path) if digests else None
-        files.append(ExportedFile(name, path.stat().st_size, digest))
-    return tuple(files)
+def _list_files(folder: Path, digests: bool) -> list[ExportedFile]:
+    paths = filter(Path.is_file, sorted(folder.rglob("*")))
+    return [_file(folder, path, digests) for path in paths]
+
+
+def _file(folder: Path, path: Path, digests: bool) -> ExportedFile:
+    digest = fs.sha256(path) if digests or path.suffix != ".png" else None
+    return ExportedFile(path.relative_to(folder).as_posix(), path.stat().st_size, digest)
 
 
 def _publish(private: Path, final: Path) -> None:

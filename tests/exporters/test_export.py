@@ -38,9 +38,13 @@ NEEDS_TENSORFLOW = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed"
 )
 STORED = ["npz", "hdf5-single", pytest.param("tfrecord", marks=NEEDS_TENSORFLOW)]
-# A process of TensorFlow's takes long to start.
-SLOW = pytest.param("tfrecord", marks=[NEEDS_TENSORFLOW, pytest.mark.long])
-COMMANDED = [*(name for name in format_names() if name != "tfrecord"), SLOW]
+NEEDS_PYARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is not installed")
+SLOW = {  # a process of TensorFlow's takes long to start, and so does packing thousands of pictures
+    "tfrecord": [NEEDS_TENSORFLOW, pytest.mark.long],
+    "parquet": [NEEDS_PYARROW, pytest.mark.long],
+    "webdataset": [pytest.mark.long],
+}
+COMMANDED = [pytest.param(name, marks=SLOW.get(name, [])) for name in format_names()]
 
 
 def prepared(source: Arrays | None = None, **options: Any) -> Entry:
@@ -381,7 +385,7 @@ def test_an_empty_folder_is_filled_and_keeps_its_rights(entry: Entry, tmp_path: 
     path = pixelprep.export(entry, tmp_path / "out", "npz", quiet=True).path
     assert path == tmp_path / "mine"
     assert path.stat().st_mode & 0o777 == 0o700
-    assert nothing_but(tmp_path / "out", "entry.json", "little.npz")
+    assert nothing_but(tmp_path / "out", "croissant.json", "entry.json", "little.npz")
 
 
 @pytest.mark.parametrize(
@@ -516,7 +520,7 @@ def test_of_two_at_once_one_wins(exporting: Exporting, place: Path) -> None:
     assert sorted(process.returncode in (1, 2) for process in both) == [False, True]
     assert re.search("already exists|was created meanwhile", "".join(said))
     assert nothing_but(place.parent, "out")
-    assert len(list(place.iterdir())) == 2
+    assert len(list(place.iterdir())) == 3
 
 
 def test_only_what_dead_processes_left_is_removed(place: Path) -> None:
