@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar  # Any: options of backends
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pixelprep.errors import PixelprepError, RemoteError, UsageError, missing_extra, one_line
 
@@ -182,7 +182,7 @@ def _plain(url: re.Match[str]) -> str:
         parts = urlsplit(url[0])
     except ValueError:
         return "…"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def retried(action: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
