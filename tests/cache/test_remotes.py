@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import pixelprep
-from pixelprep import RemoteError, UsageError
+from pixelprep import RemoteError, SourceError, UsageError
 from pixelprep.cache import remotes as cache_remotes
 from pixelprep.format import manifest as manifests
+from pixelprep.sources import Raw, RegisteredSource
 from pixelprep.system import fs, remote
 from tests.helpers import cli
 from tests.helpers.data import arrays
@@ -120,20 +121,24 @@ def test_prepare_takes_what_is_there(
 
 
 def test_a_known_name_needs_no_raw_byte(
-    mnist: Path, shared: Path, cache: Path, tmp_path: Path
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a remote has MNIST, `prepare mnist` neither downloads nor reads it; offline, it does
+    """Where a remote has a set that is known by name, `prepare` does not read it; offline, it does
     not ask.
     """
-    made = pixelprep.prepare("mnist", mode="normalize", source=mnist, storage="raw", quiet=True)
-    pixelprep.push(made, str(shared), quiet=True)
-    options: dict[str, Any] = {"mode": "normalize", "storage": "raw", "quiet": True}
-    options["remote"] = str(shared)
-    with pytest.raises(pixelprep.DownloadError):
-        pixelprep.prepare("mnist", **options, offline=True, cache_dir=tmp_path / "offline")
-    got = pixelprep.prepare("mnist", **options, cache_dir=tmp_path / "other")
+    options: dict[str, Any] = {"storage": "raw", "quiet": True, "remote": str(shared)}
+    made = pixelprep.prepare("sample", push=True, **options)
+
+    def load(*_: object) -> Raw:
+        raise SourceError("is read")
+
+    monkeypatch.setattr(RegisteredSource, "load", load)
+    with pytest.raises(SourceError, match="is read"):
+        pixelprep.prepare("sample", **options, offline=True, cache_dir=tmp_path / "offline")
+    got = pixelprep.prepare("sample", **options, cache_dir=tmp_path / "other")
     assert files(got.path) == files(made.path)
-    assert not (tmp_path / "other" / ".raw").exists()
+    del options["remote"]  # nor the next time
+    assert pixelprep.prepare("sample", **options, cache_dir=tmp_path / "other").cached
 
 
 def test_prepare_goes_on_without_a_remote_that_fails(digits: str, shared: Path) -> None:
