@@ -141,14 +141,16 @@ def test_a_known_name_needs_no_raw_byte(
     assert pixelprep.prepare("sample", **options, cache_dir=tmp_path / "other").cached
 
 
-def test_prepare_goes_on_without_a_remote_that_fails(digits: str, shared: Path) -> None:
-    """What is wrong with a remote is one line, and the entry is made here."""
-    code = remotes.code(shared, "deny", 0)
-    done = cli.run("prepare", digits, "--remote", url(shared), code=code)
-    lines = [line for line in done.stderr.splitlines() if "remote" in line or "denied" in line]
-    assert done.returncode == 0
-    assert len(lines) == 1
-    assert lines[0].endswith("going on without the remote")
+def test_prepare_goes_on_without_a_remote_that_fails(
+    digits: str, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong with a remote is one line; it is asked no more, and the entry is made here."""
+    FaultyFileSystem.set("deny", 0)
+    made = pixelprep.prepare(digits, remote=url(shared), quiet=True)
+    assert pixelprep.verify(made.path, quiet=True)[0].ok
+    [line] = [one for one in caplog.messages if "denied" in one]
+    assert line.endswith("going on without the remote")
+    assert len(FaultyFileSystem.requests) == 1
 
 
 def test_push_wants_a_remote() -> None:
@@ -457,6 +459,22 @@ def test_list_and_prune(shared: Path) -> None:
     assert [item.name for item in left] == [place(made[1])]
     total = json.loads(cli.run("remote", "du", str(shared), "--json").stdout)
     assert total["bytes"] == sum(item.bytes for item in left)
+
+
+def test_what_was_replaced_is_pruned(entry: pixelprep.Entry, shared: Path, tmp_path: Path) -> None:
+    """Files that no manifest names any more go after a day; the entry stays."""
+    pixelprep.push(entry, str(shared), quiet=True)
+    folder = shared / place(entry)
+    old = [folder / name for name in ("manifest-0.json", "train-0.h5", "test.h5.1.part")]
+    for path in old:
+        path.write_bytes(b"old")
+    assert pixelprep.cache.prune_remote(str(shared)) == ()
+    for path in old:
+        os.utime(path, (10**9, 10**9))
+    [gone] = pixelprep.cache.prune_remote(str(shared))
+    assert set(gone.paths) == {f"{place(entry)}/{path.name}" for path in old}
+    assert not any(path.exists() for path in old)
+    assert pulled(entry, shared, tmp_path / "other")
 
 
 # Messages
