@@ -145,10 +145,9 @@ def test_a_round_trip(url: str, tmp_path: Path) -> None:
         "sample",
         other.dataset,
     }
-    [gone] = pixelprep.cache.prune_remote(url, max_size="1MB")
-    assert gone.name == name
-    [left] = pixelprep.cache.list_remote(url)
-    assert left.name == f"{other.dataset}/{other.path.name}"
+    # Some tell times in whole seconds, so both may go.
+    assert name in {gone.name for gone in pixelprep.cache.prune_remote(url, max_size="1MB")}
+    assert name not in {left.name for left in pixelprep.cache.list_remote(url)}
 
 
 @pytest.mark.parametrize("kind", ["s3", "webdav", "sftp", "http"])
