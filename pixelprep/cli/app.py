@@ -469,7 +469,7 @@ def pull(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Copy an entry of a remote into the cache, digested while it comes."""
+    """Copy an entry of a remote into the cache. Every byte is digested on the way."""
     messages(quiet)
     entry = pixelprep.pull(name, remote=url, cache_dir=cache_dir, quiet=quiet)
     result = {"path": str(entry.path), "key": entry.key, "hit": entry.cached, "bytes": entry.size}
