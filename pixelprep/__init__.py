@@ -7,6 +7,7 @@ from pixelprep._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pixelprep import cache
+    from pixelprep.cache.remotes import PushResult, pull, push
     from pixelprep.dataset.entry import Entry, Split
     from pixelprep.errors import (
         CacheError,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         NewerFormatError,
         PixelprepError,
         PixelprepWarning,
+        RemoteError,
         SourceError,
         TrainError,
         UsageError,
@@ -40,11 +42,13 @@ __all__ = ["Arrays", "CacheError", "CompareResult", "DatasetStats", "DatasetSumm
 __all__ += ["DownloadError", "Entry"]
 __all__ += ["EntryError", "EvaluationResult", "Export", "ExportedModel", "KnownDatasets"]
 __all__ += ["MissingExtraError"]
-__all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult", "Report"]
+__all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult"]
+__all__ += ["PushResult", "RemoteError", "Report"]
 __all__ += ["Scaling", "SourceError", "Split", "TrainError", "TrainResult", "UsageError"]
 __all__ += ["VerifyResult", "WorkerError", "cache", "compare", "datasets", "evaluate", "export"]
 __all__ += ["export_model", "find_entry", "from_dataset", "from_generator"]
-__all__ += ["open", "predict", "prepare", "report", "resume", "stats", "train", "verify"]
+__all__ += ["open", "predict", "prepare", "pull", "push", "report", "resume", "stats", "train"]
+__all__ += ["verify"]
 
 _HOMES = {
     "sources": "Arrays DatasetSummary KnownDatasets datasets",
@@ -60,6 +64,7 @@ _HOMES = {
     "numerics.scaling": "Scaling",
     "pipeline.verify": "VerifyResult verify",
     "cache": "cache",
+    "cache.remotes": "PushResult pull push",
     "training.compare": "compare",
     "pipeline.prepare": "find_entry prepare",
     "training.train": "resume train",
