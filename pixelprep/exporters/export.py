@@ -70,7 +70,7 @@ def export(
 
     All of it is read back and compared with the entry, bit for bit, before the folder is there.
     Whatever happens meanwhile, there is no folder, or a whole one. Memory does not grow with the
-    number of images. `prepare` takes what npz, hdf5-single and png make for the raw data again.
+    number of images. `prepare` takes what all but tfrecord make for the raw data again.
 
     Parameters
     ----------
@@ -86,9 +86,16 @@ def export(
         ``tfrecord``: ``train.tfrecord`` and so on, of ``tf.train.Example`` with ``image`` (bytes:
         the scaled values, little-endian (H, W, C)), ``label`` (int64; of several a row, K of
         them), ``name`` where rows have names and, per image, ``mean`` and ``std`` (bytes: one
-        float64 each).
+        float64 each); what is beside them lets ``tfds.builder_from_directory`` open the folder.
         ``png``: ``train/CLASS/0000012.png`` and so on, with the raw pixels; the number is the row;
         where rows have names, ``names.csv`` has each beside its picture.
+        ``parquet``: ``train-00000-of-00001.parquet`` and so on, of some 500 MB at most, as Hugging
+        Face's `datasets` and hub have pictures: ``image``, of raw pixels as PNG, with a row's
+        name as its path, and ``label`` with the names of classes; of several classes a row
+        ``labels``, a list of their numbers.
+        ``webdataset``: tars, ``train-000000.tar`` and so on, of as much: ``0000012.png`` and
+        ``0000012.cls``, the number being the row; ``0000012.json`` has the ``name`` of a row that
+        has one, and, in the place of ``.cls``, as ``label`` 0 or 1 of each of several classes.
     digests : bool
         Return the SHA-256 of each file too.
     cache_dir : path, optional

@@ -14,9 +14,10 @@ from pixelprep import sources
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
+from pixelprep.exporters import _pictures
+from pixelprep.exporters._pictures import ELSEWHERE
 from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
 from pixelprep.format.layout import class_folder
-from pixelprep.numerics.scaling import CLIPPED_HINT, why_inexact
 from pixelprep.sources.pictures import image_file
 from pixelprep.sources.pictures.exported_pictures import (
     HEADER,
@@ -27,29 +28,18 @@ from pixelprep.sources.pictures.exported_pictures import (
 )
 from pixelprep.system import fs, parallel
 
-CHANNELS = {"uint8": (1, 3), "uint16": (1,)}  # of PNG files that `prepare` reads back as they are
 MOST_NAME = 255  # bytes
-ELSEWHERE = "export to npz or hdf5-single"
 
 
 class PngExporter(Exporter):
     """``train/CLASS/0000012.png``, the number being the row; the names of rows in a table."""
 
     def require(self, entry: Entry) -> None:
-        """Refuse all but 8 bits of grey or RGB, or 16 of grey, that are recovered exactly."""
-        raw, channels = entry.scaling.raw_dtype, next(iter(entry.splits.values())).shape[-1]
-        if channels not in CHANNELS.get(raw, ()):
-            expected = "expected uint8 of 1 or 3 channels, or uint16 of 1"
-            message = f"`to=png`: images of {channels} channels of {raw}: {expected}"
-            raise UsageError(message, ELSEWHERE)
-        if not entry.is_exact:
-            message = why_inexact(entry.scaling, entry.manifest.recipe.dtype)
-            finer = "prepare the dataset with `dtype=float32` first"
-            raise UsageError(f"`to=png`: {message}", CLIPPED_HINT if entry.scaling.clip else finer)
+        """Refuse what its folders cannot hold, too."""
+        _pictures.require("`to=png`", entry)
         if entry.manifest.source.task != "classification":
             raise UsageError("`to=png`: a picture lies in one folder, of one class", ELSEWHERE)
         _folders(entry)
-        image_file.require("`to=png`")
 
     def bytes_needed(self, entry: Entry) -> int:
         """Return 0: nobody knows before how far they are compressed."""
@@ -135,7 +125,7 @@ class _PngImages:
         reader = image_file.ImageDecoder(format=look, reference="the entry")
         numbers = range(self.first + start, self.first + stop)
         found = np.empty_like(expected)
-        for i, path in enumerate(self._paths(numbers)):
+        for i, path in enumerate(self._files(numbers)):
             found[i] = reader.read(str(path))
         compare(self.folder.name, numbers, found, expected)
         self.on_progress(len(numbers))
@@ -143,22 +133,19 @@ class _PngImages:
 
     def write(self, rows: range) -> int:
         """Write some of them; return how many."""
-        from PIL import Image
-
-        raw, paths = self.raw[rows.start : rows.stop], self._paths(rows)
+        raw, paths = self.raw[rows.start : rows.stop], self._files(rows)
         for path, pixels in zip(paths, raw, strict=True):
-            picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
             with path.open("xb") as file:
-                picture.save(file, "PNG")
+                file.write(_pictures.png(pixels))
         for path in paths:  # all of them after the last is written: the first costs most
             fs.fsync(path)
         return len(rows)
 
-    def _paths(self, rows: range) -> list[Path]:
-        return [self.folder.parent / name for name in _pictures(self.split, self.classes, rows)]
+    def _files(self, rows: range) -> list[Path]:
+        return [self.folder.parent / name for name in _paths(self.split, self.classes, rows)]
 
 
-def _pictures(split: Split, classes: Sequence[str], rows: range) -> list[str]:
+def _paths(split: Split, classes: Sequence[str], rows: range) -> list[str]:
     """Return the files of rows, given the folders of classes."""
     labels = split.read(rows.start, rows.stop, "labels").tolist()
     if labels and not 0 <= min(labels) <= max(labels) < len(classes):
@@ -174,7 +161,7 @@ def _names(entry: Entry) -> Iterator[tuple[str, str]]:
     for split in entry.splits.values():
         for rows in row_blocks(entry, range(len(split))):
             names = split.read(rows.start, rows.stop, "names").tolist()
-            pairs = zip(_pictures(split, classes, rows), names, strict=True)
+            pairs = zip(_paths(split, classes, rows), names, strict=True)
             yield from ((picture, name.decode()) for picture, name in pairs)
 
 

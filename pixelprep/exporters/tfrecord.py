@@ -7,20 +7,23 @@ from typing import Any  # Any: arrays of any type; TensorFlow is not typed
 import numpy as np
 
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.exporters import base
+from pixelprep.exporters import _tfds, base
 from pixelprep.exporters.base import OnProgress, columns_of, read_columns, row_blocks
-from pixelprep.system import fs, tf_runtime
+from pixelprep.system import fs, notices, tf_runtime
 
 NAMES = {"images": "image", "labels": "label", "mean": "mean", "std": "std", "names": "name"}
 AS_VALUES = ("labels", "names")  # columns that TensorFlow has a type for; others are bytes
 
 
 class TfRecordExporter(base.Exporter):
-    """``train.tfrecord`` and ``test.tfrecord``, as many files as the entry has."""
+    """``train.tfrecord`` and so on, as many files as the entry has, and what tfds opens them by."""
 
     def require(self, entry: Entry) -> None:
         """Refuse where TensorFlow is not installed."""
         tf_runtime.require("`to=tfrecord`")
+        if not _tfds.has_class_names(entry):
+            told = "%s: tfds has no such names of classes: it will have their numbers"
+            notices.tell(told, entry.path)
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write file by file, an example an image."""
@@ -36,6 +39,9 @@ class TfRecordExporter(base.Exporter):
                         on_progress(len(rows))
             except tf.errors.OpError as error:  # of the disk, which Python has another error for
                 raise OSError(error.message) from error
+            fs.fsync(folder / name)
+        for name, content in _metadata(entry, folder).items():
+            (folder / name).write_bytes(content)
             fs.fsync(folder / name)
 
     def check(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
@@ -53,6 +59,9 @@ class TfRecordExporter(base.Exporter):
                         found = found.astype(expected.dtype)
                     base.compare(f"{name}: {NAMES[column]}", rows, found, expected)
                 on_progress(len(rows))
+        for name, content in _metadata(entry, folder).items():
+            if (folder / name).read_bytes() != content:
+                raise ValueError(f"{name} is not what was written")
 
 
 EXPORTER = TfRecordExporter()
@@ -65,6 +74,13 @@ def _files(entry: Entry) -> Iterator[tuple[Split, str, range]]:
         for file in entry.manifest.splits[name].files:
             yield split, f"{Path(file.name).stem}.tfrecord", range(first, first + file.rows)
             first += file.rows
+
+
+def _metadata(entry: Entry, folder: Path) -> dict[str, bytes]:
+    sizes = dict.fromkeys(entry.splits, 0)
+    for split, name, _ in _files(entry):
+        sizes[split.name] += (folder / name).stat().st_size
+    return _tfds.metadata(entry, sizes)
 
 
 def _examples(split: Split, rows: range) -> Iterator[bytes]:

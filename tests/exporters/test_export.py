@@ -38,9 +38,13 @@ NEEDS_TENSORFLOW = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed"
 )
 STORED = ["npz", "hdf5-single", pytest.param("tfrecord", marks=NEEDS_TENSORFLOW)]
-# A process of TensorFlow's takes long to start.
-SLOW = pytest.param("tfrecord", marks=[NEEDS_TENSORFLOW, pytest.mark.long])
-COMMANDED = [*(name for name in format_names() if name != "tfrecord"), SLOW]
+NEEDS_PYARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="pyarrow is not installed")
+SLOW = {  # a process of TensorFlow's takes long to start, and so does packing thousands of pictures
+    "tfrecord": [NEEDS_TENSORFLOW, pytest.mark.long],
+    "parquet": [NEEDS_PYARROW, pytest.mark.long],
+    "webdataset": [pytest.mark.long],
+}
+COMMANDED = [pytest.param(name, marks=SLOW.get(name, [])) for name in format_names()]
 
 
 def prepared(source: Arrays | None = None, **options: Any) -> Entry:

@@ -13,6 +13,7 @@ from pixelprep.format import manifest as manifests
 from pixelprep.format.layout import DatasetLayout
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.options import decode_options
+from pixelprep.format.source_record import SourceRecord
 from pixelprep.numerics.scaling import (
     Scaling,
     apply_with_statistics,
@@ -20,6 +21,7 @@ from pixelprep.numerics.scaling import (
     why_inexact,
 )
 from pixelprep.sources.base import Options, Raw, RawSplit, SourceContext, scaled_already
+from pixelprep.sources.digest import images_digest, labels_digest, names_digest
 from pixelprep.sources.lazy_arrays import (
     BLOCK_BYTES,
     AnyArray,
@@ -29,6 +31,8 @@ from pixelprep.sources.lazy_arrays import (
 )
 from pixelprep.sources.pictures.image_file import COLORS
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
+from pixelprep.system import notices
+from pixelprep.system.parallel import WorkerPool
 
 LOG = logging.getLogger("pixelprep")
 
@@ -45,6 +49,56 @@ def columns(path: Path) -> dict[str, list[str]] | None:
     """Return what each split of the export at this path has; None if no manifest tells."""
     found = _manifest(path)
     return None if found is None else {name: list(one) for name, one in layouts(found).items()}
+
+
+def source_of(path: Path) -> SourceRecord | None:
+    """Return what the manifest of an export tells of its raw data; None if there is none."""
+    found = _manifest(path)
+    return None if found is None else found.source
+
+
+def recognized(path: Path, raw: Raw, pool: WorkerPool) -> Raw:
+    """Return rows that were read as the data of the entry whose export lies at this path; as they
+    are, and with a line, where they are not just these.
+    """
+    manifest = _manifest(path)
+    if manifest is None:
+        return raw
+    source, entry = manifest.source, entry_name(manifest)
+    rows = {name: len(split.labels) for name, split in raw.splits.items()}
+    same = rows == {name: split.rows for name, split in manifest.splits.items()}
+    if same and (raw.class_names, raw.task) == (source.class_names, source.task):
+        splits = dict[str, RawSplit]()
+        for name, split in raw.splits.items():
+            if (own := own_split(str(path), manifest, name, split, pool)) is None:
+                break
+            splits[name] = own
+        else:
+            LOG.info("%s: is an export of %s: rows and names are its own", path, entry)
+            return replace(raw, splits=splits, decode=source.decode)
+    notices.tell("%s: an export of %s, but its rows are not all of it as they were", path, entry)
+    return raw
+
+
+def own_split(
+    where: str, manifest: Manifest, name: str, split: RawSplit, pool: WorkerPool
+) -> RawSplit | None:
+    """Return a split of an export as its entry has it; None if pixels, labels or names are others,
+    as far as the manifest can tell: those that were drawn have no digest.
+    """
+    wanted, names = layouts(manifest)[name].get("names"), split.names
+    if (names is None) != (wanted is None):
+        return None
+    if names is not None and wanted is not None:
+        names = names[:].astype(wanted.dtype)
+    known = manifest.source.splits.get(name)
+    if known and manifest.recipe.keeps_whole(name):
+        found = labels_digest(split.labels), None if names is None else names_digest(names)
+        if found != (known.labels, known.names):
+            return None
+        if images_digest(split.images, pool, f"{where}: {name}") != known.images:
+            return None
+    return replace(split, names=names)
 
 
 def undone(

@@ -30,6 +30,7 @@ class Columns:
     dtype: str | None = None  # of arrays and lists; pictures have none
     group: str | None = None
     split: str | None = None  # the rows' splits, where files do not tell them
+    several: bool = False  # whether labels are lists of the numbers of classes
 
     def row(self, image: Any, label: Any, *group: Any) -> Row:
         """Return a row for the spool: an array, or a picture's bytes, its label, and its path."""
@@ -54,7 +55,7 @@ def find_columns(
     lists = {name: dtype for name, one in features.items() if (dtype := _dtype_of_list(one))}
     images = [name for name, kind in kinds.items() if kind in ("Image", *ARRAYS)]
     images = images or [name for name in lists if name.lower() not in LABELS]
-    labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
+    labels = [name for name, one in features.items() if _is_classes(one)]
     plain = [name for name in features if name.lower() in LABELS and name not in images]
     likely = [name for name, one in features.items() if name not in images and _is_plain(one)]
     likely.sort(key=lambda name: not any(word in name.lower() for word in LABELS))
@@ -63,7 +64,9 @@ def find_columns(
     dtype = lists.get(found_image)
     if kinds.get(found_image) in ARRAYS:
         dtype = str(features[found_image]["dtype"])
-    return Columns(found_image, found_label, names_of(features, found_label), dtype)
+    several = _is_classes(features[found_label]) and kinds[found_label] != "ClassLabel"
+    names = names_of(features, found_label)
+    return Columns(found_image, found_label, names, dtype, several=several)
 
 
 def tell_columns(where: str, columns: Columns, names: Iterable[str]) -> None:
@@ -76,7 +79,16 @@ def tell_columns(where: str, columns: Columns, names: Iterable[str]) -> None:
 
 def names_of(features: Mapping[str, Any], label: str) -> tuple[str, ...]:
     """Return the class names that a column's labels count; none where it has no such."""
-    return tuple(map(str, features.get(label, {}).get("names") or ()))
+    found = features.get(label, {})
+    found = found["feature"] if found.get("_type") in LISTS else found
+    return tuple(map(str, found.get("names") or ()))
+
+
+def _is_classes(feature: Mapping[str, Any]) -> bool:
+    """Return whether a column has the number of a class, or lists of such numbers."""
+    if feature.get("_type") in LISTS:
+        feature = feature["feature"]
+    return feature.get("_type") == "ClassLabel"
 
 
 def _dtype_of_list(feature: Mapping[str, Any]) -> str | None:

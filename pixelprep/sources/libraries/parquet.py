@@ -14,6 +14,7 @@ from pixelprep.errors import SourceError, missing_extra
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources import shards
 from pixelprep.sources.base import Options, Raw, SourceContext
+from pixelprep.sources.containers import exported
 from pixelprep.sources.libraries.features import Columns, find_columns, names_of, tell_columns
 from pixelprep.sources.libraries.spool import (
     GROUPED,
@@ -51,7 +52,8 @@ class ParquetFiles(LocalSource):
         if path.is_dir():
             splits = files_by_split(os.fspath(path), files, path)
         shards.refuse_missing(os.fspath(path), chain(*splits.values()), files)
-        return load_rows(self.name, open_rows(splits, self.options), self.options, context)
+        raw = load_rows(self.name, open_rows(splits, self.options), self.options, context)
+        return exported.recognized(path, raw, context.pool)
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -88,7 +90,8 @@ def open_rows(
             for name in SPLITS
             if name in words.values()
         }
-    return Rows(readers, columns.class_names, grouped=group is not None)
+    task = "multilabel" if columns.several else "classification"
+    return Rows(readers, columns.class_names, task, grouped=group is not None)
 
 
 def _splits_by_column(
@@ -186,9 +189,25 @@ def _read(
     for path in files:
         own = names_of(_features(path) or {}, columns.label)
         match = class_matcher(os.fspath(path), own, columns.class_names)
+        if columns.several:
+            match = partial(_of_several, path, columns, match)
         with _open(path) as file:
             for image, label, *group in _rows_of(path, file, columns, choose):
                 yield columns.row(image, match(label), *group)
+
+
+def _of_several(
+    path: Path, columns: Columns, match: Callable[[Any], Any], numbers: Sequence[Any] | None
+) -> list[int] | None:
+    """Return 0 or 1 of each class, given the numbers of those that a row has."""
+    if numbers is None:
+        return None
+    count = len(columns.class_names)
+    has = {match(number) for number in numbers}
+    if not has <= set(range(count)):
+        expected = f"expected numbers of {count} classes, got {formatting.shorten(map(str, has))}"
+        raise SourceError(f"{path}: {columns.label}: {expected}")
+    return [int(number in has) for number in range(count)]
 
 
 def _rows_of(

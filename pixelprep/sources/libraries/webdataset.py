@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from pixelprep.errors import SourceError
 from pixelprep.format.recipe import SPLITS
 from pixelprep.sources import shards
 from pixelprep.sources.base import Raw, SourceContext
+from pixelprep.sources.containers import exported
 from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.lazy_arrays import LazyArray
 from pixelprep.sources.libraries.spool import GROUPED, Row, Rows, load_rows
@@ -75,6 +76,7 @@ class WebDataset(LocalSource):
     def load(self, context: SourceContext) -> Raw:
         """Read all tars once, in the order of their names."""
         tars, kinds = tars_at(self.path), _Kinds()
+        own = exported.source_of(self.path)
         splits = {"train": tars}
         if self.path.is_dir():
             splits = files_by_split(os.fspath(self.path), tars, self.path)
@@ -82,11 +84,15 @@ class WebDataset(LocalSource):
             splits = _family(self.path)
         shards.refuse_missing(os.fspath(self.path), chain(*splits.values()), tars)
         group = self.options.group_column
-        readers = {split: partial(_rows, paths, kinds, group) for split, paths in splits.items()}
+        read = partial(_rows, kinds=kinds, group=group, named=own is not None)
+        readers = {split: partial(read, paths) for split, paths in splits.items()}
         if splits.keys() == {"train"} and (words := self._splits_of_keys(tars)):
-            readers = {split: partial(_rows, tars, kinds, group, split) for split in words}
+            readers = {split: partial(read, tars, split=split) for split in words}
         rows = Rows(readers, grouped=group is not None)
+        if own is not None:
+            rows = replace(rows, class_names=own.class_names, task=own.task)
         raw = load_rows(self.name, rows, self.options, context)
+        raw = exported.recognized(self.path, raw, context.pool)
         if readers.keys() == {"train"} and (names := raw.splits["train"].names) is not None:
             self._tell_folders(names)
         what = formatting.pluralize(sum(map(len, splits.values())), "tar")
@@ -238,22 +244,31 @@ def _in_json(value: Any) -> Any:
     return value
 
 
-def _group(where: str, parts: dict[str, bytes], name: str) -> str:
-    """Return the value of this name in the object of a row's .json file."""
+def _value(where: str, parts: dict[str, bytes], name: str) -> Any:
+    """Return the value of this name in the object of a row's .json file, if it has any."""
     try:
         found = json.loads(parts.get("json", b"null"))
     except ValueError as error:
         raise SourceError(f"{where}: a .json file: cannot read: {error}") from error
-    if not isinstance(found, dict) or found.get(name) is None:
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def _group(where: str, parts: dict[str, bytes], name: str) -> str:
+    if (found := _value(where, parts, name)) is None:
         raise SourceError(
             f"{where}: `group_column={name}`: expected it in the object of a .json file"
         )
-    return str(found[name])
+    return str(found)
 
 
 def _rows(
-    paths: Sequence[Path], kinds: _Kinds, group: str | None, split: str | None = None
+    paths: Sequence[Path],
+    kinds: _Kinds,
+    group: str | None,
+    named: bool,
+    split: str | None = None,
 ) -> Iterator[Row]:
+    """Yield the rows of tars; of those that are `named` by their .json files, or not at all."""
     for path in paths:
         for key, parts in _samples(path, split):
             pictures, label = _pictures(parts), _label(path, parts)
@@ -266,8 +281,9 @@ def _rows(
                 hint = "keep one in each key" if len(pictures) > 1 else TOGETHER
                 raise SourceError(f"{path}: {key}: {expected}, got {found}: {_listed(parts)}", hint)
             kinds.pictures[pictures[0]] = kinds.labels[label[0]] = None
-            kinds.unused.update(
-                dict.fromkeys(parts.keys() - {pictures[0], label[0], group and "json"})
-            )
-            groups = [] if group is None else [_group(f"{path}: {key}", parts, group)]
-            yield parts[pictures[0]], label[1], f"{key}.{pictures[0]}", *groups
+            used = {pictures[0], label[0], "json" if group or named else None}
+            kinds.unused.update(dict.fromkeys(parts.keys() - used))
+            where, name = f"{path}: {key}", f"{key}.{pictures[0]}"
+            name = _value(where, parts, "name") if named else name
+            groups = [] if group is None else [_group(where, parts, group)]
+            yield parts[pictures[0]], label[1], name, *groups

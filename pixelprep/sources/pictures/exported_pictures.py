@@ -19,8 +19,8 @@ from pixelprep.format.layout import class_folder
 from pixelprep.format.manifest import Manifest
 from pixelprep.format.recipe import class_counts
 from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, with_names
-from pixelprep.sources.containers.exported import entry_name, layouts, options_done
-from pixelprep.sources.digest import images_digest, labels_digest, names_digest
+from pixelprep.sources.containers.exported import entry_name, layouts, options_done, own_split
+from pixelprep.sources.digest import labels_digest
 from pixelprep.sources.pictures.layouts import ImageList, Layout
 from pixelprep.sources.requested import BY_ALL
 from pixelprep.system import notices
@@ -56,22 +56,17 @@ class Pictures:
         """
         manifest, splits = self.manifest, {}
         for name, split in raw.splits.items():
-            where, known = f"{self.where}: {name}", manifest.source.splits.get(name)
             if len(split.labels) != manifest.splits[name].rows:  # some were skipped
                 _tell_changed(self.where, manifest, f"{name} has some that cannot be read")
                 return None
             named = replace(split, names=None)
             if self.names:
-                named = with_names(where, named, self.names[name])
-                width = layouts(manifest)[name]["names"].dtype  # of the entry's rows
-                named = replace(named, names=np.asarray(named.names).astype(width))
-            if known and manifest.recipe.keeps_whole(name):
-                names = None if named.names is None else names_digest(named.names)
-                found = images_digest(split.images, pool, where), names
-                if found != (known.images, known.names):
-                    _tell_changed(self.where, manifest, f"{name} has other pixels or names")
-                    return None
-            splits[name] = named
+                named = with_names(f"{self.where}: {name}", named, self.names[name])
+            own = own_split(self.where, manifest, name, named, pool)
+            if own is None:
+                _tell_changed(self.where, manifest, f"{name} has other pixels or names")
+                return None
+            splits[name] = own
         source, entry = manifest.source, entry_name(manifest)
         LOG.info("%s: is an export of %s: rows, names and classes are its own", self.where, entry)
         return Raw(splits, source.class_names, source.decode, source.task)
