@@ -267,7 +267,7 @@ class Downloads:
         path, identity = self._folder / file.name, file.identity
         # A part is continued only where the store still has the very file that it began with.
         name = canonical.digest([self._shown, identity or file.name])[:24]
-        with download.own_part(self._parts / name) as part:
+        with download.incomplete(self._parts / name) as part:
             if identity is None:
                 part.unlink(missing_ok=True)
             self._transfer(file, part, store, quiet)
