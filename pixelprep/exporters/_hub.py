@@ -74,7 +74,7 @@ def push(
     --------
     >>> import pixelprep
     >>> entry = pixelprep.prepare("sample", mode="center", quiet=True)
-    >>> pixelprep.push(entry, "memory://shared", quiet=True).files
+    >>> pixelprep.push(entry, "memory://elsewhere", quiet=True).files
     2
     """
     url = remotes.meant(remote)
