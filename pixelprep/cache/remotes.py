@@ -329,6 +329,13 @@ class PushResult:
     present: bool
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
         return asdict(self)
 
 
@@ -453,7 +460,7 @@ def push(
     --------
     >>> import pixelprep
     >>> entry = pixelprep.prepare("sample", mode="center", quiet=True)
-    >>> pixelprep.push(entry, "memory://shared", quiet=True).files
+    >>> pixelprep.push(entry, "memory://team", quiet=True).files
     2
     """
     cache = fs.cache_dir(cache_dir)
@@ -527,7 +534,7 @@ def pull(
 
 def _located(name: str, url: str | None) -> tuple[Remote, str]:
     """Return the remote and the place of what is to be pulled."""
-    if is_url(name):
+    if is_url(name) or Path(name).is_absolute():
         top, _, place = name.rstrip("/").rpartition("/")
         top, _, dataset = top.rpartition("/")
         place = f"{dataset}/{place}"
@@ -577,6 +584,13 @@ class RemoteItem:
     paths: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields by name, without the paths.
+
+        Returns
+        -------
+        dict
+            JSON values.
+        """
         return {name: value for name, value in asdict(self).items() if name != "paths"}
 
 
@@ -692,12 +706,13 @@ def prune_remote(
     most = parse_size(max_size) if max_size is not None else None
     target = Remote(meant(remote))
     check_writable(target.files, target.url)
-    listed = sorted(list_remote(target.url), key=lambda item: item.made)
-    left, going, now = sum(item.bytes for item in listed), [], time.time()
-    for item in listed:
-        is_broken = not item.published and item.made < now - BROKEN_AGE
+    listed, stale = list_remote(target.url), time.time() - BROKEN_AGE
+    going = [item for item in listed if not item.published and item.made < stale]
+    rest = sorted((item for item in listed if item not in going), key=lambda item: item.made)
+    left = sum(item.bytes for item in rest)
+    for item in rest:
         is_old = since is not None and item.made < since
-        if is_broken or is_old or (most is not None and left > most):
+        if is_old or (most is not None and left > most):
             left -= item.bytes
             going.append(item)
     for item in () if dry_run else going:
