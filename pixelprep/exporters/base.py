@@ -2,16 +2,29 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol  # Any: arrays of any type
 
 from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry, Split
+from pixelprep.system.json_record import Record
 
 OnProgress = Callable[[int], object]  # called with the number of images just written, or checked
 
 ROW_OVERHEAD = 32  # bytes of a row that are no pixels: label, mean, std, and what frames them
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile(Record):
+    """One file of an export: its path in the folder, its size, and its digest, which single
+    pictures have only if `digests` are on.
+    """
+
+    name: str
+    bytes: int
+    sha256: str | None
 
 
 class Exporter(Protocol):

@@ -11,22 +11,13 @@ from pathlib import Path
 from pixelprep.cache import entries
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import REPAIR_HINT, CacheError, EntryError, UsageError, unknown_choice
-from pixelprep.exporters import format_names, get_exporter
-from pixelprep.exporters.base import Exporter
+from pixelprep.exporters import _croissant, format_names, get_exporter
+from pixelprep.exporters.base import ExportedFile, Exporter
 from pixelprep.format import manifest as manifests
 from pixelprep.system import fs, progress, staging
 from pixelprep.system.json_record import Record
 
 ELSEWHERE = "name another DIR"
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedFile(Record):
-    """One file of an export: its path in the folder, its size, its digest if `digests` are on."""
-
-    name: str
-    bytes: int
-    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +27,8 @@ class Export(Record):
     Parameters
     ----------
     path : Path
-        The folder, absolute. Beside the files, ``entry.json`` is the entry's manifest.
+        The folder, absolute. Beside the files, ``entry.json`` is the entry's manifest, and
+        ``croissant.json`` describes the files in MLCommons' Croissant, for catalogues.
     to : str
         The format.
     entry : Path
@@ -97,7 +89,7 @@ def export(
         ``0000012.cls``, the number being the row; ``0000012.json`` has the ``name`` of a row that
         has one, and, in the place of ``.cls``, as ``label`` 0 or 1 of each of several classes.
     digests : bool
-        Return the SHA-256 of each file too.
+        Return the SHA-256 of each picture of ``png``, too.
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's folder for caches.
     quiet : bool
@@ -126,7 +118,7 @@ def export(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     done = pixelprep.export(entry, f"{folder}/sample", "npz", quiet=True)
     >>> [file.name for file in done.files]
-    ['entry.json', 'sample.npz']
+    ['croissant.json', 'entry.json', 'sample.npz']
     """
     started = time.perf_counter()
     if to not in format_names():
@@ -145,6 +137,9 @@ def export(
             (private / manifests.EXPORTED).write_bytes(manifest)
             fs.fsync(private / manifests.EXPORTED)
             _check(exporter, entry, private, final, quiet)
+            described = _croissant.describe(entry, to, _list_files(private, digests))
+            (private / manifests.CROISSANT).write_bytes(described)
+            fs.fsync(private / manifests.CROISSANT)
             files = _list_files(private, digests)  # all that may fail comes before publishing
             _publish(private, final)
     except OSError as error:
@@ -196,7 +191,8 @@ def _manifest(entry: Entry) -> bytes:
 def _list_files(folder: Path, digests: bool) -> tuple[ExportedFile, ...]:
     files = []
     for path in filter(Path.is_file, sorted(folder.rglob("*"))):
-        name, digest = path.relative_to(folder).as_posix(), fs.sha256(path) if digests else None
+        digest = fs.sha256(path) if digests or path.suffix != ".png" else None
+        name = path.relative_to(folder).as_posix()
         files.append(ExportedFile(name, path.stat().st_size, digest))
     return tuple(files)
 

@@ -1,9 +1,13 @@
 """Exports for other libraries: what these read is the entry's raw pixels, labels and names."""
 
+import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,9 @@ from PIL import Image
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
-from pixelprep.exporters import _pictures
+from pixelprep.exporters import _pictures, format_names
 from pixelprep.sources import Arrays
+from pixelprep.sources.base import Provenance
 
 CLASSES = ("a cat", "dog", "ox")
 Rows = list[tuple[np.ndarray, Any, str | None]]  # pixels (H, W, C), label, name
@@ -289,3 +294,66 @@ def test_tfrecord_tells_tfds_of_rows_and_classes(tmp_path: Path) -> None:
     with pytest.warns(pixelprep.PixelprepWarning, match="no such names of classes"):
         done = pixelprep.export(odd, tmp_path / "odd", "tfrecord", quiet=True)
     assert not (done.path / "label.labels.txt").exists()
+
+
+NEEDS = {"parquet": "pyarrow", "tfrecord": "tensorflow"}
+
+
+@pytest.mark.parametrize("to", [name for name in format_names() if name != "tfrecord"])
+def test_croissant_lists_every_file(tmp_path: Path, to: str) -> None:
+    """It has each file's size and digest, pictures as one set; terms, classes and splits."""
+    if to in NEEDS:
+        pytest.importorskip(NEEDS[to], reason="the format needs it")
+    about = Provenance("Little", "CC-BY-4.0", "https://example.org", "Doe 2026")
+    entry = pixelprep.prepare(replace(source("rgb"), provenance=about), quiet=True)
+    folder = pixelprep.export(entry, tmp_path / to, to, quiet=True).path
+    found = json.loads((folder / "croissant.json").read_text())
+    files = {one["contentUrl"]: one for one in found["distribution"] if "contentUrl" in one}
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.*")}
+    assert files.keys() == {name for name in there if name[-4:] != ".png"} - {"croissant.json"}
+    for name, one in files.items():
+        content = there[name].read_bytes()
+        assert one["sha256"] == hashlib.sha256(content).hexdigest()
+        assert one["contentSize"] == f"{len(content)} B"
+    assert (found["license"], found["citeAs"]) == ("CC-BY-4.0", "Doe 2026")
+    assert (found["url"], found["version"]) == ("https://example.org", f"1.0.0+{entry.key}")
+    sets = {one["@id"]: one for one in found["recordSet"]}
+    assert [row["classes/name"] for row in sets["classes"]["data"]] == [*CLASSES]
+    assert [row["splits/name"] for row in sets["splits"]["data"]] == ["train", "test"]
+    assert ("default" in sets) == (to in ("parquet", "png"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("to", format_names())
+def test_mlcroissant_validates_and_reads(tmp_path: Path, to: str, kind: str) -> None:
+    """It finds no error, and warns of nothing but what the data does not tell: when it was
+    published and, here, how to cite it. Of Parquet and PNG it reads the rows.
+    """
+    mlcroissant = pytest.importorskip("mlcroissant", reason="it is what is tried")
+    if to == "png" and kind == "several":
+        pytest.skip("PNG files lie in one folder each")
+    entry, folder = exported(kind, to, tmp_path)
+    path = folder / "croissant.json"
+    command = [sys.executable, "-m", "mlcroissant.scripts.validate", "--jsonld", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = [line for line in done.stderr.splitlines() if "  -  " in line]
+    assert {line.split('"')[1].rpartition("/")[2] for line in told} == {"citeAs", "datePublished"}
+    assert "not standard" not in done.stderr
+    if to not in ("parquet", "png") or (to, kind) == ("png", "deep"):
+        return
+    rows: dict[str, Rows] = {split: [] for split in entry.splits}
+    for row in mlcroissant.Dataset(jsonld=str(path)).records("default"):
+        pixels, label = np.asarray(row["default/image"]), row.get("default/label")
+        pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+        if label is None:
+            label = [int(number in row["default/labels"]) for number in range(3)]
+        if to == "png":
+            label = CLASSES.index(label.decode())
+        name = row.get("default/name")
+        rows[row["default/split"].decode()].append((pixels, label, name and name.decode()))
+    for split, found in rows.items():
+        wanted = rows_of(entry, split)
+        if to == "png":  # in the order of paths
+            wanted.sort(key=lambda row: CLASSES[row[1]])
+        same(found, wanted)

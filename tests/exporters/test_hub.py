@@ -77,7 +77,7 @@ def test_a_push_is_one_commit_and_prepare_reads_the_very_data_back(hub: Hub) -> 
     assert len(hub.repositories["me/shapes"]) == 2  # the empty one, and this
     parquet = [f"data/{name}-00000-of-00001.parquet" for name in ("test", "train")]
     assert sorted(files_of(hub)) == sorted(
-        [".gitattributes", "README.md", "data/entry.json", *parquet]
+        [".gitattributes", "README.md", "data/croissant.json", "data/entry.json", *parquet]
     )
     assert pixelprep.push(entry, URL, quiet=True).present
     assert len(hub.repositories["me/shapes"]) == 2
