@@ -87,7 +87,8 @@ class UrlSource:
         if (tables := base.stamps_digest(stamps)) is None:
             return []
         files = canonical.digest(identities)
-        return [{"url": self.url, "files": files, "options": options, "labels": tables}]
+        url = self.url.rstrip("/")  # a slash only saves a question
+        return [{"url": url, "files": files, "options": options, "labels": tables}]
 
     def load(self, context: SourceContext) -> Raw:
         """Download what is missing, and read it as files on the disk."""

@@ -286,6 +286,50 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         server.wait()
 
 
+KILLED = """
+import os, sys
+from s3fs import S3FileSystem
+import pixelprep
+own, asked = S3FileSystem._cat_file, []
+async def killed(system, path, **how):
+    asked.append(path)
+    if len(asked) > int(sys.argv[1]):
+        os._exit(9)
+    return await own(system, path, **how)
+S3FileSystem._cat_file = killed
+pixelprep.prepare("s3://bucket/photos/", quiet=True)
+"""
+
+
+@pytest.mark.long
+def test_a_process_killed_among_the_files_of_a_bucket_is_continued(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it is killed, there is no entry; the next one asks for what had not come, but for
+    the few files that were on their way, and has the data of the disk.
+    """
+    folder = write_photos(tmp_path / "photos", count=10)
+    s3.put(os.fspath(folder), "bucket/photos", recursive=True)
+    local, own, read = prepare(folder, cache_dir=tmp_path / "other"), type(s3)._cat_file, [""]
+
+    async def counted(system: Any, path: str, **how: Any) -> Any:
+        read.append(path)
+        return await own(system, path, **how)
+
+    monkeypatch.setattr(type(s3), "_cat_file", counted)
+    for number in (0, 1, 15, 39):
+        shutil.rmtree(os.environ["PIXELPREP_CACHE_DIR"], ignore_errors=True)
+        done = subprocess.run([sys.executable, "-c", KILLED, str(number)], capture_output=True)
+        assert done.returncode == 9, done.stderr
+        read.clear()
+        type(s3).clear_instance_cache()
+        entry = prepare("s3://bucket/photos/")
+        assert not entry.cached
+        assert entry.manifest.recipe.source == local.manifest.recipe.source
+        assert len(read) <= 40 - number + url_files.THREADS
+        assert not list(entry.path.parents[1].rglob("*.part"))
+
+
 @pytest.mark.long
 def test_a_bucket_of_s3_is_the_folder_on_the_disk(
     s3: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
