@@ -219,6 +219,21 @@ def test_offline_takes_what_is_there_or_refuses(server: Server) -> None:
     assert asked(server) == []
 
 
+def test_an_entry_from_a_url_is_found_and_repaired_by_it(server: Server) -> None:
+    """Its URL names the entry; where this is damaged and the download is gone, both come again."""
+    url = f"{server.url}photos.zip"
+    entry = prepare(url)
+    assert pixelprep.open(url, quiet=True).path == entry.path
+    assert pixelprep.find_entry(url).path == entry.path
+    with (entry.path / "train.h5").open("r+b") as file:
+        file.seek(-9, os.SEEK_END)
+        file.write(b"damage")
+    shutil.rmtree(entry.path.parents[1] / ".raw")
+    [result] = pixelprep.verify(url, repair=True, quiet=True)
+    assert result.repaired
+    assert prepare(url).cached
+
+
 def test_a_name_that_would_leave_the_folder_is_refused() -> None:
     """Whatever a store lists, no file lands elsewhere."""
     for name in ("../x.png", "a/../../x.png", "/x.png", "a//x.png", "a\\..\\x.png", "c:x.png"):
