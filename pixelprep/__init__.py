@@ -7,7 +7,7 @@ from pixelprep._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pixelprep import cache
-    from pixelprep.cache.remotes import PushResult, pull, push
+    from pixelprep.cache.remotes import PushResult, pull
     from pixelprep.dataset.entry import Entry, Split
     from pixelprep.errors import (
         CacheError,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UsageError,
         WorkerError,
     )
+    from pixelprep.exporters._hub import push
     from pixelprep.exporters.export import Export, export
     from pixelprep.numerics.scaling import Scaling
     from pixelprep.pipeline.prepare import find_entry, prepare
@@ -59,12 +60,13 @@ _HOMES = {
     "training.portable": "ExportedModel export_model",
     "training.predict": "EvaluationResult PredictResult evaluate predict",
     "exporters.export": "Export export",
+    "exporters._hub": "push",
     "reports.dataset_stats": "DatasetStats stats",
     "reports.entry_report": "Report report",
     "numerics.scaling": "Scaling",
     "pipeline.verify": "VerifyResult verify",
     "cache": "cache",
-    "cache.remotes": "PushResult pull push",
+    "cache.remotes": "PushResult pull",
     "training.compare": "compare",
     "pipeline.prepare": "find_entry prepare",
     "training.train": "resume train",

@@ -17,7 +17,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError, NewerFormatError, UsageErr
 from pixelprep.format import layout, schema
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
-from pixelprep.sources import is_library_name
+from pixelprep.sources import is_library_name, meant
 from pixelprep.sources.known.lookup import known_name
 from pixelprep.system import formatting, fs, locks
 
@@ -232,13 +232,14 @@ def _dataset_entries(name: str | os.PathLike[str], cache: Path) -> list[Path]:
 
 
 def made_from(name: str | os.PathLike[str], cache: Path) -> list[Path]:
-    """List the entries of a cache that were made from the data at this path, or LIBRARY:NAME."""
+    """List the entries of a cache made from the data at this path or URL, or LIBRARY:NAME."""
     is_name = is_library_name(os.fspath(name))
     if "/" not in os.fspath(name) and not is_name:
         return []
     origins = ((path, requests.load(path, cache).origin) for path in entry_paths(cache))
     if is_name:
-        return [path for path, own in origins if own == name]
+        spelled = meant(os.fspath(name))
+        return [path for path, own in origins if own == spelled]
     data = os.path.realpath(fs.expand_user(name))
     return [path for path, own in origins if own and "/" in own and os.path.realpath(own) == data]
 

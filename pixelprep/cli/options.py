@@ -57,7 +57,7 @@ Quiet = Annotated[
 Dataset = Annotated[
     str,
     argument(
-        "A known name (see `pixelprep datasets`), a path, ./digits; or of another library:"
+        "A known name (see `pixelprep datasets`), a path, ./digits; a URL; of another library:"
         " hf:OWNER/NAME, torchvision:NAME, tfds:NAME, sklearn:NAME.",
         "DATASET",
     ),

@@ -54,7 +54,8 @@ def prepare(call: PrepareCall) -> Entry:
     ----------
     dataset : str, path or Source
         A known name, a path to images of your own (a string with a ``/`` in it, or a `Path`: a
-        folder of images or of IDX files, an ``.npz``, HDF5 or Parquet file), what another library
+        folder of images or of IDX files, an ``.npz``, HDF5 or Parquet file), the URL of such a
+        file or folder (``https://…/set.zip``, ``s3://bucket/photos/``), what another library
         knows (``hf:OWNER/NAME``, ``torchvision:NAME``, ``tfds:NAME``, ``sklearn:NAME``), or a
         source object, which `Arrays`, `from_dataset` and `from_generator` of this package make.
     {options}

@@ -16,6 +16,13 @@ from pixelprep.sources.known.lookup import REGISTRY
 from pixelprep.system import fs, notices
 
 
+def dataset_name(name: str) -> str:
+    """Return a file's or folder's name as that of a dataset: never a registered one."""
+    safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
+    name = safe[:60].rstrip(".-") or "images"
+    return f"{name}-own" if name in REGISTRY else name
+
+
 @dataclass(frozen=True, slots=True)
 class LocalSource:
     """A file or folder of the user's; ``supported_options`` names the options that apply to it."""
@@ -31,9 +38,7 @@ class LocalSource:
         name = path.name if path.is_dir() else path.stem
         if SPLIT in name:
             name = name.replace(SPLIT, "").strip("_-.") or path.parent.name
-        safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
-        name = safe[:60].rstrip(".-") or "images"
-        return f"{name}-own" if name in REGISTRY else name
+        return dataset_name(name)
 
     @property
     def on_leak(self) -> str | None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from pixelprep.sources.known.registered import (
     RegisteredSource,
 )
 from pixelprep.sources.requested import BY_ALL, refuse_unsupported
-from pixelprep.system import fs, notices
+from pixelprep.system import fs, notices, remote
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -30,6 +31,10 @@ LIBRARIES = {
     "tfds": "tfds_data",
     "torchvision": "torchvision_data",
 }
+# As fsspec has it: a slash in a revision is %2F but for those of the hub's own.
+HUB_URL = re.compile(
+    r"hf://datasets/([\w.-]+/[\w.-]+)(?:@(refs/(?:convert|pr)/[^/]+|[^/]+))?(?:/([\w.-]+))?/?"
+)
 
 
 def find_source(dataset: str, options: Options) -> Source:
@@ -85,9 +90,9 @@ def normalize_dataset(dataset: str | os.PathLike[str] | Source) -> str | Source:
 
 
 def is_library_name(dataset: str) -> bool:
-    """Tell whether a dataset is one that another library knows: LIBRARY:NAME."""
+    """Tell whether a dataset is one that another library knows, LIBRARY:NAME, or at a URL."""
     library, _, name = dataset.partition(":")
-    return library in LIBRARIES and name != ""
+    return (library in LIBRARIES and name != "") or remote.is_url(dataset)
 
 
 def is_path(dataset: str) -> bool:
@@ -112,6 +117,8 @@ def _maker(data: object) -> str | None:
 
 def meant(dataset: str) -> str:
     """Return the known name that this is another spelling of; else a path of what is here."""
+    if remote.is_url(dataset):
+        return _plain_spelling(dataset)
     if dataset in REGISTRY or is_library_name(dataset):
         return dataset
     exists = os.path.exists(fs.expand_user(dataset))  # noqa: PTH110 - pathlib fails on long names
@@ -130,6 +137,23 @@ def meant(dataset: str) -> str:
         LOG.info("no known dataset is called %s: taken as the path %s", dataset, own)
         return own
     return dataset
+
+
+def _plain_spelling(url: str) -> str:
+    """Return the path that ``file://…`` means, ``hf:…`` for ``hf://datasets/…``; else the URL."""
+    from urllib.parse import unquote
+    from urllib.request import url2pathname
+
+    if url.startswith("file://"):
+        return os.path.join(os.curdir, url2pathname(url.removeprefix("file://")))  # noqa: PTH118
+    if not url.startswith("hf://"):
+        return url
+    match = HUB_URL.fullmatch(url)
+    if match is None:
+        raise UsageError(f"{remote.scrub(url)}: expected hf://datasets/OWNER/NAME@REVISION/CONFIG")
+    repository, revision, config = match.groups()
+    name = f"hf:{repository}" + (f"/{config}" if config else "")
+    return name + (f"@{unquote(revision)}" if revision else "")
 
 
 def plugins() -> "dict[str, EntryPoint]":
@@ -175,12 +199,17 @@ def _plugin_source(dataset: str, options: Options) -> Source:
 
 
 def _library_source(dataset: str, options: Options) -> Source:
-    """Return the source of a dataset that another library knows by name."""
+    """Return the source of a dataset that another library knows by name, or at a URL."""
     from importlib import import_module
 
     library, _, name = dataset.partition(":")
     if options.source is not None:
-        raise UsageError(f"`source`: does not apply to {dataset}", "leave the option out")
+        shown = remote.scrub(dataset)
+        raise UsageError(f"`source`: does not apply to {shown}", "leave the option out")
+    if remote.is_url(dataset):
+        from pixelprep.sources import url_source
+
+        return url_source.find(dataset, options)
     module = import_module(f"pixelprep.sources.libraries.{LIBRARIES[library]}")
     refuse_unsupported(dataset, options, module.SUPPORTED | BY_ALL)
     source: Source = module.find(name, options)

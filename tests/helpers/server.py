@@ -46,6 +46,7 @@ class Request:
     range: str | None
     status: int
     length: int  # bytes of the body that were to be sent, before any drop
+    method: str = "GET"
 
 
 class Server(ThreadingHTTPServer):
@@ -111,12 +112,16 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         name = self.path.removeprefix("/")
         twist = self.server.twist_for(name)
         status, headers, body = self._answer(name, twist)
         length = -1 if twist.endless else len(body)
-        self.server.requests.append(Request(name, self.headers.get("Range"), status, length))
+        asked = Request(name, self.headers.get("Range"), status, length, self.command)
+        self.server.requests.append(asked)
         if twist.hang_up:
             hang_up(self.connection)
             return
@@ -126,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
         for header, value in {**headers, **twist.headers}.items():
             self.send_header(header, value)
         self.end_headers()
-        self._send(body, twist)
+        if self.command == "GET":
+            self._send(body, twist)
 
     def _answer(self, name: str, twist: Twist) -> tuple[int, dict[str, str], bytes]:
         if twist.status is not None:

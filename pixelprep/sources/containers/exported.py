@@ -57,11 +57,11 @@ def source_of(path: Path) -> SourceRecord | None:
     return None if found is None else found.source
 
 
-def recognized(path: Path, raw: Raw, pool: WorkerPool) -> Raw:
+def recognized(path: Path, raw: Raw, pool: WorkerPool, shown: str | None = None) -> Raw:
     """Return rows that were read as the data of the entry whose export lies at this path; as they
     are, and with a line, where they are not just these.
     """
-    manifest = _manifest(path)
+    where, manifest = shown or str(path), _manifest(path)
     if manifest is None:
         return raw
     source, entry = manifest.source, entry_name(manifest)
@@ -70,13 +70,13 @@ def recognized(path: Path, raw: Raw, pool: WorkerPool) -> Raw:
     if same and (raw.class_names, raw.task) == (source.class_names, source.task):
         splits = dict[str, RawSplit]()
         for name, split in raw.splits.items():
-            if (own := own_split(str(path), manifest, name, split, pool)) is None:
+            if (own := own_split(where, manifest, name, split, pool)) is None:
                 break
             splits[name] = own
         else:
-            LOG.info("%s: is an export of %s: rows and names are its own", path, entry)
+            LOG.info("%s: is an export of %s: rows and names are its own", where, entry)
             return replace(raw, splits=splits, decode=source.decode)
-    notices.tell("%s: an export of %s, but its rows are not all of it as they were", path, entry)
+    notices.tell("%s: an export of %s, but its rows are not all of it as they were", where, entry)
     return raw
 
 

@@ -8,12 +8,12 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO  # Any: a bar of tqdm, or a silent one
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar  # Any: a bar of tqdm, or a silent one
 
 from pixelprep.errors import DownloadError, SourceError
 from pixelprep.sources.base import Options
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 LOG = logging.getLogger("pixelprep")
+Result = TypeVar("Result")
 
 ATTEMPTS = 4  # per mirror
 BACK_OFF = 0.5  # seconds before the second attempt; doubled each time
@@ -63,7 +64,7 @@ def hash_matches(path: Path, expected: RegistryFile) -> bool:
     """Tell whether a file has the pinned digest, itself or once unpacked."""
     if expected.sha256 is None:
         known = _recorded_sha256(path.parent, expected)
-        return _md5(path) == expected.md5 and known in (None, fs.sha256(path))
+        return md5(path) == expected.md5 and known in (None, fs.sha256(path))
     if fs.sha256(path) == expected.sha256:
         return True
     if expected.content_sha256 is None:
@@ -81,7 +82,8 @@ def hash_matches(path: Path, expected: RegistryFile) -> bool:
     return False
 
 
-def _md5(path: Path) -> str:
+def md5(path: Path) -> str:
+    """Return the MD5 of a file, in hex: it tells damage, not forgery."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
@@ -149,7 +151,7 @@ def _fetch(
                 fs.fsync(part)
                 part.rename(path)
             _record_sha256(path, file)
-        except _MirrorError as failure:
+        except MirrorError as failure:
             failures.append(f"{url}: {failure}")
             LOG.info("%s", failures[-1])
             continue
@@ -199,18 +201,18 @@ def _hint(dataset: str, online: bool = True) -> str:
     return f"give a folder with the files: `source=DIR`{mirror}, or use {embedded}"
 
 
-class _MirrorError(Exception):
+class MirrorError(Exception):
     """A mirror's failure, in a few words."""
 
 
 def _transfer(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
-    """Download a file to `part`, resuming if it exists; raise `_MirrorError` for wrong bytes."""
+    """Download a file to `part`, resuming if it exists; raise `MirrorError` for wrong bytes."""
     wrong, resumed = "got nothing", part.exists()
     for fresh in (False, True) if resumed else (True,):
         if fresh:
             part.unlink(missing_ok=True)
         try:
-            _request_with_retries(url, part, file, quiet)
+            request(url, part, file, quiet)
         finally:
             if _size(part) == 0:
                 part.unlink(missing_ok=True)
@@ -223,14 +225,14 @@ def _transfer(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
         is_page = _is_web_page(part)
         part.unlink()
         if is_page:
-            raise _MirrorError("a web page instead of the file, such as a network's login")
-    raise _MirrorError(f"wrong bytes: {wrong}")
+            raise MirrorError("a web page instead of the file, such as a network's login")
+    raise MirrorError(f"wrong bytes: {wrong}")
 
 
 def _wrong_digest(path: Path, file: RegistryFile) -> str:
     """Say which digest a file should have, and which it has."""
-    if file.sha256 is None and (md5 := _md5(path)) != file.md5:
-        return f"expected MD5 {str(file.md5)[:12]}…, got {md5[:12]}…"
+    if file.sha256 is None and (got := md5(path)) != file.md5:
+        return f"expected MD5 {str(file.md5)[:12]}…, got {got[:12]}…"
     expected = file.sha256 or str(_recorded_sha256(path.parent, file))
     return f"expected SHA-256 {expected[:12]}…, got {fs.sha256(path)[:12]}…"
 
@@ -240,7 +242,13 @@ def _is_web_page(path: Path) -> bool:
         return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
-def _request_with_retries(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
+def request(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
+    """Download what `part` lacks of a file; raise `MirrorError` where that does not work."""
+    with_retries(lambda: _request(url, part, file, quiet), part)
+
+
+def with_retries(action: Callable[[], Result], part: Path) -> Result:
+    """Do what sends a request, again where that may help; raise `MirrorError` of a few words."""
     import tenacity
     from requests import exceptions as errors
 
@@ -253,13 +261,13 @@ def _request_with_retries(url: str, part: Path, file: RegistryFile, quiet: bool)
     policy, retry = _RetryPolicy(part), tenacity.retry_if_exception(is_transient)
     retrying = tenacity.Retrying(retry=retry, stop=policy.stop, wait=policy.wait, reraise=True)
     try:
-        retrying(_request, url, part, file, quiet)
+        return retrying(action)
     except (errors.RequestException, ValueError) as error:  # ValueError: odd URLs and headers
-        raise _MirrorError(_summarize(error)) from error
+        raise MirrorError(_summarize(error)) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _MirrorError(str(error)) from error  # requests' own: no certificates where they are
+        raise MirrorError(str(error)) from error  # requests' own: no certificates where they are
 
 
 class _RetryPolicy:
@@ -318,7 +326,7 @@ def _request(url: str, part: Path, file: RegistryFile, quiet: bool) -> None:
             pooch.HTTPDownloader(headers=headers, **how)(url, writer, None)
 
 
-class _RangeMismatch(_MirrorError):
+class _RangeMismatch(MirrorError):
     """The server cannot resume; it may still send the whole file."""
 
 
@@ -351,7 +359,7 @@ class _PartWriter:
 
     def write(self, data: bytes) -> int:
         if self.file.tell() + len(data) > self.limit:
-            raise _MirrorError(f"the server sends more than {self.limit:,} bytes")
+            raise MirrorError(f"the server sends more than {self.limit:,} bytes")
         self.bar.update(len(data))
         return self.file.write(data)
 

@@ -5,16 +5,19 @@ They are kept where its own library keeps them (``HF_HOME``), which other progra
 
 import logging
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar  # Any: huggingface_hub, and a dataset's card
 
 from pixelprep.errors import DownloadError, SourceError, UsageError, missing_extra
+from pixelprep.format import manifest as manifests
 from pixelprep.sources import shards
 from pixelprep.sources.base import Options, Provenance, Raw, SourceContext
+from pixelprep.sources.containers import exported
 from pixelprep.sources.libraries import hub_card, parquet
 from pixelprep.sources.libraries.spool import load_rows, option_values
 from pixelprep.sources.pictures import image_file
@@ -35,6 +38,7 @@ SPELLED = "hf:OWNER/NAME, hf:OWNER/NAME/CONFIG, and perhaps @REVISION behind it"
 CONVERTED = "refs/convert/parquet"  # the revision where the hub keeps a Parquet copy of its own
 COMMIT = re.compile("[0-9a-f]{40}")
 CARD = "README.md"
+EXPORTED = Path("data") / manifests.EXPORTED  # of what `push` made
 
 
 def find(name: str, options: Options) -> "HubSource":
@@ -74,7 +78,9 @@ class HubSource:
 
     def fingerprints(self) -> list[dict[str, object]]:
         """Return the commit that the revision means, and the options by which it is read."""
-        about = {"hub": self.repository, "config": self.config, "commit": self._state[0]}
+        is_commit = COMMIT.fullmatch(self.revision or "")  # of which the hub need not be asked
+        commit = self.revision if is_commit else self._state[0]
+        about = {"hub": self.repository, "config": self.config, "commit": commit}
         return [{**about, "options": option_values(self.options, SUPPORTED)}]
 
     def load(self, context: SourceContext) -> Raw:
@@ -92,12 +98,16 @@ class HubSource:
         splits = splits or files_by_split(self.name, list(map(Path, self._of_config(data))))
         used = [path.as_posix() for paths in splits.values() for path in paths]
         shards.refuse_missing(f"hf:{self.repository}", map(Path, used), map(Path, data))
-        top = self._of_commit([*used, CARD])
+        top = self._of_commit([*used, CARD, EXPORTED.as_posix()])
         files = {split: [top / path for path in paths] for split, paths in splits.items()}
         if zips:
             return self._load_zips(top, files, context)
         rows = parquet.open_rows(files, self.options, partial(hub_card.features, card, self.config))
-        return load_rows(self.name, rows, self.options, context)
+        raw = load_rows(self.name, rows, self.options, context)
+        if EXPORTED.as_posix() in names:  # a link there, which is not followed
+            shutil.copyfile(top / EXPORTED, context.folder() / EXPORTED.name)
+            raw = exported.recognized(context.folder(), raw, context.pool, self._shown)
+        return raw
 
     def _pictures(self, names: Sequence[str]) -> list[str]:
         """Select the pictures of the configuration, and the tables of their labels."""
@@ -145,7 +155,7 @@ class HubSource:
         """Return what the card tells programs; nothing, and a line, where it is broken."""
         path = self._of_commit([CARD]) / CARD
         try:
-            return _library().metadata_load(path) or {}
+            return library().metadata_load(path) or {}
         except Exception as error:  # of whichever library reads YAML
             notices.tell("%s: its card cannot be read: %s", self.name, _line(error))
             return {}
@@ -160,12 +170,9 @@ class HubSource:
     @cached_property
     def _state(self) -> tuple[str, Sequence[str]]:
         """The commit that the revision means, and the names of its files: asked once."""
-        hub = _library()
+        hub = library()
         if self.options.offline:
             return self._kept("`offline` opens no connection")
-        if COMMIT.fullmatch(self.revision or ""):
-            with suppress(DownloadError):
-                return self._kept("")
         try:
             found = hub.HfApi().dataset_info(self.repository, revision=self.revision)
         except hub.errors.HfHubHTTPError as error:
@@ -190,15 +197,15 @@ class HubSource:
         """Return the folder with these files, downloaded unless `local`."""
         where = {"repo_type": "dataset", "revision": self.revision, "local_files_only": local}
         try:
-            with _bars(self.options.quiet):
-                api = _library().HfApi()
+            with bars(self.options.quiet):
+                api = library().HfApi()
                 found = api.snapshot_download(self.repository, allow_patterns=names, **where)
         except Exception as error:  # of whichever library opens connections
             raise self._error(error) from error
         return Path(found)
 
     def _error(self, error: Exception) -> DownloadError:
-        errors = _library().errors
+        errors = library().errors
         at = f"hf:{self.repository}"
         if isinstance(error, errors.RevisionNotFoundError):
             return DownloadError(
@@ -245,23 +252,25 @@ def _line(error: Exception) -> str:
 
 
 @contextmanager
-def _bars(quiet: bool) -> Iterator[None]:
+def bars(quiet: bool) -> Iterator[None]:
     """Let the library draw no bars of its own meanwhile, if `quiet`."""
-    bars = _library().utils
-    if not quiet or bars.are_progress_bars_disabled():
+    utils = library().utils
+    if not quiet or utils.are_progress_bars_disabled():
         yield
         return
-    bars.disable_progress_bars()
+    utils.disable_progress_bars()
     try:
         yield
     finally:
-        bars.enable_progress_bars()
+        utils.enable_progress_bars()
 
 
-def _library() -> Any:
+def library(purpose: str = "a dataset of the hub") -> Any:
+    """Return huggingface_hub; raise `MissingExtraError` where it is not installed."""
     try:
         import huggingface_hub
         import huggingface_hub.errors  # which it does not load by itself
+        import huggingface_hub.utils
     except ImportError as error:
-        raise missing_extra("huggingface_hub", "hub", "a dataset of the hub") from error
+        raise missing_extra("huggingface_hub", "hub", purpose) from error
     return huggingface_hub
