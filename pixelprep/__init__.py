@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         NewerFormatError,
         PixelprepError,
         PixelprepWarning,
+        RemoteError,
         SourceError,
         TrainError,
         UsageError,
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Arrays", "CacheError", "CompareResult", "DatasetStats", "DatasetSummary"]
 __all__ += ["DownloadError", "Entry"]
 __all__ += ["EntryError", "EvaluationResult", "Export", "KnownDatasets", "MissingExtraError"]
-__all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult", "Report"]
+__all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult"]
+__all__ += ["RemoteError", "Report"]
 __all__ += ["Scaling", "SourceError", "Split", "TrainError", "TrainResult", "UsageError"]
 __all__ += ["VerifyResult", "WorkerError", "cache", "compare", "datasets", "evaluate", "export"]
 __all__ += ["find_entry", "from_dataset", "from_generator"]

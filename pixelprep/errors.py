@@ -62,6 +62,10 @@ class DownloadError(SourceError):
     """No mirror gave the right bytes."""
 
 
+class RemoteError(PixelprepError):
+    """A remote cannot be reached, refuses, or has the wrong bytes."""
+
+
 class EntryError(PixelprepError):
     """A cache entry is missing, damaged or of a newer format."""
 
