@@ -7,6 +7,7 @@ from pixelprep._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pixelprep import cache
+    from pixelprep.cache.remotes import PushResult, pull, push
     from pixelprep.dataset.entry import Entry, Split
     from pixelprep.errors import (
         CacheError,
@@ -40,11 +41,12 @@ __all__ = ["Arrays", "CacheError", "CompareResult", "DatasetStats", "DatasetSumm
 __all__ += ["DownloadError", "Entry"]
 __all__ += ["EntryError", "EvaluationResult", "Export", "KnownDatasets", "MissingExtraError"]
 __all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult"]
-__all__ += ["RemoteError", "Report"]
+__all__ += ["PushResult", "RemoteError", "Report"]
 __all__ += ["Scaling", "SourceError", "Split", "TrainError", "TrainResult", "UsageError"]
 __all__ += ["VerifyResult", "WorkerError", "cache", "compare", "datasets", "evaluate", "export"]
 __all__ += ["find_entry", "from_dataset", "from_generator"]
-__all__ += ["open", "predict", "prepare", "report", "resume", "stats", "train", "verify"]
+__all__ += ["open", "predict", "prepare", "pull", "push", "report", "resume", "stats", "train"]
+__all__ += ["verify"]
 
 _HOMES = {
     "sources": "Arrays DatasetSummary KnownDatasets datasets",
@@ -59,6 +61,7 @@ _HOMES = {
     "numerics.scaling": "Scaling",
     "pipeline.verify": "VerifyResult verify",
     "cache": "cache",
+    "cache.remotes": "PushResult pull push",
     "training.compare": "compare",
     "pipeline.prepare": "find_entry prepare",
     "training.train": "resume train",

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
         prune,
         remove,
     )
+    from pixelprep.cache.remotes import RemoteItem, list_remote, prune_remote
 
-__all__ = ["CacheItem", "EntrySummary", "describe", "list", "path", "prune", "remove"]
+__all__ = ["CacheItem", "EntrySummary", "RemoteItem", "describe", "list", "list_remote", "path"]
+__all__ += ["prune", "prune_remote", "remove"]
 
 
 def __getattr__(name: str) -> object:
     """Load a public name when it is first used: opening an entry needs none of them."""
     if name not in __all__:
         raise AttributeError(f"module 'pixelprep.cache' has no attribute '{name}'")
-    from pixelprep.cache import inventory
+    from importlib import import_module
 
-    return getattr(inventory, name)
+    home = "remotes" if "remote" in name.lower().replace("remove", "") else "inventory"
+    return getattr(import_module(f"pixelprep.cache.{home}"), name)

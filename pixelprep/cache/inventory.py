@@ -5,6 +5,7 @@ So a reader finds an entry whole or not at all, and what a process works on stay
 """
 
 import logging
+import math
 import os
 import re
 import stat
@@ -248,6 +249,7 @@ def prune(
     older_than: str | None = None,
     keep: int | None = None,
     *,
+    max_size: str | int | None = None,
     dry_run: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[CacheItem, ...]:
@@ -262,6 +264,9 @@ def prune(
         d, w, y. With them go the downloads of datasets that have no other entry.
     keep : int, optional
         Keep this many entries, those used last; without `older_than`, remove all others.
+    max_size : str or int, optional
+        Of what the other two leave, remove more entries, those used longest ago first and never one
+        of the `keep` used last, until all entries together have no more bytes: ``50GB``, ``50GiB``.
     dry_run : bool
         Return what would be removed, and remove nothing.
     cache_dir : path, optional
@@ -275,7 +280,7 @@ def prune(
     Raises
     ------
     UsageError
-        When the age or the number is invalid.
+        When the age, the number or the size is invalid.
     CacheError
         When the cache cannot be listed, or nothing could be deleted.
 
@@ -292,24 +297,31 @@ def prune(
     cache = fs.cache_dir(cache_dir)
     listed = list(cache_dir=cache)
     items = [item for item in listed if item.kind in ("leftover", "metadata")]
-    if older_than is not None or keep is not None:
-        items = [*_unused(listed, since, kept), *items]
+    most = parse_size(max_size) if max_size is not None else None
+    if (older_than, keep, max_size) != (None, None, None):
+        all_old = since is None and most is None
+        limits = math.inf if all_old else since or 0.0, math.inf if most is None else most
+        items = [*_unused(listed, kept, *limits), *items]
     return tuple(items) if dry_run else _remove(items, cache, unless_used=True)
 
 
-def _unused(items: Sequence[CacheItem], since: float | None, keep: int) -> Iterator[CacheItem]:
-    """Yield entries that were not used since, all but those used last; and their downloads."""
-
-    def is_old(item: CacheItem) -> bool:
-        return since is None or item.used < since
-
+def _unused(
+    items: Sequence[CacheItem], keep: int, since: float, most: float
+) -> Iterator[CacheItem]:
+    """Yield entries last used before `since`, or else beyond the bytes of `most`, the longest
+    unused first, all but the last `keep`; and the downloads of datasets that have no other.
+    """
     found = sorted((i for i in items if i.kind == "entry"), key=lambda i: i.used, reverse=True)
-    going = [item for item in found[keep:] if is_old(item) and not _is_in_use(item)]
+    left, going = sum(item.bytes for item in found), []
+    for item in reversed(found[keep:]):
+        if (item.used < since or left > most) and not _is_in_use(item):
+            left -= item.bytes
+            going.append(item)
     yield from going
     paths = {item.path for item in going}
     staying = {item.name.split("/")[0] for item in found if item.path not in paths}
     for item in items:
-        if item.kind == "raw" and item.name not in staying and is_old(item):
+        if item.kind == "raw" and item.name not in staying and item.used < since:
             yield item
 
 
@@ -319,6 +331,15 @@ def parse_age(age: str) -> float:
     if match is None:
         raise UsageError(f"`older_than={age}`: expected a number and m, h, d, w or y, such as 30d")
     return float(match[1]) * UNITS[match[2] or "d"]
+
+
+def parse_size(size: str | int) -> int:
+    """Return the bytes of a size such as ``50GB`` (10⁹ bytes each) or ``50GiB`` (2³⁰)."""
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgtp]?)(i?)b?", str(size).lower())
+    if match is None:
+        raise UsageError(f"`max_size={size}`: expected bytes, or a number and a unit, such as 50GB")
+    step = 1024 if match[3] else 1000
+    return int(float(match[1]) * step ** " kmgtp".index(match[2] or " "))
 
 
 def _named_items(

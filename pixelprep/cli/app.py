@@ -27,7 +27,9 @@ from pixelprep.cli.options import (
     DryRun,
     EntryName,
     Json,
+    MaxSize,
     Quiet,
+    RemoteUrl,
     RunDir,
     ValFraction,
     Yes,
@@ -69,6 +71,10 @@ app = typer.Typer(
 
 cache_app = typer.Typer(help="Look into the cache, and delete from it.")
 app.add_typer(cache_app, name="cache")
+
+
+remote_app = typer.Typer(help="Look into a remote, and delete from it.")
+app.add_typer(remote_app, name="remote")
 
 
 @app.callback(invoke_without_command=True)
@@ -431,6 +437,94 @@ def export(
     output.show(done.to_dict(), as_json, lambda: output.say(str(done.path), made))
 
 
+@app.command()
+def push(
+    entry: EntryName,
+    url: RemoteUrl = None,
+    force: Annotated[
+        bool, Option("--force", "-f", help="Also where other bytes of the same recipe are.")
+    ] = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish an entry in a remote, from where others pull it."""
+    messages(quiet)
+    done = pixelprep.push(entry, url, force=force, cache_dir=cache_dir, quiet=quiet)
+    sent = f"{formatting.pluralize(done.files, 'file')}, {output.size(done.bytes)}, pushed"
+    text = "was there" if done.present else sent
+    output.show(done.to_dict(), as_json, lambda: output.say(done.url, text))
+
+
+@app.command()
+def pull(
+    name: Annotated[
+        str, argument("A URL, DATASET/MODE-KEY, a key, or a dataset with one entry.", "URL|NAME")
+    ],
+    url: Annotated[
+        str | None,
+        Option("--from", help="The remote that has it.", metavar="URL", envvar="PIXELPREP_REMOTE"),
+    ] = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Copy an entry of a remote into the cache, digested while it comes."""
+    messages(quiet)
+    entry = pixelprep.pull(name, remote=url, cache_dir=cache_dir, quiet=quiet)
+    result = {"path": str(entry.path), "key": entry.key, "hit": entry.cached, "bytes": entry.size}
+    text = f"{output.size(entry.size)}, {'was here' if entry.cached else 'pulled'}"
+    output.show(result, as_json, lambda: output.say(str(entry.path), text))
+
+
+@remote_app.command("list", hidden=True)
+@remote_app.command("ls")
+def remote_ls(url: RemoteUrl = None, as_json: Json = False) -> None:
+    """List the entries of a remote."""
+    items = pixelprep.cache.list_remote(url)
+    result = {"entries": [item.to_dict() for item in items]}
+    output.show(result, as_json, lambda: output.print_remote(items))
+
+
+@remote_app.command("du")
+def remote_du(url: RemoteUrl = None, as_json: Json = False) -> None:
+    """Print how many bytes each dataset has in a remote."""
+    totals = dict[str, int]()
+    for item in pixelprep.cache.list_remote(url):
+        dataset = item.name.split("/")[0]
+        totals[dataset] = totals.get(dataset, 0) + item.bytes
+    lines = [f"{output.size(count)}  {name}" for name, count in totals.items()]
+    total = sum(totals.values())
+    result = {"datasets": totals, "bytes": total}
+    output.show(result, as_json, lambda: output.say(*lines, f"{output.size(total)} in all"))
+
+
+@remote_app.command("prune")
+def remote_prune(
+    url: RemoteUrl = None,
+    older_than: Annotated[
+        str | None, option("Entries pushed longer ago than this: 12h, 30d, 1y; alone, days.", "AGE")
+    ] = None,
+    max_size: MaxSize = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Delete from a remote broken pushes and, if asked, entries pushed longest ago."""
+    messages(quiet=False)
+    prune = partial(pixelprep.cache.prune_remote, url, older_than=older_than, max_size=max_size)
+    items = prune(dry_run=True)
+    if not as_json:
+        output.print_remote(items)
+    if not dry_run and items:
+        _ask_unless_json(yes, as_json, len(items))
+        items = prune()
+    total = sum(item.bytes for item in items)
+    result = {"dry_run": dry_run, "entries": [item.to_dict() for item in items], "bytes": total}
+    text = "nothing deleted" if dry_run or not items else f"deleted {output.size(total)}"
+    output.show(result, as_json, lambda: output.say(text))
+
+
 @cache_app.callback(invoke_without_command=True)
 def _cache(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
@@ -483,6 +577,7 @@ def cache_prune(
     keep: Annotated[
         int | None, option("Never the N entries used last (alone: all but these).", "N")
     ] = None,
+    max_size: MaxSize = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     cache_dir: CacheDir = None,
@@ -490,7 +585,9 @@ def cache_prune(
 ) -> None:
     """Delete leftovers and, if asked, entries not used lately."""
     messages(quiet=False)
-    items = pixelprep.cache.prune(older_than, keep, dry_run=True, cache_dir=cache_dir)
+    items = pixelprep.cache.prune(
+        older_than, keep, max_size=max_size, dry_run=True, cache_dir=cache_dir
+    )
     is_rubbish = all(item.kind in ("leftover", "metadata") for item in items)
     yes = yes or (is_rubbish and not sys.stdin.isatty())  # as in a nightly job
     _remove(items, yes, dry_run, cache_dir, as_json, unless_used=True)
@@ -509,10 +606,7 @@ def _remove(
     if not as_json:
         output.print_cache(items)
     if not dry_run and items:
-        if as_json and not yes:
-            fail("nothing deleted: --json does not ask", "add --yes, or --dry-run", 1)
-        what = f"these {len(items)}" if len(items) > 1 else "it"
-        _ask(yes, f"delete {what} for good?")
+        _ask_unless_json(yes, as_json, len(items))
         removed = pixelprep.cache.remove(*items, unless_used=unless_used, cache_dir=cache_dir)
         kept, items = len(items) - len(removed), removed
     total = sum(item.bytes for item in items)
@@ -520,6 +614,12 @@ def _remove(
     text = "nothing deleted" if dry_run or not items else f"deleted {output.size(total)}"
     text += f"; kept {kept} (in use or not deletable)" if kept else ""
     output.show(result, as_json, lambda: output.say(text))
+
+
+def _ask_unless_json(yes: bool, as_json: bool, count: int) -> None:
+    if as_json and not yes:
+        fail("nothing deleted: --json does not ask", "add --yes, or --dry-run", 1)
+    _ask(yes, f"delete {f'these {count}' if count > 1 else 'it'} for good?")
 
 
 def _ask(yes: bool, question: str) -> None:

@@ -69,6 +69,18 @@ EntryName = Annotated[
         "ENTRY",
     ),
 ]
+RemoteUrl = Annotated[
+    str | None,
+    typer.Argument(
+        help="The remote: s3://BUCKET/PATH, any other URL of fsspec's, or a folder.",
+        metavar="URL",
+        envvar="PIXELPREP_REMOTE",
+    ),
+]
+MaxSize = Annotated[
+    str | None,
+    option("Entries, the oldest in use first, until the rest is no larger: 50GB, 50GiB.", "SIZE"),
+]
 RunDir = Annotated[Path, argument("Folder of a finished run.", "RUN")]
 
 

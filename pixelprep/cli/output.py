@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any  # Any: JSON values
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
-    from pixelprep.cache import CacheItem, EntrySummary
+    from pixelprep.cache import CacheItem, EntrySummary, RemoteItem
     from pixelprep.dataset.entry import Entry
     from pixelprep.format.manifest import Manifest
     from pixelprep.pipeline.verify import VerifyResult
@@ -434,6 +434,18 @@ def print_cache(items: "Sequence[CacheItem]") -> None:
     total = size(sum(item.bytes for item in items))
     files = formatting.pluralize(unneeded, "unneeded record or lock", "unneeded records and locks")
     say(f"{total}, with {files}" if unneeded else total)
+
+
+def print_remote(items: "Sequence[RemoteItem]") -> None:
+    """Print a table of the entries of a remote, or of those taken out of it."""
+    rows: Rows = [("", "files", "size", "pushed", "")]
+    for item in items:
+        state = "" if item.published else "not published"
+        made = _ago(item.made) if item.made else ""
+        rows.append((item.name, str(item.files), size(item.bytes), made, state))
+    if items:
+        _table(_without_empty(rows))
+    say(size(sum(item.bytes for item in items)))
 
 
 def _without_empty(rows: Rows) -> Rows:

@@ -8,9 +8,9 @@ environment variable.
 - `ScalingOptions`: what modes take, of which parts of the recipe are made (`format.recipe`);
 - `DecodeOptions`: how a source reads its pixels, for `sources.Options`; a part of the identity of
   user's files;
-- `NetworkOptions` and `MachineOptions`: of no effect on what is stored.
+- `NetworkOptions`, `RemoteOptions` and `MachineOptions`: of no effect on what is stored.
 
-All but the last two, and `force`, are kept with an entry for repair. The command line loads this
+All but the last three, and `force`, are kept with an entry for repair. The command line loads this
 module at once, so it loads no NumPy.
 """
 
@@ -456,7 +456,22 @@ class ReadOptions(MachineOptions, DecodeOptions, NetworkOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(ReadOptions, ScalingOptions, RecipeOptions):
+class RemoteOptions:
+    """Options of sharing what is prepared."""
+
+    remote: str | None = option(
+        None,
+        "Where others' entries are, a URL or a folder: one that is there is copied, not made.",
+        "URL",
+        env="PIXELPREP_REMOTE",
+    )
+    push: bool = option(
+        False, "Store the entry in the remote, too, unless it is there.", check=_switch
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(RemoteOptions, ReadOptions, ScalingOptions, RecipeOptions):
     """All options of `prepare`, checked: a `UsageError` or `MissingExtraError` refuses a value."""
 
     force: bool = option(False, "Make the entry again if it is there.", check=_switch)
@@ -482,6 +497,11 @@ class PrepareOptions(ReadOptions, ScalingOptions, RecipeOptions):
                 _check_type(name, value)
             object.__setattr__(self, name, value)
         self._check_scaling()
+        if self.push and (self.remote is None or self.offline):
+            wrong = (
+                "expected a `remote`" if self.remote is None else "`offline` opens no connection"
+            )
+            raise UsageError(f"`push=True`: {wrong}", "give `remote=URL`, or set PIXELPREP_REMOTE")
 
     def _check_scaling(self) -> None:
         """Refuse options of scaling that do not go together, before any data is read."""
@@ -508,7 +528,8 @@ class PrepareOptions(ReadOptions, ScalingOptions, RecipeOptions):
 PREPARE_OPTIONS = declared_options(PrepareOptions)
 SCALING_OPTIONS = frozenset(declared_options(ScalingOptions))
 MACHINE_ONLY = frozenset(declared_options(MachineOptions))
-RUNTIME_ONLY = MACHINE_ONLY | declared_options(NetworkOptions).keys()  # change no stored byte
+RUNTIME_ONLY = MACHINE_ONLY  # change no stored byte
+RUNTIME_ONLY |= declared_options(NetworkOptions).keys() | declared_options(RemoteOptions).keys()
 TYPES = get_type_hints(PrepareOptions)  # by name
 REPAIR_OPTIONS = PREPARE_OPTIONS.keys() - RUNTIME_ONLY - {"force"}  # kept to make an entry again
 

@@ -31,6 +31,7 @@ from pixelprep.format.options import (
 from pixelprep.format.recipe import TAKEN, Recipe
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.pipeline import given_scaling, raw_data
+from pixelprep.pipeline.shared import SharedEntries
 from pixelprep.system import formatting, fs, locks, notices, parallel, staging
 
 LOG = logging.getLogger("pixelprep")
@@ -250,7 +251,8 @@ def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
     pool = parallel.WorkerPool(call.workers, call.scheduler)
     context = sources.SourceContext(fs.cache_dir(call.cache_dir), pool, call.quiet)
     with fs.translate_oserror(context.cache), pool, context, notices.collect() as told:
-        entry, is_read = _find_or_build(call, source, context, known, only)
+        shared = SharedEntries(None if call.force or call.offline else call.remote, call.quiet)
+        entry, is_read = _find_or_build(call, source, context, known, only, shared)
         recorded = requests.Recorded()
         if entry.cached:
             recorded = requests.load(entry.path, context.cache)
@@ -265,6 +267,8 @@ def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
             request = {"dataset": dataset} | {name: getattr(call, name) for name in names}
             given = {name: value for name, value in request.items() if value is not None}
             requests.save_request(entry.path, context.cache, given, told)
+        if call.push and call.remote is not None:
+            shared.push(entry, call.remote, context.cache, call.force)
     return entry
 
 
@@ -343,9 +347,15 @@ def _find_or_build(
     context: sources.SourceContext,
     known: Manifest | None,
     only: Path | None,
+    shared: SharedEntries,
 ) -> tuple[Entry, bool]:
     """Return the entry, and whether the raw data was read for it."""
     cache = context.cache
+    if shared and (record := shared.record_of(source, cache)):
+        place = f"{source.name}/{_recipe(call, source, record, known).folder}"
+        if entry := shared.fetch(place, cache):
+            raw_data.remember(source, record, cache)
+            return entry, False
     # Raw data is summed up while it is read, unless there seems to be such an entry already.
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
     if is_new:  # libhdf5 is loaded while raw data is unpacked, which leaves the interpreter free
@@ -368,6 +378,8 @@ def _find_or_build(
         return entry, data is not None
     with locks.lock(cache, locks.entry_lock_name(path)):
         if entry := existing():  # made by another process meanwhile
+            return entry, data is not None
+        if entry := shared.fetch_locked(f"{source.name}/{recipe.folder}", path, cache):
             return entry, data is not None
         from pixelprep.pipeline.build import build  # loads h5py, which a hit does without
 

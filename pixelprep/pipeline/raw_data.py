@@ -24,6 +24,24 @@ def recall(source: sources.Source, cache: Path) -> SourceRecord | None:
     return _recall(identities[0], cache) if identities else None
 
 
+def declared(source: sources.Source) -> Mapping[str, Any] | None:
+    """Return the identity of data that is the same anywhere: of pinned files, or a commit.
+
+    None of other data, such as a user's own: its files would have to be looked through.
+    """
+    if not (isinstance(source, sources.RegisteredSource) or hasattr(source, "repository")):
+        return None
+    identities = _identities(source)
+    return identities[-1] if identities else None
+
+
+def remember(source: sources.Source, record: SourceRecord, cache: Path) -> None:
+    """Record what identifies data of which no byte was read."""
+    if identity := declared(source):
+        about = {"identity": identity, "about": record.to_dict()}
+        records.write(_record_path(identity, cache), about)
+
+
 def identify(
     source: sources.Source, context: sources.SourceContext, options: PrepareOptions | None
 ) -> tuple[SourceRecord, sources.Survey | None]:

@@ -8,9 +8,10 @@ cause of an error, which `--debug` would print.
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar  # Any: options of backends
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pixelprep.errors import PixelprepError, RemoteError, UsageError, missing_extra, one_line
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 TIMEOUT = 20.0  # seconds without a byte
+PIECE = 8 << 20  # bytes read at once
 ATTEMPTS = 4  # in a row without progress
 BACK_OFF = 0.5  # seconds before the second attempt; doubled each time
 MAX_MESSAGE = 200  # characters of what a backend says
@@ -38,6 +40,9 @@ PACKAGES = {
 }
 INCLUDED = ("s3fs", "aiohttp")  # in the extra `remote`
 READ_ONLY = ("http", "https")
+# Places where a file appears once it is whole, but is renamed only by copying it.
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory", "hf")
+PART = ".part"  # the end of an unfinished file's name, in other places
 
 
 class NotFoundError(RemoteError):
@@ -96,7 +101,9 @@ def _options(protocol: str) -> dict[str, Any]:
     """Return the options of a backend: how long it may wait."""
     package = PACKAGES.get(protocol)
     if package == "s3fs":
-        return {"config_kwargs": {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}}
+        waits = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}
+        # rclone's S3 sends the checksum of the whole object with a range of it; we digest anyway.
+        return {"config_kwargs": waits | {"response_checksum_validation": "when_required"}}
     if package == "aiohttp":
         import aiohttp
 
@@ -177,7 +184,7 @@ def _plain(url: re.Match[str]) -> str:
         parts = urlsplit(url[0])
     except ValueError:
         return "…"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def retried(action: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
@@ -191,9 +198,113 @@ def retried(action: Callable[[], Result], progress: Callable[[], int] = lambda: 
     while True:
         try:
             return action()
-        except TransientError:
+        except TransientError as error:
             failures = 1 if progress() > reached else failures + 1
             reached = max(reached, progress())
             if failures >= ATTEMPTS:
-                raise
+                raise RemoteError(error.message, error.hint) from None
         time.sleep(BACK_OFF * 2.0 ** (failures - 1))
+
+
+def _protocols(files: "AbstractFileSystem") -> tuple[str, ...]:
+    own = files.protocol
+    return (own,) if isinstance(own, str) else tuple(own)
+
+
+def is_object_store(files: "AbstractFileSystem") -> bool:
+    return any(one in OBJECT_STORES for one in _protocols(files))
+
+
+def check_writable(files: "AbstractFileSystem", url: str) -> None:
+    """Refuse a place that can only be read."""
+    if any(one in READ_ONLY for one in _protocols(files)):
+        raise UsageError(f"{scrub(url)}: can only be read", "push to s3://, sftp://, a folder, …")
+
+
+def open_at(files: "AbstractFileSystem", path: str, offset: int) -> tuple[Any, int]:
+    """Open a file to read it on from an offset; return it, and the offset where it begins.
+
+    That is 0 where the place has no ranges. By HTTP the body is streamed: fsspec would hold a body
+    that is longer than it was asked for, and such a one may have no end.
+    """
+    if any(one in READ_ONLY for one in _protocols(files)):
+        headers = {"Accept-Encoding": "identity"}
+        headers |= {"Range": f"bytes={offset}-"} if offset else {}
+        file = files.open(path, "rb", block_size=0, size=1, headers=headers)
+        got = file.r.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
+        return file, offset if file.r.status == 206 and got == str(offset) else 0
+    file = files.open(path, "rb", block_size=PIECE, cache_type="none")
+    file.seek(offset)
+    return file, offset
+
+
+def read_small(files: "AbstractFileSystem", path: str, url: str, limit: int) -> bytes:
+    """Return the content of a file; raise `RemoteError` if it has more bytes than the limit."""
+
+    def attempt() -> bytes:
+        with translated(url):
+            file, _ = open_at(files, path, 0)
+            content = b""
+            with file:
+                while len(content) <= limit and (piece := file.read(min(PIECE, limit + 1))):
+                    content += piece
+        return content
+
+    content = retried(attempt)
+    if len(content) > limit:
+        raise RemoteError(f"{scrub(url)}: expected at most {limit:,} bytes, got more")
+    return content
+
+
+def size_of(files: "AbstractFileSystem", path: str, url: str) -> int | None:
+    """Return a file's bytes; None where there is no such file, -1 where they are not told."""
+
+    def attempt() -> int | None:
+        try:
+            with translated(url):
+                size = files.info(path)["size"]
+        except NotFoundError:
+            return None
+        return size if isinstance(size, int) else -1
+
+    return retried(attempt)
+
+
+def _rename(files: "AbstractFileSystem", old: str, new: str) -> None:
+    """Rename a file by one request, over another if there is one."""
+    if "webdav" in _protocols(files):  # whose `mv` copies, and refuses a name that is taken
+        files.client.move(old, new, overwrite=True)
+    else:
+        files.mv(old, new)
+
+
+def put_file(files: "AbstractFileSystem", path: str, url: str, content: bytes | Path) -> None:
+    """Write a file, which appears under its name once it is whole.
+
+    Not an instant earlier: object stores do so by themselves, elsewhere it is written under a
+    private name and renamed.
+    """
+    private = path if is_object_store(files) else f"{path}.{os.urandom(6).hex()}{PART}"
+
+    def attempt() -> None:
+        with translated(url):
+            if private != path:
+                files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if isinstance(content, bytes):
+                files.pipe_file(private, content)
+            else:
+                files.put_file(os.fspath(content), private)
+            files.invalidate_cache()
+            size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            if (found := files.info(private)["size"]) != size:
+                raise TransientError(f"{scrub(url)}: expected {size:,} bytes there, got {found:,}")
+            if private != path:
+                _rename(files, private, path)
+
+    try:
+        retried(attempt)
+    except BaseException:
+        if private != path:
+            with suppress(Exception):  # nobody takes it for anything
+                files.rm_file(private)
+        raise

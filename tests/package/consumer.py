@@ -177,6 +177,25 @@ def fail() -> str:
     return str(pixelprep.PixelprepError("where: expected, got", hint="what to do"))
 
 
+def share(entry: pixelprep.Entry) -> None:
+    """Publish an entry, and take it back."""
+    with suppress(pixelprep.MissingExtraError):
+        done = pixelprep.push(entry, "memory://consumer", quiet=True)
+        assert_type(done, pixelprep.PushResult)
+        assert_type((done.url, done.files, done.bytes, done.present), tuple[str, int, int, bool])
+        assert_type(done.to_dict(), dict[str, Any])
+        try:
+            assert_type(pixelprep.pull(done.url, quiet=True), pixelprep.Entry)
+        except pixelprep.RemoteError:
+            raise
+        for item in pixelprep.cache.list_remote("memory://consumer"):
+            assert_type(item, pixelprep.cache.RemoteItem)
+            assert_type((item.name, item.files, item.bytes), tuple[str, int, int])
+            assert_type((item.made, item.published), tuple[float, bool])
+            assert_type((item.paths, item.to_dict()), tuple[tuple[str, ...], dict[str, Any]])
+        pixelprep.cache.prune_remote("memory://consumer", max_size=0)
+
+
 def main() -> None:
     """Everything, once."""
     source = stripes(Options())
@@ -201,6 +220,7 @@ def main() -> None:
     assert_type((verdict.problems, verdict.path), tuple[tuple[str, ...], Path])
     assert_type(verdict.bytes, int)
     assert_type(verdict.to_dict(), dict[str, object])
+    share(entry)
     exported = pixelprep.export(entry, "stripes-npz", "npz", quiet=True)
     assert_type(exported, pixelprep.Export)
     assert_type((exported.path, exported.to, exported.seconds), tuple[Path, str, float])

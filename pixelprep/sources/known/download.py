@@ -143,7 +143,7 @@ def _fetch(
     for mirror in mirrors:
         url = mirror.rstrip("/") + "/" + file.name
         try:
-            with _part(path) as part:
+            with incomplete(path) as part:
                 _transfer(url, part, file, quiet)
                 fs.fsync(part)
                 part.rename(path)
@@ -161,7 +161,7 @@ def _fetch(
 
 
 @contextmanager
-def _part(path: Path) -> Iterator[Path]:
+def incomplete(path: Path) -> Iterator[Path]:
     """Take over the incomplete download of a file if nobody else continues it, else start one.
 
     Each process has a part of its own, as locks may not work; the next process takes it over.
