@@ -13,7 +13,7 @@ import os
 import threading
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -71,19 +71,21 @@ class RemoteFolder:
     """Where an entry lies, and where what is read of it is kept."""
 
     url: str
+    urls: Mapping[str, str]  # of its files, by the names in the manifest
     blocks: BlockCache
 
     def file(self, file: reader.EntryFile, layout: FileLayout) -> RemoteFile:
         """Return this of the entry's files, as passes read it here."""
         own = (file.path, file.rows, file.sha256, file.stamp)
-        return RemoteFile(*own, f"{self.url}/{file.path.name}", layout, self.blocks)
+        return RemoteFile(*own, self.urls[file.path.name], layout, self.blocks)
 
 
-def identity(filesystem: Any, path: str) -> Identity:
+def identity(url: str, filesystem: Any, path: str) -> Identity:
     """Return the size of what lies there, and its version as far as the server tells one."""
-    with suppress(NotImplementedError):
-        filesystem.invalidate_cache(path)
-    about = filesystem.info(path)
+    with remote.translated(url):
+        with suppress(NotImplementedError):
+            filesystem.invalidate_cache(path)
+        about = filesystem.info(path)
     told = {name.lower().replace("_", "").replace("-", ""): about[name] for name in about}
     names = ("etag", "generation", "mtime", "modified", "lastmodified", "created")
     return int(about["size"] or 0), *(f"{name}={told[name]}" for name in names if told.get(name))
@@ -182,8 +184,7 @@ class _Pieces:
         return found
 
     def check_unchanged(self) -> None:
-        with remote.translated(self.file.url):
-            found = identity(self.filesystem, self.path)
+        found = identity(self.file.url, self.filesystem, self.path)
         if found != self.file.stamp:
             message = f"{self.file.url}: changed on the server since the entry was opened"
             about = f"expected {self.file.stamp[0]:,} bytes" if found[0] != self.file.size else ""
