@@ -69,8 +69,8 @@ def test_servers_give_what_the_disk_gives(
     own = pixelprep.prepare(
         arrays(130, 20, (64, 64, 3)), shard_rows=48, compression=compression, quiet=True
     )
-    server = {"moto": moto, "rclone s3": partial(rclone, "s3"), "http": plain_http}[kind]
-    with server(tmp_path / "served", monkeypatch) as url:
+    servers: dict[str, Any] = {"moto": moto, "rclone s3": partial(rclone, "s3"), "http": plain_http}
+    with servers[kind](tmp_path / "served", monkeypatch) as url:
         if kind == "http":
             pixelprep.push(own, str(tmp_path / "served/team"), quiet=True)
         else:
