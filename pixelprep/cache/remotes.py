@@ -18,6 +18,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property, partial
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: a bar of tqdm's, JSON values
 
@@ -619,6 +620,18 @@ def list_remote(remote: str | None = None) -> tuple[RemoteItem, ...]:
     ()
     """
     source = Remote(meant(remote))
+    return tuple(_item(place, files) for place, files in _listed(source).items())
+
+
+@dataclass(frozen=True, slots=True)
+class _RemoteFile:
+    name: str  # below the remote
+    bytes: int
+    changed: float
+
+
+def _listed(source: Remote) -> dict[str, list[_RemoteFile]]:
+    """List the files of a remote by their entries, which are in the order of their names."""
 
     def attempt() -> dict[str, Any]:
         with translated(source.url):
@@ -629,24 +642,22 @@ def list_remote(remote: str | None = None) -> tuple[RemoteItem, ...]:
                 return {}
         return found if isinstance(found, dict) else {}
 
-    top, groups = source.path().rstrip("/") + "/", dict[str, list[tuple[str, int, float]]]()
+    top, groups = source.path().rstrip("/") + "/", dict[str, list[_RemoteFile]]()
     for path, about in retried(attempt).items():
-        name = path[len(top) :] if path.startswith(top) else path
+        name = path.removeprefix(top)
         place, _, file = name.rpartition("/")
         if PLACE.fullmatch(place) and file:
-            one = name, int(about.get("size") or 0), _changed(about)
-            groups.setdefault(place, []).append(one)
-    return tuple(
-        RemoteItem(
-            place,
-            len(files),
-            sum(size for _, size, _ in files),
-            max(changed for _, _, changed in files),
-            any(name == f"{place}/{manifests.DIGEST}" for name, _, _ in files),
-            tuple(name for name, _, _ in files),
-        )
-        for place, files in sorted(groups.items())
-    )
+            size = about.get("size")
+            size = source.size(name) if size is None else size  # not told in a list by HTTP
+            groups.setdefault(place, []).append(_RemoteFile(name, size or 0, _changed(about)))
+    return dict(sorted(groups.items()))
+
+
+def _item(place: str, files: list[_RemoteFile]) -> RemoteItem:
+    names = tuple(file.name for file in files)
+    sizes, changed = sum(file.bytes for file in files), max(file.changed for file in files)
+    is_published = f"{place}/{manifests.DIGEST}" in names
+    return RemoteItem(place, len(files), sizes, changed, is_published, names)
 
 
 def _changed(about: Mapping[str, Any]) -> float:
@@ -706,11 +717,13 @@ def prune_remote(
     most = parse_size(max_size) if max_size is not None else None
     target = Remote(meant(remote))
     check_writable(target.files, target.url)
-    listed, stale = list_remote(target.url), time.time() - BROKEN_AGE
-    going = [item for item in listed if not item.published and item.made < stale]
-    rest = sorted((item for item in listed if item not in going), key=lambda item: item.made)
+    listed = _listed(target)
+    going = [item for item in starmap(partial(_broken, target), listed.items()) if item]
+    gone = {name for item in going for name in item.paths}
+    kept = {place: [one for one in listed[place] if one.name not in gone] for place in listed}
+    rest = [_item(place, files) for place, files in kept.items() if files]
     left = sum(item.bytes for item in rest)
-    for item in rest:
+    for item in sorted(rest, key=lambda item: item.made):
         is_old = since is not None and item.made < since
         if is_old or (most is not None and left > most):
             left -= item.bytes
@@ -718,6 +731,26 @@ def prune_remote(
     for item in () if dry_run else going:
         _delete(target, item)
     return tuple(going)
+
+
+def _broken(target: Remote, place: str, files: list[_RemoteFile]) -> RemoteItem | None:
+    """Return what pushes left of which none goes on, or what a later one replaced."""
+    names, needed = {file.name for file in files}, set[str]()
+    stale = time.time() - BROKEN_AGE
+    unclear = sum(name.startswith(f"{place}/manifest-") for name in names) > 1
+    if f"{place}/{manifests.DIGEST}" in names:
+        if not (unclear or any(name.endswith(PART) for name in names)):
+            return None
+        if (found := find(target, place)) is None:
+            return None
+        needed = {f"{place}/{manifests.DIGEST}", f"{place}/{manifests.NAME}"}
+        digest = hashlib.sha256(found.content).hexdigest()
+        needed |= {_below(place, name) for name in _names(manifests.NAME, digest)}
+        needed |= {name for _, file in found.manifest.files() for name in found.names(file)}
+    elif max(file.changed for file in files) >= stale:
+        return None
+    left = [file for file in files if file.name not in needed and file.changed < stale]
+    return _item(place, left) if left else None
 
 
 def _delete(target: Remote, item: RemoteItem) -> None:

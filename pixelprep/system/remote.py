@@ -101,7 +101,11 @@ def _options(protocol: str) -> dict[str, Any]:
     """Return the options of a backend: how long it may wait."""
     package = PACKAGES.get(protocol)
     if package == "s3fs":
-        waits = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}
+        waits = {
+            "connect_timeout": TIMEOUT,
+            "read_timeout": TIMEOUT,
+            "retries": {"max_attempts": 0},
+        }
         # rclone's S3 sends the checksum of the whole object with a range of it; we digest anyway.
         return {"config_kwargs": waits | {"response_checksum_validation": "when_required"}}
     if package == "aiohttp":
@@ -243,6 +247,7 @@ def read_small(files: "AbstractFileSystem", path: str, url: str, limit: int) -> 
 
     def attempt() -> bytes:
         with translated(url):
+            files.invalidate_cache()
             file, _ = open_at(files, path, 0)
             content = b""
             with file:
@@ -262,6 +267,7 @@ def size_of(files: "AbstractFileSystem", path: str, url: str) -> int | None:
     def attempt() -> int | None:
         try:
             with translated(url):
+                files.invalidate_cache()  # of listings, which may be old
                 size = files.info(path)["size"]
         except NotFoundError:
             return None

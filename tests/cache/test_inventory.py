@@ -362,6 +362,32 @@ def test_prune_takes_the_entries_that_are_meant(three: list[pixelprep.Entry]) ->
     assert all(pixelprep.open(entry.path).key == entry.key for entry in three[1:])
 
 
+def test_prune_brings_the_cache_below_a_size(three: list[pixelprep.Entry]) -> None:
+    """`--max-size` takes those used longest ago, after what the age takes, none that `--keep`
+    saves; bytes and units of 1,000 and 1,024 are the same sizes.
+    """
+    each = next(item.bytes for item in pixelprep.cache.list() if item.entry)
+    meant: tuple[tuple[str | None, int | None, float, list[int]], ...] = (
+        (None, None, 4, [0, 1, 2]),
+        (None, None, 2.5, [1, 2]),
+        (None, None, 1.5, [2]),
+        (None, None, 0, []),
+        (None, 2, 0, [1, 2]),
+        ("36h", None, 2.5, [2]),
+        ("36h", 2, 0, [1, 2]),
+    )
+    for older_than, keep, entries, left in meant:
+        for size in (int(each * entries), f"{each * entries / 1000:.6f}kB"):
+            removed = pixelprep.cache.prune(older_than, keep, max_size=size, dry_run=True)
+            gone = {item.path for item in removed}
+            assert [i for i, entry in enumerate(three) if entry.path not in gone] == left
+    done = run("cache", "prune", "--yes", "--max-size", f"{1.5 * each / 1024:.6f}KiB")
+    assert done.returncode == 0, done.stderr
+    assert [entry.path.exists() for entry in three] == [False, False, True]
+    error, _ = failure(run("cache", "prune", "--max-size", "much"), 2)
+    assert error.startswith("--max-size much: expected bytes")
+
+
 def test_downloads_go_when_nothing_of_their_dataset_stays(
     three: list[pixelprep.Entry], cache: Path
 ) -> None:
@@ -495,6 +521,7 @@ def test_what_another_process_reads_stays(
         assert [i.path for i in pixelprep.cache.remove(path)] == []
         assert caplog.messages[-1] == f"digits/{path.name}: a running process uses it, so it stays"
         pixelprep.cache.prune(older_than="1d", keep=0)
+        pixelprep.cache.prune(max_size=0)
         assert path.is_dir()
         process.communicate(b"\n")
     used(path, 30)

@@ -1,17 +1,21 @@
 """Real servers of several makers on this machine: what is pushed to each is pulled from it."""
 
+import base64
 import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import pixelprep
+from pixelprep.format import manifest as manifests
+from pixelprep.system import remote
 from tests.helpers.data import arrays
 
 pytestmark = pytest.mark.long
@@ -41,9 +45,6 @@ def serving(command: list[str], port: int) -> Iterator[None]:
             yield
         finally:
             server.kill()
-
-
-Place = Callable[[str, Path], "contextmanager[str]"]
 
 
 @contextmanager
@@ -81,7 +82,24 @@ def moto(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield "s3://bucket/team"
 
 
-@pytest.fixture(params=["moto", "s3", "webdav", "sftp"])
+@contextmanager
+def azurite(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run Azure's emulator, with one container in it, and the key that it publishes."""
+    adlfs = pytest.importorskip("adlfs", reason="the backend of fsspec for Azure")
+    port, key = free_port(), base64.b64encode(b"pass-word" * 4).decode()
+    monkeypatch.setenv("AZURITE_ACCOUNTS", f"user:{key}")
+    about = {"DefaultEndpointsProtocol": "http", "AccountName": "user", "AccountKey": key}
+    about["BlobEndpoint"] = f"http://127.0.0.1:{port}/user"
+    line = ";".join(f"{name}={value}" for name, value in about.items())
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", line)
+    command = ["azurite-blob", "--blobPort", str(port), "--location", str(folder / "azure")]
+    with serving([*command, "--silent", "--skipApiVersionCheck"], port):
+        adlfs.AzureBlobFileSystem.clear_instance_cache()
+        adlfs.AzureBlobFileSystem(connection_string=line).mkdir("container")
+        yield "az://container/team"
+
+
+@pytest.fixture(params=["moto", "s3", "webdav", "sftp", "azure"])
 def url(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
@@ -89,11 +107,8 @@ def url(
     for name, value in ACCESS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with (
-        moto(tmp_path, monkeypatch)
-        if request.param == "moto"
-        else rclone(request.param, tmp_path / "served", monkeypatch)
-    ) as place:
+    own = {"moto": moto, "azure": azurite}.get(request.param, partial(rclone, request.param))
+    with own(tmp_path / "served", monkeypatch) as place:
         yield place
 
 
@@ -102,7 +117,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_round_trip(url: str, tmp_path: Path) -> None:
-    """Pushed, listed, pulled byte for byte, found by `prepare`, pruned: by each server."""
+    """Pushed, listed, pulled byte for byte, found by `prepare`, repaired, pruned."""
     made = pixelprep.prepare("sample", quiet=True, cache_dir=tmp_path / "own")
     name = f"sample/{made.path.name}"
     assert pixelprep.cache.list_remote(url) == ()
@@ -118,6 +133,13 @@ def test_a_round_trip(url: str, tmp_path: Path) -> None:
     assert contents(got.path) == contents(made.path)
     got = pixelprep.prepare("sample", remote=url, cache_dir=tmp_path / "found", quiet=True)
     assert contents(got.path) == contents(made.path)
+    files, path = remote.open_remote(url)
+    for broken in (manifests.DIGEST, files.ls(f"{path}/{name}", detail=False)[-1].split("/")[-1]):
+        files.pipe_file(f"{path}/{name}/{broken}", b"short")
+        assert not pixelprep.push(made, url, cache_dir=tmp_path / "own", quiet=True).present
+        shutil.rmtree(tmp_path / "pulled")
+        got = pixelprep.pull(name, remote=url, cache_dir=tmp_path / "pulled", quiet=True)
+        assert contents(got.path) == contents(made.path)
     other = pixelprep.prepare(arrays(), remote=url, push=True, quiet=True)
     assert {one.name.split("/")[0] for one in pixelprep.cache.list_remote(url)} == {
         "sample",
@@ -132,7 +154,7 @@ def test_a_round_trip(url: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["s3", "webdav", "sftp", "http"])
 def test_wrong_credentials(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are one line, in which they do not stand."""
-    monkeypatch.setattr(pixelprep.system.remote, "BACK_OFF", 0.0)
+    monkeypatch.setattr(remote, "BACK_OFF", 0.0)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "user")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-word-2")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

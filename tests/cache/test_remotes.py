@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import pixelprep
-from pixelprep import RemoteError, UsageError
+from pixelprep import RemoteError, SourceError, UsageError
 from pixelprep.cache import remotes as cache_remotes
 from pixelprep.format import manifest as manifests
+from pixelprep.sources import Raw, RegisteredSource
 from pixelprep.system import fs, remote
 from tests.helpers import cli
 from tests.helpers.data import arrays
@@ -120,30 +121,36 @@ def test_prepare_takes_what_is_there(
 
 
 def test_a_known_name_needs_no_raw_byte(
-    mnist: Path, shared: Path, cache: Path, tmp_path: Path
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a remote has MNIST, `prepare mnist` neither downloads nor reads it; offline, it does
+    """Where a remote has a set that is known by name, `prepare` does not read it; offline, it does
     not ask.
     """
-    made = pixelprep.prepare("mnist", mode="normalize", source=mnist, storage="raw", quiet=True)
-    pixelprep.push(made, str(shared), quiet=True)
-    options: dict[str, Any] = {"mode": "normalize", "storage": "raw", "quiet": True}
-    options["remote"] = str(shared)
-    with pytest.raises(pixelprep.DownloadError):
-        pixelprep.prepare("mnist", **options, offline=True, cache_dir=tmp_path / "offline")
-    got = pixelprep.prepare("mnist", **options, cache_dir=tmp_path / "other")
+    options: dict[str, Any] = {"storage": "raw", "quiet": True, "remote": str(shared)}
+    made = pixelprep.prepare("sample", push=True, **options)
+
+    def load(*_: object) -> Raw:
+        raise SourceError("is read")
+
+    monkeypatch.setattr(RegisteredSource, "load", load)
+    with pytest.raises(SourceError, match="is read"):
+        pixelprep.prepare("sample", **options, offline=True, cache_dir=tmp_path / "offline")
+    got = pixelprep.prepare("sample", **options, cache_dir=tmp_path / "other")
     assert files(got.path) == files(made.path)
-    assert not (tmp_path / "other" / ".raw").exists()
+    del options["remote"]  # nor the next time
+    assert pixelprep.prepare("sample", **options, cache_dir=tmp_path / "other").cached
 
 
-def test_prepare_goes_on_without_a_remote_that_fails(digits: str, shared: Path) -> None:
-    """What is wrong with a remote is one line, and the entry is made here."""
-    code = remotes.code(shared, "deny", 0)
-    done = cli.run("prepare", digits, "--remote", url(shared), code=code)
-    lines = [line for line in done.stderr.splitlines() if "remote" in line or "denied" in line]
-    assert done.returncode == 0
-    assert len(lines) == 1
-    assert lines[0].endswith("going on without the remote")
+def test_prepare_goes_on_without_a_remote_that_fails(
+    digits: str, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong with a remote is one line; it is asked no more, and the entry is made here."""
+    FaultyFileSystem.set("deny", 0)
+    made = pixelprep.prepare(digits, remote=url(shared), quiet=True)
+    assert pixelprep.verify(made.path, quiet=True)[0].ok
+    [line] = [one for one in caplog.messages if "denied" in one]
+    assert line.endswith("going on without the remote")
+    assert len(FaultyFileSystem.requests) == 1
 
 
 def test_push_wants_a_remote() -> None:
@@ -178,7 +185,7 @@ def test_one_fault_at_a_request(
     error of one line without a secret; the next call does it.
     """
     requests = count(action, entry, shared, tmp_path)
-    for at in range(FAULTS.index(fault), requests, step):
+    for at in range(FAULTS.index(fault) if step > 1 else 0, requests, step):
         for for_good in (False, True):
             other = tmp_path / f"{at}-{for_good}"
             if action == "push":
@@ -452,6 +459,22 @@ def test_list_and_prune(shared: Path) -> None:
     assert [item.name for item in left] == [place(made[1])]
     total = json.loads(cli.run("remote", "du", str(shared), "--json").stdout)
     assert total["bytes"] == sum(item.bytes for item in left)
+
+
+def test_what_was_replaced_is_pruned(entry: pixelprep.Entry, shared: Path, tmp_path: Path) -> None:
+    """Files that no manifest names any more go after a day; the entry stays."""
+    pixelprep.push(entry, str(shared), quiet=True)
+    folder = shared / place(entry)
+    old = [folder / name for name in ("manifest-0.json", "train-0.h5", "test.h5.1.part")]
+    for path in old:
+        path.write_bytes(b"old")
+    assert pixelprep.cache.prune_remote(str(shared)) == ()
+    for path in old:
+        os.utime(path, (10**9, 10**9))
+    [gone] = pixelprep.cache.prune_remote(str(shared))
+    assert set(gone.paths) == {f"{place(entry)}/{path.name}" for path in old}
+    assert not any(path.exists() for path in old)
+    assert pulled(entry, shared, tmp_path / "other")
 
 
 # Messages
