@@ -151,11 +151,7 @@ def named_paths(names: Iterable[str | os.PathLike[str]], cache: Path) -> list[Pa
 
 
 def open_named(name: str | os.PathLike[str], cache: Path, quiet: bool) -> Entry:
-    """Open the entry that a name stands for, as `resolve` finds it, or that lies at a URL."""
-    if isinstance(name, str) and "://" in name:
-        from pixelprep.cache.in_place import open_in_place  # what is on the disk needs it not
-
-        return open_in_place(name, cache)
+    """Open the entry that a name stands for, as `resolve` finds it."""
     return open_entry(resolve(name, cache), cache, quiet)
 
 
