@@ -102,23 +102,27 @@ def open(
     ----------
     entry : str or path
         The entry's folder; in the cache, its key or the key's beginning, ``DATASET/MODE-KEY``, or
-        a dataset that has one entry.
+        a dataset that has one entry. Or the URL of one that was pushed (``s3://…``), which is then
+        read where it lies (docs/sharing.md).
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches. Files below it are
-        hashed only once; files elsewhere at every opening.
+        hashed only once; files elsewhere at every opening. What is read of a URL is kept there.
     quiet : bool
         Draw no progress bar (one is drawn on a terminal only, while files are hashed).
 
     Returns
     -------
     Entry
-        Its files are those that its maker wrote, by their digests.
+        Its files are those that its maker wrote, by their digests; at a URL each chunk is, by its
+        checksum, and a file by its digest once all of it was read.
 
     Raises
     ------
     EntryError, CacheError
         When there is no such entry, or anything in it is missing, damaged or of a newer format;
         when the machine does not let the files be read.
+    RemoteError, MissingExtraError
+        When a URL cannot be read, or not by ranges; when what reads such URLs is not installed.
 
     Examples
     --------
@@ -127,7 +131,12 @@ def open(
     >>> pixelprep.open(path).mode
     'center'
     """
-    from pixelprep.cache.entries import open_named
     from pixelprep.system import fs
+
+    if isinstance(entry, str) and "://" in entry:
+        from pixelprep.cache.in_place import open_in_place
+
+        return open_in_place(entry, fs.cache_dir(cache_dir))
+    from pixelprep.cache.entries import open_named
 
     return open_named(entry, fs.cache_dir(cache_dir), quiet)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pixelprep.dataset.jax import JaxFeed
     from pixelprep.dataset.rows import Rows
     from pixelprep.format import reader
+    from pixelprep.format.remote_file import RemoteFolder
 
 
 WEIGHTS = ("balanced",)
@@ -562,8 +563,9 @@ class Entry:
     path: Path
     manifest: Manifest
     # By file name, the `fs.file_stamp` it had when it was checked: once it changes, it is not read.
-    _stamps: dict[str, tuple[int, ...]] = field(compare=False)
+    _stamps: Mapping[str, tuple[int | str, ...]] = field(compare=False)
     cached: bool = field(default=True, compare=False)
+    _in_place: RemoteFolder | None = field(default=None, compare=False)  # of one on a server
 
     def __repr__(self) -> str:
         """Say what it is in a few lines, as a notebook shows it."""
@@ -572,12 +574,15 @@ class Entry:
             f"<Entry {self.dataset}, {self.mode} per {self.per}, key {self.key}",
             *(f"  {name:5} {_described(split)}" for name, split in self.splits.items()),
             f"  {classes}: {formatting.shorten(self.class_names)}",
-            f"  {self.path}>",
+            f"  {self._in_place.url if self._in_place else self.path}>",
         ]
         return "\n".join(lines)
 
     def __fspath__(self) -> str:
         """Return the entry's folder, so that an entry will do where a path is asked for."""
+        if self._in_place:
+            message = f"{self._in_place.url}: expected an entry on the disk, not one read in place"
+            raise UsageError(message, "copy it first: `pixelprep.pull`")
         return os.fspath(self.path)
 
     @property
@@ -661,7 +666,9 @@ class Entry:
         manifest, stamps = self.manifest, self._stamps
         stored = {name: manifest.splits[name] for name in SPLITS if name in manifest.splits}
         return {
-            name: split_of(self.path, name, split.rows, split.files, manifest, stamps)
+            name: split_of(
+                self.path, name, split.rows, split.files, manifest, stamps, self._in_place
+            )
             for name, split in stored.items()
         }
 
@@ -726,7 +733,8 @@ def split_of(
     rows: int,
     files: Sequence[FileRecord],
     manifest: Manifest,
-    stamps: Mapping[str, tuple[int, ...]],
+    stamps: Mapping[str, tuple[int | str, ...]],
+    in_place: RemoteFolder | None = None,
 ) -> Split:
     """Return the split of these files below `path`, whose stamps are those of `stamps`."""
     from pixelprep.dataset.columns import Columns  # what only finds an entry needs neither
@@ -736,6 +744,9 @@ def split_of(
         reader.EntryFile(path / file.name, file.rows, file.sha256, stamps[file.name])
         for file in files
     )
+    if in_place:
+        layouts = {rows: manifest.file_layout(name, rows) for rows in {one.rows for one in files}}
+        opened = tuple(in_place.file(one, layouts[one.rows]) for one in opened)
     recipe, stored = manifest.recipe, manifest.data_layout(name, rows).columns
     dtype, scaling = np.dtype(recipe.dtype), manifest.scaling.scaling(recipe)
     kinds = {n: (one.shape[1:], np.dtype(one.dtype).newbyteorder("=")) for n, one in stored.items()}

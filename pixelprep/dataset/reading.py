@@ -1,8 +1,9 @@
 """Read rows of an entry's files, on all cores where that helps: most of it lets the GIL go."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, islice
 
 from pixelprep.dataset.columns import Column, Columns
 from pixelprep.dataset.epoch import Reads
@@ -59,18 +60,27 @@ def read_each(
         reader.open_files() as opened,
         thread_pool(0) as pool,  # whose threads start when they are needed
     ):
-        for step, following in pairwise(chain(steps, [None])):
-            assert step is not None  # only the last has none to follow
-            reads, allocate = step
+        for (reads, allocate), announced in _announced(steps, files[0].AHEAD):
             target = allocate()
             parts = list(_parts(files, columns, reads, target, opened, scaled, count))
             others = [pool.submit(_run, parts[i::count]) for i in range(1, min(count, len(parts)))]
             _run(parts[::count])
             for other in others:
                 other.result()
-            for file, runs in following[0] if following and not ready else ():
+            for file, runs in () if ready else announced:
                 opened.prefetch(files[file], runs)  # on its way while this step is used
             yield target
+        opened.finish()
+
+
+def _announced(steps: Iterable[Step], ahead: int) -> Iterator[tuple[Step, Reads]]:
+    """Yield each step, and what comes to be among the next `ahead` ones with it."""
+    steps = iter(steps)
+    waiting = deque(islice(steps, 1))
+    while waiting:
+        new = list(islice(steps, 1 + ahead - len(waiting)))
+        waiting.extend(new)
+        yield waiting.popleft(), [read for reads, _ in new for read in reads]
 
 
 def _run(parts: Iterable[reader.Part]) -> None:

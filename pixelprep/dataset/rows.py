@@ -144,4 +144,5 @@ class Rows:
             parts = [opened.files.part(self.files[file], runs, **out) for file, runs in reads]
         for part in parts:
             part()
+        opened.files.finish()
         return out

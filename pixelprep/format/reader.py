@@ -7,6 +7,7 @@ import weakref
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from threading import Lock
-from typing import Any  # Any: h5py has no types; arrays of every stored type
+from typing import Any, ClassVar  # Any: h5py has no types; arrays of every stored type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +29,12 @@ from pixelprep.system import fs
 Bytes = NDArray[np.uint8]
 Runs = Sequence[tuple[int, int, int]]  # first row, number of rows, where they go in a buffer
 Part = Callable[[], None]  # of what is read
-_Piece = tuple[int, int, memoryview]  # a chunk, the bytes of it to pass over, what to fill
+ReadAt = Callable[[memoryview, int], None]  # fills a buffer with a file's bytes from an offset on
+Piece = tuple[int, int, memoryview]  # a chunk, the bytes of it to pass over, what to fill
 
 MAX_OPEN_FILES = 64
 SMALL_ROW = 16  # bytes: of labels and the like, which take longer to ask for than to copy
+FETCHERS = 16  # ranges of remote files that are under way at once, or groups of them
 KEPT_BYTES = 1 << 20  # of chunks of small rows, for all open files together
 
 
@@ -42,11 +45,21 @@ class EntryFile:
     path: Path
     rows: int
     sha256: str
-    stamp: tuple[int, ...]
+    stamp: tuple[int | str, ...]
+
+    AHEAD: ClassVar = 1  # steps of a pass that are announced before they are read
+
+    @property
+    def place(self) -> Path | str:
+        """What messages call it."""
+        return self.path
+
+    def open(self, handles: "HandleCache") -> "OpenFile":
+        return OpenFile(self, handles)
 
 
 @dataclass(frozen=True, slots=True)
-class _ChunkIndex:
+class ChunkIndex:
     """Where the chunks of a dataset are, and how their rows are read."""
 
     chunk_rows: int
@@ -60,7 +73,7 @@ class _ChunkIndex:
     masks: "array[int]"  # of the filters that are not applied
     checked: bytearray  # 1 once its checksum was verified
 
-    def pieces(self, runs: Runs, buffer: NDArray[Any]) -> Iterator[_Piece]:
+    def pieces(self, runs: Runs, buffer: NDArray[Any]) -> Iterator[Piece]:
         """Cut the reading of runs into a buffer where chunks begin and end."""
         content = buffer.reshape(-1).view(np.uint8).data
         for start, rows, place in runs:
@@ -72,23 +85,23 @@ class _ChunkIndex:
                 yield chunk, first * self.row_bytes, content[filled : filled + size]
                 start, filled = start + count, filled + size
 
-    def read(self, fd: int, pieces: Iterable[_Piece]) -> None:
+    def read(self, read_at: ReadAt, pieces: Iterable[Piece]) -> None:
         """Read these; what is packed once for pieces of one chunk that follow each other."""
         if self.packed:
             for chunk, group in groupby(pieces, key=itemgetter(0)):
-                self._read_packed(fd, chunk, list(group))
+                self._read_packed(read_at, chunk, list(group))
         for chunk, skipped, target in () if self.packed else pieces:
             if not self.checked[chunk]:  # once per process
-                self.unpack(fd, chunk, buffer_of_thread("chunk", self.chunk_bytes))
-            _read_at(fd, target, self.offsets[chunk] + skipped)
+                self.unpack(read_at, chunk, buffer_of_thread("chunk", self.chunk_bytes))
+            read_at(target, self.offsets[chunk] + skipped)
 
-    def _read_packed(self, fd: int, chunk: int, pieces: Sequence[_Piece]) -> None:
+    def _read_packed(self, read_at: ReadAt, chunk: int, pieces: Sequence[Piece]) -> None:
         _, _, target = pieces[0]
         if len(target) == self.chunk_bytes:  # all of it, in place
-            self.unpack(fd, chunk, np.frombuffer(target, np.uint8))
+            self.unpack(read_at, chunk, np.frombuffer(target, np.uint8))
             pieces = pieces[1:]
         if pieces:
-            whole = self.unpack(fd, chunk, buffer_of_thread("chunk", self.chunk_bytes)).data
+            whole = self.unpack(read_at, chunk, buffer_of_thread("chunk", self.chunk_bytes)).data
         for _, skipped, target in pieces:
             target[:] = whole[skipped : skipped + len(target)]
 
@@ -105,10 +118,10 @@ class _ChunkIndex:
     def chunk_bytes(self) -> int:
         return self.chunk_rows * self.row_bytes
 
-    def unpack(self, fd: int, chunk: int, out: Bytes) -> Bytes:
+    def unpack(self, read_at: ReadAt, chunk: int, out: Bytes) -> Bytes:
         """Read a chunk, undo its filters, and compare its checksum if this process has not yet."""
         stored = buffer_of_thread("stored", self.sizes[chunk])
-        _read_at(fd, stored.data, self.offsets[chunk])
+        read_at(stored.data, self.offsets[chunk])
         checked = bool(self.checked[chunk])
         try:
             filters = chunks.applied_filters(self.filters, self.masks[chunk])
@@ -121,15 +134,15 @@ class _ChunkIndex:
         return out
 
 
-def _read_at(fd: int, buffer: memoryview, offset: int) -> None:
-    if os.preadv(fd, [buffer], offset) < len(buffer):
+def _read_at(fd: int, target: memoryview, offset: int) -> None:
+    if os.preadv(fd, [target], offset) < len(target):
         raise OSError("the file ends too early")
 
 
-_index_cache: dict[EntryFile, Mapping[str, _ChunkIndex]] = {}
+_index_cache: dict[EntryFile, Mapping[str, ChunkIndex]] = {}
 
 
-def _chunk_indexes(file: EntryFile, fd: int) -> Mapping[str, _ChunkIndex]:
+def _chunk_indexes(file: EntryFile, fd: int) -> Mapping[str, ChunkIndex]:
     """Index the columns of a file, once per process: the only time that libhdf5 opens it."""
     if file not in _index_cache:
         if len(_index_cache) >= 4096:  # files of some 3 kB of memory each
@@ -139,7 +152,7 @@ def _chunk_indexes(file: EntryFile, fd: int) -> Mapping[str, _ChunkIndex]:
     return _index_cache[file]
 
 
-def _chunk_index(dataset: Any) -> _ChunkIndex:
+def _chunk_index(dataset: Any) -> ChunkIndex:
     rows, dtype = dataset.chunks[0], dataset.dtype
     count = -(-dataset.shape[0] // rows)
     offsets, sizes, masks = (array("q", [-1]) * count for _ in range(3))
@@ -158,7 +171,7 @@ def _chunk_index(dataset: Any) -> _ChunkIndex:
     row_bytes = math.prod(dataset.shape[1:]) * dtype.itemsize
     filters = tuple(chunks.filters_of(dataset))
     packed, checked = filters != (FLETCHER32,), bytearray(count)
-    return _ChunkIndex(rows, dtype, row_bytes, filters, packed, offsets, sizes, masks, checked)
+    return ChunkIndex(rows, dtype, row_bytes, filters, packed, offsets, sizes, masks, checked)
 
 
 class _Kept:
@@ -167,7 +180,7 @@ class _Kept:
     def __init__(self) -> None:
         self.room, self.chunks = KEPT_BYTES, dict[tuple[Path, str, int], memoryview]()
 
-    def rest(self, file: "_OpenFile", name: str, pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    def rest(self, file: "OpenFile", name: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Copy the pieces of a column that are here, or can be; yield the others."""
         index = file.indexes[name]
         for chunk, skipped, target in pieces:
@@ -177,7 +190,9 @@ class _Kept:
                     yield chunk, skipped, target
                     continue
                 self.room -= index.chunk_bytes
-                content = index.unpack(file.fd, chunk, np.empty(index.chunk_bytes, np.uint8)).data
+                content = index.unpack(
+                    file.read_at, chunk, np.empty(index.chunk_bytes, np.uint8)
+                ).data
                 self.chunks[key] = content
             target[:] = content[skipped : skipped + len(target)]
 
@@ -189,7 +204,7 @@ class _Recent:
         self.room, self.used, self.lock = room, 0, Lock()
         self.chunks = dict[tuple[Path, str, int], Bytes]()  # the latest comes last
 
-    def rest(self, file: "_OpenFile", name: str, pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    def rest(self, file: "OpenFile", name: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
         """Copy the pieces of a column that are parts of a chunk; yield those that are all of it."""
         index = file.indexes[name]
         for chunk, skipped, target in pieces:
@@ -199,7 +214,7 @@ class _Recent:
             key = file.file.path, name, chunk
             content = self.chunks.get(key)
             if content is None:
-                content = index.unpack(file.fd, chunk, np.empty(index.chunk_bytes, np.uint8))
+                content = index.unpack(file.read_at, chunk, np.empty(index.chunk_bytes, np.uint8))
             self._keep(key, content)
             target[:] = content.data[skipped : skipped + len(target)]
 
@@ -211,14 +226,17 @@ class _Recent:
                 self.used -= len(self.chunks.pop(next(iter(self.chunks))))
 
 
-class _OpenFile:
+class OpenFile:
     """One open file, whose columns are read past libhdf5 and its lock."""
 
-    def __init__(self, file: EntryFile, kept: _Kept, recent: _Recent | None) -> None:
-        self.kept, self.recent = kept, recent
+    indexes: Mapping[str, ChunkIndex]
+    read_at: ReadAt
+
+    def __init__(self, file: EntryFile, handles: "HandleCache") -> None:
+        self.kept, self.recent = handles.kept, handles.recent
         self.fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW)
         weakref.finalize(self, os.close, self.fd)  # once no part of a read is left
-        self.file, self.stamp = file, file.stamp
+        self.file, self.stamp, self.read_at = file, file.stamp, partial(_read_at, self.fd)
         try:
             self.check()  # before libhdf5 parses it
             self.indexes = _chunk_indexes(file, self.fd)
@@ -252,16 +270,23 @@ class _OpenFile:
         for name, buffer in buffers.items():
             index = self.indexes[name]
             try:
-                pieces = index.pieces(runs, buffer)
+                pieces = self.announced(index, index.pieces(runs, buffer))
                 if index.row_bytes <= SMALL_ROW:
                     pieces = self.kept.rest(self, name, pieces)
                 elif index.packed and self.recent:
                     pieces = self.recent.rest(self, name, pieces)
-                index.read(self.fd, pieces)
+                index.read(self.read_at, pieces)
             except h5.ERRORS as error:
                 raise _unreadable(self.file, (name,), error) from error
             for _, rows, place in () if index.dtype.isnative else runs:
                 buffer[place : place + rows].byteswap(inplace=True)
+
+    def finish(self) -> None:
+        """Refuse a file that only the last read has shown to be wrong."""
+
+    def announced(self, index: ChunkIndex, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """Return what is read next, announced where that helps."""
+        return pieces
 
     def prefetch(self, runs: Runs) -> None:
         """Ask the system to load the images of these runs into the page cache."""
@@ -275,9 +300,9 @@ class _OpenFile:
 
 def _unreadable(file: EntryFile, columns: Iterable[str], error: BaseException) -> EntryError:
     if isinstance(error, FileNotFoundError):
-        return EntryError(f"{file.path}: the file is gone", "prepare the dataset again")
+        return EntryError(f"{file.place}: the file is gone", "prepare the dataset again")
     names = ", ".join(f"/{name}" for name in columns)
-    return EntryError(f"{file.path}: cannot read {names}: {error}", REPAIR_HINT)
+    return EntryError(f"{file.place}: cannot read {names}: {error}", REPAIR_HINT)
 
 
 class HandleCache:
@@ -288,8 +313,9 @@ class HandleCache:
     """
 
     def __init__(self, recent_bytes: int = 0) -> None:
-        self._open: OrderedDict[Path, _OpenFile] = OrderedDict()
-        self._kept, self._recent = _Kept(), _Recent(recent_bytes) if recent_bytes else None
+        self._open: OrderedDict[Path, OpenFile] = OrderedDict()
+        self.kept, self.recent = _Kept(), _Recent(recent_bytes) if recent_bytes else None
+        self._pool: ThreadPoolExecutor | None = None
 
     def read(self, file: EntryFile, runs: Runs, **buffers: NDArray[Any]) -> None:
         """Put rows into each contiguous buffer from the column of its name."""
@@ -307,19 +333,31 @@ class HandleCache:
         with suppress(*h5.ERRORS):  # reading will report the error
             self._get(file).prefetch(runs)
 
-    def _get(self, file: EntryFile) -> _OpenFile:
+    def finish(self) -> None:
+        """End a pass: refuse files that were found wrong once they were wholly read."""
+        for opened in self._open.values():
+            opened.finish()
+
+    def _get(self, file: EntryFile) -> OpenFile:
         if file.path in self._open:
             self._open.move_to_end(file.path)
             return self._open[file.path]
         if len(self._open) >= MAX_OPEN_FILES:
             self._open.popitem(last=False)
-        self._open[file.path] = opened = fs.retry_while_missing(
-            lambda: _OpenFile(file, self._kept, self._recent)
-        )
+        self._open[file.path] = opened = fs.retry_while_missing(lambda: file.open(self))
         return opened
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads that wait for servers."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(FETCHERS, thread_name_prefix="pixelprep")
+        return self._pool
 
     def close(self) -> None:
         self._open.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def open_files() -> AbstractContextManager[HandleCache]:

@@ -127,6 +127,13 @@ def _scratch_file() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
+def chunk_offsets(layout: FileLayout) -> tuple[list[ChunkOffset], int]:
+    """Return where `create` puts uncompressed chunks, in the file's order, and the file's bytes."""
+    with _scratch_file() as reference:
+        offsets = _reserve_chunks(os.dup(reference.fileno()), layout)
+        return offsets, os.fstat(reference.fileno()).st_size
+
+
 def matches_reference(path: Path, layout: FileLayout) -> bool:
     """Return whether a file is, but for its chunks' content, what `create` makes; parse nothing."""
     with _scratch_file() as reference, path.open("rb") as file:

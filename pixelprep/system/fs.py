@@ -27,7 +27,7 @@ READ_ONLY_ERRNOS = (errno.EACCES, errno.EROFS, errno.EPERM)
 
 # The folders of a cache beside its entries (data/FORMAT.md does not know them).
 RAW, SOURCES, ORIGINS, LOCKS = ".raw", ".sources", ".origins", ".locks"
-TMP, TRASH, TRUST = ".tmp", ".trash", ".trust"
+TMP, TRASH, TRUST, REMOTE = ".tmp", ".trash", ".trust", ".remote"
 
 
 def cache_dir(path: str | os.PathLike[str] | None = None) -> Path:

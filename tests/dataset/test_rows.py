@@ -140,7 +140,7 @@ def test_kept_chunks_are_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
         check(entry, row)
     kept = entry.train._rows._kept
     assert kept is not None
-    recent = kept.files._recent
+    recent = kept.files.recent
     assert recent is not None
     assert recent.used == sum(map(len, recent.chunks.values())) == 3 * size
     assert [path.name for path, _, _ in recent.chunks] == [

@@ -12,6 +12,7 @@ from benchmarks.rows import (  # noqa: F401, I001 - in the order of the table
     peers,
     footprint,
     growing,
+    remote,
 )
 from benchmarks.table import ROWS
 
