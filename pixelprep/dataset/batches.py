@@ -96,10 +96,7 @@ class Batches:
 
     def part(self, state: Mapping[str, Any], lane: tuple[int, int] = (0, 1)) -> "BatchIterator":
         """Return the rest; or of it, from the first on, every so many batches, as `lane` says."""
-        expected = self.state(0)
-        ours = {"shard": expected["shard"], "batch": 0}
-        if {**state, "worlds": [], **ours} != {**expected, "worlds": []}:
-            raise UsageError(f"cannot resume from {dict(state)}: expected the state of {expected}")
+        self._check_resumed(state)
         shard = BatchConfig(1, shard=state.get("shard")).shard  # type: ignore[arg-type] # checked
         worlds = tuple((int(count), int(done)) for count, done in state.get("worlds", ()))
         of = self.with_epoch(self.config.epoch, shard)
@@ -108,6 +105,20 @@ class Batches:
             worlds, done = (*worlds, (shard[1], done)), 0
         first, step = lane
         return BatchIterator(self, done + first, worlds, step)
+
+    def _check_resumed(self, state: Mapping[str, Any]) -> None:
+        """Refuse the state of a pass of other options, or over other data."""
+        _check_mapping(state)
+        expected = self.state_at(0)
+        names = (expected.keys() | state.keys()) - {"shard", "batch", "worlds"}
+        differ = sorted(n for n in names if expected.get(n, n) != state.get(n))
+        if not differ:
+            return
+        told = [f"{name} {state.get(name)}, expected {expected.get(name)}" for name in differ]
+        hint = None
+        if "data" in differ:
+            hint = "`data` names the files: the state is of another split, or of another entry"
+        raise UsageError(f"cannot resume: the state is of {'; '.join(told)}", hint)
 
     def state(self, batch: int) -> dict[str, Any]:
         """Return the state of a pass that has delivered `batch` batches.
@@ -121,7 +132,16 @@ class Batches:
         -------
         dict
             JSON values, for `resume`.
+
+        Raises
+        ------
+        UsageError
+            When there is no such batch.
         """
+        return self.state_at(check_int("batch", batch, 0, len(self)))
+
+    def state_at(self, batch: int) -> dict[str, Any]:
+        """Return the state of a pass that has delivered so many batches, of whatever number."""
         return {**self.config.to_state(), "data": self._content, "batch": batch}
 
     @cached_property
@@ -135,6 +155,7 @@ class Batches:
 
     def at_epoch_of(self, state: Mapping[str, Any]) -> "Batches":
         """Return the same of the epoch that a state is of."""
+        _check_mapping(state)
         return self.with_epoch(check_int("state's epoch", state.get("epoch"), 0, MAX_SEED))
 
     def left_by(self, worlds: Worlds) -> list[Dealt]:
@@ -232,6 +253,12 @@ class Batches:
         return alone and self.columns.row_bytes >= LARGE_ROW
 
 
+def _check_mapping(state: object) -> None:
+    if not isinstance(state, Mapping):
+        message = f"cannot resume: expected the state of a pass, got {type(state).__name__}"
+        raise UsageError(message, "`json.loads` it first" if isinstance(state, str) else None)
+
+
 def _first(rows: int, columns: dict[str, Column]) -> dict[str, Column]:
     return {name: column[:rows] for name, column in columns.items()}
 
@@ -275,7 +302,7 @@ class BatchIterator(Iterator[Pair]):
         dict
             JSON values.
         """
-        state = self._batches.state(self.number)
+        state = self._batches.state_at(self.number)
         return state | ({"worlds": [list(w) for w in self._worlds]} if self._worlds else {})
 
 

@@ -16,7 +16,7 @@ from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics.lazy import np
 from pixelprep.numerics.scaling import Scaling, why_inexact
-from pixelprep.system import formatting
+from pixelprep.system import formatting, notices
 
 if TYPE_CHECKING:
     import jax
@@ -315,7 +315,10 @@ class Split:
         """Return the first epoch of a feed, and in which form it is handed out."""
         of_batches = dict[str, Any](options)
         form = self._form(of_batches)
-        return self.batches(batch_size, **of_batches), form
+        batches = self.batches(batch_size, **of_batches)
+        if not len(batches):
+            notices.tell(f"the feed has no batch: {batches.rows:,} rows, {batch_size} a batch")
+        return batches, form
 
     def _form(self, options: dict[str, Any]) -> Form:
         from pixelprep.dataset.feed_options import Form

@@ -87,7 +87,7 @@ class BatchConfig:
         for name in ("seed", "epoch"):
             plain[name] = check_int(name, getattr(self, name), 0, MAX_SEED)
         if not isinstance(self.shard, tuple | list) or len(self.shard) != 2:
-            raise UsageError(f"`shard={self.shard}`: expected (index, count)")
+            raise UsageError(f"`shard={self.shard}`: expected (index, count), or auto")
         index, count = (check_int("shard", number, 0) for number in self.shard)
         if index >= count:
             raise UsageError(f"`shard=({index}, {count})`: expected an index below the count")

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pixelprep.dataset.batches import Batches, BatchIterator, Pair
+from pixelprep.dataset.columns import Column
 from pixelprep.dataset.feed_options import Form
-from pixelprep.errors import check_int
+from pixelprep.errors import UsageError, check_int
 from pixelprep.numerics.permutation import MAX_SEED
 
 AHEAD = 2  # batches that are on their way to the device before they are requested
@@ -32,6 +33,9 @@ class JaxFeed:
         device: jax.Device | jax.sharding.Sharding | None = None,
         dtype: DTypeLike | None = None,  # of the images
     ) -> None:
+        if device is not None and not isinstance(device, jax.Device | jax.sharding.Sharding):
+            message = f"`device={device}`: expected a jax.Device or a sharding"
+            raise UsageError(message, "of a mesh: jax.sharding.NamedSharding(mesh, spec)")
         self.first, self.form, self.device, self.dtype = first, form, device, dtype
         self.epoch = first.config.epoch
 
@@ -47,7 +51,10 @@ class JaxFeed:
         self.epoch = check_int("epoch", epoch, 0, MAX_SEED)
 
     def resume(self, state: Mapping[str, Any]) -> "JaxPass":
-        """Continue where a pass stood, as `Batches.resume` does; later ones are the next epochs."""
+        """Return the rest of a pass, once; later passes over the feed are the next epochs.
+
+        It is found as by `Batches.resume`.
+        """
         batches = self.first.at_epoch_of(state)
         rest = JaxPass(batches.resume(state), self._put)
         self.epoch = batches.config.epoch + 1
@@ -57,6 +64,14 @@ class JaxFeed:
         images, labels = self.form(*batch)
         images = images if self.dtype is None else images.astype(self.dtype)
         labels = labels.astype(np.int32) if labels.dtype.kind in "ui" else labels
+        try:
+            return self._on_devices(images, labels)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            message = f"a batch of {len(images)} images does not fit the sharding: {reason}"
+            raise UsageError(message, "add `drop_last=True`, or change `batch_size`") from error
+
+    def _on_devices(self, images: Column, labels: Column) -> Arrays:
         device = self.device
         if not isinstance(device, jax.sharding.Sharding) or device.is_fully_addressable:
             on_device: Arrays = jax.device_put((images, labels), device)
@@ -70,6 +85,10 @@ class JaxPass(Iterator[Arrays]):
 
     def __init__(self, batches: BatchIterator, put: Callable[[Pair], Arrays]) -> None:
         self._batches, self._put, self._queue = batches, put, deque[Arrays]()
+
+    def __len__(self) -> int:
+        """Return how many batches are to come."""
+        return len(self._batches) + len(self._queue)
 
     def __next__(self) -> Arrays:
         for batch in islice(self._batches, AHEAD + 1 - len(self._queue)):

@@ -13,7 +13,8 @@ from pixelprep.dataset.epoch import Numbers, delivered
 from pixelprep.dataset.feed_options import Form
 from pixelprep.dataset.keras_checkpoint import KerasCheckpoint
 from pixelprep.dataset.rows import Rows
-from pixelprep.errors import UsageError, check_int
+from pixelprep.errors import UsageError, check_bool, check_int
+from pixelprep.numerics.permutation import MAX_SEED
 
 MAX_WINDOWS = 64  # whose order is kept
 
@@ -27,12 +28,19 @@ class KerasFeed(keras.utils.PyDataset):  # type: ignore[misc] # untyped
     """
 
     def __init__(self, first: Batches, form: Form, **options: Any) -> None:
+        check_int("workers", options["workers"], 0)
+        check_bool("use_multiprocessing", options["use_multiprocessing"])
         super().__init__(**options)
         backend = keras.config.backend()
         if (self.workers > 1 or self.use_multiprocessing) and backend != "tensorflow":
             # Keras 3.15 keeps batches that they fetched before it trains, and gives these again.
-            message = f"`workers={self.workers}`: Keras on {backend} would repeat batches and omit"
-            raise UsageError(f"{message} others: expected 1, in this process", "none are needed")
+            several = f"workers={self.workers}" if self.workers > 1 else "use_multiprocessing=True"
+            message = f"`{several}`: Keras on {backend} would repeat batches and omit others"
+            raise UsageError(f"{message}: expected one worker, in this process", "none are needed")
+        if not len(first):
+            size, rows = first.config.batch_size, first.rows
+            message = f"`batch_size={size}`: expected at least one batch, got {rows:,} rows"
+            raise UsageError(message, "Keras fails without any: leave `drop_last` out")
         self.form, self.turns = form, True  # whether it goes on to the next epoch by itself
         self._rows = Rows(first.files, first.columns)
         self.begin(first)
@@ -56,6 +64,10 @@ class KerasFeed(keras.utils.PyDataset):  # type: ignore[misc] # untyped
     def epoch(self) -> int:
         """The epoch that is delivered."""
         return self.batches.config.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Deliver this epoch from now on, from its first batch."""
+        self.begin(self.batches.with_epoch(check_int("epoch", epoch, 0, MAX_SEED)))
 
     def __len__(self) -> int:
         return len(self.batches) - self.start

@@ -88,7 +88,9 @@ class Rows:
 
     def _numbers(self, index: Any) -> Numbers:
         """Return the numbers of rows that an array of numbers, or of a truth a row, stands for."""
-        chosen = np.asarray(index) if not isinstance(index, tuple) else np.empty((0, 0))
+        if isinstance(index, tuple):
+            raise UsageError("rows by a tuple: expected a number, a slice, or a list of numbers")
+        chosen = np.asarray(index)
         if chosen.dtype == bool and chosen.shape == (len(self),):
             return np.flatnonzero(chosen)
         if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import current_process
-from typing import Any, SupportsIndex  # PyTorch does not export the type of its worker info
+from typing import Any  # PyTorch does not export the type of its worker info
 
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
@@ -49,7 +49,10 @@ class Tensorizer:
 
 
 class TorchRows(Dataset[Tensors]):  # type: ignore[misc] # untyped
-    """The rows of a split by number, (image, label), as tensors; a loader reads a batch at once."""
+    """The rows of a split by number, (image, label), as tensors; a loader reads a batch at once.
+
+    A slice or a list gives images and labels of these rows.
+    """
 
     def __init__(self, rows: Rows, tensors: Tensorizer) -> None:
         self.rows, self.tensors = rows, tensors
@@ -57,7 +60,9 @@ class TorchRows(Dataset[Tensors]):  # type: ignore[misc] # untyped
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: SupportsIndex) -> Tensors:
+    def __getitem__(self, index: Any) -> Tensors:
+        if getattr(index, "ndim", 0) or not hasattr(index, "__index__"):
+            return self.tensors(*self.rows[index])
         images, labels = self.tensors(*self.rows.at(index))
         return images[0], labels[0]
 

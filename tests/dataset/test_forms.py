@@ -210,3 +210,38 @@ def test_a_loader_reads_a_batch_at_once(train: Split, monkeypatch: pytest.Monkey
     for _ in torch.utils.data.DataLoader(train.as_torch(), batch_size=100, shuffle=True):
         pass
     assert asked == [100, 100, 100]
+
+
+def test_states_and_indices_that_do_not_fit_are_told(train: Split) -> None:
+    """What differs is named, and only that; states are looked at when they are made, too."""
+    batches = train.batches(8, shuffle=True, seed=5)
+    for wrong, message in (
+        ({**batches.state(1), "seed": 6}, "cannot resume: the state is of seed 6, expected 5$"),
+        ({**batches.state(1), "data": "x"}, "the state is of data x, expected [0-9a-f]*"),
+        ("{}", r"expected the state of a pass, got str"),
+        (None, "expected the state of a pass, got NoneType"),
+    ):
+        with pytest.raises(pixelprep.UsageError, match=message):
+            batches.resume(wrong)  # type: ignore[arg-type] # that is tried
+    for number in (-1, len(batches) + 1, True, 1.5):
+        with pytest.raises(pixelprep.UsageError, match="`batch="):
+            batches.state(number)  # type: ignore[arg-type] # that is tried
+    with pytest.raises(pixelprep.UsageError, match="rows by a tuple"):
+        train[(1, 2)]
+
+
+def test_rows_of_pytorch_are_read_together(train: Split) -> None:
+    """A slice or a list of numbers gives images and labels, as a sampler of batches asks for."""
+    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    rows = train.as_torch()
+    for index in ([3, 1], slice(2, 5), torch.tensor([1, 2])):
+        images, labels = rows[index]
+        wanted = train[index.tolist() if hasattr(index, "tolist") else index]
+        assert same(images.numpy(), wanted[0])
+        assert labels.tolist() == wanted[1].tolist()
+
+
+def test_a_feed_without_a_batch_is_told(train: Split) -> None:
+    """It is empty, and a line says so; Keras, which fails on it, is refused."""
+    with pytest.warns(pixelprep.PixelprepWarning, match="the feed has no batch"):
+        train._feed(1000, {"drop_last": True})
