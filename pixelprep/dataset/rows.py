@@ -146,5 +146,6 @@ class Rows:
             parts = [opened.files.part(self.files[file], runs, **out) for file, runs in reads]
         for part in parts:
             part()
-        opened.files.finish()
+        with opened.lock:
+            opened.files.finish()
         return out
