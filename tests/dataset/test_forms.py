@@ -245,3 +245,24 @@ def test_a_feed_without_a_batch_is_told(train: Split) -> None:
     """It is empty, and a line says so; Keras, which fails on it, is refused."""
     with pytest.warns(pixelprep.PixelprepWarning, match="the feed has no batch"):
         train._feed(1000, {"drop_last": True})
+
+
+def test_grain_goes_on_where_it_was(train: Split) -> None:
+    """Grain's own state, moved to a pipeline that is made again, gives the batches that would have
+    come.
+    """
+    grain = pytest.importorskip("grain", reason="the extra `bench` is not installed")
+
+    def pipeline() -> Any:
+        data = grain.MapDataset.source(train).shuffle(seed=3).batch(7).to_iter_dataset()
+        return iter(data)
+
+    passing = pipeline()
+    for _ in range(3):
+        next(passing)
+    again = pipeline()
+    again.set_state(passing.get_state())
+    rest = list(passing)
+    assert len(rest) == -(-len(train) // 7) - 3
+    for one, other in zip(rest, again, strict=True):
+        assert all(map(same, one, other))

@@ -23,6 +23,7 @@ NEEDED = {
     "PyTorch, resumed": "torchdata",
     "Lightning": "lightning",
     "JAX": "optax",
+    "Flax": "flax",
     "TensorFlow and Keras, resumed": "keras",
 }
 LONG = (
