@@ -102,8 +102,8 @@ def open(
     ----------
     entry : str or path
         The entry's folder; in the cache, its key or the key's beginning, ``DATASET/MODE-KEY``, or
-        a dataset that has one entry. Or the URL of one that was pushed (``s3://…``), which is then
-        read where it lies (docs/sharing.md).
+        a dataset that has one entry, or the path or URL of the data it was made from. Or the URL of
+        one that was pushed (``s3://…``), which is then read where it lies (docs/sharing.md).
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches. Files below it are
         hashed only once; files elsewhere at every opening. What is read of a URL is kept there.
@@ -131,12 +131,12 @@ def open(
     >>> pixelprep.open(path).mode
     'center'
     """
+    from pixelprep.cache.entries import made_from, open_named
     from pixelprep.system import fs
 
-    if isinstance(entry, str) and "://" in entry:
+    cache = fs.cache_dir(cache_dir)
+    if isinstance(entry, str) and "://" in entry and not made_from(entry, cache):
         from pixelprep.cache.in_place import open_in_place
 
-        return open_in_place(entry, fs.cache_dir(cache_dir))
-    from pixelprep.cache.entries import open_named
-
-    return open_named(entry, fs.cache_dir(cache_dir), quiet)
+        return open_in_place(entry, cache)
+    return open_named(entry, cache, quiet)

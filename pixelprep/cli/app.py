@@ -429,8 +429,9 @@ def export(
         str,
         one_of(
             "|".join([*format_names(), *MODEL_FORMATS]),
-            "The new format: of an entry npz, hdf5-single, tfrecord or png; of a run's model for"
-            " raw pixels saved-model, onnx or litert.",
+            f"The new format: of an entry {', '.join(format_names())}; of a run's model for raw"
+            f" pixels {', '.join(MODEL_FORMATS)}.",
+            "FORMAT",
         ),
     ],
     out: Annotated[Path | None, option("The same folder.", "DIR", *OUT)] = None,
@@ -438,10 +439,10 @@ def export(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an entry, or a run's model, in another format, and read it back.
+    """Write an entry, or a run's model, in another format.
 
-    png, parquet and webdataset have the raw pixels. A model is compared with serving.keras in its
-    own runtime.
+    It is read back. png, parquet and webdataset have the raw pixels. A model is compared with
+    serving.keras in its own runtime.
     """
     messages(quiet)
     given = [folder for folder in (directory, out) if folder is not None]

@@ -164,8 +164,10 @@ class Split:
     def _read_stored(
         self, start: int, stop: int, names: tuple[str, ...]
     ) -> dict[str, NDArray[Any]]:
-        """Read columns as they are stored, across the files."""
-        return self._rows.read(start, stop, names)
+        """Read columns as they are stored, from files that are closed afterwards."""
+        from pixelprep.dataset.rows import Rows  # what only finds an entry needs it not
+
+        return Rows(self._files, self._columns).read(start, stop, names)
 
     @property
     def labels(self) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # Any: Keras is not typed
+from typing import Any  # Any: Keras is not typed; the feed, which knows this class
 
 import keras
 import numpy as np
@@ -13,9 +13,6 @@ from pixelprep.dataset import keras_variables
 from pixelprep.errors import TrainError
 from pixelprep.system import fs
 
-if TYPE_CHECKING:
-    from pixelprep.dataset.keras import KerasFeed
-
 
 class KerasCheckpoint(keras.callbacks.Callback):  # type: ignore[misc] # untyped
     """Saves a model, its optimizer and the place in a feed, as `KerasFeed.checkpoint` says.
@@ -23,7 +20,7 @@ class KerasCheckpoint(keras.callbacks.Callback):  # type: ignore[misc] # untyped
     The file is replaced whole, so that a process may be killed at any time.
     """
 
-    def __init__(self, feed: KerasFeed, path: Path, model: keras.Model, every: int) -> None:
+    def __init__(self, feed: Any, path: Path, model: keras.Model, every: int) -> None:
         super().__init__()
         self.feed, self.path, self.every = feed, path, every
         self._first, self._saved = feed.epoch, 0
@@ -34,7 +31,7 @@ class KerasCheckpoint(keras.callbacks.Callback):  # type: ignore[misc] # untyped
     @property
     def epoch(self) -> int:
         """The epoch that is to be trained next, counted from 0 as Keras counts them."""
-        return self.feed.epoch - self._first
+        return int(self.feed.epoch) - self._first
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin to count the batches of an epoch."""

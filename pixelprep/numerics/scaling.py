@@ -404,7 +404,7 @@ def to_range(
     scaling: Scaling,
     t: Any,
     rounded: Callable[[Any], Any] = lambda one: one,
-    number: Callable[[float], Any] = np.float64,
+    number: Callable[[float], Any] = lambda one: np.float64(one),
 ) -> Any:
     """Map what came out of the formula to the scaling's range, exactly at 0 and 1.
 
