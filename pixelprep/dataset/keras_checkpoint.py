@@ -31,7 +31,7 @@ class KerasCheckpoint(keras.callbacks.Callback):  # type: ignore[misc] # untyped
     @property
     def epoch(self) -> int:
         """The epoch that is to be trained next, counted from 0 as Keras counts them."""
-        return int(self.feed.epoch) - self._first
+        return int(self.feed.epoch - self._first)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin to count the batches of an epoch."""

@@ -185,6 +185,7 @@ def test_the_cache_is_not_blamed_for_what_is_elsewhere(cache: Path, tmp_path: Pa
         assert bool(caught.value.hint) == bool(hint)
 
 
+@pytest.mark.long
 def test_a_home_folder_is_followed_by_what_reads_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -40,7 +40,9 @@ def feed_of(split: Split, name: str) -> Any:
     return getattr(split, f"to_{name}")
 
 
-@pytest.mark.parametrize("name", ["keras", "tf", "torch", "jax"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("keras", marks=pytest.mark.long), "tf", "torch", "jax"]
+)
 def test_each_feed_turns_axes_and_labels(train: Split, several: Split, name: str) -> None:
     """Pixel (i, h, w, c) is at (i, c, h, w) with `nchw`; `onehot` is 1 at the label, else 0, and
     `multihot` what is stored, as float32.

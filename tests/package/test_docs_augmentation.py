@@ -17,6 +17,7 @@ def cache(here: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIXELPREP_CACHE_DIR", "cache")
 
 
+@pytest.mark.long
 def test_the_program_with_keras_learns() -> None:
     """The model that takes raw pixels, changed on the way, is better than chance on the test."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")

@@ -26,13 +26,7 @@ NEEDED = {
     "Flax": "flax",
     "TensorFlow and Keras, resumed": "keras",
 }
-LONG = (
-    "PyTorch, whole batches",
-    "PyTorch, several processes",
-    "Lightning",
-    "JAX",
-    *[n for n in LOOPS if "resumed" in n],
-)
+QUICK = ("NumPy", "PyTorch, map-style", "Grain")
 ALONE = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 assert LOOPS.keys() == NEEDED.keys()
 
@@ -43,7 +37,7 @@ def cache(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIXELPREP_CACHE_DIR", "cache")
 
 
-NAMES = [pytest.param(n, marks=pytest.mark.long) if n in LONG else n for n in LOOPS]
+NAMES = [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in LOOPS]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -101,6 +101,7 @@ def test_a_run_is_no_entry_but_names_its_own(photos: Path, trained: Path) -> Non
     assert evaluate(trained, named, cache_dir=cache, split="Testing", quiet=True).split == "test"
 
 
+@pytest.mark.long
 def test_the_entry_of_a_run_is_prepared_again_as_the_hint_says(photos: Path, trained: Path) -> None:
     """Once it is gone, the command that makes it is given whole, but for where the data is."""
     shutil.copytree(trained, "carried")

@@ -407,6 +407,7 @@ def test_predict_reads_archives_and_names_without_endings(photos: Path, kind: st
         assert [one.top for one in found.images] == [one.top for one in wanted.images]
 
 
+@pytest.mark.long
 def test_predict_on_the_command_line(photos: Path) -> None:
     """A line an image, or JSON; what is no picture is named, and nothing else is said."""
     asked = ("predict", str(photos.parent / "run"))

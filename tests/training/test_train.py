@@ -260,6 +260,7 @@ def test_mnist_is_learnt(mode: str, mnist: Path) -> None:
     assert (metrics.test_accuracy or 0) > 0.9807
 
 
+@pytest.mark.long
 def test_a_model_that_prints_leaves_json(entry: Entry, own: None) -> None:
     """`--model module:function` is found in the current folder and used. What a model prints goes
     to standard error.
@@ -308,6 +309,7 @@ def test_weights_that_the_last_step_spoils_are_not_published() -> None:
     assert list(Path().glob("run*")) == []
 
 
+@pytest.mark.long
 def test_a_subclassed_model_is_trained(entry: Entry) -> None:
     """Of a subclass of `keras.Model` no shape is known before it is called; it is trained, saved
     and evaluated like any other.
