@@ -317,6 +317,9 @@ def _unused(
         if (item.used < since or left > most) and not _is_in_use(item):
             left -= item.bytes
             going.append(item)
+    if left > most:
+        about = f"{left:,.0f} bytes, more than {most:,.0f}"
+        LOG.warning("entries that are in use, or to be kept, have %s", about)
     yield from going
     paths = {item.path for item in going}
     staying = {item.name.split("/")[0] for item in found if item.path not in paths}

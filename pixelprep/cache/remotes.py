@@ -21,6 +21,7 @@ from functools import cached_property, partial
 from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: a bar of tqdm's, JSON values
+from urllib.parse import unquote
 
 from pixelprep.cache import entries
 from pixelprep.cache.inventory import parse_age, parse_size
@@ -38,6 +39,7 @@ from pixelprep.system.remote import (
     NotFoundError,
     TransientError,
     check_writable,
+    is_read_only,
     is_url,
     open_at,
     open_remote,
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("pixelprep")
 
 ENV = "PIXELPREP_REMOTE"
-PUSH_AGAIN = "push the entry again"
+PUSH_AGAIN = "push the entry again, with `force=True`"
 BROKEN_AGE = 86400.0  # seconds after which an unfinished push is not going on any more
 DIGITS = 16  # of a digest, in a name
 PLACE = re.compile(f"(?P<dataset>[^./][^/]*)/(?P<folder>{entries.FOLDER_NAME.pattern})")
@@ -157,7 +159,7 @@ def find(source: Remote, place: str) -> Published | None:
     except EntryError as error:
         raise RemoteError(f"{where}: {error.message}", PUSH_AGAIN) from None
     own = f"{manifest.dataset}/{manifest.recipe.folder}"
-    if place and own != place:
+    if place and own not in (place, unquote(place)):
         raise RemoteError(f"{where}: expected the manifest of {place}, got that of {own}")
     return Published(source, place, content, manifest)
 
@@ -174,6 +176,7 @@ def fetch(found: Published, cache: Path, quiet: bool) -> Entry:
     with locks.lock(cache, locks.entry_lock_name(path)):
         if entry := entries.existing_entry(path, cache, quiet):
             return entry
+        staging.collect_garbage(cache)
         return fetch_locked(found, path, cache, quiet)
 
 
@@ -207,6 +210,17 @@ def _bytes_here(folder: Path, files: list[FileRecord]) -> int:
     """Return how many bytes of earlier calls are there."""
     parts = (part for file in files for part in folder.glob(f"{_part_name(file)}*{PART}"))
     return sum(part.stat().st_size for part in parts)
+
+
+def drop_parts(found: Published, cache: Path) -> None:
+    """Delete what has come of an entry, where it is not to be asked for again."""
+    folder = cache / fs.RAW / found.manifest.dataset
+    for _, file in found.manifest.files():
+        with suppress(FileNotFoundError), incomplete(folder / _part_name(file)) as part:
+            part.unlink()
+    with suppress(OSError):  # it holds other files
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def _part_name(file: FileRecord) -> str:
@@ -341,14 +355,17 @@ class PushResult:
 
 
 def push_entry(entry: Entry, target: Remote, cache: Path, force: bool, quiet: bool) -> PushResult:
-    """Publish an entry in a remote, unless one of its key is there, whole."""
+    """Publish an entry in a remote, unless one of its key is there, whole.
+
+    With `force` every file is sent, as one of the right size may be damaged.
+    """
     check_writable(target.files, target.url)
     manifest, place = entry.manifest, f"{entry.dataset}/{entry.manifest.recipe.folder}"
     content, line = manifest_bytes(entry.path)
     result = partial(PushResult, target.address(place))
     there = _find_whole(target, place)
     _push_records(manifest, target, cache)
-    if there and (there.content == content or not force):
+    if there and not force:
         if there.content != content:
             LOG.warning("%s: has other bytes of the same recipe, which stay", target.address(place))
         return result(0, 0, present=True)
@@ -357,7 +374,7 @@ def push_entry(entry: Entry, target: Remote, cache: Path, force: bool, quiet: bo
     with progress.bar("pushing", sum(file.bytes for file in files), "B", quiet) as bar:
         for file in files:
             name = _below(place, _names(file.name, file.sha256)[0])
-            if target.size(name) != file.bytes:
+            if force or target.size(name) != file.bytes:
                 target.put(name, entry.path / file.name)
                 sent.append(file.bytes)
             bar.update(file.bytes)
@@ -439,7 +456,8 @@ def push(
         ``s3://bucket/path`` or any URL that fsspec knows and can write, or a folder. Default:
         ``PIXELPREP_REMOTE``. Credentials are those that fsspec finds.
     force : bool
-        Publish it also where the remote has other bytes of the same recipe.
+        Send every file, also where the remote has it, damaged perhaps, or has other bytes of the
+        same recipe.
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
     quiet : bool
@@ -528,7 +546,8 @@ def pull(
                 return entry
     if (found := find(source, place)) is None:
         where = source.address(place)
-        raise RemoteError(f"{where}: no entry there", "see what there is: pixelprep remote ls URL")
+        hint = f"see what there is: pixelprep remote ls {source.address()}"
+        raise RemoteError(f"{where}: no entry there", hint)
     with fs.translate_oserror(cache):
         return fetch(found, cache, quiet)
 
@@ -640,6 +659,8 @@ def _listed(source: Remote) -> dict[str, list[_RemoteFile]]:
                 found = source.files.find(source.path(), detail=True)
             except FileNotFoundError:  # nothing was pushed yet
                 return {}
+            if not found and is_read_only(source.files):  # whose `find` passes over what fails
+                source.files.info(source.path())
         return found if isinstance(found, dict) else {}
 
     top, groups = source.path().rstrip("/") + "/", dict[str, list[_RemoteFile]]()

@@ -50,8 +50,8 @@ def push(
         ``hf://datasets/OWNER/NAME``: Parquet of the raw pixels and a card, in one commit; a
         repository that is made is private. The token is that of huggingface_hub.
     force : bool
-        Publish it also where the remote has other bytes of the same recipe; over a card that was
-        written by hand.
+        Send every file, also where the remote has it, damaged perhaps, or has other bytes of the
+        same recipe; over a card that was written by hand.
     cache_dir : path, optional
         Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
     quiet : bool

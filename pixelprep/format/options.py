@@ -501,7 +501,8 @@ class PrepareOptions(RemoteOptions, ReadOptions, ScalingOptions, RecipeOptions):
             wrong = (
                 "expected a `remote`" if self.remote is None else "`offline` opens no connection"
             )
-            raise UsageError(f"`push=True`: {wrong}", "give `remote=URL`, or set PIXELPREP_REMOTE")
+            hint = "give `remote=URL`, or set PIXELPREP_REMOTE"
+            raise UsageError(f"`push=True`: {wrong}", "leave one out" if self.remote else hint)
 
     def _check_scaling(self) -> None:
         """Refuse options of scaling that do not go together, before any data is read."""

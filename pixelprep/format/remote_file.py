@@ -200,7 +200,8 @@ class _Pieces:
         if fletcher32(chunk[:-SUM_BYTES]) != stored:
             where = f"{self.file.url}: from byte {self.chunks[piece][0]:,}"
             damaged = f"{where}: a chunk differs from its checksum, on the server or on its way"
-            raise remote.TransientError(damaged)
+            hint = "if it stays so, push the entry again, with `force=True`"
+            raise remote.TransientError(damaged, hint)
 
     def hash(self) -> None:
         """Hash what follows on what was hashed, and check the digest at the file's end."""
@@ -223,7 +224,9 @@ class _Pieces:
         for piece in range(len(self.chunks)):
             blocks.remove(self.name(piece))
         message = f"{self.file.url}: differs from its SHA-256 in the manifest"
-        self.damage = EntryError(message, "push it again from where it is right")
+        self.damage = EntryError(
+            message, "push it again, with `force=True`, from where it is right"
+        )
 
     def _load_indexes(self) -> dict[str, reader.ChunkIndex]:
         """Return the indexes of all columns, as they were found before or are found now."""
@@ -276,7 +279,8 @@ class _Pieces:
         except PixelprepError:
             raise
         except Exception as error:  # of whatever the file made of it
-            raise source.error or self._unreadable(str(error) or repr(error)) from error
+            reason = str(error) or "its index is damaged"
+            raise source.error or self._unreadable(reason) from error
         return found
 
     def _indexes(self, found: Index) -> dict[str, reader.ChunkIndex]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,6 +31,7 @@ class SharedEntries:
 
     def __init__(self, url: str | None, quiet: bool) -> None:
         self.url, self.quiet = url, quiet
+        self.is_damaged = False  # what was asked for
         self._looked_up: dict[str, Published | None] = {}
 
     def __bool__(self) -> bool:
@@ -49,7 +51,7 @@ class SharedEntries:
         from pixelprep.cache import remotes
 
         if found := self._find(place):
-            return self._ask(lambda _: remotes.fetch(found, cache, self.quiet))
+            return self._fetched(found, cache, lambda: remotes.fetch(found, cache, self.quiet))
         return None
 
     def fetch_locked(self, place: str, path: Path, cache: Path) -> Entry | None:
@@ -60,14 +62,24 @@ class SharedEntries:
 
         if found := self._find(place):
             fs.ensure_dir(cache)
-            return self._ask(lambda _: remotes.fetch_locked(found, path, cache, self.quiet))
+            fetch = partial(remotes.fetch_locked, found, path, cache, self.quiet)
+            return self._fetched(found, cache, fetch)
         return None
+
+    def _fetched(self, found: Published, cache: Path, fetch: Callable[[], Entry]) -> Entry | None:
+        from pixelprep.cache import remotes
+
+        entry = self._ask(lambda _: fetch())
+        if entry is None:  # it is made here
+            remotes.drop_parts(found, cache)
+        return entry
 
     def push(self, entry: Entry, url: str, cache: Path, force: bool) -> None:
         """Store an entry in the remote, and say so."""
         from pixelprep.cache import remotes
 
-        done = remotes.push_entry(entry, remotes.Remote(url), cache, force, self.quiet)
+        again = force or self.is_damaged
+        done = remotes.push_entry(entry, remotes.Remote(url), cache, again, self.quiet)
         LOG.info("%s: %s", done.url, "was there" if done.present else "pushed")
 
     def _find(self, place: str) -> Published | None:
@@ -89,6 +101,6 @@ class SharedEntries:
         try:
             return action(remotes.Remote(self.url))
         except (RemoteError, MissingExtraError, NewerFormatError) as error:
-            self.url = None
+            self.url, self.is_damaged = None, error.hint == remotes.PUSH_AGAIN
             LOG.warning("%s; going on without the remote", error)
             return None

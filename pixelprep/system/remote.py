@@ -80,10 +80,16 @@ def open_remote(url: str) -> tuple["AbstractFileSystem", str]:
         import fsspec
     except ModuleNotFoundError:
         raise missing_extra("fsspec", "remote", f"{scrub(url)}:") from None
-    if "::" in url or urlsplit(url).query:
-        expected = f"{scrub(url)}: expected a plain URL, without '::' and '?'"
+    if "::" in url or urlsplit(url).query or urlsplit(url).password is not None:
+        expected = f"{scrub(url)}: expected a plain URL, without '::', '?' and a password"
         raise UsageError(expected, "credentials are those of the environment")
     protocol = urlsplit(url).scheme.lower() if is_url(url) else "file"
+    with suppress(ImportError):  # which is told below
+        try:
+            fsspec.get_filesystem_class(protocol)
+        except ValueError:
+            message = f"{scrub(url)}: expected a protocol that fsspec knows, got {protocol}"
+            raise UsageError(message) from None
     with translated(url):
         try:
             if PACKAGES.get(protocol) == "webdav4":
@@ -145,6 +151,8 @@ def translated(url: str) -> Iterator[None]:
 def _translation(where: str, error: Exception) -> RemoteError:
     status = _status(error)
     said = f"{type(error).__name__}: {scrub(one_line(str(error)))[:MAX_MESSAGE]}".rstrip(": ")
+    if type(error) is OSError and error.strerror:  # of a file system: the rest are paths
+        return RemoteError(f"{where}: {error.strerror}")
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return NotFoundError(f"{where}: not found")
     refused = isinstance(error, PermissionError) or status in (401, 403)
@@ -219,10 +227,15 @@ def is_object_store(files: "AbstractFileSystem") -> bool:
     return any(one in OBJECT_STORES for one in _protocols(files))
 
 
+def is_read_only(files: "AbstractFileSystem") -> bool:
+    return any(one in READ_ONLY for one in _protocols(files))
+
+
 def check_writable(files: "AbstractFileSystem", url: str) -> None:
     """Refuse a place that can only be read."""
-    if any(one in READ_ONLY for one in _protocols(files)):
-        raise UsageError(f"{scrub(url)}: can only be read", "push to s3://, sftp://, a folder, …")
+    if is_read_only(files):
+        hint = "name one that can be written: s3://, sftp://, a folder, …"
+        raise UsageError(f"{scrub(url)}: can only be read", hint)
 
 
 def open_at(files: "AbstractFileSystem", path: str, offset: int) -> tuple[Any, int]:
@@ -231,7 +244,7 @@ def open_at(files: "AbstractFileSystem", path: str, offset: int) -> tuple[Any, i
     That is 0 where the place has no ranges. By HTTP the body is streamed: fsspec would hold a body
     that is longer than it was asked for, and such a one may have no end.
     """
-    if any(one in READ_ONLY for one in _protocols(files)):
+    if is_read_only(files):
         headers = {"Accept-Encoding": "identity"}
         headers |= {"Range": f"bytes={offset}-"} if offset else {}
         file = files.open(path, "rb", block_size=0, size=1, headers=headers)

@@ -161,6 +161,47 @@ def test_push_wants_a_remote() -> None:
         pixelprep.prepare("sample", push=True, remote="memory://x", offline=True)
 
 
+def test_a_damaged_remote_is_repaired(
+    digits: str, cache: Path, shared: Path, tmp_path: Path
+) -> None:
+    """A file of the right size with other bytes is sent again by `force`, as a failed pull says,
+    and by a `prepare` that found it damaged; nothing of it is left here.
+    """
+    made = pixelprep.prepare(digits, quiet=True)
+    for repair in ("push", "prepare"):
+        pixelprep.push(made, str(shared), quiet=True)
+        [damaged] = shared.glob("*/*/train-*.h5")
+        content = bytearray(damaged.read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged.write_bytes(content)
+        with pytest.raises(RemoteError, match="expected SHA-256") as failed:
+            pixelprep.pull(place(made), remote=str(shared), cache_dir=tmp_path / "one", quiet=True)
+        assert failed.value.hint == "push the entry again, with `force=True`"
+        if repair == "push":
+            assert not pixelprep.push(made, str(shared), force=True, quiet=True).present
+        else:
+            options: dict[str, Any] = {"remote": str(shared), "push": True, "quiet": True}
+            pixelprep.prepare(digits, cache_dir=tmp_path / "two", **options)
+            assert not list((tmp_path / "two").glob(".raw/**/*.part"))
+        got = pixelprep.pull(place(made), remote=str(shared), cache_dir=tmp_path / repair)
+        assert files(got.path) == files(made.path)
+
+
+def test_a_url_with_a_password_is_refused(tmp_path: Path, entry: pixelprep.Entry) -> None:
+    """Before any backend sees it, as that would put it into its messages."""
+    for url in ("s3://user:secret@bucket/team", "sftp://me:secret@127.0.0.1/x"):
+        for action in (
+            lambda url=url: pixelprep.pull("little", remote=url),
+            lambda url=url: pixelprep.push(entry, url),
+            lambda url=url: pixelprep.cache.list_remote(url),
+        ):
+            with pytest.raises(UsageError, match="without '::', '\\?' and a password") as refused:
+                action()
+            assert "secret" not in str(refused.value)
+    with pytest.raises(UsageError, match="expected a protocol that fsspec knows, got foo"):
+        pixelprep.push(entry, "foo://bar/x")
+
+
 # Faults
 
 
@@ -491,7 +532,7 @@ def test_secrets_stay_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "token" not in str(raised.value)
 
 
-def test_a_backend_that_is_missing_is_named() -> None:
-    """What is to be installed for a URL is said."""
-    with pytest.raises(RemoteError, match="nope"):
+def test_a_backend_that_there_is_not_is_named() -> None:
+    """A URL of a protocol that fsspec has never heard of is wrong usage."""
+    with pytest.raises(UsageError, match="nope://x/y: expected a protocol that fsspec knows"):
         remote.open_remote("nope://x/y")
