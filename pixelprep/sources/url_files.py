@@ -29,7 +29,7 @@ NO_HEAD = (403, 405, 501)  # statuses of servers that answer GET alone
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteFile:
+class ListedFile:
     """A file as its store lists it."""
 
     name: str  # below the URL of a folder, with slashes; of one file, its own
@@ -52,10 +52,10 @@ class RemoteFile:
 class Store(Protocol):
     """Where the files at a URL are."""
 
-    def listing(self) -> list[RemoteFile]:
+    def listing(self) -> list[ListedFile]:
         """List the files below the URL, or the one that it is, sorted by name."""
 
-    def get(self, file: RemoteFile, part: Path, quiet: bool) -> None:
+    def get(self, file: ListedFile, part: Path, quiet: bool) -> None:
         """Download what `part` lacks of a file, at most about as much as the listing said."""
 
 
@@ -81,7 +81,7 @@ def check(url: str) -> None:
         raise UsageError(f"{shown}: HTTP lists no folders", hint)
 
 
-def _checked(where: str, name: str, told: Mapping[str, Any]) -> RemoteFile:
+def _checked(where: str, name: str, told: Mapping[str, Any]) -> ListedFile:
     """Return a file as a store tells of it; refuse a name that would lead elsewhere."""
     parts = name.split("/")
     if any(part in ("", ".", "..") or re.search(r"[\\\0:]", part) for part in parts):
@@ -90,8 +90,8 @@ def _checked(where: str, name: str, told: Mapping[str, Any]) -> RemoteFile:
     known = {str(key).lower(): str(value) for key, value in told.items() if value}
     for keys in (TAGS, TIMES, CREATED):
         if state := {key: known[key] for key in keys if key in known}:
-            return RemoteFile(name, told.get("size"), state)
-    return RemoteFile(name, told.get("size"), {})
+            return ListedFile(name, told.get("size"), state)
+    return ListedFile(name, told.get("size"), {})
 
 
 class HttpFile:
@@ -100,7 +100,7 @@ class HttpFile:
     def __init__(self, url: str) -> None:
         self.url, self._shown = url, remote.scrub(url)
 
-    def listing(self) -> list[RemoteFile]:
+    def listing(self) -> list[ListedFile]:
         """Return the file, by the headers of an answer."""
         try:
             headers = download.with_retries(self._ask, Path(self.url)).headers
@@ -125,7 +125,7 @@ class HttpFile:
             answer.raise_for_status()
             return answer
 
-    def get(self, file: RemoteFile, part: Path, quiet: bool) -> None:
+    def get(self, file: ListedFile, part: Path, quiet: bool) -> None:
         """Download as known files are; what ends too late is of no use."""
         # Up to twice this limit is taken.
         limit = MAX_UNTOLD // 2 if file.size is None else file.size
@@ -150,7 +150,7 @@ class FsspecFiles:
         self._path = path.rstrip("/")
         self._is_file = False
 
-    def listing(self) -> list[RemoteFile]:
+    def listing(self) -> list[ListedFile]:
         """Ask once where the URL ends in a slash; hidden files are left out."""
         with remote.translated(self.url):
             self._system.invalidate_cache()  # it may remember a listing of long ago
@@ -181,7 +181,7 @@ class FsspecFiles:
         with remote.translated(self.url):
             return self._system.find(self._path, detail=True)  # type: ignore[no-any-return]
 
-    def get(self, file: RemoteFile, part: Path, quiet: bool) -> None:
+    def get(self, file: ListedFile, part: Path, quiet: bool) -> None:
         """Download piece by piece, which any store can resume."""
         if file.size is None:
             raise SourceError(f"{self._shown}: {file.name}: expected a file of known size")
@@ -212,7 +212,7 @@ class Downloads:
         self._shown, self._quiet = shown, quiet
         self._tags_are_md5 = True
 
-    def fetch(self, wanted: list[RemoteFile], store: Store) -> None:
+    def fetch(self, wanted: list[ListedFile], store: Store) -> None:
         """Download what is missing or is not what the store has now; delete all else."""
         fs.ensure_dir(self._folder)
         known = self._known()
@@ -241,13 +241,13 @@ class Downloads:
                 continue
         return known
 
-    def _is_kept(self, file: RemoteFile, known: Mapping[str, Mapping[str, Any]]) -> bool:
+    def _is_kept(self, file: ListedFile, known: Mapping[str, Mapping[str, Any]]) -> bool:
         """Tell whether a file is here, as it was when it came, and the store has no other."""
         about, path = known.get(file.name, {}), self._folder / file.name
         same = file.identity is not None and about.get("identity") == file.identity
         return same and path.is_file() and fs.sha256(path) == about.get("sha256")
 
-    def _download(self, missing: list[RemoteFile], store: Store) -> Iterator[dict[str, Any]]:
+    def _download(self, missing: list[ListedFile], store: Store) -> Iterator[dict[str, Any]]:
         total, is_one = sum(file.size or 0 for file in missing), len(missing) == 1
         with (
             progress.bar("downloading", total, "B", self._quiet or is_one) as bar,
@@ -262,7 +262,7 @@ class Downloads:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _fetch(self, file: RemoteFile, store: Store, quiet: bool) -> dict[str, Any]:
+    def _fetch(self, file: ListedFile, store: Store, quiet: bool) -> dict[str, Any]:
         """Download a file under its name; return what is to be written of it."""
         path, identity = self._folder / file.name, file.identity
         # A part is continued only where the store still has the very file that it began with.
@@ -277,7 +277,7 @@ class Downloads:
             part.rename(path)
         return {"name": file.name, "identity": identity, "sha256": digest}
 
-    def _transfer(self, file: RemoteFile, part: Path, store: Store, quiet: bool) -> None:
+    def _transfer(self, file: ListedFile, part: Path, store: Store, quiet: bool) -> None:
         """Download a file to `part`; again where it has not the MD5 that it seems to have."""
         self._get(file, part, store, quiet)
         if not (self._tags_are_md5 and file.md5) or (first := download.md5(part)) == file.md5:
@@ -291,7 +291,7 @@ class Downloads:
             wrong = f"wrong bytes: expected MD5 {file.md5[:12]}…, got {second[:12]}…"
             raise DownloadError(f"{self._where(file)}: {wrong}")
 
-    def _get(self, file: RemoteFile, part: Path, store: Store, quiet: bool) -> None:
+    def _get(self, file: ListedFile, part: Path, store: Store, quiet: bool) -> None:
         """Download a file whole: of the size that was listed."""
         part.touch()
         if file.size != 0:
@@ -302,6 +302,6 @@ class Downloads:
             wrong = f"expected {file.size:,} bytes, got {got:,}"
             raise DownloadError(f"{self._where(file)}: {wrong}", "run it again")
 
-    def _where(self, file: RemoteFile) -> str:
+    def _where(self, file: ListedFile) -> str:
         is_it = self._shown.endswith(f"/{file.name}")
         return self._shown if is_it else f"{self._shown.rstrip('/')}/{file.name}"

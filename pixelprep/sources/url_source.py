@@ -15,7 +15,7 @@ from pixelprep.sources.file_types import FILE_TYPES, local_source_type
 from pixelprep.sources.local import LocalSource, dataset_name
 from pixelprep.sources.pictures.image_folder import ImageFolder
 from pixelprep.sources.requested import BY_ALL, DIVISION, as_requested, refuse_unsupported
-from pixelprep.sources.url_files import Downloads, RemoteFile, Store, check, is_http, open_store
+from pixelprep.sources.url_files import Downloads, ListedFile, Store, check, is_http, open_store
 from pixelprep.system import canonical, fs, notices, records, remote
 
 LISTING = "listing.json"  # of what is here: what `offline` goes by
@@ -115,7 +115,7 @@ class UrlSource:
         return as_requested(source.load(context), source)
 
     @cached_property
-    def _listing(self) -> list[RemoteFile]:
+    def _listing(self) -> list[ListedFile]:
         """The files as the store lists them, asked once; with `offline`, as they came last."""
         return self._kept() if self.read_by.offline else self._store.listing()
 
@@ -123,9 +123,9 @@ class UrlSource:
     def _store(self) -> Store:
         return open_store(self.url)
 
-    def _kept(self) -> list[RemoteFile]:
+    def _kept(self) -> list[ListedFile]:
         record = records.read(self._top / LISTING) or {}
-        self._listing = [RemoteFile(**file) for file in record.get("files", ())]
+        self._listing = [ListedFile(**file) for file in record.get("files", ())]
         paths = [self._folder / file.name for file in self._listing]
         if not (paths and all(path.is_file() for path in paths)):
             del self._listing
