@@ -452,8 +452,10 @@ def print_remote(items: "Sequence[RemoteItem]") -> None:
         state = "" if item.published else "not published"
         made = _ago(item.made) if item.made else ""
         rows.append((item.name, str(item.files), size(item.bytes), made, state))
-    if items:
-        _table(_without_empty(rows))
+    if not items:
+        say("no entries")
+        return
+    _table(_without_empty(rows))
     say(size(sum(item.bytes for item in items)))
 
 
