@@ -113,6 +113,7 @@ def python_of(version: str) -> str:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", PYTHONS)
 def test_every_python_reads_the_sources(version: str, tmp_path: Path) -> None:
     """Each Python that is promised compiles every module, without a warning."""

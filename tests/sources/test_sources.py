@@ -389,7 +389,7 @@ OFTEN = {"nothing", "a soft link", "external storage", "text"}
 @pytest.mark.parametrize(
     ("bad", "given"),
     [
-        *((bad, False) for bad in BAD_HDF5),
+        *(pytest.param(bad, False, marks=LONG if i % 3 else ()) for i, bad in enumerate(BAD_HDF5)),
         *(pytest.param(bad, True, marks=() if bad in OFTEN else LONG) for bad in BAD_HDF5),
     ],
 )

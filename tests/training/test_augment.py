@@ -95,11 +95,27 @@ def test_a_resumed_run_sees_the_same_images(entry: Entry, name: str) -> None:
     ("augment", "expected"),
     [
         ("flip", "--augment flip: expected module:function, or module:layer"),
-        ("augmenters:number", "--augment augmenters:number: expected a function or a Keras layer"),
-        ("augmenters:flop", "--augment augmenters:flop: module augmenters has no flop"),
-        ("augmenters:kind", "--augment augmenters:kind: expected a function or a Keras layer, got"),
+        pytest.param(
+            "augmenters:number",
+            "--augment augmenters:number: expected a function or a Keras layer",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "augmenters:flop",
+            "--augment augmenters:flop: module augmenters has no flop",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "augmenters:kind",
+            "--augment augmenters:kind: expected a function or a Keras layer, got",
+            marks=pytest.mark.long,
+        ),
         ("augmenters:by_numpy", "--augment augmenters:by_numpy: fails on images of 8×8×8×1: "),
-        ("augmenters:nothing", "--augment augmenters:nothing: expected images, got NoneType"),
+        pytest.param(
+            "augmenters:nothing",
+            "--augment augmenters:nothing: expected images, got NoneType",
+            marks=pytest.mark.long,
+        ),
         ("nowhere:flip", "--augment nowhere:flip: No module named 'nowhere'"),
         (
             "augmenters:smaller",

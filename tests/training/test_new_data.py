@@ -284,6 +284,7 @@ def test_one_class_can_be_evaluated(photos: Path, trained: Path) -> None:
         pixelprep.prepare("./lab", size="12x12", quiet=True)
 
 
+@pytest.mark.long
 def test_merged_classes_and_left_out_pictures_are_as_in_training() -> None:
     """The class map and `on_error` of the run's entry hold for new data that its makers named."""
     draw(Path("a/train"), 1)

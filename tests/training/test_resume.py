@@ -183,6 +183,7 @@ def test_a_finished_run_is_finished(whole: Path) -> None:
             resume(name)
 
 
+@pytest.mark.long
 def test_killed_before_the_first_checkpoint(entry: Entry, whole: Path) -> None:
     """What is left then is no run: the very same command starts it again, event files too; while
     the first process lives, it is not told to delete what is being trained.

@@ -143,6 +143,7 @@ def test_presets_equal_those_of_keras() -> None:
         assert np.abs(keras32.astype(np.float64) - stored).max() <= halves * last / 2
 
 
+@pytest.mark.long
 def test_a_clipped_run_is_evaluated_on_its_own_entry(tmp_path: Path) -> None:
     """The stored images are taken, whose raw pixels are gone: the training's very accuracy."""
     entry = pixelprep.prepare(

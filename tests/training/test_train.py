@@ -329,6 +329,7 @@ def keras_settings() -> Iterator[Any]:
     keras.config.set_image_data_format(before[1])
 
 
+@pytest.mark.long
 def test_settings_of_the_users_own(entry: Entry, keras_settings: Any) -> None:
     """With channels_first in keras.json the reference CNN is the same, and a function is told in a
     line; half precision for everything is refused.
