@@ -80,13 +80,18 @@ def open_remote(url: str) -> tuple["AbstractFileSystem", str]:
         import fsspec
     except ModuleNotFoundError:
         raise missing_extra("fsspec", "remote", f"{scrub(url)}:") from None
-    if "::" in url or urlsplit(url).query or urlsplit(url).password is not None:
-        expected = f"{scrub(url)}: expected a plain URL, without '::', '?' and a password"
-        raise UsageError(expected, "credentials are those of the environment")
     protocol = urlsplit(url).scheme.lower() if is_url(url) else "file"
-    with suppress(ImportError):  # which is told below
+    # Where a password means nothing, it would come back in what a backend says of the name.
+    is_odd = protocol in OBJECT_STORES and urlsplit(url).password is not None
+    if "::" in url or urlsplit(url).query or is_odd:
+        without = "'::', '?' and a password" if is_odd else "'::' and '?'"
+        expected = f"{scrub(url)}: expected a plain URL, without {without}"
+        raise UsageError(expected, "credentials are those of the environment")
+    if protocol not in PACKAGES:
         try:
             fsspec.get_filesystem_class(protocol)
+        except ImportError:
+            pass  # which is told below
         except ValueError:
             message = f"{scrub(url)}: expected a protocol that fsspec knows, got {protocol}"
             raise UsageError(message) from None

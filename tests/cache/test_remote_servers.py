@@ -17,6 +17,7 @@ import pixelprep
 from pixelprep.format import manifest as manifests
 from pixelprep.system import remote
 from tests.helpers.data import arrays
+from tests.helpers.process import execute
 
 pytestmark = pytest.mark.long
 
@@ -52,6 +53,10 @@ def rclone(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """Serve a folder with rclone; yield the URL of a place in it that nobody made yet."""
     needed = {"s3": "s3fs", "webdav": "webdav4", "sftp": "paramiko", "http": "aiohttp"}[kind]
     pytest.importorskip(needed, reason="the backend of fsspec for this server")
+    if shutil.which("rclone"):
+        kinds = execute(["rclone", "serve", "--help"])
+        if kind not in kinds.stdout.split():
+            pytest.skip(f"this rclone does not serve {kind}")
     port = free_port()
     address = f"127.0.0.1:{port}"
     access = [f"--auth-key={','.join(ACCESS.values())}"] if kind == "s3" else LOGIN
