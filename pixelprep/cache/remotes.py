@@ -436,59 +436,6 @@ def source_record(source: Remote, identity: Mapping[str, Any]) -> SourceRecord |
     return SourceRecord.from_dict(stored["about"]) if known else None
 
 
-def push(
-    entry: Entry | str | os.PathLike[str],
-    remote: str | None = None,
-    *,
-    force: bool = False,
-    cache_dir: str | os.PathLike[str] | None = None,
-    quiet: bool = False,
-) -> PushResult:
-    """Publish an entry in a remote, from where others pull it.
-
-    What is there already is not sent again; the entry appears at once, when all of it is there.
-
-    Parameters
-    ----------
-    entry : Entry, str or path
-        An entry, or what `pixelprep.open` takes.
-    remote : str, optional
-        ``s3://bucket/path`` or any URL that fsspec knows and can write, or a folder. Default:
-        ``PIXELPREP_REMOTE``. Credentials are those that fsspec finds.
-    force : bool
-        Send every file, also where the remote has it, damaged perhaps, or has other bytes of the
-        same recipe.
-    cache_dir : path, optional
-        Default: ``PIXELPREP_CACHE_DIR``, else the system's place for caches.
-    quiet : bool
-        Draw no progress bar.
-
-    Returns
-    -------
-    PushResult
-        Where it is, what was sent, and whether it was there.
-
-    Raises
-    ------
-    RemoteError, MissingExtraError
-        When the remote cannot be reached or written, or a package for it is not installed.
-    EntryError, UsageError
-        When there is no such entry, or it is damaged; when no remote is given.
-
-    Examples
-    --------
-    >>> import pixelprep
-    >>> entry = pixelprep.prepare("sample", mode="center", quiet=True)
-    >>> pixelprep.push(entry, "memory://team", quiet=True).files
-    2
-    """
-    cache = fs.cache_dir(cache_dir)
-    if not isinstance(entry, Entry):
-        entry = entries.open_named(entry, cache, quiet)
-    with fs.translate_oserror(cache):
-        return push_entry(entry, Remote(meant(remote)), cache, force, quiet)
-
-
 def meant(url: str | None) -> str:
     """Return the URL of a remote: the one that is given, else that of the environment."""
     if chosen := url or os.environ.get(ENV):

@@ -77,12 +77,12 @@ def push(
     >>> pixelprep.push(entry, "memory://elsewhere", quiet=True).files
     2
     """
-    url = remotes.meant(remote)
-    if not url.lower().startswith("hf://"):
-        return remotes.push(entry, url, force=force, cache_dir=cache_dir, quiet=quiet)
-    cache = fs.cache_dir(cache_dir)
+    url, cache = remotes.meant(remote), fs.cache_dir(cache_dir)
     if not isinstance(entry, Entry):
         entry = entries.open_named(entry, cache, quiet)
+    if not url.lower().startswith("hf://"):
+        with fs.translate_oserror(cache):
+            return remotes.push_entry(entry, remotes.Remote(url), cache, force, quiet)
     match = source.NAME.fullmatch(meant(url).removeprefix("hf:"))
     if match is None or match[2] is not None:
         raise UsageError(f"{scrub(url)}: {SPELLED}")
