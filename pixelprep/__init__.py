@@ -1,8 +1,10 @@
 """Image datasets scaled once, exactly, and reused anywhere."""
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any  # Any: each public name is of its own type
 
+from pixelprep import views
 from pixelprep._version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -71,6 +73,27 @@ _HOMES = {
     "pipeline.prepare": "find_entry prepare",
     "training.train": "resume train",
 }  # of all names but the errors
+
+
+def _draw(value: object) -> str:
+    from pixelprep.reports import cards
+
+    return cards.draw(value)
+
+
+def _make_page(value: Any) -> views.Page:
+    from pixelprep.reports import entry_report
+
+    return entry_report.page(value)
+
+
+views.draw_by(_draw, _make_page)  # what lower rooms hold, and a higher one shows
+
+if "IPython" in sys.modules:
+    from pixelprep.system import notebook
+
+    if notebook.is_running():
+        notebook.show_messages()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,25 +7,24 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any  # Any: JSON values
 
+from pixelprep.reports import facts
+from pixelprep.reports.facts import Rows
+from pixelprep.reports.facts import size as size
 from pixelprep.system import formatting
 
 if TYPE_CHECKING:
     from pixelprep.cache import CacheItem, EntrySummary, RemoteItem
     from pixelprep.dataset.entry import Entry
-    from pixelprep.format.manifest import Manifest
     from pixelprep.pipeline.verify import VerifyResult
     from pixelprep.reports.dataset_stats import DatasetStats, PixelStats
     from pixelprep.reports.results import CompareResult, TrainResult
-    from pixelprep.sources import DatasetSummary, KnownDatasets
-    from pixelprep.system.notices import Duplicates
+    from pixelprep.sources import KnownDatasets
     from pixelprep.training.portable import ExportedModel
     from pixelprep.training.predict import EvaluationResult, PredictResult
-
-Rows = list[tuple[str, ...]]  # of a table, the first being the titles of its columns
 
 GAP = 2  # spaces between columns
 MAX_ROWS = 20  # of a table: one for each class, or for each channel
@@ -87,58 +86,17 @@ def print_prepared(entry: "Entry", seconds: float) -> None:
 
 def print_info(entry: "Entry", summary: "EntrySummary") -> None:
     _print_entry(entry)
-    if summary.origin:
-        _print_field("from", summary.origin)
-    about = entry.manifest.provenance
-    _print_field("data", f"{about.title}; licence {about.licence}")
-    for text in filter(None, (about.citation, about.homepage)):
-        _print_field("", text)
-    _print_field("classes", ", ".join(entry.class_names))
-    origins = entry.manifest.recipe.splits
-    if entry.manifest.recipe.is_taken_over:
-        _print_field("scaling", "that of another entry, given as shift and divisor")
-    taken = [f"{name} taken from train" for name in entry.splits if origins[name] == "train"]
-    own = [name for name in entry.splits if origins[name] == "source"]
-    _print_field("splits", ", ".join([f"{' and '.join(own)} as the data has", *taken]))
-    _print_field("balance", "; ".join(_balance(entry, name) for name in entry.splits))
-    _print_field("options", shlex.join(formatting.options(summary.options)))
-    _print_found(summary.files, summary.duplicates)
-    how = "exactly" if entry.is_exact else "approximately"
-    lost = entry.scaling.clip and not entry.is_exact
-    _print_field("raw", "pixels were clipped" if lost else f"pixels are {how} recoverable")
+    for name, text in facts.about(entry, summary):
+        _print_field(name, text)
     say(str(entry.path), f"{size(entry.size)}, every file as it was when last checked")
 
 
-def _balance(entry: "Entry", split: str) -> str:
-    """Say how many images of a split the classes have: train 12 of leaf to 20 of apple."""
-    counts = entry.manifest.splits[split].class_counts
-    fewest, most = min(counts), max(counts)
-    if fewest == most:
-        return f"{split} {most:,} of each class"
-    least, greatest = (entry.class_names[counts.index(count)] for count in (fewest, most))
-    return f"{split} {fewest:,} of {least} to {most:,} of {greatest}"
-
-
-def _print_found(
-    files: Mapping[str, Mapping[str, int]], duplicates: "Iterable[Duplicates]"
-) -> None:
-    """Print what the files of data are, and which images it has more than once."""
-    for kind, counts in files.items():
-        told = (f"{what} {count:,}" for what, count in counts.items())
-        _print_field(kind, formatting.shorten(told))
-    for one in duplicates:
-        _print_field("equal", _equal(one) + (", left out" if one.dropped else ""))
-
-
-def _equal(found: "Duplicates") -> str:
-    """Say which images are there more than once."""
-    count, (split, _, other) = (
-        formatting.pluralize(found.images, "image"),
-        found.kind.partition(" in "),
-    )
-    if not other:  # label conflicts
-        return f"{count} with more than one label"
-    return f"{count} of {split} in {other}, too" if other != split else f"{count} twice in {split}"
+def _print_entry(entry: "Entry") -> None:
+    say(facts.title(entry))
+    for name, text in facts.statistics(entry):
+        _print_field(name, text)
+    _table(facts.splits(entry.manifest))
+    say(*(line for note in facts.notes(entry) for line in _wrapped(note)))
 
 
 def print_stats(found: "DatasetStats") -> None:
@@ -163,7 +121,8 @@ def print_stats(found: "DatasetStats") -> None:
     if not one.quantiles:
         say("(quantiles are measured of integers only)")
     _print_classes(found)
-    _print_found({"size": found.sizes, **found.files}, found.duplicates)
+    for name, text in facts.found({"size": found.sizes, **found.files}, found.duplicates):
+        _print_field(name, text)
     if not found.duplicates:
         _print_field("equal", "no two images")
     say(f"(code with these numbers: --paste {'|'.join([*found.pasted(), 'all'])})")
@@ -190,102 +149,27 @@ def _print_classes(found: "DatasetStats") -> None:
         _print_field("classes", of)
 
 
-def _print_entry(entry: "Entry") -> None:
-    from pixelprep.numerics.scaling import FORM, details
-
-    scaling, recipe = entry.manifest.scaling, entry.manifest.recipe  # which need no NumPy
-    say(f"{entry.dataset}, {entry.mode} per {entry.per}, key {entry.key}")
-    units = f" (of pixels divided by {scaling.unit})" if scaling.unit != 1 else ""
-    titles = ("shift", "divisor") if recipe.is_taken_over else ("mean", "std")
-    for name, values in zip(titles, (scaling.mean, scaling.std), strict=True):
-        _print_field(name, f"{formatting.format_numbers(values)}{units}")
-    for name in ("low", "median", "high"):
-        if values := _known_quantile(entry.manifest, name):
-            _print_field(name, f"{formatting.format_numbers(values)}{units}")
-    is_plain = recipe.constants is None and not any(getattr(recipe, name) for name in FORM)
-    if told := [] if is_plain else details(entry.scaling):
-        _print_field("scaling", ", ".join(told))
-    rows: Rows = [("", "images", "shape", "type", "raw", "scaled min", "max", "mean", "std")]
-    for name, record in entry.manifest.splits_in_order().items():
-        first, raw = record.first_batch, record.raw
-        figures = [f"{value:.6g}" for value in (first.min, first.max, first.mean, first.std)]
-        shape = formatting.format_shape(record.shape[1:])
-        limits = f"{raw.minimum:.6g} to {raw.maximum:.6g}"
-        rows.append((name, f"{record.rows:,}", shape, record.dtype, limits, *figures))
-    _table(rows)
-    # What train as a whole is scaled to, which a first batch only comes near.
-    whole = []
-    if recipe.per != "image" and recipe.constants is None and not recipe.clip:
-        kept = (scaling.mean, scaling.std, scaling.scale, scaling.offset)
-        each = list(zip(*map(formatting.flatten, kept), strict=True))
-        unit, rounding = scaling.unit, 1e-9  # what it leaves of 0
-        if all(abs(mean * unit * scale + offset) < rounding for mean, _, scale, offset in each):
-            whole.append("mean 0")
-        if all(abs(std * unit * scale - 1) < rounding for _, std, scale, _ in each):
-            whole.append("std 1")
-    batch = entry.manifest.splits[entry.manifest.first_split].first_batch.shape[0]
-    about = f"; of all of train: {', '.join(whole)}" if whole else ""
-    say(*_wrapped(f"(scaled: of the first batch of {batch}, read back from the file{about})"))
-    if recipe.storage == "raw":
-        say("(stored raw, and scaled when they are read)")
-
-
-def _known_quantile(manifest: "Manifest", name: str) -> list[object]:
-    """Return a quantile of train, or what pixels are clipped to; empty where there is none."""
-    found = manifest.scaling.quantiles
-    limits = {"low": 0, "high": 1}
-    if found is not None:
-        return getattr(found, name)  # type: ignore[no-any-return] # of JSON
-    given = manifest.recipe.constants and manifest.recipe.constants.limits
-    return list(given[limits[name]]) if given and name in limits else []
-
-
 def print_trained(result: "TrainResult") -> None:
-    from pixelprep.training.run_folder import PAGE
+    from pixelprep.reports.results import PAGE
 
-    if result.score is None:
-        say("not scored: there is neither a test nor a validation split")
-    else:
-        name, accuracy, loss = result.score
-        count = formatting.pluralize(result.test_steps or 0, "step")
-        steps = f" ({count})" if result.test_steps else ""
-        say(f"{name} accuracy {accuracy:.2%}, loss {_decimal(loss)}{steps}")
-    steps = formatting.pluralize(result.steps_per_epoch, "step")
-    say(f"{result.seconds_per_epoch:.1f} s an epoch of {steps}")
+    say(*facts.trained(result))
     page = result.run / PAGE
     say(str(page if page.exists() else page.parent))
 
 
 def print_compared(result: "CompareResult") -> None:
     """Print modes in the order of their rank, what their differences are worth, the verdict."""
-    from pixelprep.numerics import significance
-
-    rows: Rows = [("mode", "validation", "test", "an epoch")]
-    for mode in result.ranked():
-        val = significance.format_accuracy(mode.mean, mode.spread)
-        test = significance.format_accuracy(mode.test_mean, mode.test_spread)
-        rows.append((mode.mode, val, test, f"{mode.seconds_per_epoch:.1f} s"))
-    _table(rows)
-    about = "accuracy after the last epoch, mean ± deviation; validation ranks, test is only shown"
-    say(*_wrapped(f"({about})"))
-    for one in result.differences:
-        say(*_wrapped(f"{' − '.join(one.pair)}: {significance.format_difference(one)}"))
-    say(*_wrapped(result.verdict))
-    if result.changed:
-        say(*_wrapped(result.changed))
+    _table(facts.compared(result))
+    say(*(part for line in facts.compared_lines(result) for part in _wrapped(line)))
     say(str(result.page))
 
 
 def print_scores(scores: "EvaluationResult", chosen: bool) -> None:
     """Print each class and the whole; `chosen` tells that nobody asked for this split."""
-    rows: Rows = [("class", "images", "recall")]
-    for one in scores.classes:
-        recall = "" if one.recall is None else f"{one.recall:.2%}"
-        rows.append((one.class_name, f"{one.images:,}", recall))
-    _table(rows)
-    what = f"{scores.split} accuracy {scores.accuracy:.2%}, loss {_decimal(scores.loss)}"
-    about = "" if scores.exact else "; raw pixels recovered approximately from the stored ones"
-    say(f"{what} ({formatting.pluralize(scores.images, 'image')}{about})", str(scores.entry))
+    from pixelprep.training.predict import recalls, scored
+
+    _table(recalls(scores))
+    say(scored(scores), str(scores.entry))
     if chosen and scores.split != "test":
         say("(validation, as the entry has no test split)")
 
@@ -306,34 +190,15 @@ def print_exported_model(done: "ExportedModel") -> None:
     say(f"{size(done.bytes)}, read back: {off} ({images}, {others}); {done.seconds:.1f} s")
 
 
-def _decimal(number: float | None) -> str:
-    return "not finite" if number is None else f"{number:.4f}"
-
-
 def print_datasets(known: "KnownDatasets") -> None:
-    counts: Rows = [("name", "train", "val", "test", "shape", "classes", "download")]
-    about: Rows = [("name", "what it is; licence")]
-    for one in known.datasets:
-        splits = [f"{count:,}" if count else "" for count in (one.train, one.val, one.test)]
-        name = one.name if one.tried else f"{one.name} *"
-        what = (formatting.format_shape(one.shape) or "varies", str(one.classes), _download(one))
-        counts.append((name, *splits, *what))
-        several = "; several classes an image" if one.task == "multilabel" else ""
-        about.append((one.name, f"{one.title}{several}; {one.licence}"))
-    _table(counts)
+    _table(facts.datasets(known.datasets))
     say("")
-    _table(about)
+    _table([("name", "what it is; licence"), *map(facts.described, known.datasets)])
     say("")
     say("* never downloaded by us: tested with files")
     say("  made after its published description")
     for plugin in known.plugins:
         say(f"{plugin.name}  from {plugin.origin}")
-
-
-def _download(one: "DatasetSummary") -> str:
-    if one.download_bytes is None:
-        return "not stated"
-    return size(one.download_bytes) if one.download_bytes else "embedded"
 
 
 def _table(rows: Rows) -> None:
@@ -387,20 +252,8 @@ def _terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
-def size(count: int) -> str:
-    """Return bytes in the unit that makes the number short."""
-    number = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
-
-
 def print_verified(verdict: "VerifyResult") -> None:
-    state = f"ok, {size(verdict.bytes)}" if verdict.ok else "DAMAGED"
-    state = f"repaired, {state}" if verdict.repaired else state
-    say(f"{verdict.path}  {state if verdict.checked else 'NOT CHECKED'}")
+    say(facts.verified(verdict))
     for problem in verdict.problems:
         say(f"  {problem.removeprefix(f'{verdict.path}: ').removeprefix(f'{verdict.path}/')}")
 

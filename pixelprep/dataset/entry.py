@@ -17,6 +17,7 @@ from pixelprep.format.recipe import SPLITS
 from pixelprep.numerics.lazy import np
 from pixelprep.numerics.scaling import Scaling, why_inexact
 from pixelprep.system import formatting, notices
+from pixelprep.views import Page, View, page_of
 
 if TYPE_CHECKING:
     import jax
@@ -41,7 +42,7 @@ WEIGHTS = ("balanced",)
 
 
 @dataclass(frozen=True, repr=False)
-class Split:
+class Split(View):
     """One split of an entry: an ordered list of HDF5 files, read row by row.
 
     Parameters
@@ -62,12 +63,17 @@ class Split:
     per_image: bool
     _columns: Columns
     _files: tuple[reader.EntryFile, ...]  # in order
-    _classes: int
+    _class_names: tuple[str, ...]
     _run_rows: int  # neighbouring rows that a pass reads at once
 
     def __repr__(self) -> str:
         """Say what is in it: <Split train: 6,000 images 28×28×1 float32>."""
-        return f"<Split {self.name}: {_described(self)}>"
+        return f"<Split {self.name}: {self._described}>"
+
+    @property
+    def _described(self) -> str:
+        images = formatting.pluralize(len(self), "image")
+        return f"{images} {formatting.format_shape(self.shape[1:])} {self.dtype}"
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -325,7 +331,7 @@ class Split:
     def _form(self, options: dict[str, Any]) -> Form:
         from pixelprep.dataset.feed_options import Form
 
-        return Form.taken_from(options, self._columns, self._classes)
+        return Form.taken_from(options, self._columns, len(self._class_names))
 
     def to_keras(
         self,
@@ -546,13 +552,8 @@ def _require(package: str, extra: str) -> Iterator[None]:
         raise missing_extra(package, extra, "this feed") from error
 
 
-def _described(split: Split) -> str:
-    images = formatting.pluralize(len(split), "image")
-    return f"{images} {formatting.format_shape(split.shape[1:])} {split.dtype}"
-
-
 @dataclass(frozen=True, repr=False)
-class Entry:
+class Entry(View):
     """One prepared dataset.
 
     Parameters
@@ -577,7 +578,7 @@ class Entry:
         classes = formatting.pluralize(len(self.class_names), "class", "classes")
         lines = [
             f"<Entry {self.dataset}, {self.mode} per {self.per}, key {self.key}",
-            *(f"  {name:5} {_described(split)}" for name, split in self.splits.items()),
+            *(f"  {name:5} {split._described}" for name, split in self.splits.items()),
             f"  {classes}: {formatting.shorten(self.class_names)}",
             f"  {self._in_place.url if self._in_place else self.path}>",
         ]
@@ -726,6 +727,23 @@ class Entry:
         is_raw = self.manifest.recipe.storage == "raw"
         return is_raw or self.scaling.is_exact(self.manifest.recipe.dtype)
 
+    def report(self) -> Page:
+        """Make the page of `pixelprep.report`, to be shown in a notebook.
+
+        Returns
+        -------
+        Page
+            Which `Page.save` writes to a file.
+
+        Raises
+        ------
+        EntryError
+            When a file is damaged.
+        MissingExtraError
+            When Jinja or Matplotlib is not installed.
+        """
+        return page_of(self)
+
     @property
     def held_out(self) -> Split | None:
         """The split that models are scored on: test, else validation; None without either."""
@@ -759,5 +777,5 @@ def split_of(
     columns = Columns(kinds, dtype, scaling, is_raw, is_packed)
     run_rows = layout.run_rows(recipe.chunk_rows, recipe.compression)
     shape, per_image = stored["images"].shape, recipe.per == "image"
-    classes = len(manifest.source.class_names)
+    classes = manifest.source.class_names
     return Split(name, shape, dtype, per_image, columns, opened, classes, run_rows)

@@ -23,6 +23,7 @@ from pixelprep.numerics.modes import DEFAULT_QUANTILES, Mode, check_taken
 from pixelprep.numerics.modes import MODES as MODES  # with `PER` for all that scale
 from pixelprep.numerics.modes import PER as PER
 from pixelprep.numerics.presets import preset_name
+from pixelprep.views import View
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -59,7 +60,7 @@ def kind_and_bytes(dtype: DTypeLike) -> tuple[str, int]:
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Scaling(View):
     """A fitted scaling: how raw pixels become stored values, and back.
 
     Parameters

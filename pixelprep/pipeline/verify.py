@@ -22,12 +22,13 @@ from pixelprep.format import manifest as manifests
 from pixelprep.pipeline.prepare import rebuild
 from pixelprep.sources import REGISTRY
 from pixelprep.system import fs, progress
+from pixelprep.views import View
 
 LOG = logging.getLogger("pixelprep")
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyResult:
+class VerifyResult(View):
     """The result of checking one entry.
 
     Parameters

@@ -23,6 +23,7 @@ from pixelprep.reports.profile import SAMPLE_SIDE, EntryProfile, to_json
 from pixelprep.reports.profile import profile as profile_entry
 from pixelprep.system import formatting, fs, progress
 from pixelprep.system.json_record import Record
+from pixelprep.views import Page, framed
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -53,6 +54,22 @@ class Report(Record):
     entry: Path
     format: str
     bytes: int
+
+    def _repr_html_(self) -> str | None:
+        is_page = self.format == "html" and self.path.is_file()
+        return framed(self.path.read_text(encoding="utf-8")) if is_page else None
+
+
+def page(entry: Entry) -> Page:
+    """Make the page on an entry of any cache, in memory."""
+    html.require("report")
+    cache = entry.path.parent.parent
+    return Page(_html(_profile(entry, cache, quiet=False)).decode(), _write=html.write)
+
+
+def _profile(entry: Entry, cache: Path, quiet: bool) -> EntryProfile:
+    with progress.bar("reading", entry.rows, " images", quiet) as bar:
+        return profile_entry(entry, bar.update, describe(entry, cache_dir=cache))
 
 
 def report(
@@ -114,8 +131,7 @@ def report(
     if not isinstance(entry, Entry):
         entry = entries.open_named(entry, cache, quiet)
     path = _destination(out, entry, cache, format)
-    with progress.bar("reading", entry.rows, " images", quiet) as bar:
-        profile = profile_entry(entry, bar.update, describe(entry, cache_dir=cache))
+    profile = _profile(entry, cache, quiet)
     if format == "html":
         content = _html(profile)
     else:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: pixels of whichever type
 
@@ -102,12 +104,22 @@ def pixels(values: NDArray[Any], scale: ColorScale, label: str, side: int) -> Ma
 def image(colors: NDArray[np.uint8], label: str, width: int) -> Markup:
     """Return colours, (H, W, 3) or (H, W, 4), as part of a page, so many CSS pixels wide."""
     from markupsafe import Markup
-    from matplotlib.image import imsave
 
-    content = io.BytesIO()
-    imsave(content, colors, format="png")
-    source = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
-    return Markup('<img class="pixels" alt="{}" width="{}" src="{}">').format(label, width, source)
+    made = '<img class="pixels" alt="{}" width="{}" src="{}">'
+    return Markup(made).format(label, width, png_uri(colors))
+
+
+def png_uri(colors: NDArray[np.uint8]) -> str:
+    """Return colours, (H, W, 3) or (H, W, 4), as the address of a PNG that holds itself."""
+    height, width, channels = colors.shape
+    head = struct.pack(">2I5B", width, height, 8, {3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = np.pad(colors.reshape(height, -1), ((0, 0), (1, 0)))  # each row begins with no filter
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -8,12 +8,14 @@ from typing import Any  # Any: JSON values
 
 from pixelprep.dataset.entry import WEIGHTS
 from pixelprep.dataset.epoch import BALANCE
-from pixelprep.errors import UsageError, check_int, unknown_choice
+from pixelprep.errors import TrainError, UsageError, check_int, unknown_choice
 from pixelprep.numerics.significance import Difference
 from pixelprep.system.json_record import Record
+from pixelprep.views import Page, View
 
 LARGEST_SEED = 2**32 - 1  # Keras takes no larger one
 STEPS = "steps"  # behind a number
+PAGE = "run.html"  # in a run's folder
 
 History = Mapping[str, tuple[float | None, ...]]  # by name, one value an epoch; None: not finite
 
@@ -90,7 +92,7 @@ class TrainSettings(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class TrainResult(Record):
+class TrainResult(Record, View):
     """A finished run, as its ``metrics.json`` has it.
 
     Parameters
@@ -144,6 +146,25 @@ class TrainResult(Record):
         kept = (self.best_epoch or 0) - 1  # else the last
         accuracy, loss = (self.history[name][kept] for name in ("val_accuracy", "val_loss"))
         return "validation", accuracy or 0.0, loss
+
+    def report(self) -> Page:
+        """Read the run's page, to be shown in a notebook.
+
+        Returns
+        -------
+        Page
+            Its ``run.html``.
+
+        Raises
+        ------
+        TrainError
+            When there is none.
+        """
+        path = self.run / PAGE
+        try:
+            return Page(path.read_text(encoding="utf-8"), path)
+        except OSError as error:
+            raise TrainError(f"{path}: cannot read the page: {error.strerror or error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``metrics.json`` holds.
@@ -218,7 +239,7 @@ class ModeDifference(Difference, Record):
 
 
 @dataclass(frozen=True, slots=True)
-class CompareResult(Record):
+class CompareResult(Record, View):
     """A comparison of modes, as its ``compare.json`` has it.
 
     Parameters

@@ -8,6 +8,7 @@ from pixelprep.sources.known.lookup import REGISTRY
 from pixelprep.sources.known.summary import DatasetSummary
 from pixelprep.sources.resolve import plugins
 from pixelprep.system.json_record import Record
+from pixelprep.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class PluginSummary(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class KnownDatasets(Record):
+class KnownDatasets(Record, View):
     """All datasets that are known by name.
 
     Parameters

@@ -20,6 +20,7 @@ from pixelprep.errors import SourceError, UsageError, check_int, unknown_choice
 from pixelprep.format.manifest import Manifest, RawLimits
 from pixelprep.numerics.evaluation import Evaluation, cross_entropy
 from pixelprep.pipeline.given_scaling import check_range
+from pixelprep.reports import facts
 from pixelprep.sources import LazyArray, Source
 from pixelprep.sources.pictures import image_file
 from pixelprep.sources.split_names import split_of
@@ -36,6 +37,7 @@ from pixelprep.training.evaluation_data import (
 from pixelprep.training.models import check_probabilities
 from pixelprep.training.pictures import Picture, list_pictures
 from pixelprep.training.run_folder import MODEL, FinishedRun, load_finished
+from pixelprep.views import shown
 
 LOG = logging.getLogger("pixelprep")
 
@@ -92,6 +94,31 @@ class EvaluationResult(Record):
     loss: float | None
     accuracy: float
     classes: tuple[ClassRecall, ...]
+
+    def _repr_html_(self) -> str | None:
+        return shown(self, _card)
+
+
+def recalls(scores: EvaluationResult) -> facts.Rows:
+    """Return a row of each class."""
+    rows: facts.Rows = [("class", "images", "recall")]
+    for one in scores.classes:
+        recall = "" if one.recall is None else f"{one.recall:.2%}"
+        rows.append((one.class_name, f"{one.images:,}", recall))
+    return rows
+
+
+def scored(scores: EvaluationResult) -> str:
+    """Say how good a model is on a split."""
+    what = f"{scores.split} accuracy {scores.accuracy:.2%}, loss {facts.decimal(scores.loss)}"
+    about = "" if scores.exact else "; raw pixels recovered approximately from the stored ones"
+    return f"{what} ({formatting.pluralize(scores.images, 'image')}{about})"
+
+
+def _card(scores: EvaluationResult) -> str:
+    from pixelprep.reports import cards
+
+    return cards.card(scored(scores), cards.table(recalls(scores)))
 
 
 @dataclass(frozen=True, slots=True)

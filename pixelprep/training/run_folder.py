@@ -26,7 +26,7 @@ from pixelprep.errors import EntryError, TrainError, attach_resume_command
 from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
 from pixelprep.reports.results import TrainResult, TrainSettings
-from pixelprep.system import fs, locks
+from pixelprep.system import fs, locks, notebook
 from pixelprep.system.json_record import Record
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ ANOTHER = "name another folder with `run_dir`"
 MODEL, SERVING = "model.keras", "serving.keras"  # takes scaled pixels; takes raw ones
 METRICS, ENTRY = "metrics.json", "entry"  # a file; the folder of the entry's manifest
 READ_BY = "read_by.json"  # beside the manifest: options of `prepare` that are not in it
-PICTURE, PAGE = "training.png", "run.html"
+PICTURE = "training.png"
 
 Variables = Sequence[NDArray[Any]]
 RawHistory = Mapping[str, tuple[float, ...]]  # by name, one value an epoch, finite or not
@@ -111,9 +111,13 @@ class RunFolder:
     @property
     def resume_command(self) -> str:
         """The command that goes on with this run."""
+        return f"pixelprep train --resume {shlex.quote(self._shown)}"
+
+    @property
+    def _shown(self) -> str:
+        """The unfinished run's folder, from the current one where it is in there."""
         here, folder = Path.cwd(), self.folder
-        shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-        return f"pixelprep train --resume {shlex.quote(os.fspath(shown))}"
+        return os.fspath(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
     def check_new(self) -> None:
         """Refuse to start a run where one, or anything else, has this name already.
@@ -179,12 +183,17 @@ class RunFolder:
 
     @contextmanager
     def resumable(self) -> Iterator[None]:
-        """Let whatever goes wrong carry the command that continues from the checkpoint, if any."""
+        """Let whatever goes wrong say how to continue from the checkpoint, if there is one."""
         try:
             yield
         except BaseException as error:
+            how = "nothing is kept: there was no checkpoint yet"
             if self.checkpoint.exists():
                 attach_resume_command(error, self.resume_command)
+                how = f"go on with pixelprep.resume({self._shown!r})"
+            error.add_note(how)
+            if isinstance(error, KeyboardInterrupt):
+                notebook.hide_traceback(error)
             raise
 
     def save(self, checkpoint: Checkpoint) -> None:

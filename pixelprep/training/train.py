@@ -26,7 +26,13 @@ from pixelprep.errors import EntryError, TrainError, UsageError
 from pixelprep.format.options import RUNTIME_ONLY
 from pixelprep.pipeline.prepare import prepare, prepare_or_open
 from pixelprep.reports import html, run_report
-from pixelprep.reports.results import TrainResult, TrainSettings, checkpoint_cadence, finite
+from pixelprep.reports.results import (
+    PAGE,
+    TrainResult,
+    TrainSettings,
+    checkpoint_cadence,
+    finite,
+)
 from pixelprep.system import formatting, fs, tf_runtime
 from pixelprep.training import evaluation_data, fitting, models, run_folder
 from pixelprep.training.augmentation import Augmentation
@@ -397,7 +403,7 @@ def _page(
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         LOG.warning("the run's page cannot be made, all else is there: %s", reason)
         return {}
-    return {run_folder.PAGE: page}
+    return {PAGE: page}
 
 
 def _steps(split: Split, settings: TrainSettings) -> int:

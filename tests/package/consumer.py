@@ -12,6 +12,7 @@ import pixelprep
 from pixelprep.dataset.batches import Batches, BatchIterator
 from pixelprep.numerics.statistics import Statistics
 from pixelprep.sources import Options, Provenance, Raw, Source, SourceContext
+from pixelprep.views import Page
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +36,7 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     assert_type(entry.class_counts, dict[str, tuple[int, ...]])
     assert_type(entry.class_weight("balanced"), dict[int, float])
     assert_type(entry.scaling, pixelprep.Scaling)
+    assert_type(entry.report(), Page)
     assert_type(entry.splits, dict[str, pixelprep.Split])
     assert_type((entry.train, entry.test), tuple[pixelprep.Split, pixelprep.Split])
     if "val" in entry.splits:
@@ -117,6 +119,7 @@ def train(entry: pixelprep.Entry) -> None:
     assert_type((trained.steps_per_epoch, trained.test_steps), tuple[int, int | None])
     assert_type(trained.history["loss"][0], float | None)
     assert_type((trained.test_loss, trained.test_accuracy), tuple[float | None, float | None])
+    assert_type(trained.report(), Page)
     assert_type(trained.score, tuple[str, float, float | None] | None)
     assert_type((trained.seconds_per_epoch, trained.best_epoch), tuple[float, int | None])
     assert_type(trained.stopped_epoch, int | None)

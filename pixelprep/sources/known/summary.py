@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from pixelprep.system.json_record import Record
+from pixelprep.views import View
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetSummary(Record):
+class DatasetSummary(Record, View):
     """A dataset that is known by name, as it is before it is prepared.
 
     Parameters
