@@ -58,7 +58,9 @@ def framed(page: str) -> str:
     """Return a page as a part of another one."""
     from html import escape  # what only finds an entry needs it not
 
-    style = f"width:100%;height:{HEIGHT}px;border:0"
+    # In colours of its own: without a ground, those of the notebook would shine through.
+    colors = "background:Canvas;color-scheme:light dark"
+    style = f"width:100%;height:{HEIGHT}px;border:0;{colors}"
     return f'<iframe sandbox="" style="{style}" srcdoc="{escape(page)}"></iframe>'
 
 
