@@ -17,6 +17,7 @@ from pixelprep.dataset.entry import Entry
 from pixelprep.reports.entry_report import Report
 from pixelprep.reports.results import TrainResult, TrainSettings
 from pixelprep.training.predict import ClassRecall, EvaluationResult
+from pixelprep.views import Page
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>')
 
@@ -122,10 +123,18 @@ def test_results_are_tables(tmp_path: Path) -> None:
 
 
 def test_a_page_is_shown_in_a_frame_of_its_own(entry: Entry, tmp_path: Path) -> None:
-    """The report of an entry stands in a notebook as one frame, in which nothing runs; it saves."""
-    page = entry.report()
+    """A page stands in a notebook as one frame, its code as text that nothing runs; it saves."""
+    page = Page("<!doctype html><script>alert('1')</script>")
     part = Seen(page._repr_html_())
     assert (part.tags, "".join(part.texts).strip()) == (["iframe"], "")
     saved = page.save(tmp_path / "page.html")
     assert saved.read_text() == page.html
     assert Report(saved, entry.path, "html", 0)._repr_html_() == page._repr_html_()
+
+
+@pytest.mark.long
+def test_an_entry_makes_its_report(entry: Entry, tmp_path: Path) -> None:
+    """The page of an entry is the one that `pixelprep.report` writes."""
+    saved = entry.report().save(tmp_path / "page.html")
+    written = pixelprep.report(entry, tmp_path / "other.html", quiet=True)
+    assert saved.read_bytes() == written.path.read_bytes()
