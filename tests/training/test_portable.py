@@ -137,12 +137,12 @@ def check_page(folder: Path) -> None:
     """README.txt has the program that asks the model, and it runs in the folder as it stands."""
     page = (folder / "README.txt").read_text("utf-8")
     about = json.loads((folder / "serving.json").read_text())
-    (code,) = programs(page)
+    (code,), (height, width, channels) = programs(page), about["shape"]
     names = ran(code, folder)
     assert names["classes"] == about["class_names"]
     assert names["probabilities"].shape == (1, len(about["class_names"]))
-    for told in (about["key"], "raw_pixels, float32 (N, 12, 11, 3): RGB", "Licence: not stated"):
-        assert told in page
+    takes = f"raw_pixels, float32 (N, {height}, {width}, {channels}):"
+    assert all(told in page for told in (about["key"], takes, "Licence: "))
 
 
 def test_images_are_not_changed_at_random() -> None:
@@ -293,6 +293,7 @@ def test_programs_of_the_page(to: str, here: Path) -> None:
     wanted = serving.predict_on_batch(names["raw"].astype(np.float32))
     assert np.abs(names["probabilities"] - wanted).max() <= 5e-5
     assert names["classes"] == list("0123456789")
+    check_page(trained / to)
 
 
 @pytest.mark.long
