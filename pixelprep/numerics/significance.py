@@ -13,7 +13,7 @@ FEWEST = 3  # pairs that make an interval: that of two is as wide as ± 100 poin
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean difference of paired figures; low to within_noise are None for fewer than `FEWEST` pairs."""
+    """The mean difference of paired figures; of fewer than `FEWEST` pairs that is all."""
 
     each: tuple[float, ...]  # the difference of each pair
     mean: float

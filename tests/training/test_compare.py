@@ -109,9 +109,9 @@ def test_pairs_make_the_difference() -> None:
 
 def test_what_has_no_spread_is_no_evidence() -> None:
     """Two pairs have no interval; differences that are all alike are no proof of anything."""
-    single = difference([0.9, 0.8], [0.5, 0.6])
-    assert (single.low, single.high, single.within_noise) == (None, None, None)
-    assert single.mean == pytest.approx(0.4)
+    two = difference([0.9, 0.9], [0.5, 0.5])
+    assert (two.low, two.high, two.within_noise) == (None, None, None)
+    assert two.mean == pytest.approx(0.4)
     assert difference([0.75, 0.5, 0.25], [0.5, 0.25, 0.0]).within_noise is True
 
 
