@@ -34,6 +34,7 @@ from pixelprep.cli.options import (
     ValFraction,
     Yes,
     argument,
+    entry_names,
     one_of,
     option,
     with_prepare_options,
@@ -237,7 +238,11 @@ def evaluate(
     run: RunDir,
     entry: Annotated[
         str | None,
-        argument("An entry (default: the one trained on), or new data: ./photos.", "ENTRY|DATA"),
+        argument(
+            "An entry (default: the one trained on), or new data: ./photos.",
+            "ENTRY|DATA",
+            entry_names,
+        ),
     ] = None,
     *,
     split: Annotated[
@@ -377,7 +382,8 @@ def report(
 @app.command()
 def verify(
     entry: Annotated[
-        list[str] | None, argument("Folders, keys, DATASET/MODE-KEY, or datasets.", "ENTRY")
+        list[str] | None,
+        argument("Folders, keys, DATASET/MODE-KEY, or datasets.", "ENTRY", entry_names),
     ] = None,
     every: Annotated[bool, Option("--all", help="All entries of the cache.")] = False,
     repair: Annotated[
@@ -418,7 +424,12 @@ def verify(
 @app.command()
 def export(
     entry: Annotated[
-        str, argument("An entry, as for `info`; for a model's format a finished run.", "ENTRY|RUN")
+        str,
+        argument(
+            "An entry, as for `info`; for a model's format a finished run.",
+            "ENTRY|RUN",
+            entry_names,
+        ),
     ],
     directory: Annotated[
         Path | None,
@@ -580,7 +591,11 @@ def cache_path(cache_dir: CacheDir = None, as_json: Json = False) -> None:
 def cache_remove(
     entry: Annotated[
         list[str],
-        argument("Folders, keys, DATASET/MODE-KEY; or a dataset, its downloads too.", "ENTRY"),
+        argument(
+            "Folders, keys, DATASET/MODE-KEY; or a dataset, its downloads too.",
+            "ENTRY",
+            entry_names,
+        ),
     ],
     yes: Yes = False,
     dry_run: DryRun = False,

@@ -13,8 +13,17 @@ from pixelprep.format.options import PREPARE_OPTIONS, PrepareOptions
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def argument(help: str, metavar: str) -> Any:
-    return typer.Argument(help=help, metavar=metavar)
+def argument(help: str, metavar: str, completion: Callable[[str], list[str]] | None = None) -> Any:
+    return typer.Argument(help=help, metavar=metavar, autocompletion=completion)
+
+
+def entry_names(incomplete: str) -> list[str]:
+    """Return the entries of the cache whose names begin so."""
+    from pixelprep.cache.entries import entry_paths
+    from pixelprep.system.fs import cache_dir
+
+    names = (f"{path.parent.name}/{path.name}" for path in entry_paths(cache_dir(None)))
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def option(help: str, metavar: str | None = None, *flags: str) -> Any:
@@ -67,6 +76,7 @@ EntryName = Annotated[
     argument(
         "A folder, a key (or its beginning), DATASET/MODE-KEY, or a dataset with one entry.",
         "ENTRY",
+        entry_names,
     ),
 ]
 RemoteUrl = Annotated[

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import RawView, raw_view
 from pixelprep.errors import UsageError
-from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
+from pixelprep.exporters.base import Content, Exporter, OnProgress, compare, row_blocks
 from pixelprep.numerics.scaling import CLIPPED_HINT, why_inexact
 from pixelprep.sources.pictures import image_file
 from pixelprep.system import fs, parallel
@@ -41,6 +41,7 @@ class Put(Protocol):
 class PictureExporter(Exporter):
     """Files of PNG pictures, of `SHARD_BYTES` at most, their labels and names beside them."""
 
+    is_raw = True
     to: str
     ending: str
     row_bytes = 16  # that a row takes beside its picture
@@ -109,6 +110,18 @@ def require(to: str, entry: Entry) -> None:
         finer = "prepare the dataset with `dtype=float32` first"
         raise UsageError(f"{to}: {message}", CLIPPED_HINT if entry.scaling.clip else finer)
     image_file.require(to)
+
+
+def picture_content(name: str, entry: Entry) -> Content:
+    """Describe the pictures."""
+    raw, split = entry.scaling.raw_dtype, next(iter(entry.splits.values()))
+    kind = "grey" if split.shape[-1] == 1 else "RGB"
+    return Content(name, f"PNG, {kind} of {raw}", "the raw pixels of a row")
+
+
+def has_names(entry: Entry) -> bool:
+    """Tell whether any rows have names."""
+    return any("names" in split.column_names for split in entry.splits.values())
 
 
 def png(pixels: NDArray[Any]) -> bytes:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol  # Any: arrays of any type
+from typing import Any, ClassVar, NamedTuple, Protocol  # Any: arrays of any type
 
 from numpy.typing import NDArray
 
@@ -27,8 +27,24 @@ class ExportedFile(Record):
     sha256: str | None
 
 
+class Content(NamedTuple):
+    """One line of what is in an export: a file, an array or a part of a row."""
+
+    name: str
+    type: str  # and the shape, of an array
+    about: str
+
+
 class Exporter(Protocol):
     """One format that an entry can be exported to."""
+
+    program: ClassVar[str]  # that reads a split, in the folder; a `string.Template`
+    is_raw: ClassVar[bool] = False  # whether it has raw pixels, not scaled ones
+    is_read: ClassVar[bool] = True  # whether `prepare` takes it again
+
+    def contents(self, entry: Entry) -> list[Content]:
+        """List what is there, for README.txt."""
+        raise NotImplementedError
 
     def require(self, entry: Entry) -> None:
         """Refuse, before anything is written, an entry that the format cannot hold.
@@ -61,6 +77,23 @@ def read_columns(split: Split, rows: range) -> dict[str, NDArray[Any]]:
 def columns_of(split: Split) -> tuple[str, ...]:
     """Return the names of what is exported of each row: all columns, images as scaled."""
     return split.column_names
+
+
+MEANINGS = {
+    "images": "images, scaled",
+    "labels": "classes by number",
+    "mean": "of each raw image: what was subtracted",
+    "std": "of each raw image: what was divided by, where that is not 0",
+    "names": "of the rows, as UTF-8",
+}
+
+
+def array_content(name: str, split: Split, column: str) -> Content:
+    """Describe a column of a split, stored as an array of this name."""
+    like = split.read(0, 1, column)
+    several = ": 0 or 1 of each" if column == "labels" and like.ndim > 1 else ""
+    shape = (len(split), *like.shape[1:])
+    return Content(name, f"{like.dtype.name} {shape}", MEANINGS[column] + several)
 
 
 def row_blocks(entry: Entry, rows: range) -> Iterator[range]:

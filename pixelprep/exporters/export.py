@@ -13,7 +13,7 @@ from pathlib import Path
 from pixelprep.cache import entries
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import REPAIR_HINT, CacheError, EntryError, UsageError, unknown_choice
-from pixelprep.exporters import _croissant, format_names, get_exporter
+from pixelprep.exporters import _croissant, _readme, format_names, get_exporter
 from pixelprep.exporters.base import ExportedFile, Exporter
 from pixelprep.format import manifest as manifests
 from pixelprep.system import fs, progress, staging
@@ -30,7 +30,8 @@ class Export(Record):
     ----------
     path : Path
         The folder, absolute. Beside the files, ``entry.json`` is the entry's manifest, and
-        ``croissant.json`` describes the files in MLCommons' Croissant, for catalogues.
+        ``croissant.json`` describes the files in MLCommons' Croissant, for catalogues;
+        ``README.txt`` tells people what is there, and how to read it.
     to : str
         The format.
     entry : Path
@@ -120,7 +121,7 @@ def export(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     done = pixelprep.export(entry, f"{folder}/sample", "npz", quiet=True)
     >>> [file.name for file in done.files]
-    ['croissant.json', 'entry.json', 'sample.npz']
+    ['README.txt', 'croissant.json', 'entry.json', 'sample.npz']
     """
     started = time.perf_counter()
     if to not in format_names():
@@ -137,6 +138,8 @@ def export(
             exporter.write(entry, private, bar.update)
         (private / manifests.EXPORTED).write_bytes(manifest)
         fs.fsync(private / manifests.EXPORTED)
+        (private / manifests.README).write_bytes(_readme.export_page(entry, to, exporter))
+        fs.fsync(private / manifests.README)
         _check(exporter, entry, private, final, quiet)
         files = _list_files(private, digests)
         described = private / manifests.CROISSANT

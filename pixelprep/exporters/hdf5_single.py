@@ -4,13 +4,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from pixelprep.dataset.entry import Entry
-from pixelprep.exporters.base import Exporter, OnProgress, compare, read_columns, row_blocks
+from pixelprep.exporters.base import (
+    Content,
+    Exporter,
+    OnProgress,
+    array_content,
+    columns_of,
+    compare,
+    read_columns,
+    row_blocks,
+)
 from pixelprep.format import layout, single_file
 from pixelprep.system import fs
 
 
 class Hdf5Exporter(Exporter):
     """``DATASET.h5`` with ``train/images``, ``train/labels`` and so on."""
+
+    program = """\
+import h5py
+
+with h5py.File("$name.h5") as file:
+    images, labels = file["$split/images"][:], file["$split/labels"][:]
+"""
+
+    def contents(self, entry: Entry) -> list[Content]:
+        """List the data sets."""
+        arrays = [
+            array_content(f"{name}/{column}", split, column)
+            for name, split in entry.splits.items()
+            for column in columns_of(split)
+        ]
+        return [Content(f"{entry.dataset}.h5", "", "HDF5, with these data sets:"), *arrays]
 
     def bytes_needed(self, entry: Entry) -> int:
         """Return what the entry holds; 0 where it is compressed, since nobody knows how far."""

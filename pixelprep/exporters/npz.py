@@ -9,13 +9,33 @@ from typing import IO, Any  # Any: arrays of any type
 import numpy as np
 
 from pixelprep.dataset.entry import Entry, Split
-from pixelprep.exporters.base import Exporter, OnProgress, columns_of, compare, row_blocks
+from pixelprep.exporters.base import (
+    Content,
+    Exporter,
+    OnProgress,
+    array_content,
+    columns_of,
+    compare,
+    row_blocks,
+)
 from pixelprep.format.layout import EXPORTED, EXPORTED_NAMES
 from pixelprep.system import fs
 
 
 class NpzExporter(Exporter):
     """``DATASET.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
+
+    program = """\
+import numpy as np
+
+with np.load("$name.npz") as file:
+    images, labels = file["x_$split"], file["y_$split"]
+"""
+
+    def contents(self, entry: Entry) -> list[Content]:
+        """List the arrays."""
+        arrays = [array_content(*one) for one in _arrays(entry)]
+        return [Content(f"{entry.dataset}.npz", "", "with these arrays, by np.load:"), *arrays]
 
     def write(self, entry: Entry, folder: Path, on_progress: OnProgress) -> None:
         """Write one array after the other, as NumPy's own ``savez`` would."""

@@ -8,7 +8,15 @@ from typing import Any  # Any: pyarrow's objects, which have no types
 
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import UsageError, missing_extra
-from pixelprep.exporters._pictures import ELSEWHERE, PictureExporter, Put, Row
+from pixelprep.exporters._pictures import (
+    ELSEWHERE,
+    PictureExporter,
+    Put,
+    Row,
+    has_names,
+    picture_content,
+)
+from pixelprep.exporters.base import Content
 
 GROUP_BYTES = 8 << 20  # of pictures that are read at once: a row group, as the hub's viewer does
 
@@ -20,6 +28,22 @@ class ParquetExporter(PictureExporter):
     """
 
     to, ending = "parquet", ".parquet"
+    program = """\
+from datasets import load_dataset
+
+rows = load_dataset("parquet", data_files={"$split": "$split-*.parquet"}, split="$split")
+image, label = rows[0]["image"], rows[0]["$label"]
+"""
+
+    def contents(self, entry: Entry) -> list[Content]:
+        """List the files, and the columns."""
+        several = entry.manifest.source.task == "multilabel"
+        files = [Content(f"{name}-*.parquet", "", "in the order of rows") for name in entry.splits]
+        image = picture_content("  image.bytes", entry)
+        path = [Content("  image.path", "string", "the name of a row")] if has_names(entry) else []
+        kind, told = ("list of int64", "its classes") if several else ("int64", "its class")
+        label = Content("  labels" if several else "  label", kind, f"{told} by number")
+        return [*files, image, *path, label]
 
     def require(self, entry: Entry) -> None:
         """Refuse classes of one name, too, which `datasets` refuses to load; need pyarrow."""

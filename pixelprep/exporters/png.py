@@ -16,7 +16,7 @@ from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import EntryError, UsageError
 from pixelprep.exporters import _pictures
 from pixelprep.exporters._pictures import ELSEWHERE
-from pixelprep.exporters.base import Exporter, OnProgress, compare, row_blocks
+from pixelprep.exporters.base import Content, Exporter, OnProgress, compare, row_blocks
 from pixelprep.format.layout import class_folder
 from pixelprep.sources.pictures import image_file
 from pixelprep.sources.pictures.exported_pictures import (
@@ -33,6 +33,27 @@ MOST_NAME = 255  # bytes
 
 class PngExporter(Exporter):
     """``train/CLASS/0000012.png``, the number being the row; the names of rows in a table."""
+
+    is_raw = True
+    program = """\
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+files = sorted(Path("$split").glob("*/*.png"))
+images = np.stack([np.asarray(Image.open(file)) for file in files])
+labels = [file.parent.name for file in files]
+"""
+
+    def contents(self, entry: Entry) -> list[Content]:
+        """List the pictures of each split, and the table of names."""
+        found = [
+            _pictures.picture_content(f"{name}/CLASS/0000012.png", entry) for name in entry.splits
+        ]
+        found.append(Content("0000012", "", "the row; classes are folders, by their names"))
+        named = Content(NAMES, "", "the name of each row, beside its picture")
+        return [*found, named] if _pictures.has_names(entry) else found
 
     def require(self, entry: Entry) -> None:
         """Refuse what its folders cannot hold, too."""
@@ -59,7 +80,7 @@ class PngExporter(Exporter):
                 blocks = row_blocks(entry, range(len(split)))
                 for count in parallel.WorkerPool(pool).map(files.write, blocks):
                     on_progress(count)
-        if _has_names(entry):
+        if _pictures.has_names(entry):
             with (folder / NAMES).open("x", encoding="utf-8", newline="") as file:
                 write_names(file, _names(entry))
             fs.fsync(folder / NAMES)
@@ -82,7 +103,7 @@ class PngExporter(Exporter):
                 whole = entry.manifest.recipe.keeps_whole(name)
                 if known and whole and digest != known.images:
                     raise ValueError(f"{name}: its images are not those of the source's digest")
-        if _has_names(entry):
+        if _pictures.has_names(entry):
             with (folder / NAMES).open(encoding="utf-8", newline="") as file:
                 if any(a != b for a, b in zip_longest(read_names(file), _names(entry))):
                     raise ValueError(f"{NAMES}: its names are not those of the entry")
@@ -163,10 +184,6 @@ def _names(entry: Entry) -> Iterator[tuple[str, str]]:
             names = split.read(rows.start, rows.stop, "names").tolist()
             pairs = zip(_paths(split, classes, rows), names, strict=True)
             yield from ((picture, name.decode()) for picture, name in pairs)
-
-
-def _has_names(entry: Entry) -> bool:
-    return any("names" in split.column_names for split in entry.splits.values())
 
 
 def _folders(entry: Entry) -> list[str]:

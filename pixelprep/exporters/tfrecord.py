@@ -8,7 +8,14 @@ import numpy as np
 
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.exporters import _tfds, base
-from pixelprep.exporters.base import OnProgress, columns_of, read_columns, row_blocks
+from pixelprep.exporters.base import (
+    MEANINGS,
+    Content,
+    OnProgress,
+    columns_of,
+    read_columns,
+    row_blocks,
+)
 from pixelprep.system import fs, notices, tf_runtime
 
 NAMES = {"images": "image", "labels": "label", "mean": "mean", "std": "std", "names": "name"}
@@ -17,6 +24,38 @@ AS_VALUES = ("labels", "names")  # columns that TensorFlow has a type for; other
 
 class TfRecordExporter(base.Exporter):
     """``train.tfrecord`` and so on, as many files as the entry has, and what tfds opens them by."""
+
+    is_read = False
+    program = """\
+from glob import glob
+
+import tensorflow as tf
+
+kinds = {
+    "image": tf.io.FixedLenFeature((), tf.string),
+    "label": tf.io.FixedLenFeature($classes, tf.int64),
+}
+rows = tf.data.TFRecordDataset(sorted(glob("$split*.tfrecord"))).batch(64)
+for row in rows.map(lambda batch: tf.io.parse_example(batch, kinds)).as_numpy_iterator():
+    labels = row["label"]
+    images = tf.reshape(tf.io.decode_raw(row["image"], tf.$dtype), (-1, *$shape)).numpy()
+    break
+"""
+
+    def contents(self, entry: Entry) -> list[Content]:
+        """List the files, and the features of an example."""
+        found = [
+            Content(f"{name}*.tfrecord", "", "tf.train.Example, one a row") for name in entry.splits
+        ]
+        split = next(iter(entry.splits.values()))
+        for column in columns_of(split):
+            like = split.read(0, 1, column)
+            kind = "int64" if column == "labels" else "bytes"
+            holds = "" if column in AS_VALUES else f": little-endian {like.dtype.name}"
+            shape = f" {like.shape[1:]}" if like.ndim > 1 else ""
+            found.append(Content(f"  {NAMES[column]}", f"{kind}{holds}{shape}", MEANINGS[column]))
+        told = "for tfds.builder_from_directory"
+        return [*found, Content("dataset_info.json, features.json, *.labels.txt", "", told)]
 
     def require(self, entry: Entry) -> None:
         """Refuse where TensorFlow is not installed."""

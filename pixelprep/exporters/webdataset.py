@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any  # Any: JSON values
 
 from pixelprep.dataset.entry import Entry
-from pixelprep.exporters._pictures import PictureExporter, Put, Row
+from pixelprep.exporters._pictures import PictureExporter, Put, Row, has_names, picture_content
+from pixelprep.exporters.base import Content
 
 
 class WebDatasetExporter(PictureExporter):
@@ -21,7 +22,28 @@ class WebDatasetExporter(PictureExporter):
     """
 
     to, ending = "webdataset", ".tar"
+    program = """\
+import webdataset
+
+rows = webdataset.WebDataset("$split-000000.tar", shardshuffle=False).decode("pil")
+image, label = next(iter(rows.to_tuple("png", "$ending")))
+"""
     row_bytes = 3 * 2 * tarfile.BLOCKSIZE  # the headers of three members, and what fills them up
+
+    def contents(self, entry: Entry) -> list[Content]:
+        """List the tars, and their members."""
+        several = entry.manifest.source.task == "multilabel"
+        files = [
+            Content(f"{name}-000000.tar, …", "", "in the order of rows") for name in entry.splits
+        ]
+        found = [*files, picture_content("  0000012.png", entry)]
+        if several:
+            found.append(Content("  0000012.json", "label", "0 or 1 of each class"))
+        else:
+            found.append(Content("  0000012.cls", "text", "its class by number"))
+        if has_names(entry):
+            found.append(Content("  0000012.json", "name", "the name of the row"))
+        return [*found, Content("0000012", "", "the row")]
 
     def file_name(self, split: str, number: int, total: int) -> str:
         """Name it by its number alone, as the library's own writer does."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NAME, DIGEST = "manifest.json", "manifest.sha256"
 EXPORTED = "entry.json"  # its name beside the files of an export
 CROISSANT = "croissant.json"  # what describes these files, beside them
+README = "README.txt"  # the same for people
 NEWER = "install a newer pixelprep"
 FIRST_BATCH = 64  # rows whose figures are recorded
 # Manifest bytes per stored byte: statistics per pixel are six numbers of 25 digits for at least two

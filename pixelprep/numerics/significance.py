@@ -8,9 +8,12 @@ from dataclasses import dataclass
 CONFIDENCE = 0.95
 
 
+FEWEST = 3  # pairs that make an interval: that of two is as wide as ± 100 points
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean difference of paired figures; low to within_noise are None for a single pair."""
+    """The mean difference of paired figures; of fewer than `FEWEST` pairs that is all."""
 
     each: tuple[float, ...]  # the difference of each pair
     mean: float
@@ -24,7 +27,7 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     """Return the mean of ``first − second``, pair by pair, of one pair or more."""
     each = tuple(a - b for a, b in zip(first, second, strict=True))
     mean = statistics.fmean(each)
-    if len(each) < 2:
+    if len(each) < FEWEST:
         return Difference(each, mean, None, None, None)
     margin = t_quantile(len(each) - 1) * statistics.stdev(each) / math.sqrt(len(each))
     low, high = mean - margin, mean + margin
@@ -63,7 +66,7 @@ def format_accuracy(mean: float | None, spread: float | None) -> str:
 
 def format_interval(difference: Difference) -> str:
     """Write the confidence interval of a difference of accuracies, in percentage points."""
-    assert difference.low is not None  # for a single pair there is none to write
+    assert difference.low is not None  # of fewer pairs there is none to write
     assert difference.high is not None
     return f"95% interval {_points(difference.low)} to {_points(difference.high)}"
 
@@ -72,7 +75,7 @@ def format_difference(difference: Difference) -> str:
     """Write a difference of accuracies, with its confidence interval and whether it is noise."""
     mean = f"{_points(difference.mean)} points"
     if difference.low is None:
-        return f"{mean}, one repeat: no confidence interval"
+        return f"{mean}, fewer than three repeats: no confidence interval"
     verdict = "within noise" if difference.within_noise else "more than noise"
     return f"{mean}, {format_interval(difference)}, {verdict}"
 

@@ -155,50 +155,70 @@ def _recalled(call: PrepareCall, source: sources.Source, cache: Path) -> Entry |
 
 
 def _made_before(
-    dataset: str, options: Mapping[str, Any], cache: Path
+    dataset: str, options: Mapping[str, Any], cache: Path, *, any_scaling: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Return the options that made each entry of this data with the scaling that is asked for.
-
-    By the entry's name; none where other options are given than those of scaling, which count
-    though they are default.
+    """Return the options that made each entry of this data with the scaling that is asked for, by
+    the entry's name, but for those that are given. A scaling is asked for though it is default;
+    of `any_scaling` there are the other options alone.
     """
     usual = {name: getattr(PrepareCall, name) for name in REPAIR_OPTIONS}
     given = {name: value for name, value in options.items() if value is not None}
     asked = {name: given.get(name, value) for name, value in usual.items()}
-    if any(asked[name] != usual[name] for name in usual if name not in SCALING):
-        return {}
+    told = {n for n in usual if n not in SCALING and asked[n] != usual[n]}
+    told |= {*SCALING, *declared_options(ScalingOptions)} if any_scaling else set()
     made = {path: requests.load(path, cache).request for path in entries.made_from(dataset, cache)}
     return {
         f"{path.parent.name}/{path.name}": {
-            name: value for name, value in request.items() if value != usual.get(name, value)
+            name: value
+            for name, value in request.items()
+            if name not in told and value != usual.get(name, value)
         }
         for path, request in made.items()
-        if request and all(asked[name] == request.get(name, asked[name]) for name in SCALING)
+        if request and (any_scaling or all(asked[n] == request.get(n, asked[n]) for n in SCALING))
     }
+
+
+def as_before(
+    dataset: str, options: Mapping[str, Any], cache: Path, *, any_scaling: bool = False
+) -> dict[str, Any]:
+    """Return the options, but for those given, that all entries of this data were made with, of the
+    scaling that is asked for or of `any_scaling`; and say so.
+    """
+    before = _made_before(dataset, options, cache, any_scaling=any_scaling)
+    own = list(before.values())
+    common = {
+        name: value
+        for name, value in (own[0] if own else {}).items()
+        if all(one.get(name) == value for one in own)
+    }
+    ways = {entry: _spelled(one) for entry, one in before.items()}
+    words = _spelled(common)
+    if len(set(ways.values())) == 1 and words:
+        LOG.info("%s: as it was prepared before: %s", dataset, words)
+    elif all(ways.values()) and ways:
+        listed = formatting.shorten(f"{entry} ({way})" for entry, way in ways.items())
+        taken = f"; what all have is taken: {words}" if words else ""
+        told = "%s: prepared in several ways; to take one, name it: %s%s"
+        LOG.info(told, dataset, listed, taken)
+    return common
+
+
+def _spelled(options: Mapping[str, Any]) -> str:
+    """Spell options as on the command line, but for those of `SCALING`."""
+    return shlex.join(formatting.options({n: options[n] for n in options if n not in SCALING}))
 
 
 def prepare_or_open(name: str, **options: Any) -> Entry:
     """Open the entry of this name; or prepare the dataset of this name, as `prepare` does.
 
-    Where no option says how, data is prepared as its only entry was.
+    What no option says is as in the entries of this data, where all of this scaling agree.
 
     Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """
     cache = fs.cache_dir(options.get("cache_dir"))
     if not entries.is_entry_name(name, cache):
         dataset = name if sources.is_path(name) else sources.meant(name)
-        before = _made_before(dataset, options, cache)
-        told = {
-            entry: shlex.join(formatting.options({n: own[n] for n in own if n not in SCALING}))
-            for entry, own in before.items()
-        }
-        if len(before) == 1 and all(told.values()):
-            LOG.info("%s: as it was prepared before: %s", dataset, *told.values())
-        elif all(told.values()) and told:
-            ways = formatting.shorten(f"{entry} ({words})" for entry, words in told.items())
-            LOG.info("%s: prepared in several ways; to take one, name it: %s", dataset, ways)
-        only = next(iter(before.values())) if len(before) == 1 else {}
-        return prepare(dataset, **options | only)
+        return prepare(dataset, **{**options, **as_before(dataset, options, cache)})
     entry = entries.open_named(name, cache, options.get("quiet", False))
     recipe = entry.manifest.recipe.to_dict() | requests.request_of(entry.manifest)
     for option, value in options.items():

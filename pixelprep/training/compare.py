@@ -23,7 +23,7 @@ from pixelprep.errors import TrainError, UsageError, check_int, unknown_choice
 from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY, PrepareOptions
 from pixelprep.numerics import significance
 from pixelprep.numerics.modes import MODES, plain_modes
-from pixelprep.pipeline.prepare import data_of, prepare
+from pixelprep.pipeline.prepare import as_before, data_of, prepare
 from pixelprep.reports import comparison_report, html, results
 from pixelprep.reports.results import CompareResult, TrainResult, TrainSettings
 from pixelprep.system import formatting, fs, records, tf_runtime
@@ -34,7 +34,7 @@ LOG = logging.getLogger("pixelprep")
 
 SETTINGS, RUNS = "settings.json", "runs"  # of the folder: what all its runs share; the runs
 RESULT, PAGE, PICTURE = "compare.json", "compare.html", "compare.png"
-FEW = {2: "two", 3: "three", 4: "four", 5: "five"}  # repeats that rarely decide
+FEW = {3: "three", 4: "four", 5: "five"}  # repeats that rarely decide
 
 
 def compare(
@@ -113,7 +113,12 @@ def compare(
         options |= {
             k: v for k, v in own.items() if options.get(k) in (None, getattr(PrepareOptions, k))
         }
-    entries, options = {}, {**options, "val_fraction": val_fraction}
+    options["val_fraction"] = val_fraction
+    if isinstance(dataset, str):
+        dataset = dataset if sources.is_path(dataset) else sources.meant(dataset)
+        if sources.is_path(dataset):
+            options |= as_before(dataset, options, cache, any_scaling=True)
+    entries = {}
     for mode in modes:
         LOG.info("preparing %s", mode)
         entries[mode] = prepare(dataset, **_scaling_options(mode), quiet=quiet, **options)
@@ -351,8 +356,8 @@ def verdict(differences: Sequence[results.ModeDifference]) -> str:
     """Say in words what a ranking is worth, by the best mode's differences from the others."""
     best, repeats = differences[0].pair[0], len(differences[0].each)
     highest = f"No winner: {best} is highest, but"
-    if repeats == 1:
-        return f"{highest} one repeat gives no confidence interval: use more repeats."
+    if repeats < significance.FEWEST:
+        return f"{highest} fewer than three repeats give no confidence interval: use three or more."
     noise, clear = [], []
     for one in differences:
         if one.within_noise:

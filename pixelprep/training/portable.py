@@ -13,7 +13,7 @@ import os
 import re
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 from pixelprep.dataset.entry import Entry, Split
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import PixelprepError, TrainError, missing_extra, unknown_choice
+from pixelprep.exporters import _readme
+from pixelprep.exporters.base import Content
 from pixelprep.exporters.export import destination, new_folder
+from pixelprep.format.manifest import README
 from pixelprep.numerics.scaling import Scaling, describe
 from pixelprep.system import fs, tf_runtime
 from pixelprep.system.json_record import Record
@@ -53,7 +56,7 @@ class ExportedModel(Record):
     ----------
     path : Path
         The folder, absolute. Beside the model, ``serving.json`` has all of this but `path`,
-        `bytes` and `seconds`.
+        `bytes` and `seconds`, and ``README.txt`` tells people how to load it.
     model : str
         The model's name in it, of a file or a folder.
     to : str
@@ -107,6 +110,7 @@ class _Format:
     packages: dict[str, str]  # by module, beside TensorFlow
     write: Callable[[keras.Model, Path, str], object]  # the last: the class names as JSON
     read: Callable[[Path], Runtime]
+    program: str  # that loads it and asks it, for people
     precision: str = "float32"  # of the scaling; that of `serving.keras` is float64
 
     @property
@@ -208,11 +212,54 @@ def export_model(
         }
         _check(about, finished, form)
         (private / ABOUT).write_text(f"{json.dumps(about, indent=1, ensure_ascii=False)}\n")
+        (private / README).write_bytes(_page(about, entry))
         files = [path for path in private.rglob("*") if path.is_file()]
         for path in files:
             fs.fsync(path)
         size = sum(path.stat().st_size for path in files)
     return ExportedModel(final, **about, bytes=size, seconds=time.perf_counter() - started)
+
+
+def program(to: str, shape: Sequence[int]) -> str:
+    """Return the program that asks a model of this format, in its folder, about raw pixels."""
+    text = FORMATS[to].program
+    imports, ask = text.split("\n\n")
+    return PROGRAM.format(imports=imports, ask=ask.rstrip(), shape=tuple(shape))
+
+
+def _page(about: Mapping[str, Any], entry: Entry) -> bytes:
+    """Return the content of README.txt."""
+    height, width, channels = about["shape"]
+    kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels")
+    given = (
+        "float64"
+        if about["raw_dtype"] == "float64" == FORMATS[about["to"]].precision
+        else "float32"
+    )
+    files = [
+        Content(about["model"], "", f"the model, for {about['to']}"),
+        Content(ABOUT, "", "all that is said here, for programs"),
+    ]
+    takes = (
+        f"raw_pixels, {given} (N, {height}, {width}, {channels}): {kind} pixels as they are decoded"
+        f" ({about['raw_dtype']}), not scaled.\nThe model scales them itself: {about['scaling']}.\n"
+        "Decode and resize them as those of training were; pixelprep uses Pillow, and BILINEAR."
+    )
+    compared = (
+        f"On {about['images']:,} images of {about['split']} a probability differs from that of"
+        f" serving.keras by {about['largest_difference']:.2g} at most."
+    )
+    sections = {
+        "What is in it": "\n".join(f"{one.name}: {one.about}" for one in files),
+        "It takes": takes,
+        "It gives": f"probabilities, float32 (N, {len(about['class_names'])}), of the classes:\n"
+        + _readme.class_list(about["class_names"]),
+        "Use it": _readme.indented(program(about["to"], about["shape"])),
+        "How exact": compared,
+        "Data": _readme.terms(entry.manifest),
+    }
+    title = f"A model of {entry.dataset}, as {about['to']}"
+    return _readme.page(title, entry.manifest, sections)
 
 
 def _build(run: FinishedRun, precision: str) -> keras.Model:
@@ -324,12 +371,47 @@ def _read_litert(path: Path) -> Runtime:
     return lambda raw: run(**{name: raw.astype(np.float32)})[found]
 
 
+PROGRAM = """\
+import json
+
+import numpy as np
+{imports}
+
+with open("serving.json") as file:
+    classes = json.load(file)["class_names"]
+raw = np.zeros((1, *{shape}), np.float32)  # raw pixels, not scaled
+{ask}
+print(classes[probabilities[0].argmax()])
+"""
+_USE_SAVED_MODEL = """\
+import tensorflow as tf
+
+model = tf.saved_model.load("serving.saved-model")
+probabilities = model.serve(raw).numpy()
+"""
+_USE_ONNX = """\
+import onnxruntime
+
+model = onnxruntime.InferenceSession("serving.onnx")
+[probabilities] = model.run(None, {"raw_pixels": raw})
+"""
+_USE_LITERT = """\
+from ai_edge_litert.interpreter import Interpreter
+
+run = Interpreter("serving.tflite").get_signature_runner()
+[probabilities] = run(raw_pixels=raw).values()
+"""
 _CONVERTER = {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"}
 _INTERPRETER = {"ai_edge_litert": "ai-edge-litert"}
 FORMATS = {
     SAVED_MODEL: _Format(
-        "serving.saved-model", {}, _write_saved_model, _read_saved_model, "float64"
+        "serving.saved-model",
+        {},
+        _write_saved_model,
+        _read_saved_model,
+        _USE_SAVED_MODEL,
+        "float64",
     ),
-    ONNX: _Format("serving.onnx", _CONVERTER, _write_onnx, _read_onnx),
-    LITERT: _Format("serving.tflite", _INTERPRETER, _write_litert, _read_litert),
+    ONNX: _Format("serving.onnx", _CONVERTER, _write_onnx, _read_onnx, _USE_ONNX),
+    LITERT: _Format("serving.tflite", _INTERPRETER, _write_litert, _read_litert, _USE_LITERT),
 }

@@ -16,7 +16,7 @@ import pixelprep
 from pixelprep import CacheError, EntryError, TrainError, UsageError
 from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER, apply_with_statistics, per_image_columns
-from pixelprep.pipeline.prepare import find_entry, prepare_or_open
+from pixelprep.pipeline.prepare import as_before, find_entry, prepare_or_open
 from pixelprep.system import fs
 from tests.helpers.cli import failure, run
 from tests.helpers.damage import flip
@@ -232,7 +232,7 @@ def test_the_only_entry_is_meant_where_no_scaling_is_asked_for(digits: str) -> N
 
 def test_path_and_train_mean_the_only_entry_of_the_scaling_asked_for(digits: str) -> None:
     """Its options need not be typed again, also once there is an entry of another scaling, and
-    once the data changed; which is said. Where options are given, they alone count.
+    once the data changed; which is said. Options that are given count before.
     """
     made = {
         mode: pixelprep.prepare(digits, mode=mode, val_fraction=0.25, quiet=True)
@@ -254,6 +254,24 @@ def test_path_and_train_mean_the_only_entry_of_the_scaling_asked_for(digits: str
     named = {f"digits/{entry.path.name}" for entry in (made["standardize"], other)}
     assert said[0].startswith(f"{digits}: prepared in several ways; to take one, name it: ")
     assert all(f"{name} (--val-fraction 0." in said[0] for name in named)
+
+
+def test_what_is_given_is_added_to_how_data_was_prepared(digits: str) -> None:
+    """Beside one more option those of before need not be typed again, nor where entries differ in
+    others: what all have is taken. So it is in `compare`, whatever the scaling.
+    """
+    for fraction in (0.0, 0.25):
+        ways: dict[str, Any] = {"val_fraction": fraction, "compression": "gzip", "shard_rows": 16}
+        pixelprep.prepare(digits, mode="center", quiet=True, **ways)
+    with listening() as said:
+        made = prepare_or_open(digits, mode="center", val_fraction=0.5)
+    assert said[0] == f"{digits}: as it was prepared before: --compression gzip --shard-rows 16"
+    assert len(made.val) == 20
+    with listening() as said:
+        assert "val" not in prepare_or_open(digits, mode="center").splits
+    assert said[0].endswith("; what all have is taken: --compression gzip --shard-rows 16")
+    options = as_before(digits, {"val_fraction": 0.1}, fs.cache_dir(None), any_scaling=True)
+    assert options == {"compression": "gzip", "shard_rows": 16}
 
 
 def test_another_scaling_than_the_one_that_is_there_is_not_meant(digits: str) -> None:

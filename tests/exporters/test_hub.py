@@ -16,6 +16,7 @@ import pixelprep
 from pixelprep.errors import RemoteError, UsageError
 from tests.helpers.hub import Hub
 
+ABOUT = ("README.txt", "croissant.json", "entry.json")  # beside the pictures
 TOKEN = "hf_" + "hunter2" * 5
 URL = "hf://datasets/me/shapes"
 
@@ -77,7 +78,7 @@ def test_a_push_is_one_commit_and_prepare_reads_the_very_data_back(hub: Hub) -> 
     assert len(hub.repositories["me/shapes"]) == 2  # the empty one, and this
     parquet = [f"data/{name}-00000-of-00001.parquet" for name in ("test", "train")]
     assert sorted(files_of(hub)) == sorted(
-        [".gitattributes", "README.md", "data/croissant.json", "data/entry.json", *parquet]
+        [".gitattributes", "README.md", *(f"data/{name}" for name in ABOUT), *parquet]
     )
     assert pixelprep.push(entry, URL, quiet=True).present
     assert len(hub.repositories["me/shapes"]) == 2

@@ -230,6 +230,16 @@ CHOICES = {"--mode": MODES, "--per": PER, "--dtype": DTYPES, "--compression": CO
 CHOICES |= {"--color": ("grey", "rgb"), "--on-error": ("fail", "skip")}
 
 
+def test_completion_knows_the_entries(digits: str) -> None:
+    """Where an entry is meant those of the cache are offered, by what is typed of their names."""
+    entry = pixelprep.prepare(digits, quiet=True)
+    name = f"digits/{entry.path.name}"
+    for typed, offered in {"info dig": [name], "cache remove other": []}.items():
+        asked = {"COMP_WORDS": f"pixelprep {typed}", "COMP_CWORD": str(typed.count(" ") + 1)}
+        ran = run(env=os.environ | asked | {"_PIXELPREP_COMPLETE": "complete_bash"})
+        assert ran.stdout.split() == offered
+
+
 @pytest.mark.parametrize("option", CHOICES)
 def test_completion_knows_the_values(option: str) -> None:
     """What is offered for an option with a few values is what it takes, all of it."""

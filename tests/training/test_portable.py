@@ -22,6 +22,7 @@ from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER
 from pixelprep.training import MODEL_FORMATS
 from pixelprep.training.serving import serving_model
+from tests.exporters.test_readme import programs, ran
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
@@ -112,7 +113,11 @@ def test_a_saved_model_answers_as_serving_keras(trained: Path, entry: Entry, her
     import tensorflow as tf
 
     done = pixelprep.export_model(trained, here / "out", "saved-model", quiet=True)
-    assert sorted(path.name for path in done.path.iterdir()) == ["serving.json", done.model]
+    assert sorted(path.name for path in done.path.iterdir()) == [
+        "README.txt",
+        "serving.json",
+        done.model,
+    ]
     raw, wanted = raw_and_wanted(trained, entry)
     loaded = tf.saved_model.load(done.path / done.model)
     for count in (1, 7, len(raw)):
@@ -125,6 +130,19 @@ def test_a_saved_model_answers_as_serving_keras(trained: Path, entry: Entry, her
     told = json.loads((done.path / "serving.json").read_text())
     assert told.items() <= done.to_dict().items()
     assert done.to_dict().keys() - told.keys() == {"path", "bytes", "seconds"}
+    check_page(done.path)
+
+
+def check_page(folder: Path) -> None:
+    """README.txt has the program that asks the model, and it runs in the folder as it stands."""
+    page = (folder / "README.txt").read_text("utf-8")
+    about = json.loads((folder / "serving.json").read_text())
+    (code,), (height, width, channels) = programs(page), about["shape"]
+    names = ran(code, folder)
+    assert names["classes"] == about["class_names"]
+    assert names["probabilities"].shape == (1, len(about["class_names"]))
+    takes = f"raw_pixels, float32 (N, {height}, {width}, {channels}):"
+    assert all(told in page for told in (about["key"], takes, "Licence: "))
 
 
 def test_images_are_not_changed_at_random() -> None:
@@ -275,6 +293,7 @@ def test_programs_of_the_page(to: str, here: Path) -> None:
     wanted = serving.predict_on_batch(names["raw"].astype(np.float32))
     assert np.abs(names["probabilities"] - wanted).max() <= 5e-5
     assert names["classes"] == list("0123456789")
+    check_page(trained / to)
 
 
 @pytest.mark.long

@@ -30,7 +30,7 @@ LOG = logging.getLogger("pixelprep")
 
 NAMES = "names.csv"  # lines of a picture, and of the name that its row has
 HEADER = ("picture", "name")
-FILES = (manifests.EXPORTED, manifests.CROISSANT, NAMES)  # beside the pictures
+FILES = (manifests.EXPORTED, manifests.CROISSANT, manifests.README, NAMES)  # beside the pictures
 
 IsPicture = Callable[[str], bool]
 Read = Callable[[str], bytes]
