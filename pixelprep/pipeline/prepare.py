@@ -105,13 +105,12 @@ def find_entry(call: PrepareCall) -> Entry:
     if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset, cache):
         names = [*declared_options(RecipeOptions), *declared_options(ScalingOptions), "scaling_of"]
         given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
-        return prepare_or_open(call.dataset, cache_dir=call.cache_dir, quiet=call.quiet, **given)
+        return _open_as_asked(call.dataset, cache, call.quiet, given)
     source, dataset = _find_source(call)
     if entry := _recalled(call, source, cache):
         return entry
-    before = _made_before(dataset, vars(call), cache) if dataset is not None else {}
-    if dataset is not None and len(before) == 1:
-        call = replace(call, dataset=dataset, **next(iter(before.values())))
+    if dataset is not None and (own := _only_way(_made_before(dataset, vars(call), cache))):
+        call = replace(call, dataset=dataset, **own)
         if entry := _recalled(call, _find_source(call)[0], cache):
             return entry
     raise EntryError(
@@ -177,6 +176,11 @@ def _made_before(
     }
 
 
+def _only_way(made: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the options that made the only entry; none where there are several, or none."""
+    return next(iter(made.values())) if len(made) == 1 else {}
+
+
 def prepare_or_open(name: str, **options: Any) -> Entry:
     """Open the entry of this name; or prepare the dataset of this name, as `prepare` does.
 
@@ -185,32 +189,35 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """
     cache = fs.cache_dir(options.get("cache_dir"))
-    if not entries.is_entry_name(name, cache):
-        dataset = name if sources.is_path(name) else sources.meant(name)
-        before = _made_before(dataset, options, cache)
-        told = {
-            entry: shlex.join(formatting.options({n: own[n] for n in own if n not in SCALING}))
-            for entry, own in before.items()
-        }
-        if len(before) == 1 and all(told.values()):
-            LOG.info("%s: as it was prepared before: %s", dataset, *told.values())
-        elif all(told.values()) and told:
-            ways = formatting.shorten(f"{entry} ({words})" for entry, words in told.items())
-            LOG.info("%s: prepared in several ways; to take one, name it: %s", dataset, ways)
-        only = next(iter(before.values())) if len(before) == 1 else {}
-        return prepare(dataset, **options | only)
-    entry = entries.open_named(name, cache, options.get("quiet", False))
+    if entries.is_entry_name(name, cache):
+        given = {option: value for option, value in options.items() if option not in RUNTIME_ONLY}
+        return _open_as_asked(name, cache, options.get("quiet", False), given)
+    dataset = name if sources.is_path(name) else sources.meant(name)
+    before = _made_before(dataset, options, cache)
+    told = {
+        entry: shlex.join(formatting.options({n: own[n] for n in own if n not in SCALING}))
+        for entry, own in before.items()
+    }
+    if len(before) == 1 and all(told.values()):
+        LOG.info("%s: as it was prepared before: %s", dataset, *told.values())
+    elif all(told.values()) and told:
+        ways = formatting.shorten(f"{entry} ({words})" for entry, words in told.items())
+        LOG.info("%s: prepared in several ways; to take one, name it: %s", dataset, ways)
+    return prepare(dataset, **options | _only_way(before))
+
+
+def _open_as_asked(name: str, cache: Path, quiet: bool, options: Mapping[str, Any]) -> Entry:
+    """Open the entry of this name; refuse options that differ from its recipe."""
+    entry = entries.open_named(name, cache, quiet)
     recipe = entry.manifest.recipe.to_dict() | requests.request_of(entry.manifest)
     for option, value in options.items():
         check = PREPARE_OPTIONS[option].check if option in SCALING_OPTIONS else None
         value = check(option, value) if check else value
         value = list(value) if isinstance(value, tuple) else value
-        if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
+        if value != recipe.get(option, object()):
             recorded = requests.load(entry.path, cache)
-            own_options = requests.options_of(entry.manifest, recorded.request) | {
-                n: v for n, v in options.items() if n not in RUNTIME_ONLY
-            }
-            made_from = [recorded.origin or entry.dataset, *formatting.options(own_options)]
+            made_by = requests.options_of(entry.manifest, recorded.request) | options
+            made_from = [recorded.origin or entry.dataset, *formatting.options(made_by)]
             own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
             raise UsageError(
                 f"{name} is an entry {own}, but {option} {value} was given",

@@ -32,7 +32,7 @@ GROUPED = ROW_OPTIONS | {"group_column", "group_pattern"}  # of rows that may ha
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowStreams:
     """A dataset as iterators: by split a function that starts one, and what labels stand for."""
 
     splits: Mapping[str, Callable[[], Iterable[Row]]]
@@ -49,12 +49,12 @@ class RowsSource:
     """
 
     name: str
-    open: Callable[[SourceContext], Rows]
+    open: Callable[[SourceContext], RowStreams]
     provenance: Provenance
     options: DecodeOptions
     identity: Mapping[str, object] | None = None
     folder: Path | None = None
-    _opened: list[Rows] = field(default_factory=list, init=False, repr=False, compare=False)
+    _opened: list[RowStreams] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def on_leak(self) -> str | None:
@@ -123,7 +123,7 @@ def option_values(options: DecodeOptions, names: Iterable[str]) -> dict[str, obj
     return {name: getattr(options, name) for name in sorted(names)}
 
 
-def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceContext) -> Raw:
+def load_rows(where: str, rows: RowStreams, options: DecodeOptions, context: SourceContext) -> Raw:
     """Write the rows of all splits to the context's files; those sorted by class are mixed."""
     if "train" not in rows.splits:
         listed = formatting.shorten(rows.splits)
