@@ -206,7 +206,7 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     return prepare(dataset, **options | _only_way(before))
 
 
-def _open_as_asked(name: str, cache: Path, quiet: bool, options: Mapping[str, Any]) -> Entry:
+def _open_as_asked(name: str, cache: Path, quiet: bool, options: dict[str, Any]) -> Entry:
     """Open the entry of this name; refuse options that differ from its recipe."""
     entry = entries.open_named(name, cache, quiet)
     recipe = entry.manifest.recipe.to_dict() | requests.request_of(entry.manifest)

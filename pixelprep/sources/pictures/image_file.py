@@ -334,18 +334,20 @@ class ImageDecoder:
         """Read a TIFF that Pillow does not read rightly."""
         with _scientific(tiff.name(tags)):
             image, pages = scientific.read_tiff(content, tags, MAX_PIXELS)
-            self._note("format", "TIFF")
-            self._note("type", _type_of(image))
-            self._check_pages(pages, problems)
+            self._note_bands("TIFF", image, pages, problems)
             return self._finished(image, tags.get(tiff.ORIENTATION), problems)
 
     def _dicom(self, content: bytes, problems: list[Problem]) -> AnyArray:
         with _scientific("DICOM file"):
             image, frames = dicom.read(content, MAX_PIXELS)
-            self._note("format", "DICOM")
-            self._note("type", _type_of(image))
-            self._check_pages(frames, problems)
+            self._note_bands("DICOM", image, frames, problems)
             return self._finished(image, None, problems)
+
+    def _note_bands(self, name: str, image: Bands, pages: int, problems: list[Problem]) -> None:
+        self._note("format", name)
+        channels = image.pixels.shape[2]
+        self._note("type", f"{formatting.pluralize(channels, 'band')} of {image.pixels.dtype}")
+        self._check_pages(pages, problems)
 
     def _deep_color(
         self, content: bytes, opened: "PillowImage", problems: list[Problem]
@@ -534,11 +536,6 @@ def format_of(pixels: AnyArray) -> ImageFormat:
 def _is_deep(image: "PillowImage") -> bool:
     """Tell whether an image is grey of 16 bits, which Pillow keeps."""
     return image.mode in GREY_16 or (image.mode, image.format) == ("I", "PPM")
-
-
-def _type_of(image: Bands) -> str:
-    channels = image.pixels.shape[2]
-    return f"{formatting.pluralize(channels, 'band')} of {image.pixels.dtype}"
 
 
 def _raw_mode(image: "PillowImage") -> str:
