@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, strict_pillow
+from pixelprep.sources.pictures.image_file import ImageDecoder, strict_pillow
+from pixelprep.sources.pictures.image_problems import ImageError
 
 Tag = tuple[int, int, Sequence[int]]  # number, type (3: 16 bits, 4: 32 bits), values
 

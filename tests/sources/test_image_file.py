@@ -18,7 +18,8 @@ from PIL import Image
 
 from pixelprep import SourceError
 from pixelprep.sources.pictures.bands import Bands
-from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, strict_pillow
+from pixelprep.sources.pictures.image_file import ImageDecoder, strict_pillow
+from pixelprep.sources.pictures.image_problems import ImageError
 from tests.helpers.pictures import Order, read, refusal, tiff_file, turned
 from tests.helpers.raw_files import chunk
 

@@ -20,7 +20,8 @@ from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext, sta
 from pixelprep.sources.classes import dropped_of
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
 from pixelprep.sources.pictures import image_file
-from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError
+from pixelprep.sources.pictures.image_file import ImageDecoder
+from pixelprep.sources.pictures.image_problems import ImageError
 from pixelprep.system import formatting, fs, notices, progress
 
 LOG = logging.getLogger("pixelprep")
