@@ -105,13 +105,12 @@ def find_entry(call: PrepareCall) -> Entry:
     if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset, cache):
         names = [*declared_options(RecipeOptions), *declared_options(ScalingOptions), "scaling_of"]
         given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
-        return prepare_or_open(call.dataset, cache_dir=call.cache_dir, quiet=call.quiet, **given)
+        return _open_as_asked(call.dataset, cache, call.quiet, given)
     source, dataset = _find_source(call)
     if entry := _recalled(call, source, cache):
         return entry
-    before = _made_before(dataset, vars(call), cache) if dataset is not None else {}
-    if dataset is not None and len(before) == 1:
-        call = replace(call, dataset=dataset, **next(iter(before.values())))
+    if dataset is not None and (own := _only_way(_made_before(dataset, vars(call), cache))):
+        call = replace(call, dataset=dataset, **own)
         if entry := _recalled(call, _find_source(call)[0], cache):
             return entry
     raise EntryError(
@@ -208,6 +207,11 @@ def _spelled(options: Mapping[str, Any]) -> str:
     return shlex.join(formatting.options({n: options[n] for n in options if n not in SCALING}))
 
 
+def _only_way(made: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the options that made the only entry; none where there are several, or none."""
+    return next(iter(made.values())) if len(made) == 1 else {}
+
+
 def prepare_or_open(name: str, **options: Any) -> Entry:
     """Open the entry of this name; or prepare the dataset of this name, as `prepare` does.
 
@@ -216,21 +220,25 @@ def prepare_or_open(name: str, **options: Any) -> Entry:
     Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """
     cache = fs.cache_dir(options.get("cache_dir"))
-    if not entries.is_entry_name(name, cache):
-        dataset = name if sources.is_path(name) else sources.meant(name)
-        return prepare(dataset, **{**options, **as_before(dataset, options, cache)})
-    entry = entries.open_named(name, cache, options.get("quiet", False))
+    if entries.is_entry_name(name, cache):
+        given = {option: value for option, value in options.items() if option not in RUNTIME_ONLY}
+        return _open_as_asked(name, cache, options.get("quiet", False), given)
+    dataset = name if sources.is_path(name) else sources.meant(name)
+    return prepare(dataset, **{**options, **as_before(dataset, options, cache)})
+
+
+def _open_as_asked(name: str, cache: Path, quiet: bool, options: dict[str, Any]) -> Entry:
+    """Open the entry of this name; refuse options that differ from its recipe."""
+    entry = entries.open_named(name, cache, quiet)
     recipe = entry.manifest.recipe.to_dict() | requests.request_of(entry.manifest)
     for option, value in options.items():
         check = PREPARE_OPTIONS[option].check if option in SCALING_OPTIONS else None
         value = check(option, value) if check else value
         value = list(value) if isinstance(value, tuple) else value
-        if option not in RUNTIME_ONLY and value != recipe.get(option, object()):
+        if value != recipe.get(option, object()):
             recorded = requests.load(entry.path, cache)
-            own_options = requests.options_of(entry.manifest, recorded.request) | {
-                n: v for n, v in options.items() if n not in RUNTIME_ONLY
-            }
-            made_from = [recorded.origin or entry.dataset, *formatting.options(own_options)]
+            made_by = requests.options_of(entry.manifest, recorded.request) | options
+            made_from = [recorded.origin or entry.dataset, *formatting.options(made_by)]
             own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
             raise UsageError(
                 f"{name} is an entry {own}, but {option} {value} was given",

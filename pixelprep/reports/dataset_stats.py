@@ -30,7 +30,7 @@ from pixelprep.numerics.statistics import (
 from pixelprep.pipeline import raw_data
 from pixelprep.pipeline.fit import FIT_BYTES
 from pixelprep.pipeline.prepare import PrepareCall, source_of
-from pixelprep.reports.paste import LIBRARIES, Constants, spell, supports
+from pixelprep.reports.paste import LIBRARIES, Standardization, spell, supports
 from pixelprep.system import fs, locks, notices, parallel, progress
 from pixelprep.system.json_record import Record
 from pixelprep.system.notices import Duplicates
@@ -170,14 +170,14 @@ class DatasetStats(Record):
         """
         return spell(library, self._constants())
 
-    def _constants(self) -> Constants:
+    def _constants(self) -> Standardization:
         one = self.splits[self.split]
         about = (
             f"{self.dataset}: measured by pixelprep on all {one.images:,} images of {self.split}"
         )
         pixels = one.channels
         of_max = pixels.mean_over_max, pixels.std_over_max
-        return Constants(about, self.shape, self.dtype, pixels.mean, pixels.std, *of_max)
+        return Standardization(about, self.shape, self.dtype, pixels.mean, pixels.std, *of_max)
 
     def pasted(self) -> dict[str, str]:
         """Return what `paste` does for each library that takes such pixels.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixelprep.reports import html
-from pixelprep.reports.profile import EntryProfile, Histogram, PixelStats, Summary
+from pixelprep.reports.profile import Bins, EntryProfile, PixelProfile, Summary
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -77,7 +77,7 @@ def histograms(profile: EntryProfile) -> list[dict[str, str]]:
     return drawn
 
 
-def _draw_histogram(axes: Axes, stats: PixelStats, title: str) -> None:
+def _draw_histogram(axes: Axes, stats: PixelProfile, title: str) -> None:
 
     drawn = _shown_channels(stats)
     alone = len(drawn) == 1
@@ -94,7 +94,7 @@ def _draw_histogram(axes: Axes, stats: PixelStats, title: str) -> None:
     axes.yaxis.set_major_formatter(_percent)
 
 
-def _shown_channels(stats: PixelStats) -> list[tuple[str, Histogram, Summary]]:
+def _shown_channels(stats: PixelProfile) -> list[tuple[str, Bins, Summary]]:
     """Return the channels that are drawn, each in its colour."""
     channels = len(stats.histograms)
     shown = stats.histograms if channels <= MAX_LINES else stats.histograms[:1]

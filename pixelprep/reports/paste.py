@@ -9,7 +9,7 @@ from pixelprep.system import formatting
 
 
 @dataclass(frozen=True, slots=True)
-class Constants:
+class Standardization:
     """What standardizes raw pixels: mean and deviation by channel, as they are and over `unit`."""
 
     about: str  # in a comment
@@ -48,7 +48,7 @@ class Constants:
         return self.dtype == "uint8"
 
 
-def _torchvision(of: Constants) -> str:
+def _torchvision(of: Standardization) -> str:
     # Only bytes are sure to be divided by their maximum: others are left as they are.
     given = of.over_max if of.is_uint8 else of.as_is
     return f"""\
@@ -65,7 +65,7 @@ normalize = v2.Compose(  # of a PIL image or an array (H, W, C)
 """
 
 
-def _keras(of: Constants) -> str:
+def _keras(of: Standardization) -> str:
     variance = [one * one for one in of.divisor]
     scale = [1 / one for one in of.divisor]
     offset = [-mean / one for mean, one in zip(of.mean, of.divisor, strict=True)]
@@ -79,7 +79,7 @@ rescale = keras.layers.Rescaling(scale={scale}, offset={offset})
 """
 
 
-def _albumentations(of: Constants) -> str:
+def _albumentations(of: Standardization) -> str:
     return f"""\
 import albumentations as A
 
@@ -87,7 +87,7 @@ normalize = A.Normalize({of.over_max}, max_pixel_value={float(of.unit)})
 """
 
 
-def _timm(of: Constants) -> str:
+def _timm(of: Standardization) -> str:
     height, width, channels = of.shape
     return f"""\
 import timm.data
@@ -97,7 +97,7 @@ transform = timm.data.create_transform(({channels}, {height}, {width}), crop_pct
 """
 
 
-def _jax(of: Constants) -> str:
+def _jax(of: Standardization) -> str:
     return f"""\
 import jax.numpy as jnp
 
@@ -109,7 +109,7 @@ def scale(images):  # raw pixels, (..., H, W, C)
 """
 
 
-def _numpy(of: Constants) -> str:
+def _numpy(of: Standardization) -> str:
     return f"""\
 import numpy as np
 
@@ -121,7 +121,7 @@ def scale(images):  # raw pixels, (..., H, W, C); the very values that `prepare`
 """
 
 
-LIBRARIES: dict[str, Callable[[Constants], str]] = {
+LIBRARIES: dict[str, Callable[[Standardization], str]] = {
     "torchvision": _torchvision,
     "keras": _keras,
     "albumentations": _albumentations,
@@ -137,13 +137,13 @@ def check_library(library: str) -> None:
         raise unknown_choice("paste", library, [*LIBRARIES, "all"])
 
 
-def supports(library: str, constants: Constants) -> bool:
+def supports(library: str, constants: Standardization) -> bool:
     """Tell whether a library takes such pixels: timm's transforms are of pictures."""
     is_picture = constants.is_uint8 and constants.shape[2] in (1, 3)
     return library != "timm" or is_picture
 
 
-def spell(library: str, constants: Constants) -> str:
+def spell(library: str, constants: Standardization) -> str:
     """Return lines of Python that make what standardizes with a library."""
     check_library(library)
     if not supports(library, constants):

@@ -32,7 +32,7 @@ OnProgress = Callable[[int], object]  # called with the number of rows just read
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class Bins:
     """How many values lie in which bin; a value on an edge lies above it, but for the last.
 
     Edges of integers, and of what was scaled from them with one statistic, lie half a step off.
@@ -62,12 +62,12 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class PixelStats:
+class PixelProfile:
     """The pixels of a split, raw or stored: all together, and of each channel."""
 
     overall: Summary
     channels: tuple[Summary, ...]
-    histograms: tuple[Histogram, ...]
+    histograms: tuple[Bins, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class SplitProfile:
     files: tuple[str, ...]
     bytes: int
     classes: NDArray[np.int64]
-    raw: PixelStats
-    stored: PixelStats
+    raw: PixelProfile
+    stored: PixelProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class PixelAccumulator:
             # Of equal bins NumPy needs no search, which is several times as fast.
             counts += np.histogram(values[..., channel], len(counts), limits)[0]
 
-    def stats(self, histograms: tuple[Histogram, ...] = ()) -> PixelStats:
+    def stats(self, histograms: tuple[Bins, ...] = ()) -> PixelProfile:
         """Return all that was counted; histograms that were not are given."""
         moments = self._moments.total()
         numbers = [getattr(moments, one.name) for one in fields(moments)[1:5]]
@@ -149,8 +149,8 @@ class PixelAccumulator:
         merged = pairwise_sum(type(moments)(moments.count, *part) for part in parts)
         (overall,) = Summary.of(merged)
         if self._edges is not None:
-            histograms = tuple(Histogram(self._edges, counts) for counts in self._counts)
-        return PixelStats(overall, tuple(Summary.of(moments)), histograms)
+            histograms = tuple(Bins(self._edges, counts) for counts in self._counts)
+        return PixelProfile(overall, tuple(Summary.of(moments)), histograms)
 
 
 def profile(entry: Entry, on_progress: OnProgress, summary: EntrySummary) -> EntryProfile:
@@ -259,14 +259,14 @@ def _range(split: Split, blocks: Sequence[range]) -> tuple[float, float]:
     return min(low for low, _ in limits), max(high for _, high in limits)
 
 
-def _map_bins(scaling: Scaling, raw: Sequence[Histogram]) -> tuple[Histogram, ...]:
+def _map_bins(scaling: Scaling, raw: Sequence[Bins]) -> tuple[Bins, ...]:
     """Scale the edges of histograms of raw values."""
     assert scaling.statistics is not None  # only per image has none
     shift, divisor = shift_and_divisor(scaling, scaling.statistics)
     raw = raw[::-1] if scaling.channel_order else raw
     edges = (np.stack([one.edges for one in raw], axis=-1) / scaling.unit - shift) / divisor
     edges = to_range(scaling, edges)
-    return tuple(Histogram(edges[:, c], one.counts) for c, one in enumerate(raw))
+    return tuple(Bins(edges[:, c], one.counts) for c, one in enumerate(raw))
 
 
 class Samples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol  # Any: arrays of whichever type
@@ -234,3 +234,11 @@ def single_file_array(
 ) -> FileArray:
     """Describe an array that lies in one `SourceContext.file`, after a header of so many bytes."""
     return FileArray(os.fspath(path).removesuffix("0"), max(1, shape[0]), shape, dtype, header)
+
+
+def copied_arrays(copies: Mapping[str, Any]) -> dict[str, FileArray]:  # JSON values
+    """Describe the arrays that a sandbox copied: of each it tells the file, shape and dtype."""
+    return {
+        name: single_file_array(Path(path), tuple(shape), np.dtype(dtype))
+        for name, (path, shape, dtype) in copies.items()
+    }

@@ -35,7 +35,7 @@ def files_by_split(where: str, files: Sequence[Path], top: Path = Path()) -> dic
     """
     splits, others = dict[str, list[Path]](), list[str]()
     for path in files:
-        split = _split_of_file(path.relative_to(top))
+        split = split_of_file(path.relative_to(top))
         if split is None:
             others.append(path.name)
         else:
@@ -45,7 +45,8 @@ def files_by_split(where: str, files: Sequence[Path], top: Path = Path()) -> dic
     return splits or {"train": list(files)}
 
 
-def _split_of_file(path: Path) -> str | None:
+def split_of_file(path: Path) -> str | None:
+    """Return the split that a word in a file's name is, or else one in its folder's."""
     words = [
         word for name in (path.stem, path.parent.name) for word in re.split("[^A-Za-z]+", name)
     ]

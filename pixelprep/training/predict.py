@@ -22,7 +22,7 @@ from pixelprep.numerics.evaluation import Evaluation, cross_entropy
 from pixelprep.pipeline.given_scaling import check_range
 from pixelprep.reports import facts
 from pixelprep.sources import LazyArray, Source
-from pixelprep.sources.pictures import image_file
+from pixelprep.sources.pictures import image_file, image_problems
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices, progress, tf_runtime
 from pixelprep.system.json_record import Record
@@ -44,11 +44,11 @@ LOG = logging.getLogger("pixelprep")
 EVALUATE_BYTES = 16 << 20  # of raw images in memory at once
 PREDICT_BYTES = 4 << 20  # likewise of decoded ones
 DECODED = ("size", "color", "orientation", "alpha", "page", "fit", "filter", "jpeg")
-HINTS = dict.fromkeys(image_file.HELP, GIVE_ALIKE)
+HINTS = dict.fromkeys(image_problems.HELP, GIVE_ALIKE)
 HINTS |= {
     "transparency": LIKE_TRAINING["alpha"],
     "pages": LIKE_TRAINING["page"],
-    "extra": image_file.HELP["extra"],
+    "extra": image_problems.HELP["extra"],
 }
 
 
@@ -459,14 +459,14 @@ def _decoded(
     """
     assert decoder.format is not None
     step = max(1, PREDICT_BYTES // decoder.format.bytes)
-    first: image_file.ImageError | None = None
+    first: image_problems.ImageError | None = None
     for start in range(0, len(pictures), step):
         decoded: list[tuple[str, NDArray[Any]]] = []
         with image_file.strict_pillow():
             for one in pictures[start : start + step]:
                 try:
                     pixels = replace(decoder, archive=one.archive).read(one.path)
-                except image_file.ImageError as error:
+                except image_problems.ImageError as error:
                     first = first or error
                     reason = error.message.removeprefix(f"{one.path}: ")
                     unread.append(UnreadImage(one.path, reason))

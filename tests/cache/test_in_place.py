@@ -17,7 +17,7 @@ from pixelprep.cache import in_place
 from pixelprep.format import remote_file
 from pixelprep.system import remote
 from pixelprep.system.block_cache import BlockCache
-from tests.helpers.data import arrays, flipped
+from tests.helpers.data import arrays, content, flipped
 from tests.helpers.process import execute
 
 pytest.importorskip("fsspec", reason="reads what lies on servers: the extra `remote`")
@@ -52,11 +52,6 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def far(entry: Entry) -> str:
     return f"far://{entry.path}"
-
-
-def content(batches: Any) -> list[tuple[bytes, bytes]]:
-    """Return the bytes of each batch."""
-    return [(images.tobytes(), labels.tobytes()) for images, labels in batches]
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])

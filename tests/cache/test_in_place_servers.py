@@ -14,7 +14,7 @@ import pytest
 import pixelprep
 from pixelprep import RemoteError
 from tests.cache.test_remote_servers import free_port, moto, rclone, serving
-from tests.helpers.data import arrays
+from tests.helpers.data import arrays, content
 from tests.helpers.process import execute
 
 pytestmark = pytest.mark.long
@@ -39,10 +39,6 @@ if __name__ == "__main__":
         rows = [hashlib.sha256(image).hexdigest() for image in images]
         print(hashlib.sha256("".join(sorted(rows)).encode()).hexdigest(), len(rows))
 """
-
-
-def content(batches: Any) -> list[tuple[bytes, bytes]]:
-    return [(images.tobytes(), labels.tobytes()) for images, labels in batches]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pixelprep
 from pixelprep import Arrays
 from pixelprep.dataset import batches as module
 from pixelprep.dataset.memory import ALIGNMENT, LARGE_BYTES, Recycler
+from tests.helpers.data import content
 from tests.helpers.recipes import pair
 
 PLANS: list[dict[str, Any]] = [
@@ -20,11 +21,6 @@ PLANS: list[dict[str, Any]] = [
     {"shuffle": True, "balance": "oversample"},
     {"shuffle": True, "raw": True},
 ]
-
-
-def content(batches: Any) -> list[tuple[bytes, bytes]]:
-    """Return the bytes of each batch."""
-    return [(images.tobytes(), labels.tobytes()) for images, labels in batches]
 
 
 @pytest.mark.parametrize("options", PLANS, ids=str)

@@ -10,6 +10,7 @@ import pytest
 
 import pixelprep
 from pixelprep import Arrays
+from tests.helpers.data import content
 from tests.helpers.malicious import forge
 from tests.helpers.recipes import pair
 
@@ -22,11 +23,6 @@ def both(raw_dtype: str, **options: Any) -> tuple[pixelprep.Entry, pixelprep.Ent
     options |= {"shard_rows": 300, "quiet": True}
     one = pixelprep.prepare(source, **options)
     return one, pixelprep.prepare(source, storage="raw", **options)
-
-
-def content(batches: Any) -> list[tuple[bytes, bytes]]:
-    """Return the bytes of each batch."""
-    return [(images.tobytes(), labels.tobytes()) for images, labels in batches]
 
 
 LONG = pytest.mark.long

@@ -1,8 +1,8 @@
 """Processes that start together: `concurrency.py COUNT LOCKS DATASET OPTIONS CODE`.
 
-All is imported and CODE is run before. Each prepares the dataset, OPTIONS being JSON; what each
-came to is printed as JSON, a line a process. LOCKS is `locks`, `none`: they do nothing, or the name
-of the error that they give.
+All is imported and CODE is run before. So many prepare the dataset by each of OPTIONS, which are
+JSON; what each came to is printed as JSON, a line a process. LOCKS is `locks`, `none`: they do
+nothing, or the name of the error that they give.
 """
 
 import errno
@@ -39,7 +39,7 @@ def answer(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
     return {"key": entry.key, "hit": entry.cached, "path": str(entry.path), "sums": sums}
 
 
-def main(count: int, locks: str, dataset: str, options: dict[str, Any]) -> None:
+def main(count: int, locks: str, dataset: str, each: list[dict[str, Any]]) -> None:
     """Fork all of them, let them go at the same moment, and wait."""
     import pixelprep.pipeline.build  # what a cold prepare would load  # noqa: F401
 
@@ -47,7 +47,7 @@ def main(count: int, locks: str, dataset: str, options: dict[str, Any]) -> None:
         without_locks(locks)
     go, start = os.pipe()
     children = []
-    for _ in range(count):
+    for options in each * count:
         if (child := os.fork()) == 0:
             os.close(start)
             os.read(go, 1)  # comes back when the last end of the pipe is closed

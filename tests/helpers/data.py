@@ -1,5 +1,6 @@
 """Small datasets: arrays in memory, and files of raw images."""
 
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def write_digits(folder: Path, train: int = 40, test: int = 20, side: int = 6) -
         (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
     return folder
+
+
+def content(batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[tuple[bytes, bytes]]:
+    """Return the bytes of each batch's images and labels."""
+    return [(images.tobytes(), labels.tobytes()) for images, labels in batches]
 
 
 def bytes_of(folder: str | Path) -> dict[str, str]:

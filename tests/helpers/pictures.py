@@ -3,15 +3,36 @@
 import struct
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pytest
+
+from pixelprep.sources.pictures.image_file import ImageDecoder, strict_pillow
+from pixelprep.sources.pictures.image_problems import ImageError
 
 Tag = tuple[int, int, Sequence[int]]  # number, type (3: 16 bits, 4: 32 bits), values
 
 Order = Literal["<", ">"]
 
 FORMATS = {"u": 1, "i": 2, "f": 3}
+
+
+def read(content: bytes, path: Path, **options: Any) -> np.ndarray:
+    """Return the pixels of a file with this content."""
+    path.write_bytes(content)
+    with strict_pillow():
+        return ImageDecoder(**options).read(str(path))
+
+
+def refusal(content: bytes, path: Path, **options: Any) -> ImageError:
+    """Return the error of a file with this content; it names the file, and no patient."""
+    with pytest.raises(ImageError) as caught:
+        read(content, path, **options)
+    assert caught.value.message.startswith(f"{path}: ")
+    assert "Nobody" not in str(caught.value)
+    return caught.value
 
 
 def tiff_file(

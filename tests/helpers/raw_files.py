@@ -107,14 +107,13 @@ def cifar_members() -> dict[str, bytes]:
     return {f"{CIFAR_FOLDER}/batches.meta.txt": b"airplane\n", **found}
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a part of a PNG, between its length and its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     """Return a PNG file that says this of itself, whatever is in it."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     held = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + held

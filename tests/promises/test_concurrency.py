@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,22 @@ EVERYONE = 16
 
 
 def crowd(
-    dataset: str, locks: str = "locks", count: int = EVERYONE, code: str = "", **options: Any
+    dataset: str,
+    locks: str = "locks",
+    count: int = EVERYONE,
+    code: str = "",
+    recipes: Sequence[dict[str, Any]] = ({},),
+    **options: Any,
 ) -> list[Any]:
-    """Return what so many processes come to that all prepare the same at the same moment."""
-    command = [sys.executable, str(CROWD), str(count), locks, dataset, json.dumps(options), code]
+    """Return what so many processes come to that all prepare the same at the same moment, by each
+    of the recipes.
+    """
+    each = json.dumps([options | recipe for recipe in recipes])
+    command = [sys.executable, str(CROWD), str(count), locks, dataset, each, code]
     done = execute(command, timeout=300)
     assert done.stderr == ""
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(answers) == count
+    assert len(answers) == count * len(recipes)
     return answers
 
 
@@ -128,14 +136,9 @@ def test_images_are_decoded_by_everyone_at_once(tmp_path: Path, cache: Path, loc
 
 def test_different_recipes_at_once_without_locks(digits: str, cache: Path) -> None:
     """Nobody sweeps away what another is working on, though every lock can be had."""
-    modes = ("center", "normalize", "standardize")
-    crowds = [
-        [sys.executable, str(CROWD), "4", "none", digits, json.dumps(FORCED | {"mode": mode}), ""]
-        for mode in modes
-    ]
-    running = [Process(command, stdout=subprocess.PIPE, text=True) for command in crowds]
-    said = [process.communicate()[0] for process in running]
-    assert not any("error" in json.loads(line) for out in said for line in out.splitlines())
+    recipes = [{"mode": mode} for mode in ("center", "normalize", "standardize")]
+    answers = crowd(digits, "none", count=4, recipes=recipes, **FORCED)
+    assert [answer for answer in answers if "error" in answer] == []
     assert [verdict.ok for verdict in pixelprep.verify(every=True, quiet=True)] == [True] * 3
     assert list(cache.glob(".tmp/*")) == []
 

@@ -21,7 +21,7 @@ from pixelprep.numerics.scaling import PER
 from pixelprep.reports import colormap
 from pixelprep.reports import profile as facts_of
 from pixelprep.reports.entry_report import FORMATS, commands, report
-from pixelprep.reports.profile import EntryProfile, PixelStats
+from pixelprep.reports.profile import EntryProfile, PixelProfile
 from pixelprep.sources import Arrays
 from tests.helpers.browser import CHROMIUM, chromium, seen
 from tests.helpers.cli import failure, parse, prepared, run
@@ -97,7 +97,7 @@ def test_facts_are_those_of_numpy(
         np.testing.assert_array_equal(one.stored, stored[one.row])
 
 
-def check_values(found: PixelStats, values: np.ndarray) -> None:
+def check_values(found: PixelProfile, values: np.ndarray) -> None:
     """Check that figures and histograms of pixels (N, H, W, C) are those of NumPy."""
     exact = values.astype(np.float64)
     check_figures(found.overall, exact)

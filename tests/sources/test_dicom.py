@@ -17,7 +17,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 from pixelprep.sources.pictures import dicom
-from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, strict_pillow
+from pixelprep.sources.pictures.image_file import ImageDecoder
+from tests.helpers.pictures import read, refusal
 from tests.helpers.sources import raw_of
 
 RANDOM = np.random.default_rng(0)
@@ -52,21 +53,6 @@ def dicom_file(
     file = io.BytesIO()
     held.save_as(file, enforce_file_format=True)
     return file.getvalue()
-
-
-def read(content: bytes, path: Path, **options: Any) -> np.ndarray:
-    """Return the pixels of a file with this content."""
-    path.write_bytes(content)
-    with strict_pillow():
-        return ImageDecoder(**options).read(str(path))
-
-
-def refusal(content: bytes, path: Path) -> ImageError:
-    """Return the error of a file with this content; it names nobody."""
-    with pytest.raises(ImageError) as caught:
-        read(content, path)
-    assert "Nobody" not in str(caught.value)
-    return caught.value
 
 
 SIGNED = GREY_12.astype(np.int16) - 2048

@@ -18,29 +18,16 @@ from PIL import Image
 
 from pixelprep import SourceError
 from pixelprep.sources.pictures.bands import Bands
-from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError, strict_pillow
-from tests.helpers.pictures import Order, tiff_file, turned
+from pixelprep.sources.pictures.image_file import ImageDecoder, strict_pillow
+from pixelprep.sources.pictures.image_problems import ImageError
+from tests.helpers.pictures import Order, read, refusal, tiff_file, turned
+from tests.helpers.raw_files import chunk
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (9, 7, 3), np.uint8)
 GREY = RGB[..., 0]
 DEEP = RANDOM.integers(0, 65536, (9, 7), np.uint16)
 FORMATS = ("jpg", "png", "webp", "tif")
-
-
-def read(content: bytes, path: Path, **options: Any) -> np.ndarray:
-    """Return the pixels of a file with this content."""
-    path.write_bytes(content)
-    with strict_pillow():
-        return ImageDecoder(**options).read(str(path))
-
-
-def refusal(content: bytes, path: Path, **options: Any) -> ImageError:
-    """Return the error of a file with this content."""
-    with pytest.raises(ImageError) as caught:
-        read(content, path, **options)
-    assert caught.value.message.startswith(f"{path}: ")
-    return caught.value
 
 
 def saved(image: Image.Image | np.ndarray, format: str, **options: Any) -> bytes:
@@ -130,10 +117,6 @@ def laid(pixels: np.ndarray, background: int, alpha: np.ndarray = ALPHA) -> np.n
     """Return pixels (H, W, C) on a shade: exact quotients, rounded to the nearest."""
     share = alpha[..., None].astype(np.float64) / 255
     return np.rint(pixels * share + background * (1 - share)).astype(np.uint8)
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_with(content: bytes, *chunks: bytes) -> bytes:

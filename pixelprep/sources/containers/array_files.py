@@ -18,7 +18,7 @@ from pixelprep.sources.assemble import assemble
 from pixelprep.sources.base import Raw, SourceContext, scaled_already
 from pixelprep.sources.containers import array_names, exported
 from pixelprep.sources.containers.array_names import SPLIT, Header, Keys, Place
-from pixelprep.sources.lazy_arrays import FileArray, LazyArray, single_file_array
+from pixelprep.sources.lazy_arrays import LazyArray, copied_arrays
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs, notices
@@ -80,7 +80,7 @@ class ArrayFiles(LocalSource):
         }
         found = self._copied(arguments)
         if "export" in found:
-            arrays = {split: _in_files(columns) for split, columns in found["export"].items()}
+            arrays = {split: copied_arrays(columns) for split, columns in found["export"].items()}
             return exported.undone(self.path, arrays, options, context)
         LOG.info("%s: %s", self.name, found["taken"])
         for split, name in found["unlabelled"].items():
@@ -90,7 +90,7 @@ class ArrayFiles(LocalSource):
         if found["class_names"]:
             told = (self.name, found["names_from"], formatting.shorten(found["class_names"]))
             LOG.info("%s: classes are named by %s: %s", *told)
-        arrays = {split: _in_files(pair) for split, pair in found["pairs"].items()}
+        arrays = {split: copied_arrays(pair) for split, pair in found["pairs"].items()}
         pairs: dict[str, tuple[LazyArray, LazyArray]] = {
             split: (axes.shaped(f"{where}: {split}", pair["images"], options.shape), pair["labels"])
             for split, pair in arrays.items()
@@ -147,14 +147,6 @@ class ArrayFiles(LocalSource):
             if not path.is_file():
                 raise SourceError(f"{path}: no such file", f"write FILE:KEY, FILE beside {name}")
         return found
-
-
-def _in_files(copies: Mapping[str, Any]) -> dict[str, FileArray]:  # JSON values
-    """Describe the files of arrays that were copied."""
-    return {
-        name: single_file_array(Path(path), tuple(shape), np.dtype(dtype))
-        for name, (path, shape, dtype) in copies.items()
-    }
 
 
 def _are_svhn(files: Iterable[str], pairs: Mapping[str, tuple[LazyArray, LazyArray]]) -> bool:

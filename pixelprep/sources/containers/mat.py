@@ -17,7 +17,7 @@ from pixelprep.errors import SourceError, missing_extra
 from pixelprep.sources import gzip_file
 from pixelprep.sources.base import SourceContext
 from pixelprep.sources.containers.array_names import Header
-from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
+from pixelprep.sources.lazy_arrays import AnyArray, FileArray, copied_arrays
 from pixelprep.system import fs
 
 ORDER = "ncwh"  # H×W×C×N of MATLAB, in the order of the bytes
@@ -112,13 +112,7 @@ def read_arrays(
     files = {split: os.fspath(path) for split, path in paths.items()}
     options = {"paths": files, "keys": dict(keys), "folder": os.fspath(context.folder())}
     copied = run_in_sandbox(", ".join(files.values()), f"{__name__}:copy_arrays", **options)
-    return {
-        split: {
-            role: single_file_array(Path(path), tuple(shape), np.dtype(kind))
-            for role, (path, shape, kind) in of_split.items()
-        }
-        for split, of_split in copied.items()
-    }
+    return {split: copied_arrays(of_split) for split, of_split in copied.items()}
 
 
 def copy_arrays(

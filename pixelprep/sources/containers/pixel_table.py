@@ -29,7 +29,7 @@ from pixelprep.sources.lazy_arrays import (
 )
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import image_file, tables
-from pixelprep.sources.split_names import split_of
+from pixelprep.sources.split_names import split_of_file
 from pixelprep.system import formatting, fs, notices
 
 PIXEL_COLUMN = re.compile(r"(?:pixel|px|p|x|v|attr|feature)?[ _]?\d+(?:x\d+)?", re.IGNORECASE)
@@ -131,8 +131,7 @@ def tables_at(path: Path) -> dict[str, Path]:
             return {}
     files = [one for one in fs.sorted_dir(path) if not one.name.startswith(".")]
     tables = [one for one in files if one.suffix.lower() in ENDINGS]
-    words = {one: re.split("[^A-Za-z]+", one.stem) for one in tables}
-    named = {one: next(filter(None, map(split_of, found)), None) for one, found in words.items()}
+    named = {one: split_of_file(Path(one.name)) for one in tables}
     splits = {split: [one for one in tables if named[one] == split] for split in SPLITS}
     if not splits["train"] or any(len(of_split) > 1 for of_split in splits.values()):
         return {}
@@ -163,9 +162,9 @@ def _form(path: Path, given: Mapping[str, str], split_of_file: str) -> _Form | N
             raise SourceError(f"{path}: no column {named}: it has no header", "write one above it")
         return _Form(path, delimiter, False, tuple(range(1, len(names))), 0)
     spelled = {name.casefold(): column for column, name in enumerate(names)}
-    label = _first(spelled, [given["label"]] if "label" in given else LABEL_COLUMNS)
+    label = tables.first_of(spelled, [given["label"]] if "label" in given else LABEL_COLUMNS)
     split, group = (
-        _first(spelled, [given[role]] if role in given else tables.ROLES[role])
+        tables.first_of(spelled, [given[role]] if role in given else tables.ROLES[role])
         for role in ("split", "group")
     )
     pixels = _pixel_columns(os.fspath(path), names, spelled, {label, split, group})
@@ -187,10 +186,6 @@ def _form(path: Path, given: Mapping[str, str], split_of_file: str) -> _Form | N
     columns = formatting.pluralize(len(pixels), "column")
     notices.tell("%s: pixels in %s; %s", path, columns, roles.told(others))
     return _Form(path, delimiter, True, tuple(pixels), label, split, group)
-
-
-def _first(spelled: Mapping[str, int], names: Iterable[str]) -> int | None:
-    return next((spelled[name.casefold()] for name in names if name.casefold() in spelled), None)
 
 
 def _pixel_columns(

@@ -5,7 +5,7 @@ Digests, counts, names and licences as in the package medmnist 3.0.2, `info.py`.
 
 from pixelprep.sources.base import Provenance
 from pixelprep.sources.known.download import RegistryFile
-from pixelprep.sources.known.npz_sets import NpzSet, Place
+from pixelprep.sources.known.npz_sets import ArchiveKey, NpzSet
 
 SPLITS = ("train", "val", "test")
 ORGANS = (
@@ -59,7 +59,7 @@ def _set(
         shape=(28, 28, channels),
         task=task,
         places={
-            split: (Place(file, f"{split}_images"), Place(file, f"{split}_labels"))
+            split: (ArchiveKey(file, f"{split}_images"), ArchiveKey(file, f"{split}_labels"))
             for split in SPLITS
         },
         mirrors=("https://zenodo.org/records/10519652/files/",),

@@ -14,7 +14,7 @@ from pixelprep.sources.lazy_arrays import LazyArray
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArchiveKey:
     """Where an array is: an archive, and the array's key in it."""
 
     file: download.RegistryFile
@@ -25,7 +25,8 @@ class Place:
 class NpzSet(RegisteredDataset):
     """Arrays of images (N, H, W) or (N, H, W, C), and of labels (N,), (N, 1) or (N, K)."""
 
-    places: Mapping[str, tuple[Place, Place]] = field(default_factory=dict)  # images, labels
+    # By split: of images and of labels.
+    places: Mapping[str, tuple[ArchiveKey, ArchiveKey]] = field(default_factory=dict)
 
     @property
     def files(self) -> list[download.RegistryFile]:

@@ -8,7 +8,7 @@ from pixelprep.sources.known.flowers import FLOWERS
 from pixelprep.sources.known.idx_sets import Emnist, Qmnist
 from pixelprep.sources.known.medmnist import MEDMNIST
 from pixelprep.sources.known.mnist_sets import DIGITS, MNIST_SETS, SAMPLE
-from pixelprep.sources.known.npz_sets import NpzSet, Place
+from pixelprep.sources.known.npz_sets import ArchiveKey, NpzSet
 from pixelprep.sources.known.picture_sets import PICTURE_SETS
 from pixelprep.sources.known.registered import Pair, RegisteredDataset
 from pixelprep.sources.known.stl10 import Stl10
@@ -102,11 +102,11 @@ QMNIST = Qmnist(
 )
 
 
-def _k49(split: str, rows: int, images: str, labels: str) -> tuple[Place, Place]:
+def _k49(split: str, rows: int, images: str, labels: str) -> tuple[ArchiveKey, ArchiveKey]:
     """Describe two archives, whose sizes are published only roughly: a limit follows from N."""
     imgs = RegistryFile(f"k49-{split}-imgs.npz", None, None, rows * 28 * 28 + 4096, md5=images)
     labs = RegistryFile(f"k49-{split}-labels.npz", None, None, rows * 8 + 4096, md5=labels)
-    return Place(imgs, "arr_0"), Place(labs, "arr_0")
+    return ArchiveKey(imgs, "arr_0"), ArchiveKey(labs, "arr_0")
 
 
 K49_ROWS = {"train": 232_365, "test": 38_547}

@@ -9,13 +9,13 @@ from pixelprep.errors import SourceError, UsageError
 from pixelprep.sources.base import Provenance, Source
 from pixelprep.sources.libraries.features import (
     LABELS,
-    Columns,
+    RowColumns,
     find_columns,
     names_of,
     tell_columns,
 )
 from pixelprep.sources.libraries.generator import pinned, row_options
-from pixelprep.sources.libraries.spool import Row, Rows, RowsSource, class_matcher
+from pixelprep.sources.libraries.spool import Row, RowsSource, RowStreams, class_matcher
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting
 
@@ -106,7 +106,8 @@ def from_dataset(
         rows = items_by_split(found, images_key, labels_key)
         own, names = None, names or classes_of(first)
     about = Provenance(f"a dataset in memory ({kind})", "not stated")
-    every, options, called = Rows(rows, tuple(names)), row_options(decode), name or own or "dataset"
+    every, options = RowStreams(rows, tuple(names)), row_options(decode)
+    called = name or own or "dataset"
     # The `_fingerprint` of Hugging Face's datasets (5.2.0) is none of the rows: it stays as it is
     # when a picture's file changes, and is the same after `map` with a function that draws lots.
     identity = pinned(version, called, every, options, images_key, labels_key)
@@ -127,7 +128,7 @@ def _by_split(splits: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _hugging_face_rows(split: str, dataset: Any, columns: Columns) -> "Items":
+def _hugging_face_rows(split: str, dataset: Any, columns: RowColumns) -> "Items":
     """Read a dataset of `datasets`, pictures as the bytes of their files."""
     from datasets import Image
 

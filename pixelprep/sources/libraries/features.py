@@ -21,7 +21,7 @@ WIDE = ("int32", "int64", "uint32", "uint64")  # of lists of numbers, which have
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class RowColumns:
     """What is read of each row."""
 
     image: str
@@ -49,7 +49,7 @@ class Columns:
 
 def find_columns(
     where: str, features: Mapping[str, Any], image: str | None = None, label: str | None = None
-) -> Columns:
+) -> RowColumns:
     """Choose columns by their features, as `datasets` writes them; refuse a choice that is open."""
     kinds = {name: str(one.get("_type")) for name, one in features.items() if "_type" in one}
     lists = {name: dtype for name, one in features.items() if (dtype := _dtype_of_list(one))}
@@ -66,10 +66,10 @@ def find_columns(
         dtype = str(features[found_image]["dtype"])
     several = _is_classes(features[found_label]) and kinds[found_label] != "ClassLabel"
     names = names_of(features, found_label)
-    return Columns(found_image, found_label, names, dtype, several=several)
+    return RowColumns(found_image, found_label, names, dtype, several=several)
 
 
-def tell_columns(where: str, columns: Columns, names: Iterable[str]) -> None:
+def tell_columns(where: str, columns: RowColumns, names: Iterable[str]) -> None:
     """Say what was taken for what, and what is not used."""
     roles = tables.Roles(columns.image, (columns.label,), columns.split, columns.group)
     told = roles.told(list(names))

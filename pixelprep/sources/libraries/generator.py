@@ -7,7 +7,7 @@ from pixelprep.format.options import DecodeOptions, PrepareOptions
 from pixelprep.format.recipe import SPLITS
 from pixelprep.format.source_record import TASKS
 from pixelprep.sources.base import Provenance, Source
-from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, RowsSource
+from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, RowsSource, RowStreams
 
 OPTIONS = ROW_OPTIONS | {"layout"}
 GENERATED = Provenance("rows of a generator", "not stated")
@@ -81,14 +81,14 @@ def from_generator(
             raise UsageError(f"{got}: expected a function that returns an iterator")
     if task not in TASKS:
         raise unknown_choice("task", task, TASKS)
-    rows, options = Rows(splits, tuple(class_names), task), row_options(decode)
+    rows, options = RowStreams(splits, tuple(class_names), task), row_options(decode)
     return RowsSource(
         name, lambda _: rows, provenance, options, pinned(version, name, rows, options)
     )
 
 
 def pinned(
-    version: str | None, name: str, rows: Rows, options: DecodeOptions, *keys: str | None
+    version: str | None, name: str, rows: RowStreams, options: DecodeOptions, *keys: str | None
 ) -> dict[str, object] | None:
     """Return the identity of rows that a version stands for; None without one."""
     if version is None:

@@ -15,11 +15,11 @@ from pixelprep.format.recipe import SPLITS
 from pixelprep.sources import shards
 from pixelprep.sources.base import Options, Raw, SourceContext
 from pixelprep.sources.containers import exported
-from pixelprep.sources.libraries.features import Columns, find_columns, names_of, tell_columns
+from pixelprep.sources.libraries.features import RowColumns, find_columns, names_of, tell_columns
 from pixelprep.sources.libraries.spool import (
     GROUPED,
     Row,
-    Rows,
+    RowStreams,
     class_matcher,
     load_rows,
 )
@@ -68,7 +68,7 @@ def open_rows(
     splits: Mapping[str, Sequence[Path]],
     options: Options,
     described: Callable[[], Mapping[str, Any] | None] = lambda: None,
-) -> Rows:
+) -> RowStreams:
     """Return the rows of files; `described` gives the columns' features where they tell none."""
     first = next(iter(splits.get("train") or next(iter(splits.values()))))
     own = _features(first) or described() or _guessed_features(first)
@@ -91,7 +91,7 @@ def open_rows(
             if name in words.values()
         }
     task = "multilabel" if columns.several else "classification"
-    return Rows(readers, columns.class_names, task, grouped=group is not None)
+    return RowStreams(readers, columns.class_names, task, grouped=group is not None)
 
 
 def _splits_by_column(
@@ -183,7 +183,7 @@ def _feature(kind: Any) -> dict[str, Any]:
 
 
 def _read(
-    files: Sequence[Path], columns: Columns, choose: Callable[[Any], Any] | None = None
+    files: Sequence[Path], columns: RowColumns, choose: Callable[[Any], Any] | None = None
 ) -> Iterator[Row]:
     """Yield the rows of files, or those that `choose` leaves of each batch."""
     for path in files:
@@ -197,7 +197,7 @@ def _read(
 
 
 def _of_several(
-    path: Path, columns: Columns, match: Callable[[Any], Any], numbers: Sequence[Any] | None
+    path: Path, columns: RowColumns, match: Callable[[Any], Any], numbers: Sequence[Any] | None
 ) -> list[int] | None:
     """Return 0 or 1 of each class, given the numbers of those that a row has."""
     if numbers is None:
@@ -211,7 +211,7 @@ def _of_several(
 
 
 def _rows_of(
-    path: Path, file: Any, columns: Columns, choose: Callable[[Any], Any] | None
+    path: Path, file: Any, columns: RowColumns, choose: Callable[[Any], Any] | None
 ) -> Iterator[tuple[Any, ...]]:
     wanted, names = [columns.image, columns.label], file.schema_arrow.names
     if missing := [name for name in wanted if name not in names]:

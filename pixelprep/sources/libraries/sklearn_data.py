@@ -6,7 +6,7 @@ from typing import Any  # Any: scikit-learn's objects
 
 from pixelprep.errors import DownloadError, SourceError, missing_extra, unknown_choice
 from pixelprep.sources.base import Options, Provenance, SourceContext
-from pixelprep.sources.libraries.spool import ROW_OPTIONS, Rows, RowsSource
+from pixelprep.sources.libraries.spool import ROW_OPTIONS, RowsSource, RowStreams
 from pixelprep.system import fs
 
 SUPPORTED = ROW_OPTIONS
@@ -31,7 +31,7 @@ def find(name: str, options: Options) -> RowsSource:
     return RowsSource(f"sklearn-{name}", start, about, options, identity, folder)
 
 
-def _open(name: str, call: Any, options: Options, context: SourceContext) -> Rows:
+def _open(name: str, call: Any, options: Options, context: SourceContext) -> RowStreams:
     where = f"sklearn:{name}"
     given: Mapping[str, Any] = {}
     if call.__name__.startswith("fetch_"):
@@ -48,4 +48,4 @@ def _open(name: str, call: Any, options: Options, context: SourceContext) -> Row
         raise SourceError(f"{where}: has no images: expected (N, H, W), or (N, H, W, C)")
     names = tuple(map(str, getattr(found, "target_names", ())))
     pairs = list(zip(images, found.target, strict=True))
-    return Rows({"train": lambda: pairs}, names)
+    return RowStreams({"train": lambda: pairs}, names)

@@ -20,7 +20,8 @@ from pixelprep.sources.base import Provenance, Raw, RawSplit, SourceContext, sta
 from pixelprep.sources.classes import dropped_of
 from pixelprep.sources.lazy_arrays import AnyArray, FileArray, single_file_array
 from pixelprep.sources.pictures import image_file
-from pixelprep.sources.pictures.image_file import ImageDecoder, ImageError
+from pixelprep.sources.pictures.image_file import ImageDecoder
+from pixelprep.sources.pictures.image_problems import ImageError
 from pixelprep.system import formatting, fs, notices, progress
 
 LOG = logging.getLogger("pixelprep")
@@ -32,7 +33,7 @@ GROUPED = ROW_OPTIONS | {"group_column", "group_pattern"}  # of rows that may ha
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowStreams:
     """A dataset as iterators: by split a function that starts one, and what labels stand for."""
 
     splits: Mapping[str, Callable[[], Iterable[Row]]]
@@ -49,12 +50,12 @@ class RowsSource:
     """
 
     name: str
-    open: Callable[[SourceContext], Rows]
+    open: Callable[[SourceContext], RowStreams]
     provenance: Provenance
     options: DecodeOptions
     identity: Mapping[str, object] | None = None
     folder: Path | None = None
-    _opened: list[Rows] = field(default_factory=list, init=False, repr=False, compare=False)
+    _opened: list[RowStreams] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def on_leak(self) -> str | None:
@@ -123,7 +124,7 @@ def option_values(options: DecodeOptions, names: Iterable[str]) -> dict[str, obj
     return {name: getattr(options, name) for name in sorted(names)}
 
 
-def load_rows(where: str, rows: Rows, options: DecodeOptions, context: SourceContext) -> Raw:
+def load_rows(where: str, rows: RowStreams, options: DecodeOptions, context: SourceContext) -> Raw:
     """Write the rows of all splits to the context's files; those sorted by class are mixed."""
     if "train" not in rows.splits:
         listed = formatting.shorten(rows.splits)

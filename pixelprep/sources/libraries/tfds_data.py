@@ -7,7 +7,7 @@ from typing import Any  # Any: objects of tensorflow_datasets
 
 from pixelprep.errors import DownloadError, SourceError, UsageError, missing_extra
 from pixelprep.sources.base import Options, Provenance, SourceContext
-from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, Rows, RowsSource
+from pixelprep.sources.libraries.spool import ROW_OPTIONS, Row, RowsSource, RowStreams
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting, fs
 
@@ -31,7 +31,7 @@ def find(name: str, options: Options) -> RowsSource:
     return RowsSource(safe, partial(_open, name, options), about, options, identity, folder)
 
 
-def _open(name: str, options: Options, context: SourceContext) -> Rows:
+def _open(name: str, options: Options, context: SourceContext) -> RowStreams:
     """Download and prepare the dataset in the cache, and choose its image and its label."""
     import tensorflow_datasets as tfds
 
@@ -55,7 +55,7 @@ def _open(name: str, options: Options, context: SourceContext) -> Rows:
         split = split_of(word)
         if split is not None and split not in splits:
             splits[split] = partial(_rows, builder, word, image, label)
-    return Rows(splits, tuple(features[label].names))
+    return RowStreams(splits, tuple(features[label].names))
 
 
 def _one(where: str, kind: str, kinds: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any  # Any: torchvision's classes, and their datasets
 from pixelprep.errors import DownloadError, SourceError, missing_extra, unknown_choice
 from pixelprep.sources.base import Options, Provenance, SourceContext
 from pixelprep.sources.libraries.adapters import classes_of, items_by_split
-from pixelprep.sources.libraries.spool import ROW_OPTIONS, Rows, RowsSource
+from pixelprep.sources.libraries.spool import ROW_OPTIONS, RowsSource, RowStreams
 from pixelprep.system import fs
 
 SUPPORTED = ROW_OPTIONS
@@ -39,7 +39,7 @@ def find(name: str, options: Options) -> RowsSource:
     return RowsSource(f"torchvision-{name}", start, about, options, identity, folder)
 
 
-def _open(cls: Any, options: Options, context: SourceContext) -> Rows:
+def _open(cls: Any, options: Options, context: SourceContext) -> RowStreams:
     """Make the datasets of all splits, downloaded into the cache where the class can do so."""
     where, parameters = f"torchvision:{cls.__name__}", inspect.signature(cls.__init__).parameters
     given: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def _open(cls: Any, options: Options, context: SourceContext) -> Rows:
         raise DownloadError(said, _hint(given.get("root"))) from error
     if "train" not in found:
         raise SourceError(f"{where}: has no split train", IN_PYTHON)
-    return Rows(items_by_split(found), classes_of(found["train"]))
+    return RowStreams(items_by_split(found), classes_of(found["train"]))
 
 
 def _splits(make: Callable[..., Any], parameters: Iterable[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from pixelprep.sources.base import Raw, SourceContext
 from pixelprep.sources.containers import exported
 from pixelprep.sources.containers.array_names import SPLIT
 from pixelprep.sources.lazy_arrays import LazyArray
-from pixelprep.sources.libraries.spool import GROUPED, Row, Rows, load_rows
+from pixelprep.sources.libraries.spool import GROUPED, Row, RowStreams, load_rows
 from pixelprep.sources.local import LocalSource
 from pixelprep.sources.pictures import image_file, members
 from pixelprep.sources.split_names import files_by_split, split_of
@@ -88,7 +88,7 @@ class WebDataset(LocalSource):
         readers = {split: partial(read, paths) for split, paths in splits.items()}
         if splits.keys() == {"train"} and (words := self._splits_of_keys(tars)):
             readers = {split: partial(read, tars, split=split) for split in words}
-        rows = Rows(readers, grouped=group is not None)
+        rows = RowStreams(readers, grouped=group is not None)
         if own is not None:
             rows = replace(rows, class_names=own.class_names, task=own.task)
         raw = load_rows(self.name, rows, self.options, context)

@@ -28,6 +28,8 @@ from pixelprep.sources.pictures import (
     tiff,
 )
 from pixelprep.sources.pictures.bands import Bands, UnreadError
+from pixelprep.sources.pictures.image_problems import ANY_ALPHA, DAMAGE, Problem, ProblemError
+from pixelprep.sources.pictures.image_problems import ImageError as ImageError
 from pixelprep.sources.pictures.members import Archive
 from pixelprep.sources.pictures.met import Met
 from pixelprep.system import formatting
@@ -48,88 +50,12 @@ OTHER_MAGIC = (  # of formats that Pillow does not know
 COLORS = {"grey": 1, "rgb": 3}  # channels, alpha aside
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8-bit grey images
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")  # and of 16-bit ones
+FROM_CMYK = "CMYK as RGB"  # what was done with an image
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 RAW_16 = re.compile(r";16[BLN]")  # in Pillow's names of the raw modes in a file
 LOG_STRETCH = math.log(1.1)  # more than a tenth is told
 DRAFT_SIZES = 2  # a draft has at least so many times the size: Pillow's own `reducing_gap`
 MAX_PIXELS = 89_478_485  # in one image: Pillow's own limit
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why an image cannot be used as it is, and what would help."""
-
-    kind: str  # one of those in `HELP`
-    reason: str
-    option: str = ""  # that would help
-
-    @property
-    def hint(self) -> str:
-        """What to do: in words, and the option."""
-        return ": ".join(filter(None, [HELP[self.kind], self.option]))
-
-
-FROM_CMYK = "CMYK as RGB"  # what was done with an image
-ANY_ALPHA = "`alpha=white|black|drop|keep`"
-DAMAGE = "damage"
-UNREAD = (DAMAGE, "type", "pixels")  # kinds of what no option or extra reads; may be left out
-HELP = {
-    DAMAGE: "leave out damaged images",
-    "transparency": "lay images on white or black, or drop or keep their alpha",
-    "pages": "take the first of each file",
-    "size": "make them equal",
-    "color": "make them equal",
-    "depth": "keep images of 8 and 16 bits apart",
-    "type": "save them as PNG or TIFF: grey or RGB of 8 or 16 bits, or floats",
-    "extra": 'pip install "pixelprep[scientific]"',
-    "pixels": "make them smaller first",
-}
-
-
-def hint_of(problems: Sequence[Problem], command: str = "") -> str:
-    """Return all options that help, behind a command that has the others, and words where none
-    does.
-    """
-    if len(problems) == 1:
-        return problems[0].hint
-    given = dict.fromkeys(problem.option for problem in problems if problem.option)
-    options = " ".join(given).replace(ANY_ALPHA, "`alpha=white`")
-    words = [HELP[problem.kind] for problem in problems if not problem.option]
-    if ANY_ALPHA in given:
-        words.insert(0, "or `alpha=black`, drop, keep")
-    return "; ".join(filter(None, [f"{command} {options}" if options else "", *words])).strip()
-
-
-class ImageError(SourceError):
-    """An image cannot be used as it is, for one or several reasons."""
-
-    problems: tuple[Problem, ...] = ()
-
-    @classmethod
-    def of(cls, path: str, problems: Sequence[Problem]) -> "ImageError":
-        """Make the error that tells of all problems of one file."""
-        reasons = dict.fromkeys(problem.reason for problem in problems)  # one may say two
-        error = cls(f"{path}: {'; '.join(reasons)}", hint_of(problems))
-        error.problems = tuple(problems)
-        return error
-
-    @property
-    def is_damage(self) -> bool:
-        """Whether the file is damaged, or no image."""
-        return any(problem.kind == DAMAGE for problem in self.problems)
-
-    @property
-    def unread(self) -> Problem | None:
-        """Why no option reads the file, so that it may be left out; None where one does."""
-        return next((problem for problem in self.problems if problem.kind in UNREAD), None)
-
-
-class _ProblemError(Exception):
-    """Decoding ends here."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +183,7 @@ class ImageDecoder:
         problems: list[Problem] = []
         try:
             pixels = decode(problems)
-        except _ProblemError as error:
+        except ProblemError as error:
             return None, [*problems, error.problem]
         except MemoryError as error:
             raise SourceError(f"{path}: not enough memory to decode it") from error
@@ -282,7 +208,7 @@ class ImageDecoder:
         if tags and not tiff.is_read_rightly(tags):
             return self._tiff(content, tags, problems)
         if lost := image_depth.lost_type(content):
-            raise _ProblemError(Problem("type", f"a {lost}, which is not read"))
+            raise ProblemError(Problem("type", f"a {lost}, which is not read"))
         return self._by_pillow(content, tags, problems)
 
     def _by_pillow(self, content: bytes, tags: tiff.Tags, problems: list[Problem]) -> AnyArray:
@@ -291,18 +217,18 @@ class ImageDecoder:
         try:
             opened = Image.open(BytesIO(content), formats=IMAGE_FORMATS)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise _ProblemError(Problem("pixels", str(error))) from None
+            raise ProblemError(Problem("pixels", str(error))) from None
         except UnidentifiedImageError:
             if tags:
                 return self._tiff(content, tags, problems)
             if found := _other_format(content):
-                raise _ProblemError(Problem("type", f"a {found}, which is not read")) from None
+                raise ProblemError(Problem("type", f"a {found}, which is not read")) from None
             raise ValueError("not an image") from None
         with opened as image:
             if math.prod(image.size) > MAX_PIXELS:
                 size = f"{image.width:,}×{image.height:,}"
                 more = f"{size} pixels: expected at most {MAX_PIXELS:,}"
-                raise _ProblemError(Problem("pixels", more))
+                raise ProblemError(Problem("pixels", more))
             self._note("format", image.format)
             self._note("type", image.mode)
             pages = max(getattr(image, "n_frames", 1), tiff.imagej_pages(tags))
@@ -334,18 +260,20 @@ class ImageDecoder:
         """Read a TIFF that Pillow does not read rightly."""
         with _scientific(tiff.name(tags)):
             image, pages = scientific.read_tiff(content, tags, MAX_PIXELS)
-            self._note("format", "TIFF")
-            self._note("type", _type_of(image))
-            self._check_pages(pages, problems)
+            self._note_bands("TIFF", image, pages, problems)
             return self._finished(image, tags.get(tiff.ORIENTATION), problems)
 
     def _dicom(self, content: bytes, problems: list[Problem]) -> AnyArray:
         with _scientific("DICOM file"):
             image, frames = dicom.read(content, MAX_PIXELS)
-            self._note("format", "DICOM")
-            self._note("type", _type_of(image))
-            self._check_pages(frames, problems)
+            self._note_bands("DICOM", image, frames, problems)
             return self._finished(image, None, problems)
+
+    def _note_bands(self, name: str, image: Bands, pages: int, problems: list[Problem]) -> None:
+        self._note("format", name)
+        channels = image.pixels.shape[2]
+        self._note("type", f"{formatting.pluralize(channels, 'band')} of {image.pixels.dtype}")
+        self._check_pages(pages, problems)
 
     def _deep_color(
         self, content: bytes, opened: "PillowImage", problems: list[Problem]
@@ -353,7 +281,7 @@ class ImageDecoder:
         """Read an image of more than 8 bits that is not grey alone, of which Pillow drops some."""
         name = f"{opened.format} of 16-bit colour"
         if opened.format != "PNG":
-            raise _ProblemError(Problem("type", f"a {name}, which is not read"))
+            raise ProblemError(Problem("type", f"a {name}, which is not read"))
         with _scientific(name):
             image = scientific.read_png(content)
             return self._finished(image, image_pixels.orientation(opened), problems)
@@ -411,7 +339,7 @@ class ImageDecoder:
         from PIL import Image
 
         if self.alpha == "keep":
-            raise _ProblemError(Problem("type", "16-bit grey, whose alpha is not kept"))
+            raise ProblemError(Problem("type", "16-bit grey, whose alpha is not kept"))
         if alpha is not None and self.alpha in image_pixels.BACKGROUNDS:
             background = image_pixels.BACKGROUNDS[self.alpha] * 257
             pixels = np.where(alpha == 0, np.uint16(background), pixels)
@@ -513,11 +441,11 @@ def _scientific(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         missing = f"a {name}, which needs {error.name}, which is not installed"
-        raise _ProblemError(Problem("extra", missing)) from None
+        raise ProblemError(Problem("extra", missing)) from None
     except UnreadError as error:
-        raise _ProblemError(Problem(error.kind, str(error))) from None
+        raise ProblemError(Problem(error.kind, str(error))) from None
     except NotImplementedError:  # tifffile's
-        raise _ProblemError(Problem("type", f"a {name}, which is not read")) from None
+        raise ProblemError(Problem("type", f"a {name}, which is not read")) from None
 
 
 def _converted(image: "PillowImage", color: str) -> "PillowImage":
@@ -534,11 +462,6 @@ def format_of(pixels: AnyArray) -> ImageFormat:
 def _is_deep(image: "PillowImage") -> bool:
     """Tell whether an image is grey of 16 bits, which Pillow keeps."""
     return image.mode in GREY_16 or (image.mode, image.format) == ("I", "PPM")
-
-
-def _type_of(image: Bands) -> str:
-    channels = image.pixels.shape[2]
-    return f"{formatting.pluralize(channels, 'band')} of {image.pixels.dtype}"
 
 
 def _raw_mode(image: "PillowImage") -> str:

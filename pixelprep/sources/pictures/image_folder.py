@@ -23,15 +23,10 @@ from pixelprep.sources.base import DECODE_OPTIONS, Options, Raw, RawSplit, Sourc
 from pixelprep.sources.containers.array_files import expand, family_of, folder_of, is_family
 from pixelprep.sources.lazy_arrays import FileArray
 from pixelprep.sources.local import LocalSource
-from pixelprep.sources.pictures import exported_pictures, groups, image_file, tables
+from pixelprep.sources.pictures import exported_pictures, groups, image_file, image_survey, tables
 from pixelprep.sources.pictures.exported_pictures import Pictures
-from pixelprep.sources.pictures.image_file import (
-    SUFFIXES,
-    ImageDecoder,
-    ImageError,
-    ImageFormat,
-    Problem,
-)
+from pixelprep.sources.pictures.image_file import SUFFIXES, ImageDecoder
+from pixelprep.sources.pictures.image_problems import DAMAGE, HELP, ImageError
 from pixelprep.sources.pictures.labelled import find_tables, labelled_layout, way_to, with_groups
 from pixelprep.sources.pictures.layouts import (
     ANNOTATIONS,
@@ -163,7 +158,7 @@ class ImageFolder(LocalSource):
         except ImageError as error:
             own = replace(self.options, follow_links=self.options.follow_links and not shown)
             command = _command(shown or self._shown(), own)
-            raise _all_problems(every, decoder, context, command) or error from error
+            raise image_survey.all_problems(every, decoder, context, command) or error from error
         for name, split in splits.items():
             before, left = (
                 np.array(class_counts(labels, len(layout.class_names)))
@@ -172,10 +167,10 @@ class ImageFolder(LocalSource):
             if empty := np.flatnonzero(before * (left == 0)).tolist():
                 of_class = f"no image of class {layout.class_names[empty[0]]} can be read"
                 raise SourceError(f"{self.path}: {name}: {of_class}")
-        sound = found.kinds.total() - found.kinds[image_file.DAMAGE]
+        sound = found.kinds.total() - found.kinds[DAMAGE]
         if 2 * sound > len(every):
             most = f"{self.path}: {sound:,} of {len(every):,} images are of no kind that is read"
-            raise SourceError(f"{most}, too many to leave out", image_file.HELP["type"])
+            raise SourceError(f"{most}, too many to leave out", HELP["type"])
         self._tell_met(found.met, len(every))
         record = decoder.record() | dict(layout.decode)
         if found.met.count("format", "DICOM"):
@@ -507,34 +502,6 @@ def _write_pixels(
     }
 
 
-def _all_problems(
-    paths: Sequence[str], decoder: ImageDecoder, context: SourceContext, command: str
-) -> SourceError | None:
-    """Look at every image, so that the user is told of all that is wrong at once."""
-    seen, step = _Survey(), 64
-    alone = replace(decoder, format=None)  # what most images are is known at the end
-    tasks = ((paths[start : start + step], alone) for start in range(0, len(paths), step))
-    with progress.bar("looking for more such", len(paths), " images", context.quiet) as bar:
-        for i, some in enumerate(context.pool.map(_survey, tasks)):
-            seen.add(some)
-            bar.update(min(step, len(paths) - i * step))
-    found = seen.problems(decoder)
-    if not found:
-        return None  # the file is another meanwhile
-    problems = [problem for problem, *_ in found]
-    if len(found) == 1 and found[0][2] == 1:
-        return ImageError.of(found[0][1], problems)
-    told = dict[str, list[str]]()  # one line may be of several kinds: another size, and colour
-    for problem, path, count in found:
-        of_kind = f"{count:,} of {len(paths):,} images"
-        told.setdefault(f"{path}: {problem.reason}", []).append(f"{problem.kind}: {of_kind}")
-    lines = (
-        f"{line} ({'; '.join(counts) if len(counts) > 1 else counts[0].partition(': ')[2]})"
-        for line, counts in told.items()
-    )
-    return SourceError("; ".join(lines), image_file.hint_of(problems, command))
-
-
 def _command(dataset: str, options: Options) -> str:
     """Spell the call of `prepare` as far as a source knows it."""
     given = {
@@ -550,52 +517,3 @@ def _command(dataset: str, options: Options) -> str:
         del given["on_error"]  # which is so anyway, and may be what the hint changes
     given.pop("class_map", None)  # of a file that nobody knows any more
     return shlex.join(["pixelprep", "prepare", dataset, *formatting.options(given)])
-
-
-@dataclass(slots=True)
-class _Survey:
-    """What images are: of each kind of problem, and of each format, the first path, how many."""
-
-    kinds: dict[str, tuple[Problem, str, int]] = field(default_factory=dict)
-    formats: dict[ImageFormat, tuple[str, int]] = field(default_factory=dict)
-
-    def note(self, problem: Problem, path: str, count: int = 1) -> None:
-        first, where, before = self.kinds.get(problem.kind, (problem, path, 0))
-        self.kinds[problem.kind] = first, where, before + count
-
-    def note_format(self, found: ImageFormat, path: str, count: int = 1) -> None:
-        where, before = self.formats.get(found, (path, 0))
-        self.formats[found] = where, before + count
-
-    def add(self, other: "_Survey") -> None:
-        for problem, path, count in other.kinds.values():
-            self.note(problem, path, count)
-        for found, (path, count) in other.formats.items():
-            self.note_format(found, path, count)
-
-    def problems(self, decoder: ImageDecoder) -> list[tuple[Problem, str, int]]:
-        """Return those of each kind, among them that formats are unlike the commonest."""
-        if self.formats:
-            usual = max(self.formats, key=lambda one: self.formats[one][1])
-            decoder = replace(decoder, format=usual, reference=self.formats[usual][0])
-        for found, (path, count) in self.formats.items():
-            for problem in decoder.differences(found):
-                self.note(problem, path, count)
-        return list(self.kinds.values())
-
-
-def _survey(task: tuple[Sequence[str], ImageDecoder]) -> _Survey:
-    """Look at some images."""
-    paths, decoder = task
-    seen = _Survey()
-    with image_file.strict_pillow():
-        for path in paths:
-            parallel.check_wanted()
-            pixels, problems = decoder.examine(path)
-            if pixels is not None:
-                seen.note_format(image_file.format_of(pixels), path)
-            if decoder.skip and any(problem.kind in image_file.UNREAD for problem in problems):
-                continue
-            for problem in problems:
-                seen.note(problem, path)
-    return seen

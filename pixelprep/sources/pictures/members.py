@@ -291,7 +291,7 @@ def _tar_members(path: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
     """Yield the files and folders of a tar in its order: name, size, content; folders have none."""
     import tarfile
 
-    class Header(tarfile.TarInfo):
+    class StrictHeader(tarfile.TarInfo):
         """One that is damaged or cut off is an error; tarfile takes it for the end."""
 
         @classmethod
@@ -303,7 +303,7 @@ def _tar_members(path: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
             except tarfile.HeaderError as error:
                 raise tarfile.ReadError(f"no header at byte {tar.offset:,}: {error}") from None
 
-    with tarfile.open(path, tarinfo=Header) as tar:
+    with tarfile.open(path, tarinfo=StrictHeader) as tar:
         for member in tar:
             tar.members.clear()  # type: ignore[attr-defined] # or it would remember all
             name = printable(member.name).removeprefix("./")

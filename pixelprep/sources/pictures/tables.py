@@ -9,11 +9,13 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any  # Any: JSON values
+from typing import Any, TypeVar  # Any: JSON values
 
 from pixelprep.errors import SourceError, missing_extra
 from pixelprep.sources.split_names import split_of
 from pixelprep.system import formatting
+
+Column = TypeVar("Column")  # its name, or its number
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 FOUND_BY_ITSELF = tuple(f"metadata{ending}" for ending in ENDINGS)  # as Hugging Face names them
@@ -153,10 +155,9 @@ def roles(table: Table, given: Mapping[str, str], group: str | None = None) -> R
             raise SourceError(f"{table.path}: no column {name}; it has {_listed(table)}")
     found = dict[str, str]()
     for role, usual in ROLES.items():
-        wanted = [given[role]] if role in given else usual
-        names = [spelled[name.casefold()] for name in wanted if name.casefold() in spelled]
-        if names and not (role == "label" and labels):
-            found[role] = names[0]
+        column = first_of(spelled, [given[role]] if role in given else usual)
+        if column is not None and not (role == "label" and labels):
+            found[role] = column
     if not labels:
         labels = (found["label"],) if "label" in found else ()
     labels = tuple(spelled[name.casefold()] for name in labels)
@@ -226,8 +227,12 @@ def _listed(table: Table) -> str:
 def column_of(role: str, names: Iterable[str], given: str | None) -> str | None:
     """Return the column of a role by its `given` name, or else by the usual ones."""
     spelled = {name.strip().casefold(): name for name in names}
-    usual = ROLES[role] if given is None else [given]
-    return next((spelled[n.casefold()] for n in usual if n.casefold() in spelled), None)
+    return first_of(spelled, ROLES[role] if given is None else [given])
+
+
+def first_of(spelled: Mapping[str, Column], names: Iterable[str]) -> Column | None:
+    """Return the first column of these names, whatever their case; None if there is none."""
+    return next((spelled[name.casefold()] for name in names if name.casefold() in spelled), None)
 
 
 def split_named(value: object) -> str | None:
