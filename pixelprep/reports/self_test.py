@@ -1,6 +1,7 @@
 """Prepare the embedded dataset in a private cache, and compare it with figures that are known."""
 
 import json
+import sys
 import time
 
 from pixelprep.exporters.export import export
@@ -31,4 +32,6 @@ def _expect(what: str, expected: object, got: object) -> None:
 
 
 def main(folder: str) -> None:
-    print(json.dumps(run(folder)))
+    """Print the result as JSON."""
+    is_able = sys.platform != "win32"  # where nothing is prepared
+    print(json.dumps(run(folder) if is_able else {"result": "not tried on Windows"}))

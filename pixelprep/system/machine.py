@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -100,10 +101,10 @@ def _cgroup_cores() -> float | None:
 
 
 def _address_space() -> int | None:
-    with suppress(ImportError):  # Windows has no such limit
+    if sys.platform != "win32":  # which has no such limit
         import resource
 
-        if hasattr(resource, "getrlimit"):
-            soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-            return None if soft == resource.RLIM_INFINITY else soft
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            return soft
     return None

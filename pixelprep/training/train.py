@@ -27,7 +27,7 @@ from pixelprep.format.options import RUNTIME_ONLY
 from pixelprep.pipeline.prepare import prepare, prepare_or_open
 from pixelprep.reports import html, run_report
 from pixelprep.reports.results import TrainResult, TrainSettings, checkpoint_cadence, finite
-from pixelprep.system import formatting, fs, tf_runtime
+from pixelprep.system import formatting, fs, os_calls, tf_runtime
 from pixelprep.training import evaluation_data, fitting, models, run_folder
 from pixelprep.training.augmentation import Augmentation
 from pixelprep.training.imported import is_reference
@@ -140,6 +140,7 @@ def train(
     >>> result.test_accuracy > 0.9, result.run  # doctest: +SKIP
     (True, PosixPath('/home/me/runs/sample-standardize-20260801-120000-4711'))
     """
+    os_calls.require_posix("training")
     model, logs = os.fspath(model) if model is not None else None, _absolute(tensorboard)
     settings = TrainSettings(
         epochs=epochs,
@@ -206,6 +207,7 @@ def resume(path: str | os.PathLike[str], **options: Any) -> TrainResult:
     >>> import pixelprep
     >>> result = pixelprep.resume("runs/mine.unfinished", epochs=10)  # doctest: +SKIP
     """
+    os_calls.require_posix("training")
     require("training")
     path = fs.expand_user(path)
     with unfinished(path).locked():
