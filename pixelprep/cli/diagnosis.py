@@ -21,7 +21,8 @@ def print_diagnosis(found: "Diagnosis") -> None:
     for part, values in parts.items():
         output.say(part.replace("_", "-"))
         rows = _extras(values) if part == "extras" else map(_row, values.items())
-        output.say(*(f"  {name.ljust(PLACES)}{text}" for name, text in rows))
+        lines = [f"  {name.ljust(PLACES)}{text}" for name, text in rows]
+        output.say(*lines or ["  none"])
     for problem in problems:
         output.say(f"problem: {spelled(problem['message'])}")
         if problem["hint"]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any  # Any: JSON values
 
@@ -54,8 +55,7 @@ def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
     crashes, needs too much memory, or yields nothing for `TIMEOUT` seconds, a SandboxError.
     """
     os_calls.require_posix("parsing HDF5 that is packed, or others'")
-    if not MEMORY_IN_USE.exists():
-        LOG.warning("this system does not limit the memory of the process that reads HDF5 files")
+    _tell_of_no_limit()
     # One thread: each thread of the linear algebra library counts as memory.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     receiver, sender = os.pipe()
@@ -87,6 +87,12 @@ def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
     finally:
         process.kill()
         process.wait()
+
+
+@cache
+def _tell_of_no_limit() -> None:
+    if not MEMORY_IN_USE.exists():
+        LOG.warning("this system does not limit the memory of the process that reads HDF5 files")
 
 
 def receive(replies: IO[bytes]) -> Iterator[Any]:

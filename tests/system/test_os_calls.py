@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pixelprep
-from pixelprep.format.sandbox import run_in_sandbox
+from pixelprep.format import sandbox
 from pixelprep.system import fs, os_calls
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
@@ -89,7 +89,7 @@ def test_what_needs_posix_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatc
         lambda: pixelprep.verify("sample", repair=True),
         lambda: pixelprep.cache.remove("sample"),
         pixelprep.cache.prune,
-        lambda: next(run_in_sandbox("any:function")),
+        lambda: next(sandbox.run_in_sandbox("any:function")),
     ]
     monkeypatch.setattr(sys, "platform", "win32")
     for call in calls:
@@ -141,6 +141,22 @@ def test_reads_and_writes_by_position(tmp_path: Path, monkeypatch: pytest.Monkey
         assert buffer == b"89" + bytes(6)
     finally:
         os.close(fd)
+
+
+def test_no_limit_of_memory_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the system does not tell how much memory a process has, so that there is no limit for
+    the one that parses HDF5, this is said, once.
+    """
+    monkeypatch.setattr(sandbox, "MEMORY_IN_USE", Path("/proc/no/statm"))
+    sandbox._tell_of_no_limit.cache_clear()
+    for _ in range(2):
+        with pytest.raises(sandbox.SandboxError):
+            next(sandbox.run_in_sandbox("no_such_module:function"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "this system does not limit the memory of the process that reads HDF5 files"
+    ]
 
 
 def test_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
