@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pixelprep.pipeline.prepare import find_entry, prepare
     from pixelprep.pipeline.verify import VerifyResult, verify
     from pixelprep.reports.dataset_stats import DatasetStats, stats
+    from pixelprep.reports.doctor import Diagnosis, Problem, doctor
     from pixelprep.reports.entry_report import Report, report
     from pixelprep.reports.results import CompareResult, TrainResult
     from pixelprep.sources import Arrays, DatasetSummary, KnownDatasets, datasets
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from pixelprep.training.train import resume, train
 
 __all__ = ["Arrays", "CacheError", "CompareResult", "DatasetStats", "DatasetSummary"]
-__all__ += ["DownloadError", "Entry"]
+__all__ += ["Diagnosis", "DownloadError", "Entry", "Problem", "doctor"]
 __all__ += ["EntryError", "EvaluationResult", "Export", "ExportedModel", "KnownDatasets"]
 __all__ += ["MissingExtraError"]
 __all__ += ["NewerFormatError", "PixelprepError", "PixelprepWarning", "PredictResult"]
@@ -64,6 +65,7 @@ _HOMES = {
     "exporters.export": "Export export",
     "exporters._hub": "push",
     "reports.dataset_stats": "DatasetStats stats",
+    "reports.doctor": "Diagnosis Problem doctor",
     "reports.entry_report": "Report report",
     "numerics.scaling": "Scaling",
     "pipeline.verify": "VerifyResult verify",

@@ -24,7 +24,7 @@ from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import Manifest
 from pixelprep.sources.known.download import PART, stale_parts
 from pixelprep.sources.known.lookup import REGISTRY, known_name
-from pixelprep.system import canonical, formatting, fs, locks, notices, records, staging
+from pixelprep.system import canonical, formatting, fs, locks, notices, os_calls, records, staging
 
 LOG = logging.getLogger("pixelprep")
 
@@ -235,6 +235,8 @@ def remove(
     >>> [item.entry.mode for item in pixelprep.cache.remove(key)]
     ['center']
     """
+    if not dry_run:
+        os_calls.require_posix("deleting from the cache")
     cache = fs.cache_dir(cache_dir)
     items = []
     for item in _named_items(names, cache):
@@ -292,6 +294,8 @@ def prune(
     >>> [item.name for item in pixelprep.cache.prune(older_than="30d") if item.entry]
     []
     """
+    if not dry_run:
+        os_calls.require_posix("deleting from the cache")
     since = time.time() - parse_age(older_than) if older_than is not None else None
     kept = check_int("keep", keep, 0) if keep is not None else 0
     cache = fs.cache_dir(cache_dir)

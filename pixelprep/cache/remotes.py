@@ -33,7 +33,7 @@ from pixelprep.format import manifest as manifests
 from pixelprep.format.manifest import FileRecord, Manifest
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.sources.known.download import PART, incomplete
-from pixelprep.system import canonical, formatting, fs, locks, progress, records, staging
+from pixelprep.system import canonical, formatting, fs, locks, os_calls, progress, records, staging
 from pixelprep.system.remote import (
     PIECE,
     NotFoundError,
@@ -485,6 +485,7 @@ def pull(
     >>> pixelprep.pull(url, quiet=True).key == entry.key
     True
     """
+    os_calls.require_posix("pulling an entry")
     cache = fs.cache_dir(cache_dir)
     source, place = _located(name, remote)
     if place and entries.FOLDER_NAME.fullmatch(place.rpartition("/")[2]):

@@ -422,6 +422,19 @@ def verify(
 
 
 @app.command()
+def doctor(cache_dir: CacheDir = None, as_json: Json = False) -> None:
+    """Examine installation, machine and cache. Exit status 1 if there is a problem."""
+    from pixelprep.cli.diagnosis import print_diagnosis
+
+    messages(quiet=True)
+    with _sigterm_as_ctrl_c():
+        found = pixelprep.doctor(cache_dir=cache_dir)
+    output.show(found.to_dict(), as_json, lambda: print_diagnosis(found))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     entry: Annotated[
         str,

@@ -14,7 +14,7 @@ from pixelprep.exporters import _hub_card
 from pixelprep.exporters.export import Export, export
 from pixelprep.sources import meant
 from pixelprep.sources.libraries import hub as source
-from pixelprep.system import fs, staging
+from pixelprep.system import fs, os_calls, staging
 from pixelprep.system.remote import MAX_MESSAGE, scrub
 
 SPELLED = "expected hf://datasets/OWNER/NAME, and perhaps @BRANCH behind it"
@@ -77,6 +77,7 @@ def push(
     >>> pixelprep.push(entry, "memory://elsewhere", quiet=True).files
     2
     """
+    os_calls.require_posix("pushing an entry")
     url, cache = remotes.meant(remote), fs.cache_dir(cache_dir)
     if not isinstance(entry, Entry):
         entry = entries.open_named(entry, cache, quiet)

@@ -16,7 +16,7 @@ from pixelprep.errors import REPAIR_HINT, CacheError, EntryError, UsageError, un
 from pixelprep.exporters import _croissant, _readme, format_names, get_exporter
 from pixelprep.exporters.base import ExportedFile, Exporter
 from pixelprep.format import manifest as manifests
-from pixelprep.system import fs, progress, staging
+from pixelprep.system import fs, os_calls, progress, staging
 from pixelprep.system.json_record import Record
 
 ELSEWHERE = "name another DIR"
@@ -123,6 +123,7 @@ def export(
     >>> [file.name for file in done.files]
     ['README.txt', 'croissant.json', 'entry.json', 'sample.npz']
     """
+    os_calls.require_posix("exporting")
     started = time.perf_counter()
     if to not in format_names():
         raise unknown_choice("to", to, format_names())

@@ -17,6 +17,7 @@ import numpy as np
 
 from pixelprep.format import h5
 from pixelprep.format.layout import FileLayout, is_stored
+from pixelprep.system import os_calls
 
 
 def _filter_options(name: str) -> dict[str, Any]:
@@ -33,13 +34,13 @@ def _filter_options(name: str) -> dict[str, Any]:
 
 def new_file(path: "os.PathLike[str]") -> int:
     """Create a file and return a descriptor for reading and writing."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    return os_calls.open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
 
 def write_at(fd: int, data: memoryview, offset: int) -> None:
     written = 0  # the system may take less at a time
     while written < len(data):
-        written += os.pwrite(fd, data[written:], offset + written)
+        written += os_calls.pwrite(fd, data[written:], offset + written)
 
 
 class FailSafeFile(io.RawIOBase):
@@ -85,7 +86,7 @@ class FailSafeFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        data = os.pread(self.fd, len(view), self.position)
+        data = os_calls.pread(self.fd, len(view), self.position)
         view[:] = data + bytes(len(view) - len(data))
         begin, end = self.position, self.position + len(view)
         for start, unwritten in self.unwritten:

@@ -15,7 +15,7 @@ from pixelprep.format.source_record import Provenance, SourceRecord
 from pixelprep.numerics.fitted import Statistics
 from pixelprep.numerics.lazy import np
 from pixelprep.numerics.scaling import FORM, MODES, Scaling, fixed_scaling, shift_and_divisor
-from pixelprep.system import canonical, fs
+from pixelprep.system import canonical, fs, os_calls
 from pixelprep.system.json_record import LenientRecord
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def read_exported(folder: Path) -> Manifest:
 def _most_bytes(folder: Path, files: str) -> int:
     """Return how long a manifest may be beside files of this pattern."""
     try:
-        stored = sum(file.lstat().st_blocks * 512 for file in folder.glob(files))
+        stored = sum(os_calls.stored_bytes(file.lstat()) for file in folder.glob(files))
     except OSError:
         stored = 0
     return schema.MAX_BYTES + MAX_SHARE * stored

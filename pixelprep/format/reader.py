@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import sys
 import weakref
 from array import array
 from collections import OrderedDict
@@ -24,7 +25,7 @@ from pixelprep.errors import REPAIR_HINT, EntryError
 from pixelprep.format import chunks, codecs, h5
 from pixelprep.format.codecs import buffer_of_thread
 from pixelprep.format.layout import FLETCHER32
-from pixelprep.system import fs
+from pixelprep.system import fs, os_calls
 
 Bytes = NDArray[np.uint8]
 Runs = Sequence[tuple[int, int, int]]  # first row, number of rows, where they go in a buffer
@@ -135,7 +136,7 @@ class ChunkIndex:
 
 
 def _read_at(fd: int, target: memoryview, offset: int) -> None:
-    if os.preadv(fd, [target], offset) < len(target):
+    if os_calls.read_into(fd, target, offset) < len(target):
         raise OSError("the file ends too early")
 
 
@@ -234,7 +235,7 @@ class OpenFile:
 
     def __init__(self, file: EntryFile, handles: "HandleCache") -> None:
         self.kept, self.recent = handles.kept, handles.recent
-        self.fd = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW)
+        self.fd = os_calls.open_plain(file.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self.fd)  # once no part of a read is left
         self.file, self.stamp, self.read_at = file, file.stamp, partial(_read_at, self.fd)
         try:
@@ -290,12 +291,11 @@ class OpenFile:
 
     def prefetch(self, runs: Runs) -> None:
         """Ask the system to load the images of these runs into the page cache."""
-        if not hasattr(os, "posix_fadvise"):
-            return
-        index = self.indexes["images"]
-        for start, rows, _ in runs:
-            offset, size = index.span(start, start + rows - 1)
-            os.posix_fadvise(self.fd, offset, size, os.POSIX_FADV_WILLNEED)
+        if sys.platform == "linux" and hasattr(os, "posix_fadvise"):
+            index = self.indexes["images"]
+            for start, rows, _ in runs:
+                offset, size = index.span(start, start + rows - 1)
+                os.posix_fadvise(self.fd, offset, size, os.POSIX_FADV_WILLNEED)
 
 
 def _unreadable(file: EntryFile, columns: Iterable[str], error: BaseException) -> EntryError:

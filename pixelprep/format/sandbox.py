@@ -5,21 +5,30 @@ The process has limits of memory and time; the memory limit needs Linux.
 
 import importlib
 import json
+import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any  # Any: JSON values
 
 from pixelprep import errors
 from pixelprep.errors import PixelprepError
+from pixelprep.system import os_calls
 
+if sys.platform != "win32":
+    import resource
+
+LOG = logging.getLogger("pixelprep")
+
+KILLED = 9  # the signal that cannot be refused
 TIMEOUT = 60  # seconds from one value to the next
 MEMORY = 512 << 20  # bytes beyond those of an idle interpreter
+MEMORY_IN_USE = Path("/proc/self/statm")  # in pages; Linux alone limits what it tells
 PROGRAM = """
 import sys
 sys.path[:] = sys.argv[2:]
@@ -45,6 +54,8 @@ def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
     or the system's OSError that it raises is raised here; where it raises another, the process
     crashes, needs too much memory, or yields nothing for `TIMEOUT` seconds, a SandboxError.
     """
+    os_calls.require_posix("parsing HDF5 that is packed, or others'")
+    _tell_of_no_limit()
     # One thread: each thread of the linear algebra library counts as memory.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     receiver, sender = os.pipe()
@@ -70,12 +81,18 @@ def run_in_sandbox(function: str, **arguments: Any) -> Iterator[Any]:
             yield from receive(replies)
     except SandboxError as error:
         with suppress(subprocess.TimeoutExpired):
-            if process.wait(1) == -signal.SIGKILL:  # as Linux does when memory runs out
+            if process.wait(1) == -KILLED:  # as Linux does when memory runs out
                 raise OutOfMemory("the system killed the process that reads it") from error
         raise
     finally:
         process.kill()
         process.wait()
+
+
+@cache
+def _tell_of_no_limit() -> None:
+    if not MEMORY_IN_USE.exists():
+        LOG.warning("this system does not limit the memory of the process that reads HDF5 files")
 
 
 def receive(replies: IO[bytes]) -> Iterator[Any]:
@@ -107,31 +124,39 @@ def main(sender: int) -> None:
     with os.fdopen(sender, "wb", buffering=0) as out:
         for reply in iter_replies(run, arguments):
             out.write(json.dumps(reply).encode() + b"\n")
-            signal.alarm(TIMEOUT)
+            _allow_time()
     os._exit(0)  # without closing what libhdf5 has open
 
 
 def set_limits() -> None:
     """Limit this process's memory, and its time to the first value."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError, ValueError):  # no limit where the system has no /proc
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        _limit_memory(pages * resource.getpagesize() + MEMORY)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills the process even inside libhdf5
-    signal.alarm(TIMEOUT)
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with suppress(OSError, ValueError):  # no limit where the system has no /proc
+            pages = int(MEMORY_IN_USE.read_text().split()[0])
+            _limit_memory(pages * resource.getpagesize() + MEMORY)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills the process even inside libhdf5
+        _allow_time()
+
+
+def _allow_time() -> None:
+    if sys.platform != "win32":
+        signal.alarm(TIMEOUT)
 
 
 def allow_memory(more: int) -> None:
     """Raise this process's limit, if it has one, by what is known to be needed."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        _limit_memory(limit + more)
+    if sys.platform != "win32":
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            _limit_memory(limit + more)
 
 
 def _limit_memory(max_bytes: int) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    if sys.platform != "win32":
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def iter_replies(run: Function, arguments: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pixelprep.format.checksum import fletcher32
 from pixelprep.format.layout import FileLayout
 from pixelprep.format.libhdf5 import new_file, open_with_layout, write_at, write_rows
-from pixelprep.system import fs
+from pixelprep.system import fs, os_calls
 
 CHUNK_BUFFERS = 3  # per column: one is filled while others are hashed
 SYNC_BYTES = 16 << 20  # written before they are brought to the disk, while more is written
@@ -76,7 +76,7 @@ def create(path: Path, layout: FileLayout) -> Iterator[Writer]:
         h5_writer.sha256 = fs.sha256(path)
         return
     offsets = _reserve_chunks(new_file(path), layout)
-    fd = os.open(path, os.O_RDWR)
+    fd = os.open(path, os.O_RDWR | os_calls.BINARY)
     try:
         with ThreadPoolExecutor(1) as hasher, ThreadPoolExecutor(1) as syncer:
             writer = _DirectWriter(fd, offsets, layout, hasher, syncer)
@@ -143,8 +143,8 @@ def matches_reference(path: Path, layout: FileLayout) -> bool:
             return False
         sizes, start = _chunk_sizes(layout), 0
         for name, offset in (*offsets, ("", size)):
-            expected = os.pread(reference.fileno(), offset - start, start)
-            if os.pread(file.fileno(), offset - start, start) != expected:
+            expected = os_calls.pread(reference.fileno(), offset - start, start)
+            if os_calls.pread(file.fileno(), offset - start, start) != expected:
                 return False
             start = offset + sizes.get(name, 0)
     return True
@@ -188,7 +188,7 @@ class _DirectWriter(Writer):
         if self._position >= self._synced + SYNC_BYTES and self._syncing.done():
             self._syncing.result()  # an error is told only once by the system
             self._synced = self._position
-            self._syncing = self._syncer.submit(os.fsync, self._fd)
+            self._syncing = self._syncer.submit(os_calls.fsync, self._fd)
 
     def finish(self) -> None:
         super().finish()
@@ -201,7 +201,7 @@ class _DirectWriter(Writer):
         """Read what libhdf5 wrote between the current position and this offset."""
         content = b""
         while self._position < offset:
-            data = os.pread(self._fd, offset - self._position, self._position)
+            data = os_calls.pread(self._fd, offset - self._position, self._position)
             if not data:
                 raise OSError(errno.EIO, "the file ends too early")
             content, self._position = content + data, self._position + len(data)

@@ -32,7 +32,7 @@ from pixelprep.format.recipe import TAKEN, Recipe
 from pixelprep.format.source_record import SourceRecord
 from pixelprep.pipeline import given_scaling, raw_data
 from pixelprep.pipeline.shared import SharedEntries
-from pixelprep.system import formatting, fs, locks, notices, parallel, staging
+from pixelprep.system import formatting, fs, locks, notices, os_calls, parallel, staging
 
 LOG = logging.getLogger("pixelprep")
 
@@ -275,6 +275,7 @@ def rebuild(path: Path, cache: Path, request: Mapping[str, Any], *, quiet: bool)
 
 def _prepare(call: PrepareCall, only: Path | None = None) -> Entry:
     """Find or build the entry (`only` the one in this folder), and keep what it came from."""
+    os_calls.require_posix("preparing a dataset")
     call, known = given_scaling.take_over(call, fs.cache_dir(call.cache_dir))
     source, dataset = _find_source(call)
     pool = parallel.WorkerPool(call.workers, call.scheduler)

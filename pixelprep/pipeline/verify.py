@@ -21,7 +21,7 @@ from pixelprep.errors import (
 from pixelprep.format import manifest as manifests
 from pixelprep.pipeline.prepare import rebuild
 from pixelprep.sources import REGISTRY
-from pixelprep.system import fs, progress
+from pixelprep.system import fs, os_calls, progress
 from pixelprep.views import View
 
 LOG = logging.getLogger("pixelprep")
@@ -117,6 +117,8 @@ def verify(
     >>> [result.ok for result in pixelprep.verify(path, quiet=True)]
     [True]
     """
+    if repair:
+        os_calls.require_posix("repairing an entry")
     if bool(names) == every:
         found = "both" if every else "neither"
         hint = "`every=True` checks all of the cache"

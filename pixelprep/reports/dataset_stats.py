@@ -31,7 +31,7 @@ from pixelprep.pipeline import raw_data
 from pixelprep.pipeline.fit import FIT_BYTES
 from pixelprep.pipeline.prepare import PrepareCall, source_of
 from pixelprep.reports.paste import LIBRARIES, Standardization, spell, supports
-from pixelprep.system import fs, locks, notices, parallel, progress
+from pixelprep.system import fs, locks, notices, os_calls, parallel, progress
 from pixelprep.system.json_record import Record
 from pixelprep.system.notices import Duplicates
 
@@ -240,6 +240,7 @@ def stats(call: StatsCall) -> DatasetStats:
     >>> found.splits["train"].channels.mean
     (26.190697278911564,)
     """
+    os_calls.require_posix("measuring a dataset")
     cache = fs.cache_dir(call.cache_dir)
     known = _entry(call)
     # What is left checks all options, also where the data is an entry's.

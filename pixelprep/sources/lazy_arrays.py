@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol  # Any: arrays of whichever type
 
 from pixelprep.numerics.lazy import np
+from pixelprep.system import os_calls
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +87,7 @@ class FileArray:
                     if fd >= 0:
                         os.close(fd)
                     number, fd = row // self.rows_per_file, -1
-                    fd = os.open(f"{self.stem}{number}", os.O_RDONLY)
+                    fd = os.open(f"{self.stem}{number}", os.O_RDONLY | os_calls.BINARY)
                 buffer = out[filled : filled + count].view(np.uint8).reshape(-1).data
                 _read_at(fd, buffer, self.header + row % self.rows_per_file * row_bytes)
                 filled += count
@@ -107,7 +108,7 @@ class FileArray:
 def _read_at(fd: int, buffer: memoryview, offset: int) -> None:
     done = 0
     while done < len(buffer):
-        count = os.preadv(fd, [buffer[done:]], offset + done)
+        count = os_calls.read_into(fd, buffer[done:], offset + done)
         if not count:
             raise OSError("a raw file ends too early")
         done += count

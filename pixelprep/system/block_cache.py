@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pixelprep.system import fs
+from pixelprep.system import fs, os_calls
 
 SUM_BYTES = 4  # of a block's checksum
 USED_STEP = 60  # seconds between two notes of a block's use
@@ -38,7 +38,7 @@ class BlockCache:
         """
         path = os.path.join(self.folder, name)  # noqa: PTH118 - half of pathlib's time
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            fd = os_calls.open_plain(path, os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -46,11 +46,11 @@ class BlockCache:
             if abs(time.time() - status.st_mtime) > USED_STEP:
                 with suppress(OSError):
                     os.utime(fd)
-            if check and not _is_right(os.pread(fd, status.st_size, 0)):
+            if check and not _is_right(os_calls.pread(fd, status.st_size, 0)):
                 Path(path).unlink(missing_ok=True)
                 return False
             whole = skipped + len(target) + SUM_BYTES <= status.st_size
-            return whole and os.preadv(fd, [target], skipped) == len(target)
+            return whole and os_calls.read_into(fd, target, skipped) == len(target)
         except OSError:
             return False
         finally:

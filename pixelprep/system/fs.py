@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pixelprep.errors import REPAIR_HINT, CacheError, EntryError, PixelprepError, UsageError
+from pixelprep.system import os_calls
 
 Result = TypeVar("Result")
 
@@ -125,9 +127,11 @@ def require_free_space(
 
 def fsync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
-    fd = os.open(path, os.O_RDONLY)
+    if sys.platform == "win32" and path.is_dir():
+        return  # which cannot open a folder
+    fd = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
-        os.fsync(fd)
+        os_calls.fsync(fd)
     except OSError as error:
         if not path.is_dir() or error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise  # some file systems cannot fsync a folder
@@ -142,7 +146,7 @@ def write_atomically(path: Path, content: bytes, aside: Path) -> None:
         with private.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os_calls.fsync(file.fileno())
         private.rename(path)
     finally:
         private.unlink(missing_ok=True)
@@ -150,7 +154,7 @@ def write_atomically(path: Path, content: bytes, aside: Path) -> None:
 
 def read_regular_file(path: Path, max_bytes: int) -> bytes:
     """Return the content of a regular file, never following a link or waiting for a pipe."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    fd = os_calls.open_plain(path, os.O_RDONLY | os_calls.NO_WAIT)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
@@ -185,6 +189,8 @@ def is_settled(stamp: Sequence[int], now: int) -> bool:
 
     As in git, a file that was changed within the step of its times may be changed again unseen.
     """
+    if sys.platform == "win32":
+        return False  # the last of its times is that of the file's creation
     changed = stamp[3]  # which no user can set
     if changed % SECOND:
         return abs(now - changed) >= FINE_STEP  # a clock that differs costs nothing

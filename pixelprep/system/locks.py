@@ -5,18 +5,21 @@ keeps the cache correct is the rename (`staging`), so file systems without locks
 """
 
 import errno
-import fcntl
 import hashlib
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
 
-from pixelprep.system import fs
+from pixelprep.system import fs, os_calls
+
+if sys.platform != "win32":
+    import fcntl
 
 LOG = logging.getLogger("pixelprep")
 
@@ -25,7 +28,7 @@ NO_LOCK_ERRNOS = (
     *(errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO, errno.EINVAL, errno.ENOENT),
     *fs.READ_ONLY_ERRNOS,
 )
-OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OPEN_FLAGS = os.O_RDONLY | os_calls.NO_WAIT | os_calls.CLOSED_BY_EXEC
 STALE_AFTER = 7 * 24 * 3600  # seconds before unfinished work, or another machine's, is removed
 OWNER_TAG = r"([0-9]+)-([0-9]+)-[0-9a-f]{8}-([0-9a-f]{8})"  # process, start time, random, machine
 
@@ -115,7 +118,7 @@ class SharedLock:
     """A lock of a file that tells as long as this object lives that it `is_in_use`.
 
     libhdf5 locks what it reads in the same way. No process waits for it, and where there are no
-    locks it means nothing. A copy in another process has a lock of its own.
+    locks, as on Windows, it means nothing. A copy in another process has a lock of its own.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,13 +128,15 @@ class SharedLock:
 
     def renew(self) -> None:
         """Lock the file that has the path now, if that is another one than before."""
+        if sys.platform == "win32":
+            return
         with suppress(OSError):
             if self._fd >= 0 and os.path.samestat(os.fstat(self._fd), self.path.stat()):
                 return
-            fd = os.open(self.path, OPEN_FLAGS)
+            fd = os_calls.open_plain(self.path, OPEN_FLAGS)
             self._close()
             self._fd = fd
-            self.switch(fcntl.LOCK_SH)
+            self.switch(locked=True)
 
     def _close(self, close: Callable[[int], object] = os.close) -> None:
         if self._fd >= 0:
@@ -143,11 +148,11 @@ class SharedLock:
     def __reduce__(self) -> tuple[type["SharedLock"], tuple[Path]]:
         return SharedLock, (self.path,)
 
-    def switch(self, operation: int) -> None:
+    def switch(self, *, locked: bool) -> None:
         """Release the lock, or take it again."""
         with suppress(OSError):
-            if self._fd >= 0:
-                fcntl.flock(self._fd, operation | fcntl.LOCK_NB)
+            if sys.platform != "win32" and self._fd >= 0:
+                fcntl.flock(self._fd, (fcntl.LOCK_SH if locked else fcntl.LOCK_UN) | fcntl.LOCK_NB)
 
 
 _shared: WeakSet[SharedLock] = WeakSet()  # those of this process
@@ -157,21 +162,22 @@ def is_in_use(files: Iterable[Path]) -> bool:
     """Return whether another process, of whichever program, holds a lock of one of these files."""
     own = list(_shared)
     for mine in own:
-        mine.switch(fcntl.LOCK_UN)
+        mine.switch(locked=False)
     try:
         return any(map(_is_locked, files))
     finally:
         for mine in own:
-            mine.switch(fcntl.LOCK_SH)
+            mine.switch(locked=True)
 
 
 def _is_locked(file: Path) -> bool:
     try:
-        fd = os.open(file, OPEN_FLAGS)
+        fd = os_calls.open_plain(file, OPEN_FLAGS)
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if sys.platform != "win32":
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno in (errno.EWOULDBLOCK, errno.EAGAIN)
     finally:
@@ -219,7 +225,7 @@ def _machine_id() -> str:
     numbers = ""
     with suppress(OSError):  # Linux alone has them: containers of one host name
         numbers = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no file
-    return hashlib.sha256(f"{os.uname().nodename} {numbers}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{os_calls.node_name()} {numbers}".encode()).hexdigest()[:8]
 
 
 def _start_time(process: int) -> int | None:

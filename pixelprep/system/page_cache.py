@@ -6,6 +6,7 @@ ext4: large folios).
 """
 
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -61,7 +62,7 @@ def _read_through(paths: Sequence[Path], stop: threading.Event) -> None:
 
 def _is_cold(path: Path) -> bool:
     """Return whether parts of a file are not in the page cache; an OSError: nothing tells."""
-    if not hasattr(os, "RWF_NOWAIT"):
+    if sys.platform != "linux" or not hasattr(os, "RWF_NOWAIT"):
         raise OSError("Linux alone tells")
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -222,13 +223,15 @@ class WorkerPool:
         except OSError as error:
             raise _cannot_start(error) from error
         # Workers inherit that interrupts are blocked: Ctrl-C is for this process alone.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        if sys.platform != "win32":
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             executor.submit(int)  # the first task starts the workers
         except (OSError, AssertionError) as error:
             raise _cannot_start(error) from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            if sys.platform != "win32":
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return executor
 
     def _shutdown(self, at_once: bool) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any  # Any: JSON values
 
-from pixelprep.system import canonical, fs
+from pixelprep.system import canonical, fs, os_calls
 
 MAX_BYTES = 64 << 20  # the record of an entry of 400,000 files
 
@@ -27,8 +27,8 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
     fs.ensure_dir(path.parent)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os_calls.NO_WAIT
+    with os.fdopen(os_calls.open_plain(path, flags), "wb") as file:
         file.write(canonical.dumps(record))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any  # Any: JSON values
 
 from pixelprep.errors import CacheError
-from pixelprep.system import canonical, fs, locks, records
+from pixelprep.system import canonical, fs, locks, os_calls, records
 
 LOG = logging.getLogger("pixelprep")
 
@@ -127,7 +127,7 @@ def run_step(work: Path, name: str, make: Callable[[Path], dict[str, Any]]) -> d
             file.parent.mkdir(exist_ok=True)
     except FileNotFoundError as error:
         raise CacheError(
-            f"{work}: does not exist, as seen from {os.uname().nodename}",
+            f"{work}: does not exist, as seen from {os_calls.node_name()}",
             "the cache must lie on a file system that all workers share",
         ) from error
     try:

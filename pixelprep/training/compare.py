@@ -26,7 +26,7 @@ from pixelprep.numerics.modes import MODES, plain_modes
 from pixelprep.pipeline.prepare import as_before, data_of, prepare
 from pixelprep.reports import comparison_report, html, results
 from pixelprep.reports.results import CompareResult, TrainResult, TrainSettings
-from pixelprep.system import formatting, fs, records, tf_runtime
+from pixelprep.system import formatting, fs, os_calls, records, tf_runtime
 from pixelprep.training.run_folder import RunFolder, load_finished
 from pixelprep.training.train import require, resume, train
 
@@ -102,6 +102,7 @@ def compare(
     >>> print(result.verdict)  # doctest: +SKIP
     standardize is better than center by 1.27 points (95% interval +0.62 to +1.92).
     """
+    os_calls.require_posix("training")
     require("compare")
     _check(modes, model, val_fraction)
     settings = TrainSettings(epochs, batch_size, seed, model=model)

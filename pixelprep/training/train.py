@@ -33,7 +33,7 @@ from pixelprep.reports.results import (
     checkpoint_cadence,
     finite,
 )
-from pixelprep.system import formatting, fs, tf_runtime
+from pixelprep.system import formatting, fs, os_calls, tf_runtime
 from pixelprep.training import evaluation_data, fitting, models, run_folder
 from pixelprep.training.augmentation import Augmentation
 from pixelprep.training.imported import is_reference
@@ -146,6 +146,7 @@ def train(
     >>> result.test_accuracy > 0.9, result.run  # doctest: +SKIP
     (True, PosixPath('/home/me/runs/sample-standardize-20260801-120000-4711'))
     """
+    os_calls.require_posix("training")
     model, logs = os.fspath(model) if model is not None else None, _absolute(tensorboard)
     settings = TrainSettings(
         epochs=epochs,
@@ -212,6 +213,7 @@ def resume(path: str | os.PathLike[str], **options: Any) -> TrainResult:
     >>> import pixelprep
     >>> result = pixelprep.resume("runs/mine.unfinished", epochs=10)  # doctest: +SKIP
     """
+    os_calls.require_posix("training")
     require("training")
     path = fs.expand_user(path)
     with unfinished(path).locked():

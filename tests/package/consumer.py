@@ -1,6 +1,6 @@
 """Somebody else's program, with all that pixelprep's public interface has: typed, and it runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, assert_type
@@ -43,6 +43,21 @@ def look_at_entry(entry: pixelprep.Entry) -> None:
     if "val" in entry.splits:
         assert_type(entry.val, pixelprep.Split)
     assert_type((entry.held_out, entry.is_exact), tuple[pixelprep.Split | None, bool])
+
+
+def examine() -> None:
+    """Look for problems; typed alone, since it starts every framework that is there."""
+    found = pixelprep.doctor(cache_dir=None)
+    assert_type(found, pixelprep.Diagnosis)
+    assert_type(found.problems, tuple[pixelprep.Problem, ...])
+    for problem in found.problems:
+        assert_type((found.ok, problem.message, problem.hint), tuple[bool, str, str])
+    assert_type((found.versions, found.machine), tuple[Mapping[str, object], Mapping[str, object]])
+    assert_type((found.extras, found.cache), tuple[Mapping[str, object], Mapping[str, object]])
+    assert_type(
+        (found.settings, found.self_test), tuple[Mapping[str, object], Mapping[str, object]]
+    )
+    assert_type(found.frameworks, Mapping[str, object])
 
 
 def look_at_split(split: pixelprep.Split) -> None:
