@@ -17,7 +17,7 @@ from pixelprep.cli.app import app
 from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.numerics.scaling import MODES, PER
 from tests.helpers.cli import Done, failure, run
-from tests.helpers.packages import PIP, ROOT, bare_home, done, wheel_of
+from tests.helpers.packages import OFFLINE, PIP, ROOT, bare_home, done, wheel_of
 from tests.helpers.process import execute
 
 # Wheel and sdist
@@ -91,8 +91,9 @@ def alone_with(python: Path, home: Path) -> None:
     ran = execute(train, **settings)
     error, hint = failure(ran)
     assert "TensorFlow, which is not installed" in error
-    assert hint == 'pip install "pixelprep[train]"'
+    assert hint.endswith('-py3-none-any.whl[train]"')
     assert [path.name for path in home.iterdir()] == [".cache"]
+    assert "pixelprep" in done([f"{hint} --dry-run {' '.join(OFFLINE)}"], shell=True, **settings)
 
 
 def test_the_wheel_works_alone(alone: Path, tmp_path: Path) -> None:
@@ -133,6 +134,55 @@ def test_every_python_installs_the_wheel(version: str, wheel: Path, tmp_path: Pa
     constraints = ROOT / "scripts" / "constraints.txt"
     done([*PIP, "--python", python, "install", "-c", constraints, wheel])
     alone_with(python, tmp_path / "home")
+
+
+# What a hint says to install
+
+COMMAND = "from pixelprep.errors import install_command; print(install_command('plot'))"
+WHEEL: dict[str, Any] = {"archive_info": {}}
+GIT = {"vcs": "git", "commit_id": "1f3a"}
+PACKAGES = '"jinja2>=3.1" "matplotlib>=3.8"'
+ORIGINS: dict[str, tuple[dict[str, Any] | None, str]] = {
+    "an index": ({}, '"pixelprep[plot]"'),
+    "a wheel": ({"url": "{site}/x.whl", **WHEEL}, '"{site}/x.whl[plot]"'),
+    "a wheel that is gone": ({"url": "{site}/gone.whl", **WHEEL}, PACKAGES),
+    "a wheel at a URL": (
+        {"url": "https://h/x.whl", **WHEEL},
+        '"pixelprep[plot] @ https://h/x.whl"',
+    ),
+    "a folder": ({"url": "{site}", "dir_info": {}}, '"{site}[plot]"'),
+    "an editable one": ({"url": "{site}", "dir_info": {"editable": True}}, '-e "{site}[plot]"'),
+    "another one": ({"url": "file:///other", "dir_info": {"editable": True}}, PACKAGES),
+    "git": ({"url": "https://h/x", "vcs_info": GIT}, '"pixelprep[plot] @ git+https://h/x@1f3a"'),
+    "a folder on PYTHONPATH": (None, PACKAGES),
+}
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_a_hint_installs_from_where_pixelprep_came(origin: str, tmp_path: Path) -> None:
+    """It names the checkout, wheel, URL or index that is recorded, else the packages themselves."""
+    recorded, expected = ORIGINS[origin]
+    site = tmp_path / "a site"
+    (site / "pixelprep").mkdir(parents=True)
+    (site / "pixelprep" / "__init__.py").touch()
+    shutil.copy(pixelprep.errors.__file__, site / "pixelprep")
+    (site / "x.whl").touch()
+    needs = {"jinja2>=3.1": "", "matplotlib>=3.8": "", "absent": "; sys_platform == 'none'"}
+    lines = [f"{name}{marker}" for name, marker in needs.items()]
+    if recorded is not None:
+        told = site / "pixelprep-1.dist-info"
+        told.mkdir()
+        extra = [f"Requires-Dist: {name}; extra == 'plot'" for name in needs if name != "absent"]
+        (told / "METADATA").write_text("\n".join(["Name: pixelprep", "Version: 1", *extra]))
+        url = recorded.get("url", "").replace("{site}", site.as_uri())
+        if url:
+            (told / "direct_url.json").write_text(json.dumps(recorded | {"url": url}))
+    project = f"[project]\nname = 'pixelprep'\noptional-dependencies.plot = {json.dumps(lines)}"
+    (site / "pyproject.toml").write_text(project)
+    said = done([sys.executable, "-c", COMMAND], cwd=site)
+    start, _, rest = said.strip().partition(" install ")
+    assert start.rpartition(" ")[2] in ("pip", str(sys.executable))
+    assert rest == expected.replace("{site}", str(site))
 
 
 # Help
