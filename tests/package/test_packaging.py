@@ -64,7 +64,7 @@ def test_the_sdist_is_the_checkout_and_nothing_else(sdist: Path) -> None:
     texts = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}
     assert texts | {"data/FORMAT.md", "tests/conftest.py", "scripts/test"} <= files
     folders = {name.split("/")[0] for name in files - texts}
-    assert folders == {"pixelprep", "data", "findings", "tests", "scripts"}
+    assert folders == {"pixelprep", "data", "docs", "findings", "tests", "scripts"}
     assert not [name for name in files if "__pycache__" in name or "_cache/" in name]
 
 
