@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -69,8 +70,19 @@ def test_the_sdist_is_the_checkout_and_nothing_else(sdist: Path) -> None:
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
-    """The wheel built from the sdist has the names and bytes of that built from the checkout."""
-    assert contents(wheel_of(sdist, tmp_path)) == contents(wheel)
+    """The wheel built from the sdist is that of the checkout, byte for byte, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        assert wheel_of(sdist, tmp_path).read_bytes() == wheel.read_bytes()
+    finally:
+        os.umask(before)
+
+
+def test_an_index_shows_no_dead_link(wheel: Path) -> None:
+    """The README that is in the wheel leads to no file beside it."""
+    [told] = [text for name, text in contents(wheel).items() if name.endswith("/METADATA")]
+    assert "\n# pixelprep\n" in told.decode()
+    assert re.findall(r"\]\((?!https?:|#)[^)\s]*\)", told.decode()) == []
 
 
 # Installed alone
