@@ -1,3 +1,3 @@
 """The version, where every room can read it without importing upward."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

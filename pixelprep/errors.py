@@ -153,5 +153,7 @@ def named_type_error(error: TypeError, function: str) -> TypeError:
 
 def missing_extra(package: str, extra: str, purpose: str) -> MissingExtraError:
     """Make the error for an optional package that is not installed."""
-    hint = f'pip install "pixelprep[{extra}]"'
-    return MissingExtraError(f"{purpose} needs {package}, which is not installed", hint)
+    from pixelprep.installation import install_command
+
+    message = f"{purpose} needs {package}, which is not installed"
+    return MissingExtraError(message, install_command(extra))

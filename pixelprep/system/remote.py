@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar  # Any: options of backends
 from urllib.parse import urlsplit
 
-from pixelprep.errors import PixelprepError, RemoteError, UsageError, missing_extra, one_line
+from pixelprep.errors import (
+    PixelprepError,
+    RemoteError,
+    UsageError,
+    missing_extra,
+    one_line,
+)
+from pixelprep.installation import pip_command
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -104,7 +111,7 @@ def open_remote(url: str) -> tuple["AbstractFileSystem", str]:
             package = PACKAGES.get(protocol, protocol)
             error = missing_extra(package, "remote", f"{scrub(url)}:")
             if package not in INCLUDED:
-                error.hint = f"pip install {package}"
+                error.hint = f"{pip_command()} {package}"
             raise error from None
 
 

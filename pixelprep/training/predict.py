@@ -48,7 +48,6 @@ HINTS = dict.fromkeys(image_problems.HELP, GIVE_ALIKE)
 HINTS |= {
     "transparency": LIKE_TRAINING["alpha"],
     "pages": LIKE_TRAINING["page"],
-    "extra": image_problems.HELP["extra"],
 }
 
 
@@ -475,4 +474,5 @@ def _decoded(
         if decoded:
             yield [path for path, _ in decoded], np.stack([pixels for _, pixels in decoded])
     if first is not None and len(unread) == len(pictures):  # whose hint is for whole datasets
-        raise SourceError(first.message, HINTS[first.problems[0].kind])
+        problem = first.problems[0]
+        raise SourceError(first.message, HINTS.get(problem.kind, problem.help))

@@ -17,6 +17,7 @@ import pytest
 import pixelprep
 from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.format.options import PrepareOptions
+from pixelprep.installation import install_command
 from pixelprep.numerics.scaling import MODES, PER
 from pixelprep.sources import REGISTRY
 from pixelprep.sources.known.lookup import known_name
@@ -635,7 +636,7 @@ def test_train_without_tensorflow_says_what_to_install(digits: str, cache: Path)
     without = "import sys; sys.modules['tensorflow'] = None"  # importing it is an ImportError
     error, hint = failure(run("train", digits, code=without, bare=True))
     assert "TensorFlow, which is not installed" in error
-    assert hint == 'pip install "pixelprep[train]"'
+    assert hint == install_command("train")
     assert not cache.exists()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
+from pixelprep.installation import install_command
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
 from tests.helpers.process import execute
@@ -153,4 +154,4 @@ def test_a_missing_framework_is_named(
     monkeypatch.delitem(sys.modules, f"pixelprep.dataset.{module}", raising=False)
     with pytest.raises(pixelprep.MissingExtraError) as caught:
         getattr(entry.train, method)(64)
-    assert caught.value.hint == f'pip install "pixelprep[{extra}]"'
+    assert caught.value.hint == install_command(extra)

@@ -24,6 +24,7 @@ from PIL import Image
 import pixelprep
 from pixelprep.dataset.entry import Entry
 from pixelprep.exporters import format_names
+from pixelprep.installation import install_command
 from pixelprep.sources import Arrays
 from pixelprep.system import locks, staging
 from tests.helpers.cli import failure, run, start
@@ -400,7 +401,7 @@ def test_a_missing_package_is_named(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(pixelprep.MissingExtraError) as caught:
         pixelprep.export(entry, place, to, quiet=True)
-    assert caught.value.hint == f'pip install "pixelprep[{extra}]"'
+    assert caught.value.hint == install_command(extra)
     assert nothing_but(place.parent)
 
 

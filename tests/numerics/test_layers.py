@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import pixelprep
 from pixelprep import MissingExtraError, Scaling, UsageError
+from pixelprep.installation import install_command
 from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER, fixed_scaling
 
@@ -160,5 +161,5 @@ def test_frameworks_that_there_are_not_are_named(monkeypatch: pytest.MonkeyPatch
     )
     with pytest.raises(MissingExtraError, match="PyTorch") as caught:
         scaling.layer("torch")
-    assert caught.value.hint == 'pip install "pixelprep[torch]"'
+    assert caught.value.hint == install_command("torch")
     assert pixelprep.Scaling is Scaling

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -17,7 +18,7 @@ from pixelprep.cli.app import app
 from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.numerics.scaling import MODES, PER
 from tests.helpers.cli import Done, failure, run
-from tests.helpers.packages import PIP, ROOT, bare_home, done, wheel_of
+from tests.helpers.packages import OFFLINE, PIP, ROOT, bare_home, done, wheel_of
 from tests.helpers.process import execute
 
 # Wheel and sdist
@@ -64,13 +65,24 @@ def test_the_sdist_is_the_checkout_and_nothing_else(sdist: Path) -> None:
     texts = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}
     assert texts | {"data/FORMAT.md", "tests/conftest.py", "scripts/test"} <= files
     folders = {name.split("/")[0] for name in files - texts}
-    assert folders == {"pixelprep", "data", "findings", "tests", "scripts"}
+    assert folders == {"pixelprep", "data", "docs", "findings", "tests", "scripts"}
     assert not [name for name in files if "__pycache__" in name or "_cache/" in name]
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
-    """The wheel built from the sdist has the names and bytes of that built from the checkout."""
-    assert contents(wheel_of(sdist, tmp_path)) == contents(wheel)
+    """The wheel built from the sdist is that of the checkout, byte for byte, whatever the umask."""
+    before = os.umask(0o077)
+    try:
+        assert wheel_of(sdist, tmp_path).read_bytes() == wheel.read_bytes()
+    finally:
+        os.umask(before)
+
+
+def test_an_index_shows_no_dead_link(wheel: Path) -> None:
+    """The README that is in the wheel leads to no file beside it."""
+    [told] = [text for name, text in contents(wheel).items() if name.endswith("/METADATA")]
+    assert "\n# pixelprep\n" in told.decode()
+    assert re.findall(r"\]\((?!https?:|#)[^)\s]*\)", told.decode()) == []
 
 
 # Installed alone
@@ -91,8 +103,9 @@ def alone_with(python: Path, home: Path) -> None:
     ran = execute(train, **settings)
     error, hint = failure(ran)
     assert "TensorFlow, which is not installed" in error
-    assert hint == 'pip install "pixelprep[train]"'
+    assert hint.endswith('-py3-none-any.whl[train]"')
     assert [path.name for path in home.iterdir()] == [".cache"]
+    assert "pixelprep" in done([f"{hint} --dry-run {' '.join(OFFLINE)}"], shell=True, **settings)
 
 
 def test_the_wheel_works_alone(alone: Path, tmp_path: Path) -> None:
@@ -133,6 +146,55 @@ def test_every_python_installs_the_wheel(version: str, wheel: Path, tmp_path: Pa
     constraints = ROOT / "scripts" / "constraints.txt"
     done([*PIP, "--python", python, "install", "-c", constraints, wheel])
     alone_with(python, tmp_path / "home")
+
+
+# What a hint says to install
+
+COMMAND = "from pixelprep.installation import install_command; print(install_command('plot'))"
+WHEEL: dict[str, Any] = {"archive_info": {}}
+GIT = {"vcs": "git", "commit_id": "1f3a"}
+PACKAGES = '"jinja2>=3.1" "matplotlib>=3.8"'
+ORIGINS: dict[str, tuple[dict[str, Any] | None, str]] = {
+    "an index": ({}, '"pixelprep[plot]"'),
+    "a wheel": ({"url": "{site}/x.whl", **WHEEL}, '"{site}/x.whl[plot]"'),
+    "a wheel that is gone": ({"url": "{site}/gone.whl", **WHEEL}, PACKAGES),
+    "a wheel at a URL": (
+        {"url": "https://h/x.whl", **WHEEL},
+        '"pixelprep[plot] @ https://h/x.whl"',
+    ),
+    "a folder": ({"url": "{site}", "dir_info": {}}, '"{site}[plot]"'),
+    "an editable one": ({"url": "{site}", "dir_info": {"editable": True}}, '-e "{site}[plot]"'),
+    "another one": ({"url": "file:///other", "dir_info": {"editable": True}}, PACKAGES),
+    "git": ({"url": "https://h/x", "vcs_info": GIT}, '"pixelprep[plot] @ git+https://h/x@1f3a"'),
+    "a folder on PYTHONPATH": (None, PACKAGES),
+}
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_a_hint_installs_from_where_pixelprep_came(origin: str, tmp_path: Path) -> None:
+    """It names the checkout, wheel, URL or index that is recorded, else the packages themselves."""
+    recorded, expected = ORIGINS[origin]
+    site = tmp_path / "a site"
+    (site / "pixelprep").mkdir(parents=True)
+    (site / "pixelprep" / "__init__.py").touch()
+    shutil.copy(pixelprep.errors.__file__, site / "pixelprep")
+    (site / "x.whl").touch()
+    needs = {"jinja2>=3.1": "", "matplotlib>=3.8": "", "absent": "; sys_platform == 'none'"}
+    lines = [f"{name}{marker}" for name, marker in needs.items()]
+    if recorded is not None:
+        told = site / "pixelprep-1.dist-info"
+        told.mkdir()
+        extra = [f"Requires-Dist: {name}; extra == 'plot'" for name in needs if name != "absent"]
+        (told / "METADATA").write_text("\n".join(["Name: pixelprep", "Version: 1", *extra]))
+        url = recorded.get("url", "").replace("{site}", site.as_uri())
+        if url:
+            (told / "direct_url.json").write_text(json.dumps(recorded | {"url": url}))
+    project = f"[project]\nname = 'pixelprep'\noptional-dependencies.plot = {json.dumps(lines)}"
+    (site / "pyproject.toml").write_text(project)
+    said = done([sys.executable, "-c", COMMAND], cwd=site)
+    start, _, rest = said.strip().partition(" install ")
+    assert start.rpartition(" ")[2] in ("pip", str(sys.executable))
+    assert rest == expected.replace("{site}", str(site))
 
 
 # Help

@@ -26,6 +26,7 @@ FLOORS = [
     {"format"},
     {"numerics", "system"},
     {"errors", "views"},
+    {"installation"},
 ]
 
 
@@ -47,7 +48,7 @@ def graph(folder: Path) -> dict[str, set[str]]:
 
 
 def room(module: str) -> str:
-    """Name the room of a module: the folder below the package, or `errors`."""
+    """Name the room of a module: the folder below the package, or a module there."""
     return module.partition(".")[2].split(".")[0]
 
 

@@ -16,6 +16,7 @@ import pytest
 
 import pixelprep
 from pixelprep.cache import describe
+from pixelprep.installation import install_command
 from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER
 from pixelprep.reports import colormap
@@ -405,7 +406,7 @@ def test_a_missing_package_is_named(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else 1)
     with pytest.raises(pixelprep.MissingExtraError) as caught:
         report(entry, tmp_path / "page", quiet=True)
-    assert caught.value.hint == 'pip install "pixelprep[plot]"'
+    assert caught.value.hint == install_command("plot")
     assert not (tmp_path / "page").exists()
     assert report(entry, tmp_path / "page", format="json", quiet=True).path.exists()
 

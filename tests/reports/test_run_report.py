@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
+from pixelprep.installation import install_command
 from pixelprep.numerics.evaluation import Evaluation
 from pixelprep.reports import run_report
 from pixelprep.reports.results import TrainResult, TrainSettings
@@ -250,7 +251,7 @@ def test_without_a_package_nothing_is_trained(
     monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
     with pytest.raises(pixelprep.MissingExtraError, match=f"^training needs {name}, which") as told:
         train(arrays(40, 20, (7, 6, 1)), epochs=1, run_dir="run", quiet=True)
-    assert told.value.hint == 'pip install "pixelprep[train]"'
+    assert told.value.hint == install_command("train")
     assert list(here.iterdir()) == []
 
 

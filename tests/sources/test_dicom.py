@@ -16,6 +16,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
+from pixelprep.installation import install_command
 from pixelprep.sources.pictures import dicom
 from pixelprep.sources.pictures.image_file import ImageDecoder
 from tests.helpers.pictures import read, refusal
@@ -210,7 +211,7 @@ def test_without_pydicom_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "pydicom", None)
     error = refusal(dicom_file(RGB), tmp_path / "x.dcm")
     assert error.message.endswith("a DICOM file, which needs pydicom, which is not installed")
-    assert error.hint == 'pip install "pixelprep[scientific]"'
+    assert error.hint == install_command("scientific")
 
 
 def test_no_element_about_a_person_is_read() -> None:

@@ -17,6 +17,7 @@ import tifffile
 from PIL import Image
 
 from pixelprep import SourceError
+from pixelprep.installation import install_command
 from pixelprep.sources.pictures.bands import Bands
 from pixelprep.sources.pictures.image_file import ImageDecoder, strict_pillow
 from pixelprep.sources.pictures.image_problems import ImageError
@@ -300,7 +301,7 @@ def test_what_pillow_misreads_is_read_or_named(
     assert error.message == f"{tmp_path / 'x'}: a TIFF of {name}, which {needs}"
     assert error.hint is not None
     assert "on_error" not in error.hint
-    assert expected is None or error.hint == 'pip install "pixelprep[scientific]"'
+    assert expected is None or error.hint == install_command("scientific")
 
 
 def test_integers_of_other_depths_are_as_stored(tmp_path: Path) -> None:

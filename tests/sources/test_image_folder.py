@@ -20,6 +20,7 @@ from PIL import Image
 
 import pixelprep
 from pixelprep import PixelprepWarning, SourceError, UsageError
+from pixelprep.installation import install_command
 from tests.helpers.cli import failure, run
 from tests.helpers.process import execute
 from tests.helpers.raw_files import png
@@ -717,7 +718,7 @@ def test_without_pillow_the_extra_is_named(pets: tuple[Path, Rows, Rows]) -> Non
     code = "import sys; sys.modules['PIL'] = None; import pixelprep; "
     code += f"pixelprep.prepare({str(pets[0])!r})"
     done = execute([sys.executable, "-c", code])
-    assert 'pip install "pixelprep[images]"' in done.stderr
+    assert install_command("images") in done.stderr
 
 
 def test_an_error_survives_the_way_between_processes() -> None:

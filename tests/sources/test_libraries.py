@@ -16,6 +16,7 @@ import pytest
 
 import pixelprep
 from pixelprep import DownloadError, SourceError, UsageError
+from pixelprep.installation import install_command
 from tests.helpers.cli import run
 from tests.helpers.data import idx
 from tests.helpers.hub import Hub
@@ -838,5 +839,5 @@ def test_an_extra_that_is_missing_is_named(
         pixelprep.MissingExtraError, match=r"needs .*, which is not installed"
     ) as no:
         prepared(name)
-    assert no.value.hint == f'pip install "pixelprep[{extra}]"'
+    assert no.value.hint == install_command(extra)
     assert nothing_is_left(cache)

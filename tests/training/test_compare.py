@@ -15,6 +15,7 @@ import pytest
 
 import pixelprep
 from pixelprep import UsageError
+from pixelprep.installation import install_command
 from pixelprep.numerics import significance
 from pixelprep.numerics.significance import difference, t_quantile
 from pixelprep.pipeline.prepare import data_of
@@ -516,5 +517,5 @@ def test_missing_extras_are_said_before_any_work(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(pixelprep.MissingExtraError, match="compare needs TensorFlow") as missing:
         compare(images())
-    assert missing.value.hint == 'pip install "pixelprep[train]"'
+    assert missing.value.hint == install_command("train")
     assert list(Path().iterdir()) == []

@@ -18,6 +18,7 @@ import pixelprep
 from pixelprep import Entry, MissingExtraError, Scaling, TrainError
 from pixelprep.cli.app import app
 from pixelprep.dataset.raw import raw_view
+from pixelprep.installation import install_command
 from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER
 from pixelprep.training import MODEL_FORMATS
@@ -187,7 +188,7 @@ def test_a_missing_package_is_named_at_once(
     with pytest.raises(MissingExtraError) as refused:
         pixelprep.export_model(trained, "out", to)
     assert refused.value.message == f"export to {to} needs {package}, which is not installed"
-    assert refused.value.hint == 'pip install "pixelprep[portable]"'
+    assert refused.value.hint == install_command("portable")
     assert not Path("out").exists()
 
 

@@ -4,20 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pixelprep.errors import SourceError
+from pixelprep.installation import install_command
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Why an image cannot be used as it is, and what would help."""
 
-    kind: str  # one of those in `HELP`
+    kind: str  # one of those in `HELP`, or `extra`
     reason: str
     option: str = ""  # that would help
 
     @property
     def hint(self) -> str:
         """What to do: in words, and the option."""
-        return ": ".join(filter(None, [HELP[self.kind], self.option]))
+        return ": ".join(filter(None, [self.help, self.option]))
+
+    @property
+    def help(self) -> str:
+        """What to do, in words."""
+        return install_command("scientific") if self.kind == "extra" else HELP[self.kind]
 
 
 ANY_ALPHA = "`alpha=white|black|drop|keep`"
@@ -31,7 +37,6 @@ HELP = {
     "color": "make them equal",
     "depth": "keep images of 8 and 16 bits apart",
     "type": "save them as PNG or TIFF: grey or RGB of 8 or 16 bits, or floats",
-    "extra": 'pip install "pixelprep[scientific]"',
     "pixels": "make them smaller first",
 }
 
@@ -44,7 +49,7 @@ def hint_of(problems: Sequence[Problem], command: str = "") -> str:
         return problems[0].hint
     given = dict.fromkeys(problem.option for problem in problems if problem.option)
     options = " ".join(given).replace(ANY_ALPHA, "`alpha=white`")
-    words = [HELP[problem.kind] for problem in problems if not problem.option]
+    words = [problem.help for problem in problems if not problem.option]
     if ANY_ALPHA in given:
         words.insert(0, "or `alpha=black`, drop, keep")
     return "; ".join(filter(None, [f"{command} {options}" if options else "", *words])).strip()
