@@ -61,7 +61,7 @@ def page(path: Path) -> str:
 
 def write_notebook(path: Path) -> None:
     """Write a notebook as a page, and its pictures beside it."""
-    from nbconvert import MarkdownExporter
+    from nbconvert import MarkdownExporter  # type: ignore[import-not-found, unused-ignore]
 
     text, others = MarkdownExporter().from_filename(str(path))
     (OUT / f"{path.stem}.md").write_text(text, encoding="utf-8")

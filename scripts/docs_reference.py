@@ -111,7 +111,8 @@ def described(name: str, command: Any) -> Iterator[str]:
 def placeholder(argument: Any) -> str:
     """Return how a usage line has an argument."""
     name = str(argument.metavar or argument.name.upper()).strip("[]{}")
-    return (name if argument.required else f"[{name}]") + "…" * (argument.nargs != 1)
+    shown = name if argument.required else f"[{name}]"
+    return shown if argument.nargs == 1 else f"{shown}…"
 
 
 def flags(option: Any) -> str:

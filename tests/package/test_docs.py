@@ -198,8 +198,8 @@ def test_all_other_commands_run(
     monkeypatch.setattr("webbrowser.open", lambda _: True)
     shutil.copytree(data / "photos", "photos")
     Path("mine.py").write_text(programs("augmentation.md")[0])
+    entry = pixelprep.prepare("sample", quiet=True)
     if page == "training.md":
-        entry = pixelprep.prepare("sample", quiet=True)
         pixelprep.train(entry, epochs=1, run_dir="runs/NAME", quiet=True)
         pixelprep.export(entry, "new-photos", "png", quiet=True)
         shutil.copy(next(Path("new-photos").rglob("*.png")), "photo.png")
@@ -281,7 +281,9 @@ def test_the_readme_is_short() -> None:
 
 
 def test_known_sets_are_as_the_page_has_them() -> None:
-    """The rows of each known set are those that it is checked against; each group is named."""
+    """The rows of each known set are those that it is checked against; each group is named, and
+    README has their number.
+    """
     page = PAGES["data.md"].read_text()
     rows = re.findall(
         r"(?m)^\| `pixelprep prepare ([\w/-]+)` \| ([\d,–]+), ([\d,–]+), ([\d,–]+)", page
@@ -296,3 +298,4 @@ def test_known_sets_are_as_the_page_has_them() -> None:
     groups = {known.group or name for name, known in REGISTRY.items()}
     named = {name.partition("/")[0] for name in re.findall(r"prepare ([\w/-]+)", page)}
     assert groups <= named
+    assert f"one of {len(REGISTRY)} sets known by name" in PAGES["README.md"].read_text()
