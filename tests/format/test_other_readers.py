@@ -1,4 +1,4 @@
-"""README's readers, which nobody here wrote: each snippet, run as it stands, sees every value."""
+"""The readers of docs/readers.md, made by others: each snippet, as it stands, sees every value."""
 
 import json
 import re
@@ -24,8 +24,7 @@ from tests.helpers.process import execute
 Array = np.ndarray[Any, Any]
 Columns = tuple[Array, Array]
 
-README = ROOT / "README.md"
-SECTION = README.read_text(encoding="utf-8").split("\n## Readers\n")[1].split("\n## ")[0]
+SECTION = (ROOT / "docs" / "readers.md").read_text(encoding="utf-8")
 SNIPPETS = dict(re.findall(r"^### ([^\n]+)\n\n```\w+\n(.*?)^```$", SECTION, re.M | re.S))
 
 
@@ -149,7 +148,7 @@ def by_r(code: str, folder: Path, split: Split) -> Columns:
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of README's: what it needs, whether that is heavy, and how its snippet is run."""
+    """A reader of the page: what it needs, whether that is heavy, and how its snippet is run."""
 
     needs: str
     long: bool = True
@@ -233,7 +232,7 @@ def check(name: str, code: str, split: Split, wanted: Columns) -> None:
     assert same(labels, wanted[1])
 
 
-# What the section says
+# What the page says
 
 
 def test_every_snippet_is_run_and_is_in_the_table() -> None:

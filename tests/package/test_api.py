@@ -5,11 +5,9 @@ import doctest
 import importlib
 import inspect
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, is_typeddict
 
@@ -17,20 +15,14 @@ import numpy as np
 import pytest
 from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
-from typer.main import get_command
 
 import pixelprep
-from pixelprep.cli.app import app
-from pixelprep.training.models import reference_cnn
-from pixelprep.training.serving import serving_model
-from tests.helpers.cli import parse
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT, bare_home, done
 from tests.helpers.process import execute
 from tests.package.api import HELD, REACHED, exported, function_of, interface, named, tree
 
 PACKAGE = Path(pixelprep.__file__).parent
-README = (ROOT / "README.md").read_text()
 CONSUMER = ROOT / "tests" / "package" / "consumer.py"
 
 
@@ -227,75 +219,6 @@ def test_examples_of_docstrings(module: str) -> None:
         r"(?m)^ *>>> (?!.*# doctest: \+SKIP$)", Path(str(found.__file__)).read_text()
     )
     assert (result.failed, result.attempted) == (0, len(written))
-
-
-# README
-
-
-def blocks(text: str) -> list[tuple[str, str]]:
-    """Return language and content of each block, but of sections with tests of their own."""
-    text = re.sub(r"(?ms)^## Readers$.*?(?=^## |\Z)", "", text)
-    return re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
-
-
-PROGRAMS = [content for language, content in blocks(README) if language == "python"]
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_programs_of_the_readme(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of README runs as it stands, in a folder where the files that it names are; some
-    do without pixelprep.
-    """
-    assert any("import pixelprep" not in one for one in PROGRAMS)
-    if re.search("to_tf|keras", program) and find_spec("tensorflow") is None:
-        pytest.skip("TensorFlow is not installed")
-    entry = pixelprep.prepare("sample", mode="standardize", quiet=True)
-    if "serving.keras" in program:
-        model = reference_cnn((28, 28, 1), 10)
-        classes = entry.class_names
-        serving = serving_model(model, entry.scaling, (28, 28, 1), "float32", classes)
-        serving.save(entry.path.parent / "serving.keras")
-    monkeypatch.chdir(entry.path.parent)
-    exec(program, {})
-
-
-def commands(text: str) -> list[list[str]]:
-    """Return the arguments of each `pixelprep …` that stands on a line of its own in a block."""
-    lines = (line for language, content in blocks(text) for line in content.splitlines())
-    words = (
-        shlex.split(line.removeprefix("$ "), comments=True) for line in lines if "`" not in line
-    )
-    return [line[1:] for line in words if line[:1] == ["pixelprep"]]
-
-
-COMMANDS = commands(README)
-
-
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_commands_of_the_readme(arguments: list[str]) -> None:
-    """A command line of README is taken: the command is there, and all its options and values."""
-    parse(arguments)
-
-
-def test_commands_that_are_none_are_found_out() -> None:
-    """What is no command, no option or no value of it is not taken."""
-    assert len(COMMANDS) > 10
-    for wrong in ("prepair", "prepare --modus center", "prepare --workers many", "cache clear"):
-        with pytest.raises(Exception, match=r"prepair|modus|integer|clear"):
-            parse(wrong.split())
-
-
-def test_options_of_the_readme() -> None:
-    """Every option that README's text names is one of a command's, or of a script beside it."""
-    options = set(re.findall(r"`(--[a-z-]+)", re.sub(r"(?ms)^```.*?^```$", "", README)))
-    assert options >= {"--workers", "--cache-dir"}
-    assert options - {"--help"} <= options_of(get_command(app))
-
-
-def options_of(command: Any) -> set[str]:
-    """Return the options of a command and of all below it."""
-    own = {option for parameter in command.params for option in parameter.opts}
-    return own.union(*(options_of(one) for one in getattr(command, "commands", {}).values()))
 
 
 # Types

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 import pixelprep
-from tests.helpers.packages import ROOT
-from tests.package.test_api import blocks
+from tests.helpers.pages import programs
 
-PAGE = (ROOT / "docs" / "augmentation.md").read_text()
-TRAIN, KERAS, TORCH = (text for language, text in blocks(PAGE) if language == "python")
+TRAIN, KERAS, TORCH = programs("augmentation.md")
 
 
 @pytest.fixture(autouse=True)

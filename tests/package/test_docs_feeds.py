@@ -3,14 +3,16 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.helpers.packages import ROOT
+from tests.helpers.pages import PAGES, programs
 from tests.helpers.process import execute
 
-PAGE = (ROOT / "docs" / "feeds.md").read_text()
+PAGE = PAGES["feeds.md"].read_text()
 LOOPS = dict(re.findall(r"(?ms)^## ([^\n]+)$(?:(?!^## ).)*?^```python\n(.*?)^```$", PAGE))
+BATCHES = LOOPS.pop("Batches")
 NEEDED = {
     "Keras": "keras",
     "PyTorch, whole batches": "torch",
@@ -29,6 +31,7 @@ NEEDED = {
 QUICK = ("NumPy", "PyTorch, map-style", "Grain")
 ALONE = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 assert LOOPS.keys() == NEEDED.keys()
+assert len(programs("feeds.md")) == 1 + len(LOOPS)
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +55,15 @@ def test_a_loop_learns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracy = names["accuracy"]
     assert isinstance(accuracy, float)
     assert accuracy > 0.5
+
+
+@pytest.mark.long
+def test_the_calls_of_batches() -> None:
+    """They run, and a pass that is resumed has all batches but the one that was taken."""
+    pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
+    names: dict[str, Any] = {}
+    exec(BATCHES, names)
+    assert len(list(names["rest"])) == len(names["shard"]) - 1
 
 
 @pytest.mark.long

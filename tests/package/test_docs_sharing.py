@@ -1,6 +1,5 @@
 """What docs/sharing.md says of exports is so: its commands make what its programs read."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +7,13 @@ import numpy as np
 import pytest
 
 import pixelprep
-from tests.helpers.cli import command_line, parse
-from tests.helpers.packages import ROOT
-from tests.package.test_api import blocks
+from tests.helpers.cli import command_line
+from tests.helpers.pages import arguments, blocks, programs
 
-PAGE = (ROOT / "docs" / "sharing.md").read_text().partition("## Exports")[2]
-PAGE = PAGE.partition("\n## ")[0]
 COMMANDS = [
-    shlex.split(line)[1:]
-    for language, text in blocks(PAGE)
-    if not language
-    for line in text.splitlines()
+    arguments(line) for one in blocks("sharing.md") for line in one.commands if "./sample-" in line
 ]
-PROGRAMS = [text for language, text in blocks(PAGE) if language == "python"]
-
-
-def test_commands_are_taken() -> None:
-    """The commands of the page have no unknown option."""
-    assert len(COMMANDS) == 4
-    for command in COMMANDS:
-        parse(command)
+PROGRAMS = programs("sharing.md")
 
 
 @pytest.mark.long
@@ -37,6 +23,7 @@ def test_commands_are_taken() -> None:
 def test_a_program_reads_what_a_command_makes(here: Path, library: str) -> None:
     """It runs as it stands, and what it has of a row is the entry's: its picture and its class."""
     pytest.importorskip(library, reason="it is what is tried")
+    assert len(COMMANDS) == 3
     (program,) = (one for one in PROGRAMS if f"import {library}" in one or f"from {library}" in one)
     entry, names = pixelprep.prepare("sample", quiet=True), dict[str, Any]()
     for command in COMMANDS:

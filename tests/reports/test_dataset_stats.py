@@ -17,13 +17,10 @@ from pixelprep.reports.dataset_stats import QUANTILES, PixelStats
 from pixelprep.sources import Provenance, Raw, RawSplit, SourceContext
 from tests.helpers.cli import failure, parse, run
 from tests.helpers.data import arrays
-from tests.helpers.packages import ROOT
+from tests.helpers.pages import blocks
 from tests.helpers.sources import nothing_is_left, prepared
-from tests.package.test_api import blocks
 
 Array = np.ndarray[Any, Any]
-
-PAGE = ROOT / "docs" / "statistics.md"
 
 
 def measured(dataset: Any = "sample", **options: Any) -> DatasetStats:
@@ -231,7 +228,7 @@ def test_options_of_the_recipe_are_not_taken(digits: str) -> None:
 
 def test_the_page_on_statistics_shows_what_is_printed(mnist: Path) -> None:
     """Its table of MNIST is what the command prints, and its commands are understood."""
-    commands, printed, *_ = [text for _, text in blocks(PAGE.read_text())]
+    commands, printed, *_ = (block.text for block in blocks("statistics.md"))
     for line in commands.splitlines():
         parse(shlex.split(line, comments=True)[1:])
     command, _, table = printed.partition("\n")

@@ -26,9 +26,8 @@ from pixelprep.training.serving import serving_model
 from tests.exporters.test_readme import programs, ran
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
-from tests.helpers.packages import ROOT
+from tests.helpers.pages import programs
 from tests.helpers.training import TINY
-from tests.package.test_api import blocks
 
 SHAPE = (12, 11, 3)
 
@@ -284,12 +283,10 @@ def test_programs_of_the_page(to: str, here: Path) -> None:
     """Each program of docs/serving.md gets what `serving.keras` answers, and the classes' names."""
     import keras
 
-    page = (ROOT / "docs" / "serving.md").read_text()
-    programs = [text for language, text in blocks(page) if language == "python"]
     trained = train_on(pixelprep.prepare("sample", quiet=True), here / "digits")
     pixelprep.export_model(trained, trained / to, to, quiet=True)
     names: dict[str, Any] = {}
-    exec(programs[MODEL_FORMATS.index(to)], names)
+    exec(programs("serving.md")[MODEL_FORMATS.index(to)], names)
     serving = keras.saving.load_model(trained / "serving.keras")
     wanted = serving.predict_on_batch(names["raw"].astype(np.float32))
     assert np.abs(names["probabilities"] - wanted).max() <= 5e-5
