@@ -241,17 +241,12 @@ def test_programs_run(block: Block, here: Path) -> None:
 # Links
 
 # Pages that others write; a link to them is right before they are there.
-AWAITED = {ROOT / "docs" / "exports.md", ROOT / "docs" / "notebook.ipynb"}
-
-
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path: Path) -> None:
     """The file is there, and the heading in it."""
     for link in links(path):
         to, _, anchor = link.partition("#")
         target = (path.parent / to).resolve() if to else path
-        if target in AWAITED and not target.exists():
-            continue
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
 
@@ -264,7 +259,7 @@ def test_messages_and_docstrings_name_pages_that_are_there() -> None:
         text = path.read_text()
         for name in re.findall(r"\b(?:docs|data|scripts)/\w+\.(?:md|ipynb)\b", text):
             found.add(name)
-            assert (ROOT / name).exists() or ROOT / name in AWAITED, (path, name)
+            assert (ROOT / name).exists(), (path, name)
         for number in re.findall(r"FORMAT\.md, section (\d+)", text):
             assert int(number) in sections, (path, number)
         assert "README, " not in text, f"{path}: README has no such sections; docs/ has them"
