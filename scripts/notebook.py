@@ -30,6 +30,7 @@ def run(notebook: Any) -> Any:
         for cell in notebook.cells:
             cell.metadata = {}
             cell.get("outputs", [])[:] = tidied(cell.get("outputs", []), home)
+    notebook.metadata.pop("widgets", None)  # of the bars
     return notebook
 
 

@@ -11,6 +11,7 @@ from typing import Any  # Any: JSON values
 
 from pixelprep.errors import TrainError, missing_extra
 
+LOG = logging.getLogger("pixelprep")
 BACKEND_HINT = "set KERAS_BACKEND=tensorflow"
 
 
@@ -23,6 +24,8 @@ def require(purpose: str) -> None:
 def start(purpose: str) -> None:
     """Import TensorFlow and initialize its devices, silently unless ``TF_CPP_MIN_LOG_LEVEL=0``."""
     require(purpose)
+    if "tensorflow" not in sys.modules:
+        LOG.info("starting TensorFlow")  # which takes a while
     verbose = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
     # Its first messages precede its logging setup and ignore any level: only redirecting the
     # descriptor helps.
