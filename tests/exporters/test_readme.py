@@ -33,7 +33,7 @@ SCALINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def programs(text: str) -> list[str]:
+def indented(text: str) -> list[str]:
     """Return what is set off by four spaces in a page, a block each."""
     found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
     return [re.sub("^    ", "", one, flags=re.MULTILINE).strip("\n") + "\n" for one in found]
@@ -63,7 +63,7 @@ def test_its_program_reads_the_rows(tmp_path: Path, to: str) -> None:
         pytest.importorskip(LIBRARIES[to], reason="it is what is tried")
     entry = pixelprep.prepare(source("rgb"), quiet=True)
     path, page = exported(entry, to, tmp_path)
-    names = ran(programs(page)[0], path)
+    names = ran(indented(page)[0], path)
     stored, labels = entry.train.to_numpy()
     raw = entry.scaling.invert(stored)
     if to == "png":  # in the order of paths: by class, and then by row
@@ -84,7 +84,7 @@ def test_its_program_gives_raw_pixels_back(tmp_path: Path, scaling: str) -> None
     data = arrays()
     entry = pixelprep.prepare(data, quiet=True, **SCALINGS[scaling])
     path, page = exported(entry, "npz", tmp_path)
-    read, raw = programs(page)[:2]
+    read, raw = indented(page)[:2]
     names = ran(read, path)
     if entry.per == "image":
         with np.load(path / "little.npz") as file:
@@ -103,14 +103,14 @@ def test_what_cannot_be_had_back_is_said(tmp_path: Path) -> None:
     """Of clipped pixels there is no program; of floats it rounds nothing, and says so."""
     clipped: dict[str, Any] = {"mode": "robust", "quantiles": (0.1, 0.9), "clip": True}
     _, page = exported(pixelprep.prepare(arrays(), quiet=True, **clipped), "npz", tmp_path)
-    assert len(programs(page)) == 2  # to read it, and to prepare it
+    assert len(indented(page)) == 2  # to read it, and to prepare it
     assert "Not to be had: pixels were clipped" in page
     random = np.random.default_rng(0)
     floats = random.normal(size=(8, 3, 3, 1)).astype(np.float32), np.arange(8) % 2
     entry = pixelprep.prepare(Arrays("floats", floats, floats), quiet=True)
     path, page = exported(entry, "hdf5-single", tmp_path)
     assert "Not exactly" in page
-    read, raw = programs(page)[:2]
+    read, raw = indented(page)[:2]
     found = ran(raw, path, ran(read, path))["raw"]
     assert found.dtype == np.float32
     assert np.allclose(found, entry.scaling.invert(entry.train.to_numpy()[0]), atol=1e-6)
@@ -135,7 +135,7 @@ def test_the_page_of_docs_has_the_same_programs() -> None:
     entry = pixelprep.prepare("sample", quiet=True)
     wanted = [_readme.program(entry, get_exporter(to)) for to in format_names()]
     wanted += [portable.program(to, (28, 28, 1)) for to in MODEL_FORMATS]
-    wanted += [programs(_readme.raw_pixels(entry, get_exporter("npz")))[0]]
+    wanted += [indented(_readme.raw_pixels(entry, get_exporter("npz")))[0]]
     assert sorted(PROGRAMS) == sorted(wanted)
     assert {line.split("`")[1] for line in PAGE.splitlines() if line.startswith("| `")} == (
         {*format_names(), *MODEL_FORMATS}

@@ -240,6 +240,7 @@ def test_programs_run(block: Block, here: Path) -> None:
 
 # Links
 
+
 # Pages that others write; a link to them is right before they are there.
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path: Path) -> None:

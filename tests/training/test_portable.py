@@ -23,7 +23,7 @@ from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER
 from pixelprep.training import MODEL_FORMATS
 from pixelprep.training.serving import serving_model
-from tests.exporters.test_readme import programs, ran
+from tests.exporters.test_readme import indented, ran
 from tests.helpers.cli import failure, run
 from tests.helpers.data import arrays
 from tests.helpers.pages import programs
@@ -137,7 +137,7 @@ def check_page(folder: Path) -> None:
     """README.txt has the program that asks the model, and it runs in the folder as it stands."""
     page = (folder / "README.txt").read_text("utf-8")
     about = json.loads((folder / "serving.json").read_text())
-    (code,), (height, width, channels) = programs(page), about["shape"]
+    (code,), (height, width, channels) = indented(page), about["shape"]
     names = ran(code, folder)
     assert names["classes"] == about["class_names"]
     assert names["probabilities"].shape == (1, len(about["class_names"]))
