@@ -17,7 +17,7 @@ UNLIMITED = 1 << 60  # bytes: version 1 of control groups has a number near 2**6
 def describe() -> dict[str, object]:
     """Return system, processor, cores and memory, each with the limits of this process."""
     return {
-        "system": f"{system_name()} ({platform.system()} {platform.release()})",
+        "system": f"{system_name()} ({platform.uname().system} {platform.release()})",
         "architecture": platform.machine(),
         "processor": _first(Path("/proc/cpuinfo"), r"model name\s*: (.+)"),
         "cores": os.cpu_count(),
@@ -36,7 +36,7 @@ def system_name() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     if version := platform.mac_ver()[0]:
         return f"macOS {version}"
-    return platform.system()
+    return platform.uname().system
 
 
 def file_system(path: Path) -> str | None:

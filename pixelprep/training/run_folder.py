@@ -187,11 +187,11 @@ class RunFolder:
         try:
             yield
         except BaseException as error:
-            how = "nothing is kept: there was no checkpoint yet"
             if self.checkpoint.exists():
                 attach_resume_command(error, self.resume_command)
-                how = f"go on with pixelprep.resume({self._shown!r})"
-            error.add_note(how)
+                error.add_note(f"go on with pixelprep.resume({self._shown!r})")
+            elif isinstance(error, KeyboardInterrupt):
+                error.add_note("nothing is kept: there was no checkpoint yet")
             if isinstance(error, KeyboardInterrupt):
                 notebook.hide_traceback(error)
             raise

@@ -17,10 +17,10 @@ from pixelprep.training import MODEL_FORMATS, portable
 from tests.exporters.test_for_others import source
 from tests.helpers.data import arrays
 from tests.helpers.packages import ROOT
-from tests.package.test_api import blocks
+from tests.helpers.pages import programs
 
 PAGE = (ROOT / "docs" / "exports.md").read_text()
-PROGRAMS = [text for language, text in blocks(PAGE) if language == "python"]
+PROGRAMS = programs("exports.md")
 LIBRARIES = {"tfrecord": "tensorflow", "parquet": "datasets", "webdataset": "webdataset"}
 SLOW = [pytest.param(to, marks=pytest.mark.long) for to in LIBRARIES]
 READ_BY = [to for to in format_names() if to not in LIBRARIES] + SLOW

@@ -14,6 +14,7 @@ import pytest
 from typer.main import get_command
 
 import pixelprep
+from pixelprep import installation
 from pixelprep.cli.app import app
 from pixelprep.format.layout import COMPRESSIONS, DTYPES
 from pixelprep.numerics.scaling import MODES, PER
@@ -177,7 +178,7 @@ def test_a_hint_installs_from_where_pixelprep_came(origin: str, tmp_path: Path) 
     site = tmp_path / "a site"
     (site / "pixelprep").mkdir(parents=True)
     (site / "pixelprep" / "__init__.py").touch()
-    shutil.copy(pixelprep.errors.__file__, site / "pixelprep")
+    shutil.copy(installation.__file__, site / "pixelprep")
     (site / "x.whl").touch()
     needs = {"jinja2>=3.1": "", "matplotlib>=3.8": "", "absent": "; sys_platform == 'none'"}
     lines = [f"{name}{marker}" for name, marker in needs.items()]
