@@ -224,6 +224,7 @@ def test_examples_of_docstrings(module: str) -> None:
 # Types
 
 
+@pytest.mark.long  # by default mypy looks at the program in its place among the tests
 def test_types_reach_who_uses_them(alone: Path, tmp_path: Path) -> None:
     """A program with the whole public interface is well typed and runs: what it asserts of every
     type is what the installed package declares. What is declared otherwise is an error of mypy's.
