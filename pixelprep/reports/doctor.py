@@ -309,9 +309,11 @@ def _cache(chosen: object, problems: list[Problem]) -> dict[str, object]:
     except PixelprepError as error:
         problems.append(Problem(error.message, error.hint or ""))
         return {}
-    variable = "PIXELPREP_CACHE_DIR" if os.environ.get("PIXELPREP_CACHE_DIR") else "default"
+    told = os.environ.get("PIXELPREP_CACHE_DIR")  # which the command line takes for its option
+    chosen_by = "PIXELPREP_CACHE_DIR" if told and str(chosen or told) == told else "option"
+    chosen_by = chosen_by if chosen or told else "default"
     there = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
-    found: dict[str, object] = {"path": str(path), "chosen_by": "option" if chosen else variable}
+    found: dict[str, object] = {"path": str(path), "chosen_by": chosen_by}
     found |= {"exists": there == path, "file_system": machine.file_system(there)}
     if not there.is_dir():
         problems.append(Problem(f"{there}: expected a folder, found a file", ELSEWHERE))
