@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # Tests that import TensorFlow, or fork commands that have it imported.
 TENSORFLOW = re.compile(
     r"tests/training/|/test_(run_report|frameworks|equivalence|paste)\.py"
-    r"|\[training|bar_of_training|tfrecord|(?i:keras)"
+    r"|\[training|bar_of_training|tfrecord|\[tf|to_tf|(?i:keras|tensorflow)"
 )
 
 
