@@ -217,7 +217,7 @@ def compare(
 ) -> None:
     """Compare scalings, with significance. The CNN is trained on each, with equal seeds."""
     messages(quiet)
-    given = {name: value for name, value in context.params.items() if name != "as_json"}
+    given = _given(context, "as_json")
     given["modes"] = [mode.strip() for mode in modes.split(",")]
     try:
         # A model of the user's own may print.

@@ -37,6 +37,7 @@ from pixelprep.system import formatting, fs, locks, notices, os_calls, parallel,
 LOG = logging.getLogger("pixelprep")
 
 SCALING = ("mode", "per", "rescale", "dtype")  # options that ask for one of several entries
+AS_BEFORE = "%s: as it was prepared before: %s"
 
 
 @dataclass(frozen=True)
@@ -101,22 +102,8 @@ def find_entry(call: PrepareCall) -> Entry:
     EntryError, UsageError
         When it is not prepared, or damaged; when an option is wrong.
     """
-    cache = fs.cache_dir(call.cache_dir)
-    if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset, cache):
-        names = [*declared_options(RecipeOptions), *declared_options(ScalingOptions), "scaling_of"]
-        given = {n: getattr(call, n) for n in names if getattr(call, n) != getattr(PrepareCall, n)}
-        return _open_as_asked(call.dataset, cache, call.quiet, given)
-    source, dataset = _find_source(call)
-    if entry := _recalled(call, source, cache):
-        return entry
-    if dataset is not None and (own := _only_way(_made_before(dataset, vars(call), cache))):
-        call = replace(call, dataset=dataset, **own)
-        if entry := _recalled(call, _find_source(call)[0], cache):
-            return entry
-    raise EntryError(
-        f"{source.name}, {call.mode}, with these options: not prepared in {cache}",
-        "prepare it first, or here with `prepare`",
-    )
+    usual = PrepareCall(call.dataset)
+    return _find(call, {n: v for n, v in vars(call).items() if v != getattr(usual, n)})
 
 
 def find_meant(dataset: str, **given: Any) -> Entry:
@@ -124,7 +111,7 @@ def find_meant(dataset: str, **given: Any) -> Entry:
     another, which is said.
     """
     try:
-        return find_entry(dataset, **given)
+        return _find(PrepareCall(dataset, **given), given)
     except EntryError:
         cache = fs.cache_dir(given.get("cache_dir"))
         if given.keys() - RUNTIME_ONLY or entries.is_entry_name(dataset, cache):
@@ -137,9 +124,30 @@ def find_meant(dataset: str, **given: Any) -> Entry:
         if not own:
             raise
     entry = find_entry(dataset, **own, **given)
-    told = shlex.join(formatting.options(own))
-    LOG.info("%s: as it was prepared before: %s", dataset, told)
+    notices.tell(AS_BEFORE, dataset, shlex.join(formatting.options(own)))
     return entry
+
+
+def _find(call: PrepareCall, given: Mapping[str, Any]) -> Entry:
+    """Return the entry of a call, some options of which are given."""
+    cache = fs.cache_dir(call.cache_dir)
+    if isinstance(call.dataset, str) and entries.is_entry_name(call.dataset, cache):
+        names = {*declared_options(RecipeOptions), *declared_options(ScalingOptions), "scaling_of"}
+        asked = {name: value for name, value in given.items() if name in names}
+        return _open_as_asked(call.dataset, cache, call.quiet, asked)
+    source, dataset = _find_source(call)
+    if entry := _recalled(call, source, cache):
+        return entry
+    if dataset is not None and not given.keys() & {*REPAIR_OPTIONS} - {*SCALING}:
+        made = list(_made_before(dataset, given, cache).values())
+        if len(made) == 1 and made[0]:
+            call = replace(call, dataset=dataset, **made[0])
+            if entry := _recalled(call, _find_source(call)[0], cache):
+                return entry
+    raise EntryError(
+        f"{source.name}, {call.mode}, with these options: not prepared in {cache}",
+        "prepare it first, or here with `prepare`",
+    )
 
 
 def _recalled(call: PrepareCall, source: sources.Source, cache: Path) -> Entry | None:
@@ -154,23 +162,26 @@ def _recalled(call: PrepareCall, source: sources.Source, cache: Path) -> Entry |
 
 
 def _made_before(
-    dataset: str, options: Mapping[str, Any], cache: Path, *, any_scaling: bool = False
+    dataset: str, given: Mapping[str, Any], cache: Path, *, any_scaling: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Return the options that made each entry of this data with the scaling that is asked for, by
     the entry's name, but for those that are given. A scaling is asked for though it is default;
     of `any_scaling` there are the other options alone.
     """
     usual = {name: getattr(PrepareCall, name) for name in REPAIR_OPTIONS}
-    given = {name: value for name, value in options.items() if value is not None}
-    asked = {name: given.get(name, value) for name, value in usual.items()}
-    told = {n for n in usual if n not in SCALING and asked[n] != usual[n]}
-    told |= {*SCALING, *declared_options(ScalingOptions)} if any_scaling else set()
+    asked = {name: given.get(name, usual[name]) for name in SCALING}
+    of_scaling = declared_options(ScalingOptions).keys()
+    left_out = {*given}
+    if any_scaling:
+        left_out |= {*SCALING, *of_scaling}
+    elif given.keys() & of_scaling:  # a mean that is given does not go with a preset of before
+        left_out |= of_scaling
     made = {path: requests.load(path, cache).request for path in entries.made_from(dataset, cache)}
     return {
         f"{path.parent.name}/{path.name}": {
             name: value
             for name, value in request.items()
-            if name not in told and value != usual.get(name, value)
+            if name not in left_out and value != usual.get(name, value)
         }
         for path, request in made.items()
         if request and (any_scaling or all(asked[n] == request.get(n, asked[n]) for n in SCALING))
@@ -178,28 +189,25 @@ def _made_before(
 
 
 def as_before(
-    dataset: str, options: Mapping[str, Any], cache: Path, *, any_scaling: bool = False
+    dataset: str, given: Mapping[str, Any], cache: Path, *, any_scaling: bool = False
 ) -> dict[str, Any]:
-    """Return the options, but for those given, that all entries of this data were made with, of the
-    scaling that is asked for or of `any_scaling`; and say so.
+    """Return the options that this data was prepared with before, but for those given; and say so.
+
+    They are those of the entries with the scaling that is asked for; or else (or of `any_scaling`)
+    those of all its entries, but for what makes the scaling. Where entries differ, nobody knows
+    which one is meant: a `UsageError`.
     """
-    before = _made_before(dataset, options, cache, any_scaling=any_scaling)
-    own = list(before.values())
-    common = {
-        name: value
-        for name, value in (own[0] if own else {}).items()
-        if all(one.get(name) == value for one in own)
-    }
-    ways = {entry: _spelled(one) for entry, one in before.items()}
-    words = _spelled(common)
-    if len(set(ways.values())) == 1 and words:
-        LOG.info("%s: as it was prepared before: %s", dataset, words)
-    elif all(ways.values()) and ways:
+    before = {} if any_scaling else _made_before(dataset, given, cache)
+    before = before or _made_before(dataset, given, cache, any_scaling=True)
+    ways = {entry: _spelled(own) for entry, own in before.items()}
+    if not all(ways.values()) or not ways:  # none, or one was made with what is given alone
+        return {}
+    if len(set(ways.values())) > 1:
         listed = formatting.shorten(f"{entry} ({way})" for entry, way in ways.items())
-        taken = f"; what all have is taken: {words}" if words else ""
-        told = "%s: prepared in several ways; to take one, name it: %s%s"
-        LOG.info(told, dataset, listed, taken)
-    return common
+        hint = "name one of them; or give the options in which they differ"
+        raise UsageError(f"{dataset}: prepared in several ways: {listed}", hint)
+    notices.tell(AS_BEFORE, dataset, *set(ways.values()))
+    return next(iter(before.values()))
 
 
 def _spelled(options: Mapping[str, Any]) -> str:
@@ -207,15 +215,10 @@ def _spelled(options: Mapping[str, Any]) -> str:
     return shlex.join(formatting.options({n: options[n] for n in options if n not in SCALING}))
 
 
-def _only_way(made: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the options that made the only entry; none where there are several, or none."""
-    return next(iter(made.values())) if len(made) == 1 else {}
-
-
 def prepare_or_open(name: str, **options: Any) -> Entry:
     """Open the entry of this name; or prepare the dataset of this name, as `prepare` does.
 
-    What no option says is as in the entries of this data, where all of this scaling agree.
+    What no option says is as this data was prepared before (`as_before`).
 
     Of an entry, an option that was given and differs from its recipe is a `UsageError`.
     """

@@ -20,7 +20,7 @@ from pixelprep import sources
 from pixelprep.cache.entries import is_entry_name
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import TrainError, UsageError, check_int, unknown_choice
-from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY, PrepareOptions
+from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY
 from pixelprep.numerics import significance
 from pixelprep.numerics.modes import MODES, plain_modes
 from pixelprep.pipeline.prepare import as_before, data_of, prepare
@@ -111,14 +111,13 @@ def compare(
     cache = fs.cache_dir(options.get("cache_dir"))
     if isinstance(dataset, str) and is_entry_name(dataset, cache):
         dataset, own = data_of(dataset, cache, quiet)
-        options |= {
-            k: v for k, v in own.items() if options.get(k) in (None, getattr(PrepareOptions, k))
-        }
-    options["val_fraction"] = val_fraction
-    if isinstance(dataset, str):
-        dataset = dataset if sources.is_path(dataset) else sources.meant(dataset)
-        if sources.is_path(dataset):
-            options |= as_before(dataset, options, cache, any_scaling=True)
+        options = own | options | {"val_fraction": val_fraction}
+    else:
+        options["val_fraction"] = val_fraction
+        if isinstance(dataset, str):
+            dataset = dataset if sources.is_path(dataset) else sources.meant(dataset)
+            if sources.is_path(dataset):
+                options |= as_before(dataset, options, cache, any_scaling=True)
     entries = {}
     for mode in modes:
         LOG.info("preparing %s", mode)

@@ -13,7 +13,7 @@ import platformdirs
 import pytest
 
 import pixelprep
-from pixelprep import CacheError, EntryError, TrainError, UsageError
+from pixelprep import CacheError, EntryError, PixelprepWarning, TrainError, UsageError
 from pixelprep.numerics.modes import plain_modes
 from pixelprep.numerics.scaling import PER, apply_with_statistics, per_image_columns
 from pixelprep.pipeline.prepare import as_before, find_entry, prepare_or_open
@@ -21,7 +21,6 @@ from pixelprep.system import fs
 from tests.helpers.cli import failure, run
 from tests.helpers.damage import flip
 from tests.helpers.process import execute
-from tests.helpers.training import listening
 
 
 @pytest.mark.parametrize("options", [[], ["--mode", "center", "--per", "pixel"]])
@@ -232,46 +231,65 @@ def test_the_only_entry_is_meant_where_no_scaling_is_asked_for(digits: str) -> N
 
 def test_path_and_train_mean_the_only_entry_of_the_scaling_asked_for(digits: str) -> None:
     """Its options need not be typed again, also once there is an entry of another scaling, and
-    once the data changed; which is said. Options that are given count before.
+    once the data changed; which is said. Options that are given count before, default or not.
     """
     made = {
         mode: pixelprep.prepare(digits, mode=mode, val_fraction=0.25, quiet=True)
         for mode in ("standardize", "center")
     }
     for mode, entry in made.items():
-        with listening() as said:
-            assert find_entry(digits, mode=mode).path == entry.path
+        assert find_entry(digits, mode=mode).path == entry.path
+        with pytest.warns(PixelprepWarning) as said:
             assert prepare_or_open(digits, mode=mode, workers=1).path == entry.path
-        assert said == [f"{digits}: as it was prepared before: --val-fraction 0.25"]
-    assert "val" not in prepare_or_open(digits, rescale=True).splits
+        assert told(said) == [f"{digits}: as it was prepared before: --val-fraction 0.25"]
     assert len(prepare_or_open(digits, val_fraction=0.5).val) > len(made["center"].val)
+    assert "val" not in prepare_or_open(digits, val_fraction=0.0).splits
+    assert "not prepared" in failure(run("path", digits, "--val-fraction", "0.1"))[0]
     train = next(Path(digits).glob("train-images*"))
     train.write_bytes(train.read_bytes())
-    assert prepare_or_open(digits, mode="center").path == made["center"].path
-    other = pixelprep.prepare(digits, val_fraction=0.5, quiet=True)
-    with listening() as said:
-        assert "val" not in prepare_or_open(digits).splits
-    named = {f"digits/{entry.path.name}" for entry in (made["standardize"], other)}
-    assert said[0].startswith(f"{digits}: prepared in several ways; to take one, name it: ")
-    assert all(f"{name} (--val-fraction 0." in said[0] for name in named)
+    with pytest.warns(PixelprepWarning, match="as it was prepared before"):
+        assert prepare_or_open(digits, mode="center").path == made["center"].path
+
+
+def test_options_of_the_data_are_taken_for_another_scaling(digits: str) -> None:
+    """They say what the data is, and that is the same; but what makes the scaling is not taken, nor
+    a preset beside a mean that is given. It is said, by `--quiet` too.
+    """
+    preset: dict[str, Any] = {"mode": "fixed", "preset": "keras-tf", "val_fraction": 0.25}
+    pixelprep.prepare(digits, quiet=True, **preset)
+    with pytest.warns(PixelprepWarning) as said:
+        made = prepare_or_open(digits, mode="center")
+        own = prepare_or_open(digits, mode="fixed", mean=0.5, std=0.25)
+    assert told(said) == [f"{digits}: as it was prepared before: --val-fraction 0.25"] * 2
+    assert len(made.val) == len(own.val) == 10
+    assert own.scaling.mean.tolist() != made.scaling.mean.tolist()
 
 
 def test_what_is_given_is_added_to_how_data_was_prepared(digits: str) -> None:
-    """Beside one more option those of before need not be typed again, nor where entries differ in
-    others: what all have is taken. So it is in `compare`, whatever the scaling.
+    """Beside one more option those of before need not be typed again; so it is in `compare`,
+    whatever the scaling. Where entries differ in what is not given, none of them is meant.
     """
-    for fraction in (0.0, 0.25):
+    for fraction in (0.1, 0.25):
         ways: dict[str, Any] = {"val_fraction": fraction, "compression": "gzip", "shard_rows": 16}
         pixelprep.prepare(digits, mode="center", quiet=True, **ways)
-    with listening() as said:
+    with pytest.warns(PixelprepWarning) as said:
         made = prepare_or_open(digits, mode="center", val_fraction=0.5)
-    assert said[0] == f"{digits}: as it was prepared before: --compression gzip --shard-rows 16"
+    before = f"{digits}: as it was prepared before: --compression gzip --shard-rows 16"
+    assert told(said) == [before]
     assert len(made.val) == 20
-    with listening() as said:
-        assert "val" not in prepare_or_open(digits, mode="center").splits
-    assert said[0].endswith("; what all have is taken: --compression gzip --shard-rows 16")
-    options = as_before(digits, {"val_fraction": 0.1}, fs.cache_dir(None), any_scaling=True)
+    with pytest.raises(UsageError, match="digits: prepared in several ways: digits/center-") as no:
+        prepare_or_open(digits, mode="center")
+    assert no.value.hint == "name one of them; or give the options in which they differ"
+    with pytest.warns(PixelprepWarning):
+        options = as_before(digits, {"val_fraction": 0.1}, fs.cache_dir(None), any_scaling=True)
     assert options == {"compression": "gzip", "shard_rows": 16}
+    plain = pixelprep.prepare(digits, quiet=True)
+    assert prepare_or_open(digits).path == plain.path
+
+
+def told(said: pytest.WarningsRecorder) -> list[str]:
+    """Return what was warned of."""
+    return [str(one.message) for one in said]
 
 
 def test_another_scaling_than_the_one_that_is_there_is_not_meant(digits: str) -> None:
