@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from string import Template
 
+import numpy as np
+
 from pixelprep._version import __version__
 from pixelprep.dataset.entry import Entry
 from pixelprep.exporters.base import Content, Exporter
@@ -67,7 +69,9 @@ def program(entry: Entry, exporter: Exporter) -> str:
     """Return the program that reads the first split, to be run in the folder."""
     split = next(iter(entry.splits.values()))
     several = entry.manifest.source.task == "multilabel"
-    return Template(exporter.program).substitute(
+    has_more = "mean" in split.column_names
+    more = {name: text if has_more else "" for name, text in exporter.per_image.items()}
+    return Template(Template(exporter.program).safe_substitute(more)).substitute(
         name=entry.dataset,
         split=split.name,
         shape=split.shape[1:],
@@ -129,13 +133,14 @@ def _images(entry: Entry, exporter: Exporter) -> str:
         return f"{size}; raw pixels: {kind}."
     named = "Given" if scaling.fixed else "Of train"
     mean, std = map(formatting.format_numbers, (scaling.mean, scaling.std))
+    constant = "" if scaling.per == "image" or np.all(scaling.std) else "; 0 divides by 1"
     first, batch = manifest.first_split, manifest.splits[manifest.first_split].first_batch
     return "\n".join(
         [
             f"{size}; {manifest.recipe.dtype}, little-endian, in C order.",
             f"Each value is, of a raw pixel x ({kind}):",
             f"{describe(scaling)}; {entry.mode} per {entry.per}.",
-            f"{named}: mean {mean}; std {std}.",
+            f"{named}: mean {mean}; std {std}{constant}.",
             f"The first {batch.shape[0]} of {first}: {batch.min:g} to {batch.max:g}.",
         ]
     )

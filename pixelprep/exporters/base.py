@@ -39,6 +39,7 @@ class Exporter(Protocol):
     """One format that an entry can be exported to."""
 
     program: ClassVar[str]  # that reads a split, in the folder; a `string.Template`
+    per_image: ClassVar[dict[str, str]] = {}  # what `program` has more where rows have mean and std
     is_raw: ClassVar[bool] = False  # whether it has raw pixels, not scaled ones
     is_read: ClassVar[bool] = True  # whether `prepare` takes it again
 

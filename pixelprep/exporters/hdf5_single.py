@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from pixelprep.dataset.entry import Entry
 from pixelprep.exporters.base import (
@@ -25,8 +26,11 @@ class Hdf5Exporter(Exporter):
 import h5py
 
 with h5py.File("$name.h5") as file:
-    images, labels = file["$split/images"][:], file["$split/labels"][:]
+    images, labels = file["$split/images"][:], file["$split/labels"][:]$columns
 """
+    per_image: ClassVar[dict[str, str]] = {
+        "columns": '\n    mean, std = file["$split/mean"][:], file["$split/std"][:]'
+    }
 
     def contents(self, entry: Entry) -> list[Content]:
         """List the data sets."""

@@ -4,7 +4,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any  # Any: arrays of any type
+from typing import IO, Any, ClassVar  # Any: arrays of any type
 
 import numpy as np
 
@@ -29,8 +29,11 @@ class NpzExporter(Exporter):
 import numpy as np
 
 with np.load("$name.npz") as file:
-    images, labels = file["x_$split"], file["y_$split"]
+    images, labels = file["x_$split"], file["y_$split"]$columns
 """
+    per_image: ClassVar[dict[str, str]] = {
+        "columns": '\n    mean, std = file["mean_$split"], file["std_$split"]'
+    }
 
     def contents(self, entry: Entry) -> list[Content]:
         """List the arrays."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any  # Any: arrays of any type; TensorFlow is not typed
+from typing import Any, ClassVar  # Any: arrays of any type; TensorFlow is not typed
 
 import numpy as np
 
@@ -33,14 +33,19 @@ import tensorflow as tf
 
 kinds = {
     "image": tf.io.FixedLenFeature((), tf.string),
-    "label": tf.io.FixedLenFeature($classes, tf.int64),
+    "label": tf.io.FixedLenFeature($classes, tf.int64),$kinds
 }
 rows = tf.data.TFRecordDataset(sorted(glob("$split*.tfrecord"))).batch(64)
 for row in rows.map(lambda batch: tf.io.parse_example(batch, kinds)).as_numpy_iterator():
     labels = row["label"]
-    images = tf.reshape(tf.io.decode_raw(row["image"], tf.$dtype), (-1, *$shape)).numpy()
+    images = tf.reshape(tf.io.decode_raw(row["image"], tf.$dtype), (-1, *$shape)).numpy()$columns
     break
 """
+    per_image: ClassVar[dict[str, str]] = {
+        "kinds": '\n    **dict.fromkeys(("mean", "std"), tf.io.FixedLenFeature((), tf.string)),',
+        "columns": "\n    mean, std = ("
+        'tf.io.decode_raw(row[name], tf.float64).numpy() for name in ("mean", "std"))',
+    }
 
     def contents(self, entry: Entry) -> list[Content]:
         """List the files, and the features of an example."""

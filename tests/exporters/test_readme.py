@@ -78,17 +78,17 @@ def test_its_program_reads_the_rows(tmp_path: Path, to: str) -> None:
         assert np.array_equal(names["labels"], labels)
 
 
-@pytest.mark.parametrize("scaling", SCALINGS)
-def test_its_program_gives_raw_pixels_back(tmp_path: Path, scaling: str) -> None:
-    """Whatever was scaled, by NumPy alone and to the last value."""
+@pytest.mark.parametrize(
+    ("to", "scaling"),
+    [*(("npz", one) for one in SCALINGS), ("hdf5-single", "per-image"), ("tfrecord", "per-image")],
+)
+def test_its_program_gives_raw_pixels_back(tmp_path: Path, to: str, scaling: str) -> None:
+    """Whatever was scaled, to the last value, from what the program before it has read."""
     data = arrays()
     entry = pixelprep.prepare(data, quiet=True, **SCALINGS[scaling])
-    path, page = exported(entry, "npz", tmp_path)
+    path, page = exported(entry, to, tmp_path)
     read, raw = indented(page)[:2]
     names = ran(read, path)
-    if entry.per == "image":
-        with np.load(path / "little.npz") as file:
-            names |= {"mean": file["mean_train"], "std": file["std_train"]}
     found = ran(raw, path, names)["raw"]
     own = [entry.train.mean, entry.train.std] if entry.per == "image" else []
     wanted = entry.scaling.invert(names["images"], *own)
