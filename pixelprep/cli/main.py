@@ -29,6 +29,7 @@ from pixelprep.format.options import (
     declared_options,
     option_types,
 )
+from pixelprep.system import formatting
 
 INTERRUPTED = 130
 SHORT = {"workers": "-j", "force": "-f"}  # of options of `prepare`
@@ -130,7 +131,7 @@ class _Plain(logging.Formatter):
     """Format messages whose names may hold anything."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return output.escape_control(spelled(super().format(record)))
+        return formatting.escape_control(spelled(super().format(record)))
 
 
 def messages(quiet: bool) -> None:

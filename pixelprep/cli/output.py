@@ -35,7 +35,7 @@ AGES = (("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))  
 def say(*lines: str, err: bool = False) -> None:
     """Print lines; control characters in names cannot steer the terminal."""
     for line in lines:
-        print(escape_control(line), file=sys.stderr if err else sys.stdout, flush=True)
+        print(formatting.escape_control(line), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def print_error(label: str, text: str) -> None:
@@ -44,12 +44,7 @@ def print_error(label: str, text: str) -> None:
     color = 31 if label == "error" else 36  # red, cyan
     shown = f"\x1b[{color}m\x1b[1m{label}:\x1b[0m" if colorful else f"{label}:"
     with contextlib.suppress(OSError):  # the exit status still tells
-        print(f"{shown} {escape_control(text)}", file=sys.stderr, flush=True)
-
-
-def escape_control(text: str) -> str:
-    """Return the text on one line, everything but letters, signs and spaces spelled out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        print(f"{shown} {formatting.escape_control(text)}", file=sys.stderr, flush=True)
 
 
 def show(result: dict[str, Any], as_json: bool, print_table: Callable[[], None]) -> None:
@@ -220,7 +215,7 @@ def _table(rows: Rows) -> None:
 def _columns(rows: Rows) -> None:
     from rich.cells import set_cell_size  # JSON needs it not
 
-    plain = [tuple(map(escape_control, row)) for row in rows]
+    plain = [tuple(map(formatting.escape_control, row)) for row in rows]
     widths = _widths(plain)
     for row in plain:
         say("".join(map(set_cell_size, row, widths)).rstrip())

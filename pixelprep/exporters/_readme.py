@@ -109,7 +109,7 @@ def raw_pixels(entry: Entry, exporter: Exporter) -> str:
 
 def class_list(names: Iterable[str]) -> str:
     """List the classes by number."""
-    shown = (name if name.isprintable() else ascii(name) for name in names)
+    shown = map(formatting.escape_control, names)
     return "\n".join(f"{number}: {name}" for number, name in enumerate(shown))
 
 

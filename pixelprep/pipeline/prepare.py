@@ -4,8 +4,8 @@ import logging
 import os
 import shlex
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -374,6 +374,17 @@ def _load_build() -> None:
         from pixelprep.pipeline import build as build
 
 
+@contextmanager
+def _loading_build() -> Iterator[None]:
+    """Load libhdf5 while raw data is unpacked, which leaves the interpreter free."""
+    loading = threading.Thread(target=_load_build)
+    loading.start()
+    try:
+        yield
+    finally:  # else an interpreter that ends early breaks it off, with a traceback
+        loading.join()
+
+
 def _find_or_build(
     call: PrepareCall,
     source: sources.Source,
@@ -391,9 +402,8 @@ def _find_or_build(
             return entry, False
     # Raw data is summed up while it is read, unless there seems to be such an entry already.
     is_new = call.force or not any((cache / source.name).glob(f"{call.mode}-*"))
-    if is_new:  # libhdf5 is loaded while raw data is unpacked, which leaves the interpreter free
-        threading.Thread(target=_load_build).start()
-    record, data = raw_data.identify(source, context, call if is_new else None)
+    with _loading_build() if is_new else nullcontext():
+        record, data = raw_data.identify(source, context, call if is_new else None)
     recipe = _recipe(call, source, record, known)
     all_test = known is not None and given_scaling.is_test(record, call)
     _tell_of_splits(call, source.name, record, recipe, all_test)

@@ -130,6 +130,7 @@ def _row(kind: str, cells: Sequence[str], align: str) -> str:
 
 
 def _cut(text: str, most: int) -> str:
+    text = formatting.escape_control(text)
     return escape(text if len(text) <= most else f"{text[: most - 1]}…")
 
 

@@ -71,3 +71,8 @@ def format_numbers(values: object, max_listed: int = 4) -> str:
     if len(numbers) <= max_listed:
         return ", ".join(map(repr, numbers))
     return f"{len(numbers):,} values, {min(numbers)!r} to {max(numbers)!r}"
+
+
+def escape_control(text: str) -> str:
+    """Return the text on one line, everything but letters, signs and spaces spelled out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

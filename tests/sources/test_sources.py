@@ -10,6 +10,7 @@ import struct
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -224,6 +225,24 @@ def test_a_bad_npz_file_is_refused(tmp_path: Path, cache: Path, bad: str) -> Non
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
     refused(cache, path, path if bad != "no number" else "bad: train: image", reason)
+
+
+def test_nothing_goes_on_when_data_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is loaded beside has ended: a thread that is left would break off with a traceback."""
+    ended = threading.Event()
+
+    def load() -> None:
+        time.sleep(0.05)
+        ended.set()
+
+    monkeypatch.setattr("pixelprep.pipeline.prepare._load_build", load)
+    path = tmp_path / "bad.npz"
+    path.write_bytes(b"no archive")
+    with pytest.raises(pixelprep.SourceError):
+        pixelprep.prepare(path, quiet=True)
+    assert ended.is_set()
 
 
 @pytest.mark.parametrize("name", ["x_train", "y_test"])
