@@ -19,7 +19,7 @@ from pixelprep.reports.results import TrainResult, TrainSettings
 from pixelprep.training.predict import ClassRecall, EvaluationResult
 from pixelprep.views import Page
 
-HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>')
+HOSTILE = ("<script>alert(1)</script>\u202e", '"><img src=x onerror=alert(2)>')
 
 
 class Seen(HTMLParser):
@@ -75,6 +75,7 @@ def test_an_entry_is_shown_as_info_has_it(entry: Entry, capsys: pytest.CaptureFi
     ends = {str(entry.path), *(cell for cell in printed if "every file as" in cell)}
     assert [cell for cell in printed if cell not in text and cell not in ends] == []
     assert not {"script"} & set(shown.tags)
+    assert text.isprintable()  # no letter turns the line round
     assert shown.tags.count("img") == len(shown.pictures) >= 2
 
 
