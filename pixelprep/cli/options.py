@@ -1,5 +1,6 @@
 """Declare the options that commands share; those of `prepare` follow from `format.options`."""
 
+import glob
 import inspect
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -24,6 +25,17 @@ def entry_names(incomplete: str) -> list[str]:
 
     names = (f"{path.parent.name}/{path.name}" for path in entry_paths(cache_dir(None)))
     return [name for name in names if name.startswith(incomplete)]
+
+
+def dataset_names(incomplete: str) -> list[str]:
+    """Return the known names that begin so, and the paths."""
+    from pixelprep.sources import REGISTRY
+
+    names = [name for name in REGISTRY if name.startswith(incomplete)]
+    if "/" not in incomplete:
+        return names
+    paths = glob.glob(f"{glob.escape(incomplete)}*")  # noqa: PTH207 - pathlib drops the ./ in front
+    return names + sorted(paths)
 
 
 def option(help: str, metavar: str | None = None, *flags: str) -> Any:
@@ -69,6 +81,7 @@ Dataset = Annotated[
         "A known name (see `pixelprep datasets`), a path, ./digits; a URL; of another library:"
         " hf:OWNER/NAME, torchvision:NAME, tfds:NAME, sklearn:NAME.",
         "DATASET",
+        dataset_names,
     ),
 ]
 EntryName = Annotated[

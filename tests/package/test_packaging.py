@@ -294,13 +294,15 @@ CHOICES |= {"--color": ("grey", "rgb"), "--on-error": ("fail", "skip")}
 
 
 def test_completion_knows_the_entries(digits: str) -> None:
-    """Where an entry is meant those of the cache are offered, by what is typed of their names."""
+    """Where an entry is meant those of the cache are offered, by what is typed of their names;
+    where a dataset is, the known ones, or paths.
+    """
     entry = pixelprep.prepare(digits, quiet=True)
-    name = f"digits/{entry.path.name}"
-    for typed, offered in {"info dig": [name], "cache remove other": []}.items():
+    offers = {"info dig": f"digits/{entry.path.name}", "prepare fash": "fashion-mnist"}
+    for typed, offered in (offers | {f"prepare {digits[:5]}": digits}).items():
         asked = {"COMP_WORDS": f"pixelprep {typed}", "COMP_CWORD": str(typed.count(" ") + 1)}
         ran = run(env=os.environ | asked | {"_PIXELPREP_COMPLETE": "complete_bash"})
-        assert ran.stdout.split() == offered
+        assert ran.stdout.split() == [offered]
 
 
 @pytest.mark.parametrize("option", CHOICES)
