@@ -297,4 +297,4 @@ def test_known_sets_are_as_the_page_has_them() -> None:
     groups = {known.group or name for name, known in REGISTRY.items()}
     named = {name.partition("/")[0] for name in re.findall(r"prepare ([\w/-]+)", page)}
     assert groups <= named
-    assert f"one of {len(REGISTRY)} sets known by name" in PAGES["README.md"].read_text()
+    assert f"one of {len(REGISTRY)} datasets known by name" in PAGES["README.md"].read_text()
