@@ -119,7 +119,7 @@ def test_the_readme_shows_what_train_prints(here: Path) -> None:
     """But for times, losses and accuracies, which another processor rounds differently."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
     pixelprep.prepare("sample", quiet=True)
-    done = run("train", "sample")
+    done = run("train", "sample", cold=True)  # that has yet to start TensorFlow
     assert done.returncode == 0, done.stderr
     differs = r"\d\.\d{4}\b|[\d.]+%|[\d.]+ s\b|\S*runs/sample-standardize-[\d-]+"
     shown = console("README.md")["pixelprep train sample"]
