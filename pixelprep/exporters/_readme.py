@@ -74,7 +74,7 @@ def program(entry: Entry, exporter: Exporter) -> str:
     return Template(Template(exporter.program).safe_substitute(more)).substitute(
         name=entry.dataset,
         split=split.name,
-        shape=split.shape[1:],
+        shape=(-1, *split.shape[1:]),
         dtype=split.dtype.name,
         classes=(len(entry.class_names),) if several else (),
         label="labels" if several else "label",

@@ -38,7 +38,7 @@ kinds = {
 rows = tf.data.TFRecordDataset(sorted(glob("$split*.tfrecord"))).batch(64)
 for row in rows.map(lambda batch: tf.io.parse_example(batch, kinds)).as_numpy_iterator():
     labels = row["label"]
-    images = tf.reshape(tf.io.decode_raw(row["image"], tf.$dtype), (-1, *$shape)).numpy()$columns
+    images = tf.reshape(tf.io.decode_raw(row["image"], tf.$dtype), $shape).numpy()$columns
     break
 """
     per_image: ClassVar[dict[str, str]] = {

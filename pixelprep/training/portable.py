@@ -224,7 +224,7 @@ def program(to: str, shape: Sequence[int]) -> str:
     """Return the program that asks a model of this format, in its folder, about raw pixels."""
     text = FORMATS[to].program
     imports, ask = text.split("\n\n")
-    return PROGRAM.format(imports=imports, ask=ask.rstrip(), shape=tuple(shape))
+    return PROGRAM.format(imports=imports, ask=ask.rstrip(), shape=(1, *shape))
 
 
 def _page(about: Mapping[str, Any], entry: Entry) -> bytes:
@@ -379,7 +379,7 @@ import numpy as np
 
 with open("serving.json") as file:
     classes = json.load(file)["class_names"]
-raw = np.zeros((1, *{shape}), np.float32)  # raw pixels, not scaled
+raw = np.zeros({shape}, np.float32)  # raw pixels, not scaled
 {ask}
 print(classes[probabilities[0].argmax()])
 """

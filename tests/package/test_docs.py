@@ -119,7 +119,7 @@ def test_the_readme_shows_what_train_prints(here: Path) -> None:
     """But for times, losses and accuracies, which another processor rounds differently."""
     pytest.importorskip("tensorflow", reason="the extra `train` is not installed")
     pixelprep.prepare("sample", quiet=True)
-    done = run("train", "sample")
+    done = run("train", "sample", cold=True)  # that has yet to start TensorFlow
     assert done.returncode == 0, done.stderr
     differs = r"\d\.\d{4}\b|[\d.]+%|[\d.]+ s\b|\S*runs/sample-standardize-[\d-]+"
     shown = console("README.md")["pixelprep train sample"]
@@ -297,4 +297,4 @@ def test_known_sets_are_as_the_page_has_them() -> None:
     groups = {known.group or name for name, known in REGISTRY.items()}
     named = {name.partition("/")[0] for name in re.findall(r"prepare ([\w/-]+)", page)}
     assert groups <= named
-    assert f"one of {len(REGISTRY)} sets known by name" in PAGES["README.md"].read_text()
+    assert f"one of {len(REGISTRY)} datasets known by name" in PAGES["README.md"].read_text()

@@ -27,7 +27,7 @@ def test_the_site_has_every_page_and_needs_no_other(site: Path) -> None:
         text = (site / name).with_suffix(".html").read_text()
         assert re.findall(r'<(?:script|img|link)\b[^>]*(?:src|href)="?(?:https?:)?//', text) == []
         assert "&lt;!-- " not in text
-    assert "Five words say everything else" in (site / "index.html").read_text()
+    assert "Five terms used throughout" in (site / "index.html").read_text()
 
 
 def test_commands_and_docstrings_are_there(site: Path) -> None:
