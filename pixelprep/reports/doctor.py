@@ -365,7 +365,9 @@ def _tell_failed_imports(child: Child, problems: list[Problem]) -> None:
 def _cache(chosen: object, problems: list[Problem]) -> dict[str, object]:
     """Examine the cache and its file system."""
     try:
-        path = fs.cache_dir(chosen)  # type: ignore[arg-type] # as it is given to `doctor`
+        # A relative path needs the working directory, which may have been deleted.
+        with fs.translate_oserror(Path(str(chosen))):
+            path = fs.cache_dir(chosen)  # type: ignore[arg-type] # as it is given to `doctor`
     except PixelprepError as error:
         problems.append(Problem(error.message, error.hint or ""))
         return {}

@@ -162,6 +162,8 @@ def test_a_working_directory_that_was_deleted(
     (tmp_path / "gone").rmdir()
     [problem] = doctors._of_working_directory()
     assert problem.message.startswith("the working directory cannot be used: No such file")
+    found, [problem] = examine_cache(Path("relative"))
+    assert (found, problem.message) == ({}, "cannot use relative: No such file or directory")
     problems: list[doctors.Problem] = []
     with Child("import sys; sys.exit('pixelprep.errors.CacheError: cannot use it')") as child:
         doctors._answer("the self-test", child, "", problems)
