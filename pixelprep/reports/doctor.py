@@ -1,9 +1,11 @@
 """Examine the installation, the machine and the cache, and say what is wrong: for bug reports."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -13,12 +15,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any  # Any: JSON values
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pixelprep._version import __version__
 from pixelprep.cache import inventory
-from pixelprep.errors import PixelprepError
+from pixelprep.errors import CacheError, PixelprepError
+from pixelprep.installation import pip_command
 from pixelprep.system import disk_check, fs, machine, remote, staging
-from pixelprep.system.child import Child, ChildError
+from pixelprep.system.child import Child, ChildError, deferred_interrupts
 from pixelprep.system.json_record import Record
 
 ELSEWHERE = "choose a folder of this machine's own disk: `cache_dir` or PIXELPREP_CACHE_DIR"
@@ -62,8 +67,13 @@ print(json.dumps({"version": jax.__version__,
 }
 SELF_TEST = "from pixelprep.reports import self_test; self_test.main(%r)"
 
-# Beside PIXELPREP_…: variables that change what is done, or how fast.
+# Variables that change what is done, or how fast. Any other PIXELPREP_… may hold a secret.
 VARIABLES = (
+    "PIXELPREP_CACHE_DIR",
+    "PIXELPREP_MIRROR",
+    "PIXELPREP_OFFLINE",
+    "PIXELPREP_REMOTE",
+    "PIXELPREP_REMOTE_CACHE_SIZE",
     "CUDA_VISIBLE_DEVICES",
     "HDF5_PLUGIN_PATH",
     "HDF5_USE_FILE_LOCKING",
@@ -157,9 +167,8 @@ def doctor(*, cache_dir: str | os.PathLike[str] | None = None) -> Diagnosis:
     >>> pixelprep.doctor().problems  # doctest: +SKIP
     ()
     """
-    problems: list[Problem] = []
-    with ExitStack() as held:
-        beside = _start(held)
+    problems: list[Problem] = [*_of_installation(), *_of_working_directory()]
+    with _started() as beside:
         found: dict[str, Mapping[str, object]] = {"versions": _versions()}
         found |= {"machine": machine.describe(), "settings": _settings()}
         found["cache"] = _cache(cache_dir, problems)
@@ -172,32 +181,43 @@ def doctor(*, cache_dir: str | os.PathLike[str] | None = None) -> Diagnosis:
     return Diagnosis(**_public(found), problems=told)
 
 
+@contextmanager
+def _started() -> Iterator[dict[str, Child]]:
+    """Start all that takes long, at once; end it whole, even if interrupted again."""
+    with ExitStack() as held:
+        try:
+            with deferred_interrupts():
+                children = _start(held)
+            yield children
+        finally:
+            with deferred_interrupts():
+                held.close()
+
+
 def _start(held: ExitStack) -> dict[str, Child]:
-    """Start all that takes long, at once."""
     folder = held.enter_context(tempfile.TemporaryDirectory(prefix="pixelprep-doctor-"))
     plain = {name: text for name, text in os.environ.items() if not name.startswith("PIXELPREP_")}
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    installed = [MODULES.get(name, name.replace("-", "_")) for name in _imported_packages()]
-    children = {
-        "self_test": Child(SELF_TEST % folder, plain),
-        "extras": Child(IMPORT % installed),
-        **{name: Child(FRAMEWORKS[name], quiet) for name in FRAMEWORKS if find_spec(name)},
+    programs: dict[str, tuple[str, dict[str, str] | None]] = {
+        "self_test": (SELF_TEST % folder, plain),
+        "extras": (IMPORT % list(_imported_packages()), None),
+        **{name: (FRAMEWORKS[name], quiet) for name in FRAMEWORKS if find_spec(name)},
     }
-    for child in children.values():
-        held.enter_context(child)
-    return children
+    return {name: held.enter_context(Child(*program)) for name, program in programs.items()}
 
 
 def _answer(what: str, child: Child, hint: str, problems: list[Problem]) -> dict[str, Any]:
     try:
         return dict(child.answer(LIMIT))
     except ChildError as error:
-        problems.append(Problem(f"{what} fails: {error}", hint))
-        return {"failed": str(error)}
+        said = re.sub(r"^pixelprep\.errors\.\w+: ", "", str(error))
+        problems.append(Problem(f"{what} fails: {said}", hint))
+        return {"failed": said}
 
 
 def _framework(name: str, child: Child, problems: list[Problem]) -> dict[str, Any]:
-    hint = f"install it anew, or remove it: pip install --force-reinstall {name}"
+    package = next(filter(_version, (name, f"{name}-cpu")), name)
+    hint = f"install it anew, or remove it: {pip_command()} --force-reinstall {package}"
     return _answer(f"importing {name}", child, hint, problems)
 
 
@@ -251,12 +271,48 @@ def _version(package: str) -> str | None:
     return None
 
 
-def _imported_packages() -> list[str]:
+def _imported_packages() -> dict[str, str]:
+    """Return the packages that are imported for a trial, by their modules."""
     with suppress(importlib.metadata.PackageNotFoundError):
         asked = _requirements()
         names = {one.name for extra in IMPORTED for one in asked.get(extra, ())}
-        return sorted(filter(_version, names))
-    return []
+        packages = sorted(filter(_version, names))
+        return {MODULES.get(name, name.replace("-", "_")): name for name in packages}
+    return {}
+
+
+def _of_installation() -> Iterator[Problem]:
+    """Yield a problem where the metadata is not that of the running code."""
+    home = Path(__file__).resolve().parents[2]
+    is_checkout = (home / "pyproject.toml").exists()
+    target = shlex.quote(str(home)) if is_checkout else "pixelprep"
+    try:
+        installed = importlib.metadata.distribution("pixelprep")
+    except importlib.metadata.PackageNotFoundError:
+        message = "pixelprep itself is not installed, only found"
+        yield Problem(message, f"{pip_command()} {target}")
+        return
+    place = _place(installed).resolve()
+    if (place, installed.version) != (home, __version__):
+        message = f"the running pixelprep {__version__} in {home} is not the installed"
+        hint = f"{pip_command()} -e {target}" if is_checkout else "take it from PYTHONPATH"
+        yield Problem(f"{message} {installed.version} in {place}", hint)
+
+
+def _place(installed: importlib.metadata.Distribution) -> Path:
+    """Return the folder that the package is in; PEP 610 tells it of an editable installation."""
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        return Path(url2pathname(urlsplit(origin["url"]).path))
+    return Path(str(installed.locate_file("")))
+
+
+def _of_working_directory() -> Iterator[Problem]:
+    try:
+        Path.cwd()
+    except OSError as error:
+        message = f"the working directory cannot be used: {error.strerror}"
+        yield Problem(message, "change into a folder that is there")
 
 
 def _extras(problems: list[Problem]) -> dict[str, object]:
@@ -264,9 +320,11 @@ def _extras(problems: list[Problem]) -> dict[str, object]:
     try:
         asked = _requirements()
     except importlib.metadata.PackageNotFoundError:
-        problems.append(Problem("pixelprep itself is not installed, only found", "pip install ."))
-        return {}
+        return {}  # which `_of_installation` tells
     found: dict[str, object] = {}
+    cpu = {one.name for one in asked.get("train-cpu", ())}
+    if all(map(_version, cpu)) and "tensorflow-cpu" in cpu:  # in place of the larger wheel
+        asked["train"] = [one for one in asked["train"] if one.name != "tensorflow"]
     for extra, requirements in sorted(asked.items()):
         versions = {one.name: _version(one.name) for one in requirements}
         missing = [name for name, version in versions.items() if version is None]
@@ -287,25 +345,29 @@ def _of_extra(
     """Yield what is wrong; a package or two of an extra may be there for something else."""
     whose = f"the extra {extra}" if extra else "pixelprep"
     if missing and not extra:
-        yield Problem(f"{whose} lacks {', '.join(missing)}", f"pip install {' '.join(missing)}")
+        yield Problem(f"{whose} lacks {', '.join(missing)}", f"{pip_command()} {' '.join(missing)}")
     for bound in old if not missing or not extra else ():
         name = re.split("[<>=!~]", bound)[0]
         message = f"{whose} needs {bound}, and {versions[name]} is installed"
-        yield Problem(message, f'pip install "{bound}"')
+        yield Problem(message, f'{pip_command()} "{bound}"')
 
 
 def _tell_failed_imports(child: Child, problems: list[Problem]) -> None:
-    hint = "install it anew: pip install --force-reinstall"
-    failed = _answer("importing what extras brought", child, "pip check", problems)
+    hint = f"install it anew: {pip_command()} --force-reinstall"
+    check = pip_command().replace(" install", " check")
+    failed = _answer("importing what extras brought", child, check, problems)
     failed.pop("failed", None)
+    packages = _imported_packages()
     for name, reason in failed.items():
-        problems.append(Problem(f"importing {name} fails: {reason}", f"{hint} {name}"))
+        problems.append(Problem(f"importing {name} fails: {reason}", f"{hint} {packages[name]}"))
 
 
 def _cache(chosen: object, problems: list[Problem]) -> dict[str, object]:
     """Examine the cache and its file system."""
     try:
-        path = fs.cache_dir(chosen)  # type: ignore[arg-type] # as it is given to `doctor`
+        # A relative path needs the working directory, which may have been deleted.
+        with fs.translate_oserror(Path(str(chosen))):
+            path = fs.cache_dir(chosen)  # type: ignore[arg-type] # as it is given to `doctor`
     except PixelprepError as error:
         problems.append(Problem(error.message, error.hint or ""))
         return {}
@@ -314,12 +376,11 @@ def _cache(chosen: object, problems: list[Problem]) -> dict[str, object]:
     chosen_by = chosen_by if chosen or told else "default"
     there = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
     found: dict[str, object] = {"path": str(path), "chosen_by": chosen_by}
-    found |= {"exists": there == path, "file_system": machine.file_system(there)}
-    if not there.is_dir():
-        problems.append(Problem(f"{there}: expected a folder, found a file", ELSEWHERE))
-        return found | {"writable": False}
+    found |= {"exists": False, "file_system": machine.file_system(there)}
     try:
         with fs.translate_oserror(path):
+            found["exists"] = there == path and there.exists()
+            _check_place(path, there)
             free = shutil.disk_usage(there).free
             items = inventory.list(cache_dir=path) if there == path else ()
             entries = [item.bytes for item in items if item.kind == "entry"]
@@ -336,6 +397,16 @@ def _cache(chosen: object, problems: list[Problem]) -> dict[str, object]:
         return found | {"writable": False}
     problems += _of_disk(path, free, tried)
     return found | {"writable": True} | tried
+
+
+def _check_place(path: Path, there: Path) -> None:
+    """Raise an error where a cache cannot be, given what is there of its path."""
+    if not there.is_dir():
+        kind = "a file" if there.exists() else "a link to nothing"
+        raise CacheError(f"{there}: expected a folder, found {kind}", ELSEWHERE)
+    for one in (path, *(there / part for part in path.relative_to(there).parts)):
+        with suppress(FileNotFoundError):  # another error would meet whoever makes it
+            one.lstat()
 
 
 @contextmanager
@@ -368,18 +439,21 @@ def _of_disk(path: Path, free: int, tried: Mapping[str, object]) -> Iterator[Pro
 def _settings() -> dict[str, str]:
     """Return the variables that are set; of what may be secret, only that it is."""
     proxies = [*PROXIES, *map(str.lower, PROXIES)]
-    names = [name for name in os.environ if name.startswith("PIXELPREP_")]
-    found = {
-        name: os.environ[name]
-        for name in (*sorted(names), *VARIABLES, *proxies)
-        if os.environ.get(name)
+    told = {name: os.environ[name] for name in (*VARIABLES, *proxies) if os.environ.get(name)}
+    for name in proxies:  # whose passwords may have any sign in them, even those of URLs
+        if name in told:
+            told[name] = re.sub(r"^(\w[\w+.-]*://)?.*@", r"\1", told[name])
+    secret = {
+        name: "set"
+        for name in sorted(os.environ)
+        if remote.SECRET.search(name) or (name.startswith("PIXELPREP_") and name not in VARIABLES)
     }
-    secret = {name: "set" for name in sorted(os.environ) if remote.SECRET.search(name)}
-    return {name: _without_password(text) for name, text in found.items()} | secret
+    return {name: _without_password(text) for name, text in told.items()} | secret
 
 
 def _without_password(text: str) -> str:
     """Return a value without what may be a credential, also of a proxy that has no scheme."""
+    text = re.sub(r"://[^\s@]*:\S*@", "://", text)  # a password may have a slash in it
     return re.sub(r"(^|[\s,])[^\s,/@]*:[^\s,/@]*@", r"\1", remote.scrub(text))
 
 
@@ -392,7 +466,8 @@ def _public(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     with suppress(RuntimeError):  # no home is known
-        home = str(Path.home())
-        if len(home) > 1:
-            value = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", value)
+        homes = {str(Path.home()), os.path.realpath(Path.home())} - {"/", "."}
+        for home in sorted(homes, key=len, reverse=True):  # only where a path begins
+            begins = r"(?:(?<=://)|(?<![\w.)\]}@%+~/-]))"
+            value = re.sub(rf"{begins}{re.escape(home)}(?![\w.-])", "~", value)
     return value

@@ -5,12 +5,32 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Self  # Any: JSON values
 
 PROGRAM = "import sys; sys.path[:] = sys.argv[1:]\n"
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Let SIGINT, and SIGTERM where it is handled, wait until the end of the block."""
+    came: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others get none
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(handler := signal.getsignal(number)):
+                before[number] = handler
+                signal.signal(number, lambda got, _: came.append(got))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 class ChildError(Exception):

@@ -42,7 +42,7 @@ def system_name() -> str:
 def file_system(path: Path) -> str | None:
     """Return the type of the file system that holds a path: that of the last mount above it."""
     found, best = None, -1
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # Python 3.12 and older: links that lead in a circle
         target = path.resolve()
         for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
             fields, _, rest = line.partition(" - ")
