@@ -322,6 +322,7 @@ def info(entry: EntryName, cache_dir: CacheDir = None, as_json: Json = False) ->
 @app.command()
 @partial(with_prepare_options, without=PREPARE_OPTIONS.keys() - declared_options(ReadOptions))
 def stats(
+    context: typer.Context,
     dataset: Annotated[
         str, argument("A known name, a path to images, or an entry.", "DATASET|ENTRY")
     ] = "mnist",
@@ -345,7 +346,9 @@ def stats(
         from pixelprep.reports.paste import check_library
 
         check_library(paste)  # before anything is read
-    found = pixelprep.stats(dataset, quiet=quiet, **choices)
+    from pixelprep.reports.dataset_stats import stats_as_before  # which `--help` does without
+
+    found = stats_as_before(dataset, **_given(context, "dataset", "paste", "as_json"))
     if paste:
         lines = "\n".join(found.pasted().values()) if paste == "all" else found.paste(paste)
         output.show(found.to_dict(), as_json, lambda: typer.echo(lines, nl=False))

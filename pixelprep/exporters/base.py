@@ -94,7 +94,8 @@ def array_content(name: str, split: Split, column: str) -> Content:
     like = split.read(0, 1, column)
     several = ": 0 or 1 of each" if column == "labels" and like.ndim > 1 else ""
     shape = (len(split), *like.shape[1:])
-    return Content(name, f"{like.dtype.name} {shape}", MEANINGS[column] + several)
+    kind = like.dtype.str[1:] if like.dtype.kind == "S" else like.dtype.name  # S27, not bytes216
+    return Content(name, f"{kind} {shape}", MEANINGS[column] + several)
 
 
 def row_blocks(entry: Entry, rows: range) -> Iterator[range]:

@@ -4,7 +4,7 @@ import logging
 import os
 import shlex
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -189,16 +189,22 @@ def _made_before(
 
 
 def as_before(
-    dataset: str, given: Mapping[str, Any], cache: Path, *, any_scaling: bool = False
+    dataset: str,
+    given: Mapping[str, Any],
+    cache: Path,
+    *,
+    any_scaling: bool = False,
+    among: Collection[str] = REPAIR_OPTIONS,
 ) -> dict[str, Any]:
     """Return the options that this data was prepared with before, but for those given; and say so.
 
     They are those of the entries with the scaling that is asked for; or else (or of `any_scaling`)
-    those of all its entries, but for what makes the scaling. Where entries differ, nobody knows
-    which one is meant: a `UsageError`.
+    those of all its entries, but for what makes the scaling; of these options, those `among` some.
+    Where entries differ, nobody knows which one is meant: a `UsageError`.
     """
     before = {} if any_scaling else _made_before(dataset, given, cache)
     before = before or _made_before(dataset, given, cache, any_scaling=True)
+    before = {entry: {n: own[n] for n in own if n in among} for entry, own in before.items()}
     ways = {entry: _spelled(own) for entry, own in before.items()}
     if not all(ways.values()) or not ways:  # none, or one was made with what is given alone
         return {}
@@ -242,9 +248,9 @@ def _open_as_asked(name: str, cache: Path, quiet: bool, options: dict[str, Any])
             recorded = requests.load(entry.path, cache)
             made_by = requests.options_of(entry.manifest, recorded.request) | options
             made_from = [recorded.origin or entry.dataset, *formatting.options(made_by)]
-            own = f"with {option} {recipe[option]}" if option in recipe else "already prepared"
+            own = f"with `{option}` {recipe[option]}" if option in recipe else "already prepared"
             raise UsageError(
-                f"{name} is an entry {own}, but {option} {value} was given",
+                f"{name} is an entry {own}, but `{option}` {value} was given",
                 f"leave the option out, or give what it was made from: {shlex.join(made_from)}",
             )
     return entry

@@ -15,7 +15,7 @@ from pixelprep.cache.inventory import describe
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
 from pixelprep.errors import SourceError, UsageError
-from pixelprep.format.options import ReadOptions, takes
+from pixelprep.format.options import ReadOptions, declared_options, takes
 from pixelprep.format.recipe import class_counts
 from pixelprep.numerics.histogram import Histogram
 from pixelprep.numerics.scaling import rescale_unit
@@ -29,7 +29,7 @@ from pixelprep.numerics.statistics import (
 )
 from pixelprep.pipeline import raw_data
 from pixelprep.pipeline.fit import FIT_BYTES
-from pixelprep.pipeline.prepare import PrepareCall, source_of
+from pixelprep.pipeline.prepare import PrepareCall, as_before, source_of
 from pixelprep.reports.paste import LIBRARIES, Standardization, spell, supports
 from pixelprep.system import fs, locks, notices, os_calls, parallel, progress
 from pixelprep.system.json_record import Record
@@ -211,6 +211,20 @@ class StatsCall(ReadOptions):
     """The arguments of a call of `stats`."""
 
     dataset: str | os.PathLike[str] | sources.Source | Entry = "mnist"
+
+
+def stats_as_before(dataset: str, **given: Any) -> DatasetStats:
+    """Measure as `stats` does; what no option says is as this data was prepared before, if it was.
+
+    Of several ways that it was prepared in none is meant (`as_before`).
+    """
+    cache = fs.cache_dir(given.get("cache_dir"))
+    if entries.is_entry_name(dataset, cache):
+        return stats(dataset, **given)
+    dataset = dataset if sources.is_path(dataset) else sources.meant(dataset)
+    taken = declared_options(ReadOptions).keys()
+    own = as_before(dataset, given, cache, any_scaling=True, among=taken)
+    return stats(dataset, **given, **own)
 
 
 @takes(StatsCall)

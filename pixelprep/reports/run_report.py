@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pixelprep.dataset.entry import Entry
 from pixelprep.dataset.raw import raw_view
+from pixelprep.format.options import decode_options
 from pixelprep.numerics.evaluation import Evaluation
 from pixelprep.numerics.scaling import describe
 from pixelprep.reports import colormap, html
@@ -197,6 +198,8 @@ def _about(entry: Entry) -> list[tuple[str, str]]:
         ("mode", f"{entry.mode}: {describe(scaling)}"),
         ("per", f"{entry.per}: {PER[entry.per]}"),
     ]
+    if decoded := formatting.options(decode_options(entry.manifest.source.decode)):
+        rows.append(("decoded with", shlex.join(decoded)))
     for name, values in (("mean", scaling.mean), ("std", scaling.std)):
         if values.size:
             rows.append((name, formatting.format_numbers(values)))

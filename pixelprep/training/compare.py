@@ -20,10 +20,10 @@ from pixelprep import sources
 from pixelprep.cache.entries import is_entry_name
 from pixelprep.dataset.entry import Entry
 from pixelprep.errors import TrainError, UsageError, check_int, unknown_choice
-from pixelprep.format.options import MACHINE_ONLY, RUNTIME_ONLY
+from pixelprep.format.options import MACHINE_ONLY, PREPARE_OPTIONS, RUNTIME_ONLY
 from pixelprep.numerics import significance
 from pixelprep.numerics.modes import MODES, plain_modes
-from pixelprep.pipeline.prepare import as_before, data_of, prepare
+from pixelprep.pipeline.prepare import PrepareCall, as_before, data_of, prepare, source_of
 from pixelprep.reports import comparison_report, html, results
 from pixelprep.reports.results import CompareResult, TrainResult, TrainSettings
 from pixelprep.system import formatting, fs, os_calls, records, tf_runtime
@@ -34,6 +34,8 @@ LOG = logging.getLogger("pixelprep")
 
 SETTINGS, RUNS = "settings.json", "runs"  # of the folder: what all its runs share; the runs
 RESULT, PAGE, PICTURE = "compare.json", "compare.html", "compare.png"
+# Of what runs share, what an option is called like; a recipe's source is a digest.
+OPTIONS = {"epochs", "batch_size", "model", *PREPARE_OPTIONS} - {"source"}
 FEW = {3: "three", 4: "four", 5: "five"}  # repeats that rarely decide
 
 
@@ -118,6 +120,10 @@ def compare(
             dataset = dataset if sources.is_path(dataset) else sources.meant(dataset)
             if sources.is_path(dataset):
                 options |= as_before(dataset, options, cache, any_scaling=True)
+    folder = _folder(dataset, out)
+    known = {"per": options.get("per", "channel"), "rescale": bool(options.get("rescale"))}
+    known |= {"val_fraction": float(val_fraction), **_training(settings)}
+    _is_new(folder, known, only_known=True)  # refused before hours of preparing
     entries = {}
     for mode in modes:
         LOG.info("preparing %s", mode)
@@ -125,8 +131,6 @@ def compare(
     defaults = {k: v.default for k, v in inspect.signature(prepare).parameters.items()}
     unusual = {k: v for k, v in options.items() if k not in defaults or v != defaults[k]}
     comparison = _Comparison(entries, seeds, settings, unusual)
-    first = next(iter(entries.values()))
-    folder = fs.expand_user(out or f"compare-{first.dataset}").absolute()
     _claim(folder, comparison.shared)
     tf_runtime.start_keras("compare")
     with tf_runtime.silence_retracing():
@@ -178,7 +182,7 @@ class _Comparison:
     @property
     def training(self) -> dict[str, Any]:
         """The settings that all runs share and that decide their result."""
-        return {name: getattr(self.settings, name) for name in ("epochs", "batch_size", "model")}
+        return _training(self.settings)
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -203,21 +207,42 @@ class _Comparison:
         )
 
 
+def _training(settings: TrainSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in ("epochs", "batch_size", "model")}
+
+
+def _folder(
+    dataset: str | os.PathLike[str] | sources.Source, out: str | os.PathLike[str] | None
+) -> Path:
+    """Return the comparison's folder."""
+    name = out or f"compare-{source_of(PrepareCall(dataset)).name}"
+    return fs.expand_user(name).absolute()
+
+
 def _claim(folder: Path, shared: Mapping[str, Any]) -> None:
     """Make a comparison's folder, or take one that has the same settings."""
-    is_new = not os.path.lexists(folder)
-    if folder.is_dir():  # perhaps with what a process left that was killed at its first write
-        is_new = all(path.name.startswith(f"{SETTINGS}.") for path in folder.iterdir())
-    if is_new:
+    if _is_new(folder, shared):
         html.write(folder / SETTINGS, json.dumps(shared, indent=1) + "\n")
-        return
+
+
+def _is_new(folder: Path, shared: Mapping[str, Any], *, only_known: bool = False) -> bool:
+    """Tell whether a folder is to be made; refuse one of other settings, or of something else.
+
+    Where these are `only_known` ones, it may have more.
+    """
+    if not os.path.lexists(folder):
+        return True
+    if folder.is_dir() and all(path.name.startswith(f"{SETTINGS}.") for path in folder.iterdir()):
+        return True  # perhaps with what a process left that was killed at its first write
     found, hint = records.read(folder / SETTINGS), "name another folder with `out`"
     if found is None:
         raise UsageError(f"{folder}: already exists, and is not the folder of a comparison", hint)
-    for name in sorted({*found, *shared}):
+    for name in sorted(shared if only_known else {*found, *shared}):
         if found.get(name) != shared.get(name):
-            what = f"is a comparison with {name} {found.get(name)}"
+            shown = f"`{name}`" if name in OPTIONS else name
+            what = f"is a comparison with {shown} {found.get(name)}"
             raise UsageError(f"{folder}: {what}, but {shared.get(name)} was asked for", hint)
+    return False
 
 
 def _train_all(comparison: _Comparison, folder: Path, quiet: bool) -> dict[str, list[TrainResult]]:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shlex
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,11 +29,12 @@ from pixelprep.errors import PixelprepError, TrainError, missing_extra, unknown_
 from pixelprep.exporters import _readme
 from pixelprep.exporters.base import Content
 from pixelprep.exporters.export import destination, new_folder
-from pixelprep.format.manifest import README
+from pixelprep.format.manifest import README, Manifest
 from pixelprep.numerics.scaling import Scaling, describe
-from pixelprep.system import fs, tf_runtime
+from pixelprep.system import formatting, fs, tf_runtime
 from pixelprep.system.json_record import Record
 from pixelprep.training import LITERT, ONNX, SAVED_MODEL
+from pixelprep.training.decode_program import decode_program, decoding_in_full
 from pixelprep.training.evaluation_data import entry_of
 from pixelprep.training.run_folder import MODEL, SERVING, FinishedRun, load_finished
 from pixelprep.training.serving import serving_model
@@ -70,6 +72,8 @@ class ExportedModel(Record):
         to a SavedModel where they are that.
     scaling : str
         What the model does with them, for people.
+    decoding : mapping
+        The options by which images of training were decoded, as `prepare` has them.
     class_names : tuple of str
         By the model's outputs.
     split : str
@@ -93,6 +97,7 @@ class ExportedModel(Record):
     shape: tuple[int, ...]
     raw_dtype: str
     scaling: str
+    decoding: Mapping[str, Any]
     class_names: tuple[str, ...]
     split: str
     images: int
@@ -207,6 +212,7 @@ def export_model(
             "shape": entry.train.shape[1:],
             "raw_dtype": entry.scaling.raw_dtype,
             "scaling": describe(entry.scaling),
+            "decoding": decoding_in_full(finished.manifest),
             "class_names": tuple(entry.class_names),
             **compared,
         }
@@ -242,8 +248,7 @@ def _page(about: Mapping[str, Any], entry: Entry) -> bytes:
     ]
     takes = (
         f"raw_pixels, {given} (N, {height}, {width}, {channels}): {kind} pixels as they are decoded"
-        f" ({about['raw_dtype']}), not scaled.\nThe model scales them itself: {about['scaling']}.\n"
-        "Decode and resize them as those of training were; pixelprep uses Pillow, and BILINEAR."
+        f" ({about['raw_dtype']}), not scaled.\nThe model scales them itself: {about['scaling']}."
     )
     compared = (
         f"On {about['images']:,} images of {about['split']} a probability differs from that of"
@@ -252,6 +257,7 @@ def _page(about: Mapping[str, Any], entry: Entry) -> bytes:
     sections = {
         "What is in it": "\n".join(f"{one.name}: {one.about}" for one in files),
         "It takes": takes,
+        "Decode an image": _decoded(about["decoding"], entry.manifest),
         "It gives": f"probabilities, float32 (N, {len(about['class_names'])}), of the classes:\n"
         + _readme.class_list(about["class_names"]),
         "Use it": _readme.indented(program(about["to"], about["shape"])),
@@ -260,6 +266,15 @@ def _page(about: Mapping[str, Any], entry: Entry) -> bytes:
     }
     title = f"A model of {entry.dataset}, as {about['to']}"
     return _readme.page(title, entry.manifest, sections)
+
+
+def _decoded(told: Mapping[str, Any], manifest: Manifest) -> str:
+    """Say how images of training were decoded, and what does the same."""
+    options = shlex.join(formatting.options(told))
+    code = decode_program(manifest)
+    by = "this gives the same pixels" if code else "`pixelprep predict RUN IMAGE` does it"
+    text = f"Decoded as in training: {options}; {by}."
+    return f"{text}\n\n{_readme.indented(code)}" if code else text
 
 
 def _build(run: FinishedRun, precision: str) -> keras.Model:

@@ -271,10 +271,11 @@ def _choose_split(entry: Entry, split: str | None) -> str:
             message = f"{entry.path}: has neither a test nor a validation split"
             raise UsageError(message, "evaluate it on `split=train`")
         return entry.held_out.name
-    split = split_of(str(split)) or split  # as data has its names
-    if split not in entry.splits:
-        raise unknown_choice("split", split, entry.splits)
-    return split
+    found = split_of(str(split)) or split  # as data has its names
+    if found not in entry.splits:
+        there = f"it has {', '.join(entry.splits)}"
+        raise unknown_choice("split", split, entry.splits, f"leave it out: {entry.path}: {there}")
+    return found
 
 
 def _check_same_images(run: FinishedRun, entry: Entry) -> None:

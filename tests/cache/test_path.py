@@ -65,7 +65,7 @@ def test_path_takes_what_info_takes(digits: str) -> None:
         assert run("path", name).stdout == f"{entry.path}\n"
         assert find_entry(name, per="pixel").path == entry.path
     error, hint = failure(run("path", entry.key, "--mode", "center"), 2)
-    assert error == f"{entry.key} is an entry with mode standardize, but mode center was given"
+    assert error == f"{entry.key} is an entry with --mode standardize, but --mode center was given"
     way = "leave the option out, or give what it was made from: "
     assert hint == f"{way}{Path(digits).absolute()} --mode center --per pixel"
     assert "center-" in run("path", "--prepare", *hint.removeprefix(way).split()).stdout

@@ -12,6 +12,7 @@ import pytest
 import pixelprep
 from pixelprep.dataset.entry import Entry
 from pixelprep.exporters import _readme, format_names, get_exporter
+from pixelprep.exporters.base import array_content
 from pixelprep.sources import Arrays
 from pixelprep.training import MODEL_FORMATS, portable
 from tests.exporters.test_for_others import source
@@ -128,6 +129,15 @@ def test_equal_entries_have_equal_pages(tmp_path: Path) -> None:
     assert f"from the entry little/standardize-{entry.key}." in pages[0]
     for told in ("train 40, test 16 images.", "\n1: dog\n", "6×5×3", "Licence: not stated"):
         assert told in pages[0]
+
+
+def test_a_column_of_names_has_the_type_that_numpy_names() -> None:
+    """Which counts bytes, not bits."""
+    few = arrays(4, 2)
+    names = {"train": ["a", "bc", "d", "e" * 27], "test": ["f", "g"]}
+    entry = pixelprep.prepare(Arrays("named", few.train, few.test, names=names), quiet=True)
+    assert array_content("names", entry.train, "names").type == "S27 (4,)"
+    assert array_content("images", entry.train, "images").type == "float32 (4, 6, 5, 3)"
 
 
 def test_the_page_of_docs_has_the_same_programs() -> None:

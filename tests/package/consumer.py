@@ -149,6 +149,7 @@ def train(entry: pixelprep.Entry) -> None:
     assert_type(moved, pixelprep.ExportedModel)
     assert_type((moved.path, moved.model, moved.largest_difference), tuple[Path, str, float])
     assert_type((moved.raw_dtype, moved.scaling, moved.other_class), tuple[str, str, int])
+    assert_type(moved.decoding, Mapping[str, Any])
     seen = pixelprep.predict(trained.run, "picture.png", top=1)
     assert_type(seen, pixelprep.PredictResult)
     assert_type(seen.images[0].top[0].probability, float)

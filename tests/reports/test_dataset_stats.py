@@ -183,6 +183,20 @@ def test_an_entry_takes_no_options_of_reading_and_must_be_exact() -> None:
         measured(prepared(floats))
 
 
+def test_the_command_reads_data_as_it_was_prepared(here: Path) -> None:
+    """Other options than those of reading are left out; what is typed counts before; it is said."""
+    for name in ("photos/a", "photos/b"):
+        Path(name).mkdir(parents=True)
+        Image.fromarray(np.full((8, 6, 3), ord(name[-1]), np.uint8)).save(f"{name}/0.png")
+    pixelprep.prepare("./photos", size=(9, 7), color="grey", compression="gzip", quiet=True)
+    told = run("stats", "./photos", "--json")
+    assert json.loads(told.stdout)["shape"] == [9, 7, 1]
+    assert "./photos: as it was prepared before: --color grey --size 9x7\n" in told.stderr
+    typed = run("stats", "./photos", "--size", "5", "--color", "rgb", "--json")
+    assert json.loads(typed.stdout)["shape"] == [5, 5, 3]
+    assert "as it was" not in typed.stderr
+
+
 def test_the_command_prints_what_the_library_found(digits: str) -> None:
     """`--json` has the first split's figures by channel at the top; the table has the same."""
     found = json.loads(run("stats", digits, "--json").stdout)

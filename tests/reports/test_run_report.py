@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
+from PIL import Image
 
 import pixelprep
 from pixelprep.dataset.entry import Entry
@@ -203,6 +204,19 @@ def test_names_are_escaped() -> None:
     assert [row[0] for row in rows] == list(NAMES)
     assert "loss not finite" in " ".join(page.split())
     assert "nan%" in page
+
+
+def test_how_pictures_were_decoded_is_said(tmp_path: Path) -> None:
+    """By the options of `prepare`, where they were files."""
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = np.full((9, 8, 3), 50 * i + ord(name), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    ways: dict[str, Any] = {"size": 7, "fit": "crop", "color": "grey", "test_fraction": 0.5}
+    page = run_of(pixelprep.prepare(tmp_path / "photos", quiet=True, **ways)).page
+    told = ["decoded with", "--size 7x7 --fit crop --color grey"]
+    assert any(told in table for table in tables_of(page))
 
 
 def test_many_classes_are_a_picture() -> None:

@@ -344,3 +344,16 @@ def test_what_lies_beside_other_data_is_not_looked_at(tmp_path: Path) -> None:
     (tmp_path / "entry.json").write_text(json.dumps({"format": "another"}))
     entry = prepared(tmp_path / "own.npz", mode="center")
     assert np.array_equal(entry.scaling.invert(entry.train.to_numpy()[0])[..., 0], x)
+
+
+@pytest.mark.parametrize("source", [arrays(), multilabel()], ids=["one", "several"])
+def test_an_export_that_is_not_read_back_is_named(source: Arrays, tmp_path: Path) -> None:
+    """A folder of TFRecord files with a manifest is told from one of images."""
+    entry = prepared(source)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(entry.path / "manifest.json", folder / "entry.json")
+    (folder / "train.tfrecord").write_bytes(b"")
+    with pytest.raises(SourceError, match="out: an export to tfrecord, which is not") as refused:
+        prepared(folder)
+    assert f"of {entry.dataset}/standardize-{entry.key}: expected parquet" in str(refused.value)

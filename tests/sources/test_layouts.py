@@ -201,6 +201,26 @@ def test_a_class_called_like_a_split_is_told() -> None:
         find(["bus/0.png", "car/0.png", "train/0.png"])
 
 
+@pytest.mark.parametrize(
+    ("names", "expected", "way"),
+    [
+        (
+            ["0.png", "1.png", "notes.txt"],
+            "top: 2 pictures lie in it, in no class folder: ",
+            "above",
+        ),
+        ([], "top: it is empty: ", "the folder that has the images"),
+        (["notes.txt"], "top: expected a folder of images for each of two", "sort the images"),
+    ],
+)
+def test_what_has_no_class_is_told_apart(names: list[str], expected: str, way: str) -> None:
+    """Pictures of one class, an empty folder, and files of another kind."""
+    with pytest.raises(SourceError) as refused:
+        find(names)
+    assert refused.value.message.startswith(expected)
+    assert way in str(refused.value.hint)
+
+
 def test_words_for_splits_are_said() -> None:
     """What was taken for which split is one line."""
     layout = find([f"{s}/{c}/0.png" for s in ("Train", "valid", "test") for c in "ab"])

@@ -365,10 +365,10 @@ def test_other_settings_are_not_mixed(done: Compared) -> None:
     """A folder of other settings, of other images or of something else is refused as it is."""
     before = {p: p.stat().st_mtime_ns for p in done.folder.rglob("*")}
     for change, has in (
-        ({"epochs": 2}, "epochs 1, but 2"),
-        ({"val_fraction": 0.5}, "val_fraction 0.25, but 0.5"),
-        ({"per": "pixel"}, "per channel, but pixel"),
-        ({"model": None}, f"model {TINY}, but None"),
+        ({"epochs": 2}, "`epochs` 1, but 2"),
+        ({"val_fraction": 0.5}, "`val_fraction` 0.25, but 0.5"),
+        ({"per": "pixel"}, "`per` channel, but pixel"),
+        ({"model": None}, f"`model` {TINY}, but None"),
     ):
         with pytest.raises(pixelprep.UsageError, match=f"is a comparison with {has} was asked"):
             done.again(out=done.folder, **change)
@@ -382,6 +382,15 @@ def test_other_settings_are_not_mixed(done: Compared) -> None:
         assert refused.value.hint == "name another folder with `out`"
     assert [p.name for p in Path("mine").iterdir()] == ["letter.txt"]
     assert {p: p.stat().st_mtime_ns for p in done.folder.rglob("*")} == before
+
+
+def test_other_settings_are_refused_before_anything_is_prepared(
+    done: Compared, cache: Path
+) -> None:
+    """What the folder has is compared with what is asked for; no entry is made for it."""
+    with pytest.raises(pixelprep.UsageError, match=r"`val_fraction` 0\.25, but 0.5 was asked"):
+        compare(images("digits"), **SETTINGS | {"val_fraction": 0.5}, out=done.folder)
+    assert not any(cache.glob("*/*/manifest.json"))
 
 
 def test_an_entry_means_the_data_it_was_made_from(tmp_path: Path) -> None:

@@ -143,6 +143,9 @@ def check_page(folder: Path) -> None:
     assert names["probabilities"].shape == (1, len(about["class_names"]))
     takes = f"raw_pixels, float32 (N, {height}, {width}, {channels}):"
     assert all(told in page for told in (about["key"], takes, "Licence: "))
+    assert about["decoding"]["size"] == [height, width]
+    as_options = f"--size {height}x{width} --color grey --fit stretch --filter bilinear"
+    assert f"Decoded as in training: {as_options}" in page
 
 
 def test_images_are_not_changed_at_random() -> None:

@@ -273,6 +273,14 @@ def test_evaluating_gives_what_training_found(entry: Entry, trained: TrainResult
     assert predict.evaluate(trained.run, split="val", quiet=True).images == 60
 
 
+def test_a_split_that_is_not_there_is_named_as_typed(trained: TrainResult) -> None:
+    """The splits that there are, are listed."""
+    plain = prepared()
+    with pytest.raises(UsageError, match="`split` 'validation': expected one of train, test") as no:
+        predict.evaluate(trained.run, plain.path, split="validation", quiet=True)
+    assert no.value.hint == f"leave it out: {plain.path}: it has train, test"
+
+
 def test_another_scaling_changes_nothing(trained: TrainResult) -> None:
     """The model is evaluated on the raw pixels, so an entry of any recipe gives the same."""
     recipes = [("standardize", "channel"), ("center", "pixel"), ("normalize", "image")]

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelprep.errors import PixelprepError
+from pixelprep.errors import PixelprepError, SourceError
 from pixelprep.format import manifest as manifests
 from pixelprep.format.layout import class_folder
 from pixelprep.format.manifest import Manifest
@@ -28,6 +28,7 @@ from pixelprep.system.parallel import WorkerPool
 
 LOG = logging.getLogger("pixelprep")
 
+TFRECORD = ".tfrecord"  # the ending of files that are not read
 NAMES = "names.csv"  # lines of a picture, and of the name that its row has
 HEADER = ("picture", "name")
 FILES = (manifests.EXPORTED, manifests.CROISSANT, manifests.README, NAMES)  # beside the pictures
@@ -81,9 +82,15 @@ def find_pictures(
     line says that it is read as any folder.
     """
     found = _manifest(where, names, read)
-    if found is None or found[1].source.task != "classification":
+    if found is None:
         return None
     top, manifest = found
+    if any(PurePosixPath(name).match(f"{top}*{TFRECORD}") for name in names):
+        own = f"an export to tfrecord, which is not read back, of {entry_name(manifest)}"
+        message = f"{where}: {own}: expected parquet, png, webdataset, npz or hdf5-single"
+        raise SourceError(message, "export that entry to one of these in its place")
+    if manifest.source.task != "classification":
+        return None
     rows, others = _rows(top, names, manifest)
     if not any(rows.values()):
         return None  # an export of another form

@@ -260,14 +260,7 @@ class _Finder:
         """List the images of the split that says which classes there are."""
         class_names = tuple(sorted(folder.folders))
         if len(class_names) < self.least:
-            number = {1: "one class", 2: "two classes"}[self.least]
-            expected = f"{self.where}: expected a folder of images for each of {number} or more"
-            found = f"found {len(class_names)}: {formatting.shorten(class_names) or 'none'}"
-            hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
-            if split := split_of(folder.prefix.rstrip("/").rpartition("/")[2]):
-                found += f" ({self._path(folder)} is taken for the split {split})"
-                hint += "; rename that folder if it is a class"
-            raise FewClassesError(f"{expected}, {found}", hint)
+            raise self._few_classes(folder, class_names)
         images = self._by_class(folder, class_names)
         counts = np.bincount(images.labels, minlength=len(class_names))
         there = dict(zip(class_names, counts.tolist(), strict=True))
@@ -275,6 +268,26 @@ class _Finder:
             others = _choice(name for name, count in there.items() if count)
             self._refuse_empty(folder, empty[0], others)
         return class_names, images
+
+    def _few_classes(self, folder: _Folder, class_names: Sequence[str]) -> FewClassesError:
+        """Make the error of a folder that has no folders of classes, or too few."""
+        number = {1: "one class", 2: "two classes"}[self.least]
+        expected = f"expected a folder of images for each of {number} or more"
+        found = f"found {len(class_names)}: {formatting.shorten(class_names) or 'none'}"
+        message = f"{self.where}: {expected}, {found}"
+        hint = "sort the images into folders: CLASS/*.png, or train/CLASS/*.png"
+        loose = len(self._pictures(folder.files))
+        if split := split_of(folder.prefix.rstrip("/").rpartition("/")[2]):
+            message += f" ({self._path(folder)} is taken for the split {split})"
+            hint += "; rename that folder if it is a class"
+        elif not class_names and loose:
+            lie = "1 picture lies" if loose == 1 else f"{loose:,} pictures lie"
+            message = f"{self._path(folder)}: {lie} in it, in no class folder: {expected}"
+            hint = "give the folder above, if this is one class of it; or a table: `labels=FILE`"
+        elif not class_names and not folder.files:
+            message = f"{self._path(folder)}: it is empty: {expected}"
+            hint = "give the folder that has the images: CLASS/*.png, or train/CLASS/*.png"
+        return FewClassesError(message, hint)
 
     def _refuse_empty(self, folder: _Folder, name: str, others: str) -> NoReturn:
         path, files = self._path(folder, name), folder.enter(name).all_files()
