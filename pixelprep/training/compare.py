@@ -120,8 +120,8 @@ def compare(
             dataset = dataset if sources.is_path(dataset) else sources.meant(dataset)
             if sources.is_path(dataset):
                 options |= as_before(dataset, options, cache, any_scaling=True)
-    folder = _folder(dataset, out)
-    known = {"per": options.get("per", "channel"), "rescale": bool(options.get("rescale"))}
+    folder = _folder(dataset, options, out)
+    known = {"per": options.get("per", PrepareCall.per), "rescale": bool(options.get("rescale"))}
     known |= {"val_fraction": float(val_fraction), **_training(settings)}
     _is_new(folder, known, only_known=True)  # refused before hours of preparing
     entries = {}
@@ -212,11 +212,15 @@ def _training(settings: TrainSettings) -> dict[str, Any]:
 
 
 def _folder(
-    dataset: str | os.PathLike[str] | sources.Source, out: str | os.PathLike[str] | None
+    dataset: str | os.PathLike[str] | sources.Source,
+    options: Mapping[str, Any],
+    out: str | os.PathLike[str] | None,
 ) -> Path:
-    """Return the comparison's folder."""
-    name = out or f"compare-{source_of(PrepareCall(dataset)).name}"
-    return fs.expand_user(name).absolute()
+    """Return the comparison's folder; by default that of the source's name."""
+    if out is None:
+        given = {name: value for name, value in options.items() if name in PREPARE_OPTIONS}
+        out = f"compare-{source_of(PrepareCall(dataset, **given)).name}"
+    return fs.expand_user(out).absolute()
 
 
 def _claim(folder: Path, shared: Mapping[str, Any]) -> None:
